@@ -1,1 +1,1 @@
-
+"""What the API does: documents, queries and pipelines over MongoDB."""

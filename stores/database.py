@@ -1,0 +1,118 @@
+"""The one place where the driver is opened, and where its failures become the stores' own."""
+
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, Self, TypeVar
+
+from bson.errors import InvalidDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
+from pymongo.write_concern import WriteConcern
+
+from stores import indexes
+from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+
+Document = dict[str, Any]
+Collection = AsyncIOMotorCollection[Document]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_DURABLE = WriteConcern(w="majority", j=True)
+_HEARTBEAT_SECONDS = 1.0
+_RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
+
+
+class Database:
+    """An open connection pool to one database; what a write answers has survived a kill by then."""
+
+    def __init__(self, client: "AsyncIOMotorClient[Document]", name: str) -> None:
+        self._client = client
+        self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
+
+    @classmethod
+    def open(cls, uri: str, name: str, timeout_seconds: float = 3.0) -> Self:
+        """Open the pool; nothing is sent yet. An unreachable server fails each request after the timeout.
+
+        Raises:
+            BadInputError: the URI cannot be understood.
+        """
+        milliseconds = int(timeout_seconds * 1000)
+        try:
+            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                uri,
+                appname="loomql",
+                serverSelectionTimeoutMS=milliseconds,
+                connectTimeoutMS=milliseconds,
+                heartbeatFrequencyMS=int(_HEARTBEAT_SECONDS * 1000),
+            )
+        except (ConfigurationError, PyMongoError, ValueError) as error:
+            raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
+        return cls(client, name)
+
+    @property
+    def calls(self) -> Collection:
+        """The calls, one document each."""
+        return self._database["calls"]
+
+    async def ping(self) -> None:
+        """Ask the primary for a sign of life.
+
+        Raises:
+            UnavailableError: none came within the timeout.
+        """
+        with driver_errors():
+            await self._database.command("ping")
+
+    async def ensure_indexes(self) -> None:
+        """Build the indexes of `stores.indexes` that are missing; those that are there cost nothing."""
+        with driver_errors():
+            for collection, models in indexes.models().items():
+                await self._database[collection].create_indexes(models)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises inside into the stores' errors, its words left behind.
+
+    Raises:
+        UnavailableError: no server that can answer was reached, or a majority did not confirm a write.
+        StoreTimeoutError: the server gave up at its time limit.
+        PayloadTooLargeError: a document is larger than MongoDB takes.
+    """
+    try:
+        yield
+    except (ConnectionFailure, WTimeoutError) as error:
+        raise UnavailableError(_RETRY_LATER) from error
+    except ExecutionTimeout as error:
+        raise StoreTimeoutError("the database did not finish in time; narrow the filter or ask for less") from error
+    except (DocumentTooLarge, InvalidDocument) as error:
+        raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
+    except OperationFailure as error:
+        if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
+            raise UnavailableError(_RETRY_LATER) from error
+        raise
+
+
+def database_call(method: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+    """A store's method whose driver errors come out as the stores' own."""
+
+    @functools.wraps(method)
+    async def translated(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with driver_errors():
+            return await method(*args, **kwargs)
+
+    return translated

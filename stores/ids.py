@@ -1,0 +1,65 @@
+"""Ids of projects, calls and traces: how they are made and which rules they keep."""
+
+import re
+import secrets
+import time
+import uuid
+from typing import Final
+
+from stores.errors import BadInputError
+
+SPAN_ID_LENGTH: Final = 16
+TRACE_ID_LENGTH: Final = 32
+MAX_PROJECT_PART: Final = 128
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f]{{1,{MAX_PROJECT_PART}}}")
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): sorts by the time it was made, to the fraction of a millisecond."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def check_project_id(project_id: str, argument: str = "project_id") -> None:
+    """Hold a project id to `entity/project`.
+
+    Raises:
+        BadInputError: there is not exactly one slash, or a part is empty, too long or holds one of `\\#?%:`.
+    """
+    parts = project_id.split("/")
+    if len(parts) != 2 or not all(_PROJECT_PART.fullmatch(part) for part in parts):  # noqa: PLR2004 -- entity and project
+        raise BadInputError(
+            rf"{project_id[:64]!r} is not a project id; write entity/project, each of 1 to {MAX_PROJECT_PART} "
+            r"characters without any of / \ # ? % : and control characters",
+            argument,
+        )
+
+
+def check_call_id(call_id: str, argument: str) -> None:
+    """Hold a call id to a lowercase UUID or any 16 characters without uppercase (a span id).
+
+    Raises:
+        BadInputError: it is neither.
+    """
+    _check(call_id, SPAN_ID_LENGTH, "call", argument)
+
+
+def check_trace_id(trace_id: str, argument: str) -> None:
+    """Hold a trace id to a lowercase UUID or any 32 characters without uppercase.
+
+    Raises:
+        BadInputError: it is neither.
+    """
+    _check(trace_id, TRACE_ID_LENGTH, "trace", argument)
+
+
+def _check(text: str, length: int, kind: str, argument: str) -> None:
+    if _UUID.fullmatch(text) or (len(text) == length and text == text.lower()):
+        return
+    raise BadInputError(
+        f"{text[:64]!r} is not a {kind} id; use a lowercase UUID or {length} lowercase characters", argument
+    )

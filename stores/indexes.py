@@ -1,0 +1,58 @@
+"""The indexes of every collection, in one table, each with the questions it answers."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+Keys = list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index: its collection, its keys in order, what it serves, and which documents it leaves out."""
+
+    collection: str
+    keys: Keys
+    serves: str
+    only: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name in MongoDB: its keys without those that all indexes of calls begin with."""
+        return "_".join(f"{path}_desc" if order < 0 else path for path, order in self.keys[2:])
+
+    def model(self) -> IndexModel:
+        """The index as the driver takes it."""
+        options = {"partialFilterExpression": self.only} if self.only else {}
+        return IndexModel(self.keys, name=self.name, **options)
+
+
+def _calls(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
+    order = DESCENDING if newest_first else ASCENDING
+    keys = [(path, ASCENDING) for path in ("project_id", "visible", *by)]
+    return Index("calls", [*keys, ("started_at", order), ("id", ASCENDING)], serves, only or {})
+
+
+INDEXES: Final = (
+    _calls("the default list, oldest first; time ranges"),
+    _calls("the list newest first", newest_first=True),
+    _calls("a trace; the total size of a trace", "trace_id"),
+    _calls("a call's children; roots only, oldest first", "parent_id"),
+    _calls("roots only, newest first", "parent_id", newest_first=True),
+    _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
+    _calls("an op, oldest first; all versions of an op", "op_name"),
+    _calls("an op, newest first", "op_name", newest_first=True),
+    _calls("calls by status, oldest first", "status"),
+    _calls("calls by status, newest first", "status", newest_first=True),
+    _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
+    _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
+)
+
+
+def models() -> dict[str, list[IndexModel]]:
+    """The indexes to build, by collection."""
+    return {
+        name: [index.model() for index in INDEXES if index.collection == name]
+        for name in dict.fromkeys(index.collection for index in INDEXES)
+    }
