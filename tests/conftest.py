@@ -1,0 +1,36 @@
+"""The real MongoDB that the tests run on: one server for the run, one database for a test."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from app.embedded_mongod import embedded_mongod
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> Iterator[str]:
+    """The server named by LOOMQL_TEST_MONGODB_URI, or an embedded one in a temporary folder."""
+    given = os.environ.get("LOOMQL_TEST_MONGODB_URI")
+    if given:
+        yield given
+        return
+    # Not pytest's tmp_path: the paths of its sockets would often be too long.
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
+    ):
+        yield uri
+
+
+@pytest.fixture
+def database_name(mongodb_uri: str) -> Iterator[str]:
+    """The name of a database that only this test uses; it is dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    yield name
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
+        client.drop_database(name)
