@@ -1,0 +1,81 @@
+"""GraphiQL, the API's workbench in the browser: its page and the assets bundled for it by the build hook."""
+
+from os import PathLike, stat_result
+from pathlib import Path
+
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+DIST = Path(__file__).parent / "dist"
+
+# Monaco, the editor, styles itself with <style> elements; GraphiQL's fonts are data URLs in its style sheet.
+CONTENT_SOURCES = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "worker-src": "'self'",
+    "style-src": "'self' 'unsafe-inline'",
+    "font-src": "'self' data:",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "; ".join(" ".join(rule) for rule in CONTENT_SOURCES.items()),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+MISSING = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>LoomQL</title>
+<h1>GraphiQL was not built</h1>
+<p>This installation of LoomQL lacks the assets of GraphiQL. To build them, run this in LoomQL's source
+folder, without <code>LOOMQL_SKIP_GRAPHIQL</code> in the environment, then reload this page:</p>
+<pre>pip install .</pre>
+<p>The API itself is up: it answers POST requests at this address.</p>
+</html>
+"""
+
+
+def page(dist: Path = DIST) -> Response:
+    """The page for a browser's GET of the API; 503 with the way out where the bundle was not built."""
+    try:
+        return HTMLResponse((dist / "index.html").read_text(), headers=PAGE_HEADERS)
+    except FileNotFoundError:
+        return HTMLResponse(MISSING, status_code=503, headers=PAGE_HEADERS)
+
+
+class Assets(StaticFiles):
+    """The page's scripts, styles and fonts, to be mounted at /graphiql.
+
+    Their names carry a hash of their content, so a browser may keep them for good.
+    """
+
+    def __init__(self, dist: Path = DIST) -> None:
+        self.folder = dist / "graphiql"
+        super().__init__(directory=self.folder, check_dir=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the file, or 404 where there is none or nothing was built."""
+        if self.folder.is_dir():
+            await super().__call__(scope, receive, send)
+        else:
+            await PlainTextResponse("GraphiQL was not built", status_code=404)(scope, receive, send)
+
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """The file, with headers that let a browser keep it."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+assets = Assets()

