@@ -1,0 +1,138 @@
+"""A call's document: what its start, its end, a rename and a delete write.
+
+Each of the four sets only what is its own, then the fields that depend on more than one of them are derived from
+what is there, so that they may come in any order and any number of times. A call is `visible` once it has started
+and as long as it is not deleted.
+"""
+
+from typing import Any, Final
+
+from stores import times
+from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.payloads import Payload
+from stores.refs import SCHEME
+from stores.refs import parse as parse_ref
+
+Document = dict[str, Any]
+Pipeline = list[dict[str, Any]]
+
+_START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "wb_run_id", "wb_run_step", "input_refs")
+_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs")
+
+_DERIVED: Final[Document] = {
+    "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
+    "status": {"$ifNull": ["$status", "running"]},
+    "trace_name": {"$ifNull": ["$display_name", "$op_trace_name", "$$REMOVE"]},
+    "storage_size_bytes": {"$add": [{"$ifNull": ["$start_size_bytes", 0]}, {"$ifNull": ["$end_size_bytes", 0]}]},
+    "latency_ms": {
+        "$cond": [
+            {"$and": [{"$isNumber": "$started_at"}, {"$isNumber": "$ended_at"}]},
+            {"$toLong": {"$floor": {"$divide": [{"$subtract": ["$ended_at", "$started_at"]}, 1000]}}},
+            "$$REMOVE",
+        ]
+    },
+}
+
+
+def key(project_id: str, call_id: str) -> Document:
+    """What finds a call's one document, in a sharded collection, too; a project id holds no colon."""
+    return {"_id": f"{project_id}:{call_id}", "project_id": project_id, "id": call_id}
+
+
+def whole_call(start: CallStart, end: CallEnd | None) -> Document:
+    """The document of a call of which nothing is stored yet, derived fields and all."""
+    begun = _start_fields(start)
+    ended = _end_fields(end) if end else {"status": "running"}
+    document = key(start.project_id, str(start.id)) | begun | ended
+    document["json"] = begun["json"] | ended.get("json", {})
+    document["visible"] = True
+    document["trace_name"] = document.get("display_name") or document["op_trace_name"]
+    document["storage_size_bytes"] = document["start_size_bytes"] + document.get("end_size_bytes", 0)
+    if end:
+        document["latency_ms"] = (end.ended_at - start.started_at) // 1000
+    return document
+
+
+def start_update(start: CallStart) -> Pipeline:
+    """What a start writes over what is there; without a name of its own it keeps one that a rename gave."""
+    fields = _start_fields(start)
+    named = "display_name" in fields
+    kept = {} if named else {"display_name": {"$cond": ["$renamed", "$display_name", "$$REMOVE"]}}
+    return _update(fields, _START_OPTIONAL, kept | ({"renamed": "$$REMOVE"} if named else {}))
+
+
+def end_update(end: CallEnd) -> Pipeline:
+    """What an end writes over what is there."""
+    return _update(_end_fields(end), _END_OPTIONAL)
+
+
+def rename_update(display_name: str) -> Pipeline:
+    """What a rename writes over what is there; the empty name takes the name away."""
+    return _update({"renamed": True} | ({"display_name": display_name} if display_name else {}), ("display_name",))
+
+
+def delete_update(wb_user_id: str) -> Pipeline:
+    """What a delete writes over what is there; a call that is deleted already keeps its time of death."""
+    return _update({"deleted_by": wb_user_id}, (), {"deleted_at": {"$ifNull": ["$deleted_at", times.now()]}})
+
+
+def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
+    texts = fields.pop("json", {})
+    own = {name: {"$literal": value} for name, value in fields.items()}
+    own |= {f"json.{name}": {"$literal": text} for name, text in texts.items()}
+    own |= {name: "$$REMOVE" for name in optional if name not in fields}
+    return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
+
+
+def _start_fields(start: CallStart) -> Document:
+    payload = Payload.of({"attributes": start.attributes, "inputs": start.inputs})
+    optional = {
+        "display_name": start.display_name or None,
+        "parent_id": start.parent_id,
+        "thread_id": start.thread_id,
+        "turn_id": start.turn_id,
+        "wb_run_id": start.wb_run_id,
+        "wb_run_step": start.wb_run_step,
+        "input_refs": payload.refs["inputs"] or None,
+    }
+    return {
+        "trace_id": start.trace_id,
+        "op_name": start.op_name,
+        "op_trace_name": op_trace_name(start.op_name),
+        "started_at": start.started_at,
+        "wb_user_id": start.wb_user_id,
+        **{name: value for name, value in optional.items() if value is not None},
+        **payload.mirrors,
+        "json": payload.texts,
+        "start_size_bytes": payload.size_bytes,
+    }
+
+
+def _end_fields(end: CallEnd) -> Document:
+    payload = Payload.of({"output": end.output, "summary": end.summary})
+    optional = {
+        "exception": end.exception or None,
+        "wb_run_step_end": end.wb_run_step_end,
+        "output_refs": payload.refs["output"] or None,
+    }
+    return {
+        "ended_at": end.ended_at,
+        "status": _status(end),
+        **{name: value for name, value in optional.items() if value is not None},
+        **payload.mirrors,
+        "json": payload.texts,
+        "end_size_bytes": payload.size_bytes,
+    }
+
+
+def _status(end: CallEnd) -> str:
+    if end.exception:
+        return "error"
+    counts = end.summary.get("status_counts") if isinstance(end.summary, dict) else None
+    errors = counts.get("error") if isinstance(counts, dict) else None
+    return "descendant_error" if isinstance(errors, int | float) and errors > 0 else "success"
+
+
+def op_trace_name(op_name: str) -> str:
+    """The name that an op gives its traces: the name in its ref, else the op name as it is."""
+    return parse_ref(op_name).name if op_name.startswith(SCHEME) else op_name

@@ -1,0 +1,130 @@
+"""What writers send of a call: its start and its end, held to their rules."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from stores import ids, refs
+from stores.errors import BadInputError, StoreError
+
+MAX_OP_NAME: Final = 128
+MAX_DISPLAY_NAME: Final = 1024
+MAX_NAME: Final = 1024
+MAX_EXCEPTION: Final = 262_144
+LOCAL_USER: Final = "local"
+"""Who wrote, where no API key says it."""
+
+
+@dataclass(slots=True)
+class CallStart:
+    """The start of a call. Times are microseconds since the epoch; attributes and inputs are JSON objects."""
+
+    project_id: str
+    op_name: str
+    started_at: int
+    attributes: object
+    inputs: object
+    id: str | None = None
+    trace_id: str | None = None
+    display_name: str | None = None
+    parent_id: str | None = None
+    thread_id: str | None = None
+    turn_id: str | None = None
+    wb_user_id: str | None = None
+    wb_run_id: str | None = None
+    wb_run_step: int | None = None
+
+    def checked(self) -> "CallStart":
+        """Itself, with ids made where none came.
+
+        Raises:
+            BadInputError: a field breaks its rule; the error names the field.
+        """
+        ids.check_project_id(self.project_id)
+        self.id = ids.new_id() if self.id is None else self.id
+        self.trace_id = ids.new_id() if self.trace_id is None else self.trace_id
+        ids.check_call_id(self.id, "id")
+        ids.check_trace_id(self.trace_id, "trace_id")
+        if self.parent_id is not None:
+            ids.check_call_id(self.parent_id, "parent_id")
+        check_op_name(self.op_name)
+        check_length(self.display_name, MAX_DISPLAY_NAME, "display_name")
+        for name in ("thread_id", "turn_id", "wb_user_id", "wb_run_id"):
+            check_length(getattr(self, name), MAX_NAME, name)
+        check_object(self.attributes, "attributes")
+        check_object(self.inputs, "inputs")
+        check_step(self.wb_run_step, "wb_run_step")
+        self.wb_user_id = self.wb_user_id or LOCAL_USER
+        return self
+
+
+@dataclass(slots=True)
+class CallEnd:
+    """The end of a call. `output` is any JSON value, `summary` a JSON object."""
+
+    project_id: str
+    id: str
+    ended_at: int
+    summary: object
+    exception: str | None = None
+    output: object = None
+    wb_run_step_end: int | None = None
+
+    def checked(self) -> "CallEnd":
+        """Itself.
+
+        Raises:
+            BadInputError: a field breaks its rule; the error names the field.
+        """
+        ids.check_project_id(self.project_id)
+        ids.check_call_id(self.id, "id")
+        check_length(self.exception, MAX_EXCEPTION, "exception")
+        check_object(self.summary, "summary")
+        check_step(self.wb_run_step_end, "wb_run_step_end")
+        return self
+
+
+def check_op_name(op_name: str) -> None:
+    """Hold an op name to a ref of an op with its version, or at most 128 characters.
+
+    Raises:
+        BadInputError: it is neither.
+    """
+    if op_name.startswith((refs.SCHEME, refs.INTERNAL_SCHEME)):
+        try:
+            kind = refs.parse(op_name).kind
+        except StoreError as error:
+            raise error.under("op_name") from None
+        if kind != "op":
+            raise BadInputError(f"a ref here must be of an op, not of kind {kind}", "op_name")
+    else:
+        check_length(op_name, MAX_OP_NAME, "op_name")
+
+
+def check_length(text: str | None, limit: int, argument: str) -> None:
+    """Hold a text to a number of characters.
+
+    Raises:
+        BadInputError: it has more.
+    """
+    if text is not None and len(text) > limit:
+        raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)
+
+
+def check_object(value: object, argument: str) -> None:
+    """Hold a JSON value to an object.
+
+    Raises:
+        BadInputError: it is another kind of value.
+    """
+    if not isinstance(value, dict):
+        raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
+
+
+def check_step(step: int | None, argument: str) -> None:
+    """Hold a run's step to zero or more, in 64 bits.
+
+    Raises:
+        BadInputError: it is negative or too large.
+    """
+    if step is not None and not 0 <= step < 1 << 63:
+        raise BadInputError(f"{step} is not a step; steps run from 0 to 2^63 - 1", argument)

@@ -1,0 +1,64 @@
+"""The JSON of a call's start or end, made ready for its document once: text, mirror, refs, size."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from bson import encode as bson_encode
+
+from stores import json_text, refs
+from stores.errors import PayloadTooLargeError, StoreError
+from stores.mirror import mirror
+
+MAX_BYTES: Final = 7_700_000
+"""What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
+
+_MAX_GROWTH: Final = 14
+"""Text and mirror together take at most this many times the text: lists of one-digit numbers come closest."""
+
+_SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
+
+
+@dataclass(slots=True)
+class Payload:
+    """JSON values by name: their exact texts, their mirrors, the refs in them, and their size as text."""
+
+    texts: dict[str, str]
+    mirrors: dict[str, object]
+    refs: dict[str, list[str]]
+    size_bytes: int
+
+    @classmethod
+    def of(cls, values: dict[str, object]) -> Self:
+        """The payload of some values.
+
+        Raises:
+            PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts included.
+            BadInputError: a string in them uses the reserved scheme of refs.
+        """
+        texts = {name: json_text.encode(value) for name, value in values.items()}
+        mirrors = {name: mirror(value) for name, value in values.items()}
+        _check_size(texts, mirrors)
+        found = {name: _refs(name, values[name], text) for name, text in texts.items()}
+        return cls(texts, mirrors, found, sum(map(json_text.default_length, values.values())))
+
+
+def _check_size(texts: dict[str, str], mirrors: dict[str, object]) -> None:
+    length = sum(map(len, texts.values()))
+    if length * _MAX_GROWTH <= MAX_BYTES:
+        return
+    size = len(bson_encode({**mirrors, "json": texts}))
+    if size > MAX_BYTES:
+        raise PayloadTooLargeError(
+            f"{' and '.join(texts)} take {size:,} bytes as stored (text and what queries look into); the limit is "
+            f"{MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
+            max(texts, key=lambda name: len(texts[name])),
+        )
+
+
+def _refs(name: str, value: object, text: str) -> list[str]:
+    if not any(scheme in text for scheme in _SCHEMES):
+        return []
+    try:
+        return refs.collect(value)
+    except StoreError as error:
+        raise error.under(name) from None

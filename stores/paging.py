@@ -1,0 +1,141 @@
+"""Pages by keyset: forward and backward over any sort, each row once however much is written meanwhile."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import orjson
+
+from stores.database import Collection
+from stores.errors import BadInputError
+from stores.query.sort import Order
+
+DEFAULT_SIZE: Final = 100
+
+_CHECKSUM_BYTES: Final = 8
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page: `size` rows after (or, backward, before) a cursor, `offset` rows left out first."""
+
+    size: int = DEFAULT_SIZE
+    cursor: str | None = None
+    backward: bool = False
+    offset: int = 0
+
+    @classmethod
+    def of(  # noqa: PLR0913 -- the arguments of every list, as Relay names them
+        cls,
+        *,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        offset: int | None = None,
+        max_size: int = 10_000,
+    ) -> Self:
+        """The page that a list's arguments ask for.
+
+        Raises:
+            BadInputError: a number is out of its range, or forward and backward arguments are mixed.
+        """
+        backward = last is not None or before is not None
+        if backward and (first is not None or after is not None):
+            raise BadInputError("page forward with first and after, or backward with last and before", "last")
+        if backward and offset:
+            raise BadInputError("counts from the front; leave it out with last and before", "offset")
+        size, name = (last, "last") if backward else (first, "first")
+        _check_range(size, max_size, name)
+        _check_range(offset, None, "offset")
+        return cls(DEFAULT_SIZE if size is None else size, before if backward else after, backward, offset or 0)
+
+
+def _check_range(number: int | None, maximum: int | None, argument: str) -> None:
+    if number is not None and number < 0:
+        raise BadInputError(f"{number} is negative; it counts from 0", argument)
+    if number is not None and maximum is not None and number > maximum:
+        raise BadInputError(
+            f"{number:,} is above the limit of {maximum:,} a page; ask for less and go on by cursor "
+            "(the setting LOOMQL_MAX_PAGE_SIZE raises the limit)",
+            argument,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in the order asked for, and whether there are more on either side."""
+
+    rows: list[Row]
+    has_next: bool
+    has_previous: bool
+    order: Order
+    scope: bytes
+
+    def cursor(self, row: Row) -> str:
+        """The opaque text that marks a row's place in this query, and in no other."""
+        position = orjson.dumps([_value(row, key.path) for key in self.order.keys])
+        return base64.urlsafe_b64encode(_checksum(position, self.scope) + position).decode()
+
+
+async def find_page(
+    collection: Collection, match: dict[str, Any], order: Order, request: PageRequest, projection: Sequence[str]
+) -> Page:
+    """One page of what matches, read in one command.
+
+    Raises:
+        BadInputError: the cursor is none of this query's.
+    """
+    scope = _scope(collection.name, match, order)
+    pipeline: list[dict[str, Any]] = [{"$match": match}]
+    if order.computed:
+        pipeline.append({"$set": order.computed})
+    if request.cursor is not None:
+        position = _position(request.cursor, scope, "before" if request.backward else "after")
+        pipeline.append({"$match": order.beyond(position, backward=request.backward)})
+    pipeline.append({"$sort": order.sort(backward=request.backward)})
+    if request.offset:
+        pipeline.append({"$skip": request.offset})
+    paths = [*projection, *(key.path for key in order.keys)]
+    pipeline += [{"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
+    cursor = collection.aggregate(pipeline, allowDiskUse=True, batchSize=request.size + 2)
+    found = await cursor.to_list(None)
+    rows, more = found[: request.size], len(found) > request.size
+    before = request.cursor is not None or request.offset > 0
+    if request.backward:
+        return Page(rows[::-1], before, more, order, scope)
+    return Page(rows, more, before, order, scope)
+
+
+def _scope(collection: str, match: dict[str, Any], order: Order) -> bytes:
+    return hashlib.blake2b(repr((collection, match, order.keys)).encode(), digest_size=32).digest()
+
+
+def _checksum(position: bytes, scope: bytes) -> bytes:
+    return hashlib.blake2b(position, key=scope, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _position(cursor: str, scope: bytes, argument: str) -> list[object]:
+    try:
+        content = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    if not position or checksum != _checksum(position, scope):
+        raise BadInputError(
+            "not a cursor of this query; use one that the same query gave, with the same filter and sort", argument
+        )
+    values: list[object] = orjson.loads(position)
+    return values
+
+
+def _value(row: Row, path: str) -> object:
+    value: object = row
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value

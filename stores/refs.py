@@ -1,0 +1,117 @@
+"""Refs: the addresses by which values point to objects, ops, tables and calls.
+
+`weave:///<entity>/<project>/<kind>/<rest>`, where kind is one of `object`, `op`, `table` and `call`; the grammar
+is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-artifact:///…`) pass through.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote, unquote
+
+from stores.errors import BadInputError
+
+SCHEME: Final = "weave:///"
+ARTIFACT_SCHEME: Final = "wandb-artifact:///"
+INTERNAL_SCHEME: Final = "weave-trace-internal:///"
+
+EDGES: Final = ("attr", "key", "index", "id")
+_NAME: Final = re.compile(r"[^/:]+")
+
+Kind = Literal["object", "op", "table", "call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A parsed ref. `version` is set for objects and ops; `edges` are pairs of edge name and decoded value."""
+
+    project_id: str
+    kind: Kind
+    name: str
+    version: str | None = None
+    edges: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """The ref as text, its edges percent-encoded."""
+        head = f"{SCHEME}{self.project_id}/{self.kind}/{self.name}"
+        version = "" if self.version is None else f":{self.version}"
+        return head + version + "".join(f"/{edge}/{quote(value, safe='')}" for edge, value in self.edges)
+
+
+def parse(text: str) -> Ref:
+    """The parts of a ref's text.
+
+    Raises:
+        BadInputError: the text is not a ref; the message says where it fails.
+    """
+    parts = text.removeprefix(SCHEME).split("/")
+    if not text.startswith(SCHEME) or len(parts) < 4 or not all(parts[:4]):  # noqa: PLR2004 -- entity, project, kind, rest
+        raise _invalid(text, f"write {SCHEME}entity/project/kind/name:version")
+    project_id, kind, rest, edges = "/".join(parts[:2]), parts[2], parts[3], parts[4:]
+    match kind:
+        case "object" | "op":
+            name, _, version = rest.partition(":")
+            if not (_NAME.fullmatch(name) and _NAME.fullmatch(version)):
+                raise _invalid(text, "an object or op is written name:version")
+            return Ref(project_id, kind, name, version, _parse_edges(text, edges))
+        case "table" | "call":
+            return Ref(project_id, kind, rest)
+        case _:
+            raise _invalid(text, "its kind must be object, op, table or call")
+
+
+def _parse_edges(text: str, parts: list[str]) -> tuple[tuple[str, str], ...]:
+    if len(parts) % 2:
+        raise _invalid(text, "edges come in pairs of a name and a value")
+    edges = tuple(zip(parts[::2], map(unquote, parts[1::2]), strict=True))
+    for edge, value in edges:
+        if edge not in EDGES:
+            raise _invalid(text, f"an edge is one of {', '.join(EDGES)}")
+        if edge == "index" and not re.fullmatch(r"-?\d+", value):
+            raise _invalid(text, "the value of an index edge is an integer")
+    return edges
+
+
+def _invalid(text: str, reason: str) -> BadInputError:
+    return BadInputError(f"{text[:200]!r} is not a ref: {reason}")
+
+
+def is_ref(text: str) -> bool:
+    """Whether a string is a ref in its one true spelling: it parses, and prints as it came."""
+    if text.startswith(ARTIFACT_SCHEME):
+        parts = text.removeprefix(ARTIFACT_SCHEME).split("/")
+        return len(parts) == 3 and all(parts)  # noqa: PLR2004 -- entity, project, id
+    if not text.startswith(SCHEME):
+        return False
+    try:
+        return str(parse(text)) == text
+    except BadInputError:
+        return False
+
+
+def collect(value: object) -> list[str]:
+    """The refs among a JSON value's strings, in order, repeats kept; dict keys do not count.
+
+    Raises:
+        BadInputError: a string uses the reserved scheme `weave-trace-internal:///`.
+    """
+    return [text for text in _strings(value) if _check_external(text) and is_ref(text)]
+
+
+def _check_external(text: str) -> bool:
+    if text.startswith(INTERNAL_SCHEME):
+        raise BadInputError(f"refs from outside start with {SCHEME}, not with {INTERNAL_SCHEME}")
+    return True
+
+
+def _strings(value: object) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as members:
+                waiting.extend(reversed(members.values()))
+            case list() as entries:
+                waiting.extend(reversed(entries))
