@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.embedded_mongod.binary import WAYS_OUT, find_mongod
+from app.embedded_mongod.binary import WAYS_OUT, find_mongod, mongod_version
+from app.embedded_mongod.data_folder import DataFolder
 from app.embedded_mongod.errors import EmbeddedMongodError
+from app.embedded_mongod.replica_set import running_mongod
 
-__all__ = ["EmbeddedMongodError", "embedded_mongod", "find_mongod"]
+__all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod", "mongod_version"]
 
 
 @contextmanager
@@ -21,10 +23,6 @@ def embedded_mongod(data_dir: Path, binary: Path | None = None, cache_gb: float 
     """
     if sys.platform == "win32":
         raise EmbeddedMongodError(f"LoomQL cannot run a mongod of its own on Windows. {WAYS_OUT}")
-    # Not at the top: the locks are fcntl's, which Windows lacks.
-    from app.embedded_mongod.data_folder import DataFolder  # noqa: PLC0415
-    from app.embedded_mongod.replica_set import running_mongod  # noqa: PLC0415
-
     mongod = find_mongod(binary)
     with DataFolder(data_dir).held() as folder, running_mongod(mongod, folder, cache_gb) as uri:
         yield uri

@@ -1,17 +1,21 @@
 """The folder that an embedded mongod lives in, held by one LoomQL at a time."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from app.embedded_mongod.errors import EmbeddedMongodError
 from app.embedded_mongod.orphan import stop_orphan
+
+if sys.platform != "win32":
+    import fcntl
 
 ANOTHER_FOLDER = "choose another data folder (--data-dir or LOOMQL_DATA_DIR)."
 SOCKET_NAME = "m.sock"
@@ -28,6 +32,24 @@ class DataFolder:
         self.database = self.path / "db"
         self.log = self.path / "mongod.log"
         self.socket = socket_folder(self.path) / SOCKET_NAME
+        self._lock_file = self.path / "loomql.lock"
+
+    @property
+    def uri(self) -> str:
+        """Where a mongod over this folder is reached."""
+        return f"mongodb://{quote(str(self.socket), safe='')}/?directConnection=true"
+
+    def holder(self) -> str | None:
+        """The process id of the LoomQL that has the folder; None where it is free."""
+        try:
+            with self._lock_file.open("rb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return lock.read(32).decode("ascii", "replace").strip() or "unknown"
+        except FileNotFoundError:
+            return None
+        return None
 
     @contextmanager
     def held(self) -> Iterator["DataFolder"]:
@@ -36,7 +58,7 @@ class DataFolder:
             for folder in (self.path, self.database, self.socket.parent):
                 _make_private(folder)
             _check_private(self.socket.parent)
-            lock = os.open(self.path / "loomql.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise EmbeddedMongodError(_unusable(self.path, error)) from error
         try:

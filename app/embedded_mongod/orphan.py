@@ -1,6 +1,5 @@
 """Stopping a mongod that outlived the LoomQL that ran it."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +8,9 @@ import time
 from pathlib import Path
 
 from app.embedded_mongod.errors import EmbeddedMongodError
+
+if sys.platform != "win32":
+    import fcntl
 
 PATIENCE_SECONDS = 20.0
 NOT_TOLD_YET = 0

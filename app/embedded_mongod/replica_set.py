@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
@@ -31,10 +30,9 @@ def running_mongod(mongod: Path, folder: DataFolder, cache_gb: float) -> Iterato
     supervisor = Supervisor(command(mongod, folder, cache_gb), LogFile(folder.log))
     supervisor.start()
     try:
-        uri = f"mongodb://{quote(str(folder.socket), safe='')}/?directConnection=true"
-        _make_primary(uri, folder.socket, supervisor)
+        _make_primary(folder, supervisor)
         supervisor.confirm()
-        yield uri
+        yield folder.uri
     finally:
         supervisor.stop()
 
@@ -57,11 +55,11 @@ def command(mongod: Path, folder: DataFolder, cache_gb: float) -> list[str]:
     # fmt: on
 
 
-def _make_primary(uri: str, socket: Path, supervisor: Supervisor) -> None:
-    """Wait until the server answers and takes writes as the primary of a replica set at this very socket."""
+def _make_primary(folder: DataFolder, supervisor: Supervisor) -> None:
+    """Wait until the server takes writes, as the primary of a replica set at this very socket."""
     deadline = time.monotonic() + READY_SECONDS
-    with Client(uri, serverSelectionTimeoutMS=1000) as client:
-        while not (socket.exists() and _takes_writes(client, str(socket))):
+    with Client(folder.uri, serverSelectionTimeoutMS=1000) as client:
+        while not (folder.socket.exists() and _takes_writes(client, str(folder.socket))):
             if supervisor.ended.is_set():
                 raise EmbeddedMongodError(f"mongod {supervisor.last_words()} {WAYS_OUT}")
             if time.monotonic() > deadline:
