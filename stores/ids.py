@@ -25,10 +25,10 @@ def new_id() -> str:
 
 
 def check_project_id(project_id: str, argument: str = "project_id") -> None:
-    """Hold a project id to `entity/project`.
+    r"""Hold a project id to `entity/project`.
 
     Raises:
-        BadInputError: there is not exactly one slash, or a part is empty, too long or holds one of `\\#?%:`.
+        BadInputError: there is not exactly one slash, or a part is empty, too long or holds one of `\#?%:`.
     """
     parts = project_id.split("/")
     if len(parts) != 2 or not all(_PROJECT_PART.fullmatch(part) for part in parts):  # noqa: PLR2004 -- entity and project

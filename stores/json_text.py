@@ -100,7 +100,11 @@ def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool) ->
             case _Piece() as piece:
                 pieces.append(piece)
             case dict() as members:
-                parts = [part for key, inner in members.items() for part in (_Piece(item), _Piece(scalar(key) + colon), inner)]
+                parts = [
+                    part
+                    for key, inner in members.items()
+                    for part in (_Piece(item), _Piece(scalar(key) + colon), inner)
+                ]
                 waiting += [_Piece("}"), *reversed(parts[1:]), _Piece("{")]
             case list() as entries:
                 parts = [part for inner in entries for part in (_Piece(item), inner)]

@@ -84,7 +84,11 @@ class Page:
 
 
 async def find_page(
-    collection: Collection, match: dict[str, Any], order: Order, request: PageRequest, projection: Sequence[str]
+    collection: Collection,
+    match: dict[str, Any],
+    order: Order,
+    request: PageRequest,
+    projection: Sequence[str],
 ) -> Page:
     """One page of what matches, read in one command.
 
@@ -128,7 +132,8 @@ def _position(cursor: str, scope: bytes, argument: str) -> list[object]:
     checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if not position or checksum != _checksum(position, scope):
         raise BadInputError(
-            "not a cursor of this query; use one that the same query gave, with the same filter and sort", argument
+            "not a cursor of this query; use one that the same query gave, with the same filter and sort",
+            argument,
         )
     values: list[object] = orjson.loads(position)
     return values

@@ -16,6 +16,9 @@ from stores.refs import parse as parse_ref
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
 
+FOUND_BY: Final = ("_id", "project_id", "id")
+"""What finds a call's one document, in a sharded collection, too."""
+
 _START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "wb_run_id", "wb_run_step", "input_refs")
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs")
 
@@ -35,35 +38,32 @@ _DERIVED: Final[Document] = {
 
 
 def key(project_id: str, call_id: str) -> Document:
-    """What finds a call's one document, in a sharded collection, too; a project id holds no colon."""
+    """The fields that find a call; a project id holds no colon, so no two calls share an `_id`."""
     return {"_id": f"{project_id}:{call_id}", "project_id": project_id, "id": call_id}
 
 
-def whole_call(start: CallStart, end: CallEnd | None) -> Document:
-    """The document of a call of which nothing is stored yet, derived fields and all."""
-    begun = _start_fields(start)
-    ended = _end_fields(end) if end else {"status": "running"}
-    document = key(start.project_id, str(start.id)) | begun | ended
-    document["json"] = begun["json"] | ended.get("json", {})
+def whole_call(start: Document, end: Document | None) -> Document:
+    """The document, derived fields and all, of a call of which nothing is stored yet, from its parts' fields."""
+    document = start | (end or {"status": "running"})
+    document["json"] = start["json"] | document["json"]
     document["visible"] = True
     document["trace_name"] = document.get("display_name") or document["op_trace_name"]
     document["storage_size_bytes"] = document["start_size_bytes"] + document.get("end_size_bytes", 0)
     if end:
-        document["latency_ms"] = (end.ended_at - start.started_at) // 1000
+        document["latency_ms"] = (end["ended_at"] - start["started_at"]) // 1000
     return document
 
 
-def start_update(start: CallStart) -> Pipeline:
-    """What a start writes over what is there; without a name of its own it keeps one that a rename gave."""
-    fields = _start_fields(start)
-    named = "display_name" in fields
-    kept = {} if named else {"display_name": {"$cond": ["$renamed", "$display_name", "$$REMOVE"]}}
-    return _update(fields, _START_OPTIONAL, kept | ({"renamed": "$$REMOVE"} if named else {}))
+def start_update(start: Document) -> Pipeline:
+    """What a start's fields write over what is there; without a name they keep one that a rename gave."""
+    if "display_name" in start:
+        return _update(start, _START_OPTIONAL, {"renamed": "$$REMOVE"})
+    return _update(start, _START_OPTIONAL, {"display_name": {"$cond": ["$renamed", "$display_name", "$$REMOVE"]}})
 
 
-def end_update(end: CallEnd) -> Pipeline:
-    """What an end writes over what is there."""
-    return _update(_end_fields(end), _END_OPTIONAL)
+def end_update(end: Document) -> Pipeline:
+    """What an end's fields write over what is there."""
+    return _update(end, _END_OPTIONAL)
 
 
 def rename_update(display_name: str) -> Pipeline:
@@ -77,31 +77,40 @@ def delete_update(wb_user_id: str) -> Pipeline:
 
 
 def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
-    texts = fields.pop("json", {})
-    own = {name: {"$literal": value} for name, value in fields.items()}
-    own |= {f"json.{name}": {"$literal": text} for name, text in texts.items()}
-    own |= {name: "$$REMOVE" for name in optional if name not in fields}
+    own: Document = dict.fromkeys(optional, "$$REMOVE")
+    own |= {name: {"$literal": value} for name, value in fields.items() if name not in FOUND_BY and name != "json"}
+    own |= {f"json.{name}": {"$literal": text} for name, text in fields.get("json", {}).items()}
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
+
+
+def fields_of(part: CallStart | CallEnd) -> Document:
+    """What a checked start or end stores by itself; an empty display name or exception is none.
+
+    Raises:
+        PayloadTooLargeError: its JSON is too large for its share of a document.
+        BadInputError: a string in its JSON uses the reserved scheme of refs.
+    """
+    return _start_fields(part) if isinstance(part, CallStart) else _end_fields(part)
 
 
 def _start_fields(start: CallStart) -> Document:
     payload = Payload.of({"attributes": start.attributes, "inputs": start.inputs})
-    optional = {
-        "display_name": start.display_name or None,
-        "parent_id": start.parent_id,
-        "thread_id": start.thread_id,
-        "turn_id": start.turn_id,
-        "wb_run_id": start.wb_run_id,
-        "wb_run_step": start.wb_run_step,
-        "input_refs": payload.refs["inputs"] or None,
-    }
     return {
+        **key(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
-        "op_trace_name": op_trace_name(start.op_name),
+        "op_trace_name": _op_trace_name(start.op_name),
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
-        **{name: value for name, value in optional.items() if value is not None},
+        **_given(
+            display_name=start.display_name or None,
+            parent_id=start.parent_id,
+            thread_id=start.thread_id,
+            turn_id=start.turn_id,
+            wb_run_id=start.wb_run_id,
+            wb_run_step=start.wb_run_step,
+            input_refs=payload.refs["inputs"] or None,
+        ),
         **payload.mirrors,
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
@@ -110,19 +119,23 @@ def _start_fields(start: CallStart) -> Document:
 
 def _end_fields(end: CallEnd) -> Document:
     payload = Payload.of({"output": end.output, "summary": end.summary})
-    optional = {
-        "exception": end.exception or None,
-        "wb_run_step_end": end.wb_run_step_end,
-        "output_refs": payload.refs["output"] or None,
-    }
     return {
+        **key(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
-        **{name: value for name, value in optional.items() if value is not None},
+        **_given(
+            exception=end.exception or None,
+            wb_run_step_end=end.wb_run_step_end,
+            output_refs=payload.refs["output"] or None,
+        ),
         **payload.mirrors,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
+
+
+def _given(**fields: object) -> Document:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _status(end: CallEnd) -> str:
@@ -133,6 +146,5 @@ def _status(end: CallEnd) -> str:
     return "descendant_error" if isinstance(errors, int | float) and errors > 0 else "success"
 
 
-def op_trace_name(op_name: str) -> str:
-    """The name that an op gives its traces: the name in its ref, else the op name as it is."""
+def _op_trace_name(op_name: str) -> str:
     return parse_ref(op_name).name if op_name.startswith(SCHEME) else op_name

@@ -58,13 +58,21 @@ class Order:
 
     def beyond(self, position: Sequence[object], *, backward: bool) -> dict[str, Any]:
         """The match of what comes after a position, given as the value of each key."""
-        branches, equal = [], []
+        branches: list[dict[str, Any]] = []
+        equal: list[dict[str, Any]] = []
         for key, value in zip(self.keys, position, strict=True):
             further = key.beyond(value, backward=backward)
             if further is not None:
                 branches.append({"$and": [*equal, further]})
             equal.append({key.path: value})
-        return {"$or": branches}
+        return {"$or": branches} | self._bound(position[0], backward=backward)
+
+    def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
+        """What the first key implies by itself, so that an index is entered at the position and not at its start."""
+        first = self.keys[0]
+        if value is None or (first.nullable and not backward):
+            return {}
+        return {first.path: {"$gte" if first.descending == backward else "$lte": value}}
 
 
 def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "sort_by") -> Order:

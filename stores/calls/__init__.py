@@ -1,0 +1,7 @@
+"""Calls: the steps of a program's traces, each a document that its start and its end write."""
+
+from stores.calls.filters import CallsFilter
+from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.store import CallsStats, CallsStore
+
+__all__ = ["CallEnd", "CallStart", "CallsFilter", "CallsStats", "CallsStore"]

@@ -1,0 +1,56 @@
+"""Deleting calls: softly, for good, and with all that descends from them in the same trace."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from stores.calls import documents
+from stores.calls.writes import upsert, write_upserts
+from stores.database import Collection
+
+_CHUNK = 10_000
+_Member = TypeVar("_Member")
+
+_Node = tuple[str, str]
+"""A call's trace id and id."""
+
+
+async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[str], wb_user_id: str) -> int:
+    """Hide the calls, their descendants, and whatever may still arrive of the ids themselves.
+
+    Returns how many calls that were visible are hidden now.
+    """
+    doomed = list(dict.fromkeys([*call_ids, *await _descendants(calls, project_id, call_ids)]))
+    update = documents.delete_update(wb_user_id)
+    hidden = 0
+    for chunk in _chunks(doomed):
+        keys = [documents.key(project_id, call_id)["_id"] for call_id in chunk]
+        found = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
+        hidden += (await calls.update_many(found, update)).modified_count
+    await write_upserts(calls, [upsert(documents.key(project_id, call_id), update) for call_id in set(call_ids)])
+    return hidden
+
+
+async def _descendants(calls: Collection, project_id: str, call_ids: Sequence[str]) -> list[str]:
+    roots = {"project_id": project_id, "id": {"$in": list(call_ids)}, "trace_id": {"$exists": True}}
+    level: list[_Node] = [(root["trace_id"], root["id"]) async for root in calls.find(roots, {"trace_id": 1, "id": 1})]
+    known = set(level)
+    while level:
+        level = [child for child in await _children(calls, project_id, level) if child not in known]
+        known.update(level)
+    return [call_id for _, call_id in known]
+
+
+async def _children(calls: Collection, project_id: str, parents: list[_Node]) -> list[_Node]:
+    family = set(parents)
+    children: list[_Node] = []
+    for chunk in _chunks(parents):
+        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": [call_id for _, call_id in chunk]}}
+        found = calls.find(match, {"trace_id": 1, "id": 1, "parent_id": 1})
+        children += [
+            (call["trace_id"], call["id"]) async for call in found if (call["trace_id"], call["parent_id"]) in family
+        ]
+    return children
+
+
+def _chunks(members: Sequence[_Member]) -> Iterator[Sequence[_Member]]:
+    return (members[at : at + _CHUNK] for at in range(0, len(members), _CHUNK))

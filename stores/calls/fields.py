@@ -1,0 +1,50 @@
+"""The fields of calls: by which names they sort, and what each of them needs read from the document."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from stores.query.fields import Field, FieldTable
+
+TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
+"""Not stored with a call: the sum over its trace."""
+
+CALL_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("op_name", "op_name", optional=False),
+        Field("display_name", "display_name"),
+        Field("trace_id", "trace_id", optional=False),
+        Field("parent_id", "parent_id"),
+        Field("thread_id", "thread_id"),
+        Field("turn_id", "turn_id"),
+        Field("started_at", "started_at", optional=False),
+        Field("ended_at", "ended_at"),
+        Field("exception", "exception"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+        Field("wb_run_id", "wb_run_id"),
+        Field("wb_run_step", "wb_run_step"),
+        Field("wb_run_step_end", "wb_run_step_end"),
+        Field("deleted_at", "deleted_at"),
+        Field("status", "status", optional=False),
+        Field("latency_ms", "latency_ms"),
+        Field("trace_name", "trace_name", optional=False),
+        Field("summary.weave.status", "status", optional=False),
+        Field("summary.weave.latency_ms", "latency_ms"),
+        Field("summary.weave.trace_name", "trace_name", optional=False),
+    ]
+)
+
+_READS: Final[dict[str, tuple[str, ...]]] = {
+    "inputs": ("json.inputs",),
+    "output": ("json.output",),
+    "attributes": ("json.attributes",),
+    "summary": ("json.summary", "status", "latency_ms", "display_name", "trace_name"),
+    "usage": ("json.summary",),
+    TOTAL_STORAGE_SIZE: ("trace_id", "parent_id"),
+}
+
+
+def paths_of(wanted: Iterable[str]) -> list[str]:
+    """The document's paths that hold the wanted fields, each once; a field that is stored as it is reads itself."""
+    return list(dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,))))

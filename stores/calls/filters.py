@@ -1,0 +1,85 @@
+"""The filter of calls: lists of which any member may match, all of them together."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from stores.errors import BadInputError
+
+MAX_MEMBERS: Final = 1000
+ANY_VERSION: Final = ":*"
+
+Match = dict[str, Any]
+
+_MEMBERSHIP: Final = {
+    "input_refs": "input_refs",
+    "output_refs": "output_refs",
+    "parent_ids": "parent_id",
+    "trace_ids": "trace_id",
+    "call_ids": "id",
+    "thread_ids": "thread_id",
+    "turn_ids": "turn_id",
+    "wb_user_ids": "wb_user_id",
+    "wb_run_ids": "wb_run_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallsFilter:
+    """Which calls: a list that is null or empty asks nothing; `X:*` in `op_names` is every version of the op X."""
+
+    op_names: list[str] | None = None
+    input_refs: list[str] | None = None
+    output_refs: list[str] | None = None
+    parent_ids: list[str] | None = None
+    trace_ids: list[str] | None = None
+    call_ids: list[str] | None = None
+    thread_ids: list[str] | None = None
+    turn_ids: list[str] | None = None
+    trace_roots_only: bool | None = None
+    wb_user_ids: list[str] | None = None
+    wb_run_ids: list[str] | None = None
+
+    def clauses(self) -> list[Match]:
+        """The conditions, all of which a call must meet.
+
+        Raises:
+            BadInputError: a list has more than `MAX_MEMBERS` members.
+        """
+        self._check()
+        found = [_any_of(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))]
+        if self.op_names:
+            found.append(_any_op(self.op_names))
+        if self.trace_roots_only:
+            found.append({"parent_id": None})
+        return found
+
+    def _check(self) -> None:
+        for field in fields(self):
+            members = getattr(self, field.name)
+            if isinstance(members, list) and len(members) > MAX_MEMBERS:
+                raise BadInputError(
+                    f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"filter.{field.name}"
+                )
+
+
+def calls_match(project_id: str, calls_filter: CallsFilter | None) -> Match:
+    """The match of a project's visible calls that pass a filter."""
+    clauses = calls_filter.clauses() if calls_filter else []
+    visible: Match = {"project_id": project_id, "visible": True}
+    return visible | ({"$and": clauses} if clauses else {})
+
+
+def _any_of(path: str, members: list[str]) -> Match:
+    return {path: members[0]} if len(members) == 1 else {path: {"$in": members}}
+
+
+def _any_op(op_names: list[str]) -> Match:
+    exact = [name for name in op_names if not name.endswith(ANY_VERSION)]
+    branches = [_any_of("op_name", exact)] if exact else []
+    branches += [_any_version(name.removesuffix("*")) for name in op_names if name.endswith(ANY_VERSION)]
+    return branches[0] if len(branches) == 1 else {"$or": branches}
+
+
+def _any_version(prefix: str) -> Match:
+    """Names that start with the prefix, which ends in a colon: `;` is the character after it."""
+    return {"op_name": {"$gte": prefix, "$lt": prefix[:-1] + ";"}}

@@ -1,0 +1,145 @@
+"""The store of calls: every question and change that concerns them, each within one project."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stores import paging
+from stores.calls import documents
+from stores.calls.deletes import delete_calls
+from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
+from stores.calls.filters import CallsFilter, calls_match
+from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
+from stores.calls.sizes import add_total_sizes, total_size
+from stores.calls.writes import upsert, write_batch, write_upserts
+from stores.database import Database, database_call
+from stores.errors import BadInputError
+from stores.ids import check_project_id
+from stores.paging import Page, PageRequest, Row
+from stores.query.sort import SortBy, compile_sort
+
+MAX_DELETED_AT_ONCE = 1000
+
+_OLDEST_FIRST = (SortBy("started_at"),)
+
+
+@dataclass(frozen=True, slots=True)
+class CallsStats:
+    """How many calls matched; the sum of the total sizes of the roots among them, in bytes, if it was asked for."""
+
+    count: int
+    total_storage_size_bytes: int | None = None
+
+
+class CallsStore:
+    """Calls in MongoDB.
+
+    Rows are dicts of the document's own fields, only those that were asked for: times are microseconds since the
+    epoch, JSON is text under `json`, and what is null is absent.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._calls = database.calls
+
+    @database_call
+    async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
+        """Store starts and ends, all or none; ids left out are filled in. Nothing happens for an empty batch.
+
+        Raises:
+            BadInputError: a part breaks a rule; the error names it as `batch.<position>.start` or `.end`.
+            PayloadTooLargeError: the JSON of a part does not fit into a document.
+        """
+        await write_batch(self._calls, batch)
+
+    @database_call
+    async def rename(self, project_id: str, call_id: str, display_name: str | None) -> int:
+        """Give a call another display name, or with "" none. Returns 1, or 0 where no such call is visible.
+
+        Raises:
+            BadInputError: there is no name, or it is too long.
+        """
+        check_project_id(project_id)
+        if display_name is None:
+            raise BadInputError('is required; send "" to take the name away', "display_name")
+        check_length(display_name, MAX_DISPLAY_NAME, "display_name")
+        found = documents.key(project_id, call_id)
+        await write_upserts(self._calls, [upsert(found, documents.rename_update(display_name))])
+        return await self._calls.count_documents({**found, "visible": True})
+
+    @database_call
+    async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
+        """Delete calls with their descendants in the same trace; for good, even where a start comes later.
+
+        Returns how many calls were there and are gone; unknown and deleted ids are not counted.
+
+        Raises:
+            BadInputError: there are more than 1,000 ids.
+        """
+        check_project_id(project_id)
+        if len(call_ids) > MAX_DELETED_AT_ONCE:
+            raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
+        return await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+
+    @database_call
+    async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
+        """The wanted fields of one call, or None where no such call is visible."""
+        check_project_id(project_id)
+        wanted = set(wanted)
+        match = {**documents.key(project_id, call_id), "visible": True}
+        row = await self._calls.find_one(match, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
+        if row and TOTAL_STORAGE_SIZE in wanted:
+            await add_total_sizes(self._calls, project_id, [row])
+        return row
+
+    @database_call
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+    ) -> Page:
+        """The wanted fields of a page of calls; without a sort the oldest come first.
+
+        Raises:
+            BadInputError: the filter, the sort or the cursor breaks a rule.
+        """
+        check_project_id(project_id)
+        wanted = set(wanted)
+        match = calls_match(project_id, calls_filter)
+        order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
+        page = await paging.find_page(self._calls, match, order, request, paths_of(wanted))
+        if TOTAL_STORAGE_SIZE in wanted:
+            await add_total_sizes(self._calls, project_id, page.rows)
+        return page
+
+    @database_call
+    async def count(self, project_id: str, calls_filter: CallsFilter | None = None) -> int:
+        """How many calls pass the filter."""
+        check_project_id(project_id)
+        return await self._calls.count_documents(calls_match(project_id, calls_filter))
+
+    @database_call
+    async def stats(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        limit: int | None = None,
+        *,
+        size: bool = False,
+    ) -> CallsStats:
+        """How many calls pass the filter, at most `limit`; with `size`, also the size of the traces they are roots of.
+
+        Raises:
+            BadInputError: the limit is negative.
+        """
+        check_project_id(project_id)
+        if limit is not None and limit < 0:
+            raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
+        if limit == 0:
+            return CallsStats(0, 0 if size else None)
+        match = calls_match(project_id, calls_filter)
+        bounds: dict[str, Any] = {"limit": limit} if limit else {}
+        count = await self._calls.count_documents(match, **bounds)
+        return CallsStats(count, await total_size(self._calls, match, limit) if size else None)

@@ -1,0 +1,100 @@
+"""Writing calls: batches of starts and ends, and upserts that hold against other writers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from stores.calls import documents
+from stores.calls.documents import Document, Pipeline
+from stores.calls.inputs import CallEnd, CallStart
+from stores.database import Collection
+from stores.errors import ConflictError, StoreError, UnavailableError
+
+_DUPLICATE_KEY = 11000
+_ATTEMPTS = 10
+
+
+@dataclass(slots=True)
+class _Call:
+    """The fields of the last start and the last end that a batch holds of one call."""
+
+    start: Document | None = None
+    end: Document | None = None
+
+    def updates(self) -> Iterator[UpdateOne]:
+        if self.start:
+            yield upsert(self.start, documents.start_update(self.start))
+        if self.end:
+            yield upsert(self.end, documents.end_update(self.end))
+
+
+async def write_batch(calls: Collection, batch: Sequence[CallStart | CallEnd]) -> None:
+    """Check every start and end, then store all; of two starts of one call the later counts, and so of two ends.
+
+    A call that is new is inserted whole, at a third of an update's cost; one that is there is updated.
+
+    Raises:
+        StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
+    """
+    parts = _prepare(batch)
+    there = await _insert(calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start])
+    waiting = [part for key, part in parts.items() if key in there or not part.start]
+    await write_upserts(calls, [update for part in waiting for update in part.updates()])
+
+
+def _prepare(batch: Sequence[CallStart | CallEnd]) -> dict[str, _Call]:
+    parts: dict[str, _Call] = {}
+    for position, part in enumerate(batch):
+        mode = "start" if isinstance(part, CallStart) else "end"
+        try:
+            fields = documents.fields_of(part.checked())
+        except StoreError as error:
+            raise error.under(f"batch.{position}.{mode}") from None
+        setattr(parts.setdefault(fields["_id"], _Call()), mode, fields)
+    return parts
+
+
+async def _insert(calls: Collection, new: list[Document]) -> set[str]:
+    """Insert the calls that are not there yet; the keys of those that are."""
+    if not new:
+        return set()
+    try:
+        await calls.insert_many(new, ordered=False)
+    except BulkWriteError as error:
+        return {new[position]["_id"] for position in _duplicates(error)}
+    return set()
+
+
+def upsert(found_by: Document, pipeline: Pipeline) -> UpdateOne:
+    """A pipeline over the call's document, made if it is not there yet."""
+    return UpdateOne({name: found_by[name] for name in documents.FOUND_BY}, pipeline, upsert=True)
+
+
+async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
+    """Run upserts that may come in any order; one that another writer outran in making the document is run again."""
+    for _ in range(_ATTEMPTS):
+        if not updates:
+            return
+        try:
+            await calls.bulk_write(updates, ordered=False)
+        except BulkWriteError as error:
+            updates = [updates[position] for position in _duplicates(error)]
+        else:
+            return
+    raise ConflictError("too many writers made the same call at once; send it again")
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """The positions whose key was there already; any other failure in the bulk is the database's.
+
+    Raises:
+        UnavailableError: the bulk failed for another reason, such as a majority that did not confirm it.
+    """
+    details: dict[str, Any] = dict(error.details or {})
+    failures = details.get("writeErrors", [])
+    if details.get("writeConcernErrors") or any(failure["code"] != _DUPLICATE_KEY for failure in failures):
+        raise UnavailableError("the database did not confirm the write; send it again") from error
+    return [failure["index"] for failure in failures]
