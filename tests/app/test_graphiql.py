@@ -1,0 +1,104 @@
+"""GraphiQL's page and assets as the server hands them out, and its default tabs."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from app import graphiql
+
+TABS = Path(graphiql.__file__).parent / "tabs"
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    """A bundle in miniature, laid out as Vite lays it out."""
+    assets = tmp_path / "dist" / "graphiql"
+    assets.mkdir(parents=True)
+    (tmp_path / "dist" / "index.html").write_text('<script src="./graphiql/index-abc.js"></script>')
+    (tmp_path / "dist" / "sources.sha256").write_text("secret")
+    (assets / "index-abc.js").write_text("start()")
+    return tmp_path / "dist"
+
+
+def client(dist: Path) -> httpx.AsyncClient:
+    app = Starlette(routes=[Mount("/graphiql", graphiql.Assets(dist))])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://loomql")
+
+
+def test_the_page_is_the_bundles_and_is_never_stale(dist: Path) -> None:
+    response = graphiql.page(dist)
+
+    assert response.status_code == 200
+    assert response.media_type == "text/html"
+    assert response.body == b'<script src="./graphiql/index-abc.js"></script>'
+    assert response.headers["cache-control"] == "no-cache"
+
+
+def test_the_page_may_load_nothing_from_another_host_and_sit_in_no_frame(dist: Path) -> None:
+    response = graphiql.page(dist)
+
+    rules = dict(rule.split(" ", 1) for rule in response.headers["content-security-policy"].split("; "))
+    hosts = {source for sources in rules.values() for source in sources.split()}
+    assert hosts == {"'none'", "'self'", "'unsafe-inline'", "data:"}
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == "'self'"
+    assert rules["frame-ancestors"] == "'none'"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_page_without_its_bundle_says_how_to_build_it(tmp_path: Path) -> None:
+    response = graphiql.page(tmp_path / "dist")
+
+    assert response.status_code == 503
+    text = bytes(response.body).decode()
+    assert "GraphiQL was not built" in text
+    assert "<pre>pip install .</pre>" in text
+    assert "POST" in text
+
+
+async def test_an_asset_is_kept_by_browsers_for_good(dist: Path) -> None:
+    async with client(dist) as http:
+        response = await http.get("/graphiql/index-abc.js")
+
+    assert response.status_code == 200
+    assert response.text == "start()"
+    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["nothing.js", "%2e%2e/sources.sha256", "..%2fsources.sha256", ""])
+async def test_nothing_but_assets_is_served(dist: Path, path: str) -> None:
+    async with client(dist) as http:
+        response = await http.get(f"/graphiql/{path}")
+
+    assert response.status_code == 404
+    assert "secret" not in response.text
+    assert "immutable" not in response.headers.get("cache-control", "")
+
+
+async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
+    async with client(tmp_path / "dist") as http:
+        response = await http.get("/graphiql/index-abc.js")
+
+    assert response.status_code == 404
+    assert response.text == "GraphiQL was not built"
+
+
+def test_each_of_the_six_default_tabs_opens_with_the_question_it_answers() -> None:
+    tabs = sorted(TABS.glob("*.graphql"))
+
+    assert [tab.name[:3] for tab in tabs] == ["01-", "02-", "03-", "04-", "05-", "06-"]
+    for tab in tabs:
+        comment = [line for line in tab.read_text().splitlines() if line.startswith("#")]
+        assert "?" in " ".join(comment), tab.name
+
+
+def test_variables_belong_to_a_tab() -> None:
+    for variables in TABS.glob("*.json"):
+        assert variables.with_suffix(".graphql").exists()
+        assert isinstance(json.loads(variables.read_text()), dict)

@@ -1,0 +1,177 @@
+"""The build hook, run by hatchling itself on a project in miniature."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from app.graphiql import build_hook
+
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "miniature"
+version = "1"
+[tool.hatch.build.targets.wheel]
+packages = ["app"]
+exclude = ["app/graphiql/node_modules", "app/graphiql/bundler"]
+artifacts = ["app/graphiql/dist"]
+[tool.hatch.build.targets.wheel.hooks.custom]
+path = "app/graphiql/build_hook.py"
+"""
+
+# In Vite's place: it bundles what main.js holds, and fails on "broken".
+BUNDLER = """
+const fs = require("fs");
+const source = fs.readFileSync("main.js", "utf8");
+if (source === "broken") { console.error("cannot bundle main.js"); process.exit(3); }
+fs.mkdirSync("dist/graphiql", { recursive: true });
+fs.writeFileSync("dist/index.html", source);
+fs.appendFileSync("../../runs", "x");
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with this very hook; its npm packages are local, so that no registry is asked."""
+    monkeypatch.delenv(build_hook.SKIP, raising=False)
+    folder = tmp_path / "app" / "graphiql"
+    (folder / "bundler" / "bin").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    (tmp_path / ".gitignore").write_text("dist/\nnode_modules/\n")
+    (folder / "bundler" / "package.json").write_text(json.dumps({"name": "vite", "version": "1.0.0"}))
+    (folder / "bundler" / "bin" / "vite.js").write_text(BUNDLER)
+    (folder / "package.json").write_text(json.dumps({"dependencies": {"vite": "file:bundler"}}))
+    (folder / "main.js").write_text("one")
+    shutil.copy(build_hook.__file__, folder / "build_hook.py")
+    tools = build_hook.toolchain_on_path() or build_hook.toolchain_from_pypi()
+    assert tools is not None
+    build_hook.run(tools, [*tools.npm, "install", "--package-lock-only", "--offline"], folder)
+    return tmp_path
+
+
+def build(project: Path) -> set[str]:
+    """Build the wheel; the names of the files in it."""
+    wheel = next(WheelBuilder(str(project)).build(directory=str(project / "wheels"), versions=["standard"]))
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def without_node(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def fake_node(folder: Path, version: str) -> str:
+    node = folder / "node"
+    node.write_text(f"#!/bin/sh\necho {version}\n")
+    node.chmod(0o755)
+    return str(node)
+
+
+def test_the_bundle_lands_in_the_wheel_and_node_modules_do_not(project: Path) -> None:
+    names = build(project)
+
+    assert "app/graphiql/dist/index.html" in names
+    assert not [name for name in names if "node_modules" in name]
+
+
+def test_a_bundle_is_made_again_only_when_its_sources_change(project: Path) -> None:
+    source, bundled = project / "app" / "graphiql" / "main.js", project / "app" / "graphiql" / "dist" / "index.html"
+
+    build(project)
+    build(project)
+    assert (project / "runs").read_text() == "x"
+
+    source.write_text("two")
+    build(project)
+    assert (project / "runs").read_text() == "xx"
+    assert bundled.read_text() == "two"
+
+
+def test_building_changes_no_source(project: Path) -> None:
+    folder = project / "app" / "graphiql"
+    before = {path: path.read_bytes() for path in build_hook.sources(folder)}
+
+    build(project)
+
+    assert {path: path.read_bytes() for path in build_hook.sources(folder)} == before
+    assert {path.name for path in folder.iterdir()} - {path.name for path in before} == {
+        "build_hook.py",
+        "bundler",
+        "dist",
+        "node_modules",
+    }
+
+
+def test_a_failure_of_the_bundler_ends_the_install_and_is_shown(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "app" / "graphiql" / "main.js").write_text("broken")
+
+    with pytest.raises(SystemExit, match="1"):
+        build(project)
+
+    said = capsys.readouterr()
+    assert "GraphiQL was not built" in said.out + said.err
+    assert "cannot bundle main.js" in said.out + said.err
+    assert "set LOOMQL_SKIP_GRAPHIQL=1" in said.out + said.err
+
+
+def test_skipping_builds_a_wheel_without_the_bundle_and_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOOMQL_SKIP_GRAPHIQL", "1")
+
+    names = build(project)
+
+    said = capsys.readouterr()
+    assert not [name for name in names if "/dist/" in name]
+    assert "GraphiQL is not built" in said.out + said.err
+
+
+def test_node_is_asked_of_pypi_only_where_the_path_has_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = WheelBuilder(str(project)).config.dependencies
+    assert asked == ([] if build_hook.toolchain_on_path() else [build_hook.NODE_FROM_PYPI])
+
+    without_node(monkeypatch, project / "empty")
+    assert WheelBuilder(str(project)).config.dependencies == [build_hook.NODE_FROM_PYPI]
+
+    monkeypatch.setenv("LOOMQL_SKIP_GRAPHIQL", "1")
+    assert WheelBuilder(str(project)).config.dependencies == []
+
+
+def test_a_path_without_node_builds_with_the_one_from_pypi(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_node(monkeypatch, project / "empty")
+
+    assert "app/graphiql/dist/index.html" in build(project)
+
+
+@pytest.mark.parametrize(
+    ("version", "suitable"),
+    [
+        ("v18.20.4", False),
+        ("v20.18.9", False),
+        ("v20.19.0", True),
+        ("v21.7.3", False),
+        ("v22.11.0", False),
+        ("v22.12.0", True),
+        ("v24.0.0", True),
+        ("node?", False),
+    ],
+)
+def test_a_node_that_the_bundler_cannot_run_on_is_passed_over(tmp_path: Path, version: str, *, suitable: bool) -> None:
+    assert build_hook.is_suitable(fake_node(tmp_path, version)) is suitable
+
+
+def test_a_node_that_does_not_start_is_passed_over(tmp_path: Path) -> None:
+    broken = tmp_path / "node"
+    broken.write_text("")
+    broken.chmod(0o755)
+
+    assert not build_hook.is_suitable(str(broken))
