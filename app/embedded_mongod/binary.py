@@ -12,6 +12,7 @@ WAYS_OUT = (
     "Either set LOOMQL_MONGODB_URI to a MongoDB server (6 or later) that you run or rent, or install mongod "
     "so that it is on the PATH, or set LOOMQL_MONGOD to a mongod binary."
 )
+VERSION_PREFIX = "db version v"
 
 
 def find_mongod(configured: Path | None = None) -> Path:
@@ -35,10 +36,10 @@ def mongod_version(binary: Path) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise EmbeddedMongodError(f"{binary} does not run: {error}. {WAYS_OUT}") from error
-    name, _, version = told.stdout.partition("\n")[0].partition(" v")
-    if name != "db version":
+    first_line, _, _ = told.stdout.partition("\n")
+    if not first_line.startswith(VERSION_PREFIX):
         raise EmbeddedMongodError(f"{binary} is not a mongod: it does not tell a version. {WAYS_OUT}")
-    return version.strip()
+    return first_line.removeprefix(VERSION_PREFIX).strip()
 
 
 def _executable(path: Path) -> Path:

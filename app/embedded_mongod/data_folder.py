@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ SOCKET_NAME = "m.sock"
 # mongod makes a second socket of this name beside the one that it is asked for; the longer one counts.
 LONGEST_SOCKET_NAME = "mongodb-27017.sock"
 LONGEST_SOCKET_PATH = 106
+# A predecessor that was just killed may take a moment to be gone.
+LOCK_PATIENCE_SECONDS = 1.0
 
 
 class DataFolder:
@@ -43,13 +46,11 @@ class DataFolder:
         """The process id of the LoomQL that has the folder; None where it is free."""
         try:
             with self._lock_file.open("rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return lock.read(32).decode("ascii", "replace").strip() or "unknown"
+                if _try_lock(lock.fileno(), fcntl.LOCK_SH):
+                    return None
+                return lock.read(32).decode("ascii", "replace").strip() or "unknown"
         except FileNotFoundError:
             return None
-        return None
 
     @contextmanager
     def held(self) -> Iterator["DataFolder"]:
@@ -69,18 +70,27 @@ class DataFolder:
             os.close(lock)
 
     def _lock(self, lock: int) -> None:
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise EmbeddedMongodError(
+                    f"The data folder {self.path} is in use by another LoomQL, process {self.holder()}. "
+                    f"Stop that one, or {ANOTHER_FOLDER}"
+                )
+            time.sleep(0.05)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError as error:
-            holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
-            raise EmbeddedMongodError(
-                f"The data folder {self.path} is in use by another LoomQL, process {holder}. "
-                f"Stop that one, or {ANOTHER_FOLDER}"
-            ) from error
         except OSError as error:
             raise EmbeddedMongodError(_unusable(self.path, error)) from error
+
+
+def _try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def socket_folder(data_dir: Path) -> Path:
