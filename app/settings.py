@@ -1,41 +1,104 @@
 """Everything that can be set, in one model: `LOOMQL_<NAME>` in the environment."""
 
+import re
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+PREFIX = "LOOMQL_"
+
+# A password may hold any sign when its author forgot to escape it: what is hidden ends at the last @.
+_USERINFO = re.compile(r"(?<=://)([^:/@]*):.*@")
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|properties)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
     """The settings of one server; the command's flags override the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOMQL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    host: str = Field("127.0.0.1", description="Address the server listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port the server listens on; 0 takes any free one.")
-    workers: int = Field(1, ge=1, description="Server processes that share the port and the database.")
+    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the server listens on; 0 takes any free one.")
+    workers: int = Field(default=1, ge=1, description="Server processes that share the port and the database.")
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("loomql", appauthor=False)),
         description="Folder of the embedded MongoDB; unused when LOOMQL_MONGODB_URI is set.",
+        json_schema_extra={"default": "the user's data folder"},
     )
     mongodb_uri: str | None = Field(
-        None, description="MongoDB 6 or later as a replica set, sharded cluster or Atlas; unset starts an embedded one."
+        default=None,
+        repr=False,
+        description="MongoDB 6 or later as a replica set, sharded cluster or Atlas; unset starts an embedded one.",
     )
-    mongodb_database: str = Field("loomql", description="Database that holds the collections.")
+    mongodb_database: str = Field(default="loomql", description="Database that holds the collections.")
     mongod: Path | None = Field(
-        None, description="mongod binary to embed; unset takes the one on the PATH, else the packaged one."
+        default=None, description="mongod binary to embed; unset takes the one on the PATH, else the packaged one."
     )
-    mongod_cache_gb: float = Field(1.0, ge=0.25, description="Memory for the embedded MongoDB's cache, in GiB.")
+    mongod_cache_gb: float = Field(
+        default=1.0, ge=0.25, le=10_000, description="Memory for the embedded MongoDB's cache, in GiB."
+    )
     database_timeout_seconds: float = Field(
-        3.0, gt=0, description="How long to look for an unreachable database before answering UNAVAILABLE."
+        default=3.0, gt=0, description="How long to look for an unreachable database before answering UNAVAILABLE."
     )
-    graphiql: bool = Field(True, description="Serve GraphiQL to browsers.")
-    max_page_size: int = Field(10_000, ge=1, description="Largest `first` or `last` of a list.")
-    max_body_bytes: int = Field(32 * MIB, ge=1024, description="Largest request body, in bytes.")
-    max_query_depth: int = Field(20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
-    max_query_aliases: int = Field(100, ge=0, description="Most aliases in a GraphQL document.")
-    max_query_tokens: int = Field(20_000, ge=100, description="Most tokens in a GraphQL document.")
-    log_level: str = Field("info", description="Lowest level that is logged: debug, info, warning or error.")
+    graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
+    max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")
+    max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
+    max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
+    max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged: debug, info, warning or error."
+    )
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _names_mongodb(cls, uri: str | None) -> str | None:
+        if uri is not None and not uri.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must start with mongodb:// or mongodb+srv://")
+        return uri
+
+
+class Row(NamedTuple):
+    """One setting as people read about it."""
+
+    variable: str
+    default: str
+    description: str
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting: `data_dir` is `LOOMQL_DATA_DIR`."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def table() -> list[Row]:
+    """Every setting in the model's order, with its default as text (`unset` for none)."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        told = field.json_schema_extra
+        default = told["default"] if isinstance(told, dict) else field.default
+        rows.append(Row(variable(name), text(default), field.description or ""))
+    return rows
+
+
+def text(value: object) -> str:
+    """A setting's value as it would be written in the environment; `unset` for None."""
+    if value is None:
+        return "unset"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def markdown_table() -> str:
+    """The table in the form that the README holds."""
+    lines = ["| Setting | Default | Meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{row.variable}` | {row.default} | {row.description} |" for row in table()]
+    return "\n".join(lines)
+
+
+def masked(uri: str) -> str:
+    """A MongoDB URI that may be shown: its passwords and tokens are `***`."""
+    return _SECRET_OPTION.sub(r"\1***", _USERINFO.sub(r"\1:***@", uri))
