@@ -1,0 +1,257 @@
+"""GraphQL over HTTP (POST and GET), as https://graphql.github.io/graphql-over-http asks for."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import strawberry
+from graphql import GraphQLError
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from app.media_types import GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_html
+from stores import json_text
+from stores.errors import BadInputError
+from stores.ids import new_id
+
+logger = logging.getLogger("loomql")
+
+_ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
+_INTERNAL: Final = 500
+_STATUS_BY_CODE: Final = {
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
+    "RATE_LIMITED": 429,
+    "INTERNAL": _INTERNAL,
+    "UNAVAILABLE": 503,
+    "TIMEOUT": 504,
+}
+
+
+class RequestError(Exception):
+    """A request that is not answered by executing it; the message says what to change."""
+
+    def __init__(
+        self, status: int, message: str, code: str = "BAD_USER_INPUT", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+        self.payload = {"message": message, "extensions": {"code": code}}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a client asks to run."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+
+
+class GraphQLHTTP:
+    """The ASGI application that answers GraphQL requests over HTTP.
+
+    Args:
+        schema: what executes them.
+        make_context: the context of one request.
+        max_body_bytes: the largest body that is read.
+        page: what a browser gets that opens the endpoint; None gives it the API, too.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        make_context: Callable[[HTTPConnection], object],
+        max_body_bytes: int,
+        page: Callable[[], Response] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.make_context = make_context
+        self.max_body_bytes = max_body_bytes
+        self.page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens, the answer is a GraphQL response."""
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        except RequestError as error:
+            media_type = negotiate(request.headers.get("accept", "")) or JSON
+            response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
+        except Exception:
+            error_id = new_id()
+            logger.exception("unexpected error %s in a GraphQL request", error_id)
+            response = _response({"errors": [_internal_error(error_id)]}, JSON, _INTERNAL)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        if request.method not in _ALLOWED:
+            raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
+        if self.page and request.method == "GET" and prefers_html(accept):
+            return self.page()
+        media_type = negotiate(accept)
+        if media_type is None:
+            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE} or {JSON}; there are no other answers.")
+        parameters = _query_parameters(request) if request.method == "GET" else await self._body_parameters(request)
+        result = await self._execute(request, operation_of(parameters))
+        return _result_response(result, media_type)
+
+    async def _body_parameters(self, request: Request) -> dict[str, Any]:
+        _require_plain_json(request)
+        parameters = _decoded("The body", await self._read_body(request))
+        if not isinstance(parameters, dict):
+            raise RequestError(
+                400,
+                f"The body must be a JSON object with a query, not {_kind(parameters)}; "
+                "operations are sent one by one.",
+            )
+        return parameters
+
+    async def _read_body(self, request: Request) -> bytes:
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_body_bytes:
+            raise self._too_large()
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.max_body_bytes:
+                raise self._too_large()
+        return bytes(body)
+
+    def _too_large(self) -> RequestError:
+        return RequestError(
+            413,
+            f"The body is larger than {self.max_body_bytes:,} bytes; "
+            "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server.",
+            "PAYLOAD_TOO_LARGE",
+            # What is left of the body is not read, so the connection cannot be used again.
+            {"Connection": "close"},
+        )
+
+    async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
+        try:
+            return await self.schema.execute(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=self.make_context(request),
+                operation_name=operation.operation_name,
+                allowed_operation_types=_ALLOWED[request.method],
+                operation_extensions=operation.extensions,
+            )
+        except CannotGetOperationTypeError as error:
+            reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
+            return ExecutionResult(data=None, errors=[reason])
+        except InvalidOperationTypeError as error:
+            raise _refusal(error.operation_type) from error
+
+
+def _require_plain_json(request: Request) -> None:
+    media_type, parameters = media_type_of(request.headers.get("content-type", ""))
+    if media_type != JSON:
+        raise RequestError(415, f"Send the body as {JSON}, and say so in Content-Type.")
+    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise RequestError(415, "Send the body in UTF-8; JSON has no other charset.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
+
+
+def _query_parameters(request: Request) -> dict[str, Any]:
+    parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = _decoded(f"The URL's {name}", parameters[name].encode())
+    return parameters
+
+
+def _decoded(what: str, text: bytes) -> object:
+    try:
+        return json_text.loads(text)
+    except BadInputError as error:
+        raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
+
+
+def operation_of(parameters: Mapping[str, Any]) -> Operation:
+    """The operation that a request's parameters describe.
+
+    Raises:
+        RequestError: one is missing or of the wrong type.
+    """
+    query = parameters.get("query")
+    if query is None or query == "":
+        raise RequestError(400, 'The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
+    for name, kind, needed in (
+        ("query", str, "a string"),
+        ("operationName", str, "a string or null"),
+        ("variables", dict, "an object or null"),
+        ("extensions", dict, "an object or null"),
+    ):
+        value = parameters.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise RequestError(400, f"{name} must be {needed}, not {_kind(value)}.")
+    return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+def _refusal(operation_type: OperationType) -> RequestError:
+    if operation_type is OperationType.MUTATION:
+        return RequestError(405, "Send a mutation by POST; GET only reads.", headers={"Allow": "POST"})
+    return RequestError(400, "Run a subscription over a WebSocket to this same address, protocol graphql-transport-ws.")
+
+
+def _result_response(result: ExecutionResult, media_type: str) -> Response:
+    body: dict[str, Any] = {}
+    status = 200
+    if result.errors:
+        body["errors"] = [error.formatted for error in result.errors]
+    # What failed before any field ran has no path; the response then has no data entry at all.
+    if result.errors and result.data is None and all(error.path is None for error in result.errors):
+        code = (result.errors[0].extensions or {}).get("code", "")
+        status = _STATUS_BY_CODE.get(code, 400)
+        # A client of the older media type takes only 200 for a GraphQL response.
+        status = 200 if media_type == JSON and status < _INTERNAL else status
+    else:
+        body["data"] = result.data
+    if result.extensions:
+        body["extensions"] = result.extensions
+    return _response(body, media_type, status)
+
+
+def _response(body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        json_text.dumps(body),
+        status,
+        {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})},
+        f"{media_type}; charset=utf-8",
+    )
+
+
+def _internal_error(error_id: str) -> dict[str, Any]:
+    return {
+        "message": f"Something went wrong on the server; its log has the details under {error_id}.",
+        "extensions": {"code": "INTERNAL", "id": error_id},
+    }

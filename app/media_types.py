@@ -1,0 +1,58 @@
+"""Which media type a request brings and which one it wants back."""
+
+from collections.abc import Mapping
+from typing import Final
+
+JSON: Final = "application/json"
+GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
+HTML: Final = "text/html"
+
+_EXACT, _SAME_KIND, _ANY = 2, 1, 0
+
+
+def media_type_of(header: str) -> tuple[str, dict[str, str]]:
+    """The media type and the parameters of a Content-Type header, or of one part of an Accept header."""
+    name, *parameters = header.split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _equals, value in pairs}
+
+
+def negotiate(accept: str) -> str | None:
+    """The media type of a GraphQL response by an Accept header; None when it takes neither of the two.
+
+    The older `application/json` is what a client gets that does not name the newer one.
+    """
+    if not accept:
+        return JSON
+    ranges = _ranges(accept)
+    newer, older = _quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON)
+    if newer[0] == older[0] == 0:
+        return None
+    both_named = newer[1] == older[1] == _EXACT
+    return GRAPHQL_RESPONSE if newer > older or (newer == older and both_named) else JSON
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether this is a browser that opens a page: it would rather have HTML than any JSON."""
+    ranges = _ranges(accept)
+    return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    ranges = {}
+    for part in accept.split(","):
+        media_range, parameters = media_type_of(part)
+        try:
+            ranges[media_range] = float(parameters.get("q", "1"))
+        except ValueError:
+            ranges[media_range] = 0.0
+    return ranges
+
+
+def _quality(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
+    """How much a media type is wanted, and how exactly it was named."""
+    kind, _slash, _name = media_type.partition("/")
+    for exactness, media_range in ((_EXACT, media_type), (_SAME_KIND, f"{kind}/*"), (_ANY, "*/*")):
+        if media_range in ranges:
+            return ranges[media_range], exactness
+    return 0.0, _ANY
