@@ -24,6 +24,7 @@ const storage = createLocalStorage({ namespace: "loomql" });
 createRoot(document.getElementById("root")).render(
   <GraphiQL
     customScalarSchemas={scalars}
+    defaultEditorToolsVisibility="variables"
     defaultTabs={defaultTabs}
     fetcher={fetcher}
     introspectionQueryName={INTROSPECTION}

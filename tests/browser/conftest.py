@@ -1,0 +1,95 @@
+"""A Chromium without a network beyond this machine, and a server with the demo data."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import httpx
+import pytest
+
+from tests.browser.graphiql_page import GraphiqlPage
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+REQUIRED = "LOOMQL_REQUIRE_BROWSER"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> "AsyncIterator[Browser]":
+    """The machine's Chromium; without one the tests are skipped, or fail where LOOMQL_REQUIRE_BROWSER is 1."""
+    try:
+        from playwright.async_api import async_playwright  # noqa: PLC0415 - it may not be installed
+    except ImportError:
+        give_up("playwright is missing: pip install 'loomql[browser]'")
+    binary = shutil.which("chromium")
+    if binary is None:
+        give_up("no chromium on the PATH")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
+    """GraphiQL, opened for the first time; afterwards it must not have complained."""
+    context = await chromium.new_context(color_scheme="light", viewport={"width": 1400, "height": 850})
+    page = GraphiqlPage(await context.new_page())
+    await page.open(demo_server_url)
+    yield page
+    await context.close()
+    assert page.complaints == []
+
+
+def give_up(reason: str) -> NoReturn:
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{reason} ({REQUIRED} is 1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def demo_server_url() -> Iterator[str]:
+    """The address of `loomql serve --demo`, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    # Not pytest's tmp_path: the paths of mongod's sockets would often be too long.
+    with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
+        command = [sys.executable, "-m", "app.cli", "serve", "--demo", "--port", str(port), "--data-dir", folder]
+        server = subprocess.Popen(command)  # noqa: S603 - the command is ours
+        try:
+            wait_until_ready(url, server)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+
+
+def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            pytest.fail(f"the server ended with {server.returncode} before it was ready")
+        try:
+            if httpx.get(f"{url}/readyz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    pytest.fail("the server was not ready within two minutes")

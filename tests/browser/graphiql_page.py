@@ -1,0 +1,93 @@
+"""GraphiQL as its user sees and drives it."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+SECONDS = 20
+
+T = TypeVar("T")
+
+
+async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -> T:
+    """What `read` gives as soon as it is acceptable; fails with the last reading after `SECONDS`."""
+    reading = await read()
+    give_up = time.monotonic() + SECONDS
+    while not accept(reading) and time.monotonic() < give_up:
+        await asyncio.sleep(0.1)
+        reading = await read()
+    assert accept(reading), f"still {reading!r} after {SECONDS} seconds"
+    return reading
+
+
+class GraphiqlPage:
+    """One open page; it keeps the address of all that the browser asked for."""
+
+    def __init__(self, page: "Page") -> None:
+        self.page = page
+        self.asked_for: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked_for.append(request.url))
+        page.on("websocket", lambda websocket: self.asked_for.append(websocket.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+
+    async def open(self, url: str) -> None:
+        """Go to the page and wait until its editor takes input and knows the schema."""
+        response = await self.page.goto(f"{url}/graphql")
+        assert response is not None
+        assert response.status == 200, await response.text()
+        await self.page.locator(".graphiql-query-editor .view-line").first.wait_for()
+
+    def hosts(self) -> set[str]:
+        """Every host the browser asked, WebSockets included; data URLs have none."""
+        return {urlsplit(url).netloc for url in self.asked_for if not url.startswith("data:")}
+
+    async def tabs(self) -> list[str]:
+        return [name.strip() for name in await self.page.get_by_role("tab").all_inner_texts()]
+
+    async def write(self, query: str) -> None:
+        """Replace what is in the query editor, key by key, and wait until the page has taken it in."""
+        await self.page.locator(".graphiql-query-editor .monaco-editor").first.click()
+        await self.page.keyboard.press("Control+A")
+        await self.page.keyboard.press("Delete")
+        await self.page.keyboard.type(query)
+        await self.page.keyboard.press("Escape")
+        # The editor may have closed brackets that the query left open.
+        await until(self._query_taken_in, lambda taken: taken.startswith(query))
+
+    async def _query_taken_in(self) -> str:
+        return str(await self.page.evaluate("localStorage.getItem('loomql:graphiql:query')"))
+
+    async def run(self) -> None:
+        """Run the operation with the button."""
+        await self.page.locator(".graphiql-execute-button").click()
+
+    async def completions(self) -> list[str]:
+        """What the editor offers at the cursor, the types left off."""
+        await self.page.keyboard.press("Control+Space")
+        rows = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name")
+        offered = await until(rows.all_inner_texts, bool)
+        await self.page.keyboard.press("Escape")
+        return offered
+
+    async def problems(self) -> list[str]:
+        """What the editor underlines in the query."""
+        markers: list[str] = await self.page.evaluate(
+            "__MONACO.editor.getModelMarkers({}).filter(m => m.resource.path.endsWith('.graphql')).map(m => m.message)"
+        )
+        return markers
+
+    async def answer(self) -> dict[str, Any]:
+        """The response on show, or nothing while there is none."""
+        # Not the elements: the editor draws only the lines in view.
+        text = await self.page.evaluate(
+            "__MONACO.editor.getModels().find(m => m.uri.path.endsWith('response.json'))?.getValue() ?? ''"
+        )
+        return dict(json.loads(text)) if text else {}

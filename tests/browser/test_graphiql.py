@@ -1,0 +1,92 @@
+"""GraphiQL in a real browser, on the real server with its demo data."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.browser.graphiql_page import GraphiqlPage, until
+
+LOG_CALL = """
+mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start: $start }]) { __typename } }
+"""
+
+
+async def test_it_has_a_name_an_icon_and_six_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
+    icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
+
+    assert await graphiql.page.title() == "LoomQL"
+    assert await graphiql.page.locator(".graphiql-logo").inner_text() == "LoomQL"
+    assert (await graphiql.page.request.get(icon)).headers["content-type"] == "image/svg+xml"
+    assert await graphiql.tabs() == [
+        "LatestTraces",
+        "SlowestCalls",
+        "Failures",
+        "TokenUsage",
+        "LogCall",
+        "LiveCalls",
+    ]
+
+
+async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
+    graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
+) -> None:
+    await graphiql.write('{ calls(projectId: "demo/assistant", first: 3) { totalCount nodes { traceName status } } }')
+    await graphiql.run()
+
+    answer = await until(graphiql.answer, bool)
+    assert "errors" not in answer
+    calls = answer["data"]["calls"]
+    assert calls["totalCount"] > 100
+    assert len(calls["nodes"]) == 3
+    await graphiql.page.screenshot(path=tmp_path / "graphiql.png")
+    assert (tmp_path / "graphiql.png").stat().st_size > 10_000
+    assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
+
+
+async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage) -> None:
+    await graphiql.write("mutation { callCreateBatch(batch: [{ ")
+
+    assert await graphiql.completions() == ["end", "start"]
+
+
+async def test_two_members_of_a_one_of_input_are_underlined(graphiql: GraphiqlPage) -> None:
+    await graphiql.write(
+        'mutation { callCreateBatch(batch: [{ start: { projectId: "a/b", opName: "op", '
+        'startedAt: "2026-01-01T00:00:00Z", attributes: {}, inputs: {} }, '
+        'end: { projectId: "a/b", id: "x", endedAt: "2026-01-01T00:00:00Z", summary: {} } }]) { __typename } }'
+    )
+
+    told = ['OneOf Input Object "CallBatchMode" must specify exactly one key.']
+    await until(graphiql.problems, lambda problems: problems == told)
+
+
+async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+    project = f"browser/{uuid.uuid4().hex}"
+    start = {
+        "projectId": project,
+        "opName": "from_elsewhere",
+        "startedAt": "2026-01-01T00:00:00Z",
+        "attributes": {},
+        "inputs": {},
+    }
+    await graphiql.write(f'subscription {{ callEvents(projectId: "{project}") {{ type call {{ opName }} }} }}')
+    async with graphiql.page.expect_websocket() as websocket:
+        await graphiql.run()
+    # The subscription is up a moment after its socket, so the call comes again until it shows.
+    async with httpx.AsyncClient() as http:
+
+        async def log_a_call_and_look() -> dict[str, Any]:
+            sent = await http.post(
+                f"{demo_server_url}/graphql", json={"query": LOG_CALL, "variables": {"start": start}}
+            )
+            assert "errors" not in sent.json()
+            return await graphiql.answer()
+
+        answer = await until(log_a_call_and_look, bool)
+
+    event = {"type": "STARTED", "call": {"opName": "from_elsewhere"}}
+    assert answer == {"data": {"callEvents": event}}
+    assert (await websocket.value).url == f"{demo_server_url}/graphql".replace("http", "ws", 1)
