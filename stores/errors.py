@@ -22,6 +22,11 @@ class StoreError(Exception):
         argument = parent if self.argument is None else f"{parent}.{self.argument}"
         return type(self)(self.message, argument)
 
+    def within(self, prefix: str) -> "StoreError":
+        """The same failure, its argument seen from inside: `batch.0.start.id` within `batch.0` is `start.id`."""
+        inner = self.argument and self.argument.removeprefix(prefix).removeprefix(".")
+        return type(self)(self.message, inner or None)
+
 
 class BadInputError(StoreError):
     """An input breaks a rule; the message says which."""

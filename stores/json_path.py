@@ -5,6 +5,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
 _STEP: Final = re.compile(r"((?:[^.\\]|\\.|\\$)*)(\.|$)", re.DOTALL)
 
 
@@ -36,7 +37,7 @@ def follow(value: object, steps: list[str]) -> object:
     for step in steps:
         if isinstance(value, dict):
             value = value.get(step)
-        elif isinstance(value, list) and step.isascii() and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             return None

@@ -5,12 +5,12 @@ with the same result, so that every JSON value that comes in leaves as it came.
 """
 
 import json
-import math
 import re
 from typing import Final
 
 import orjson
 
+from stores import json_path
 from stores.errors import BadInputError
 
 MAX_DEPTH: Final = 1024
@@ -39,6 +39,8 @@ def _explain(text: bytes, reason: str) -> str:
         return f"not JSON, which has no NaN or Infinity; send null or a string instead ({reason})"
     if "depth limit" in reason:
         return f"JSON nested deeper than {MAX_DEPTH:,} levels"
+    if "infinity" in reason:
+        return f"JSON with a number beyond a double's range; send it as a string instead ({reason})"
     if "surrogate" in reason:
         return f"JSON with a lone surrogate, which no UTF-8 text can hold ({reason})"
     return f"not JSON in UTF-8: {reason}"
@@ -46,18 +48,9 @@ def _explain(text: bytes, reason: str) -> str:
 
 def _loads_wide(text: bytes) -> object:
     try:
-        return json.loads(text, parse_float=_finite)
+        return json.loads(text)
     except RecursionError:
         raise BadInputError("JSON nested too deeply to also hold an integer beyond 64 bits") from None
-    except ValueError as error:
-        raise BadInputError(f"not JSON: {error}") from None
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"number beyond a double's range: {digits[:32]}")
-    return number
 
 
 def dumps(value: object) -> bytes:
@@ -71,6 +64,18 @@ def encode(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:
         return _encode_odd(value, ",", ":", ensure_ascii=False)
+
+
+def at_path(text: str, path: str | None) -> str | None:
+    r"""The JSON text of what lies at a dotted path in a JSON text (all of it without one), None where that is null.
+
+    Raises:
+        BadInputError: the path has an empty key.
+    """
+    if not path:
+        return text
+    value = json_path.follow(loads(text.encode()), json_path.split(path))
+    return None if value is None else encode(value)
 
 
 def default_length(value: object) -> int:

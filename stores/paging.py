@@ -30,7 +30,7 @@ class PageRequest:
     offset: int = 0
 
     @classmethod
-    def of(  # noqa: PLR0913 -- the arguments of every list, as Relay names them
+    def of(
         cls,
         *,
         first: int | None = None,

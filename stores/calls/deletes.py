@@ -44,7 +44,9 @@ async def _children(calls: Collection, project_id: str, parents: list[_Node]) ->
     family = set(parents)
     children: list[_Node] = []
     for chunk in _chunks(parents):
-        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": [call_id for _, call_id in chunk]}}
+        parent_ids = [call_id for _, call_id in chunk]
+        # What was deleted before may have got children since; naming both values keeps the index in use.
+        match = {"project_id": project_id, "visible": {"$in": [True, False]}, "parent_id": {"$in": parent_ids}}
         found = calls.find(match, {"trace_id": 1, "id": 1, "parent_id": 1})
         children += [
             (call["trace_id"], call["id"]) async for call in found if (call["trace_id"], call["parent_id"]) in family

@@ -30,7 +30,7 @@ _DERIVED: Final[Document] = {
     "latency_ms": {
         "$cond": [
             {"$and": [{"$isNumber": "$started_at"}, {"$isNumber": "$ended_at"}]},
-            {"$toLong": {"$floor": {"$divide": [{"$subtract": ["$ended_at", "$started_at"]}, 1000]}}},
+            {"$toLong": {"$floor": {"$divide": [{"$toDecimal": {"$subtract": ["$ended_at", "$started_at"]}}, 1000]}}},
             "$$REMOVE",
         ]
     },
@@ -66,14 +66,17 @@ def end_update(end: Document) -> Pipeline:
     return _update(end, _END_OPTIONAL)
 
 
-def rename_update(display_name: str) -> Pipeline:
+def rename_update(display_name: str, wb_user_id: str) -> Pipeline:
     """What a rename writes over what is there; the empty name takes the name away."""
-    return _update({"renamed": True} | ({"display_name": display_name} if display_name else {}), ("display_name",))
+    return _update(
+        {"renamed": True, "renamed_by": wb_user_id, **_given(display_name=display_name or None)}, ("display_name",)
+    )
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
-    """What a delete writes over what is there; a call that is deleted already keeps its time of death."""
-    return _update({"deleted_by": wb_user_id}, (), {"deleted_at": {"$ifNull": ["$deleted_at", times.now()]}})
+    """What a delete writes over what is there; of several deletes the first is remembered."""
+    first = {"deleted_at": times.now(), "deleted_by": {"$literal": wb_user_id}}
+    return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first.items()})
 
 
 def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:

@@ -84,7 +84,7 @@ class CallEnd:
 
 
 def check_op_name(op_name: str) -> None:
-    """Hold an op name to a ref of an op with its version, or at most 128 characters.
+    """Hold an op name to a ref of an op with its version, of at most 1,024 characters, or to at most 128 characters.
 
     Raises:
         BadInputError: it is neither.
@@ -96,6 +96,7 @@ def check_op_name(op_name: str) -> None:
             raise error.under("op_name") from None
         if kind != "op":
             raise BadInputError(f"a ref here must be of an op, not of kind {kind}", "op_name")
+        check_length(op_name, MAX_NAME, "op_name")
     else:
         check_length(op_name, MAX_OP_NAME, "op_name")
 

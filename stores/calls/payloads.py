@@ -13,7 +13,7 @@ MAX_BYTES: Final = 7_700_000
 """What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
 
 _MAX_GROWTH: Final = 14
-"""Text and mirror together take at most this many times the text: lists of one-digit numbers come closest."""
+"""Text, mirror and refs together take at most this many times the text: non-ASCII letters in refs come closest."""
 
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
@@ -37,19 +37,19 @@ class Payload:
         """
         texts = {name: json_text.encode(value) for name, value in values.items()}
         mirrors = {name: mirror(value) for name, value in values.items()}
-        _check_size(texts, mirrors)
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
+        _check_size(texts, mirrors, found)
         return cls(texts, mirrors, found, sum(map(json_text.default_length, values.values())))
 
 
-def _check_size(texts: dict[str, str], mirrors: dict[str, object]) -> None:
+def _check_size(texts: dict[str, str], mirrors: dict[str, object], found: dict[str, list[str]]) -> None:
     length = sum(map(len, texts.values()))
     if length * _MAX_GROWTH <= MAX_BYTES:
         return
-    size = len(bson_encode({**mirrors, "json": texts}))
+    size = len(bson_encode({**mirrors, "json": texts, "refs": found}))
     if size > MAX_BYTES:
         raise PayloadTooLargeError(
-            f"{' and '.join(texts)} take {size:,} bytes as stored (text and what queries look into); the limit is "
+            f"{' and '.join(texts)} take {size:,} bytes as stored (text, refs and what queries look into); the limit is "
             f"{MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
             max(texts, key=lambda name: len(texts[name])),
         )

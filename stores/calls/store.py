@@ -13,8 +13,8 @@ from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_call
-from stores.errors import BadInputError
-from stores.ids import check_project_id
+from stores.errors import BadInputError, StoreError
+from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
 
@@ -52,18 +52,31 @@ class CallsStore:
         await write_batch(self._calls, batch)
 
     @database_call
-    async def rename(self, project_id: str, call_id: str, display_name: str | None) -> int:
+    async def write_one(self, part: CallStart | CallEnd) -> None:
+        """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
+        try:
+            await write_batch(self._calls, [part])
+        except StoreError as error:
+            raise error.within("batch.0") from None
+
+    @database_call
+    async def rename(
+        self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
+    ) -> int:
         """Give a call another display name, or with "" none. Returns 1, or 0 where no such call is visible.
 
         Raises:
-            BadInputError: there is no name, or it is too long.
+            BadInputError: the id can be no call's, there is no name, or it is too long.
         """
         check_project_id(project_id)
+        check_call_id(call_id, "call_id")
         if display_name is None:
             raise BadInputError('is required; send "" to take the name away', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         found = documents.key(project_id, call_id)
-        await write_upserts(self._calls, [upsert(found, documents.rename_update(display_name))])
+        await write_upserts(
+            self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER))]
+        )
         return await self._calls.count_documents({**found, "visible": True})
 
     @database_call
@@ -73,11 +86,13 @@ class CallsStore:
         Returns how many calls were there and are gone; unknown and deleted ids are not counted.
 
         Raises:
-            BadInputError: there are more than 1,000 ids.
+            BadInputError: there are more than 1,000 ids, or one can be no call's.
         """
         check_project_id(project_id)
         if len(call_ids) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
+        for position, call_id in enumerate(call_ids):
+            check_call_id(call_id, f"call_ids.{position}")
         return await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
 
     @database_call

@@ -1,0 +1,94 @@
+"""What clients send about calls."""
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.fields import described, optional_input
+from graphql_schema.scalars import BigInt, DateTime
+from stores import calls as store
+
+
+@strawberry.input(
+    description="Which calls: each list matches any of its members, all that is given must match, "
+    "and a list that is empty or left out asks nothing. A list holds at most 1,000 members."
+)
+class CallsFilter:
+    """The filter of calls."""
+
+    op_names: list[str] | None = optional_input("Op names; `name:*` is every version of an op.")
+    input_refs: list[str] | None = optional_input("Refs among the inputs, exactly.")
+    output_refs: list[str] | None = optional_input("Refs in the output, exactly.")
+    parent_ids: list[strawberry.ID] | None = optional_input("Calls that made them.")
+    trace_ids: list[strawberry.ID] | None = optional_input("Traces that they belong to.")
+    call_ids: list[strawberry.ID] | None = optional_input("The calls themselves.")
+    thread_ids: list[str] | None = optional_input("Threads that they belong to.")
+    turn_ids: list[strawberry.ID] | None = optional_input("Turns that they belong to.")
+    trace_roots_only: bool | None = optional_input("With true, only calls without a parent.")
+    wb_user_ids: list[str] | None = optional_input("Who wrote them.")
+    wb_run_ids: list[str] | None = optional_input("Runs that they were made in.")
+
+    def to_store(self) -> store.CallsFilter:
+        """The filter as the store takes it."""
+        return store.CallsFilter(**vars(self))
+
+
+@strawberry.input(description="The start of a call. Sent again for the same id it replaces the start that was there.")
+class StartedCallSchemaForInsert:
+    """The start of a call."""
+
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    op_name: str = described("What is called: the ref of an op's version, or a name of at most 128 characters.")
+    started_at: DateTime = described("When it started.")
+    attributes: JSON = described("Anything to note beside the inputs: a JSON object.")
+    inputs: JSON = described("What it is called with: a JSON object.")
+    id: strawberry.ID | None = optional_input(
+        "A lowercase UUID or 16 lowercase characters (a span id); a UUIDv7 is made if left out."
+    )
+    display_name: str | None = optional_input("A name for this call, of at most 1,024 characters.")
+    trace_id: strawberry.ID | None = optional_input(
+        "A lowercase UUID or 32 lowercase characters; a UUIDv7 is made if left out."
+    )
+    parent_id: strawberry.ID | None = optional_input("The call that makes this one; it need not be there yet.")
+    thread_id: str | None = optional_input("The conversation that it belongs to.")
+    turn_id: strawberry.ID | None = optional_input("The call that began the conversation's turn: this one, for a turn.")
+    wb_user_id: str | None = optional_input("Who writes; the caller if left out.")
+    wb_run_id: str | None = optional_input("The run that it is made in, as entity/project/run.")
+    wb_run_step: BigInt | None = optional_input("The run's step, from 0.")
+
+    def to_store(self) -> store.CallStart:
+        """The start as the store takes it."""
+        return store.CallStart(**vars(self))
+
+
+@strawberry.input(description="The end of a call. It may come before the start; sent again it replaces the end.")
+class EndedCallSchemaForInsert:
+    """The end of a call."""
+
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    id: strawberry.ID = described("The call's id.")
+    ended_at: DateTime = described("When it ended.")
+    summary: JSON = described("A JSON object: usage by model, status_counts, anything more; {} if there is nothing.")
+    exception: str | None = optional_input("The exception that ended it, as text; empty is none.")
+    output: JSON | None = optional_input("What it gave back: any JSON value.")
+    wb_run_step_end: BigInt | None = optional_input("The run's step when it ended, from 0.")
+
+    def to_store(self) -> store.CallEnd:
+        """The end as the store takes it."""
+        return store.CallEnd(**vars(self))
+
+
+@strawberry.input(description="One item of a batch: a start or an end.", one_of=True)
+class CallBatchMode:
+    """Exactly one of the two."""
+
+    start: StartedCallSchemaForInsert | None = strawberry.field(description="A start.", default=strawberry.UNSET)
+    end: EndedCallSchemaForInsert | None = strawberry.field(description="An end.", default=strawberry.UNSET)
+
+    def to_store(self) -> store.CallStart | store.CallEnd:
+        """The one that was given, as the store takes it."""
+        return self.start.to_store() if self.start else self._end().to_store()
+
+    def _end(self) -> EndedCallSchemaForInsert:
+        if not self.end:
+            raise TypeError("graphql-core lets exactly one of a @oneOf input's fields through")
+        return self.end

@@ -1,0 +1,125 @@
+"""Writing calls."""
+
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema.calls.inputs import CallBatchMode, EndedCallSchemaForInsert, StartedCallSchemaForInsert
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, resolved
+from stores.calls import CallEnd, CallStart
+
+User = Annotated[str | None, strawberry.argument(description="Who writes; the caller if left out.")]
+
+
+@strawberry.type(description="A call that was started.")
+class CallStartRes:
+    """The ids, made or given."""
+
+    id: strawberry.ID = described("The call's id; its end needs it.")
+    trace_id: strawberry.ID = described("The trace's id; its children need it.")
+
+
+@strawberry.type(description="A call that was ended.")
+class CallEndRes:
+    """The id."""
+
+    id: strawberry.ID = described("The call's id.")
+
+
+@strawberry.type(description="What a batch made, item by item.")
+class CallCreateBatchRes:
+    """Results in the batch's order."""
+
+    res: list[Annotated[CallStartRes | CallEndRes, strawberry.union("CallBatchResult", description="One item.")]] = (
+        described("What each item made, in the batch's order.")
+    )
+
+
+@strawberry.type(description="A call's update.")
+class CallUpdateRes:
+    """How many."""
+
+    num_updated: int = described("1, or 0 where there is no such call yet; a start that comes later has the name.")
+
+
+@strawberry.type(description="A delete of calls.")
+class CallsDeleteRes:
+    """How many."""
+
+    num_deleted: int = described("How many calls were there and are gone, descendants included.")
+
+
+def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
+    if isinstance(part, CallEnd):
+        return CallEndRes(id=strawberry.ID(part.id))
+    return _started(part)
+
+
+def _started(part: CallStart) -> CallStartRes:
+    return CallStartRes(id=strawberry.ID(str(part.id)), trace_id=strawberry.ID(str(part.trace_id)))
+
+
+@strawberry.type
+class CallMutations:
+    """The fields of Mutation that write calls."""
+
+    @resolved("Start a call.")
+    async def call_start(
+        self,
+        info: Info,
+        start: Annotated[StartedCallSchemaForInsert, strawberry.argument(description="The call's start.")],
+    ) -> CallStartRes:
+        """Start a call."""
+        part = start.to_store()
+        await info.context.stores.calls.write_one(part)
+        return _started(part)
+
+    @resolved("End a call.")
+    async def call_end(
+        self, info: Info, end: Annotated[EndedCallSchemaForInsert, strawberry.argument(description="The call's end.")]
+    ) -> CallEndRes:
+        """End a call."""
+        part = end.to_store()
+        await info.context.stores.calls.write_one(part)
+        return CallEndRes(id=strawberry.ID(part.id))
+
+    @resolved("Start and end many calls: all of them, or none if one breaks a rule.")
+    async def call_create_batch(
+        self,
+        info: Info,
+        batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
+    ) -> CallCreateBatchRes:
+        """Write a batch."""
+        parts = [item.to_store() for item in batch]
+        await info.context.stores.calls.write(parts)
+        return CallCreateBatchRes(res=[_result(part) for part in parts])
+
+    @resolved("Give a call another display name.")
+    async def call_update(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        call_id: Annotated[strawberry.ID, strawberry.argument(description="The call.")],
+        display_name: Annotated[
+            str | None, strawberry.argument(description="The name, of at most 1,024 characters; empty takes it away.")
+        ] = None,
+        wb_user_id: User = None,
+    ) -> CallUpdateRes:
+        """Rename a call."""
+        store = info.context.stores.calls
+        return CallUpdateRes(num_updated=await store.rename(project_id, call_id, display_name, wb_user_id))
+
+    @resolved("Delete calls for good, with all that descends from them in their traces.")
+    async def calls_delete(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        call_ids: Annotated[
+            list[strawberry.ID], strawberry.argument(description="The calls, at most 1,000; unknown ids do no harm.")
+        ],
+        wb_user_id: User = None,
+    ) -> CallsDeleteRes:
+        """Delete calls."""
+        deleted = await info.context.stores.calls.delete(project_id, call_ids, wb_user_id)
+        return CallsDeleteRes(num_deleted=deleted)

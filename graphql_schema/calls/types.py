@@ -1,0 +1,82 @@
+"""What a call looks like."""
+
+from enum import Enum
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.scalars import BigInt, DateTime
+from stores.calls.summaries import summary_text, usage
+from stores.paging import Row
+
+
+@strawberry.enum(description="How a call went.")
+class TraceStatus(Enum):
+    """The four states of a call; the values are those of the stores."""
+
+    SUCCESS = strawberry.enum_value("success", description="It ended without an exception.")
+    ERROR = strawberry.enum_value("error", description="It ended with an exception.")
+    RUNNING = strawberry.enum_value("running", description="It has started and not ended.")
+    DESCENDANT_ERROR = strawberry.enum_value(
+        "descendant_error", description="It ended well itself, but calls below it failed."
+    )
+
+
+@strawberry.type(description="What a call used of one model.")
+class LLMUsageSchema:
+    """Counts as the writer sent them; those it did not send are null."""
+
+    model: str = described("The model's name.")
+    prompt_tokens: BigInt | None = described("Tokens of the prompt.")
+    input_tokens: BigInt | None = described("Tokens of the input, as some providers call the prompt.")
+    completion_tokens: BigInt | None = described("Tokens of the completion.")
+    output_tokens: BigInt | None = described("Tokens of the output, as some providers call the completion.")
+    requests: BigInt | None = described("Requests made.")
+    total_tokens: BigInt | None = described("All tokens, as the provider counts them.")
+
+
+@strawberry.type(description="A call: one step of a trace, from its start to its end.")
+class CallSchema:
+    """A call; its source is a row of `stores.calls`."""
+
+    id: strawberry.ID = described("The call's id, unique in its project.")
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    op_name: str = described("What was called: a plain name, or the ref of an op's version.")
+    display_name: str | None = described("A name given to this call; null if none was.")
+    trace_id: strawberry.ID = described("The trace that the call belongs to.")
+    parent_id: strawberry.ID | None = described("The call that made this one; null for a root.")
+    thread_id: str | None = described("The conversation that the call belongs to.")
+    turn_id: strawberry.ID | None = described("The turn of the conversation: the id of the call that began it.")
+    started_at: DateTime = described("When it started.")
+    ended_at: DateTime | None = described("When it ended; null while it runs.")
+    exception: str | None = described("The exception that ended it, as text.")
+    wb_user_id: str | None = described("Who wrote it.")
+    wb_run_id: str | None = described("The run that it was made in, as entity/project/run.")
+    wb_run_step: BigInt | None = described("The run's step when it started.")
+    wb_run_step_end: BigInt | None = described("The run's step when it ended.")
+    deleted_at: DateTime | None = described("Always null: what is deleted is not found.")
+    status: TraceStatus = described("How it went; the same as summary.weave.status.")
+    latency_ms: BigInt | None = described("From start to end in whole milliseconds; null while it runs.")
+    trace_name: str = described("Its display name; without one the op's name.")
+    storage_size_bytes: BigInt | None = described("What its attributes, inputs, output and summary take as JSON text.")
+    total_storage_size_bytes: BigInt | None = described(
+        "The sum of storageSizeBytes over its trace; null unless it is a root."
+    )
+    attributes: JSON | None = json_field(
+        lambda row: row["json"].get("attributes"), "What the writer noted beside the inputs: a JSON object."
+    )
+    inputs: JSON | None = json_field(lambda row: row["json"].get("inputs"), "What it was called with: a JSON object.")
+    output: JSON | None = json_field(
+        lambda row: row.get("json", {}).get("output"), "What it gave back: any JSON value; null while it runs."
+    )
+    summary: JSON | None = json_field(
+        summary_text,
+        "What the writer summed up (usage by model, status_counts, more), and under weave what LoomQL knows: "
+        "status, latency_ms, and display_name or trace_name.",
+    )
+
+    @resolved("What it used of each model, from its summary.", returns=list[LLMUsageSchema])
+    def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """What it used of each model."""
+        return usage(parent)

@@ -1,0 +1,111 @@
+"""Lists as Relay connections, over the pages that the stores give."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+import strawberry
+from strawberry.schema.name_converter import NameConverter
+from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
+
+from graphql_schema.context import Info
+from graphql_schema.fields import described, resolved
+from graphql_schema.scalars import BigInt
+from graphql_schema.selection import selected_fields
+from stores.paging import Page, PageRequest, Row
+
+Node = TypeVar("Node")
+
+First = Annotated[
+    int | None, strawberry.argument(description="How many to return from the front, 100 if left out; 10,000 at most.")
+]
+After = Annotated[str | None, strawberry.argument(description="Continue after this cursor of the same query.")]
+Last = Annotated[int | None, strawberry.argument(description="How many to return from the end; with `before`.")]
+Before = Annotated[str | None, strawberry.argument(description="Continue backward before this cursor.")]
+Offset = Annotated[
+    int | None,
+    strawberry.argument(description="How many to leave out first. A cursor is faster at depth and misses nothing."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page with what a connection says beside it: how many there are in all, counted when asked."""
+
+    page: Page
+    count: Callable[[], Awaitable[int]]
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    """Relay's page info."""
+
+    has_next_page: bool = described("Whether there are more after the last of this page.")
+    has_previous_page: bool = described("Whether there are more before the first of this page.")
+    start_cursor: str | None = described("The cursor of the first of this page; pass it as `before`.")
+    end_cursor: str | None = described("The cursor of the last of this page; pass it as `after`.")
+
+
+@strawberry.type(description="One entry of a list, with its place in it.")
+class Edge(Generic[Node]):
+    """Relay's edge."""
+
+    cursor: str = described("Marks this entry's place; good for this query only.")
+    node: Node = described("The entry itself.")
+
+
+@strawberry.type(description="A page of a list.")
+class Connection(Generic[Node]):
+    """Relay's connection; its source is a `Listing`."""
+
+    @resolved("The entries with their cursors.", returns=list[Edge[Node]])
+    def edges(self, parent: strawberry.Parent[Listing]) -> list[Row]:
+        """Each row with its cursor."""
+        return [{"cursor": parent.page.cursor(row), "node": row} for row in parent.page.rows]
+
+    @resolved("The entries, for those who need no cursor of each.", returns=list[Node])
+    def nodes(self, parent: strawberry.Parent[Listing]) -> list[Row]:
+        """The rows."""
+        return parent.page.rows
+
+    @resolved("Where this page stands.")
+    def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
+        """Where this page stands."""
+        page = parent.page
+        return PageInfo(
+            has_next_page=page.has_next,
+            has_previous_page=page.has_previous,
+            start_cursor=page.cursor(page.rows[0]) if page.rows else None,
+            end_cursor=page.cursor(page.rows[-1]) if page.rows else None,
+        )
+
+    @resolved("How many entries all pages have together; counted only when selected.")
+    async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
+        """How many entries match."""
+        return BigInt(await parent.count())
+
+
+def page_request(
+    info: Info, first: int | None, after: str | None, last: int | None, before: str | None, offset: int | None
+) -> PageRequest:
+    """The page that a list's arguments ask for, held to the server's limit.
+
+    Raises:
+        BadInputError: a number is out of its range, or forward and backward arguments are mixed.
+    """
+    return PageRequest.of(
+        first=first, after=after, last=last, before=before, offset=offset, max_size=info.context.max_page_size
+    )
+
+
+def selected_of_nodes(info: Info) -> set[str]:
+    """The fields selected of a connection's nodes, by way of `nodes` or of `edges`."""
+    return selected_fields(info, "nodes", "edges.node")
+
+
+class ConnectionNames(NameConverter):
+    """Names `CallConnection` and `CallEdge` what is a connection of `CallSchema`."""
+
+    def from_generic(self, generic_type: StrawberryObjectDefinition, types: list[StrawberryType | type]) -> str:
+        """The name of a generic type for one kind of node."""
+        return super().from_generic(generic_type, types).replace("Schema", "", 1)

@@ -1,0 +1,31 @@
+"""What resolvers stand on: the stores, and what a request may ask of them."""
+
+from dataclasses import dataclass
+
+import strawberry
+
+from stores.calls import CallsStore
+from stores.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every store, over one database."""
+
+    calls: CallsStore
+
+    @classmethod
+    def over(cls, database: Database) -> "Stores":
+        """The stores of a database."""
+        return cls(calls=CallsStore(database))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The context of one request."""
+
+    stores: Stores
+    max_page_size: int = 10_000
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,50 @@
+"""Errors as clients see them: a code, the argument at fault, what to change; never a stack or a driver's words."""
+
+import logging
+from collections.abc import Iterable
+
+from graphql import GraphQLError
+from strawberry.utils.str_converters import to_camel_case
+
+from stores.errors import StoreError
+from stores.ids import new_id
+
+_log = logging.getLogger("loomql")
+
+
+def explain(errors: Iterable[GraphQLError]) -> None:
+    """Give each error its `extensions.code`, in place; what is not expected is logged under an id and masked."""
+    for error in errors:
+        if "code" not in (error.extensions or {}):
+            _explain(error)
+
+
+def _explain(error: GraphQLError) -> None:
+    cause = error.original_error
+    if isinstance(cause, StoreError):
+        _explain_store_error(error, cause)
+    elif cause is None or isinstance(cause, GraphQLError) or error.path is None:
+        # graphql-core's own: a syntax error, an invalid document, a variable that cannot be coerced.
+        error.extensions = {**(error.extensions or {}), "code": "BAD_USER_INPUT"}
+    else:
+        _mask(error, cause)
+
+
+def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
+    error.extensions = {"code": cause.code}
+    if cause.argument is not None and error.path is not None:
+        argument = camel_path(cause.argument)
+        error.extensions["argument"] = argument
+        error.message = f"{argument}: {cause.message}"
+
+
+def _mask(error: GraphQLError, cause: Exception) -> None:
+    error_id = new_id()
+    _log.error("unexpected error %s at %s", error_id, error.path, exc_info=cause)
+    error.message = f"Something went wrong on the server; its log has the details under {error_id}."
+    error.extensions = {"code": "INTERNAL", "id": error_id}
+
+
+def camel_path(argument: str) -> str:
+    """A dotted path of arguments as the schema spells it: `batch.3.start.trace_id` is `batch.3.start.traceId`."""
+    return ".".join(to_camel_case(step) for step in argument.split("."))

@@ -1,0 +1,51 @@
+"""Small makers of fields: described ones, and JSON ones that take a path."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, cast
+
+import strawberry
+from strawberry.scalars import JSON
+
+from stores import json_text
+from stores.errors import StoreError
+from stores.paging import Row
+
+_Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
+
+ProjectId = Annotated[strawberry.ID, strawberry.argument(description="The project, as entity/project.")]
+
+JsonPath = Annotated[
+    str | None,
+    strawberry.argument(
+        description=r"Only what lies at this dotted path, such as messages.0.content; null where it leads nowhere. "
+        r"Digits are a list index or a key, whichever is there; write a dot inside a key as \."
+    ),
+]
+
+
+def described(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
+    """A plain field with a description."""
+    return strawberry.field(description=description)
+
+
+def resolved(description: str, returns: object = None) -> Callable[[_Resolver], _Resolver]:
+    """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead."""
+    return cast("Callable[[_Resolver], _Resolver]", strawberry.field(description=description, graphql_type=returns))
+
+
+def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
+    """A field of an input that may be left out."""
+    return strawberry.field(description=description, default=None)
+
+
+def json_field(read: Callable[[Row], str | None], description: str) -> Any:  # noqa: ANN401 -- as above
+    """A field of JSON text that a row gives, with the argument `path`."""
+
+    def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
+        text = read(parent)
+        try:
+            return None if text is None else JSON(json_text.at_path(text, path))
+        except StoreError as error:
+            raise error.under("path") from None
+
+    return strawberry.field(resolver=resolve, description=description)

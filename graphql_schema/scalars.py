@@ -1,0 +1,121 @@
+"""The scalars: JSON and times pass in the form in which the stores keep them.
+
+Inside LoomQL a JSON value that goes out is its text, spliced into the response unparsed; one that comes in is the
+parsed value. Times are microseconds since the epoch.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NewType
+
+import orjson
+import strawberry
+from graphql import (
+    BooleanValueNode,
+    EnumValueNode,
+    FloatValueNode,
+    IntValueNode,
+    ListValueNode,
+    NullValueNode,
+    ObjectValueNode,
+    StringValueNode,
+    ValueNode,
+    VariableNode,
+)
+from strawberry.scalars import JSON
+from strawberry.types.scalar import ScalarDefinition
+
+from stores import times
+from stores.errors import BadInputError
+
+DateTime = NewType("DateTime", int)
+BigInt = NewType("BigInt", int)
+
+_INT64: Final = 1 << 63
+
+
+def _json_out(text: object) -> orjson.Fragment:
+    if not isinstance(text, str):
+        raise TypeError("a JSON value goes out as its text")
+    return orjson.Fragment(text)
+
+
+def _json_literal(  # noqa: PLR0911 -- one for each kind of literal
+    node: ValueNode, variables: Mapping[str, Any] | None = None
+) -> object:
+    """The JSON value of a literal in a document; what a variable left out is left out of objects, null in lists."""
+    match node:
+        case ObjectValueNode():
+            members = {field.name.value: field.value for field in node.fields if not _absent(field.value, variables)}
+            return {name: _json_literal(value, variables) for name, value in members.items()}
+        case ListValueNode():
+            return [_json_literal(value, variables) for value in node.values]
+        case VariableNode():
+            return (variables or {}).get(node.name.value)
+        case NullValueNode():
+            return None
+        case IntValueNode():
+            return _integer(node.value)
+        case FloatValueNode():
+            return _finite(float(node.value))
+        case EnumValueNode():
+            raise BadInputError(f'{node.value} is not JSON; write it in quotes, as "{node.value}"')
+        case BooleanValueNode() | StringValueNode():
+            return node.value
+        case _:
+            raise TypeError(f"no value of JSON: {node.kind}")
+
+
+def _absent(node: ValueNode, variables: Mapping[str, Any] | None) -> bool:
+    return isinstance(node, VariableNode) and node.name.value not in (variables or {})
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise BadInputError(f"an integer of {len(digits):,} digits is too long") from None
+
+
+def _finite(number: float) -> float:
+    if math.isinf(number):
+        raise BadInputError("a number beyond a double's range is not JSON here")
+    return number
+
+
+def _time_in(value: object) -> int:
+    if not isinstance(value, str):
+        raise BadInputError("a DateTime is a string in ISO 8601, such as 2026-01-31T12:00:00Z")
+    return times.parse(value)
+
+
+def _big_int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
+        raise BadInputError("a BigInt is an integer between -2^63 and 2^63 - 1")
+    return value
+
+
+SCALARS: Final[Mapping[object, ScalarDefinition]] = {
+    JSON: strawberry.scalar(
+        name="JSON",
+        description="Any JSON value. Integers of any size, the order of keys and unusual keys come back as they came.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        serialize=_json_out,
+        parse_value=lambda value: value,
+        parse_literal=_json_literal,
+    ),
+    DateTime: strawberry.scalar(
+        name="DateTime",
+        description="A time in ISO 8601, to the microsecond. Answers are in UTC with six digits and `Z`; "
+        "an input may be in any zone, and without one it is read as UTC.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
+        serialize=times.to_text,
+        parse_value=_time_in,
+    ),
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="An integer of up to 64 bits, written as a JSON number.",
+        serialize=int,
+        parse_value=_big_int,
+    ),
+}

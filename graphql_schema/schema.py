@@ -1,0 +1,59 @@
+"""The schema: every concept's fields, put together."""
+
+import functools
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.execution import ExecutionContext
+
+from graphql_schema import limits
+from graphql_schema.calls import CallMutations, CallQueries
+from graphql_schema.connections import ConnectionNames
+from graphql_schema.errors import explain
+from graphql_schema.limits import Limits
+from graphql_schema.scalars import SCALARS
+
+
+@strawberry.type(description="Everything that can be asked.")
+class Query(CallQueries):
+    """The root of queries."""
+
+
+@strawberry.type(description="Everything that can be changed.")
+class Mutation(CallMutations):
+    """The root of mutations."""
+
+
+class LoomSchema(strawberry.Schema):
+    """A schema whose errors all carry a code."""
+
+    def process_errors(
+        self,
+        errors: list[GraphQLError],
+        execution_context: ExecutionContext | None = None,  # noqa: ARG002 -- Strawberry's signature
+    ) -> None:
+        """Explain the errors of an operation."""
+        explain(errors)
+
+
+def build_schema(bounds: Limits) -> LoomSchema:
+    """The schema, every operation held to the limits."""
+    return LoomSchema(
+        query=Query,
+        mutation=Mutation,
+        config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
+        extensions=limits.extensions(bounds),
+    )
+
+
+def field_of(source: Any, name: str) -> object:  # noqa: ANN401 -- rows are dicts, results are objects
+    """A field's value in a row of a store, or in a result object; a row leaves out what is null."""
+    return source.get(name) if type(source) is dict else getattr(source, name)
+
+
+@functools.cache
+def sdl() -> str:
+    """The schema in GraphQL's schema definition language."""
+    return build_schema(Limits()).as_str() + "\n"

@@ -1,0 +1,78 @@
+"""What a request selects, so that nothing else is read: fragments, aliases, `@skip` and `@include` evaluated."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from graphql import (
+    DirectiveNode,
+    FieldNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    SelectionNode,
+    SelectionSetNode,
+    VariableNode,
+)
+
+from graphql_schema.context import Info
+
+RawInfo = Any
+"""graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
+
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def selected_fields(info: Info, *paths: str) -> set[str]:
+    """The snake_case names of the fields selected at dotted paths below the field being resolved.
+
+    `selected_fields(info, "nodes", "edges.node")` is what is asked of a connection's nodes, by either way;
+    without a path it is what is asked of the field itself.
+    """
+    raw = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
+    found: set[str] = set()
+    for path in paths or ("",):
+        nodes: Sequence[FieldNode] = raw.field_nodes
+        for step in filter(None, path.split(".")):
+            nodes = [node for node in _children(nodes, raw) if node.name.value == step]
+        found |= {_snake(node.name.value) for node in _children(nodes, raw)}
+    return found
+
+
+def _snake(name: str) -> str:
+    return _CAPITAL.sub("_", name).lower()
+
+
+def _children(nodes: Sequence[FieldNode], raw: RawInfo) -> list[FieldNode]:
+    seen: set[str] = set()
+    return [child for node in nodes if node.selection_set for child in _fields(node.selection_set, raw, seen)]
+
+
+def _fields(selections: SelectionSetNode, raw: RawInfo, seen: set[str]) -> Iterator[FieldNode]:
+    for selection in selections.selections:
+        if not _is_included(selection, raw):
+            continue
+        match selection:
+            case FieldNode():
+                yield selection
+            case InlineFragmentNode():
+                yield from _fields(selection.selection_set, raw, seen)
+            case FragmentSpreadNode() if selection.name.value not in seen:
+                seen.add(selection.name.value)
+                yield from _fields(raw.fragments[selection.name.value].selection_set, raw, seen)
+
+
+def _is_included(selection: SelectionNode, raw: RawInfo) -> bool:
+    return all(_holds(directive, raw) for directive in selection.directives or ())
+
+
+def _holds(directive: DirectiveNode, raw: RawInfo) -> bool:
+    if directive.name.value not in ("skip", "include"):
+        return True
+    [argument] = directive.arguments or ()
+    condition = argument.value
+    value = (
+        raw.variable_values.get(condition.name.value)
+        if isinstance(condition, VariableNode)
+        else getattr(condition, "value", None)
+    )
+    return bool(value) == (directive.name.value == "include")
