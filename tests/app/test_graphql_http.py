@@ -14,6 +14,7 @@ from strawberry import scalars
 from app.graphql_http import GraphQLHTTP
 from app.media_types import negotiate, prefers_html
 from graphql_schema.limits import Limits, extensions
+from graphql_schema.schema import LoomSchema
 
 MAX_BODY_BYTES = 4000
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -63,7 +64,7 @@ class Subscription:
         yield 1
 
 
-schema = strawberry.Schema(Query, Mutation, Subscription, extensions=extensions(Limits()))
+schema = LoomSchema(Query, Mutation, Subscription, extensions=extensions(Limits()))
 
 
 def agent_of(connection: HTTPConnection) -> str:
@@ -360,6 +361,7 @@ async def test_bad_parameters_of_a_get_are_refused(
 async def test_an_operation_that_cannot_run_has_no_data_and_the_status_of_its_media_type(
     client: httpx.AsyncClient, request_body: dict[str, object], words: str
 ) -> None:
+    code = "QUERY_TOO_COMPLEX" if words.startswith("LOOMQL") else "BAD_USER_INPUT"
     older = await client.post("/graphql", json=request_body)
     newer = await client.post("/graphql", json=request_body, headers={"accept": GRAPHQL_RESPONSE})
 
@@ -367,6 +369,7 @@ async def test_an_operation_that_cannot_run_has_no_data_and_the_status_of_its_me
     assert older.json() == newer.json()
     assert list(older.json()) == ["errors"]
     assert any(words in error["message"] for error in older.json()["errors"])
+    assert {error["extensions"]["code"] for error in older.json()["errors"]} == {code}
 
 
 @pytest.mark.parametrize("accept", ["application/json", GRAPHQL_RESPONSE])

@@ -1,0 +1,214 @@
+"""GraphQL over WebSocket, protocol graphql-transport-ws: subscriptions, and queries and mutations, too."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from types import NoneType
+from typing import Any, Final, cast
+
+import strawberry
+from graphql import GraphQLError
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.status import WS_1009_MESSAGE_TOO_BIG
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
+from strawberry.schema.schema import StreamResult
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+    Operation,
+)
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+
+from stores import json_text
+from stores.errors import BadInputError
+from stores.ids import new_id
+
+logger = logging.getLogger("loomql")
+
+INVALID_MESSAGE: Final = 4400
+_LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
+
+_Shape = Mapping[str, type | tuple[type, ...]]
+_MAYBE_OBJECT: Final = (dict, NoneType)
+_MESSAGES: Final[Mapping[str, _Shape]] = {
+    "connection_init": {"payload": _MAYBE_OBJECT},
+    "ping": {"payload": _MAYBE_OBJECT},
+    "pong": {"payload": _MAYBE_OBJECT},
+    "subscribe": {"id": str, "payload": dict},
+    "complete": {"id": str},
+}
+_SUBSCRIBE_PAYLOAD: Final[_Shape] = {
+    "query": str,
+    "operationName": (str, NoneType),
+    "variables": _MAYBE_OBJECT,
+    "extensions": _MAYBE_OBJECT,
+}
+
+
+def flaw_of(message: object) -> str | None:
+    """What keeps a decoded message from being one of the protocol's; None if nothing does."""
+    if not isinstance(message, dict):
+        return "A message must be a JSON object."
+    kind = message.get("type")
+    if not isinstance(kind, str) or kind not in _MESSAGES:
+        return f"The type of a message must be one of {', '.join(_MESSAGES)}."
+    misfit = _misfit(message, _MESSAGES[kind])
+    if misfit is None and kind == "subscribe":
+        misfit = _misfit(message["payload"], _SUBSCRIBE_PAYLOAD)
+    return f"The {misfit} of a {kind} message is missing or of the wrong type." if misfit else None
+
+
+def _misfit(members: Mapping[str, object], shape: _Shape) -> str | None:
+    return next((name for name, types in shape.items() if not isinstance(members.get(name), types)), None)
+
+
+class Connection(ASGIWebSocketAdapter):
+    """One WebSocket: JSON in and out, by the rules of the stores' JSON, until one side closes it."""
+
+    ws: WebSocket
+    view: "GraphQLWebSocket"
+
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
+        """Each message, decoded; one that cannot be closes the connection with the reason.
+
+        Raises:
+            NonTextMessageReceived: a binary frame came.
+        """
+        while self.ws.application_state is WebSocketState.CONNECTED:
+            event = await self.ws.receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            if event.get("text") is None:
+                raise NonTextMessageReceived
+            encoded = event["text"].encode()
+            if len(encoded) > self.view.max_message_bytes:
+                limit = f"{self.view.max_message_bytes:,} bytes"
+                await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message is larger than {limit} (LOOMQL_MAX_BODY_BYTES).")
+                return
+            try:
+                message = json_text.loads(encoded)
+            except BadInputError as error:
+                await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
+                return
+            yield message
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Send one message.
+
+        Raises:
+            WebSocketDisconnected: the connection is closed.
+        """
+        text = json_text.dumps(message).decode()
+        if self.ws.application_state is not WebSocketState.CONNECTED:
+            raise WebSocketDisconnected
+        try:
+            await self.ws.send_text(text)
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the connection; nothing happens when it is closed already."""
+        if self.ws.application_state is WebSocketState.CONNECTED:
+            with suppress(WebSocketDisconnect):
+                await self.ws.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+
+class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
+    """Strawberry's handling of the protocol, made safe against messages and failures that it does not expect."""
+
+    view: "GraphQLWebSocket"
+    websocket: Connection
+
+    async def handle_message(self, message: Message) -> None:
+        """Act on one message; close the connection if it is not one of the protocol's."""
+        if flaw := flaw_of(message):
+            await self.handle_invalid_message(flaw)
+        elif message["type"] == "subscribe" and self._is_full(message["id"]):
+            await self._refuse(message["id"])
+        else:
+            # The protocol lets a payload be null where it may be missing; Strawberry does not.
+            await super().handle_message(cast("Message", {k: v for k, v in message.items() if v is not None}))
+
+    def _is_full(self, operation_id: str) -> bool:
+        full = len(self.operations) >= self.view.max_operations
+        return full and self.connection_acknowledged and operation_id not in self.operations
+
+    async def _refuse(self, operation_id: str) -> None:
+        error = GraphQLError(
+            f"This connection runs {self.view.max_operations} operations already; complete one or open another.",
+            extensions={"code": "RATE_LIMITED"},
+        )
+        await self.send_message({"id": operation_id, "type": "error", "payload": [error.formatted]})
+
+    async def run_operation(self, operation: Operation[Any, None]) -> None:
+        """Run one operation to its end, with a context of its own as a request over HTTP has."""
+        # Strawberry reads it before it first awaits, so no other operation can come between.
+        self.context = self.view.make_context(self.websocket.ws)
+        await super().run_operation(operation)
+
+    async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
+        try:
+            await super()._send_result_stream(operation, result_source)
+        except WebSocketDisconnected:
+            raise
+        except Exception:
+            error_id = new_id()
+            logger.exception("unexpected error %s in an operation over WebSocket", error_id)
+            error = GraphQLError(
+                f"Something went wrong on the server; its log has the details under {error_id}.",
+                extensions={"code": "INTERNAL", "id": error_id},
+            )
+            await operation.send_initial_errors([error])
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what ended a task, unless it is only that the client left."""
+        if not isinstance(error, WebSocketDisconnected):
+            logger.error("unexpected error %s on a WebSocket", new_id(), exc_info=error)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(_error: GraphQLError) -> None:
+        # An operation that cannot start is its own failure; the others on the connection go on.
+        return None
+
+
+class GraphQLWebSocket(GraphQL[Any, None]):
+    """The ASGI application that answers GraphQL over WebSocket; a browser's page on another origin is refused.
+
+    Args:
+        schema: what executes the operations.
+        make_context: the context of one operation.
+        max_message_bytes: the largest message that is taken.
+        max_operations: how many operations one connection runs at once.
+        init_timeout_seconds: how long a client may take to send connection_init.
+    """
+
+    websocket_adapter_class = Connection
+    graphql_transport_ws_handler_class = TransportHandler
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        make_context: Callable[[HTTPConnection], object],
+        max_message_bytes: int,
+        *,
+        max_operations: int = 100,
+        init_timeout_seconds: float = 10,
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            connection_init_wait_timeout=timedelta(seconds=init_timeout_seconds),
+            max_subscriptions_per_connection=None,
+        )
+        self.make_context = make_context
+        self.max_message_bytes = max_message_bytes
+        self.max_operations = max_operations
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
+        """The context of what happens outside of an operation."""
+        return self.make_context(request)

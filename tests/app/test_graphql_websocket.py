@@ -1,0 +1,380 @@
+"""GraphQL over WebSocket, against a real server: operations, limits, and frames that no client should send."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import strawberry
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import WebSocketRoute
+from strawberry import scalars
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from app.graphql_websocket import GraphQLWebSocket, flaw_of
+from graphql_schema.limits import Limits, extensions
+from graphql_schema.schema import LoomSchema
+from tests.live_server import live_server
+
+PROTOCOL = Subprotocol("graphql-transport-ws")
+MAX_MESSAGE_BYTES = 4000
+TIMEOUT = 20
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def greeting(self, name: str = "you") -> str:
+        return f"Hello, {name}"
+
+    @strawberry.field
+    def context_number(self, info: strawberry.Info) -> int:
+        number: int = info.context
+        return number
+
+    @strawberry.field
+    def unserializable(self) -> scalars.JSON:
+        return scalars.JSON(object())
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    def rename(self, name: str) -> str:
+        return name
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self, to: int) -> AsyncIterator[int]:
+        for number in range(to):
+            yield number
+
+    @strawberry.subscription
+    async def forever(self) -> AsyncIterator[str]:
+        yield "started"
+        await asyncio.Event().wait()
+
+    @strawberry.subscription
+    async def flood(self) -> AsyncIterator[str]:
+        while True:
+            yield "x" * 1000
+            await asyncio.sleep(0)
+
+
+schema = LoomSchema(Query, Mutation, Subscription, extensions=extensions(Limits(max_aliases=1)))
+
+
+class Contexts:
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self, _connection: HTTPConnection) -> int:
+        self.made += 1
+        return self.made
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=3, init_timeout_seconds=0.5)
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
+        yield f"ws://{host}/graphql"
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "logs_an_error" not in request.fixturenames:
+        assert [record.getMessage() for record in caplog.get_records("call") if record.exc_info] == []
+
+
+class Client:
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def send(self, message: object) -> None:
+        await self.socket.send(json.dumps(message))
+
+    async def subscribe(self, operation_id: str, query: str, **payload: object) -> None:
+        await self.send({"id": operation_id, "type": "subscribe", "payload": {"query": query, **payload}})
+
+    async def receive(self) -> dict[str, Any]:
+        async with asyncio.timeout(TIMEOUT):
+            message: dict[str, Any] = json.loads(await self.socket.recv(decode=True))
+        return message
+
+    async def closed(self) -> tuple[int | None, str | None]:
+        async with asyncio.timeout(TIMEOUT):
+            await self.socket.wait_closed()
+        return self.socket.close_code, self.socket.close_reason
+
+
+@asynccontextmanager
+async def client_of(address: str, *, init: bool = True) -> AsyncIterator[Client]:
+    async with connect(address, subprotocols=[PROTOCOL]) as socket:
+        client = Client(socket)
+        if init:
+            await client.send({"type": "connection_init"})
+            assert await client.receive() == {"type": "connection_ack"}
+        yield client
+
+
+def next_of(operation_id: str, data: object) -> dict[str, object]:
+    return {"id": operation_id, "type": "next", "payload": {"data": data}}
+
+
+def complete(operation_id: str) -> dict[str, object]:
+    return {"id": operation_id, "type": "complete"}
+
+
+async def test_queries_mutations_and_subscriptions_share_one_connection(address: str) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("q", "query ($n: String!) { greeting(name: $n) }", variables={"n": "Ada"})
+        assert [await client.receive() for _ in range(2)] == [
+            next_of("q", {"greeting": "Hello, Ada"}),
+            complete("q"),
+        ]
+
+        await client.subscribe("m", 'mutation A { rename(name: "x") } query B { greeting }', operationName="A")
+        assert [await client.receive() for _ in range(2)] == [next_of("m", {"rename": "x"}), complete("m")]
+
+        await client.subscribe("s", "subscription { count(to: 2) }", variables=None, extensions=None)
+        assert [await client.receive() for _ in range(3)] == [
+            next_of("s", {"count": 0}),
+            next_of("s", {"count": 1}),
+            complete("s"),
+        ]
+
+
+async def test_each_operation_has_a_context_of_its_own(address: str) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("a", "{ contextNumber }")
+        await client.subscribe("b", "{ contextNumber }")
+        messages = [await client.receive() for _ in range(4)]
+
+    numbers = {message["payload"]["data"]["contextNumber"] for message in messages if message["type"] == "next"}
+    assert len(numbers) == 2
+
+
+async def test_null_payloads_are_as_good_as_none_and_a_ping_is_answered(address: str) -> None:
+    async with client_of(address, init=False) as client:
+        await client.send({"type": "ping", "payload": None})
+        assert await client.receive() == {"type": "pong"}
+        await client.send({"type": "connection_init", "payload": None})
+        assert await client.receive() == {"type": "connection_ack"}
+        await client.send({"type": "pong"})
+        await client.send({"type": "ping", "payload": {"sent": 1}})
+        assert await client.receive() == {"type": "pong"}
+
+
+async def test_a_completed_subscription_sends_no_more_and_frees_its_id(address: str) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("a", "subscription { forever }")
+        assert await client.receive() == next_of("a", {"forever": "started"})
+
+        await client.send(complete("a"))
+        await client.send(complete("never started"))
+        await client.subscribe("a", "{ greeting }")
+
+        assert await client.receive() == next_of("a", {"greeting": "Hello, you"})
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "words"),
+    [
+        ({"query": "{ greeting"}, "BAD_USER_INPUT", "Syntax Error"),
+        ({"query": ""}, "BAD_USER_INPUT", "query"),
+        ({"query": "{ unknown }"}, "BAD_USER_INPUT", "Cannot query field 'unknown'"),
+        ({"query": "query A { greeting }", "operationName": "B"}, "BAD_USER_INPUT", 'No operation is named "B"'),
+        ({"query": "query A { greeting } query B { greeting }"}, "BAD_USER_INPUT", "set operationName"),
+        ({"query": "subscription { count }"}, "BAD_USER_INPUT", "to"),
+        ({"query": "subscription ($to: Int!) { count(to: $to) }", "variables": {"to": "x"}}, "BAD_USER_INPUT", "$to"),
+        ({"query": "{ a: greeting b: greeting }"}, "QUERY_TOO_COMPLEX", "LOOMQL_MAX_QUERY_ALIASES"),
+        ({"query": "{ greeting " + "{ a " * 500 + "}" * 501}, "QUERY_TOO_COMPLEX", "too deeply"),
+    ],
+)
+async def test_an_operation_that_cannot_start_fails_alone(
+    address: str, payload: dict[str, object], code: str, words: str
+) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("running", "subscription { forever }")
+        await client.receive()
+
+        await client.send({"id": "bad", "type": "subscribe", "payload": payload})
+        refusal = await client.receive()
+        await client.subscribe("good", "{ greeting }")
+
+        assert (refusal["id"], refusal["type"]) == ("bad", "error")
+        assert words in refusal["payload"][0]["message"]
+        assert refusal["payload"][0]["extensions"]["code"] == code
+        assert await client.receive() == next_of("good", {"greeting": "Hello, you"})
+
+
+async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: str) -> None:
+    async with client_of(address) as client:
+        for operation_id in ("a", "b", "c"):
+            await client.subscribe(operation_id, "subscription { forever }")
+            await client.receive()
+
+        await client.subscribe("d", "{ greeting }")
+        refusal = await client.receive()
+        await client.send(complete("a"))
+        await client.subscribe("e", "{ greeting }")
+
+        assert (refusal["id"], refusal["type"]) == ("d", "error")
+        assert refusal["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
+        assert "runs 3 operations already" in refusal["payload"][0]["message"]
+        assert await client.receive() == next_of("e", {"greeting": "Hello, you"})
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "reason"),
+    [
+        (b"{}", 4400, "WebSocket message type must be text"),
+        ("{", 4400, "A message cannot be read"),
+        ('{"type": "ping", "payload": {"x": NaN}}', 4400, "NaN"),
+        ("[" * 1500 + "]" * 1500, 4400, "nested deeper"),
+        ('"ping"', 4400, "must be a JSON object"),
+        ("null", 4400, "must be a JSON object"),
+        ("{}", 4400, "type of a message must be one of"),
+        ('{"type": ["ping"]}', 4400, "type of a message must be one of"),
+        ('{"type": "start"}', 4400, "type of a message must be one of"),
+        ('{"type": "ping", "payload": 1}', 4400, "payload of a ping message"),
+        ('{"type": "complete"}', 4400, "id of a complete message"),
+        ('{"type": "subscribe", "payload": {"query": "{ a }"}}', 4400, "id of a subscribe message"),
+        ('{"type": "subscribe", "id": {}, "payload": {"query": "{ a }"}}', 4400, "id of a subscribe message"),
+        ('{"type": "subscribe", "id": "1"}', 4400, "payload of a subscribe message"),
+        ('{"type": "subscribe", "id": "1", "payload": []}', 4400, "payload of a subscribe message"),
+        ('{"type": "subscribe", "id": "1", "payload": {}}', 4400, "query of a subscribe message"),
+        (
+            '{"type": "subscribe", "id": "1", "payload": {"query": "{ a }", "variables": [1]}}',
+            4400,
+            "variables of a subscribe message",
+        ),
+        ('{"type": "connection_init"}', 4429, "Too many initialisation requests"),
+        ('{"type": "ping", "payload": {"x": "' + "x" * MAX_MESSAGE_BYTES + '"}}', 1009, "larger than 4,000 bytes"),
+    ],
+)
+async def test_a_frame_that_breaks_the_protocol_closes_the_connection(
+    address: str, frame: str | bytes, code: int, reason: str
+) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("a", "subscription { flood }")
+
+        await client.socket.send(frame)
+        drained = asyncio.create_task(drain(client.socket))
+        closed = await client.closed()
+        await drained
+
+    assert closed[0] == code
+    assert reason in (closed[1] or "")
+
+
+async def drain(socket: ClientConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for _message in socket:
+            pass
+
+
+async def test_a_reason_too_long_for_a_close_frame_is_cut(address: str) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("ü" * 200, "subscription { forever }")
+        await client.receive()
+        await client.subscribe("ü" * 200, "subscription { forever }")
+        code, reason = await client.closed()
+
+    assert code == 4409
+    assert reason is not None
+    assert reason.startswith("Subscriber for ü")
+    assert len(reason.encode()) in {122, 123}
+
+
+async def test_an_operation_before_the_init_is_unauthorized(address: str) -> None:
+    async with client_of(address, init=False) as client:
+        await client.subscribe("a", "{ greeting }")
+
+        assert await client.closed() == (4401, "Unauthorized")
+
+
+async def test_a_connection_without_an_init_is_closed_after_a_while(address: str) -> None:
+    async with client_of(address, init=False) as client:
+        assert await client.closed() == (4408, "Connection initialisation timeout")
+
+
+async def test_another_subprotocol_is_not_acceptable(address: str) -> None:
+    async with connect(address) as socket:
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(TIMEOUT):
+                await socket.recv()
+
+    assert socket.close_code == 4406
+
+
+@pytest.mark.parametrize("origin", ["same", None])
+async def test_the_same_origin_and_programs_may_connect(address: str, origin: str | None) -> None:
+    same = address.replace("ws://", "http://").removesuffix("/graphql")
+
+    async with connect(address, subprotocols=[PROTOCOL], origin=same if origin else None) as socket:  # type: ignore[arg-type]  # a NewType of str
+        await socket.send('{"type": "ping"}')
+        assert json.loads(await socket.recv()) == {"type": "pong"}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+async def test_a_page_on_another_origin_may_not_connect(address: str, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(address, subprotocols=[PROTOCOL], origin=origin)  # type: ignore[arg-type]  # a NewType of str
+
+    assert refused.value.response.status_code == 403
+
+
+async def test_a_client_that_leaves_in_the_middle_is_no_error(address: str) -> None:
+    async with client_of(address) as client:
+        for operation_id in ("a", "b", "c"):
+            await client.subscribe(operation_id, "subscription { flood }")
+        for _ in range(10):
+            await client.receive()
+        client.socket.transport.abort()
+
+    async with client_of(address) as another:
+        await another.subscribe("a", "{ greeting }")
+        assert await another.receive() == next_of("a", {"greeting": "Hello, you"})
+
+
+@pytest.mark.usefixtures("logs_an_error")
+async def test_what_nobody_expected_is_an_id_that_the_log_has_too(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_of(address) as client:
+        await client.subscribe("a", "{ unserializable }")
+        message = await client.receive()
+        await client.subscribe("a", "{ greeting }")
+        assert await client.receive() == next_of("a", {"greeting": "Hello, you"})
+
+    [error] = message["payload"]
+    assert message["type"] == "error"
+    assert error["extensions"]["code"] == "INTERNAL"
+    assert error["extensions"]["id"] in error["message"]
+    assert any(error["extensions"]["id"] in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def logs_an_error() -> None:
+    """Tell `no_traceback` that an error in the log is what the test is about."""
+
+
+def test_every_message_of_the_protocol_has_no_flaw() -> None:
+    messages: list[object] = [
+        {"type": "connection_init", "payload": {"token": "x"}},
+        {"type": "ping"},
+        {"type": "pong", "payload": None},
+        {"id": "1", "type": "subscribe", "payload": {"query": "{ a }", "variables": {}, "operationName": None}},
+        {"id": "1", "type": "complete"},
+    ]
+
+    assert [flaw_of(message) for message in messages] == [None] * 5
