@@ -38,16 +38,14 @@ class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Bundle, or end the install with what to do about it."""
         if os.environ.get(SKIP):
-            self.app.display_warning(
-                f"{SKIP} is set: GraphiQL is not built, and /graphql will say so to browsers"
-            )
+            self.app.display_warning(f"{SKIP} is set: GraphiQL is not built, and /graphql will say so to browsers")
             return
         folder = Path(self.root, FOLDER)
         try:
             if not is_current(folder):
                 bundle(folder)
         except BundleError as error:
-            self.app.abort(f"GraphiQL was not built: {error}\nOr install without GraphiQL: set {SKIP}=1.")
+            self.app.abort(f"GraphiQL was not built: {error}\nTo install without GraphiQL, set {SKIP}=1.")
 
 
 @dataclass(frozen=True)
@@ -151,4 +149,8 @@ def run(tools: Toolchain, command: Sequence[str], folder: Path) -> None:
         check=False,
     )
     if result.returncode != 0:
-        raise BundleError(f"`{' '.join(command)}` ended with {result.returncode}:\n{result.stdout.strip()}")
+        said = result.stdout.strip()
+        raise BundleError(
+            f"`{' '.join(command)}` ended with {result.returncode}:\n{said}\n"
+            "If npm did not reach its registry, check the network, or name another with `npm config set registry`."
+        )
