@@ -1,6 +1,7 @@
 """Small makers of fields: described ones, and JSON ones that take a path."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from types import GenericAlias
 from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
@@ -31,6 +32,12 @@ def described(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is 
 def resolved(description: str, returns: object = None) -> Callable[[_Resolver], _Resolver]:
     """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead."""
     return cast("Callable[[_Resolver], _Resolver]", strawberry.field(description=description, graphql_type=returns))
+
+
+def streamed(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
+    """A subscription that a method feeds with what the stores give, each of the GraphQL type `of`."""
+    kind = GenericAlias(AsyncGenerator, (of, None))
+    return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
 
 
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says

@@ -1,15 +1,24 @@
 """The schema: every concept's fields, put together."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+)
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
 from graphql_schema import limits
-from graphql_schema.calls import CallMutations, CallQueries
+from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.limits import Limits
@@ -26,8 +35,19 @@ class Mutation(CallMutations):
     """The root of mutations."""
 
 
+@strawberry.type(description="Everything that can be watched.")
+class Subscription(CallSubscriptions):
+    """The root of subscriptions."""
+
+
 class LoomSchema(strawberry.Schema):
-    """A schema whose errors all carry a code."""
+    """A schema whose errors all carry a code, and in which what may be left out has no default of null."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+        super().__init__(*args, **kwargs)
+        for argument in _arguments(self._schema):
+            if argument.default_value is None:
+                argument.default_value = argument.default = Undefined
 
     def process_errors(
         self,
@@ -38,11 +58,20 @@ class LoomSchema(strawberry.Schema):
         explain(errors)
 
 
+def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLInputObjectType):
+            yield from kind.fields.values()
+        elif isinstance(kind, GraphQLObjectType):
+            yield from (argument for field in kind.fields.values() for argument in field.args.values())
+
+
 def build_schema(bounds: Limits) -> LoomSchema:
     """The schema, every operation held to the limits."""
     return LoomSchema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         extensions=limits.extensions(bounds),
     )

@@ -2,5 +2,6 @@
 
 from graphql_schema.calls.mutations import CallMutations
 from graphql_schema.calls.queries import CallQueries
+from graphql_schema.calls.subscriptions import CallSubscriptions
 
-__all__ = ["CallMutations", "CallQueries"]
+__all__ = ["CallMutations", "CallQueries", "CallSubscriptions"]

@@ -1,18 +1,19 @@
 """The store of calls: every question and change that concerns them, each within one project."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stores import paging
 from stores.calls import documents
 from stores.calls.deletes import delete_calls
+from stores.calls.events import CallEvent, call_events
 from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
-from stores.database import Database, database_call
+from stores.database import Database, database_call, driver_errors
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -128,6 +129,17 @@ class CallsStore:
         if TOTAL_STORAGE_SIZE in wanted:
             await add_total_sizes(self._calls, project_id, page.rows)
         return page
+
+    async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncIterator[CallEvent]:
+        """What happens to the project's calls from now on, with the wanted fields; ends when it is closed.
+
+        Raises:
+            UnavailableError: the database went away.
+        """
+        check_project_id(project_id)
+        with driver_errors():
+            async for event in call_events(self._calls, project_id, wanted):
+                yield event
 
     @database_call
     async def count(self, project_id: str, calls_filter: CallsFilter | None = None) -> int:
