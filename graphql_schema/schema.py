@@ -47,7 +47,7 @@ class LoomSchema(strawberry.Schema):
         super().__init__(*args, **kwargs)
         for argument in _arguments(self._schema):
             if argument.default_value is None:
-                argument.default_value = argument.default = Undefined
+                argument.default_value = Undefined
 
     def process_errors(
         self,
