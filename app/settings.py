@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
 
+# What MongoDB forbids in a database's name, on any platform, and its length.
+DATABASE_NAME = r"""^[^/\\. "$*<>:|?\x00]{1,63}$"""
+
 # A password may hold any sign when its author forgot to escape it: what is hidden ends at the last @.
 _USERINFO = re.compile(r"(?<=://)([^:/@]*):.*@")
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|properties)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -34,7 +37,9 @@ class Settings(BaseSettings):
         repr=False,
         description="MongoDB 6 or later as a replica set, sharded cluster or Atlas; unset starts an embedded one.",
     )
-    mongodb_database: str = Field(default="loomql", description="Database that holds the collections.")
+    mongodb_database: str = Field(
+        default="loomql", pattern=DATABASE_NAME, description="Database that holds the collections."
+    )
     mongod: Path | None = Field(
         default=None, description="mongod binary to embed; unset takes the one on the PATH, else the packaged one."
     )
@@ -42,7 +47,10 @@ class Settings(BaseSettings):
         default=1.0, ge=0.25, le=10_000, description="Memory for the embedded MongoDB's cache, in GiB."
     )
     database_timeout_seconds: float = Field(
-        default=3.0, gt=0, description="How long to look for an unreachable database before answering UNAVAILABLE."
+        default=3.0,
+        gt=0,
+        le=3600,
+        description="How long to look for an unreachable database before answering UNAVAILABLE.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")

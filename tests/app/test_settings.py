@@ -1,0 +1,104 @@
+"""The settings: where they come from, what they refuse, how they are shown."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, markdown_table, masked, table, text, variable
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable(field), raising=False)
+
+
+def test_the_environment_sets_what_it_names_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOMQL_PORT", "9000")
+    monkeypatch.setenv("LOOMQL_DATA_DIR", "elsewhere")
+    monkeypatch.setenv("PORT", "1")
+
+    settings = Settings()
+
+    assert (settings.port, settings.data_dir, settings.host) == (9000, Path("elsewhere"), "127.0.0.1")
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", "")
+    monkeypatch.setenv("LOOMQL_PORT", "")
+
+    assert (Settings().mongodb_uri, Settings().port) == (None, 8000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOOMQL_PORT", "65536"),
+        ("LOOMQL_PORT", "http"),
+        ("LOOMQL_WORKERS", "0"),
+        ("LOOMQL_MONGOD_CACHE_GB", "0.1"),
+        ("LOOMQL_MONGOD_CACHE_GB", "nan"),
+        ("LOOMQL_DATABASE_TIMEOUT_SECONDS", "inf"),
+        ("LOOMQL_LOG_LEVEL", "loud"),
+        ("LOOMQL_MONGODB_URI", "localhost:27017"),
+        ("LOOMQL_MONGODB_DATABASE", "a.b"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert [variable(str(error["loc"][0])) for error in caught.value.errors()] == [name]
+
+
+def test_settings_cannot_change_and_do_not_show_the_uri() -> None:
+    settings = Settings(mongodb_uri="mongodb://user:secret@host/")
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+    assert "secret" not in repr(settings)
+
+
+def test_the_table_has_every_setting_with_a_sentence_and_a_default_that_is_the_same_everywhere() -> None:
+    rows = table()
+
+    assert [row.variable for row in rows] == [variable(field) for field in Settings.model_fields]
+    assert all(row.description.endswith(".") for row in rows)
+    defaults = {row.variable: row.default for row in rows}
+    assert defaults["LOOMQL_WORKERS"] == "1"
+    assert defaults["LOOMQL_GRAPHIQL"] == "true"
+    assert defaults["LOOMQL_MONGODB_URI"] == "unset"
+    assert defaults["LOOMQL_DATA_DIR"] == "the user's data folder"
+
+
+def test_the_readme_holds_the_table() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.exists():
+        pytest.skip("there is no README yet")
+
+    assert markdown_table() in readme.read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "unset"), (True, "true"), (1, "1"), (0.5, "0.5"), (Path("a"), "a")]
+)
+def test_values_are_shown_as_the_environment_would_hold_them(value: object, shown: str) -> None:
+    assert text(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("mongodb://host:27017/db", "mongodb://host:27017/db"),
+        ("mongodb://user@host/", "mongodb://user@host/"),
+        ("mongodb://user:secret@host/", "mongodb://user:***@host/"),
+        ("mongodb+srv://user:se@c:re/t@host/", "mongodb+srv://user:***@host/"),
+        ("mongodb://h/?tlsCertificateKeyFilePassword=x&w=1", "mongodb://h/?tlsCertificateKeyFilePassword=***&w=1"),
+        ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:x", "mongodb://h/?authMechanismProperties=***"),
+    ],
+)
+def test_a_shown_uri_has_no_secret(uri: str, shown: str) -> None:
+    assert masked(uri) == shown
