@@ -134,8 +134,6 @@ class GraphQLHTTP:
             f"The body is larger than {self.max_body_bytes:,} bytes; "
             "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server.",
             "PAYLOAD_TOO_LARGE",
-            # What is left of the body is not read, so the connection cannot be used again.
-            {"Connection": "close"},
         )
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:

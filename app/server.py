@@ -1,0 +1,85 @@
+"""The running service: its routes, and what lives as long as it does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+
+from app import graphiql
+from app.graphql_http import GraphQLHTTP
+from app.graphql_websocket import GraphQLWebSocket
+from app.health import Readiness, healthz, readyz
+from app.settings import Settings
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.database import Database
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The ASGI application over the database that the settings name.
+
+    It comes up without the database, too: what needs it fails until it answers, and `/readyz` says so.
+
+    Raises:
+        ValueError: the settings name no database.
+    """
+    settings = settings or Settings()
+    uri = settings.mongodb_uri
+    if uri is None:
+        raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
+        readiness = Readiness(database, settings.database_timeout_seconds)
+        preparation = asyncio.create_task(readiness.prepare())
+        try:
+            # The first request should find its indexes, but a database that is away must not keep the server down.
+            await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
+            yield {"stores": Stores.over(database), "readiness": readiness}
+        finally:
+            preparation.cancel()
+            with suppress(asyncio.CancelledError):
+                await preparation
+            database.close()
+
+    return Starlette(routes=_routes(settings), lifespan=lifespan)
+
+
+def _routes(settings: Settings) -> list[BaseRoute]:
+    schema = build_schema(_limits(settings))
+
+    def make_context(connection: HTTPConnection) -> Context:
+        return Context(connection.state["stores"], settings.max_page_size)
+
+    page = graphiql.page if settings.graphiql else None
+    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page)
+    over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes)
+    routes: list[BaseRoute] = [
+        Route("/", home),
+        Route("/graphql", over_http),
+        WebSocketRoute("/graphql", over_websocket),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    return [*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_depth=settings.max_query_depth,
+        max_aliases=settings.max_query_aliases,
+        max_tokens=settings.max_query_tokens,
+        max_page_size=settings.max_page_size,
+    )
+
+
+async def home(_request: Request) -> Response:
+    """Lead to the API, which shows GraphiQL to a browser; relative, so that it works behind a path prefix."""
+    return RedirectResponse("graphql")

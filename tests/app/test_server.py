@@ -1,0 +1,203 @@
+"""The whole service on a real server and a real mongod, also while the database is away."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from app.embedded_mongod import DataFolder, embedded_mongod
+from app.health import Readiness
+from app.server import create_app
+from app.settings import Settings
+from stores.database import Database
+from tests.live_server import live_server
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+CALLS = '{ calls(projectId: "acme/none") { totalCount nodes { id } } }'
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+@pytest.fixture
+async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_body_bytes=5000)
+    async with running(settings) as client:
+        yield client
+
+
+async def test_the_service_is_up_ready_and_answers_queries(client: httpx.AsyncClient) -> None:
+    health = await client.get("/healthz")
+    ready = await client.get("/readyz")
+    answer = await client.post("/graphql", json={"query": CALLS})
+
+    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    assert answer.json() == {"data": {"calls": {"totalCount": 0, "nodes": []}}}
+
+
+async def test_the_indexes_are_there_before_the_first_request(
+    client: httpx.AsyncClient, mongodb_uri: str, database_name: str
+) -> None:
+    assert (await client.get("/healthz")).status_code == 200
+
+    database = Database.open(mongodb_uri, database_name)
+    names = set(await database.calls.index_information())
+    database.close()
+
+    assert len(names) > 1
+
+
+async def test_a_browser_is_led_to_graphiql(client: httpx.AsyncClient) -> None:
+    home = await client.get("/", headers=BROWSER)
+    page = await client.get("/", headers=BROWSER, follow_redirects=True)
+
+    assert (home.status_code, home.headers["location"]) == (307, "graphql")
+    assert page.url.path == "/graphql"
+    assert page.headers["content-type"].startswith("text/html")
+    assert "LoomQL" in page.text
+
+
+async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, graphiql=False)
+    async with running(settings) as client:
+        answer = await client.get("/graphql", params={"query": "{ __typename }"}, headers=BROWSER)
+        asset = await client.get("/graphiql/anything.js")
+
+    assert answer.json() == {"data": {"__typename": "Query"}}
+    assert asset.status_code == 404
+
+
+async def test_the_settings_bound_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(
+        mongodb_uri=mongodb_uri,
+        mongodb_database=database_name,
+        max_query_depth=2,
+        max_query_aliases=1,
+        max_query_tokens=100,
+        max_page_size=7,
+        max_body_bytes=5000,
+    )
+    requests = {
+        "LOOMQL_MAX_QUERY_DEPTH": '{ calls(projectId: "a/b") { edges { node { id } } } }',
+        "LOOMQL_MAX_QUERY_ALIASES": "{ a: __typename b: __typename }",
+        "LOOMQL_MAX_QUERY_TOKENS": "{ " + "__typename " * 100 + "}",
+        "LOOMQL_MAX_BODY_BYTES": "#" * 5000,
+        "7": '{ calls(projectId: "a/b", first: 8) { totalCount } }',
+    }
+    async with running(settings) as client:
+        answers = {
+            words: (await client.post("/graphql", json={"query": query})).json() for words, query in requests.items()
+        }
+
+    for words, answer in answers.items():
+        assert words in answer["errors"][0]["message"]
+
+
+async def test_a_body_too_large_is_refused_over_a_real_connection(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100_000
+
+    headers = {"content-type": "application/json"}
+    announced = await client.post("/graphql", content=b" " * 10_000_000, headers=headers)
+    streamed = await client.post("/graphql", content=chunks(), headers=headers)
+    after = await client.post("/graphql", json={"query": "{ __typename }"})
+
+    assert [announced.status_code, streamed.status_code, after.status_code] == [413, 413, 200]
+
+
+def test_without_a_database_the_error_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOOMQL_MONGODB_URI", raising=False)
+
+    with pytest.raises(ValueError, match="LOOMQL_MONGODB_URI"):
+        create_app()
+
+
+async def test_the_settings_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, database_name: str
+) -> None:
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database_name)
+
+    with live_server(create_app(), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+            assert (await client.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_the_service_comes_up_without_its_database_and_works_when_it_returns() -> None:
+    with TemporaryDirectory(prefix="loomql-") as name:
+        folder = Path(name)
+        with embedded_mongod(folder, cache_gb=0.25) as uri:
+            assert uri == DataFolder(folder).uri
+        settings = Settings(mongodb_uri=uri, database_timeout_seconds=1)
+
+        async with running(settings) as client:
+            health = await client.get("/healthz")
+            away = await client.get("/readyz")
+            started = time.monotonic()
+            unavailable = await client.post("/graphql", json={"query": CALLS})
+            waited = time.monotonic() - started
+            with embedded_mongod(folder, cache_gb=0.25):
+                assert await becomes_ready(client)
+                answer = await client.post("/graphql", json={"query": CALLS})
+            gone = await client.get("/readyz")
+
+    assert health.status_code == 200
+    assert away.status_code == 503
+    assert away.json() == {"status": "unavailable", "reason": "the database did not answer within 1 s"}
+    assert [error["extensions"]["code"] for error in unavailable.json()["errors"]] == ["UNAVAILABLE"]
+    assert waited < 5
+    assert answer.json() == {"data": {"calls": {"totalCount": 0, "nodes": []}}}
+    assert gone.status_code == 503
+
+
+async def becomes_ready(client: httpx.AsyncClient) -> bool:
+    for _ in range(100):
+        if (await client.get("/readyz")).status_code == 200:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?directConnection=true"
+
+
+async def test_a_database_that_keeps_silent_is_not_ready(silent_server: str) -> None:
+    database = Database.open(silent_server, "loomql", timeout_seconds=30)
+
+    reason = await Readiness(database, timeout_seconds=0.2).reason_against()
+    database.close()
+
+    assert reason == "the database did not answer within 0.2 s"
+
+
+async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
+    mongodb_uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    socket_path = urlsplit(mongodb_uri).netloc
+    database = Database.open(f"mongodb://nobody:wrong@{socket_path}/?directConnection=true", "loomql", 5)
+    readiness = Readiness(database, timeout_seconds=5)
+
+    with caplog.at_level(logging.ERROR, "loomql"):
+        reasons = [await readiness.reason_against() for _ in range(2)]
+    database.close()
+
+    assert reasons == ["the database refused; the server's log says why"] * 2
+    assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == ["the database refused"]
