@@ -1,0 +1,43 @@
+"""A batch job that summarises the day's tickets every night, for the meeting in the morning."""
+
+from app.demo import models, vocabulary
+from app.demo.cases import Case
+from app.demo.span import Json, Span, StepError
+from app.demo.topics import TOPICS
+from app.demo.world import HOUR, World
+
+_MOODS = ("calm", "calm", "hopeful", "impatient", "angry")
+
+
+def night(world: World, days_ago: int) -> Span:
+    """One night's run, at two o'clock in UTC."""
+    rng = world.rng
+    started_at = world.moment(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
+    run_id = f"{world.project_id}/nightly-{rng.getrandbits(32):08x}"
+    trace = world.trace(started_at, "production", "eu-central-1", "nightly-jobs", wb_run_id=run_id)
+    count = rng.randint(9, 17)
+    with trace.root("tickets.summarise_night", {"queue": "support", "tickets": count}, started_at) as batch:
+        lines = [_summarise(batch, Case.draw(rng)) for _ in range(count)]
+        batch.output = {"summaries": [line for line in lines if line], "failed": lines.count(None)}
+    return batch
+
+
+def _summarise(batch: Span, case: Case) -> Json | None:
+    """A line for the meeting; a ticket whose summary fails is left for the next night."""
+    rng = batch.trace.rng
+    topic = rng.choice(TOPICS)
+    ticket = case.tell(rng.choice(topic.exchanges)[0])
+    line = (
+        case.tell("{first_name} ({city}): {product}.")
+        + f" {topic.area}, priority {rng.randint(1, 3)}, {rng.choice(_MOODS)}"
+    )
+    summary = {"ticket_id": case.case_number, "summary": line}
+    try:
+        with batch.step("summarise_ticket", {"ticket_id": case.case_number, "text": ticket}) as call:
+            messages = [models.message("system", vocabulary.SUMMARY_PROMPT), models.message("user", ticket)]
+            models.chat(call, models.OPEN, messages, line)
+            call.output = summary
+    except StepError:
+        return None
+    else:
+        return summary

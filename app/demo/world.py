@@ -1,0 +1,69 @@
+"""The two weeks before now in which the demo takes place: its hours, its releases, and who is at work."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from app.demo import vocabulary
+from app.demo.span import SECOND, Json, Trace, new_id
+
+HOUR: Final = 3600 * SECOND
+DAY: Final = 24 * HOUR
+DAYS: Final = 14
+
+_RELEASES: Final = (("2.4.0", 6 * DAY), ("2.3.1", 15 * DAY))
+"""Each release with how long ago it came."""
+
+_BUSY: Final = (3, 2, 1, 1, 1, 2, 4, 8, 14, 19, 21, 20, 16, 18, 20, 19, 17, 14, 12, 12, 13, 11, 8, 5)
+"""How much is asked in each hour of the day, in UTC."""
+
+_QUIET_END: Final = 2 * HOUR
+"""What is placed by the hour of the day lies at least this long ago, so that it is over by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A project, the source of all chance, and the present in microseconds since the epoch.
+
+    Chance does not depend on the present: told at another time, the same story has other times and the same ids.
+    """
+
+    project_id: str
+    rng: Random
+    now: int
+
+    def busy_moment(self) -> int:
+        """A time at which customers write: more by day than by night."""
+        hour = self.rng.choices(range(24), _BUSY)[0]
+        return self.moment(self.rng.randrange(DAYS), hour * HOUR + self.rng.randrange(HOUR))
+
+    def moment(self, days_ago: int, time_of_day: int) -> int:
+        """A time of a day; what would lie too close to the present moves to the first of the fourteen days."""
+        midnight = self.now - self.now % DAY
+        moment = midnight - days_ago * DAY + time_of_day
+        return moment - DAYS * DAY if moment > self.now - _QUIET_END else moment
+
+    def trace(
+        self,
+        started_at: int,
+        environment: str,
+        region: str,
+        wb_user_id: str,
+        *,
+        thread_id: str | None = None,
+        wb_run_id: str | None = None,
+        more: Json | None = None,
+    ) -> Trace:
+        """The trace of a program that runs somewhere, in the release of that day."""
+        attributes = {
+            "environment": environment,
+            "region": region,
+            "release": self._release(started_at),
+            **(more or {}),
+            "weave": vocabulary.CLIENT,
+        }
+        trace_id = new_id(self.rng)
+        return Trace(self.project_id, self.rng, trace_id, wb_user_id, attributes, thread_id, wb_run_id)
+
+    def _release(self, moment: int) -> str:
+        return next((name for name, age in _RELEASES if self.now - moment < age), _RELEASES[-1][0])

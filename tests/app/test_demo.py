@@ -1,0 +1,364 @@
+"""The demo data, read back from a real MongoDB: it is whole, it is sound, and it looks like life."""
+
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+import orjson
+import pytest
+from pymongo import MongoClient
+
+from app import demo
+from app.demo.evaluation import EXAMPLES
+from app.demo.world import DAY, HOUR
+from stores import ids, times
+from stores.calls import CallsFilter, CallsStore
+from stores.database import Database
+from stores.paging import PageRequest, Row
+
+PROJECT = demo.PROJECT_ID
+NOW = times.parse("2026-03-14T10:30:00Z")
+IDS = ("id", "trace_id", "parent_id", "thread_id", "turn_id", "wb_user_id")
+OUTCOME = ("op_name", "display_name", "started_at", "ended_at", "latency_ms", "status", "exception")
+FIELDS = (*IDS, *OUTCOME, "inputs", "output", "attributes", "summary")
+
+
+@dataclass
+class Loaded:
+    """A store with the demo in it, what `load` returned, and what it told of its progress."""
+
+    calls: CallsStore
+    returned: int
+    progress: list[tuple[int, int]]
+
+
+def ignore(_done: int, _total: int) -> None:
+    """A progress that nobody watches."""
+
+
+@pytest.fixture(scope="module")
+async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
+    """Loaded once for all tests that only read."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    database = Database.open(mongodb_uri, name)
+    await database.ensure_indexes()
+    calls, progress = CallsStore(database), list[tuple[int, int]]()
+    returned = await demo.load(calls, PROJECT, lambda done, total: progress.append((done, total)), now=NOW)
+    yield Loaded(calls, returned, progress)
+    database.close()
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def fresh(mongodb_uri: str, database_name: str) -> AsyncIterator[CallsStore]:
+    """An empty store of a test's own."""
+    database = Database.open(mongodb_uri, database_name)
+    await database.ensure_indexes()
+    yield CallsStore(database)
+    database.close()
+
+
+async def rows_of(calls: CallsStore) -> dict[str, Row]:
+    page = await calls.page(PROJECT, PageRequest(size=10_000), FIELDS)
+    return {row["id"]: row for row in page.rows}
+
+
+@pytest.fixture(scope="module")
+async def rows(loaded: Loaded) -> dict[str, Row]:
+    """All calls by id."""
+    return await rows_of(loaded.calls)
+
+
+def payload(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    return orjson.loads(row["json"][name])
+
+
+def turns(rows: dict[str, Row]) -> list[Row]:
+    return [row for row in rows.values() if "thread_id" in row and row["id"] == row["turn_id"]]
+
+
+def parents(rows: dict[str, Row]) -> list[tuple[Row, Row]]:
+    """Each child with its parent."""
+    return [(row, rows[row["parent_id"]]) for row in rows.values() if "parent_id" in row]
+
+
+def depth(rows: dict[str, Row], row: Row) -> int:
+    return 1 + depth(rows, rows[row["parent_id"]]) if "parent_id" in row else 1
+
+
+async def test_load_returns_how_many_calls_there_are_then(loaded: Loaded) -> None:
+    assert await loaded.calls.count(PROJECT) == loaded.returned
+    assert 3_000 <= loaded.returned <= 5_000
+
+
+async def test_progress_rises_to_the_total(loaded: Loaded) -> None:
+    done = [done for done, _ in loaded.progress]
+
+    assert done == sorted(done)
+    assert len(done) > 5
+    assert done[-1] == loaded.returned
+    assert {total for _, total in loaded.progress} == {loaded.returned}
+
+
+async def test_loading_twice_changes_nothing(fresh: CallsStore) -> None:
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+    before = await rows_of(fresh)
+
+    returned = await demo.load(fresh, PROJECT, ignore, now=NOW)
+
+    assert returned == len(before)
+    assert await rows_of(fresh) == before
+
+
+async def test_loading_later_moves_the_same_calls_to_the_present(fresh: CallsStore, rows: dict[str, Row]) -> None:
+    later = NOW + 3 * DAY + 7 * HOUR
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+
+    await demo.load(fresh, PROJECT, ignore, now=later)
+
+    moved = await rows_of(fresh)
+    assert moved.keys() == rows.keys()
+    assert {key for key, row in moved.items() if row["status"] == "running"} == {
+        key for key, row in rows.items() if row["status"] == "running"
+    }
+    assert max(row["started_at"] for row in moved.values()) - later == (
+        max(row["started_at"] for row in rows.values()) - NOW
+    )
+
+
+async def test_a_load_is_seen_only_once_it_came_to_its_end(fresh: CallsStore) -> None:
+    def stop_half_way(done: int, total: int) -> None:
+        if done > total / 2:
+            raise InterruptedError
+
+    before = await demo.is_loaded(fresh, PROJECT)
+    with pytest.raises(InterruptedError):
+        await demo.load(fresh, PROJECT, stop_half_way, now=NOW)
+    half_way = await demo.is_loaded(fresh, PROJECT)
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+
+    assert (before, half_way) == (False, False)
+    assert await demo.is_loaded(fresh, PROJECT)
+    assert not await demo.is_loaded(fresh, "demo/another")
+
+
+async def test_ids_keep_their_rules(rows: dict[str, Row]) -> None:
+    for row in rows.values():
+        ids.check_call_id(row["id"], "id")
+        ids.check_trace_id(row["trace_id"], "trace_id")
+        assert str(uuid.UUID(row["id"])) == row["id"]
+        assert str(uuid.UUID(row["trace_id"])) == row["trace_id"]
+
+
+async def test_a_child_lies_within_the_time_the_trace_and_the_turn_of_its_parent(rows: dict[str, Row]) -> None:
+    for child, parent in parents(rows):
+        assert child["trace_id"] == parent["trace_id"]
+        assert child.get("turn_id") == parent.get("turn_id")
+        assert child["started_at"] >= parent["started_at"]
+        if "ended_at" in parent:
+            assert child["started_at"] <= child["ended_at"] <= parent["ended_at"]
+
+
+async def test_all_takes_place_in_the_two_weeks_before_now_and_some_of_it_just_before(rows: dict[str, Row]) -> None:
+    moments = [row[name] for row in rows.values() for name in ("started_at", "ended_at") if name in row]
+
+    assert max(moments) <= NOW
+    assert NOW - max(moments) < HOUR / 20
+    assert 13 * DAY < NOW - min(moments) < 14 * DAY + 3 * HOUR
+
+
+async def test_more_is_asked_by_day_than_by_night(rows: dict[str, Row]) -> None:
+    hours = Counter(row["started_at"] % DAY // HOUR for row in turns(rows))
+
+    assert sum(hours[hour] for hour in range(9, 17)) > 5 * sum(hours[hour] for hour in range(6))
+
+
+async def test_threads_have_one_to_eight_turns_one_after_the_other(rows: dict[str, Row]) -> None:
+    threads: dict[str, list[Row]] = {}
+    for turn in sorted(turns(rows), key=lambda turn: turn["started_at"]):
+        threads.setdefault(turn["thread_id"], []).append(turn)
+
+    assert len(threads) > 100
+    assert {len(thread) for thread in threads.values()} == set(range(1, 9))
+    for thread in threads.values():
+        for turn, following in pairwise(thread):
+            assert turn["ended_at"] < following["started_at"]
+
+
+async def test_a_thread_is_found_with_all_calls_of_its_turns(loaded: Loaded, rows: dict[str, Row]) -> None:
+    turn = turns(rows)[0]
+
+    found = await loaded.calls.count(PROJECT, CallsFilter(turn_ids=[turn["id"]]))
+
+    assert found == sum(row["trace_id"] == turn["trace_id"] for row in rows.values())
+    assert found >= 3
+
+
+async def test_traces_nest_four_deep(rows: dict[str, Row]) -> None:
+    depths = Counter(depth(rows, row) for row in rows.values())
+
+    assert set(depths) == {1, 2, 3, 4}
+    assert depths[4] > 100
+
+
+async def test_calls_end_in_all_four_ways(rows: dict[str, Row]) -> None:
+    statuses = Counter(row["status"] for row in rows.values())
+
+    assert set(statuses) == {"success", "error", "descendant_error", "running"}
+    assert 5 <= statuses["running"] <= 12
+    assert statuses["error"] > 40
+    assert statuses["descendant_error"] > 20
+
+
+async def test_no_parent_of_a_failure_is_a_success(rows: dict[str, Row]) -> None:
+    failed = {"error", "descendant_error"}
+    above_failures = {parent["status"] for child, parent in parents(rows) if child["status"] in failed}
+
+    assert above_failures - {"running"} == failed
+
+
+async def test_failures_are_of_many_kinds_and_look_like_tracebacks(rows: dict[str, Row]) -> None:
+    exceptions = [row["exception"] for row in rows.values() if "exception" in row]
+    errors = [exception.splitlines()[-1] for exception in exceptions]
+    kinds = {error.partition(":")[0] for error in errors}
+
+    assert kinds >= {"openai.RateLimitError", "openai.APITimeoutError", "TimeoutError", "ValueError"}
+    assert all(exception.startswith("Traceback (most recent call last):\n  File ") for exception in exceptions)
+    assert not any("{" in error for error in errors if error.startswith(("ValueError", "TimeoutError")))
+
+
+async def test_what_parents_count_is_the_sum_of_what_is_below(rows: dict[str, Row]) -> None:
+    below: dict[str, Counter[str]] = {}
+    for row in sorted(rows.values(), key=lambda row: -depth(rows, row)):
+        if row["status"] == "running":
+            continue
+        mine = below.setdefault(row["id"], Counter())
+        mine["error" if "exception" in row else "success"] += 1
+        if "parent_id" in row:
+            below.setdefault(row["parent_id"], Counter()).update(mine)
+
+    for call_id, row in rows.items():
+        if "ended_at" in row:
+            counted = payload(row, "summary")["status_counts"]
+            assert counted == {"success": below[call_id]["success"], "error": below[call_id]["error"]}
+
+
+async def test_three_models_are_used_and_the_roots_have_what_the_leaves_spent(rows: dict[str, Row]) -> None:
+    spent: dict[str, Counter[str]] = {}
+    leaves: dict[str, Counter[str]] = {}
+    unfinished = {row["trace_id"] for row in rows.values() if row["status"] == "running"}
+    for row in rows.values():
+        if row["trace_id"] in unfinished:
+            continue
+        if "parent_id" not in row:
+            for model, tokens in payload(row, "summary").get("usage", {}).items():
+                spent.setdefault(model, Counter()).update(tokens)
+        elif "messages" in payload(row, "inputs") and row["status"] == "success":
+            used = payload(row, "output")["usage"]
+            leaves.setdefault(payload(row, "inputs")["model"], Counter()).update({"requests": 1, **used})
+
+    assert set(spent) == {"gpt-4o", "gpt-4o-mini", "mistral-small-2506"}
+    assert spent == leaves
+    for tokens in spent.values():
+        assert tokens["prompt_tokens"] + tokens["completion_tokens"] == tokens["total_tokens"]
+        assert min(tokens.values()) > 100
+
+
+async def test_chats_have_the_shape_of_chat_completions(rows: dict[str, Row]) -> None:
+    chats = [row for row in rows.values() if "openai.chat.completions.create:" in row["op_name"]]
+    answered = [row for row in chats if row["status"] == "success"]
+
+    assert len(answered) > 1_000
+    for row in answered:
+        messages, output = payload(row, "inputs")["messages"], payload(row, "output")
+        assert messages[0]["role"] == "system"
+        assert messages[-1]["role"] == "user"
+        assert output["object"] == "chat.completion"
+        assert output["choices"][0]["message"]["role"] == "assistant"
+        assert output["choices"][0]["message"]["content"]
+        assert output["created"] == row["started_at"] // 1_000_000
+
+
+async def test_models_take_seconds_and_embeddings_milliseconds(rows: dict[str, Row]) -> None:
+    def median(name: str) -> int:
+        latencies = sorted(row["latency_ms"] for row in rows.values() if name in row["op_name"] and "ended_at" in row)
+        return int(latencies[len(latencies) // 2])
+
+    assert 500 < median("openai.chat.completions.create") < 4_000
+    assert 10 < median("embed") < 100
+    assert 1_500 < median("assistant.answer") < 10_000
+
+
+async def test_the_same_op_has_versions_that_are_found_together(loaded: Loaded) -> None:
+    versions = CallsFilter(op_names=[f"weave:///{PROJECT}/op/openai.chat.completions.create:*"])
+    page = await loaded.calls.page(PROJECT, PageRequest(size=10_000), ["op_name", "trace_name"], versions)
+
+    assert len({row["op_name"] for row in page.rows}) == 2
+    assert {row["trace_name"] for row in page.rows} == {"openai.chat.completions.create"}
+
+
+async def test_users_places_and_releases_differ(rows: dict[str, Row]) -> None:
+    attributes = [payload(row, "attributes") for row in rows.values()]
+
+    assert len({row["wb_user_id"] for row in rows.values()}) >= 5
+    assert {each["environment"] for each in attributes} == {"production", "staging"}
+    assert len({each["region"] for each in attributes}) == 3
+    assert len({each["release"] for each in attributes}) == 2
+    assert {each["weave"]["source"] for each in attributes} == {"python-sdk"}
+
+
+async def test_questions_are_varied_filled_in_and_of_many_languages(rows: dict[str, Row]) -> None:
+    questions = [payload(turn, "inputs")["question"] for turn in turns(rows)]
+    spoken = {payload(turn, "attributes")["customer"]["language"] for turn in turns(rows)}
+
+    assert len(set(questions)) > len(questions) / 2
+    assert spoken == {"en", "de", "fr", "es", "pl", "ja", "ar"}
+    assert any("😊" in question or "🎉" in question for question in questions)
+    assert not any("{" in question or "}" in question for question in questions)
+
+
+async def test_every_night_a_batch_of_tickets_is_summarised(rows: dict[str, Row]) -> None:
+    nights = [row for row in rows.values() if row["op_name"] == "tickets.summarise_night"]
+
+    assert len({night["started_at"] // DAY for night in nights}) == 14
+    for night in nights:
+        children = [child for child, parent in parents(rows) if parent is night]
+        output = payload(night, "output")
+        assert len(children) == payload(night, "inputs")["tickets"]
+        assert len(output["summaries"]) + output["failed"] == len(children)
+        assert output["failed"] == sum(child["status"] == "error" for child in children)
+
+
+async def test_two_evaluations_of_the_same_examples_have_means_that_add_up(rows: dict[str, Row]) -> None:
+    runs = [row for row in rows.values() if "Evaluation.evaluate:" in row["op_name"]]
+    questions, recalls = [], []
+    for run in sorted(runs, key=lambda run: run["started_at"]):
+        scored = [child for child, parent in parents(rows) if parent is run and "predict_and_score" in child["op_name"]]
+        outputs = [payload(call, "output") for call in scored]
+        overlaps = [overlap for output in outputs if (overlap := output["scores"]["answer_overlap"])]
+        means = payload(run, "output")
+        assert len(scored) == EXAMPLES
+        assert means["answer_overlap"]["recall"]["mean"] == pytest.approx(fmean(each["recall"] for each in overlaps))
+        assert means["answer_overlap"]["passed"]["true_count"] == sum(each["passed"] for each in overlaps)
+        assert means["model_latency"]["mean"] == pytest.approx(fmean(output["model_latency"] for output in outputs))
+        questions.append({payload(call, "inputs")["example"]["question"] for call in scored})
+        recalls.append(means["answer_overlap"]["recall"]["mean"])
+
+    assert len({run["display_name"] for run in runs}) == len(runs) == 2
+    assert questions[0] == questions[1]
+    assert recalls[1] - recalls[0] > 0.1
+
+
+async def test_the_inputs_of_an_evaluation_point_to_its_objects(loaded: Loaded, rows: dict[str, Row]) -> None:
+    run = next(row for row in rows.values() if "Evaluation.evaluate:" in row["op_name"])
+
+    found = await loaded.calls.page(
+        PROJECT, PageRequest(), ["id"], CallsFilter(input_refs=[payload(run, "inputs")["model"]], trace_roots_only=True)
+    )
+
+    assert [row["id"] for row in found.rows] == [run["id"]]
