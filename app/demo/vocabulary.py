@@ -58,7 +58,7 @@ REASONS: Final = (
     "it doesn't fit where we wanted it",
 )
 
-GREETINGS: Final = ("", "", "", "Hi! ", "Hello, ", "Good morning. ", "Hey there, ", "Hi team, ")
+GREETINGS: Final = ("", "", "", "Hi! ", "Hello! ", "Good morning. ", "Hey there! ", "Hi team. ")
 SIGN_OFFS: Final = (
     "",
     "",
