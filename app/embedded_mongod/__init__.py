@@ -1,11 +1,10 @@
 """A mongod of LoomQL's own: one node, one Unix socket, no TCP port, gone when LoomQL is gone."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.embedded_mongod.binary import WAYS_OUT, find_mongod, mongod_version
+from app.embedded_mongod.binary import find_mongod, mongod_version
 from app.embedded_mongod.data_folder import DataFolder
 from app.embedded_mongod.errors import EmbeddedMongodError
 from app.embedded_mongod.replica_set import running_mongod
@@ -21,8 +20,6 @@ def embedded_mongod(data_dir: Path, binary: Path | None = None, cache_gb: float 
     size of the storage cache in GiB. One LoomQL at a time may hold the folder. A mongod that dies inside the
     block is started again. Everything that goes wrong at the start is an `EmbeddedMongodError`.
     """
-    if sys.platform == "win32":
-        raise EmbeddedMongodError(f"LoomQL cannot run a mongod of its own on Windows. {WAYS_OUT}")
     mongod = find_mongod(binary)
     with DataFolder(data_dir).held() as folder, running_mongod(mongod, folder, cache_gb) as uri:
         yield uri

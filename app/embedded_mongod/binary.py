@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,11 @@ VERSION_PREFIX = "db version v"
 
 def find_mongod(configured: Path | None = None) -> Path:
     """The binary to run: `configured` if given, else the one on the PATH, else the packaged one."""
+    if sys.platform == "win32":
+        raise EmbeddedMongodError(
+            "LoomQL cannot run a mongod of its own on Windows: set LOOMQL_MONGODB_URI to a MongoDB server "
+            "(6 or later) that you run or rent."
+        )
     if configured is not None:
         return _executable(configured.expanduser())
     on_path = shutil.which("mongod")

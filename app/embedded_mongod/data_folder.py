@@ -34,8 +34,12 @@ class DataFolder:
         self.path = path.expanduser().absolute()
         self.database = self.path / "db"
         self.log = self.path / "mongod.log"
-        self.socket = socket_folder(self.path) / SOCKET_NAME
         self._lock_file = self.path / "loomql.lock"
+
+    @property
+    def socket(self) -> Path:
+        """The socket that mongod listens on."""
+        return socket_folder(self.path) / SOCKET_NAME
 
     @property
     def uri(self) -> str:
@@ -44,12 +48,14 @@ class DataFolder:
 
     def holder(self) -> str | None:
         """The process id of the LoomQL that has the folder; None where it is free."""
+        if sys.platform == "win32":
+            return None
         try:
             with self._lock_file.open("rb") as lock:
                 if _try_lock(lock.fileno(), fcntl.LOCK_SH):
                     return None
                 return lock.read(32).decode("ascii", "replace").strip() or "unknown"
-        except FileNotFoundError:
+        except OSError:  # it is not there, or not a folder that this user could run on
             return None
 
     @contextmanager

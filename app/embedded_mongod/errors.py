@@ -19,15 +19,15 @@ class EmbeddedMongodError(Exception):
     """The embedded mongod cannot run; the message says what to change and is safe to print."""
 
 
-def explain(exit_code: int | None, tail: str) -> str:
-    """How a mongod ended, what it said last, and what may help; minus a signal's number is its exit code."""
+def explain(exit_code: int | None, gist: str, recent: str) -> str:
+    """How a mongod ended, what it said, and what may help; minus a signal's number is its exit code."""
     if exit_code is None:
         how = "did not start"
     elif exit_code < 0:
         how = f"was ended by {signal.Signals(-exit_code).name}"
     else:
         how = f"ended with exit code {exit_code}"
-    hints = [hint for sign, hint in HINTS if sign in tail]
+    hints = [hint for sign, hint in HINTS if sign in recent]
     if exit_code == -signal.SIGILL:
         hints.append("The processor lacks an instruction that the binary uses, most likely AVX.")
-    return " ".join([f"{how} and said: {tail or 'nothing'}.", *hints])
+    return " ".join([f"{how} and said: {gist or 'nothing'}.", *hints])

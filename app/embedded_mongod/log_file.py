@@ -4,12 +4,13 @@ import json
 import os
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 MAX_BYTES = 8 * 1024 * 1024
 TAIL_LINES = 200
-SHOWN_LINES = 8
-LOUD = frozenset({"W", "E", "F"})
+SHOWN_LINES = 3
+SHOWN_SIGNS = 200
+ERRORS = frozenset({"E", "F"})
 
 
 class LogFile:
@@ -33,14 +34,19 @@ class LogFile:
             self.close()
 
     def forget(self) -> None:
-        """Start a new tail: what was said so far belongs to an earlier mongod."""
+        """Forget the last lines: what was said so far belongs to an earlier mongod."""
         self._lines.clear()
 
-    def tail(self) -> str:
-        """What the mongod said last that matters: its loudest lines, or the last ones if none was loud."""
-        lines = [_plain(line) for line in self._lines]
-        loud = [text for text, severity in lines if severity in LOUD and text]
-        return "\n".join((loud or [text for text, _ in lines if text])[-SHOWN_LINES:])
+    def recent(self) -> str:
+        """The last lines as they were written."""
+        return b"".join(self._lines).decode(errors="replace")
+
+    def gist(self) -> str:
+        """What a mongod that failed has to say, on one line: its first errors, or else its last lines."""
+        told = [(_plain(line), _severity(line)) for line in self._lines if line.strip()]
+        errors = dict.fromkeys(text for text, severity in told if severity in ERRORS)
+        shown = list(errors)[:SHOWN_LINES] or [text for text, _ in told][-SHOWN_LINES:]
+        return "; ".join(shown)
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""
@@ -58,13 +64,24 @@ class LogFile:
         return self._file
 
 
-def _plain(line: bytes) -> tuple[str, str]:
-    """A line as (text for people, severity); what is not mongod's JSON is loud, since a loader wrote it."""
-    text = line.decode(errors="replace").strip()
+def _entry(line: bytes) -> dict[str, Any]:
     try:
-        entry = json.loads(text)
-        severity, message = str(entry["s"]), str(entry["msg"])
-    except (ValueError, TypeError, KeyError):
-        return text, "E"
-    attributes = entry.get("attr")
-    return (f"{message} {json.dumps(attributes)}" if attributes else message), severity
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _severity(line: bytes) -> str:
+    """The severity that mongod gives; a line that is not its JSON is an error, written by a loader or a shell."""
+    return str(_entry(line).get("s", "E"))
+
+
+def _plain(line: bytes) -> str:
+    """A line for people: its message and what it is about, at most `SHOWN_SIGNS` long."""
+    entry = _entry(line)
+    attributes = entry.get("attr", {})
+    cause = attributes.get("message", attributes)
+    about = f"{cause['msg']}: {cause['error_str']}" if {"msg", "error_str"} <= set(cause) else json.dumps(cause)
+    text = f"{entry['msg']} {about if cause else ''}" if "msg" in entry else line.decode(errors="replace")
+    return text.strip()[:SHOWN_SIGNS]

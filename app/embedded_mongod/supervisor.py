@@ -42,7 +42,7 @@ class Supervisor:
 
     def last_words(self) -> str:
         """How the last process ended, what it said and what may help, for people."""
-        return explain(None if self._process is None else self._process.returncode, self.log.tail())
+        return explain(None if self._process is None else self._process.returncode, self.log.gist(), self.log.recent())
 
     def start(self) -> None:
         """Start the thread, which starts the command."""
