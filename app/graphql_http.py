@@ -98,7 +98,9 @@ class GraphQLHTTP:
         if request.method not in _ALLOWED:
             raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
         if self.page and request.method == "GET" and prefers_html(accept):
-            return self.page()
+            page = self.page()
+            page.headers["Vary"] = "Accept"
+            return page
         media_type = negotiate(accept)
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE} or {JSON}; there are no other answers.")

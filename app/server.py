@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 await preparation
             database.close()
 
-    return Starlette(routes=_routes(settings), lifespan=lifespan)
+    return Starlette(routes=_routes(settings), lifespan=lifespan, exception_handlers={404: not_found})
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
@@ -83,3 +83,8 @@ def _limits(settings: Settings) -> Limits:
 async def home(_request: Request) -> Response:
     """Lead to the API, which shows GraphiQL to a browser; relative, so that it works behind a path prefix."""
     return RedirectResponse("graphql")
+
+
+async def not_found(request: Request, _error: Exception) -> Response:
+    """Say where the API is to whoever looks elsewhere."""
+    return PlainTextResponse(f"There is nothing at {request.url.path}; GraphQL is at /graphql.\n", 404)

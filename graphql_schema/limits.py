@@ -18,6 +18,7 @@ from graphql import (
     OperationDefinitionNode,
 )
 from graphql.validation import ASTValidationContext
+from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
@@ -26,6 +27,9 @@ _CODE: Final = "QUERY_TOO_COMPLEX"
 _UNCOUNTED: Final = -1_000_000
 _MOST_COUNTED: Final = 1_000_000
 _CACHED_CHARACTERS: Final = 256_000
+
+# What graphql-core spends at most on comparing fields of one name; its own bound lets a document of 50 kB take seconds.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,9 @@ def _explain_abort(error: GraphQLError, limits: Limits) -> None:
         )
         error.extensions = {"code": _CODE, "limit": limits.max_tokens, "setting": "LOOMQL_MAX_QUERY_TOKENS"}
     elif "nested too deeply" in error.message or error.message == "Validation aborted.":
-        error.message = "The document nests brackets or fragments too deeply to be read; flatten it."
+        error.message = (
+            "The document nests too deeply, or repeats fields and fragments too often, to be checked; simplify it."
+        )
         error.extensions = {"code": _CODE}
 
 

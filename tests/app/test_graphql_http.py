@@ -185,6 +185,7 @@ async def test_a_browser_gets_the_page_even_with_a_query_in_the_address(client: 
     response = await client.get("/graphql?query={greeting}", headers={"accept": BROWSER})
 
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["vary"] == "Accept"
     assert "GraphiQL" in response.text
 
 

@@ -1,6 +1,7 @@
 """The whole service on a real server and a real mongod, also while the database is away."""
 
 import asyncio
+import json
 import logging
 import socket
 import time
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from app.embedded_mongod import DataFolder, embedded_mongod
 from app.health import Readiness
@@ -68,6 +71,45 @@ async def test_a_browser_is_led_to_graphiql(client: httpx.AsyncClient) -> None:
     assert page.url.path == "/graphql"
     assert page.headers["content-type"].startswith("text/html")
     assert "LoomQL" in page.text
+
+
+async def test_whoever_looks_elsewhere_is_told_where_the_api_is(client: httpx.AsyncClient) -> None:
+    elsewhere = await client.post("/api/graphql", json={"query": "{ __typename }"})
+
+    assert elsewhere.status_code == 404
+    assert elsewhere.text == "There is nothing at /api/graphql; GraphQL is at /graphql.\n"
+
+
+async def test_json_travels_as_it_came_over_http_and_websocket(client: httpx.AsyncClient) -> None:
+    inputs = {"z": 2**70, "a": [1.5, None, "ü"], "$key.with": {}}
+    start = {
+        "projectId": "acme/none",
+        "id": "0123456789abcdef",
+        "opName": "greet",
+        "startedAt": "2026-01-02T03:04:05Z",
+        "attributes": {},
+        "inputs": inputs,
+    }
+    log = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+    read = '{ call(projectId: "acme/none", id: "0123456789abcdef") { inputs } }'
+
+    logged = await client.post("/graphql", json={"query": log, "variables": {"start": start}})
+    over_http = await client.post("/graphql", json={"query": read})
+    over_websocket = await ask_over_websocket(client, read)
+
+    assert logged.json() == {"data": {"callStart": {"id": "0123456789abcdef"}}}
+    assert over_http.json() == {"data": {"call": {"inputs": inputs}}}
+    assert list(over_http.json()["data"]["call"]["inputs"]) == ["z", "a", "$key.with"]
+    assert over_websocket == over_http.json()
+
+
+async def ask_over_websocket(client: httpx.AsyncClient, query: str) -> object:
+    url = f"ws://{client.base_url.netloc.decode()}/graphql"
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as websocket:
+        await websocket.send('{"type": "connection_init"}')
+        await websocket.recv()
+        await websocket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}))
+        return json.loads(await websocket.recv())["payload"]
 
 
 async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) -> None:

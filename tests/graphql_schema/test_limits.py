@@ -161,6 +161,15 @@ async def test_a_document_too_deep_to_be_read_is_an_error_that_says_so(document:
     assert "too deeply" in error.message
 
 
+async def test_a_field_repeated_a_hundred_times_is_merged_and_ten_thousand_times_is_refused() -> None:
+    merged = await schema_with().execute("{ node { " + "name " * 100 + "} }")
+    error = await only_error(schema_with(), "{ node { " + "name " * 10_000 + "} }")
+
+    assert merged.data == {"node": {"name": "node"}}
+    assert error.extensions == {"code": "QUERY_TOO_COMPLEX"}
+    assert "too often" in error.message
+
+
 async def test_tokens_beyond_the_limit_are_refused_by_the_parser() -> None:
     schema = schema_with(max_tokens=100)
     fitting = "{ node { " + "name " * 94 + "} }"
