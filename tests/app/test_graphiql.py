@@ -5,10 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from graphql import OperationDefinitionNode, build_schema, get_variable_values, parse, validate
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app import graphiql
+from graphql_schema.schema import sdl
 
 TABS = Path(graphiql.__file__).parent / "tabs"
 
@@ -98,7 +100,22 @@ def test_each_of_the_six_default_tabs_opens_with_the_question_it_answers() -> No
         assert "?" in " ".join(comment), tab.name
 
 
+@pytest.mark.parametrize("tab", sorted(TABS.glob("*.graphql")), ids=lambda tab: tab.stem)
+def test_a_default_tab_is_right_by_the_schema(tab: Path) -> None:
+    schema = build_schema(sdl())
+    document = parse(tab.read_text())
+
+    assert validate(schema, document) == []
+    given = tab.with_suffix(".json")
+    variables = json.loads(given.read_text()) if given.exists() else {}
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    declared = operation.variable_definitions or ()
+    coerced = get_variable_values(schema, declared, variables)
+    assert not isinstance(coerced, list), coerced
+    assert len(variables) == len(declared)
+
+
 def test_variables_belong_to_a_tab() -> None:
     for variables in TABS.glob("*.json"):
         assert variables.with_suffix(".graphql").exists()
-        assert isinstance(json.loads(variables.read_text()), dict)

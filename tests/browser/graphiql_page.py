@@ -52,6 +52,13 @@ class GraphiqlPage:
     async def tabs(self) -> list[str]:
         return [name.strip() for name in await self.page.get_by_role("tab").all_inner_texts()]
 
+    async def choose(self, name: str) -> None:
+        """Switch to a tab and wait until the page has taken in its query."""
+        tab = self.page.get_by_role("tab", name=name)
+        if await tab.get_attribute("aria-selected") == "false":
+            await tab.click()
+            await until(self._query_taken_in, lambda taken: f" {name} " in taken.replace("(", " "))
+
     async def write(self, query: str) -> None:
         """Replace what is in the query editor, key by key, and wait until the page has taken it in."""
         await self.page.locator(".graphiql-query-editor .monaco-editor").first.click()

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from tests.browser.graphiql_page import GraphiqlPage, until
 
@@ -44,6 +45,28 @@ async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     await graphiql.page.screenshot(path=tmp_path / "graphiql.png")
     assert (tmp_path / "graphiql.png").stat().st_size > 10_000
     assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
+
+
+@pytest.mark.parametrize("tab", ["LatestTraces", "SlowestCalls", "Failures", "TokenUsage", "LogCall"])
+async def test_a_default_tab_answers_from_the_demo_data(graphiql: GraphiqlPage, tab: str) -> None:
+    await graphiql.choose(tab)
+    await graphiql.run()
+
+    answer = await until(graphiql.answer, bool)
+
+    assert "errors" not in answer
+    (field, *_) = answer["data"].values()
+    assert len(field.get("nodes") or field["res"]) >= 2
+    assert await graphiql.problems() == []
+
+
+async def test_the_schema_is_fetched_again_when_asked_for(graphiql: GraphiqlPage) -> None:
+    async with graphiql.page.expect_request(lambda request: "isOneOf" in (request.post_data or "")) as fetched:
+        await graphiql.page.get_by_label("Re-fetch GraphQL schema").click()
+
+    response = await (await fetched.value).response()
+    assert response is not None
+    assert response.status == 200
 
 
 async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage) -> None:
