@@ -8,8 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,13 +19,13 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from app.embedded_mongod import (
     DataFolder,
     EmbeddedMongodError,
-    binary,
     embedded_mongod,
     find_mongod,
     mongod_version,
 )
 from app.embedded_mongod.errors import explain
 from app.embedded_mongod.log_file import LogFile
+from tests.app.command import eventually, is_alive, mongod_pid
 
 Client = MongoClient[dict[str, object]]
 
@@ -50,29 +49,6 @@ def folder() -> Iterator[Path]:
     """A data folder with a short path, as sockets need it; it does not exist yet."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
         yield Path(parent) / "data"
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether the condition came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def mongod_pid(folder: Path) -> int:
-    """The process id that mongod keeps in its lock file."""
-    return int((folder / "db" / "mongod.lock").read_text())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def listening_tcp_inodes(pid: int) -> set[str]:
@@ -401,5 +377,8 @@ def executable(path: Path, script: str) -> Path:
     return path
 
 
-def test_the_ways_out_are_one_sentence_for_every_error() -> None:
-    assert binary.WAYS_OUT.count("LOOMQL_") == 2
+def test_on_windows_the_error_says_what_to_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(EmbeddedMongodError, match="on Windows: set LOOMQL_MONGODB_URI"):
+        embedded_mongod(folder).__enter__()

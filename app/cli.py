@@ -1,0 +1,169 @@
+"""The command `loomql`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+
+from app import settings as setting
+from app.demo import PROJECT_ID
+from app.demo_loading import load_demo
+from app.doctor import Level, examine
+from app.embedded_mongod import EmbeddedMongodError
+from app.mongodb import shared_mongodb, whereabouts
+from app.serving import ServeError, serve
+from app.settings import Settings
+from graphql_schema.schema import sdl
+from stores.errors import StoreError, UnavailableError
+
+FLAGS = ("host", "port", "data_dir", "workers")
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+EXPECTED = (
+    EmbeddedMongodError,
+    ServeError,
+    StoreError,
+    SettingsError,
+    ValidationError,
+    PyMongoError,
+    OSError,
+)
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage."""
+    options = parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not complain again when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except EXPECTED as error:
+        sys.stderr.write(f"loomql: {_plainly(error)}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommands and their flags."""
+    top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--host", help="address to listen on (LOOMQL_HOST)")
+    where.add_argument("--port", type=int, help="port to listen on, 0 for any free one (LOOMQL_PORT)")
+    where.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+
+    serving = commands.add_parser("serve", parents=[where], help="run the server until Ctrl-C")
+    serving.add_argument("--workers", type=int, help="server processes (LOOMQL_WORKERS)")
+    serving.add_argument(
+        "--demo", action="store_true", help=f"first load demo calls into project {PROJECT_ID}, unless they are there"
+    )
+    serving.set_defaults(command=serve_command)
+
+    demo = commands.add_parser("demo", help="load demo calls")
+    demo.add_argument("--project", default=PROJECT_ID, help="project to load them into (default: %(default)s)")
+    demo.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    demo.set_defaults(command=demo_command)
+
+    doctor = commands.add_parser("doctor", parents=[where], help="say what is configured and what answers")
+    doctor.set_defaults(command=doctor_command)
+
+    schema = commands.add_parser("schema", help="print the schema in GraphQL's schema language")
+    schema.set_defaults(command=schema_command)
+
+    table = commands.add_parser("settings", help="print every setting")
+    table.add_argument("--markdown", action="store_true", help="as the table in the README")
+    table.set_defaults(command=settings_command)
+    return top
+
+
+def serve_command(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    settings = _settings(options)
+    serve(settings, prepare=lambda uri: options.demo and load_demo(settings, uri, only_if_missing=True))
+    return 0
+
+
+def demo_command(options: argparse.Namespace) -> int:
+    """Load the demo data, also while a server runs."""
+    settings = _settings(options)
+    with shared_mongodb(settings) as uri:
+        load_demo(settings, uri, options.project)
+    _say(f"The demo calls are in project {options.project} of {whereabouts(settings)}.")
+    return 0
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """Print each finding on a line of its own; 1 if one of them is a problem."""
+    console = Console(soft_wrap=True, highlight=False, emoji=False, markup=False)
+    worst = Level.OK
+    for finding in examine(_settings(options), flags=_flags(options)):
+        console.print(f"{finding.level.name.lower():<8}", style=STYLES[finding.level], end="")
+        console.print(f"{finding.subject}: {finding.text}")
+        worst = max(worst, finding.level)
+    return 1 if worst is Level.PROBLEM else 0
+
+
+def schema_command(_options: argparse.Namespace) -> int:
+    """Print the SDL."""
+    _say(sdl().rstrip())
+    return 0
+
+
+def settings_command(options: argparse.Namespace) -> int:
+    """Print the table of settings, aligned for a terminal or as Markdown."""
+    if options.markdown:
+        _say(setting.markdown_table())
+        return 0
+    rows = setting.table()
+    name_width, default_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        _say(f"{row.variable:<{name_width}}  {row.default:<{default_width}}  {row.description}")
+    return 0
+
+
+def _flags(options: argparse.Namespace) -> dict[str, str]:
+    return {name: str(value) for name in FLAGS if (value := getattr(options, name, None)) is not None}
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """The settings; flags go through the environment, where the server processes read them, too."""
+    os.environ.update({setting.variable(name): value for name, value in _flags(options).items()})
+    return Settings()
+
+
+def _plainly(error: Exception) -> str:
+    """One line of what is wrong, without a value that may be a secret."""
+    if isinstance(error, UnavailableError):
+        return "the database does not answer; `loomql doctor` says more."
+    if isinstance(error, ValidationError):
+        return "; ".join(_problem(details) for details in error.errors())
+    if isinstance(error, PyMongoError):
+        return f"the database refused: {str(error).partition(', full error')[0]}"
+    return str(error)
+
+
+def _problem(details: ErrorDetails) -> str:
+    name = str(details["loc"][0])
+    value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
+    return f"{setting.variable(name)}: {details['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

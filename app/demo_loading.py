@@ -1,0 +1,36 @@
+"""Loading the demo data from the command line, through the product's own write path."""
+
+import asyncio
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from app import demo
+from app.settings import Settings
+from stores.calls import CallsStore
+from stores.database import Database
+
+
+def load_demo(
+    settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_missing: bool = False
+) -> bool:
+    """Write the demo calls into a project, with a progress bar; whether anything was written.
+
+    Loading twice leaves one copy: the calls have the same ids each time.
+    """
+    return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
+
+
+async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
+    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
+    try:
+        await database.ensure_indexes()
+        calls = CallsStore(database)
+        if only_if_missing and await demo.is_loaded(calls, project_id):
+            return False
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns) as bar:
+            task = bar.add_task(f"Demo calls into {project_id}", total=None)
+            await demo.load(calls, project_id, lambda done, total: bar.update(task, completed=done, total=total))
+        return True
+    finally:
+        database.close()

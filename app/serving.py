@@ -1,0 +1,144 @@
+"""`loomql serve`: the database below, the server processes above, and their end in that order."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from types import FrameType
+from typing import Any
+
+from starlette.applications import Starlette
+from uvicorn import Config, Server
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.supervisors import Multiprocess
+
+from app.mongodb import mongodb, whereabouts
+from app.server import create_app
+from app.settings import Settings, variable
+
+# Long enough for a request in flight, short enough for someone who waits for the prompt.
+SHUTDOWN_SECONDS = 10
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
+POLL_SECONDS = 0.1
+
+
+class ServeError(Exception):
+    """The server cannot start; the message says what to change."""
+
+
+def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
+    """Serve until SIGINT or SIGTERM; `prepare` gets the database's URI before the server comes up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
+        # The server processes read their settings from the environment, whatever the flags were.
+        os.environ[variable("mongodb_uri")] = uri
+        prepare(uri)
+        _announce_when_up(settings, listener)
+        _run(settings, listener)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, not yet listening: nobody is let in before the server is up."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServeError(f"{host} is not an address of this machine ({error.strerror}): change --host.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ServeError(
+            f"Cannot listen on {host} port {port} ({error.strerror}): "
+            "stop what uses it, or choose another --port (0 takes any free one) or --host."
+        ) from error
+    return listener
+
+
+def worker_app() -> Starlette:
+    """The application of one server process, which ends when the process that started it is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+    return create_app()
+
+
+def base_url(listener: socket.socket) -> str:
+    """`http://host:port` as a browser on this machine would reach it."""
+    host, port = listener.getsockname()[:2]
+    host = ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    config = Config(
+        f"{__name__}:{worker_app.__name__}",
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        ws_max_size=settings.max_body_bytes,
+        log_config=_log_config(settings.log_level),
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+    else:
+        Server(config).run(sockets=[listener])
+
+
+def _log_config(level: str) -> dict[str, Any]:
+    """Uvicorn's own, with the rest of the program in the same form."""
+    config = deepcopy(LOGGING_CONFIG)
+    config["root"] = {"handlers": ["default"], "level": level.upper()}
+    return config
+
+
+def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
+    url = base_url(listener)
+    address = listener.getsockname()
+    reachable = (ANY_ADDRESS.get(address[0], address[0]), address[1])
+    page = "GraphiQL" if settings.graphiql else "GraphQL "
+    lines = (
+        "LoomQL is up.",
+        f"  {page}  {url}/graphql",
+        f"  Data      {whereabouts(settings)}",
+        "  Stop      Ctrl-C",
+    )
+
+    def announce() -> None:
+        while not _accepts(reachable):
+            time.sleep(POLL_SECONDS)
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+    threading.Thread(target=announce, name="announce", daemon=True).start()
+
+
+def _accepts(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Unwind whatever is under way; the server has its own handlers while it runs, and calls this one after."""
+    raise SystemExit(0)

@@ -1,0 +1,103 @@
+"""The command `loomql` in processes of its own, as a person would run it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60.0
+
+
+class Server(NamedTuple):
+    """A `loomql serve` that is up: its process, the address it printed, and the file that its output goes to."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    output: Path
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal and give the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def accepts(self) -> bool:
+        """Whether somebody listens at its address."""
+        host, _, port = self.url.removeprefix("http://").partition("/")[0].partition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app.cli", *arguments],
+        cwd=ROOT,
+        env=_clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(output: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "app.cli", "serve", "--port", "0", *arguments],
+            cwd=ROOT,
+            env=_clean(environment),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
+        address = re.search(r"http://\S+/graphql", output.read_text())
+        assert address is not None, output.read_text()
+        yield Server(process, address[0], output)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def mongod_pid(data_dir: Path) -> int:
+    """The process id that a running embedded mongod keeps in its lock file."""
+    return int((data_dir / "db" / "mongod.lock").read_text())
+
+
+def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with only the given settings of LoomQL."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOOMQL_")}
+    return {**inherited, **environment}

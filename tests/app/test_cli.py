@@ -1,0 +1,216 @@
+"""The command in processes of its own: what it prints, how it ends, what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import markdown_table, table
+from graphql_schema.schema import sdl
+from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder with a short path, as sockets need it; it does not exist yet."""
+    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
+        yield Path(parent) / "data"
+
+
+def total_count(url: str, project_id: str) -> int:
+    query = f'{{ calls(projectId: "{project_id}", first: 1) {{ totalCount }} }}'
+    answer = httpx.post(url, json={"query": query}, timeout=30).json()
+    count: int = answer["data"]["calls"]["totalCount"]
+    return count
+
+
+@pytest.mark.parametrize("arguments", [(), ("sing",), ("serve", "--port", "http"), ("demo", "--workers", "2")])
+def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
+    done = loomql(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: loomql")
+
+
+def test_settings_prints_every_setting_in_both_forms() -> None:
+    plain, markdown = loomql("settings"), loomql("settings", "--markdown")
+
+    assert (plain.returncode, markdown.returncode) == (0, 0)
+    assert [line.split()[0] for line in plain.stdout.splitlines()] == [row.variable for row in table()]
+    assert markdown.stdout == f"{markdown_table()}\n"
+
+
+def test_schema_prints_the_sdl() -> None:
+    done = loomql("schema")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == sdl().strip()
+
+
+def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "schema"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with command:
+        assert command.stdout is not None
+        command.stdout.close()
+        assert command.stderr is not None
+        said = command.stderr.read()
+
+    assert (command.returncode, said) == (1, b"")
+
+
+def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
+    done = loomql("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "LOOMQL_PORT: Input should be less than or equal to 65535 (it is '99999')" in done.stderr
+    assert "LOOMQL_MONGODB_URI: must start with mongodb://" in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_serve_comes_up_says_where_and_goes_down_whole(
+    number: signal.Signals, workers: int, data_dir: Path, tmp_path: Path
+) -> None:
+    # given
+    with serving(tmp_path / "out", "--data-dir", str(data_dir), "--workers", str(workers)) as server:
+        mongod = mongod_pid(data_dir)
+        # when
+        health = httpx.get(server.url.replace("/graphql", "/healthz"))
+        count = total_count(server.url, "acme/chat")
+        code = server.stop(number)
+    # then
+    said = server.output.read_text()
+    assert (health.json(), count) == ({"status": "ok"}, 0)
+    assert re.search(r"LoomQL is up\.\n +GraphiQL +http://127\.0\.0\.1:\d+/graphql\n", said)
+    assert f"Data      {data_dir} (embedded MongoDB" in said
+    assert code == 0
+    assert "Traceback" not in said
+    assert not is_alive(mongod)
+    assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
+    assert not server.accepts()
+
+
+@on_linux
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_serve_leaves_no_process_and_the_folder_opens_again(
+    workers: int, data_dir: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir), "--workers", str(workers)) as server:
+        mongod = mongod_pid(data_dir)
+        server.stop(signal.SIGKILL)
+
+        assert eventually(lambda: not is_alive(mongod))
+        assert eventually(lambda: not server.accepts())
+    with serving(tmp_path / "again", "--data-dir", str(data_dir)) as server:
+        assert total_count(server.url, "acme/chat") == 0
+
+
+def test_requests_work_again_after_mongod_was_killed_under_the_server(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        os.kill(mongod_pid(data_dir), signal.SIGKILL)
+
+        ready = server.url.replace("/graphql", "/readyz")
+        assert eventually(lambda: httpx.get(ready, timeout=30).status_code == 200)
+        assert total_count(server.url, "acme/chat") == 0
+
+
+def test_a_port_in_use_is_said_before_anything_is_started(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = loomql("serve", "--port", str(port), "--data-dir", str(data_dir))
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert f"Cannot listen on 127.0.0.1 port {port}" in done.stderr
+    assert "another --port" in done.stderr
+    assert not data_dir.exists()
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    done = loomql("serve", "--host", "192.0.2.1")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "192.0.2.1" in done.stderr
+    assert "--host" in done.stderr
+
+
+def test_a_second_serve_on_the_folder_is_refused_with_the_pid(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        done = loomql("serve", "--port", "0", "--data-dir", str(data_dir))
+
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert f"in use by another LoomQL, process {server.process.pid}" in done.stderr
+        assert total_count(server.url, "acme/chat") == 0
+
+
+def test_with_a_uri_no_mongod_of_its_own_is_started(
+    mongodb_uri: str, database_name: str, data_dir: Path, tmp_path: Path
+) -> None:
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    with serving(tmp_path / "out", "--data-dir", str(data_dir), **own) as server:
+        assert total_count(server.url, "acme/chat") == 0
+        assert f"(database {database_name})" in server.output.read_text()
+    assert not data_dir.exists()
+
+
+def test_serve_with_demo_loads_the_demo_calls_once(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--demo", "--data-dir", str(data_dir)) as server:
+        first = total_count(server.url, "demo/assistant")
+        said = server.output.read_text()
+    with serving(tmp_path / "again", "--demo", "--data-dir", str(data_dir)) as server:
+        second = total_count(server.url, "demo/assistant")
+
+    assert first == second > 1000
+    assert f"{first}/{first}" in said
+    assert "Demo calls into" not in (tmp_path / "again").read_text()
+
+
+def test_demo_loads_into_a_project_also_while_a_server_runs(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        done = loomql("demo", "--project", "acme/demo", "--data-dir", str(data_dir))
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "are in project acme/demo" in done.stdout
+        assert total_count(server.url, "acme/demo") > 1000
+        assert total_count(server.url, "demo/assistant") == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "said"),
+    [
+        ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
+        ({"LOOMQL_MONGODB_URI": "mongodb://user:a:b@host/"}, (), "not a MongoDB URI"),
+        ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
+        ({}, ("--project", "nonsense"), "'nonsense' is not a project id"),
+    ],
+)
+def test_what_keeps_the_demo_from_loading_is_one_plain_line(
+    environment: dict[str, str], arguments: tuple[str, ...], said: str, data_dir: Path
+) -> None:
+    timeout = {"LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
+    done = loomql("demo", "--data-dir", str(data_dir), *arguments, **environment, **timeout)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("loomql: ")
+    assert said in done.stderr
+
+
+def test_what_a_query_gets_through_serve_is_json_with_the_data(data_dir: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        answer = httpx.post(server.url, json={"query": "{ __typename }"})
+
+    assert json.loads(answer.content) == {"data": {"__typename": "Query"}}
