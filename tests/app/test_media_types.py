@@ -1,0 +1,48 @@
+"""The Accept header chooses the media type of an answer."""
+
+import pytest
+
+from app.media_types import negotiate, prefers_html
+from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("accept", "answer"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("application/json", "application/json"),
+        (GRAPHQL_RESPONSE, GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE}; charset=utf-8, application/json; charset=utf-8", GRAPHQL_RESPONSE),
+        (f"application/json, {GRAPHQL_RESPONSE}", GRAPHQL_RESPONSE),
+        (f"application/json, {GRAPHQL_RESPONSE};q=0.9", "application/json"),
+        (f"{GRAPHQL_RESPONSE}, */*;q=0.5", GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE}, */*", GRAPHQL_RESPONSE),
+        ("application/json;q=0, */*", GRAPHQL_RESPONSE),
+        (f"{GRAPHQL_RESPONSE};q=0, */*", "application/json"),
+        (f"{GRAPHQL_RESPONSE};q=much, application/json;q=0.1", "application/json"),
+        (BROWSER, "application/json"),
+        ("text/html", None),
+        ("image/*", None),
+        ("application/json;q=0", None),
+    ],
+)
+def test_the_accept_header_chooses_the_media_type(accept: str, answer: str | None) -> None:
+    assert negotiate(accept) == answer
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        (BROWSER, True),
+        ("text/html", True),
+        ("text/html, */*", True),
+        ("", False),
+        ("*/*", False),
+        ("application/json, text/html;q=0.9", False),
+        (f"text/html, {GRAPHQL_RESPONSE}", False),
+    ],
+)
+def test_only_who_would_rather_have_html_gets_a_page(accept: str, *, html: bool) -> None:
+    assert prefers_html(accept) is html
