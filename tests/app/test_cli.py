@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,13 +17,6 @@ from graphql_schema.schema import sdl
 from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data folder with a short path, as sockets need it; it does not exist yet."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
-        yield Path(parent) / "data"
 
 
 def total_count(url: str, project_id: str) -> int:

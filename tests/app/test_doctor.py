@@ -2,8 +2,6 @@
 
 import os
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,6 @@ from tests.app.command import loomql, serving
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in Settings.model_fields:
         monkeypatch.delenv(variable(field), raising=False)
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data folder with a short path, as sockets need it; it does not exist yet."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
-        yield Path(parent) / "data"
 
 
 def findings(settings: Settings, **flags: str) -> dict[str, Finding]:

