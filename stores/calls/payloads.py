@@ -49,8 +49,8 @@ def _check_size(texts: dict[str, str], mirrors: dict[str, object], found: dict[s
     size = len(bson_encode({**mirrors, "json": texts, "refs": found}))
     if size > MAX_BYTES:
         raise PayloadTooLargeError(
-            f"{' and '.join(texts)} take {size:,} bytes as stored (text, refs and what queries look into); the limit is "
-            f"{MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
+            f"{' and '.join(texts)} take {size:,} bytes as stored (text, refs and what queries look into); the limit "
+            f"is {MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
             max(texts, key=lambda name: len(texts[name])),
         )
 
