@@ -1,0 +1,123 @@
+"""JSON leaves as it came, whatever its size; what is not JSON is refused and told why."""
+
+import json
+import math
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stores import json_text
+from stores.errors import BadInputError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
+
+
+def nested(depth: int, leaf: object = 1) -> Any:  # noqa: ANN401 -- JSON
+    for level in range(depth):
+        leaf = {"k": leaf} if level % 2 else [leaf]
+    return leaf
+
+
+@given(JSON)
+def test_a_value_leaves_as_it_came(value: object) -> None:
+    came = json_text.loads(json.dumps(value).encode())
+
+    left = json_text.encode(came)
+
+    assert repr(json.loads(left)) == repr(value)
+
+
+@given(JSON)
+def test_the_default_length_is_that_of_pythons_own_text(value: object) -> None:
+    assert json_text.default_length(value) == len(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "integer", [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40 + 1, -(10**300) - 7]
+)
+def test_integers_are_exact_whatever_their_size(integer: int) -> None:
+    text = f'{{"n":[{integer}]}}'
+
+    value = json_text.loads(text.encode())
+
+    assert value == {"n": [integer]}
+    assert json_text.encode(value) == text
+
+
+def test_a_long_number_inside_a_string_stays_a_string() -> None:
+    text = '{"card":"12345678901234567890123","f":1.5}'
+
+    assert json_text.encode(json_text.loads(text.encode())) == text
+
+
+@pytest.mark.parametrize("number", ["0.1", "1e-7", "5e-324", "1.7976931348623157e308", "-0.0", "1.0"])
+def test_floats_keep_their_value_and_their_kind(number: str) -> None:
+    value = json_text.loads(number.encode())
+
+    left = json.loads(json_text.encode(value))
+
+    assert isinstance(left, float)
+    assert math.copysign(1, left) == math.copysign(1, float(number))
+    assert left == float(number)
+
+
+def test_keys_keep_their_order() -> None:
+    text = '{"z":1,"a":2,"10":3,"9":4,"":5}'
+
+    assert json_text.encode(json_text.loads(text.encode())) == text
+
+
+@pytest.mark.parametrize("depth", [1, 254, 255, 300, 1000, json_text.MAX_DEPTH])
+def test_deep_json_passes_to_the_limit(depth: int) -> None:
+    text = "[" * depth + "]" * depth
+
+    value = json_text.loads(text.encode())
+
+    assert json_text.encode(value) == text
+    assert json_text.default_length(value) == len(text)
+
+
+def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
+    leaf = {"é": [1.5, None, True, "\u2028", {}, []], "n": 2**70, "": "\0"}
+    shallow, deep = json_text.encode(leaf), json_text.encode(nested(1000, leaf))
+
+    assert deep.count(shallow) == 1
+    assert json_text.default_length(nested(1000, leaf)) == len(json.dumps(leaf)) + 500 * len('{"k": }') + 500 * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"a": NaN}', "no NaN or Infinity"),
+        (b"[Infinity]", "no NaN or Infinity"),
+        (b"[1,-Infinity]", "no NaN or Infinity"),
+        (b'"\\ud800"', "lone surrogate"),
+        (b'{"\\udfff": 1}', "lone surrogate"),
+        (b'["\xed\xa0\x80"]', "UTF-8"),
+        (b'"\xff"', "UTF-8"),
+        (b"[" * 1025 + b"]" * 1025, "deeper than 1,024 levels"),
+        (b"[1e400]", "double"),
+        (b"[-1e400, 123456789012345678901234567890]", "double"),
+        (b"[" + b"9" * 5000 + b"]", "double"),
+        (b'{"a":', "not JSON"),
+        (b"", "not JSON"),
+        (b"{} x", "not JSON"),
+        (b"'a'", "not JSON"),
+    ],
+)
+def test_what_is_not_json_is_refused_with_its_reason(text: bytes, reason: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        json_text.loads(text)
+
+    assert reason in refused.value.message
+
+
+def test_a_response_holds_stored_text_as_it_is() -> None:
+    stored = orjson.Fragment('{"n":123456789012345678901234567890}')
+
+    assert json_text.dumps({"inputs": stored}) == b'{"inputs":{"n":123456789012345678901234567890}}'
