@@ -1,0 +1,120 @@
+"""What a call must be after any writes, said plainly: its latest start, end and name, deleted or not."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stores.calls import CallEnd, CallStart
+
+_START_FIELDS = (
+    "trace_id",
+    "op_name",
+    "started_at",
+    "attributes",
+    "inputs",
+    "parent_id",
+    "thread_id",
+    "turn_id",
+    "wb_run_id",
+    "wb_run_step",
+)
+_END_FIELDS = ("ended_at", "exception", "wb_run_step_end")
+
+
+@dataclass
+class CallModel:
+    """One call and what was written of it last."""
+
+    project_id: str
+    call_id: str
+    start: CallStart | None = None
+    end: CallEnd | None = None
+    name: str | None = None
+    renamed: bool = False
+    renamed_by: str | None = None
+    deleted_by: str | None = None
+
+    def write(self, part: CallStart | CallEnd) -> None:
+        """The last one wins, whole; a start without a name keeps a rename's."""
+        if isinstance(part, CallEnd):
+            self.end = part
+            return
+        self.start = part
+        if part.display_name:
+            self.name, self.renamed = part.display_name, False
+        elif not self.renamed:
+            self.name = None
+
+    def rename(self, name: str, user: str) -> None:
+        """The latest name wins; the empty one takes it away."""
+        self.name, self.renamed, self.renamed_by = name or None, True, user
+
+    def delete(self, user: str) -> None:
+        """The first delete counts, for good."""
+        self.deleted_by = self.deleted_by or user
+
+    def document(self) -> dict[str, Any]:
+        """The stored document, but for when it was deleted."""
+        found = {
+            "_id": f"{self.project_id}:{self.call_id}",
+            "project_id": self.project_id,
+            "id": self.call_id,
+            "visible": self.start is not None and self.deleted_by is None,
+            "status": self._status(),
+            "display_name": self.name,
+            "renamed": self.renamed or None,
+            "renamed_by": self.renamed_by,
+            "deleted_by": self.deleted_by,
+            "storage_size_bytes": 0,
+            **self._start_part(),
+            **self._end_part(),
+        }
+        texts = found.pop("start_json", {}) | found.pop("end_json", {})
+        found["json"] = {name: _compact(value) for name, value in texts.items()} or None
+        found["storage_size_bytes"] = (found.get("start_size_bytes") or 0) + (found.get("end_size_bytes") or 0)
+        found["trace_name"] = self.name or found.get("op_trace_name")
+        if self.start and self.end:
+            found["latency_ms"] = (self.end.ended_at - self.start.started_at) // 1000
+        return {name: value for name, value in found.items() if value is not None or (name == "output" and self.end)}
+
+    def _status(self) -> str:
+        if self.end is None:
+            return "running"
+        if self.end.exception:
+            return "error"
+        summary: Any = self.end.summary
+        return "descendant_error" if summary.get("status_counts", {}).get("error", 0) > 0 else "success"
+
+    def _start_part(self) -> dict[str, Any]:
+        if self.start is None:
+            return {}
+        return {
+            **{name: getattr(self.start, name) for name in _START_FIELDS},
+            "op_trace_name": self.start.op_name.rpartition("/")[2].partition(":")[0],
+            "wb_user_id": self.start.wb_user_id or "local",
+            "input_refs": _refs(self.start.inputs),
+            "start_size_bytes": len(json.dumps(self.start.attributes)) + len(json.dumps(self.start.inputs)),
+            "start_json": {"attributes": self.start.attributes, "inputs": self.start.inputs},
+        }
+
+    def _end_part(self) -> dict[str, Any]:
+        if self.end is None:
+            return {}
+        return {
+            **{name: getattr(self.end, name) or None for name in _END_FIELDS},
+            "output": self.end.output,
+            "summary": self.end.summary,
+            "output_refs": _refs(self.end.output),
+            "end_size_bytes": len(json.dumps(self.end.output)) + len(json.dumps(self.end.summary)),
+            "end_json": {"output": self.end.output, "summary": self.end.summary},
+        }
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _refs(value: object) -> list[str] | None:
+    """The refs right under a payload, which is as deep as these tests put them."""
+    members = value.values() if isinstance(value, dict) else [value]
+    return [text for text in members if isinstance(text, str) and text.startswith("weave:///")] or None

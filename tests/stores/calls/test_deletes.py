@@ -1,0 +1,114 @@
+"""Deletes hide calls with all that descends from them in the same trace, for good."""
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+TRACE = {"trace_id": trace_id(1)}
+
+
+async def visible(calls: CallsStore) -> list[str]:
+    return [row["id"] for row in (await calls.page(PROJECT, PageRequest(), {"id"})).rows]
+
+
+@pytest.fixture
+async def family(calls: CallsStore) -> None:
+    """1 has the children 2 and 3, 2 has 4; 5 claims 1 for its parent from another trace; 6 is alone."""
+    await calls.write(
+        [
+            start(1),
+            start(2, parent_id=call_id(1), **TRACE),
+            start(3, parent_id=call_id(1), **TRACE),
+            start(4, parent_id=call_id(2), **TRACE),
+            start(5, parent_id=call_id(1)),
+            start(6),
+        ]
+    )
+
+
+@pytest.mark.usefixtures("family")
+async def test_a_delete_takes_the_descendants_in_the_same_trace(calls: CallsStore) -> None:
+    assert await calls.delete(PROJECT, [call_id(1)]) == 4
+
+    assert await visible(calls) == [call_id(5), call_id(6)]
+    assert await calls.count(PROJECT) == 2
+    assert await calls.one(PROJECT, call_id(4), {"id"}) is None
+    assert await calls.count(PROJECT, CallsFilter(trace_ids=[trace_id(1)])) == 0
+
+
+@pytest.mark.usefixtures("family")
+async def test_a_delete_of_an_inner_call_leaves_what_is_above(calls: CallsStore) -> None:
+    assert await calls.delete(PROJECT, [call_id(2), call_id(4), call_id(2)]) == 2
+
+    assert await visible(calls) == [call_id(1), call_id(3), call_id(5), call_id(6)]
+
+
+@pytest.mark.usefixtures("family")
+async def test_what_is_unknown_or_deleted_already_is_no_error_and_not_counted(calls: CallsStore) -> None:
+    assert await calls.delete(PROJECT, []) == 0
+    assert await calls.delete(PROJECT, [call_id(99)]) == 0
+    assert await calls.delete("acme/other", [call_id(1)]) == 0
+    assert await calls.delete(PROJECT, [call_id(6)]) == 1
+    assert await calls.delete(PROJECT, [call_id(6), call_id(3)]) == 1
+    assert await visible(calls) == [call_id(number) for number in (1, 2, 4, 5)]
+
+
+@pytest.mark.usefixtures("family")
+async def test_a_delete_reaches_through_what_was_deleted_before(calls: CallsStore) -> None:
+    await calls.delete(PROJECT, [call_id(2)])
+    await calls.write([start(7, parent_id=call_id(2), **TRACE), start(8, parent_id=call_id(7), **TRACE)])
+    assert call_id(8) in await visible(calls)
+
+    assert await calls.delete(PROJECT, [call_id(1)]) == 4
+
+    assert await visible(calls) == [call_id(5), call_id(6)]
+
+
+async def test_a_delete_holds_for_a_start_that_comes_later(calls: CallsStore) -> None:
+    assert await calls.delete(PROJECT, [call_id(1)]) == 0
+
+    await calls.write([start(), end()])
+    await calls.write([start()])
+    assert await calls.rename(PROJECT, call_id(1), "still here?") == 0
+
+    assert await calls.one(PROJECT, call_id(1), {"id"}) is None
+    assert await calls.count(PROJECT) == 0
+
+
+async def test_the_first_delete_is_remembered(calls: CallsStore, database: Database) -> None:
+    await calls.write([start()])
+    await calls.delete(PROJECT, [call_id(1)], "ann")
+    first = await database.calls.find_one({})
+
+    await calls.delete(PROJECT, [call_id(1)], "bob")
+
+    assert first is not None
+    assert first["deleted_by"] == "ann"
+    assert await database.calls.find_one({}) == first
+
+
+async def test_calls_that_are_each_others_parents_are_deleted_once(calls: CallsStore) -> None:
+    await calls.write([start(1, parent_id=call_id(2), **TRACE), start(2, parent_id=call_id(1), **TRACE)])
+    await calls.write([start(3, parent_id=call_id(3))])
+
+    assert await calls.delete(PROJECT, [call_id(1), call_id(3)]) == 3
+
+
+async def test_a_long_chain_and_a_wide_family_go_at_once(calls: CallsStore) -> None:
+    chain = [start(number, parent_id=call_id(number - 1), **TRACE) for number in range(1, 61)]
+    wide = [start(number, parent_id=call_id(60), **TRACE) for number in range(100, 3100)]
+    await calls.write([start(0, **TRACE), *chain, *wide])
+
+    assert await calls.delete(PROJECT, [call_id(0)]) == 3061
+    assert await calls.count(PROJECT) == 0
+
+
+async def test_at_most_a_thousand_ids_go_at_once(calls: CallsStore) -> None:
+    assert await calls.delete(PROJECT, [call_id(number) for number in range(1000)]) == 0
+    with pytest.raises(BadInputError, match="has 1,001 ids; the limit is 1,000") as refused:
+        await calls.delete(PROJECT, [call_id(number) for number in range(1001)])
+    assert refused.value.argument == "call_ids"

@@ -1,0 +1,130 @@
+"""Filters: each list any of its members, all lists together, within one project."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+REF = "weave:///acme/chat/object/prompt:"
+OP = "weave:///acme/chat/op/foo:"
+LISTS = [field.name for field in fields(CallsFilter) if field.name != "trace_roots_only"]
+
+
+@pytest.fixture
+async def some_calls(calls: CallsStore) -> None:
+    """Six calls that differ in all that a filter looks at, and their doubles in another project."""
+    parts: list[CallStart | CallEnd] = [
+        start(1, op_name="foo:v1", thread_id="t1", turn_id=call_id(1), wb_user_id="ann", wb_run_id="r1"),
+        start(2, op_name="foo:v2", parent_id=call_id(1), inputs={"a": f"{REF}v1"}, thread_id="t1", turn_id=call_id(1)),
+        start(3, op_name="foobar:v1", parent_id=call_id(2), inputs={"a": [f"{REF}v1", f"{REF}v2"]}, wb_run_id="r2"),
+        start(4, op_name=f"{OP}v1", trace_id=trace_id(1), thread_id="t2", wb_user_id="bob"),
+        start(5, op_name=f"{OP}v2", trace_id=trace_id(1), parent_id=call_id(4)),
+        start(6, op_name="foo"),
+        end(6, output={"deep": [f"{REF}v2"]}),
+    ]
+    await calls.write(parts)
+    for part in parts:
+        part.project_id = "acme/other"
+    await calls.write(parts)
+
+
+async def found(calls: CallsStore, calls_filter: CallsFilter) -> list[int]:
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, calls_filter)
+    assert await calls.count(PROJECT, calls_filter) == len(page.rows)
+    return [int(row["id"][-12:], 16) for row in page.rows]
+
+
+def of(name: str, members: list[str]) -> CallsFilter:
+    """A filter of one list."""
+    return replace(CallsFilter(), **{name: members})  # type: ignore[arg-type]  # any list of the filter
+
+
+@pytest.mark.usefixtures("some_calls")
+@pytest.mark.parametrize(
+    ("calls_filter", "numbers"),
+    [
+        (CallsFilter(), [1, 2, 3, 4, 5, 6]),
+        (CallsFilter(op_names=["foo:v1"]), [1]),
+        (CallsFilter(op_names=["foo:*"]), [1, 2]),
+        (CallsFilter(op_names=["foo"]), [6]),
+        (CallsFilter(op_names=["fo:*"]), []),
+        (CallsFilter(op_names=[f"{OP}*"]), [4, 5]),
+        (CallsFilter(op_names=["foo:*", "foo", f"{OP}v1"]), [1, 2, 4, 6]),
+        (CallsFilter(op_names=["foo:*", "foobar:*"]), [1, 2, 3]),
+        (CallsFilter(op_names=[".*", "f.*:*"]), []),
+        (CallsFilter(input_refs=[f"{REF}v1"]), [2, 3]),
+        (CallsFilter(input_refs=[f"{REF}v2", f"{REF}v3"]), [3]),
+        (CallsFilter(input_refs=[f"{REF}*"]), []),
+        (CallsFilter(output_refs=[f"{REF}v2"]), [6]),
+        (CallsFilter(output_refs=[f"{REF}v1"]), []),
+        (CallsFilter(parent_ids=[call_id(1), call_id(4)]), [2, 5]),
+        (CallsFilter(trace_ids=[trace_id(1)]), [1, 4, 5]),
+        (CallsFilter(call_ids=[call_id(6), call_id(2), call_id(99), "NOPE"]), [2, 6]),
+        (CallsFilter(thread_ids=["t1"]), [1, 2]),
+        (CallsFilter(thread_ids=["t1", "t2"]), [1, 2, 4]),
+        (CallsFilter(turn_ids=[call_id(1)]), [1, 2]),
+        (CallsFilter(wb_user_ids=["ann"]), [1]),
+        (CallsFilter(wb_user_ids=["local", "bob"]), [2, 3, 4, 5, 6]),
+        (CallsFilter(wb_run_ids=["r2", "r1"]), [1, 3]),
+        (CallsFilter(trace_roots_only=True), [1, 4, 6]),
+        (CallsFilter(trace_roots_only=False), [1, 2, 3, 4, 5, 6]),
+        (CallsFilter(trace_roots_only=True, trace_ids=[trace_id(1)]), [1, 4]),
+        (CallsFilter(trace_roots_only=True, parent_ids=[call_id(1)]), []),
+        (CallsFilter(thread_ids=["t1"], op_names=["foo:*"], parent_ids=[call_id(1)]), [2]),
+        (CallsFilter(thread_ids=["t1"], wb_user_ids=["bob"]), []),
+    ],
+)
+async def test_a_filter_finds_what_passes_every_list(
+    calls: CallsStore, calls_filter: CallsFilter, numbers: list[int]
+) -> None:
+    assert await found(calls, calls_filter) == numbers
+
+
+@pytest.mark.usefixtures("some_calls")
+@pytest.mark.parametrize("name", LISTS)
+async def test_an_empty_list_asks_nothing(calls: CallsStore, name: str) -> None:
+    assert await found(calls, of(name, [])) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.usefixtures("some_calls")
+@pytest.mark.parametrize("name", LISTS)
+async def test_a_list_takes_a_thousand_members_and_no_more(calls: CallsStore, name: str) -> None:
+    members = [f"member {number}" for number in range(1001)]
+
+    assert await found(calls, of(name, members[:1000])) == []
+    with pytest.raises(BadInputError, match="has 1,001 members; the limit is 1,000") as refused:
+        await calls.count(PROJECT, of(name, members))
+    assert refused.value.argument == f"filter.{name}"
+
+
+async def test_a_thousand_versions_of_ops_are_one_question(calls: CallsStore) -> None:
+    await calls.write([start(1, op_name="op7:v1"), start(2, op_name="op:v1")])
+
+    assert await found(calls, CallsFilter(op_names=[f"op{number}:*" for number in range(1000)])) == [1]
+
+
+@pytest.mark.usefixtures("some_calls")
+async def test_an_unknown_project_is_an_empty_page(calls: CallsStore) -> None:
+    page = await calls.page("acme/none", PageRequest(), {"id"})
+
+    assert (page.rows, page.has_next, page.has_previous) == ([], False, False)
+    assert await calls.count("acme/none") == 0
+
+
+@pytest.mark.parametrize("project_id", ["", "acme", "acme/chat/x"])
+async def test_what_is_no_project_is_refused_by_every_question(calls: CallsStore, project_id: str) -> None:
+    questions = [
+        calls.page(project_id, PageRequest(), {"id"}),
+        calls.count(project_id),
+        calls.stats(project_id),
+        calls.one(project_id, call_id(1), {"id"}),
+        calls.rename(project_id, call_id(1), "x"),
+        calls.delete(project_id, [call_id(1)]),
+    ]
+    for question in questions:
+        with pytest.raises(BadInputError, match="write entity/project"):
+            await question

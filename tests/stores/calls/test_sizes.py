@@ -1,0 +1,103 @@
+"""Sizes are those of Python's default JSON text; a trace's is that of its visible calls."""
+
+import json
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStats, CallsStore
+from stores.calls.fields import TOTAL_STORAGE_SIZE
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+
+async def size_of(calls: CallsStore, number: int) -> Any:  # noqa: ANN401 -- a number, or nothing
+    row = await calls.one(PROJECT, call_id(number), {"storage_size_bytes"})
+    assert row is not None
+    return row["storage_size_bytes"]
+
+
+async def test_the_reference_vector(calls: CallsStore) -> None:
+    await calls.write([start(inputs={"prompt": "x"}), end(output={"r": 1}, summary={"s": 1})])
+
+    assert await size_of(calls, 1) == 2 + 15 + 8 + 8
+
+
+@pytest.mark.parametrize("value", [{}, {"ü": "é🧵"}, {"n": [1.0, 10**30, None, True]}, {"a": {"b": []}, "c": '"\\\n'}])
+async def test_a_size_is_that_of_the_text_in_ascii(calls: CallsStore, value: dict[str, Any]) -> None:
+    await calls.write([start(inputs=value, attributes=value), end(output=value, summary=value)])
+
+    assert await size_of(calls, 1) == 4 * len(json.dumps(value))
+
+
+async def test_a_running_call_has_no_output_to_count(calls: CallsStore) -> None:
+    await calls.write([start(inputs={"a": 1})])
+    assert await size_of(calls, 1) == len("{}") + len('{"a": 1}')
+
+    await calls.write([end()])
+    assert await size_of(calls, 1) == len("{}") + len('{"a": 1}') + len("null") + len("{}")
+
+
+@pytest.fixture
+async def traces(calls: CallsStore) -> None:
+    """Trace 1: root 1 (4 bytes running), children 2 and 3; trace 2: roots 4 and 5; the children are 10 bytes each."""
+    child = {"trace_id": trace_id(1), "inputs": {"a": 1}}
+    await calls.write(
+        [
+            start(1),
+            start(2, parent_id=call_id(1), **child),
+            start(3, parent_id=call_id(2), **child),
+            start(4, trace_id=trace_id(2)),
+            start(5, trace_id=trace_id(2)),
+            start(6, project_id="acme/other", trace_id=trace_id(1)),
+        ]
+    )
+
+
+async def totals(calls: CallsStore) -> dict[str, int | None]:
+    page = await calls.page(PROJECT, PageRequest(), {TOTAL_STORAGE_SIZE})
+    return {row["id"]: row.get(TOTAL_STORAGE_SIZE) for row in page.rows}
+
+
+@pytest.mark.usefixtures("traces")
+async def test_roots_have_the_size_of_their_trace_and_others_none(calls: CallsStore) -> None:
+    assert await totals(calls) == {
+        call_id(1): 24,
+        call_id(2): None,
+        call_id(3): None,
+        call_id(4): 8,
+        call_id(5): 8,
+    }
+    assert await calls.one(PROJECT, call_id(1), {TOTAL_STORAGE_SIZE}) == {
+        "id": call_id(1),
+        "trace_id": trace_id(1),
+        TOTAL_STORAGE_SIZE: 24,
+    }
+
+
+@pytest.mark.usefixtures("traces")
+async def test_what_is_deleted_or_has_not_started_does_not_count(calls: CallsStore) -> None:
+    await calls.delete(PROJECT, [call_id(3)])
+    await calls.write([end(7)])
+
+    assert (await totals(calls))[call_id(1)] == 14
+    assert await calls.stats(PROJECT, size=True) == CallsStats(4, 14 + 8 + 8)
+
+
+@pytest.mark.usefixtures("traces")
+async def test_stats_count_and_add_up_the_roots_among_what_matches(calls: CallsStore) -> None:
+    assert await calls.stats(PROJECT) == CallsStats(5, None)
+    assert await calls.stats(PROJECT, size=True) == CallsStats(5, 24 + 8 + 8)
+    assert await calls.stats(PROJECT, CallsFilter(call_ids=[call_id(1), call_id(2)]), size=True) == CallsStats(2, 24)
+    assert await calls.stats(PROJECT, CallsFilter(call_ids=[call_id(2)]), size=True) == CallsStats(1, 0)
+    assert await calls.stats("acme/none", size=True) == CallsStats(0, 0)
+
+
+@pytest.mark.usefixtures("traces")
+async def test_a_limit_caps_the_count(calls: CallsStore) -> None:
+    assert await calls.stats(PROJECT, limit=0, size=True) == CallsStats(0, 0)
+    assert await calls.stats(PROJECT, limit=2) == CallsStats(2, None)
+    assert await calls.stats(PROJECT, limit=100) == CallsStats(5, None)
+    with pytest.raises(BadInputError, match="-1 is negative"):
+        await calls.stats(PROJECT, limit=-1)
