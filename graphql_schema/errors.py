@@ -4,10 +4,15 @@ import logging
 from collections.abc import Iterable
 
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.utils.str_converters import to_camel_case
 
 from stores.errors import StoreError
 from stores.ids import new_id
+
+_USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
+"""What the language forbids: a syntax error, an invalid document, a variable that cannot be coerced."""
 
 _log = logging.getLogger("loomql")
 
@@ -23,8 +28,7 @@ def _explain(error: GraphQLError) -> None:
     cause = error.original_error
     if isinstance(cause, StoreError):
         _explain_store_error(error, cause)
-    elif cause is None or isinstance(cause, GraphQLError) or error.path is None:
-        # graphql-core's own: a syntax error, an invalid document, a variable that cannot be coerced.
+    elif cause is None or isinstance(cause, _USERS_OWN):
         error.extensions = {**(error.extensions or {}), "code": "BAD_USER_INPUT"}
     else:
         _mask(error, cause)

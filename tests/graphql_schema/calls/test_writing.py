@@ -1,0 +1,203 @@
+"""Writing calls: what each mutation answers, refuses, and leaves behind."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
+END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+BATCH = """
+    mutation ($batch: [CallBatchMode!]!) {
+        callCreateBatch(batch: $batch) {
+            res { __typename ... on CallStartRes { id traceId } ... on CallEndRes { id } }
+        }
+    }
+"""
+UPDATE = """
+    mutation ($id: ID!, $name: String) {
+        callUpdate(projectId: "acme/chat", callId: $id, displayName: $name) { numUpdated }
+    }
+"""
+DELETE = 'mutation ($ids: [ID!]!) { callsDelete(projectId: "acme/chat", callIds: $ids) { numDeleted } }'
+
+
+def started(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+    plain = {"projectId": PROJECT, "opName": "f", "startedAt": "2026-01-01T00:00:00Z", "attributes": {}, "inputs": {}}
+    return plain | changes
+
+
+def ended(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+    return {"projectId": PROJECT, "id": call_id(1), "endedAt": "2026-01-01T00:00:01Z", "summary": {}} | changes
+
+
+async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> None:
+    answer = await run(START, start=started())
+
+    ids = answer.data["callStart"]
+    row = await calls.one(PROJECT, ids["id"], ["id", "trace_id"])
+    assert row == {"id": ids["id"], "trace_id": ids["traceId"]}
+    assert ids["id"][14] == "7"
+
+
+async def test_an_end_may_come_before_its_start(run: Run) -> None:
+    read = f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ status output }} }}'
+
+    assert (await run(END, end=ended(output=[1]))).data == {"callEnd": {"id": call_id(1)}}
+    before = await run(read)
+    await run(START, start=started(id=call_id(1)))
+
+    assert before.data["call"] is None
+    assert (await run(read)).data["call"] == {"status": "SUCCESS", "output": [1]}
+
+
+async def test_a_batch_answers_item_by_item(run: Run, calls: CallsStore) -> None:
+    answer = await run(
+        BATCH,
+        batch=[{"start": started(id=call_id(1), traceId=trace_id(1))}, {"end": ended()}, {"end": ended(id=call_id(2))}],
+    )
+
+    assert answer.data["callCreateBatch"]["res"] == [
+        {"__typename": "CallStartRes", "id": call_id(1), "traceId": trace_id(1)},
+        {"__typename": "CallEndRes", "id": call_id(1)},
+        {"__typename": "CallEndRes", "id": call_id(2)},
+    ]
+    assert await calls.count(PROJECT) == 1
+
+
+async def test_an_empty_batch_does_nothing(run: Run) -> None:
+    assert (await run(BATCH, batch=[])).data == {"callCreateBatch": {"res": []}}
+
+
+async def test_one_bad_item_is_named_and_nothing_is_stored(run: Run, calls: CallsStore) -> None:
+    good = [{"start": started(id=call_id(number))} for number in range(4)]
+
+    answer = await run(BATCH, batch=[*good[:2], {"start": started(id="UPPER")}, *good[2:]])
+
+    assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "batch.2.start.id"}
+    assert "lowercase UUID or 16 lowercase characters" in answer.errors[0]["message"]
+    assert await calls.count(PROJECT) == 0
+
+
+@pytest.mark.parametrize("item", [{}, {"start": None}, {"start": started(), "end": ended()}])
+async def test_an_item_is_exactly_one_of_start_and_end(run: Run, item: dict[str, Any]) -> None:
+    assert (await run(BATCH, batch=[item])).code == "BAD_USER_INPUT"
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument"),
+    [
+        ({"projectId": "acme"}, "start.projectId"),
+        ({"projectId": "acme/chat/more"}, "start.projectId"),
+        ({"projectId": "acme/ch:at"}, "start.projectId"),
+        ({"id": "x"}, "start.id"),
+        ({"id": call_id(0xABC).upper()}, "start.id"),
+        ({"traceId": "0" * 31}, "start.traceId"),
+        ({"parentId": ""}, "start.parentId"),
+        ({"opName": "n" * 129}, "start.opName"),
+        ({"opName": "weave:///acme/chat/object/f:v"}, "start.opName"),
+        ({"opName": "weave:///acme/chat/op/f"}, "start.opName"),
+        ({"displayName": "n" * 1025}, "start.displayName"),
+        ({"inputs": []}, "start.inputs"),
+        ({"attributes": "text"}, "start.attributes"),
+        ({"wbRunStep": -1}, "start.wbRunStep"),
+        ({"inputs": {"ref": "weave-trace-internal:///x/object/f:v"}}, "start.inputs"),
+    ],
+)
+async def test_a_start_that_breaks_a_rule_is_refused_by_name(
+    run: Run, calls: CallsStore, changes: dict[str, Any], argument: str
+) -> None:
+    answer = await run(START, start=started(**changes))
+
+    assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}
+    assert await calls.count(PROJECT) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "z" * 16, "traceId": "z" * 32, "parentId": "0123456789abcdef"},
+        {"opName": "n" * 128, "displayName": "n" * 1024, "wbRunStep": 2**63 - 1},
+        {"opName": "", "threadId": "", "id": call_id(7)},
+        {"opName": "weave:///acme/chat/op/f:v"},
+    ],
+)
+async def test_a_start_at_the_edge_of_the_rules_is_stored(run: Run, calls: CallsStore, changes: dict[str, Any]) -> None:
+    answer = await run(START, start=started(**changes))
+
+    assert answer.errors == []
+    assert await calls.count(PROJECT) == 1
+
+
+async def test_a_name_is_given_cleared_and_counted(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(1), end(1)])
+    read = f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ displayName traceName summary(path: "weave") }} }}'
+
+    given = await run(UPDATE, id=call_id(1), name="Nora")
+    named = await run(read)
+    await run(UPDATE, id=call_id(1), name="")
+    cleared = await run(read)
+
+    assert given.data == {"callUpdate": {"numUpdated": 1}}
+    assert named.data["call"] == {
+        "displayName": "Nora",
+        "traceName": "Nora",
+        "summary": {"status": "success", "display_name": "Nora", "latency_ms": 500},
+    }
+    assert cleared.data["call"] == {
+        "displayName": None,
+        "traceName": "answer",
+        "summary": {"status": "success", "trace_name": "answer", "latency_ms": 500},
+    }
+
+
+async def test_a_name_for_a_call_that_is_not_there_counts_nothing(run: Run) -> None:
+    assert (await run(UPDATE, id=call_id(1), name="Nora")).data == {"callUpdate": {"numUpdated": 0}}
+
+
+@pytest.mark.parametrize(("name", "reason"), [(None, "is required"), ("n" * 1025, "the limit is 1,024")])
+async def test_a_name_that_breaks_a_rule_is_refused(run: Run, name: str | None, reason: str) -> None:
+    answer = await run(UPDATE, id=call_id(1), name=name)
+
+    assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "displayName"}
+    assert reason in answer.errors[0]["message"]
+
+
+async def test_a_delete_takes_descendants_and_the_next_read_agrees(run: Run, calls: CallsStore) -> None:
+    in_trace = {"trace_id": trace_id(1)}
+    await calls.write(
+        [
+            start(1),
+            start(2, parent_id=call_id(1), **in_trace),
+            start(3, parent_id=call_id(2), **in_trace),
+            start(4, parent_id=call_id(1)),
+        ]
+    )
+
+    first = await run(DELETE, ids=[call_id(1), call_id(99)])
+    again = await run(DELETE, ids=[call_id(1)])
+    await run(START, start=started(id=call_id(99)))
+
+    assert first.data == {"callsDelete": {"numDeleted": 3}}
+    assert again.data == {"callsDelete": {"numDeleted": 0}}
+    left = await run(f'{{ calls(projectId: "{PROJECT}") {{ totalCount nodes {{ id }} }} }}')
+    assert left.data["calls"] == {"totalCount": 1, "nodes": [{"id": call_id(4)}]}
+
+
+async def test_a_delete_of_too_many_is_refused(run: Run) -> None:
+    answer = await run(DELETE, ids=[call_id(number) for number in range(1001)])
+
+    assert answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "callIds"}
+
+
+async def test_a_payload_beyond_a_document_is_refused_before_anything_is_written(run: Run, calls: CallsStore) -> None:
+    answer = await run(
+        BATCH, batch=[{"start": started(id=call_id(1))}, {"start": started(inputs={"text": "x" * 20_000_000})}]
+    )
+
+    assert answer.code == "PAYLOAD_TOO_LARGE"
+    assert answer.errors[0]["extensions"]["argument"] == "batch.1.start.inputs"
+    assert await calls.count(PROJECT) == 0

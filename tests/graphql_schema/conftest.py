@@ -1,0 +1,52 @@
+"""The schema over a real database: what an operation answers, errors and all."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema, build_schema
+from stores import json_text
+from stores.database import Database
+from tests.stores.conftest import calls, commands, database
+
+__all__ = ["calls", "commands", "database"]
+
+
+class Answer(NamedTuple):
+    """What a client reads of an answer, after a trip through JSON."""
+
+    data: Any
+    errors: list[dict[str, Any]]
+
+    @property
+    def code(self) -> str:
+        """The code of the only error."""
+        [error] = self.errors
+        code: str = error["extensions"]["code"]
+        return code
+
+
+Run = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture(scope="session")
+def schema() -> LoomSchema:
+    """The schema, with the default limits."""
+    return build_schema(Limits())
+
+
+@pytest.fixture
+def run(schema: LoomSchema, database: Database) -> Run:
+    """Runs a document with variables, as a client's JSON carries both."""
+    context = Context(Stores.over(database))
+
+    async def run(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
+        result = await schema.execute(document, variable_values=variables, context_value=context)
+        body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
+        return Answer(**json.loads(json_text.dumps(body)))
+
+    return run

@@ -1,0 +1,87 @@
+"""Only what is selected is read, by whatever way it is selected."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.commands import Commands
+
+FRAGMENTS = """
+    fragment slim on CallSchema { traceId ...again }
+    fragment again on CallSchema { traceId @skip(if: true) }
+"""
+
+
+def projected(commands: Commands, name: str = "aggregate") -> set[str]:
+    body = commands.last(name)
+    stage: dict[str, Any] = body["pipeline"][-1]["$project"] if name == "aggregate" else body["projection"]
+    return {path for path, wanted in stage.items() if wanted}
+
+
+@pytest.mark.parametrize(
+    ("selection", "paths"),
+    [
+        ("nodes { opName }", {"op_name"}),
+        ("edges { node { inputs } }", {"json.inputs"}),
+        ("nodes { opName } edges { node { output } }", {"op_name", "json.output"}),
+        ('nodes { first: inputs second: inputs(path: "a") }', {"json.inputs"}),
+        ("nodes { ...slim }", {"trace_id"}),
+        ("... on CallConnection { nodes { ... on CallSchema { threadId } } }", {"thread_id"}),
+        ("nodes { opName @skip(if: true) exception @include(if: $yes) turnId @include(if: $no) }", {"exception"}),
+        ("nodes @include(if: $no) { inputs } edges { cursor }", set()),
+        ("nodes { usage { model } }", {"json.summary"}),
+        ("totalCount pageInfo { hasNextPage }", set()),
+    ],
+)
+async def test_a_page_reads_what_is_selected_and_the_keys_of_its_sort(
+    run: Run, commands: Commands, selection: str, paths: set[str]
+) -> None:
+    answer = await run(
+        f"""
+        query ($yes: Boolean = true, $no: Boolean = false) {{
+            calls(projectId: "{PROJECT}") {{ __typename @skip(if: $yes) @include(if: $no) {selection} }}
+        }}
+        {FRAGMENTS if "...slim" in selection else ""}
+        """
+    )
+
+    assert answer.errors == []
+    [body] = [body for name, body in commands.sent if name == "aggregate" and "$project" in body["pipeline"][-1]]
+    assert set(body["pipeline"][-1]["$project"]) - {"_id"} == paths | {"started_at", "id"}
+
+
+async def test_one_call_reads_what_is_selected(run: Run, commands: Commands, calls: CallsStore) -> None:
+    await calls.write([start(1), end(1)])
+
+    await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ status outcome: output }} }}')
+
+    assert projected(commands, "find") == {"id", "status", "json.output"}
+
+
+async def test_a_page_is_one_command_and_the_count_another(run: Run, commands: Commands, calls: CallsStore) -> None:
+    await calls.write([start(number) for number in range(300)])
+    commands.sent.clear()
+
+    slim = await run(f'{{ calls(projectId: "{PROJECT}", first: 300) {{ nodes {{ id }} }} }}')
+    slim_commands = list(commands.names)
+    counted = await run(f'{{ calls(projectId: "{PROJECT}", first: 1) {{ totalCount nodes {{ id }} }} }}')
+
+    assert len(slim.data["calls"]["nodes"]) == 300
+    assert slim_commands == ["aggregate"]
+    assert counted.data["calls"]["totalCount"] == 300
+    assert commands.names == ["aggregate"] * 3
+
+
+async def test_sizes_of_traces_cost_one_command_however_many_roots(
+    run: Run, commands: Commands, calls: CallsStore
+) -> None:
+    await calls.write([start(number) for number in range(50)])
+    commands.sent.clear()
+
+    answer = await run(f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ totalStorageSizeBytes }} }} }}')
+
+    assert {node["totalStorageSizeBytes"] for node in answer.data["calls"]["nodes"]} == {4}
+    assert commands.names == ["aggregate", "aggregate"]

@@ -1,0 +1,31 @@
+"""The house rules that tools can hold: style, types, and the one direction of imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        [sys.executable, "-m", "mypy", "app", "graphql_schema", "stores", "tests"],
+        ["lint-imports"],
+    ],
+    ids=["ruff check", "ruff format", "mypy", "import-linter"],
+)
+def test_the_house_is_in_order(command: list[str]) -> None:
+    tool = Path(sys.executable).parent / command[0]
+    found = subprocess.run(  # noqa: S603 -- the commands stand above
+        [str(tool) if tool.exists() else command[0], *command[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
