@@ -1,0 +1,63 @@
+"""The README is held to its word: its examples run in order, and answer what it says they do."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.demo import PROJECT_ID
+from app.demo_loading import load_demo
+from app.server import create_app
+from app.settings import Settings
+from tests.live_server import live_server
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```(graphql|json)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def client(mongodb_uri: str, database_name: str) -> Iterator[httpx.Client]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}") as client:
+        yield client
+
+
+def answer(client: httpx.Client, document: str) -> Any:  # noqa: ANN401 -- any JSON
+    return client.post("/graphql", json={"query": document}).json()
+
+
+def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
+    examples = [
+        (document, json.loads(expected))
+        for (kind, document), (next_kind, expected) in itertools.pairwise(BLOCKS)
+        if (kind, next_kind) == ("graphql", "json")
+    ]
+
+    assert len(examples) == 7
+    for document, expected in examples:
+        assert answer(client, document) == expected
+
+
+def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client, mongodb_uri: str, database_name: str) -> None:
+    load_demo(Settings(mongodb_database=database_name), mongodb_uri)
+
+    found = answer(client, BLOCKS[0][1])
+
+    assert "errors" not in found
+    nodes = found["data"]["calls"]["nodes"]
+    assert f'"{PROJECT_ID}"' in BLOCKS[0][1]
+    assert found["data"]["calls"]["totalCount"] > 400
+    assert [node["status"] for node in nodes] == ["DESCENDANT_ERROR"] * 5
+    assert all(node["question"] for node in nodes)
+    assert any(node["usage"] for node in nodes)
+
+
+def test_ci_can_find_the_test_command() -> None:
+    commands = re.findall(r"^python3 -m venv .*pytest$", README, re.MULTILINE)
+
+    assert len(commands) == 1
