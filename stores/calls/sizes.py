@@ -17,7 +17,8 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
     if not traces:
         return
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
-    groups = calls.aggregate([{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}])
+    grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
+    groups = calls.aggregate(grouped, batchSize=len(traces) + 1)
     sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
