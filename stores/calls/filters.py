@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from stores.calls import documents
 from stores.errors import BadInputError
 
 MAX_MEMBERS: Final = 1000
@@ -15,7 +16,6 @@ _MEMBERSHIP: Final = {
     "output_refs": "output_refs",
     "parent_ids": "parent_id",
     "trace_ids": "trace_id",
-    "call_ids": "id",
     "thread_ids": "thread_id",
     "turn_ids": "turn_id",
     "wb_user_ids": "wb_user_id",
@@ -39,14 +39,17 @@ class CallsFilter:
     wb_user_ids: list[str] | None = None
     wb_run_ids: list[str] | None = None
 
-    def clauses(self) -> list[Match]:
-        """The conditions, all of which a call must meet.
+    def clauses(self, project_id: str) -> list[Match]:
+        """The conditions, all of which a call of the project must meet.
 
         Raises:
             BadInputError: a list has more than `MAX_MEMBERS` members.
         """
         self._check()
         found = [_any_of(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))]
+        if self.call_ids:
+            # By the key of the document, since no other index leads to single calls.
+            found.append(_any_of("_id", [documents.key(project_id, call_id)["_id"] for call_id in self.call_ids]))
         if self.op_names:
             found.append(_any_op(self.op_names))
         if self.trace_roots_only:
@@ -64,7 +67,7 @@ class CallsFilter:
 
 def calls_match(project_id: str, calls_filter: CallsFilter | None) -> Match:
     """The match of a project's visible calls that pass a filter."""
-    clauses = calls_filter.clauses() if calls_filter else []
+    clauses = calls_filter.clauses(project_id) if calls_filter else []
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})
 
