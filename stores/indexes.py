@@ -7,6 +7,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 Keys = list[tuple[str, int]]
 
+_VISIBLE: Final = [("project_id", ASCENDING), ("visible", ASCENDING)]
+
 
 @dataclass(frozen=True)
 class Index:
@@ -30,8 +32,8 @@ class Index:
 
 def _calls(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
     order = DESCENDING if newest_first else ASCENDING
-    keys = [(path, ASCENDING) for path in ("project_id", "visible", *by)]
-    return Index("calls", [*keys, ("started_at", order), ("id", ASCENDING)], serves, only or {})
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("started_at", order), ("id", ASCENDING)]
+    return Index("calls", keys, serves, only or {})
 
 
 INDEXES: Final = (
@@ -43,6 +45,8 @@ INDEXES: Final = (
     _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
     _calls("an op, oldest first; all versions of an op", "op_name"),
     _calls("an op, newest first", "op_name", newest_first=True),
+    Index("calls", [*_VISIBLE, ("status", ASCENDING), ("id", ASCENDING)], "calls by status alone"),
+    Index("calls", [*_VISIBLE, ("status", DESCENDING), ("id", ASCENDING)], "calls by status alone, from the last"),
     _calls("calls by status, oldest first", "status"),
     _calls("calls by status, newest first", "status", newest_first=True),
     _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),

@@ -96,13 +96,8 @@ async def find_page(
         BadInputError: the cursor is none of this query's.
     """
     scope = _scope(collection.name, match, order)
-    pipeline: list[dict[str, Any]] = [{"$match": match}]
-    if order.computed:
-        pipeline.append({"$set": order.computed})
-    if request.cursor is not None:
-        position = _position(request.cursor, scope, "before" if request.backward else "after")
-        pipeline.append({"$match": order.beyond(position, backward=request.backward)})
-    pipeline.append({"$sort": order.sort(backward=request.backward)})
+    position = _position(request, scope)
+    pipeline = order.stages(match, position, backward=request.backward)
     if request.offset:
         pipeline.append({"$skip": request.offset})
     paths = [*projection, *(key.path for key in order.keys)]
@@ -110,7 +105,7 @@ async def find_page(
     cursor = collection.aggregate(pipeline, allowDiskUse=True, batchSize=request.size + 2)
     found = await cursor.to_list(None)
     rows, more = found[: request.size], len(found) > request.size
-    before = request.cursor is not None or request.offset > 0
+    before = position is not None or request.offset > 0
     if request.backward:
         return Page(rows[::-1], before, more, order, scope)
     return Page(rows, more, before, order, scope)
@@ -124,16 +119,18 @@ def _checksum(position: bytes, scope: bytes) -> bytes:
     return hashlib.blake2b(position, key=scope, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def _position(cursor: str, scope: bytes, argument: str) -> list[object]:
+def _position(request: PageRequest, scope: bytes) -> list[object] | None:
+    if request.cursor is None:
+        return None
     try:
-        content = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+        content = base64.b64decode(request.cursor.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         content = b""
     checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if not position or checksum != _checksum(position, scope):
         raise BadInputError(
             "not a cursor of this query; use one that the same query gave, with the same filter and sort",
-            argument,
+            "before" if request.backward else "after",
         )
     values: list[object] = orjson.loads(position)
     return values

@@ -12,7 +12,7 @@ CALL_FIELDS: Final = FieldTable(
     [
         Field("id", "id", optional=False),
         Field("project_id", "project_id", optional=False),
-        Field("op_name", "op_name", optional=False),
+        Field("op_name", "op_name", optional=False, coarse=True),
         Field("display_name", "display_name"),
         Field("trace_id", "trace_id", optional=False),
         Field("parent_id", "parent_id"),
@@ -26,10 +26,10 @@ CALL_FIELDS: Final = FieldTable(
         Field("wb_run_step", "wb_run_step"),
         Field("wb_run_step_end", "wb_run_step_end"),
         Field("deleted_at", "deleted_at"),
-        Field("status", "status", optional=False),
+        Field("status", "status", optional=False, coarse=True),
         Field("latency_ms", "latency_ms"),
         Field("trace_name", "trace_name", optional=False),
-        Field("summary.weave.status", "status", optional=False),
+        Field("summary.weave.status", "status", optional=False, coarse=True),
         Field("summary.weave.latency_ms", "latency_ms"),
         Field("summary.weave.trace_name", "trace_name", optional=False),
     ]

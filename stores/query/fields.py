@@ -12,11 +12,15 @@ _NEAR_NAMES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its name for clients, its path in the document, and whether a document may lack it."""
+    """One field: its name for clients, its path in the document, and whether a document may lack it.
+
+    A `coarse` field has an index of its own in which a great many documents share each value.
+    """
 
     name: str
     path: str
     optional: bool = True
+    coarse: bool = False
 
 
 class FieldTable:

@@ -47,17 +47,33 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A whole sort: the fields to compute before it, and its keys, the last of which is unique."""
+    """A whole sort: the fields to compute before it, and its keys, the last of which is unique.
+
+    `coarse` tells that an index may lead through the keys, but that the first alone leads to too much.
+    """
 
     computed: dict[str, Any]
     keys: tuple[Key, ...]
+    coarse: bool = False
 
-    def sort(self, *, backward: bool) -> dict[str, int]:
-        """The keys as a `$sort` stage takes them."""
-        return {key.path: key.order(backward=backward) for key in self.keys}
+    def stages(
+        self, match: dict[str, Any], position: Sequence[object] | None, *, backward: bool
+    ) -> list[dict[str, Any]]:
+        """The stages that sort what matches, from beyond a position (the value of each key) on if there is one."""
+        found: list[dict[str, Any]] = [{"$match": match}]
+        if self.computed:
+            found.append({"$set": self.computed})
+        if position is not None:
+            branches = self._beyond(position, backward=backward)
+            if self.coarse:
+                # At the root of the match each branch is planned for itself: an index scan from the very position.
+                found = [{"$match": {"$or": [{"$and": [match, branch]} for branch in branches]}}]
+            else:
+                found.append({"$match": {"$or": branches} | self._bound(position[0], backward=backward)})
+        return [*found, {"$sort": {key.path: key.order(backward=backward) for key in self.keys}}]
 
-    def beyond(self, position: Sequence[object], *, backward: bool) -> dict[str, Any]:
-        """The match of what comes after a position, given as the value of each key."""
+    def _beyond(self, position: Sequence[object], *, backward: bool) -> list[dict[str, Any]]:
+        """The matches of what comes after a position, of which one must hold."""
         branches: list[dict[str, Any]] = []
         equal: list[dict[str, Any]] = []
         for key, value in zip(self.keys, position, strict=True):
@@ -65,7 +81,7 @@ class Order:
             if further is not None:
                 branches.append({"$and": [*equal, further]})
             equal.append({key.path: value})
-        return {"$or": branches} | self._bound(position[0], backward=backward)
+        return branches
 
     def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:
         """What the first key implies by itself, so that an index is entered at the position and not at its start."""
@@ -92,12 +108,13 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "
             raise error.under("field").under(f"{argument}.{position}") from None
         if field.path in keys:
             raise BadInputError(f"{wanted.field} is named twice", f"{argument}.{position}.field")
+        if "id" in keys:
+            continue  # there are no ties left to order
         if field.optional and not wanted.descending:
             rank = f"_no_{len(keys)}"
             computed[rank] = {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
             keys[rank] = Key(rank)
         keys[field.path] = Key(field.path, wanted.descending, nullable=field.optional)
-        if field.path == "id":
-            break
     keys.setdefault("id", Key("id"))
-    return Order(computed, tuple(keys.values()))
+    coarse = bool(sort_by) and table[sort_by[0].field].coarse and not computed
+    return Order(computed, tuple(keys.values()), coarse)
