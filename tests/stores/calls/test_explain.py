@@ -1,0 +1,180 @@
+"""Hot questions are answered from an index: no sort in memory, and hardly more looked at than is returned."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
+from stores.database import Database, Document
+from stores.indexes import INDEXES
+from stores.paging import PageRequest
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from tests.stores.calls.plans import Plan, explain
+from tests.stores.commands import Commands
+
+TRACES = 300
+CALLS = 10 * TRACES
+SIZE = 20
+
+OLDEST = [SortBy("started_at")]
+NEWEST = [SortBy("started_at", descending=True)]
+ROOTS = CallsFilter(trace_roots_only=True)
+TRACE = CallsFilter(trace_ids=[trace_id(1500)])
+THREAD = CallsFilter(thread_ids=["thread 7"])
+PARENT = CallsFilter(parent_ids=[call_id(1500)])
+OP = CallsFilter(op_names=["weave:///acme/chat/op/op1:v1"])
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A few thousand calls, and what is sent when they are asked about."""
+
+    client: AsyncIOMotorClient[Document]
+    name: str
+    commands: Commands
+    calls: CallsStore
+
+    async def plan(
+        self, request: PageRequest, calls_filter: CallsFilter | None = None, sort_by: list[SortBy] | None = None
+    ) -> Plan:
+        """How a page was found."""
+        await self.calls.page(PROJECT, request, {"id", "op_name", "inputs"}, calls_filter, sort_by)
+        return await self.last_plan()
+
+    async def last_plan(self) -> Plan:
+        """How the last aggregation went."""
+        return await explain(self.client[self.name], self.commands.last("aggregate"))
+
+
+def traces() -> list[CallStart | CallEnd]:
+    """Traces of ten calls, two of them at a time; every seventh call is running, some fail."""
+    parts: list[CallStart | CallEnd] = []
+    for number in range(CALLS):
+        root = number // 10 * 10
+        is_root = number == root
+        parts.append(
+            start(
+                number,
+                trace_id=trace_id(root),
+                parent_id=None if is_root else call_id(root if number % 10 < 4 else root + 2),
+                op_name=f"weave:///acme/chat/op/op{number % 5}:v{number % 3}",
+                thread_id=f"thread {root // 100}" if is_root else None,
+                started_at=NOON + number // 2 * SECOND,
+            )
+        )
+        if number % 7:
+            parts.append(end(number, exception="broken" if number % 11 == 0 else None))
+    return parts
+
+
+@pytest.fixture(scope="module")
+async def stock(mongodb_uri: str) -> AsyncIterator[Stock]:
+    commands = Commands()
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[commands])
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    database = Database(client, name)
+    await database.ensure_indexes()
+    calls = CallsStore(database)
+    await calls.write(traces())
+    await calls.write([start(number, project_id="acme/other") for number in range(1000)])
+    yield Stock(client, name, commands, calls)
+    await client.drop_database(name)
+    client.close()
+
+
+HOT = [
+    pytest.param(None, None, "started_at_id", id="the default list"),
+    pytest.param(None, NEWEST, "started_at_desc_id", id="newest first"),
+    pytest.param(TRACE, None, "trace_id_started_at_id", id="a trace"),
+    pytest.param(THREAD, None, "thread_id_started_at_id", id="a thread"),
+    pytest.param(PARENT, None, "parent_id_started_at_id", id="children"),
+    pytest.param(OP, None, "op_name_started_at_id", id="an op"),
+    pytest.param(OP, NEWEST, "op_name_started_at_desc_id", id="an op, newest first"),
+    pytest.param(ROOTS, None, "parent_id_started_at_id", id="roots"),
+    pytest.param(ROOTS, NEWEST, "parent_id_started_at_desc_id", id="roots, newest first"),
+    pytest.param(None, [SortBy("status")], "status_id", id="by status"),
+    pytest.param(None, [SortBy("status", descending=True)], "status_desc_id", id="by status, from the last"),
+    pytest.param(None, [SortBy("status"), *OLDEST], "status_started_at_id", id="by status and age"),
+    pytest.param(None, [SortBy("status"), *NEWEST], "status_started_at_desc_id", id="by status, then newest first"),
+]
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize(("calls_filter", "sort_by", "index"), HOT)
+async def test_the_first_page_comes_straight_from_its_index(
+    stock: Stock, calls_filter: CallsFilter | None, sort_by: list[SortBy] | None, index: str, *, backward: bool
+) -> None:
+    plan = await stock.plan(PageRequest(SIZE, backward=backward), calls_filter, sort_by)
+
+    assert plan.indexes == {index}
+    assert not plan.stages & {"COLLSCAN", "SORT", "$sort"}
+    assert plan.keys_examined == plan.documents_examined == plan.returned <= SIZE + 1
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["after", "before"])
+@pytest.mark.parametrize(("calls_filter", "sort_by", "index"), HOT)
+async def test_a_page_by_cursor_starts_at_its_position(
+    stock: Stock, calls_filter: CallsFilter | None, sort_by: list[SortBy] | None, index: str, *, backward: bool
+) -> None:
+    everything = await stock.calls.page(PROJECT, PageRequest(10_000), {"id"}, calls_filter, sort_by)
+    middle = everything.cursor(everything.rows[len(everything.rows) // 2])
+
+    plan = await stock.plan(PageRequest(SIZE, middle, backward), calls_filter, sort_by)
+
+    # Small branches of a cursor's condition may be led by the twin of an index that runs the other way.
+    assert {name.replace("_desc", "") for name in plan.indexes} == {index.replace("_desc", "")}
+    assert not plan.stages & {"COLLSCAN", "SORT", "$sort"}
+    assert plan.documents_examined <= plan.keys_examined <= plan.returned + 3
+
+
+async def test_several_traces_are_merged_in_order(stock: Stock) -> None:
+    plan = await stock.plan(PageRequest(SIZE), CallsFilter(trace_ids=[trace_id(1500), trace_id(20), trace_id(700)]))
+
+    assert plan.indexes == {"trace_id_started_at_id"}
+    assert "SORT" not in plan.stages
+    assert plan.keys_examined <= plan.returned + 3
+
+
+async def test_calls_by_id_are_looked_up_one_by_one(stock: Stock) -> None:
+    plan = await stock.plan(PageRequest(SIZE), CallsFilter(call_ids=[call_id(number) for number in range(5, 500, 100)]))
+
+    assert plan.indexes == {"_id_"}
+    assert plan.documents_examined == plan.returned == 5
+    assert plan.keys_examined <= 10
+
+
+async def test_all_versions_of_a_rare_op_are_found_by_name(stock: Stock) -> None:
+    await stock.calls.write([start(CALLS + number, op_name=f"rare:v{number}") for number in range(8)])
+
+    plan = await stock.plan(PageRequest(SIZE), CallsFilter(op_names=["rare:*"]))
+    await stock.calls.count(PROJECT, CallsFilter(op_names=["rare:*"]))
+    counted = await stock.last_plan()
+
+    assert plan.indexes <= {"op_name_started_at_id", "op_name_started_at_desc_id"}
+    assert plan.documents_examined == plan.returned == 8
+    assert counted.documents_examined == 0
+    assert counted.keys_examined <= 10
+
+
+async def test_a_count_reads_no_document(stock: Stock) -> None:
+    await stock.calls.count(PROJECT, ROOTS)
+    plan = await stock.last_plan()
+
+    assert plan.documents_examined == 0
+    assert plan.keys_examined <= TRACES + 20
+
+
+async def test_every_index_has_a_name_of_its_own_and_is_built_once(stock: Stock, database: Database) -> None:
+    await database.ensure_indexes()
+    built = await database.calls.index_information()
+
+    assert set(built) == {"_id_", *(index.name for index in INDEXES)}
+    assert len(built) == 1 + len(INDEXES)
+    assert {name: built[name]["key"] for name in (index.name for index in INDEXES)} == {
+        index.name: index.keys for index in INDEXES
+    }
+    assert set(await stock.client[stock.name]["calls"].index_information()) == set(built)
