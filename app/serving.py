@@ -36,6 +36,7 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM; `prepare` gets the database's URI before the server comes up."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    sys.unraisablehook = _leave_a_little_later
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
@@ -142,3 +143,11 @@ def _end_after(sentinel: int) -> None:
 def _leave(_number: int, _frame: FrameType | None) -> None:
     """Unwind whatever is under way; the server has its own handlers while it runs, and calls this one after."""
     raise SystemExit(0)
+
+
+def _leave_a_little_later(lost: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised inside a destructor or a weak reference's callback: then the signal comes again."""
+    if lost.exc_type is SystemExit:
+        threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    else:
+        sys.__unraisablehook__(lost)

@@ -51,17 +51,22 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     )
 
 
-@contextmanager
-def serving(output: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
+def start(output: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start a command whose output goes to a file."""
     with output.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "app.cli", "serve", "--port", "0", *arguments],
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "app.cli", *arguments],
             cwd=ROOT,
             env=_clean(environment),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
+
+
+@contextmanager
+def serving(output: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
+    process = start(output, "serve", "--port", "0", *arguments, **environment)
     try:
         assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
         address = re.search(r"http://\S+/graphql", output.read_text())

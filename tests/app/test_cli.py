@@ -14,7 +14,7 @@ import pytest
 
 from app.settings import markdown_table, table
 from graphql_schema.schema import sdl
-from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving
+from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
 
@@ -94,6 +94,22 @@ def test_serve_comes_up_says_where_and_goes_down_whole(
     assert not is_alive(mongod)
     assert (data_dir / "db" / "mongod.lock").read_text() == ""  # mongod's own sign of a clean shutdown
     assert not server.accepts()
+
+
+def test_a_signal_in_the_middle_of_the_start_ends_it_whole(data_dir: Path, tmp_path: Path) -> None:
+    # given
+    output = tmp_path / "out"
+    process = start(output, "serve", "--demo", "--port", "0", "--data-dir", str(data_dir))
+    lock = data_dir / "db" / "mongod.lock"
+    assert eventually(lambda: lock.exists() and lock.read_text() != "")
+    mongod = mongod_pid(data_dir)
+    # when
+    process.terminate()
+    # then
+    assert process.wait(60) == 0
+    assert not is_alive(mongod)
+    assert "LoomQL is up" not in output.read_text()
+    assert "Traceback" not in output.read_text()
 
 
 @on_linux
