@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import orjson
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection
-from stores.errors import BadInputError
+from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
 
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
+
+_AT_ONE_MOMENT: Final = ReadConcern("snapshot")
+"""Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
+comes short and looks like the last."""
+
+_SNAPSHOT_UNAVAILABLE: Final = 246
 
 Row = dict[str, Any]
 
@@ -94,6 +102,7 @@ async def find_page(
 
     Raises:
         BadInputError: the cursor is none of this query's.
+        UnavailableError: an index was made at this very moment.
     """
     scope = _scope(collection.name, match, order)
     position = _position(request, scope)
@@ -102,13 +111,22 @@ async def find_page(
         pipeline.append({"$skip": request.offset})
     paths = [*projection, *(key.path for key in order.keys)]
     pipeline += [{"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
-    cursor = collection.aggregate(pipeline, allowDiskUse=True, batchSize=request.size + 2)
-    found = await cursor.to_list(None)
+    found = await _rows(collection, pipeline, request.size + 2)
     rows, more = found[: request.size], len(found) > request.size
     before = position is not None or request.offset > 0
     if request.backward:
         return Page(rows[::-1], before, more, order, scope)
     return Page(rows, more, before, order, scope)
+
+
+async def _rows(collection: Collection, pipeline: list[dict[str, Any]], batch_size: int) -> list[Row]:
+    steady = collection.with_options(read_concern=_AT_ONE_MOMENT)
+    try:
+        return await steady.aggregate(pipeline, allowDiskUse=True, batchSize=batch_size).to_list(None)
+    except OperationFailure as error:
+        if error.code == _SNAPSHOT_UNAVAILABLE:
+            raise UnavailableError("the database is making an index right now; try again") from error
+        raise
 
 
 def _scope(collection: str, match: dict[str, Any], order: Order) -> bytes:
