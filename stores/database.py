@@ -1,9 +1,10 @@
 """The one place where the driver is opened, and where its failures become the stores' own."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
@@ -21,6 +22,9 @@ from pymongo.write_concern import WriteConcern
 from stores import indexes
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 
+if TYPE_CHECKING:
+    from pymongo.topology_description import TopologyDescription
+
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 
@@ -28,15 +32,17 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _DURABLE = WriteConcern(w="majority", j=True)
-_HEARTBEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 0.5
+"""The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
 
 
 class Database:
     """An open connection pool to one database; what a write answers has survived a kill by then."""
 
-    def __init__(self, client: "AsyncIOMotorClient[Document]", name: str) -> None:
+    def __init__(self, client: "AsyncIOMotorClient[Document]", name: str, timeout_seconds: float = 3.0) -> None:
         self._client = client
+        self._timeout_seconds = timeout_seconds
         self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
 
     @classmethod
@@ -52,12 +58,12 @@ class Database:
                 uri,
                 appname="loomql",
                 serverSelectionTimeoutMS=milliseconds,
-                connectTimeoutMS=milliseconds,
+                connectTimeoutMS=milliseconds // 2,
                 heartbeatFrequencyMS=int(_HEARTBEAT_SECONDS * 1000),
             )
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name)
+        return cls(client, name, timeout_seconds)
 
     @property
     def calls(self) -> Collection:
@@ -70,14 +76,37 @@ class Database:
         Raises:
             UnavailableError: none came within the timeout.
         """
-        with driver_errors():
-            await self._database.command("ping")
+        await self.run(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
         """Build the indexes of `stores.indexes` that are missing; those that are there cost nothing."""
         with driver_errors():
             for collection, models in indexes.models().items():
                 await self._database[collection].create_indexes(models)
+
+    async def run(self, work: Awaitable[_R]) -> _R:
+        """What comes of some work on the database, its driver errors as the stores' own.
+
+        Work may take as long as it needs while there is a server that takes writes. While there is none it fails after
+        the timeout, even if it has yet to begin: the driver works in a few threads, and those that wait for a server
+        to answer or to be found hold up all others.
+
+        Raises:
+            UnavailableError: no server could be reached within the timeout.
+        """
+        with driver_errors():
+            task = asyncio.ensure_future(work)
+            try:
+                while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
+                    if not self._in_reach():
+                        raise UnavailableError(_RETRY_LATER)
+                return task.result()
+            finally:
+                task.cancel()
+
+    def _in_reach(self) -> bool:
+        topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
+        return topology.has_writable_server()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -107,12 +136,22 @@ def driver_errors() -> Iterator[None]:
         raise
 
 
-def database_call(method: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
-    """A store's method whose driver errors come out as the stores' own."""
+class _OnDatabase(Protocol):
+    """A store over a database."""
+
+    database: Database
+
+
+_S = TypeVar("_S", bound=_OnDatabase)
+
+
+def database_call(
+    method: Callable[Concatenate[_S, _P], Awaitable[_R]],
+) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
+    """A store's method that its database runs."""
 
     @functools.wraps(method)
-    async def translated(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with driver_errors():
-            return await method(*args, **kwargs)
+    async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await store.database.run(method(store, *args, **kwargs))
 
-    return translated
+    return run

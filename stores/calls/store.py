@@ -40,6 +40,7 @@ class CallsStore:
     """
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self._calls = database.calls
 
     @database_call
