@@ -1,0 +1,186 @@
+"""The database goes away and comes back; what the driver says of it comes out as the stores' own errors."""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+
+from app.embedded_mongod import DataFolder, find_mongod
+from app.embedded_mongod.log_file import LogFile
+from app.embedded_mongod.replica_set import _make_primary, command
+from app.embedded_mongod.supervisor import Supervisor
+from stores.calls import CallsStore
+from stores.database import Database, driver_errors
+from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+LIMIT_SECONDS = 5.0
+SLACK_SECONDS = 1.0
+"""For a machine that has other things to do; what is measured takes 3 seconds."""
+
+
+@dataclass
+class Mongod:
+    """A mongod that is ended and begun at will."""
+
+    folder: DataFolder
+    process: Supervisor | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        assert self.process._process is not None
+        return self.process._process.pid
+
+    def begin(self) -> None:
+        self.process = Supervisor(command(find_mongod(), self.folder, 0.25), LogFile(self.folder.log))
+        self.process.start()
+        _make_primary(self.folder, self.process)
+
+    def kill(self) -> None:
+        """End it at once; a supervisor that was not confirmed does not begin it again."""
+        assert self.process is not None
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.ended.wait()
+        self.process.stop()
+        self.process = None
+
+
+@pytest.fixture
+def mongod() -> Iterator[Mongod]:
+    with tempfile.TemporaryDirectory(prefix="loomql-") as path, DataFolder(Path(path)).held() as folder:
+        mongod = Mongod(folder)
+        mongod.begin()
+        try:
+            yield mongod
+        finally:
+            if mongod.process is not None:
+                os.kill(mongod.pid, signal.SIGCONT)
+                mongod.process.stop()
+
+
+@pytest.fixture
+async def own_calls(mongod: Mongod) -> AsyncIterator[CallsStore]:
+    database = Database.open(mongod.folder.uri, "loomql")
+    calls = CallsStore(database)
+    await calls.write([start(1)])
+    yield calls
+    database.close()
+
+
+async def seconds_to_unavailable(work: Awaitable[object]) -> float:
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        await work
+    return time.monotonic() - began
+
+
+async def assert_unavailable(calls: CallsStore, at_once: int = 1) -> None:
+    """Reads and writes, more of them than the driver has threads for, all fail in time."""
+    works = [
+        work
+        for _ in range(at_once)
+        for work in (calls.one(PROJECT, call_id(1), {"id"}), calls.write([start(1)]), calls.database.ping())
+    ]
+    taken = await asyncio.gather(*map(seconds_to_unavailable, works))
+    assert max(taken) < LIMIT_SECONDS + SLACK_SECONDS
+
+
+async def assert_works_again(calls: CallsStore) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            await calls.write([start(2)])
+            break
+        except UnavailableError:
+            assert time.monotonic() < deadline
+    assert await calls.one(PROJECT, call_id(1), {"id"}) == {"id": call_id(1)}
+    assert await calls.count(PROJECT) == 2
+
+
+async def test_a_killed_database_is_unavailable_within_five_seconds_and_works_again(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    await asyncio.to_thread(mongod.kill)
+
+    await assert_unavailable(own_calls)
+
+    await asyncio.to_thread(mongod.begin)
+    await assert_works_again(own_calls)
+
+
+async def test_a_hanging_database_is_unavailable_within_five_seconds_and_works_again(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    os.kill(mongod.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.2)  # its threads come to rest one by one
+
+    await assert_unavailable(own_calls, at_once=20)
+    await assert_unavailable(own_calls)
+
+    os.kill(mongod.pid, signal.SIGCONT)
+    await assert_works_again(own_calls)
+
+
+async def test_a_long_query_on_a_database_that_is_there_is_left_alone(mongodb_uri: str, database_name: str) -> None:
+    database = Database.open(mongodb_uri, database_name, timeout_seconds=0.6)
+    calls = CallsStore(database)
+    await calls.write([start(1)])
+    slow = {"$where": "sleep(2000) || true"}
+
+    found = await database.run(database.calls.find_one(slow, {"_id": 0, "id": 1}))
+    database.close()
+
+    assert found == {"id": call_id(1)}
+
+
+@pytest.mark.parametrize("uri", ["", "http://localhost", "mongodb://", "mongodb://a:b:c@d", "mongodb://h/?x"])
+async def test_what_is_no_mongodb_uri_is_refused(uri: str) -> None:
+    with pytest.raises(BadInputError, match="not a MongoDB URI") as refused:
+        Database.open(uri, "loomql")
+
+    assert refused.value.argument == "mongodb_uri"
+
+
+async def test_nothing_is_sent_before_the_first_question() -> None:
+    database = Database.open("mongodb://127.0.0.1:1/", "loomql", timeout_seconds=0.5)
+
+    with pytest.raises(UnavailableError):
+        await database.ping()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (AutoReconnect("secret"), UnavailableError),
+        (NetworkTimeout("secret"), UnavailableError),
+        (ServerSelectionTimeoutError("secret"), UnavailableError),
+        (WTimeoutError("secret"), UnavailableError),
+        (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
+        (ExecutionTimeout("secret"), StoreTimeoutError),
+        (DocumentTooLarge("secret"), PayloadTooLargeError),
+        (OperationFailure("a bug"), OperationFailure),
+        (ZeroDivisionError("a bug"), ZeroDivisionError),
+    ],
+)
+def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told: type[Exception]) -> None:
+    with pytest.raises(told) as failure, driver_errors():
+        raise raised
+
+    assert "secret" not in str(failure.value)
