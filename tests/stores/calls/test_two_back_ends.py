@@ -1,0 +1,87 @@
+"""The plain reads and writes of calls, on a real MongoDB and in memory alike.
+
+In memory is mongomock-motor, which carries whole calls that are inserted, read and counted. Updates by pipeline, pages
+of one moment, change streams and plans it does not know, so the rest of the store is tested on MongoDB alone.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from mongomock_motor import AsyncMongoMockClient
+
+from stores.calls import CallEnd, CallsFilter, CallsStats, CallsStore, CallStart
+from stores.database import Database
+from stores.errors import BadInputError
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+
+@pytest.fixture(params=["mongod", "memory"])
+async def calls_on(request: pytest.FixtureRequest, mongodb_uri: str, database_name: str) -> AsyncIterator[CallsStore]:
+    """A store of calls over each back end."""
+    if request.param == "memory":
+        client: Any = AsyncMongoMockClient()
+        yield CallsStore(Database(client, database_name))
+        return
+    database = Database.open(mongodb_uri, database_name)
+    yield CallsStore(database)
+    database.close()
+
+
+def family() -> list[CallStart | CallEnd]:
+    """A root with two children in a trace, one of which failed, and a root that is running."""
+    inside = {"trace_id": trace_id(1), "parent_id": call_id(1)}
+    return [
+        start(1, op_name="chat:v1", thread_id="t", inputs={"q": [1, {"ü": 2.5}]}),
+        start(2, op_name="chat:v2", **inside),
+        start(3, op_name="search", display_name="look it up", **inside),
+        start(4, op_name="chat:v1"),
+        end(1, output="fine", summary={"status_counts": {"error": 1}}),
+        end(2, exception="broken"),
+        end(3),
+    ]
+
+
+async def test_a_whole_call_is_read_back(calls_on: CallsStore) -> None:
+    await calls_on.write(family())
+
+    row = await calls_on.one(PROJECT, call_id(1), {"inputs", "output", "status", "latency_ms", "storage_size_bytes"})
+
+    assert row == {
+        "id": call_id(1),
+        "status": "descendant_error",
+        "latency_ms": 500,
+        "storage_size_bytes": len('{}{"q": [1, {"\\u00fc": 2.5}]}"fine"{"status_counts": {"error": 1}}'),
+        "json": {"inputs": '{"q":[1,{"ü":2.5}]}', "output": '"fine"'},
+    }
+    assert await calls_on.one(PROJECT, call_id(9), {"id"}) is None
+    assert await calls_on.one("acme/other", call_id(1), {"id"}) is None
+
+
+@pytest.mark.parametrize(
+    ("calls_filter", "count"),
+    [
+        (None, 4),
+        (CallsFilter(op_names=["chat:*"]), 3),
+        (CallsFilter(op_names=["chat:v2", "search", "chat"]), 2),
+        (CallsFilter(trace_ids=[trace_id(1)]), 3),
+        (CallsFilter(parent_ids=[call_id(1)]), 2),
+        (CallsFilter(call_ids=[call_id(3), call_id(4), call_id(9)]), 2),
+        (CallsFilter(thread_ids=["t"]), 1),
+        (CallsFilter(trace_roots_only=True), 2),
+        (CallsFilter(trace_roots_only=True, op_names=["search"]), 0),
+    ],
+)
+async def test_a_filter_counts_what_passes(calls_on: CallsStore, calls_filter: CallsFilter | None, count: int) -> None:
+    await calls_on.write(family())
+
+    assert await calls_on.count(PROJECT, calls_filter) == count
+    assert await calls_on.count("acme/other", calls_filter) == 0
+    assert await calls_on.stats(PROJECT, calls_filter, limit=2) == CallsStats(min(2, count))
+
+
+async def test_a_bad_item_stores_nothing(calls_on: CallsStore) -> None:
+    with pytest.raises(BadInputError):
+        await calls_on.write([start(1), start(2, id="")])
+
+    assert await calls_on.count(PROJECT) == 0
