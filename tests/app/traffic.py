@@ -1,0 +1,182 @@
+"""Clients that write, delete and read calls over HTTP and tell what was answered from what was not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+JsonObject = dict[str, Any]
+
+EPOCH = datetime(2026, 3, 1, 8, tzinfo=UTC)
+FIELDS = 'id opName startedAt endedAt status attributes inputs output usage: summary(path: "usage")'
+
+CREATE_BATCH = """
+mutation ($batch: [CallBatchMode!]!) {
+  callCreateBatch(batch: $batch) { res { ... on CallStartRes { id } ... on CallEndRes { id } } }
+}
+"""
+START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+DELETE = """
+mutation ($projectId: ID!, $callIds: [ID!]!) { callsDelete(projectId: $projectId, callIds: $callIds) { numDeleted } }
+"""
+READ = f"""
+query ($projectId: ID!, $sortBy: [SortBy!], $first: Int, $after: String) {{
+  calls(projectId: $projectId, sortBy: $sortBy, first: $first, after: $after) {{
+    nodes {{ {FIELDS} }}
+    pageInfo {{ hasNextPage endCursor }}
+  }}
+}}
+"""
+
+
+class ServerGoneError(Exception):
+    """Nobody answered: whether the request took effect is not known."""
+
+
+class DatabaseAwayError(Exception):
+    """The server answered UNAVAILABLE: whether the request took effect is not known."""
+
+
+class CallsClient:
+    """Asks one server about one project; returning is the answer, raising one of the two errors is none."""
+
+    def __init__(self, url: str, project_id: str, patience_seconds: float = 30.0) -> None:
+        self.project_id = project_id
+        self._url = url
+        self._http = httpx.AsyncClient(timeout=patience_seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def create(self, numbers: list[int]) -> None:
+        """Write whole calls in one batch."""
+        parts = [part for number in numbers for part in ({"start": self._start(number)}, {"end": self._end(number)})]
+        data = await self._ask(CREATE_BATCH, batch=parts)
+        made = [result["id"] for result in data["callCreateBatch"]["res"]]
+        assert made == [call_id(number) for number in numbers for _ in ("start", "end")]
+
+    async def start(self, number: int) -> None:
+        """Write the start of a call."""
+        data = await self._ask(START, start=self._start(number))
+        assert data["callStart"]["id"] == call_id(number)
+
+    async def end(self, number: int) -> None:
+        """Write the end of a call."""
+        data = await self._ask(END, end=self._end(number))
+        assert data["callEnd"]["id"] == call_id(number)
+
+    async def delete(self, numbers: list[int]) -> int:
+        """Delete calls; how many of them were there."""
+        data = await self._ask(DELETE, projectId=self.project_id, callIds=[call_id(number) for number in numbers])
+        deleted: int = data["callsDelete"]["numDeleted"]
+        return deleted
+
+    async def read(self, first: int, sort_by: list[JsonObject] | None = None) -> list[JsonObject]:
+        """Every call of the project, page by page along the cursors."""
+        nodes: list[JsonObject] = []
+        after, more = None, True
+        while more:
+            data = await self._ask(READ, projectId=self.project_id, sortBy=sort_by, first=first, after=after)
+            page = data["calls"]
+            nodes += page["nodes"]
+            more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+        return nodes
+
+    async def _ask(self, document: str, **variables: object) -> JsonObject:
+        try:
+            response = await self._http.post(self._url, json={"query": document, "variables": variables})
+        # A timeout is neither an answer nor a server that is gone: it fails the test.
+        except (httpx.NetworkError, httpx.ProtocolError) as error:
+            raise ServerGoneError from error
+        answer: JsonObject = response.json()
+        if any(error["extensions"]["code"] == "UNAVAILABLE" for error in answer.get("errors", ())):
+            raise DatabaseAwayError
+        assert "errors" not in answer, answer
+        data: JsonObject = answer["data"]
+        return data
+
+    def _start(self, number: int) -> JsonObject:
+        node = running_call(number)
+        return {
+            "projectId": self.project_id,
+            "traceId": f"{number:032d}",
+            **{name: node[name] for name in ("id", "opName", "startedAt", "attributes", "inputs")},
+        }
+
+    def _end(self, number: int) -> JsonObject:
+        node = whole_call(number)
+        return {
+            "projectId": self.project_id,
+            **{name: node[name] for name in ("id", "endedAt", "output")},
+            "summary": {"usage": node["usage"]},
+        }
+
+
+def call_id(number: int) -> str:
+    """The id of a call: sixteen digits, as long as a span's."""
+    return f"{number:016d}"
+
+
+def number_of(node: JsonObject) -> int:
+    """The number of a call that was read."""
+    return int(node["id"])
+
+
+def running_call(number: int) -> JsonObject:
+    """What reading gives of a call that was only started."""
+    return {
+        "id": call_id(number),
+        "opName": f"step_{number % 7}",
+        "startedAt": _moment(number),
+        "endedAt": None,
+        "status": "RUNNING",
+        "attributes": {"number": number},
+        "inputs": {"question": f"What is {number} times {number}? " * 20},
+        "output": None,
+        "usage": None,
+    }
+
+
+def whole_call(number: int) -> JsonObject:
+    """What reading gives of a call that was started and ended."""
+    return running_call(number) | {
+        "endedAt": _moment(number + 0.5),
+        "status": "SUCCESS",
+        "output": {"answer": number**2},
+        "usage": {"abacus-1": {"requests": 1, "prompt_tokens": number}},
+    }
+
+
+async def repeat(step: Callable[[CallsClient], Awaitable[None]], client: CallsClient, stopped: asyncio.Event) -> None:
+    """Take the step again and again, through times without a database, until stopped; only then may the server go."""
+    while not stopped.is_set():
+        try:
+            await step(client)
+        except DatabaseAwayError:
+            continue
+        except ServerGoneError:
+            if not stopped.is_set():
+                raise
+
+
+async def insist(step: Callable[[CallsClient], Awaitable[None]], client: CallsClient) -> None:
+    """Take a step as often as it takes for the database to be there."""
+    done = False
+    while not done:
+        with suppress(DatabaseAwayError):
+            await step(client)
+            done = True
+
+
+def _moment(number: float) -> str:
+    return (EPOCH + timedelta(milliseconds=number * 10)).isoformat(timespec="microseconds").replace("+00:00", "Z")
