@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-import orjson
+import bson
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
@@ -87,7 +87,7 @@ class Page:
 
     def cursor(self, row: Row) -> str:
         """The opaque text that marks a row's place in this query, and in no other."""
-        position = orjson.dumps([_value(row, key.path) for key in self.order.keys])
+        position = bson.encode({"at": [_value(row, key.path) for key in self.order.keys]})
         return base64.urlsafe_b64encode(_checksum(position, self.scope) + position).decode()
 
 
@@ -150,7 +150,7 @@ def _position(request: PageRequest, scope: bytes) -> list[object] | None:
             "not a cursor of this query; use one that the same query gave, with the same filter and sort",
             "before" if request.backward else "after",
         )
-    values: list[object] = orjson.loads(position)
+    values: list[object] = bson.decode(position)["at"]
     return values
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import Final
 
-from stores.query.fields import Field, FieldTable
+from stores.query.fields import Field, FieldTable, Kind
 
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 """Not stored with a call: the sum over its trace."""
+
+_WEAVE: Final = "summary.weave"
 
 CALL_FIELDS: Final = FieldTable(
     [
@@ -18,20 +20,29 @@ CALL_FIELDS: Final = FieldTable(
         Field("parent_id", "parent_id"),
         Field("thread_id", "thread_id"),
         Field("turn_id", "turn_id"),
-        Field("started_at", "started_at", optional=False),
-        Field("ended_at", "ended_at"),
+        Field("started_at", "started_at", Kind.TIME, optional=False),
+        Field("ended_at", "ended_at", Kind.TIME),
         Field("exception", "exception"),
         Field("wb_user_id", "wb_user_id", optional=False),
         Field("wb_run_id", "wb_run_id"),
-        Field("wb_run_step", "wb_run_step"),
-        Field("wb_run_step_end", "wb_run_step_end"),
-        Field("deleted_at", "deleted_at"),
-        Field("status", "status", optional=False, coarse=True),
-        Field("latency_ms", "latency_ms"),
-        Field("trace_name", "trace_name", optional=False),
-        Field("summary.weave.status", "status", optional=False, coarse=True),
-        Field("summary.weave.latency_ms", "latency_ms"),
-        Field("summary.weave.trace_name", "trace_name", optional=False),
+        Field("wb_run_step", "wb_run_step", Kind.NUMBER),
+        Field("wb_run_step_end", "wb_run_step_end", Kind.NUMBER),
+        Field("deleted_at", "deleted_at", Kind.TIME),
+        *(
+            field
+            for prefix in ("", f"{_WEAVE}.")
+            for field in (
+                Field(f"{prefix}status", "status", optional=False, coarse=True),
+                Field(f"{prefix}latency_ms", "latency_ms", Kind.NUMBER),
+                Field(f"{prefix}trace_name", "trace_name", optional=False),
+            )
+        ),
+        *(
+            Field(name, name, Kind.JSON, text_path=f"json.{name}")
+            for name in ("inputs", "output", "attributes", "summary")
+        ),
+        Field("input_refs", "input_refs", Kind.JSON),
+        Field("output_refs", "output_refs", Kind.JSON),
     ]
 )
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from stores.calls import documents
+from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
+from stores.query import Query
 
 MAX_MEMBERS: Final = 1000
 ANY_VERSION: Final = ":*"
@@ -65,9 +67,14 @@ class CallsFilter:
                 )
 
 
-def calls_match(project_id: str, calls_filter: CallsFilter | None) -> Match:
-    """The match of a project's visible calls that pass a filter."""
+def calls_match(project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> Match:
+    """The match of a project's visible calls that pass a filter and a query.
+
+    Raises:
+        BadInputError: the filter or the query breaks a rule.
+    """
     clauses = calls_filter.clauses(project_id) if calls_filter else []
+    clauses += [query.match(CALL_FIELDS)] if query else []
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})
 

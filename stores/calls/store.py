@@ -17,6 +17,7 @@ from stores.database import Database, database_call, driver_errors
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
+from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 
 MAX_DELETED_AT_ONCE = 1000
@@ -115,16 +116,17 @@ class CallsStore:
         request: PageRequest,
         wanted: Iterable[str],
         calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
         sort_by: Sequence[SortBy] | None = None,
     ) -> Page:
         """The wanted fields of a page of calls; without a sort the oldest come first.
 
         Raises:
-            BadInputError: the filter, the sort or the cursor breaks a rule.
+            BadInputError: the filter, the query, the sort or the cursor breaks a rule.
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        match = calls_match(project_id, calls_filter)
+        match = calls_match(project_id, calls_filter, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
         page = await paging.find_page(self._calls, match, order, request, paths_of(wanted))
         if TOTAL_STORAGE_SIZE in wanted:
@@ -143,21 +145,22 @@ class CallsStore:
                 yield event
 
     @database_call
-    async def count(self, project_id: str, calls_filter: CallsFilter | None = None) -> int:
-        """How many calls pass the filter."""
+    async def count(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> int:
+        """How many calls pass the filter and the query."""
         check_project_id(project_id)
-        return await self._calls.count_documents(calls_match(project_id, calls_filter))
+        return await self._calls.count_documents(calls_match(project_id, calls_filter, query))
 
     @database_call
     async def stats(
         self,
         project_id: str,
         calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
         limit: int | None = None,
         *,
         size: bool = False,
     ) -> CallsStats:
-        """How many calls pass the filter, at most `limit`; with `size`, also the size of the traces they are roots of.
+        """How many calls pass, at most `limit`; with `size`, also the size of the traces that they are roots of.
 
         Raises:
             BadInputError: the limit is negative.
@@ -167,7 +170,7 @@ class CallsStore:
             raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
         if limit == 0:
             return CallsStats(0, 0 if size else None)
-        match = calls_match(project_id, calls_filter)
+        match = calls_match(project_id, calls_filter, query)
         bounds: dict[str, Any] = {"limit": limit} if limit else {}
         count = await self._calls.count_documents(match, **bounds)
         return CallsStats(count, await total_size(self._calls, match, limit) if size else None)

@@ -3,24 +3,66 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
+from stores import json_path
 from stores.errors import BadInputError
+from stores.mirror import mirror_key
 
 _NEAR_NAMES: Final = 3
 
 
+class Kind(Enum):
+    """What a field holds."""
+
+    TEXT = auto()
+    NUMBER = auto()
+    TIME = auto()
+    """Microseconds since the epoch; to clients a time, which they write in ISO 8601 or as unix seconds."""
+    JSON = auto()
+    """Any JSON value, as its mirror; clients reach into it by paths."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its name for clients, its path in the document, and whether a document may lack it.
+    """One field: its name for clients, its path in the document, what it holds, and whether it may be null there.
 
-    A `coarse` field has an index of its own in which a great many documents share each value.
+    A JSON field has the path of its exact text, too. A `coarse` field has an index of its own in which a great many
+    documents share each value.
     """
 
     name: str
     path: str
+    kind: Kind = Kind.TEXT
     optional: bool = True
     coarse: bool = False
+    text_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A field and, for JSON, the keys that lead into it, spelled as the mirror spells them."""
+
+    field: Field
+    steps: tuple[str, ...] = ()
+
+    @property
+    def is_whole_json(self) -> bool:
+        """Whether this is a JSON value as a whole, which has a text."""
+        return self.field.kind is Kind.JSON and not self.steps
+
+    @property
+    def spelling(self) -> tuple[str, ...]:
+        """Where it leads, the same for two names of one field."""
+        return (self.field.path, *self.steps)
+
+    @property
+    def path(self) -> str | None:
+        """The path in match language; None where it has no unambiguous one: an index, or an empty key."""
+        if any(not step or is_index(step) for step in self.steps):
+            return None
+        return ".".join((self.field.path, *self.steps))
 
 
 class FieldTable:
@@ -30,20 +72,32 @@ class FieldTable:
         self._by_name = {field.name: field for field in fields}
         self._by_camel = {_camel(name): field for name, field in self._by_name.items()}
 
-    def __getitem__(self, name: str) -> Field:
-        """The field of that name.
+    def __getitem__(self, name: str) -> Access:
+        """The field of that name, or the place in a JSON field that a dotted name leads to.
 
         Raises:
             BadInputError: there is none; the message lists near names.
         """
-        field = self._by_name.get(name) or self._by_camel.get(name)
-        if field is None:
-            raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
-        return field
+        found = self._find(name)
+        if found:
+            return Access(found)
+        root, _, path = name.partition(".")
+        field = self._find(root)
+        if field and field.kind is Kind.JSON:
+            return Access(field, tuple(mirror_key(step) for step in json_path.split(path)))
+        raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
+
+    def _find(self, name: str) -> Field | None:
+        return self._by_name.get(name) or self._by_camel.get(name)
 
     def _near(self, name: str) -> str:
         near = difflib.get_close_matches(name[:100], self._by_name, _NEAR_NAMES)
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._by_name)}"
+
+
+def is_index(step: str) -> bool:
+    """Whether a step may be a list's index, beside a key."""
+    return step.isascii() and step.isdigit()
 
 
 def _camel(name: str) -> str:

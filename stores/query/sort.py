@@ -1,17 +1,21 @@
 """Sorts: what clients ask for, made into keys that MongoDB orders and that a cursor can stand between.
 
 Null and missing values come last in both directions, and ties end in the id, ascending. MongoDB puts nulls first
-when it ascends, so an ascending key that may be null gets a computed key before it: 0 for a value, 1 for none.
+when it ascends, so an ascending key that may be null gets a computed key before it: 0 for a value, 1 for none. In
+JSON, numbers come first, then strings, then other values, whichever the direction within them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.query.fields import FieldTable
+from stores.query.fields import Access, FieldTable, Kind
+from stores.query.values import Expression, bound, reach
 
 MAX_KEYS: Final = 16
+
+_UNIQUE: Final = "id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class SortBy:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key as MongoDB orders it; `nullable` keys only ever descend, so that their nulls come last."""
+    """One key as MongoDB orders it; where a `nullable` one ascends, a key before it keeps its nulls apart."""
 
     path: str
     descending: bool = False
@@ -101,20 +105,56 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "
         raise BadInputError(f"has {len(sort_by):,} keys; the limit is {MAX_KEYS}", argument)
     computed: dict[str, Any] = {}
     keys: dict[str, Key] = {}
-    for position, wanted in enumerate(sort_by):
+    wanted = _resolve(sort_by, table, argument)
+    for access, descending in wanted.items():
+        for key, expression in _keys(access, len(keys), descending=descending):
+            keys[key.path] = key
+            computed |= {key.path: expression} if expression else {}
+        if access.field.path == _UNIQUE:
+            break
+    keys.setdefault(_UNIQUE, Key(_UNIQUE))
+    is_coarse = not computed and any(access.field.coarse for access in list(wanted)[:1])
+    return Order(computed, tuple(keys.values()), is_coarse)
+
+
+def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:
+    wanted: dict[Access, bool] = {}
+    for position, key in enumerate(sort_by):
+        at = f"{argument}.{position}.field"
         try:
-            field = table[wanted.field]
+            access = table[key.field]
         except BadInputError as error:
-            raise error.under("field").under(f"{argument}.{position}") from None
-        if field.path in keys:
-            raise BadInputError(f"{wanted.field} is named twice", f"{argument}.{position}.field")
-        if "id" in keys:
-            continue  # there are no ties left to order
-        if field.optional and not wanted.descending:
-            rank = f"_no_{len(keys)}"
-            computed[rank] = {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
-            keys[rank] = Key(rank)
-        keys[field.path] = Key(field.path, wanted.descending, nullable=field.optional)
-    keys.setdefault("id", Key("id"))
-    coarse = bool(sort_by) and table[sort_by[0].field].coarse and not computed
-    return Order(computed, tuple(keys.values()), coarse)
+            raise BadInputError(error.message, at) from None
+        if any(access.spelling == other.spelling for other in wanted):
+            raise BadInputError(f"{key.field} is named twice", at)
+        wanted[access] = key.descending
+    return wanted
+
+
+def _keys(access: Access, number: int, *, descending: bool) -> Iterator[tuple[Key, Expression]]:
+    """The keys that order by one field, each with the expression that computes it, None for what is stored."""
+    field = access.field
+    if field.kind is Kind.JSON:
+        found = {"$ifNull": [reach(access), None]}
+        yield Key(f"_rank_{number}"), _rank(found)
+        yield Key(f"_value_{number}", descending, nullable=True), _ordered(found)
+        return
+    if field.optional and not descending:
+        yield Key(f"_rank_{number}"), {"$cond": [{"$eq": [{"$ifNull": [f"${field.path}", None]}, None]}, 1, 0]}
+    yield Key(field.path, descending, nullable=field.optional), None
+
+
+def _rank(found: Expression) -> Expression:
+    """0 for numbers, 1 for strings, 2 for other values, 3 for null and missing ones."""
+    branches = [
+        {"case": {"$isNumber": "$$v"}, "then": 0},
+        {"case": {"$eq": [{"$type": "$$v"}, "string"]}, "then": 1},
+        {"case": {"$ne": ["$$v", None]}, "then": 2},
+    ]
+    return bound(found, {"$switch": {"branches": branches, "default": 3}})
+
+
+def _ordered(found: Expression) -> Expression:
+    """The value where it has an order among its kind; within a rank all have one, or none has."""
+    has_order = {"$or": [{"$isNumber": "$$v"}, {"$eq": [{"$type": "$$v"}, "string"]}]}
+    return bound(found, {"$cond": [has_order, "$$v", None]})

@@ -1,0 +1,103 @@
+"""What a query says, whatever form it came in: a small tree of immutable nodes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stores.query.fields import Access
+
+
+class Comparison(StrEnum):
+    """How two values are compared."""
+
+    EQ = "eq"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+
+
+class Target(StrEnum):
+    """What a value is converted to."""
+
+    DOUBLE = "double"
+    STRING = "string"
+    INT = "int"
+    BOOL = "bool"
+    EXISTS = "exists"
+
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value that the client wrote: data, never anything else."""
+
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """The value of a field, under the name that the client used."""
+
+    name: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """A value as another type; null where it has no counterpart there."""
+
+    operand: "Operand"
+    to: Target
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """True where all of its terms are."""
+
+    terms: tuple["Operand", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """True where one of its terms is."""
+
+    terms: tuple["Operand", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """True exactly where its term is not."""
+
+    term: "Operand"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Numbers with numbers, strings with strings, booleans and null only for equality; other pairs are unequal."""
+
+    comparison: Comparison
+    left: "Operand"
+    right: "Operand"
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """True where the operand equals one of the members."""
+
+    operand: "Operand"
+    members: tuple["Operand", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """True where the text of `input` holds the text of `substr`, letter case folded if asked."""
+
+    input: "Operand"
+    substr: "Operand"
+    case_insensitive: bool = False
+
+
+Operation = And | Or | Not | Compare | In | Contains
+Operand = Operation | Literal | Get | Convert

@@ -1,0 +1,165 @@
+"""Queries as match language, so that indexes serve them, with `$expr` only where it cannot say the same.
+
+A path in match language walks into arrays by itself; that is undone by demanding that nothing on the way is one.
+Where `$expr` is needed and an index could help, a condition that implies less stands beside it.
+"""
+
+from typing import Any, Final
+
+from stores.mirror import mirror
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Convert,
+    Get,
+    In,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Target,
+)
+from stores.query.fields import Access, Kind
+from stores.query.values import time_literal, truth
+
+Match = dict[str, Any]
+
+ALWAYS: Final[Match] = {}
+NEVER: Final[Match] = {"_id": {"$in": []}}
+
+_EXACT_IN_DOUBLES: Final = 1 << 53
+_FLIPPED: Final = {
+    Comparison.EQ: Comparison.EQ,
+    Comparison.GT: Comparison.LT,
+    Comparison.GTE: Comparison.LTE,
+    Comparison.LT: Comparison.GT,
+    Comparison.LTE: Comparison.GTE,
+}
+
+
+def compile_match(node: Operand) -> Match:
+    """The match of the documents for which a node holds; two-valued, so that its negation is exact.
+
+    Raises:
+        BadInputError: a time is compared with a text that is none.
+    """
+    match node:
+        case And(terms):
+            return {"$and": [compile_match(term) for term in terms]}
+        case Or(terms):
+            return {"$or": [compile_match(term) for term in terms]}
+        case Not(term):
+            return {"$nor": [compile_match(term)]}
+        case Literal(scalar):
+            return ALWAYS if scalar is True else NEVER
+        case Get() | Convert():
+            return _compare(Comparison.EQ, node, Literal(True))  # noqa: FBT003 -- the value itself
+        case Compare(comparison, Literal() as left, right) if not isinstance(right, Literal):
+            return _compare(_FLIPPED[comparison], right, left)
+        case Compare(comparison, left, Literal() as right):
+            return _compare(comparison, left, right)
+        case In(operand, members):
+            return _is_in(operand, members)
+        case _:
+            return {"$expr": truth(node)}
+
+
+def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
+    match left:
+        case Get(name, access):
+            exact = _compare_field(comparison, name, access, right.value)
+        case Convert(Get(_, access), Target.EXISTS) if comparison is Comparison.EQ and isinstance(right.value, bool):
+            exact = _exists(access)
+            exact = exact if exact is None or right.value else {"$nor": [exact]}
+        case _:
+            exact = None
+    if exact is not None:
+        return exact
+    return _implied(comparison, left, right.value) | {"$expr": truth(Compare(comparison, left, right))}
+
+
+def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Match:
+    """Of literals beside a plain field one `$in`; of anything else what holds for one or the other."""
+    if isinstance(operand, Get) and operand.access.path and operand.access.field.kind is not Kind.TIME:
+        scalars = [
+            member.value for member in members if isinstance(member, Literal) and _fits(operand.access, member.value)
+        ]
+        known = {"$in": [mirror(scalar) for scalar in scalars]}
+        found = [_guarded(operand.access, operand.access.path, known)] if scalars else []
+        rest = [member for member in members if not isinstance(member, Literal) or member.value is None]
+    else:
+        found, rest = [], list(members)
+    found += [compile_match(Compare(Comparison.EQ, operand, member)) for member in rest]
+    return {"$or": found} if found else NEVER
+
+
+def _fits(access: Access, scalar: Scalar) -> bool:
+    """Whether a field's values can equal a scalar other than null."""
+    match access.field.kind:
+        case Kind.TEXT:
+            return isinstance(scalar, str)
+        case Kind.JSON:
+            return scalar is not None
+        case _:
+            return isinstance(scalar, int | float) and not isinstance(scalar, bool)
+
+
+def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Scalar) -> Match | None:
+    path = access.path
+    if path is None:
+        return None
+    if scalar is None:
+        exists = _exists(access)
+        return NEVER if comparison is not Comparison.EQ or exists is None else {"$nor": [exists]}
+    if access.field.kind is Kind.TIME:
+        scalar = time_literal(scalar, name)
+    if not _fits(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
+        return NEVER
+    return _guarded(access, path, {f"${comparison.value}": mirror(scalar)})
+
+
+def _guarded(access: Access, path: str, condition: Match) -> Match:
+    return {"$and": [{path: condition}, *_no_arrays(access, with_last=True)]}
+
+
+def _no_arrays(access: Access, *, with_last: bool) -> list[Match]:
+    """That nothing on the way into a JSON field is an array; a plain field has no way."""
+    if access.field.kind is not Kind.JSON:
+        return []
+    parts = (access.field.path, *access.steps)
+    last = len(parts) if with_last else len(parts) - 1
+    return [{".".join(parts[: length + 1]): {"$not": {"$type": "array"}}} for length in range(last)]
+
+
+def _exists(access: Access) -> Match | None:
+    """That there is a value, and that it is not null."""
+    path = access.path
+    if path is None:
+        return None
+    if access.field.kind is not Kind.JSON:
+        return {path: {"$ne": None}}
+    # An array with a null among its members is not null, but match language would look at the members.
+    there = {"$or": [{path: {"$type": "array"}}, {path: {"$ne": None}}]}
+    return {"$and": [there, *_no_arrays(access, with_last=False)]}
+
+
+def _implied(comparison: Comparison, left: Operand, scalar: Scalar) -> Match:
+    """What a comparison implies of a path in match language, so that an index may lead to it; perhaps nothing."""
+    if scalar is None or isinstance(scalar, bool):
+        return ALWAYS
+    match left:
+        case Get(_, access) if access.steps and all(access.steps):
+            return {_dotted(access): {f"${comparison.value}": mirror(scalar)}}
+        case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.steps and all(access.steps):
+            if isinstance(scalar, str) or abs(scalar) >= _EXACT_IN_DOUBLES:
+                return ALWAYS
+            path = _dotted(access)
+            return {"$or": [{path: {f"${comparison.value}": scalar}}, {path: {"$type": "string"}}]}
+        case _:
+            return ALWAYS
+
+
+def _dotted(access: Access) -> str:
+    return ".".join((access.field.path, *access.steps))

@@ -1,0 +1,123 @@
+"""Texts of values in aggregation expressions: what `$convert` to a string gives, and `$contains` looks through.
+
+A number's text is the shortest decimal that reads back as the same double, written as JavaScript writes it: MongoDB's
+own `$toString` keeps six digits only. It is found in decimals: adding a decimal zero gives a double's exact value, of
+which the first of 15, 16 or 17 digits that converts back is taken.
+"""
+
+import re
+from typing import Any, Final
+
+from bson import Decimal128
+
+Expression = Any
+
+_V: Final = "$$v"
+_ZERO: Final = Decimal128("0")
+_ONE: Final = Decimal128("1")
+_TEN: Final = Decimal128("10")
+_LOWEST_FIXED: Final = 1e-6
+_HIGHEST_FIXED: Final = 1e21
+_DIGITS: Final = (15, 16, 17)
+
+_SPECIAL: Final = re.compile(r"[^0-9A-Za-z_\u0080-\U0010ffff]")
+MAX_FOLDED: Final = 8_000
+"""Characters of a text that are looked for with letter case folded; MongoDB bounds regular expressions."""
+
+
+def escaped(text: str) -> str:
+    """A text as the regular expression that matches just it."""
+    return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)
+
+
+def of_scalar(value: Expression) -> Expression:
+    """The text of a string, number or boolean; null for anything else."""
+    branches = [
+        {"case": {"$eq": [{"$type": _V}, "string"]}, "then": _V},
+        {"case": {"$isNumber": _V}, "then": _of_number()},
+        {"case": {"$eq": [_V, True]}, "then": "true"},
+        {"case": {"$eq": [_V, False]}, "then": "false"},
+    ]
+    return {"$let": {"vars": {"v": value}, "in": {"$switch": {"branches": branches, "default": None}}}}
+
+
+def of_json(value: Expression, text: Expression) -> Expression:
+    """The text of a JSON value as a whole: its compact JSON if it is a list or an object."""
+    nested = {"$in": [{"$type": _V}, ["object", "array"]]}
+    return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, of_scalar(_V)]}}}
+
+
+def of_time(micros: Expression) -> Expression:
+    """The ISO 8601 text of microseconds since the epoch, with six digits and `Z`; null for null."""
+    # In integers: beyond the year 2255 a double does not tell one microsecond from the next.
+    rest = {"$mod": [{"$add": [{"$mod": [_V, 1_000_000]}, 1_000_000]}, 1_000_000]}
+    date = {"$toDate": {"$toLong": {"$divide": [{"$subtract": [_V, rest]}, 1000]}}}
+    clock = {"$dateToString": {"date": date, "format": "%Y-%m-%dT%H:%M:%S."}}
+    digits = {"$substrBytes": [{"$toString": {"$toLong": {"$add": [rest, 1_000_000]}}}, 1, 6]}
+    text = {"$concat": [clock, digits, "Z"]}
+    return {"$let": {"vars": {"v": micros}, "in": {"$cond": [{"$isNumber": _V}, text, None]}}}
+
+
+def _of_number() -> Expression:
+    is_short = {"$and": [{"$lt": [{"$abs": _V}, 1 << 53]}, {"$eq": [{"$trunc": _V}, _V]}]}
+    branches = [
+        {"case": {"$ne": [{"$type": _V}, "double"]}, "then": {"$toString": _V}},
+        {"case": is_short, "then": {"$toString": {"$toLong": _V}}},
+        {"case": {"$eq": [{"$abs": _V}, float("inf")]}, "then": {"$toString": _V}},
+    ]
+    return {"$switch": {"branches": branches, "default": _of_double()}}
+
+
+def _of_double() -> Expression:
+    """The text of the double `$$v`, which has a fraction or more than 53 bits: mantissa and exponent, put together."""
+    exact = {"$add": [_V, _ZERO]}
+    exponent = {"$floor": {"$log10": {"$abs": "$$exact"}}}
+    # MongoDB 6 takes the power of a decimal to 0 for 0.
+    power = {"$cond": [{"$eq": ["$$exponent", 0]}, _ONE, {"$pow": [_TEN, "$$exponent"]}]}
+    return _let({"exact": exact}, _let({"exponent": exponent}, _let({"power": power}, _let(_SHORTEST, _WRITTEN))))
+
+
+def _let(names: dict[str, Expression], use: Expression) -> Expression:
+    return {"$let": {"vars": names, "in": use}}
+
+
+def _rounded(digits: int) -> Expression:
+    return {"$round": [{"$divide": ["$$exact", "$$power"]}, digits - 1]}
+
+
+def _reads_back(mantissa: Expression) -> Expression:
+    decimal = {"$multiply": [mantissa, "$$power"]}
+    return {"$eq": [{"$convert": {"input": decimal, "to": "double", "onError": None}}, _V]}
+
+
+_SHORTEST: Final = {
+    "mantissa": {
+        "$switch": {
+            "branches": [{"case": _reads_back(_rounded(n)), "then": _rounded(n)} for n in _DIGITS[:-1]],
+            "default": _rounded(_DIGITS[-1]),
+        }
+    }
+}
+
+
+def _trimmed(decimal: Expression) -> Expression:
+    text = {"$toString": decimal}
+    has_point = {"$gte": [{"$indexOfBytes": [text, "."]}, 0]}
+    without = {"$rtrim": {"input": {"$rtrim": {"input": text, "chars": "0"}}, "chars": "."}}
+    return {"$cond": [has_point, without, text]}
+
+
+def _scientific(divisor: int, carry: int) -> Expression:
+    exponent = {"$toInt": {"$add": ["$$exponent", carry]}}
+    sign = {"$cond": [{"$lt": [exponent, 0]}, "e-", "e+"]}
+    return {"$concat": [_trimmed({"$divide": ["$$mantissa", divisor]}), sign, {"$toString": {"$abs": exponent}}]}
+
+
+_WRITTEN: Final = {
+    "$cond": [
+        {"$and": [{"$gte": [{"$abs": _V}, _LOWEST_FIXED]}, {"$lt": [{"$abs": _V}, _HIGHEST_FIXED]}]},
+        _trimmed({"$add": [{"$multiply": ["$$mantissa", "$$power"]}, _ZERO]}),
+        # A mantissa of just below ten may have been rounded up to it.
+        {"$cond": [{"$eq": [{"$abs": "$$mantissa"}, 10]}, _scientific(10, 1), _scientific(1, 0)]},
+    ]
+}

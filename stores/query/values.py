@@ -1,0 +1,210 @@
+"""Operands as aggregation expressions, for what match language cannot say.
+
+Every expression gives null, never a missing value, where there is nothing. Literals are wrapped, so that nothing in
+them is read as an operator or a path; keys are reached one by one, since a dotted path would walk into arrays.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from stores import times
+from stores.errors import BadInputError
+from stores.mirror import mirror
+from stores.query import texts
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Contains,
+    Convert,
+    Get,
+    In,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Target,
+)
+from stores.query.fields import Access, Kind, is_index
+
+Expression = Any
+
+MICROSECONDS: Final = 1_000_000
+
+_NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_INTEGRAL: Final = r"^[+-]?[0-9]+$"
+_INT32: Final = 1 << 31
+_V: Final = "$$v"
+
+
+def truth(node: Operand) -> Expression:
+    """Whether a node holds, as an expression that gives true or false: a value holds if it is the boolean true."""
+    match node:
+        case And(terms):
+            return {"$and": [truth(term) for term in terms]}
+        case Or(terms):
+            return {"$or": [truth(term) for term in terms]}
+        case Not(term):
+            return {"$not": [truth(term)]}
+        case Compare(comparison, left, right):
+            return _compare(comparison, left, right)
+        case In(operand, members):
+            return {"$or": [_compare(Comparison.EQ, operand, member) for member in members]}
+        case Contains(operand, substr, folded):
+            return _contains(operand, substr, folded=folded)
+        case _:
+            return {"$eq": [value(node), True]}
+
+
+def value(node: Operand) -> Expression:
+    """The value of a node."""
+    match node:
+        case Literal(scalar):
+            return {"$literal": mirror(scalar)}
+        case Get(_, access):
+            return _field(access)
+        case Convert(operand, to):
+            return _CONVERSIONS[to](operand)
+        case _:
+            return truth(node)
+
+
+def _field(access: Access) -> Expression:
+    if access.field.kind is Kind.TIME:
+        return {"$ifNull": [{"$divide": [f"${access.field.path}", MICROSECONDS]}, None]}
+    return {"$ifNull": [reach(access), None]}
+
+
+def reach(access: Access) -> Expression:
+    """The expression of a field or a place in a JSON field; missing where there is nothing."""
+    found: Expression = f"${access.field.path}"
+    for step in access.steps:
+        by_key = {"$getField": {"field": {"$literal": step}, "input": found}}
+        if not is_index(step) or int(step) >= _INT32:
+            found = by_key
+            continue
+        by_key = {"$getField": {"field": {"$literal": step}, "input": _V}}
+        found = bound(found, {"$cond": [{"$isArray": _V}, {"$arrayElemAt": [_V, int(step)]}, by_key]})
+    return found
+
+
+def bound(found: Expression, use: Expression) -> Expression:
+    """An expression that uses another one, computed once, as `$$v`."""
+    return {"$let": {"vars": {"v": found}, "in": use}}
+
+
+def time_literal(scalar: Scalar, name: str) -> int | None:
+    """The microseconds that a literal beside a time means: ISO 8601, or unix seconds to the nearest microsecond.
+
+    Raises:
+        BadInputError: it is a text that is no time.
+    """
+    if isinstance(scalar, str):
+        try:
+            return times.parse(scalar)
+        except BadInputError as error:
+            raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds", "query") from None
+    if scalar is None or isinstance(scalar, bool):
+        return None
+    return round(scalar * MICROSECONDS)
+
+
+def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:
+    first, second = _sides(left, right)
+    if comparison is Comparison.EQ:
+        return _equal(first, second, may_nest=not isinstance(left, Literal) and not isinstance(right, Literal))
+    ordered = {f"${comparison.value}": ["$$a", "$$b"]}
+    numbers = {"$and": [{"$isNumber": "$$a"}, {"$isNumber": "$$b"}, ordered]}
+    strings = {"$and": [_is("$$a", "string"), _is("$$b", "string"), ordered]}
+    return {"$let": {"vars": {"a": first, "b": second}, "in": {"$or": [numbers, strings]}}}
+
+
+def _sides(left: Operand, right: Operand) -> tuple[Expression, Expression]:
+    for time, other, is_flipped in ((left, right, False), (right, left, True)):
+        if isinstance(time, Get) and time.access.field.kind is Kind.TIME and isinstance(other, Literal):
+            exact = {"$ifNull": [reach(time.access), None]}
+            micros = {"$literal": mirror(time_literal(other.value, time.name))}
+            return (micros, exact) if is_flipped else (exact, micros)
+    return value(left), value(right)
+
+
+def _equal(first: Expression, second: Expression, *, may_nest: bool) -> Expression:
+    if not may_nest:
+        return {"$eq": [first, second]}
+    is_scalar = {"$not": [{"$in": [{"$type": "$$a"}, ["object", "array"]]}]}
+    return {"$let": {"vars": {"a": first, "b": second}, "in": {"$and": [{"$eq": ["$$a", "$$b"]}, is_scalar]}}}
+
+
+def _is(expression: Expression, name: str) -> Expression:
+    return {"$eq": [{"$type": expression}, name]}
+
+
+def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
+    if folded and isinstance(substr, Literal):
+        return {"$regexMatch": {"input": _text(operand), "regex": texts.escaped(str(substr.value)), "options": "i"}}
+    found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
+    both = {"$and": [_is("$$a", "string"), _is("$$b", "string")]}
+    return {"$let": {"vars": {"a": _text(operand), "b": _text(substr)}, "in": {"$cond": [both, found, False]}}}
+
+
+def _text(node: Operand) -> Expression:
+    match node:
+        case Literal(str() as text):
+            return {"$literal": text}
+        case Get(_, access) if access.field.kind is Kind.TIME:
+            return texts.of_time(reach(access))
+        case Get(_, access) if access.is_whole_json and access.field.text_path:
+            return texts.of_json(_field(access), f"${access.field.text_path}")
+        case _:
+            return texts.of_scalar(value(node))
+
+
+def _double(node: Operand) -> Expression:
+    return _number(node, {"$toDouble": _V}, "double", _NUMERIC)
+
+
+def _int(node: Operand) -> Expression:
+    whole = {"$cond": [{"$eq": [{"$trunc": _V}, _V]}, _converted("long"), None]}
+    return _number(node, whole, "long", _INTEGRAL)
+
+
+def _number(node: Operand, number: Expression, to: str, pattern: str) -> Expression:
+    is_numeric = {"$and": [_is(_V, "string"), {"$regexMatch": {"input": _string(), "regex": pattern}}]}
+    branches = [
+        {"case": {"$isNumber": _V}, "then": number},
+        {"case": is_numeric, "then": _converted(to)},
+    ]
+    return bound(value(node), {"$switch": {"branches": branches, "default": None}})
+
+
+def _string() -> Expression:
+    """The bound value where it is a string; `$regexMatch` refuses anything else, even where it is not reached."""
+    return {"$cond": [_is(_V, "string"), _V, ""]}
+
+
+def _converted(to: str) -> Expression:
+    return {"$convert": {"input": _V, "to": to, "onError": None, "onNull": None}}
+
+
+def _bool(node: Operand) -> Expression:
+    branches = [
+        {"case": _is(_V, "bool"), "then": _V},
+        {"case": {"$isNumber": _V}, "then": {"$ne": [_V, 0]}},
+        {"case": {"$eq": [_V, "true"]}, "then": True},
+        {"case": {"$eq": [_V, "false"]}, "then": False},
+    ]
+    return bound(value(node), {"$switch": {"branches": branches, "default": None}})
+
+
+def _exists(node: Operand) -> Expression:
+    return {"$ne": [value(node), None]}
+
+
+_CONVERSIONS: Final[dict[Target, Callable[[Operand], Expression]]] = {
+    Target.DOUBLE: _double,
+    Target.INT: _int,
+    Target.STRING: _text,
+    Target.BOOL: _bool,
+    Target.EXISTS: _exists,
+}
