@@ -7,7 +7,7 @@ import pytest
 from stores.calls import CallsStore
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.commands import Commands
+from tests.commands import Commands
 
 FRAGMENTS = """
     fragment slim on CallSchema { traceId ...again }

@@ -10,7 +10,7 @@ from stores.errors import BadInputError
 from stores.paging import DEFAULT_SIZE, Page, PageRequest
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.stores.commands import Commands
+from tests.commands import Commands
 
 
 @pytest.mark.parametrize(
