@@ -19,7 +19,7 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
-from stores import indexes
+from stores import THREADS, indexes
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Database:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
                 appname="loomql",
+                maxPoolSize=THREADS,
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds // 2,
                 heartbeatFrequencyMS=int(_HEARTBEAT_SECONDS * 1000),

@@ -3,13 +3,17 @@
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
 from app.embedded_mongod import embedded_mongod
+from stores.calls import CallsStore
+from stores.database import Database, Document
+from tests.commands import Commands
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +38,26 @@ def database_name(mongodb_uri: str) -> Iterator[str]:
     yield name
     with MongoClient[dict[str, object]](mongodb_uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture
+def commands() -> Commands:
+    """The commands that `database` sent, in order."""
+    return Commands()
+
+
+@pytest.fixture
+async def database(mongodb_uri: str, database_name: str, commands: Commands) -> AsyncIterator[Database]:
+    """An empty database with its indexes, whose commands are seen."""
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[commands])
+    database = Database(client, database_name)
+    await database.ensure_indexes()
+    commands.sent.clear()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def calls(database: Database) -> CallsStore:
+    """A store of calls over `database`."""
+    return CallsStore(database)

@@ -141,7 +141,7 @@ def running_call(number: int) -> JsonObject:
         "endedAt": None,
         "status": "RUNNING",
         "attributes": {"number": number},
-        "inputs": {"question": f"What is {number} times {number}? " * 20},
+        "inputs": {"question": f"What is {number} times {number}? " * 4},
         "output": None,
         "usage": None,
     }

@@ -11,9 +11,6 @@ from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores import json_text
 from stores.database import Database
-from tests.stores.conftest import calls, commands, database
-
-__all__ = ["calls", "commands", "database"]
 
 
 class Answer(NamedTuple):

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
+from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.commands import Commands
 
 FRAGMENTS = """
     fragment slim on CallSchema { traceId ...again }

@@ -9,8 +9,8 @@ from stores.calls import CallsFilter, CallsStore
 from stores.errors import BadInputError
 from stores.paging import DEFAULT_SIZE, Page, PageRequest
 from stores.query.sort import SortBy
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.stores.commands import Commands
 
 
 @pytest.mark.parametrize(

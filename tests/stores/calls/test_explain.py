@@ -12,9 +12,9 @@ from stores.database import Database, Document
 from stores.indexes import INDEXES
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
+from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.calls.plans import Plan, explain
-from tests.stores.commands import Commands
 
 TRACES = 300
 CALLS = 10 * TRACES
