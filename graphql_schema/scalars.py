@@ -30,6 +30,7 @@ from stores.errors import BadInputError
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)
+Literal = NewType("Literal", object)
 
 _INT64: Final = 1 << 63
 
@@ -40,9 +41,7 @@ def _json_out(text: object) -> orjson.Fragment:
     return orjson.Fragment(text)
 
 
-def _json_literal(  # noqa: PLR0911 -- one for each kind of literal
-    node: ValueNode, variables: Mapping[str, Any] | None = None
-) -> object:
+def _json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> object:
     """The JSON value of a literal in a document; what a variable left out is left out of objects, null in lists."""
     match node:
         case ObjectValueNode():
@@ -95,6 +94,16 @@ def _big_int(value: object) -> int:
     return value
 
 
+def _scalar(value: object) -> object:
+    if not isinstance(value, str | int | float):
+        raise BadInputError("a literal is a string, a number or a boolean; null is nullLiteral: true")
+    return value
+
+
+def _scalar_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> object:
+    return _scalar(_json_literal(node, variables))
+
+
 SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     JSON: strawberry.scalar(
         name="JSON",
@@ -117,5 +126,11 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
         description="An integer of up to 64 bits, written as a JSON number.",
         serialize=int,
         parse_value=_big_int,
+    ),
+    Literal: strawberry.scalar(
+        name="Literal",
+        description="A string, a number or a boolean.",
+        parse_value=_scalar,
+        parse_literal=_scalar_literal,
     ),
 }

@@ -106,17 +106,28 @@ async def find_page(
     """
     scope = _scope(collection.name, match, order)
     position = _position(request, scope)
-    pipeline = order.stages(match, position, backward=request.backward)
-    if request.offset:
-        pipeline.append({"$skip": request.offset})
-    paths = [*projection, *(key.path for key in order.keys)]
-    pipeline += [{"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
+    pipeline = page_pipeline(match, order, request, projection, position)
     found = await _rows(collection, pipeline, request.size + 2)
     rows, more = found[: request.size], len(found) > request.size
     before = position is not None or request.offset > 0
     if request.backward:
         return Page(rows[::-1], before, more, order, scope)
     return Page(rows, more, before, order, scope)
+
+
+def page_pipeline(
+    match: dict[str, Any],
+    order: Order,
+    request: PageRequest,
+    projection: Sequence[str],
+    position: Sequence[object] | None = None,
+) -> list[dict[str, Any]]:
+    """What finds a page: the rows asked for and one more, each with the keys of its order."""
+    pipeline = order.stages(match, position, backward=request.backward)
+    if request.offset:
+        pipeline.append({"$skip": request.offset})
+    paths = [*projection, *(key.path for key in order.keys)]
+    return [*pipeline, {"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
 
 
 async def _rows(collection: Collection, pipeline: list[dict[str, Any]], batch_size: int) -> list[Row]:

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated
 
 import strawberry
+from strawberry.scalars import JSON
 
 from graphql_schema import connections
 from graphql_schema.calls.inputs import CallsFilter
@@ -11,16 +12,19 @@ from graphql_schema.calls.types import CallSchema
 from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.calls import CallsStats
 from stores.paging import Row
+from stores.query.plans import Plan
 
 Filter = Annotated[CallsFilter | None, strawberry.argument(description="Which calls; all if left out.")]
 Sort = Annotated[
     list[SortBy] | None, strawberry.argument(description="In which order; the oldest first if left out or empty.")
 ]
+Where = Annotated[QueryInput | None, strawberry.argument(description="Any condition on their fields, as well.")]
 Limit = Annotated[int | None, strawberry.argument(description="Stop counting here.")]
 CallId = Annotated[strawberry.ID, strawberry.argument(description="The call's id.")]
 
@@ -33,6 +37,32 @@ class CallsQueryStatsRes:
     total_storage_size_bytes: BigInt | None = described(
         "The sum of totalStorageSizeBytes over the roots among them; computed only when selected."
     )
+
+
+@strawberry.type(description="How a list of calls is found.")
+class ExplainRes:
+    """The source is `stores.query.plans.Plan`."""
+
+    sorts_in_memory: bool = described("Whether no index gives the order, so that all that matches is sorted.")
+    keys_examined: BigInt = described("Keys of indexes looked at.")
+    documents_examined: BigInt = described("Documents looked at.")
+    returned: BigInt = described("Documents that came of it, one more than a page where there are more.")
+    milliseconds: BigInt = described("What it took the database.")
+
+    @resolved("The indexes that lead to the calls, by name.")
+    def indexes(self, parent: strawberry.Parent[Plan]) -> list[str]:
+        """The indexes by name."""
+        return sorted(parent.indexes)
+
+    @resolved("MongoDB's own names of what it does.")
+    def stages(self, parent: strawberry.Parent[Plan]) -> list[str]:
+        """The stages by name."""
+        return sorted(parent.stages)
+
+    @resolved("The pipeline that it is made into, in MongoDB's terms.")
+    def pipeline(self, parent: strawberry.Parent[Plan]) -> JSON:
+        """The pipeline as JSON."""
+        return JSON(parent.pipeline_text)
 
 
 @strawberry.type
@@ -50,6 +80,7 @@ class CallQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
         sort_by: Sort = None,
         first: First = None,
         after: After = None,
@@ -58,11 +89,12 @@ class CallQueries:
         offset: Offset = None,
     ) -> Listing:
         """A page of calls."""
-        store, where = info.context.stores.calls, filter.to_store() if filter else None
+        store = info.context.stores.calls
+        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
         request = connections.page_request(info, first, after, last, before, offset)
         wanted = connections.selected_of_nodes(info)
-        page = await store.page(project_id, request, wanted, where, sort_keys(sort_by))
-        return Listing(page, partial(store.count, project_id, where))
+        page = await store.page(project_id, request, wanted, which, sort_keys(sort_by), where)
+        return Listing(page, partial(store.count, project_id, which, where))
 
     @resolved("How many calls there are.", returns=CallsQueryStatsRes)
     async def calls_stats(
@@ -70,9 +102,23 @@ class CallQueries:
         info: Info,
         project_id: ProjectId,
         filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
         limit: Limit = None,
     ) -> CallsStats:
         """How many calls there are."""
-        where = filter.to_store() if filter else None
+        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
         sized = "total_storage_size_bytes" in selected_fields(info)
-        return await info.context.stores.calls.stats(project_id, where, limit, size=sized)
+        return await info.context.stores.calls.stats(project_id, which, limit, where, size=sized)
+
+    @resolved("How the first page of such a list is found: for those who run the server.", returns=ExplainRes)
+    async def explain(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
+        sort_by: Sort = None,
+    ) -> Plan:
+        """How a list is found."""
+        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
+        return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where)

@@ -18,6 +18,7 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy, compile_sort
 
 MAX_DELETED_AT_ONCE = 1000
@@ -116,8 +117,8 @@ class CallsStore:
         request: PageRequest,
         wanted: Iterable[str],
         calls_filter: CallsFilter | None = None,
-        query: Query | None = None,
         sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
     ) -> Page:
         """The wanted fields of a page of calls; without a sort the oldest come first.
 
@@ -132,6 +133,24 @@ class CallsStore:
         if TOTAL_STORAGE_SIZE in wanted:
             await add_total_sizes(self._calls, project_id, page.rows)
         return page
+
+    @database_call
+    async def explain(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Plan:
+        """How the first page of such a list is found, by finding it.
+
+        Raises:
+            BadInputError: the filter, the query or the sort breaks a rule.
+        """
+        check_project_id(project_id)
+        match = calls_match(project_id, calls_filter, query)
+        order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
+        return await explain(self._calls, paging.page_pipeline(match, order, PageRequest(), ["id"]))
 
     async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncIterator[CallEvent]:
         """What happens to the project's calls from now on, with the wanted fields; ends when it is closed.
@@ -155,8 +174,8 @@ class CallsStore:
         self,
         project_id: str,
         calls_filter: CallsFilter | None = None,
-        query: Query | None = None,
         limit: int | None = None,
+        query: Query | None = None,
         *,
         size: bool = False,
     ) -> CallsStats:

@@ -11,10 +11,10 @@ from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.database import Database, Document
 from stores.indexes import INDEXES
 from stores.paging import PageRequest
+from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
-from tests.stores.calls.plans import Plan, explain
 
 TRACES = 300
 CALLS = 10 * TRACES
@@ -47,7 +47,8 @@ class Stock:
 
     async def last_plan(self) -> Plan:
         """How the last aggregation went."""
-        return await explain(self.client[self.name], self.commands.last("aggregate"))
+        sent = self.commands.last("aggregate")
+        return await explain(self.client[self.name][sent["aggregate"]], sent["pipeline"])
 
 
 def traces() -> list[CallStart | CallEnd]:

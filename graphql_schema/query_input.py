@@ -1,0 +1,132 @@
+"""The Query DSL as clients write it: typed to the leaves, so that GraphiQL completes it, or as raw JSON."""
+
+import dataclasses
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
+
+from graphql_schema.fields import described
+from graphql_schema.scalars import Literal
+from stores.query import Query
+
+_PAIR = "Two operands."
+
+
+def _choice(description: str, name: str | None = None) -> Any:  # noqa: ANN401 -- as of any field
+    """One of the fields of a @oneOf input."""
+    return strawberry.field(description=description, name=name, default=strawberry.UNSET)
+
+
+@strawberry.enum(description="What a value can be converted to.")
+class ConvertTo(Enum):
+    """The values are the DSL's."""
+
+    DOUBLE = strawberry.enum_value("double", description="Numbers, and strings that are one.")
+    STRING = strawberry.enum_value("string", description="Strings, the text of numbers and booleans, JSON as a whole.")
+    INT = strawberry.enum_value("int", description="Integers, and strings that are one.")
+    BOOL = strawberry.enum_value("bool", description='Booleans, "true" and "false", numbers (0 is false).')
+    EXISTS = strawberry.enum_value("exists", description="True where there is a value that is not null.")
+
+
+@strawberry.input(
+    one_of=True,
+    description="A condition: exactly one operation, such as "
+    '`{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. Conditions nest in `and`, `or` and `not`.',
+)
+class Operation:
+    """The operations of the DSL."""
+
+    and_: list["Operand"] | None = _choice("All of these hold.", "and")
+    or_: list["Operand"] | None = _choice("One of these holds.", "or")
+    not_: list["Operand"] | None = _choice("This one does not hold; a list of one.", "not")
+    eq: list["Operand"] | None = _choice(f"Equal: {_PAIR} Numbers equal by value, missing equals null.")
+    gt: list["Operand"] | None = _choice(f"Greater: {_PAIR} Numbers with numbers, strings with strings.")
+    gte: list["Operand"] | None = _choice(f"Greater or equal: {_PAIR}")
+    lt: list["Operand"] | None = _choice(f"Less: {_PAIR}")
+    lte: list["Operand"] | None = _choice(f"Less or equal: {_PAIR}")
+    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "Equal to one of several.", "in"
+    )
+    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "A text that holds another text."
+    )
+
+
+@strawberry.input(
+    one_of=True,
+    description="A value: a literal, a field, one of them converted, or whether an operation holds.",
+)
+class Operand(Operation):
+    """The operations, and the values they work on."""
+
+    literal: Literal | None = _choice("A string, number or boolean, taken as it is.")
+    null_literal: bool | None = _choice("With true, null.")
+    get_field: str | None = _choice(
+        r"A field: a plain one (`started_at`, `op_name`, `status`, …), or a path into inputs, output, attributes or "
+        r"summary, such as `inputs.messages.0.content`; a dot inside a key is written `\\.`"
+    )
+    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "A value as another type."
+    )
+
+
+@strawberry.input(description="Equal to one of several.")
+class InOperation:
+    """`$in`."""
+
+    input: Operand = described("The value to look for.")
+    values: list[Operand] = described("The values of which it may be one.")
+
+
+@strawberry.input(
+    description='A text that holds another: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`.'
+)
+class ContainsOperation:
+    """`$contains`."""
+
+    input: Operand = described("Where to look: a text, or what has one; JSON as a whole is searched as compact JSON.")
+    substr: Operand = described("The text to look for.")
+    case_insensitive: bool = strawberry.field(description="With true, letter case is folded.", default=False)
+
+
+@strawberry.input(description='A value as another type: `{input: {getField: "inputs.age"}, to: INT}`.')
+class ConvertOperation:
+    """`$convert`."""
+
+    input: Operand = described("The value.")
+    to: ConvertTo = described("The type; what has no counterpart in it is null.")
+
+
+@strawberry.input(one_of=True, description="A query: which entries to take, by any condition on their fields.")
+class QueryInput:
+    """The DSL in one of its two forms."""
+
+    expr: Operation | None = _choice("The condition, field by field as GraphiQL completes it.")
+    json: JSON | None = _choice('The same as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}.')
+
+    def to_store(self) -> Query:
+        """The query as the stores take it."""
+        return Query(_tree(self.expr), typed=True) if self.expr else Query(self.json)
+
+
+def _tree(node: Operation) -> dict[str, Any]:
+    [(name, value)] = [
+        (to_camel_case(field.name.rstrip("_")), given)
+        for field in dataclasses.fields(node)
+        if (given := getattr(node, field.name)) is not strawberry.UNSET
+    ]
+    match value:
+        case list():
+            return {name: [_tree(operand) for operand in value]}
+        case InOperation():
+            return {name: [_tree(value.input), [_tree(operand) for operand in value.values]]}
+        case ContainsOperation():
+            parts = {"input": _tree(value.input), "substr": _tree(value.substr)}
+            return {name: parts | {"case_insensitive": value.case_insensitive}}
+        case ConvertOperation():
+            return {name: {"input": _tree(value.input), "to": value.to.value}}
+        case _:
+            return {"literal": None} if name == "nullLiteral" and value else {name: value}

@@ -1,0 +1,319 @@
+"""Random calls, queries and sorts that are full of odd values, and that meet often."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stores import times
+from stores.calls import CallEnd, CallStart
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import NOON, call_id, end, start, trace_id
+from tests.stores.query.oracle import ALIASES, NESTED, PAYLOADS, TIMES, Row, number_text
+
+Tree = Any
+
+NUMBERS: Final = (
+    *(0, -0.0, 1, 5, 5.0, 5.5, -3, 7, 10, 0.1, 0.30000000000000004, 1e-6, 9.5e-7, 1e-7, -2.5e-10, 123456789.125),
+    *(1 << 31, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, float(1 << 53), (1 << 63) - 1, -(1 << 63), float(1 << 63)),
+    *(1 << 63, 10**20, 1e20, 1e21, 10**22, 1e22, 1e23, -(10**30), 1.5e300, 10**400, -(10**400), 1769860800),
+)
+WORDS: Final = (
+    *(
+        "",
+        "a",
+        "A",
+        "abc",
+        "ABC",
+        "b",
+        "5",
+        "5.0",
+        "+5",
+        " 5",
+        "5\n",
+        "5.",
+        ".5",
+        "1e3",
+        "1E3",
+        "1e400",
+        "1e-400",
+        "-0",
+    ),
+    *("9223372036854775807", "9223372036854775808", "007", "0x10", "1_000", "٣", "NaN", "Infinity", "true", "false"),
+    *("True", "null", "ß", "ẞ", "ss", "SS", "i", "I", "İ", "ı", "k", "K", "\u212a", "s", "ſ", "Σ", "σ", "ς", "é", "É"),
+    *(
+        "e\u0301",
+        "🧵",
+        "𐐀",
+        "𐐨",
+        "\uffff",
+        "a\0b",
+        "\0",
+        "$a",
+        "$$ROOT",
+        "$inputs",
+        "a.b",
+        ".*",
+        "[",
+        "a|b",
+        "\\",
+        "a\nb",
+    ),
+    *("2026-01-31T12:00:00.000000Z", "2026-01-31", "x" * 300),
+)
+KEYS: Final = (
+    "a",
+    "b",
+    "a",
+    "b",
+    "c",
+    "a.b",
+    "$a",
+    "$",
+    "",
+    "0",
+    "1",
+    "%2E",
+    "é",
+    "x y",
+    "-1",
+    "01",
+    "a\0b",
+    "a\\b",
+    "_id",
+)
+COMPARISONS: Final = ("$eq", "$eq", "$gt", "$gte", "$lt", "$lte")
+COLUMNS: Final = (
+    *("id", "op_name", "display_name", "trace_id", "parent_id", "thread_id", "turn_id", "exception", "wb_user_id"),
+    *("wb_run_id", "wb_run_step", "wb_run_step_end", "status", "latency_ms", "trace_name", *TIMES, *ALIASES),
+)
+
+
+@dataclass
+class Generator:
+    """A dice with a seed, and what it makes."""
+
+    seed: int
+    dice: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)  # noqa: S311 -- a seed, so that a failure comes again
+
+    def calls(self, count: int) -> list[CallStart | CallEnd]:
+        """The starts of some calls, and the ends of most."""
+        parts: list[CallStart | CallEnd] = []
+        for number in range(count):
+            parts.append(self._start(number))
+            if self.dice.random() < 0.8:
+                parts.append(self._end(number))
+        return parts
+
+    def _start(self, number: int) -> CallStart:
+        return start(
+            number,
+            op_name=self.dice.choice(("a", "A", "b", "weave:///acme/chat/op/a:v0")),
+            trace_id=trace_id(self.dice.randrange(4)),
+            parent_id=self._maybe(call_id(self.dice.randrange(4))),
+            display_name=self._maybe(self.word()),
+            thread_id=self._maybe(self.word()),
+            turn_id=self._maybe(self.word()),
+            wb_user_id=self._maybe(self.word()),
+            wb_run_id=self._maybe(self.word()),
+            wb_run_step=self._maybe(self.dice.choice((0, 1, 5, (1 << 53) + 1, (1 << 63) - 1))),
+            started_at=self._moment(),
+            attributes=self.object(3),
+            inputs=self.object(4),
+        )
+
+    def _end(self, number: int) -> CallEnd:
+        return end(
+            number,
+            ended_at=self._moment(),
+            exception=self._maybe(self.word()),
+            wb_run_step_end=self._maybe(self.dice.choice((0, 5))),
+            output=self.value(4),
+            summary=self.object(3) | self.dice.choice(({}, {}, {"status_counts": {"error": 1}})),
+        )
+
+    def _maybe(self, value: Any) -> Any:  # noqa: ANN401 -- whatever it is
+        return value if self.dice.random() < 0.6 else None
+
+    def _moment(self) -> int:
+        odd = (times.parse("0001-01-01T00:00:00Z"), times.parse("9999-12-31T23:59:59.999999Z"), -1, 0, NOON + 123_456)
+        return self.dice.choice((*odd, *(NOON + self.dice.randint(-2, 2) * self.dice.choice((1, 1_000_000)),) * 5))
+
+    def word(self) -> str:
+        """A text, an odd one as often as not."""
+        return self.dice.choice(WORDS)
+
+    def scalar(self) -> object:
+        """Any value but a list or an object."""
+        return self.dice.choice(
+            (self.word(), self.word(), self.dice.choice(NUMBERS), self.dice.choice(NUMBERS[:8]), None, True, False)
+        )
+
+    def value(self, depth: int) -> object:
+        """Any JSON value."""
+        roll = self.dice.random() if depth else 0
+        if roll < 0.4:
+            return self.scalar()
+        if roll < 0.65:
+            return [self.value(depth - 1) for _ in range(self.dice.randint(0, 3))]
+        return self.object(depth)
+
+    def object(self, depth: int) -> dict[str, object]:
+        """A JSON object of a few keys, and sometimes a ref."""
+        found = {self.dice.choice(KEYS): self.value(depth - 1) for _ in range(self.dice.randint(0, 5))}
+        if self.dice.random() < 0.2:
+            found["ref"] = f"weave:///acme/chat/object/{self.dice.choice('xy')}:v0"
+        return found
+
+    def sort(self, rows: Sequence[Row]) -> list[SortBy]:
+        """One to three keys, each of another field."""
+        names = {ALIASES.get(name, name): name for name in (self.name(rows) for _ in range(self.dice.randint(1, 3)))}
+        return [SortBy(name, self.dice.random() < 0.5) for name in names.values()]
+
+    def name(self, rows: Sequence[Row]) -> str:
+        """A column, or a path that leads somewhere in one of the rows, or nearly."""
+        if self.dice.random() < 0.3:
+            return self.dice.choice(COLUMNS)
+        root = self.dice.choice((*PAYLOADS, *NESTED))
+        steps, value = [root], self.dice.choice(rows).get(root)
+        while isinstance(value, dict | list) and value and self.dice.random() < 0.85:
+            key, value = self.dice.choice([*(value.items() if isinstance(value, dict) else enumerate(value))])
+            if key == "":
+                break
+            steps.append(self._spelled(key))
+        if self.dice.random() < 0.15:
+            steps.append(self._spelled(self.dice.choice([key for key in KEYS if key])))
+        return ".".join(steps)
+
+    def _spelled(self, key: str | int) -> str:
+        if isinstance(key, int):
+            return str(key) if self.dice.random() < 0.9 else f"0{key}"
+        return key.replace("\\", "\\\\").replace(".", "\\.")
+
+    def query(self, rows: Sequence[Row]) -> Tree:
+        """A query in its JSON form."""
+        return {"$expr": _Queries(self, rows).operation(self.dice.choice((1, 1, 2, 3)))}
+
+
+@dataclass
+class _Queries:
+    generator: Generator
+    rows: Sequence[Row]
+
+    @property
+    def dice(self) -> random.Random:
+        return self.generator.dice
+
+    def operation(self, depth: int) -> Tree:
+        makers: tuple[Callable[[int], Tree], ...] = (self._compare, self._compare, self._in, self._contains)
+        deep = (self._junction, self._junction, self._not) if depth > 1 else ()
+        return self.dice.choice(makers + deep)(depth - 1)
+
+    def _junction(self, depth: int) -> Tree:
+        terms = [self._term(depth) for _ in range(self.dice.randint(1, 3))]
+        return {self.dice.choice(("$and", "$or")): terms}
+
+    def _not(self, depth: int) -> Tree:
+        return {"$not": [self._term(depth)]}
+
+    def _term(self, depth: int) -> Tree:
+        return self.operation(depth) if self.dice.random() < 0.9 else self._operand(depth)
+
+    def _compare(self, depth: int) -> Tree:
+        operand = self._operand(depth)
+        sides = [operand, self._beside(operand, depth)]
+        self.dice.shuffle(sides)
+        return {self.dice.choice(COMPARISONS): sides}
+
+    def _in(self, depth: int) -> Tree:
+        operand = self._operand(depth)
+        return {"$in": [operand, [self._beside(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
+
+    def _contains(self, depth: int) -> Tree:
+        operand = self._operand(depth)
+        asked: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
+        if self.dice.random() < 0.5:
+            return {"$contains": asked | {"case_insensitive": True}}
+        if self.dice.random() < 0.2:
+            asked["substr"] = self._operand(depth)
+        return {"$contains": asked if self._is_substr(asked["substr"]) else asked | {"substr": {"$literal": "a"}}}
+
+    @staticmethod
+    def _is_substr(tree: Tree) -> bool:
+        return isinstance(tree.get("$literal", ""), str)
+
+    def _part(self, operand: Tree) -> str:
+        """Some of what the operand's field holds, perhaps with its case swapped."""
+        value = self._held(operand)
+        text = value if isinstance(value, str) else number_text(value) if isinstance(value, int | float) else None
+        if text is None or self.dice.random() < 0.3:
+            text = self.dice.choice((*WORDS, '":', "[", "e+", "Z"))
+        first = self.dice.randint(0, max(0, len(text) - 1))
+        part = text[first : first + self.dice.randint(0, 6)]
+        return part.swapcase() if self.dice.random() < 0.5 else part
+
+    def _operand(self, depth: int) -> Tree:
+        roll = self.dice.random()
+        if roll < 0.6:
+            return {"$getField": self.generator.name(self.rows)}
+        if roll < 0.9:
+            to = self.dice.choice(("double", "string", "int", "bool", "exists"))
+            return {"$convert": {"input": self._operand(depth), "to": to}}
+        return self.operation(depth) if depth > 0 else {"$literal": self.generator.scalar()}
+
+    def _beside(self, operand: Tree, depth: int) -> Tree:
+        """What an operand is compared with: mostly a literal that it may equal."""
+        if self.dice.random() < 0.15 and not self._is_literal(operand):
+            return self._operand(depth)
+        if self._is_time(operand):
+            return {"$literal": self._time()}
+        value = self._held(operand)
+        if isinstance(value, dict | list) or self.dice.random() < 0.3:
+            value = self.generator.scalar()
+        return {"$literal": self._retyped(value) if self.dice.random() < 0.3 else value}
+
+    @staticmethod
+    def _is_literal(operand: Tree) -> bool:
+        return "$literal" in operand
+
+    @staticmethod
+    def _is_time(operand: Tree) -> bool:
+        name = operand.get("$getField", "")
+        return ALIASES.get(name, name) in TIMES
+
+    def _time(self) -> object:
+        micros = self.generator._moment()
+        return self.dice.choice(
+            (
+                times.to_text(micros),
+                times.to_text(micros)[:-1],
+                micros / 1_000_000,
+                micros // 1_000_000,
+                10**400,
+                1e305,
+                None,
+            )
+        )
+
+    def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
+        """What the field in an operand holds in one of the rows; null where there is no one field in it."""
+        while "$convert" in operand:
+            operand = operand["$convert"]["input"]
+        value: Any = self.dice.choice(self.rows)
+        for step in _steps(operand.get("$getField", "")):
+            value = value.get(step) if isinstance(value, dict) else None
+        return value
+
+    def _retyped(self, value: Any) -> object:  # noqa: ANN401 -- any scalar
+        match value:
+            case str() as text if text.isdecimal() and text.isascii():
+                return int(text)
+            case bool() | None:
+                return str(value).lower()
+            case int() | float() as number:
+                return number_text(number)
+            case _:
+                return value

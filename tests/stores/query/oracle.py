@@ -1,0 +1,225 @@
+"""What queries and sorts mean, in plain Python over decoded JSON: the definition that the compiled ones must agree with.
+
+A row is a call as a dict: its plain columns (times in microseconds) and its JSON, decoded; what is null is absent.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from stores import json_path, json_text, times
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Contains,
+    Convert,
+    Get,
+    In,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Target,
+)
+from stores.query.sort import SortBy
+
+Row = dict[str, Any]
+Value = Any
+"""A JSON value as Python decodes it; missing ones are None."""
+
+TIMES: Final = ("started_at", "ended_at", "deleted_at")
+PAYLOADS: Final = ("inputs", "output", "attributes", "summary")
+NESTED: Final = (*PAYLOADS, "input_refs", "output_refs")
+ALIASES: Final = {
+    "startedAt": "started_at",
+    "opName": "op_name",
+    "wbRunStep": "wb_run_step",
+    "summary.weave.status": "status",
+    "summary.weave.latency_ms": "latency_ms",
+    "summary.weave.latencyMs": "latency_ms",
+    "summary.weave.trace_name": "trace_name",
+}
+
+_INT64: Final = 1 << 63
+_NUMERIC: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGRAL: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_ORDER: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
+    Comparison.GT: operator.gt,
+    Comparison.GTE: operator.ge,
+    Comparison.LT: operator.lt,
+    Comparison.LTE: operator.le,
+}
+
+
+def holds(node: Operand, row: Row) -> bool:
+    """Whether a query holds for a row; an operand does if it is the boolean true."""
+    match node:
+        case And(terms):
+            return all(holds(term, row) for term in terms)
+        case Or(terms):
+            return any(holds(term, row) for term in terms)
+        case Not(term):
+            return not holds(term, row)
+        case Compare(comparison, left, right):
+            return _compare(comparison, *_sides(left, right, row))
+        case In(operand, members):
+            return any(_compare(Comparison.EQ, *_sides(operand, member, row)) for member in members)
+        case Contains(operand, substr, folded):
+            text, part = _text(operand, row), _text(substr, row)
+            if text is None or part is None:
+                return False
+            return _folded(part) in _folded(text) if folded else part in text
+        case _:
+            return _value(node, row) is True
+
+
+def in_order(rows: Sequence[Row], sort_by: Sequence[SortBy]) -> list[Row]:
+    """The rows as a sort puts them: by the last key first, each time stably."""
+    found = sorted(rows, key=lambda row: row["id"])
+    for key in reversed(sort_by):
+        ranks: list[list[tuple[Value, Row]]] = [[], [], [], []]
+        for row in found:
+            value = _stored(key.field, row)
+            ranks[_rank(value)].append((value, row))
+        for ordered in ranks[:2]:
+            ordered.sort(key=operator.itemgetter(0), reverse=key.descending)
+        found = [row for rank in ranks for _, row in rank]
+    return found
+
+
+def _rank(value: Value) -> int:
+    return 0 if _is_number(value) else 1 if isinstance(value, str) else 2 if value is not None else 3
+
+
+def _value(node: Operand, row: Row) -> Value:
+    match node:
+        case Literal(scalar):
+            return _bent(scalar)
+        case Get(name):
+            stored = _stored(name, row)
+            return float(stored) / 1e6 if _is_time(name) and stored is not None else stored
+        case Convert(operand, Target.STRING):
+            return _text(operand, row)
+        case Convert(operand, to):
+            return _CONVERSIONS[to](_value(operand, row))
+        case _:
+            return holds(node, row)
+
+
+def _stored(name: str, row: Row) -> Value:
+    """What lies at a field's name, or at the end of a path into JSON; times are microseconds."""
+    name = ALIASES.get(name, name)
+    root, _, path = name.partition(".")
+    return _bent(json_path.follow(row.get(root), json_path.split(path)))
+
+
+def _is_time(name: str) -> bool:
+    return ALIASES.get(name, name) in TIMES
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bent(value: Value) -> Value:
+    """Integers beyond 64 bits are doubles, infinite ones beyond a double's range."""
+    if not isinstance(value, int) or -_INT64 <= value < _INT64:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def _sides(left: Operand, right: Operand, row: Row) -> tuple[Value, Value]:
+    """The values of two operands; a time beside a literal is whole microseconds, and so is the literal."""
+    if isinstance(left, Get) and _is_time(left.name) and isinstance(right, Literal):
+        return _stored(left.name, row), _micros(right.value)
+    if isinstance(right, Get) and _is_time(right.name) and isinstance(left, Literal):
+        return _micros(left.value), _stored(right.name, row)
+    return _value(left, row), _value(right, row)
+
+
+def _micros(scalar: Value) -> Value:
+    if isinstance(scalar, str):
+        return times.parse(scalar)
+    return round(Fraction(scalar) * 1_000_000) if _is_number(scalar) else scalar
+
+
+def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
+    if comparison is not Comparison.EQ:
+        comparable = (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
+        return comparable and _ORDER[comparison](left, right)
+    if _is_number(left) and _is_number(right):
+        return bool(left == right)
+    return type(left) is type(right) and not isinstance(left, dict | list) and bool(left == right)
+
+
+def _text(node: Operand, row: Row) -> str | None:
+    value = _value(node, row)
+    if isinstance(node, Get) and _is_time(node.name) and value is not None:
+        return times.to_text(_stored(node.name, row))
+    if isinstance(node, Get) and node.name in PAYLOADS and isinstance(value, dict | list):
+        return json_text.encode(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else number_text(value) if _is_number(value) else None
+
+
+def number_text(number: float) -> str:
+    """A number as JavaScript writes it, but integers always in full."""
+    if isinstance(number, int):
+        return str(number)
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    shortest = Decimal(repr(number)).normalize() + 0
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        return f"{shortest:f}"
+    first, *rest = map(str, shortest.as_tuple().digits)
+    fraction = f".{''.join(rest)}" if rest else ""
+    return f"{'-' if number < 0 else ''}{first}{fraction}e{shortest.adjusted():+d}"
+
+
+def _folded(text: str) -> str:
+    """A text by simple case folding: each character to one, so that ß does not meet ss, nor İ any i."""
+    return "".join(next((low for low in (each.casefold(), each.lower()) if len(low) == 1), each) for each in text)
+
+
+def _double(value: Value) -> Value:
+    if isinstance(value, str) and _NUMERIC.fullmatch(value):
+        number, exact = float(value), Decimal(value)
+        return None if math.isinf(number) or (number == 0 and exact != 0) else number
+    return float(value) if _is_number(value) else None
+
+
+def _int(value: Value) -> Value:
+    if isinstance(value, str) and _INTEGRAL.fullmatch(value):
+        value = int(value)
+    if not _is_number(value) or math.isinf(value) or value != int(value):
+        return None
+    return int(value) if -_INT64 <= value < _INT64 else None
+
+
+def _bool(value: Value) -> Value:
+    return (
+        value != 0
+        if _is_number(value)
+        else {"true": True, "false": False}.get(value)
+        if isinstance(value, str)
+        else value
+        if isinstance(value, bool)
+        else None
+    )
+
+
+_CONVERSIONS: Final[dict[Target, Callable[[Value], Value]]] = {
+    Target.DOUBLE: _double,
+    Target.INT: _int,
+    Target.BOOL: _bool,
+    Target.EXISTS: lambda value: value is not None,
+}
