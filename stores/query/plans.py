@@ -31,7 +31,7 @@ class Plan:
     @property
     def pipeline_text(self) -> str:
         """The pipeline in MongoDB's extended JSON, relaxed."""
-        return json_util.dumps(self.pipeline, json_util.RELAXED_JSON_OPTIONS)
+        return json_util.dumps(self.pipeline, json_options=json_util.RELAXED_JSON_OPTIONS)
 
     @property
     def sorts_in_memory(self) -> bool:
