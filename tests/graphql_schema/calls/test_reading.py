@@ -239,7 +239,7 @@ async def test_a_cursor_of_another_query_or_tampered_with_is_refused(run: Run, c
         await run(document, after=cursor, project="acme/other"),
         await run(document, after=cursor, project=PROJECT, sort=[{"field": "op_name", "direction": "ASC"}]),
         await run(document, after=cursor, project=PROJECT, filter={"traceRootsOnly": True}),
-        await run(document, after=cursor[:-6] + "AAAA" + cursor[-2:], project=PROJECT),
+        await run(document, after=cursor[:-8] + "BBBB" + cursor[-4:], project=PROJECT),
         await run(document, after="", project=PROJECT),
         await run(document, after="ø", project=PROJECT),
     ]
