@@ -1,6 +1,5 @@
 """GraphQL over HTTP (POST and GET), as https://graphql.github.io/graphql-over-http asks for."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,11 +14,9 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.media_types import GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_html
+from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError
-from stores.ids import new_id
-
-logger = logging.getLogger("loomql")
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _INTERNAL: Final = 500
@@ -87,10 +84,9 @@ class GraphQLHTTP:
         except RequestError as error:
             media_type = negotiate(request.headers.get("accept", "")) or JSON
             response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
-        except Exception:
-            error_id = new_id()
-            logger.exception("unexpected error %s in a GraphQL request", error_id)
-            response = _response({"errors": [_internal_error(error_id)]}, JSON, _INTERNAL)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            masked = unexpected(error, "in a GraphQL request")
+            response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
@@ -248,10 +244,3 @@ def _response(body: dict[str, Any], media_type: str, status: int, headers: Mappi
         {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})},
         f"{media_type}; charset=utf-8",
     )
-
-
-def _internal_error(error_id: str) -> dict[str, Any]:
-    return {
-        "message": f"Something went wrong on the server; its log has the details under {error_id}.",
-        "extensions": {"code": "INTERNAL", "id": error_id},
-    }

@@ -23,6 +23,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 )
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
+from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError
 from stores.ids import new_id
@@ -155,14 +156,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await super()._send_result_stream(operation, result_source)
         except WebSocketDisconnected:
             raise
-        except Exception:
-            error_id = new_id()
-            logger.exception("unexpected error %s in an operation over WebSocket", error_id)
-            error = GraphQLError(
-                f"Something went wrong on the server; its log has the details under {error_id}.",
-                extensions={"code": "INTERNAL", "id": error_id},
-            )
-            await operation.send_initial_errors([error])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
 
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what ended a task, unless it is only that the client left."""

@@ -1,7 +1,7 @@
 """Lists as Relay connections, over the pages that the stores give."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Generic, TypeVar
 
 import strawberry
@@ -88,14 +88,19 @@ class Connection(Generic[Node]):
 def page_request(
     info: Info, first: int | None, after: str | None, last: int | None, before: str | None, offset: int | None
 ) -> PageRequest:
-    """The page that a list's arguments ask for, held to the server's limit.
+    """The page that a list's arguments ask for, held to the server's limit; of no rows if none are selected.
 
     Raises:
         BadInputError: a number is out of its range, or forward and backward arguments are mixed.
     """
-    return PageRequest.of(
+    request = PageRequest.of(
         first=first, after=after, last=last, before=before, offset=offset, max_size=info.context.max_page_size
     )
+    return request if _reads_rows(info) else replace(request, size=0)
+
+
+def _reads_rows(info: Info) -> bool:
+    return not selected_fields(info).isdisjoint({"nodes", "edges", "page_info"})
 
 
 def selected_of_nodes(info: Info) -> set[str]:

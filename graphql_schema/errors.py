@@ -43,10 +43,16 @@ def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
 
 
 def _mask(error: GraphQLError, cause: Exception) -> None:
+    masked = unexpected(cause, f"at {error.path}")
+    error.message, error.extensions = masked.message, masked.extensions
+
+
+def unexpected(cause: Exception, where: str) -> GraphQLError:
+    """What a client sees of a failure that nobody expected: an id, under which the log has the rest."""
     error_id = new_id()
-    _log.error("unexpected error %s at %s", error_id, error.path, exc_info=cause)
-    error.message = f"Something went wrong on the server; its log has the details under {error_id}."
-    error.extensions = {"code": "INTERNAL", "id": error_id}
+    _log.error("unexpected error %s %s", error_id, where, exc_info=cause)
+    message = f"Something went wrong on the server; its log has the details under {error_id}."
+    return GraphQLError(message, extensions={"code": "INTERNAL", "id": error_id})
 
 
 def camel_path(argument: str) -> str:

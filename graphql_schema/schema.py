@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from graphql import (
@@ -15,6 +15,7 @@ from graphql import (
     Undefined,
 )
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.execution import ExecutionContext
 
 from graphql_schema import limits
@@ -23,6 +24,8 @@ from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS
+
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
 
 @strawberry.type(description="Everything that can be asked.")
@@ -48,6 +51,10 @@ class LoomSchema(strawberry.Schema):
         for argument in _arguments(self._schema):
             if argument.default_value is None:
                 argument.default_value = Undefined
+        for kind in self._schema.type_map.values():
+            if isinstance(kind, GraphQLInputObjectType) and kind.extensions[_DEFINITION].is_one_of:
+                # graphql-core's own check tells the place, which Strawberry's, in its way, does not.
+                kind.is_one_of, kind.out_type = True, GraphQLInputObjectType.out_type  # type: ignore[method-assign]
 
     def process_errors(
         self,

@@ -1,6 +1,5 @@
 """What a request selects, so that nothing else is read: fragments, aliases, `@skip` and `@include` evaluated."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,13 +12,12 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
 )
+from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
 
 RawInfo = Any
 """graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
-
-_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def selected_fields(info: Info, *paths: str) -> set[str]:
@@ -34,12 +32,8 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
         nodes: Sequence[FieldNode] = raw.field_nodes
         for step in filter(None, path.split(".")):
             nodes = [node for node in _children(nodes, raw) if node.name.value == step]
-        found |= {_snake(node.name.value) for node in _children(nodes, raw)}
+        found |= {to_snake_case(node.name.value) for node in _children(nodes, raw)}
     return found
-
-
-def _snake(name: str) -> str:
-    return _CAPITAL.sub("_", name).lower()
 
 
 def _children(nodes: Sequence[FieldNode], raw: RawInfo) -> list[FieldNode]:

@@ -5,9 +5,11 @@ import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Final, Self
 
 import bson
+import bson.errors
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
@@ -23,6 +25,7 @@ _AT_ONE_MOMENT: Final = ReadConcern("snapshot")
 """Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
 comes short and looks like the last."""
 
+_SCALARS: Final = (str, int, float, bool, NoneType)
 _SNAPSHOT_UNAVAILABLE: Final = 246
 
 Row = dict[str, Any]
@@ -55,7 +58,8 @@ class PageRequest:
         """
         backward = last is not None or before is not None
         if backward and (first is not None or after is not None):
-            raise BadInputError("page forward with first and after, or backward with last and before", "last")
+            mixed = "first" if first is not None else "after"
+            raise BadInputError("goes forward; page with first and after, or with last and before", mixed)
         if backward and offset:
             raise BadInputError("counts from the front; leave it out with last and before", "offset")
         size, name = (last, "last") if backward else (first, "first")
@@ -105,7 +109,7 @@ async def find_page(
         UnavailableError: an index was made at this very moment.
     """
     scope = _scope(collection.name, match, order)
-    position = _position(request, scope)
+    position = _position(request, scope, len(order.keys))
     pipeline = page_pipeline(match, order, request, projection, position)
     found = await _rows(collection, pipeline, request.size + 2)
     rows, more = found[: request.size], len(found) > request.size
@@ -148,7 +152,7 @@ def _checksum(position: bytes, scope: bytes) -> bytes:
     return hashlib.blake2b(position, key=scope, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def _position(request: PageRequest, scope: bytes) -> list[object] | None:
+def _position(request: PageRequest, scope: bytes, keys: int) -> list[object] | None:
     if request.cursor is None:
         return None
     try:
@@ -156,13 +160,22 @@ def _position(request: PageRequest, scope: bytes) -> list[object] | None:
     except (binascii.Error, ValueError):
         content = b""
     checksum, position = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-    if not position or checksum != _checksum(position, scope):
+    values = _decoded(position) if checksum == _checksum(position, scope) else []
+    # Whoever computes a checksum of their own gets no further than to another place in the same list.
+    if len(values) != keys or not all(isinstance(value, _SCALARS) for value in values):
         raise BadInputError(
             "not a cursor of this query; use one that the same query gave, with the same filter and sort",
             "before" if request.backward else "after",
         )
-    values: list[object] = bson.decode(position)["at"]
     return values
+
+
+def _decoded(position: bytes) -> list[object]:
+    try:
+        values = bson.decode(position).get("at")
+    except bson.errors.InvalidBSON:
+        return []
+    return values if isinstance(values, list) else []
 
 
 def _value(row: Row, path: str) -> object:

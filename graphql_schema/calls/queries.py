@@ -16,8 +16,10 @@ from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
+from stores import calls as store
 from stores.calls import CallsStats
 from stores.paging import Row
+from stores.query import Query
 from stores.query.plans import Plan
 
 Filter = Annotated[CallsFilter | None, strawberry.argument(description="Which calls; all if left out.")]
@@ -65,6 +67,12 @@ class ExplainRes:
         return JSON(parent.pipeline_text)
 
 
+def _conditions(
+    calls_filter: CallsFilter | None, query: QueryInput | None
+) -> tuple[store.CallsFilter | None, Query | None]:
+    return calls_filter.to_store() if calls_filter else None, query.to_store() if query else None
+
+
 @strawberry.type
 class CallQueries:
     """The fields of Query that read calls."""
@@ -89,12 +97,12 @@ class CallQueries:
         offset: Offset = None,
     ) -> Listing:
         """A page of calls."""
-        store = info.context.stores.calls
-        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
+        calls = info.context.stores.calls
+        which, where = _conditions(filter, query)
         request = connections.page_request(info, first, after, last, before, offset)
         wanted = connections.selected_of_nodes(info)
-        page = await store.page(project_id, request, wanted, which, sort_keys(sort_by), where)
-        return Listing(page, partial(store.count, project_id, which, where))
+        page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where)
+        return Listing(page, partial(calls.count, project_id, which, where))
 
     @resolved("How many calls there are.", returns=CallsQueryStatsRes)
     async def calls_stats(
@@ -106,9 +114,8 @@ class CallQueries:
         limit: Limit = None,
     ) -> CallsStats:
         """How many calls there are."""
-        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
-        sized = "total_storage_size_bytes" in selected_fields(info)
-        return await info.context.stores.calls.stats(project_id, which, limit, where, size=sized)
+        which, where = _conditions(filter, query)
+        return await info.context.stores.calls.stats(project_id, selected_fields(info), which, limit, where)
 
     @resolved("How the first page of such a list is found: for those who run the server.", returns=ExplainRes)
     async def explain(
@@ -120,5 +127,5 @@ class CallQueries:
         sort_by: Sort = None,
     ) -> Plan:
         """How a list is found."""
-        which, where = (filter.to_store() if filter else None), (query.to_store() if query else None)
+        which, where = _conditions(filter, query)
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where)

@@ -1,7 +1,7 @@
 """Deleting calls: softly, for good, and with all that descends from them in the same trace."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stores.calls import documents
 from stores.calls.writes import upsert, write_upserts
@@ -23,15 +23,19 @@ async def delete_calls(calls: Collection, project_id: str, call_ids: Sequence[st
     update = documents.delete_update(wb_user_id)
     hidden = 0
     for chunk in _chunks(doomed):
-        keys = [documents.key(project_id, call_id)["_id"] for call_id in chunk]
-        found = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
+        found = _by_key(project_id, chunk) | {"visible": True}
         hidden += (await calls.update_many(found, update)).modified_count
     await write_upserts(calls, [upsert(documents.key(project_id, call_id), update) for call_id in set(call_ids)])
     return hidden
 
 
+def _by_key(project_id: str, call_ids: Sequence[str]) -> dict[str, Any]:
+    keys = [documents.key(project_id, call_id)["_id"] for call_id in call_ids]
+    return {"_id": {"$in": keys}, "project_id": project_id}
+
+
 async def _descendants(calls: Collection, project_id: str, call_ids: Sequence[str]) -> list[str]:
-    roots = {"project_id": project_id, "id": {"$in": list(call_ids)}, "trace_id": {"$exists": True}}
+    roots = _by_key(project_id, call_ids) | {"trace_id": {"$exists": True}}
     level: list[_Node] = [(root["trace_id"], root["id"]) async for root in calls.find(roots, {"trace_id": 1, "id": 1})]
     known = set(level)
     while level:

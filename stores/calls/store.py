@@ -28,9 +28,9 @@ _OLDEST_FIRST = (SortBy("started_at"),)
 
 @dataclass(frozen=True, slots=True)
 class CallsStats:
-    """How many calls matched; the sum of the total sizes of the roots among them, in bytes, if it was asked for."""
+    """How many calls matched, and the sum of the total sizes of the roots among them, in bytes; None if not asked."""
 
-    count: int
+    count: int | None = None
     total_storage_size_bytes: int | None = None
 
 
@@ -173,23 +173,24 @@ class CallsStore:
     async def stats(
         self,
         project_id: str,
+        wanted: Iterable[str],
         calls_filter: CallsFilter | None = None,
         limit: int | None = None,
         query: Query | None = None,
-        *,
-        size: bool = False,
     ) -> CallsStats:
-        """How many calls pass, at most `limit`; with `size`, also the size of the traces that they are roots of.
+        """The wanted ones of: how many calls pass, at most `limit`, and the size of the traces that they are roots of.
 
         Raises:
-            BadInputError: the limit is negative.
+            BadInputError: the limit is negative, or the filter or the query breaks a rule.
         """
         check_project_id(project_id)
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
+        match, wanted = calls_match(project_id, calls_filter, query), set(wanted)
         if limit == 0:
-            return CallsStats(0, 0 if size else None)
-        match = calls_match(project_id, calls_filter, query)
+            return CallsStats(0, 0)
         bounds: dict[str, Any] = {"limit": limit} if limit else {}
-        count = await self._calls.count_documents(match, **bounds)
-        return CallsStats(count, await total_size(self._calls, match, limit) if size else None)
+        return CallsStats(
+            await self._calls.count_documents(match, **bounds) if "count" in wanted else None,
+            await total_size(self._calls, match, limit) if TOTAL_STORAGE_SIZE in wanted else None,
+        )

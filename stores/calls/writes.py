@@ -11,9 +11,10 @@ from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.database import Collection
-from stores.errors import ConflictError, StoreError, UnavailableError
+from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 
 _DUPLICATE_KEY = 11000
+_TOO_LARGE = 17419
 _ATTEMPTS = 10
 
 
@@ -91,10 +92,16 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     """The positions whose key was there already; any other failure in the bulk is the database's.
 
     Raises:
-        UnavailableError: the bulk failed for another reason, such as a majority that did not confirm it.
+        UnavailableError: a majority did not confirm the write.
+        PayloadTooLargeError: what was there and what came do not fit into one document.
     """
     details: dict[str, Any] = dict(error.details or {})
     failures = details.get("writeErrors", [])
-    if details.get("writeConcernErrors") or any(failure["code"] != _DUPLICATE_KEY for failure in failures):
+    others = [failure for failure in failures if failure["code"] != _DUPLICATE_KEY]
+    if any(failure["code"] == _TOO_LARGE for failure in others):
+        raise PayloadTooLargeError("a call is larger than the 16 MiB that MongoDB takes, start and end together")
+    if others:
+        raise error
+    if details.get("writeConcernErrors"):
         raise UnavailableError("the database did not confirm the write; send it again") from error
     return [failure["index"] for failure in failures]

@@ -84,7 +84,7 @@ class Order:
             further = key.beyond(value, backward=backward)
             if further is not None:
                 branches.append({"$and": [*equal, further]})
-            equal.append({key.path: value})
+            equal.append({key.path: {"$eq": value}})
         return branches
 
     def _bound(self, value: object, *, backward: bool) -> dict[str, Any]:

@@ -75,6 +75,17 @@ async def test_a_page_is_one_command_and_the_count_another(run: Run, commands: C
     assert commands.names == ["aggregate"] * 3
 
 
+async def test_a_count_alone_reads_no_rows(run: Run, commands: Commands, calls: CallsStore) -> None:
+    await calls.write([start(number) for number in range(5)])
+    commands.sent.clear()
+
+    answer = await run(f'{{ calls(projectId: "{PROJECT}") {{ totalCount }} }}')
+
+    assert answer.data["calls"]["totalCount"] == 5
+    assert {"$limit": 1} in commands.sent[0][1]["pipeline"]
+    assert commands.names == ["aggregate", "aggregate"]
+
+
 async def test_sizes_of_traces_cost_one_command_however_many_roots(
     run: Run, commands: Commands, calls: CallsStore
 ) -> None:

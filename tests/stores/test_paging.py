@@ -37,8 +37,8 @@ def test_arguments_become_a_request(arguments: dict[str, Any], request_: PageReq
         ({"last": -1}, "last", "negative"),
         ({"offset": -1}, "offset", "negative"),
         ({"first": 51, "max_size": 50}, "first", "the limit of 50"),
-        ({"first": 1, "last": 1}, "last", "first and after, or backward"),
-        ({"after": "c", "before": "c"}, "last", "first and after, or backward"),
+        ({"first": 1, "last": 1}, "first", "goes forward"),
+        ({"after": "c", "before": "c"}, "after", "goes forward"),
         ({"last": 1, "offset": 1}, "offset", "counts from the front"),
     ],
 )

@@ -84,7 +84,11 @@ async def test_one_bad_item_is_named_and_nothing_is_stored(run: Run, calls: Call
 
 @pytest.mark.parametrize("item", [{}, {"start": None}, {"start": started(), "end": ended()}])
 async def test_an_item_is_exactly_one_of_start_and_end(run: Run, item: dict[str, Any]) -> None:
-    assert (await run(BATCH, batch=[item])).code == "BAD_USER_INPUT"
+    answer = await run(BATCH, batch=[{"start": started()}, {"end": ended()}, item, {"end": ended()}])
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert "at [2]" in answer.errors[0]["message"]
+    assert "exactly one field must be specified" in answer.errors[0]["message"]
 
 
 @pytest.mark.parametrize(

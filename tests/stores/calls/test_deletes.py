@@ -6,6 +6,7 @@ from stores.calls import CallsFilter, CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import PageRequest
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
 TRACE = {"trace_id": trace_id(1)}
@@ -112,3 +113,13 @@ async def test_at_most_a_thousand_ids_go_at_once(calls: CallsStore) -> None:
     with pytest.raises(BadInputError, match="has 1,001 ids; the limit is 1,000") as refused:
         await calls.delete(PROJECT, [call_id(number) for number in range(1001)])
     assert refused.value.argument == "call_ids"
+
+
+async def test_calls_to_delete_are_found_by_their_key(calls: CallsStore, commands: Commands) -> None:
+    await calls.write([start(number) for number in range(20)])
+
+    await calls.delete(PROJECT, [call_id(3), call_id(4)])
+
+    found = next(body for name, body in commands.sent if name == "find")["filter"]
+    assert found["_id"] == {"$in": [f"{PROJECT}:{call_id(3)}", f"{PROJECT}:{call_id(4)}"]}
+    assert found["project_id"] == PROJECT

@@ -11,6 +11,8 @@ from stores.errors import BadInputError
 from stores.paging import PageRequest
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
+BOTH = {"count", "total_storage_size_bytes"}
+
 
 async def size_of(calls: CallsStore, number: int) -> Any:  # noqa: ANN401 -- a number, or nothing
     row = await calls.one(PROJECT, call_id(number), {"storage_size_bytes"})
@@ -82,22 +84,22 @@ async def test_what_is_deleted_or_has_not_started_does_not_count(calls: CallsSto
     await calls.write([end(7)])
 
     assert (await totals(calls))[call_id(1)] == 14
-    assert await calls.stats(PROJECT, size=True) == CallsStats(4, 14 + 8 + 8)
+    assert await calls.stats(PROJECT, BOTH) == CallsStats(4, 14 + 8 + 8)
 
 
 @pytest.mark.usefixtures("traces")
 async def test_stats_count_and_add_up_the_roots_among_what_matches(calls: CallsStore) -> None:
-    assert await calls.stats(PROJECT) == CallsStats(5, None)
-    assert await calls.stats(PROJECT, size=True) == CallsStats(5, 24 + 8 + 8)
-    assert await calls.stats(PROJECT, CallsFilter(call_ids=[call_id(1), call_id(2)]), size=True) == CallsStats(2, 24)
-    assert await calls.stats(PROJECT, CallsFilter(call_ids=[call_id(2)]), size=True) == CallsStats(1, 0)
-    assert await calls.stats("acme/none", size=True) == CallsStats(0, 0)
+    assert await calls.stats(PROJECT, {"count"}) == CallsStats(5, None)
+    assert await calls.stats(PROJECT, BOTH) == CallsStats(5, 24 + 8 + 8)
+    assert await calls.stats(PROJECT, BOTH, CallsFilter(call_ids=[call_id(1), call_id(2)])) == CallsStats(2, 24)
+    assert await calls.stats(PROJECT, BOTH, CallsFilter(call_ids=[call_id(2)])) == CallsStats(1, 0)
+    assert await calls.stats("acme/none", BOTH) == CallsStats(0, 0)
 
 
 @pytest.mark.usefixtures("traces")
 async def test_a_limit_caps_the_count(calls: CallsStore) -> None:
-    assert await calls.stats(PROJECT, limit=0, size=True) == CallsStats(0, 0)
-    assert await calls.stats(PROJECT, limit=2) == CallsStats(2, None)
-    assert await calls.stats(PROJECT, limit=100) == CallsStats(5, None)
+    assert await calls.stats(PROJECT, BOTH, limit=0) == CallsStats(0, 0)
+    assert await calls.stats(PROJECT, {"count"}, limit=2) == CallsStats(2, None)
+    assert await calls.stats(PROJECT, {"count"}, limit=100) == CallsStats(5, None)
     with pytest.raises(BadInputError, match="-1 is negative"):
-        await calls.stats(PROJECT, limit=-1)
+        await calls.stats(PROJECT, {"count"}, limit=-1)

@@ -77,7 +77,7 @@ async def test_a_filter_counts_what_passes(calls_on: CallsStore, calls_filter: C
 
     assert await calls_on.count(PROJECT, calls_filter) == count
     assert await calls_on.count("acme/other", calls_filter) == 0
-    assert await calls_on.stats(PROJECT, calls_filter, limit=2) == CallsStats(min(2, count))
+    assert await calls_on.stats(PROJECT, {"count"}, calls_filter, limit=2) == CallsStats(min(2, count))
 
 
 async def test_a_bad_item_stores_nothing(calls_on: CallsStore) -> None:
