@@ -34,12 +34,6 @@ class BadInputError(StoreError):
     code = "BAD_USER_INPUT"
 
 
-class NotFoundError(StoreError):
-    """What was asked for by name does not exist."""
-
-    code = "NOT_FOUND"
-
-
 class ConflictError(StoreError):
     """Another writer got there first."""
 
