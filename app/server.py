@@ -36,7 +36,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
+        database = Database.open(
+            uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds
+        )
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         try:

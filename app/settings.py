@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         le=3600,
         description="How long to look for an unreachable database before answering UNAVAILABLE.",
     )
+    query_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="How long the database may take over one list, count or look-up before the answer is TIMEOUT.",
+    )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")

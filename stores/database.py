@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
+import pymongo
 from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
@@ -35,19 +37,32 @@ _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
+_TOO_SLOW = (
+    "the database did not finish in time; narrow the filter or the query, or ask for less "
+    "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
+)
 
 
 class Database:
     """An open connection pool to one database; what a write answers has survived a kill by then."""
 
-    def __init__(self, client: "AsyncIOMotorClient[Document]", name: str, timeout_seconds: float = 3.0) -> None:
+    def __init__(
+        self,
+        client: "AsyncIOMotorClient[Document]",
+        name: str,
+        timeout_seconds: float = 3.0,
+        query_timeout_seconds: float = 60.0,
+    ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._query_timeout_seconds = query_timeout_seconds
         self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
 
     @classmethod
-    def open(cls, uri: str, name: str, timeout_seconds: float = 3.0) -> Self:
-        """Open the pool; nothing is sent yet. An unreachable server fails each request after the timeout.
+    def open(cls, uri: str, name: str, timeout_seconds: float = 3.0, query_timeout_seconds: float = 60.0) -> Self:
+        """Open the pool; nothing is sent yet.
+
+        An unreachable server fails each request after the one timeout, a query that takes long after the other.
 
         Raises:
             BadInputError: the URI cannot be understood.
@@ -64,7 +79,7 @@ class Database:
             )
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds)
+        return cls(client, name, timeout_seconds, query_timeout_seconds)
 
     @property
     def calls(self) -> Collection:
@@ -105,6 +120,23 @@ class Database:
             finally:
                 task.cancel()
 
+    async def query(self, work: Awaitable[_R]) -> _R:
+        """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
+
+        Raises:
+            StoreTimeoutError: they did not; the server has given them up.
+            UnavailableError: no server could be reached.
+        """
+        deadline = time.monotonic() + self._query_timeout_seconds
+        with pymongo.timeout(self._query_timeout_seconds):
+            try:
+                return await self.run(work)
+            except UnavailableError as error:
+                # A server that is too busy even to give up in time leaves that to the connection.
+                if time.monotonic() >= deadline and self._in_reach():
+                    raise StoreTimeoutError(_TOO_SLOW) from error
+                raise
+
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
         return topology.has_writable_server()
@@ -128,7 +160,7 @@ def driver_errors() -> Iterator[None]:
     except (ConnectionFailure, WTimeoutError) as error:
         raise UnavailableError(_RETRY_LATER) from error
     except ExecutionTimeout as error:
-        raise StoreTimeoutError("the database did not finish in time; narrow the filter or ask for less") from error
+        raise StoreTimeoutError(_TOO_SLOW) from error
     except (DocumentTooLarge, InvalidDocument) as error:
         raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
     except OperationFailure as error:
@@ -154,5 +186,17 @@ def database_call(
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await store.database.run(method(store, *args, **kwargs))
+
+    return run
+
+
+def database_query(
+    method: Callable[Concatenate[_S, _P], Awaitable[_R]],
+) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
+    """A store's method that only reads, within the time limit of its database."""
+
+    @functools.wraps(method)
+    async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await store.database.query(method(store, *args, **kwargs))
 
     return run

@@ -13,7 +13,7 @@ from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
-from stores.database import Database, database_call, driver_errors
+from stores.database import Database, database_call, database_query, driver_errors
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -99,7 +99,7 @@ class CallsStore:
             check_call_id(call_id, f"call_ids.{position}")
         return await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
 
-    @database_call
+    @database_query
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
         """The wanted fields of one call, or None where no such call is visible."""
         check_project_id(project_id)
@@ -110,7 +110,7 @@ class CallsStore:
             await add_total_sizes(self._calls, project_id, [row])
         return row
 
-    @database_call
+    @database_query
     async def page(
         self,
         project_id: str,
@@ -134,7 +134,7 @@ class CallsStore:
             await add_total_sizes(self._calls, project_id, page.rows)
         return page
 
-    @database_call
+    @database_query
     async def explain(
         self,
         project_id: str,
@@ -163,13 +163,13 @@ class CallsStore:
             async for event in call_events(self._calls, project_id, wanted):
                 yield event
 
-    @database_call
+    @database_query
     async def count(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> int:
         """How many calls pass the filter and the query."""
         check_project_id(project_id)
         return await self._calls.count_documents(calls_match(project_id, calls_filter, query))
 
-    @database_call
+    @database_query
     async def stats(
         self,
         project_id: str,

@@ -27,6 +27,9 @@ from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
 from stores.database import Database, driver_errors
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.paging import PageRequest
+from stores.query import Query
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
 
 LIMIT_SECONDS = 5.0
@@ -147,6 +150,60 @@ async def test_a_long_query_on_a_database_that_is_there_is_left_alone(mongodb_ur
     database.close()
 
     assert found == {"id": call_id(1)}
+
+
+async def test_a_query_that_takes_too_long_ends_with_what_to_change(
+    mongodb_uri: str, database_name: str, calls: CallsStore
+) -> None:
+    # given
+    haystack = ["hay " * 5000] * 20
+    await calls.write([start(number, inputs={"stack": haystack}) for number in range(100)])
+    contains = {"input": {"$getField": "inputs"}, "substr": {"$literal": "Needle"}, "case_insensitive": True}
+    needle = Query({"$expr": {"$contains": contains}})
+    assert await calls.count(PROJECT, None, needle) == 0
+    hasty = CallsStore(Database.open(mongodb_uri, database_name, query_timeout_seconds=0.02))
+    # when
+    works = (hasty.count(PROJECT, None, needle), hasty.page(PROJECT, PageRequest(), {"id"}, query=needle))
+    failures = await asyncio.gather(*works, return_exceptions=True)
+    hasty.database.close()
+    # then
+    assert [type(failure) for failure in failures] == [StoreTimeoutError, StoreTimeoutError]
+    assert all("narrow the filter" in str(failure) for failure in failures)
+    assert all("LOOMQL_QUERY_TIMEOUT_SECONDS" in str(failure) for failure in failures)
+
+
+async def test_a_server_that_does_not_even_give_up_in_time_is_told_the_same(
+    mongod: Mongod, own_calls: CallsStore
+) -> None:
+    database = Database.open(mongod.folder.uri, "loomql", timeout_seconds=30, query_timeout_seconds=1)
+    hasty = CallsStore(database)
+    assert await hasty.count(PROJECT) == await own_calls.count(PROJECT)
+    os.kill(mongod.pid, signal.SIGSTOP)
+
+    [failure] = await asyncio.gather(hasty.count(PROJECT), return_exceptions=True)
+    database.close()
+
+    assert isinstance(failure, StoreTimeoutError)
+
+
+async def test_every_command_of_a_query_has_a_time_limit_and_no_write_has(
+    calls: CallsStore, commands: Commands
+) -> None:
+    await calls.write([start(1), start(2)])
+    await calls.rename(PROJECT, call_id(1), "named")
+    await calls.delete(PROJECT, [call_id(2)])
+    written = commands.sent.copy()
+    commands.sent.clear()
+
+    await calls.one(PROJECT, call_id(1), {"total_storage_size_bytes"})
+    await calls.page(PROJECT, PageRequest(), {"total_storage_size_bytes"})
+    await calls.count(PROJECT)
+    await calls.stats(PROJECT, {"count", "total_storage_size_bytes"}, limit=5)
+    await calls.explain(PROJECT)
+
+    assert [name for name, body in written if "maxTimeMS" in body] == []
+    assert set(commands.names) == {"find", "aggregate", "explain"}
+    assert [name for name, body in commands.sent if not 0 < body.get("maxTimeMS", 0) <= 60_000] == []
 
 
 @pytest.mark.parametrize("uri", ["", "http://localhost", "mongodb://", "mongodb://a:b:c@d", "mongodb://h/?x"])
