@@ -27,11 +27,12 @@ def parse(text: str) -> int:
         BadInputError: the text is not such a time, or lies outside the years 1 to 9999 in UTC.
     """
     try:
-        moment = datetime.fromisoformat(text)
-        micros = from_datetime(moment)
+        micros = from_datetime(datetime.fromisoformat(text))
         _EPOCH + timedelta(microseconds=micros)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise BadInputError(f"{text[:64]!r} is not an ISO 8601 time such as 2026-01-31T12:00:00.000000Z") from None
+    except OverflowError:
+        raise BadInputError(f"{text[:64]!r} lies outside the years 1 to 9999 in UTC; send a time within them") from None
     return micros
 
 
