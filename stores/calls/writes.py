@@ -12,6 +12,7 @@ from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.database import Collection
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.turns import in_turns
 
 _DUPLICATE_KEY = 11000
 _TOO_LARGE = 17419
@@ -40,15 +41,15 @@ async def write_batch(calls: Collection, batch: Sequence[CallStart | CallEnd]) -
     Raises:
         StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
     """
-    parts = _prepare(batch)
+    parts = await _prepare(batch)
     there = await _insert(calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start])
     waiting = [part for key, part in parts.items() if key in there or not part.start]
     await write_upserts(calls, [update for part in waiting for update in part.updates()])
 
 
-def _prepare(batch: Sequence[CallStart | CallEnd]) -> dict[str, _Call]:
+async def _prepare(batch: Sequence[CallStart | CallEnd]) -> dict[str, _Call]:
     parts: dict[str, _Call] = {}
-    for position, part in enumerate(batch):
+    async for position, part in in_turns(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
             fields = documents.fields_of(part.checked())

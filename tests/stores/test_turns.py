@@ -1,0 +1,30 @@
+"""Long work lets others have their turn in between."""
+
+import asyncio
+import time
+
+from stores import turns
+from stores.turns import in_turns
+
+
+async def test_others_run_between_the_items_of_long_work() -> None:
+    # given
+    seen: list[str] = []
+
+    async def other() -> None:
+        for _ in range(3):
+            seen.append("other")
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(other())
+    # when
+    async for item in in_turns("abcd"):
+        seen.append(item)
+        time.sleep(turns.TURN_SECONDS)  # noqa: ASYNC251 -- stands for work that keeps the event loop
+    # then
+    assert seen == ["a", "other", "b", "other", "c", "other", "d"]
+    await waiting
+
+
+async def test_every_item_comes_in_order() -> None:
+    assert [item async for item in in_turns(range(1000))] == list(range(1000))
