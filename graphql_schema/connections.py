@@ -1,6 +1,6 @@
 """Lists as Relay connections, over the pages that the stores give."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Generic, TypeVar
 
@@ -12,7 +12,9 @@ from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
+from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
+from stores.turns import in_turns
 
 Node = TypeVar("Node")
 
@@ -59,14 +61,14 @@ class Connection(Generic[Node]):
     """Relay's connection; its source is a `Listing`."""
 
     @resolved("The entries with their cursors.", returns=list[Edge[Node]])
-    def edges(self, parent: strawberry.Parent[Listing]) -> list[Row]:
+    def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterator[Row]:
         """Each row with its cursor."""
-        return [{"cursor": parent.page.cursor(row), "node": row} for row in parent.page.rows]
+        return _edges(parent.page)
 
     @resolved("The entries, for those who need no cursor of each.", returns=list[Node])
-    def nodes(self, parent: strawberry.Parent[Listing]) -> list[Row]:
+    def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterator[Row]:
         """The rows."""
-        return parent.page.rows
+        return _rows(parent.page)
 
     @resolved("Where this page stands.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
@@ -83,6 +85,18 @@ class Connection(Generic[Node]):
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
         """How many entries match."""
         return BigInt(await parent.count())
+
+
+async def _rows(page: Page) -> AsyncIterator[Row]:
+    # One by one, because graphql-core resolves what lies below a list's entry as soon as it gets the entry.
+    async for row in in_turns(page.rows):
+        yield row
+        forget(row)
+
+
+async def _edges(page: Page) -> AsyncIterator[Row]:
+    async for row in _rows(page):
+        yield {"cursor": page.cursor(row), "node": row}
 
 
 def page_request(

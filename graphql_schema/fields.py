@@ -7,9 +7,8 @@ from typing import Annotated, Any, TypeVar, cast
 import strawberry
 from strawberry.scalars import JSON
 
-from stores import json_text
 from stores.errors import StoreError
-from stores.paging import Row
+from stores.json_fields import JsonField
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
 
@@ -45,14 +44,14 @@ def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass fiel
     return strawberry.field(description=description, default=None)
 
 
-def json_field(read: Callable[[Row], str | None], description: str) -> Any:  # noqa: ANN401 -- as above
-    """A field of JSON text that a row gives, with the argument `path`."""
+def json_field(source: JsonField, description: str) -> Any:  # noqa: ANN401 -- as above
+    """A JSON field of rows, with the argument `path`."""
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:
-        text = read(parent)
         try:
-            return None if text is None else JSON(json_text.at_path(text, path))
+            text = source.at(parent, path)
         except StoreError as error:
             raise error.under("path") from None
+        return None if text is None else JSON(text)
 
     return strawberry.field(resolver=resolve, description=description)

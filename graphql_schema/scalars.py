@@ -27,6 +27,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from stores import times
 from stores.errors import BadInputError
+from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)
@@ -70,10 +71,12 @@ def _absent(node: ValueNode, variables: Mapping[str, Any] | None) -> bool:
 
 
 def _integer(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError:
-        raise BadInputError(f"an integer of {len(digits):,} digits is too long") from None
+    length = len(digits.removeprefix("-"))
+    if length > MAX_DIGITS:
+        raise BadInputError(
+            f"an integer of {length:,} digits is too long; send one of more than {MAX_DIGITS} as a string"
+        )
+    return int(digits)
 
 
 def _finite(number: float) -> float:
@@ -107,7 +110,8 @@ def _scalar_literal(node: ValueNode, variables: Mapping[str, Any] | None = None)
 SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     JSON: strawberry.scalar(
         name="JSON",
-        description="Any JSON value. Integers of any size, the order of keys and unusual keys come back as they came.",
+        description=f"Any JSON value, nested at most {MAX_DEPTH:,} levels deep. Integers of up to {MAX_DIGITS} digits, "
+        "the order of keys and unusual keys come back as they came; other numbers are doubles.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
         serialize=_json_out,
         parse_value=lambda value: value,

@@ -1,6 +1,7 @@
 r"""Dotted paths into JSON: `messages.0.content`, with `\.` for a dot inside a key."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from stores.errors import BadInputError
@@ -27,6 +28,11 @@ def split(path: str) -> list[str]:
             break
         at = found.end()
     return steps
+
+
+def join(steps: Iterable[str]) -> str:
+    r"""The dotted path of some keys, which `split` takes apart again."""
+    return ".".join(re.sub(r"([.\\])", r"\\\1", step) for step in steps)
 
 
 def follow(value: object, steps: list[str]) -> object:

@@ -6,18 +6,17 @@ with the same result, so that every JSON value that comes in leaves as it came.
 
 import json
 import re
-from typing import Final
+from operator import itemgetter
+from typing import Any, Final
 
 import orjson
 
-from stores import json_path
+from stores import json_bounds
 from stores.errors import BadInputError
 
-MAX_DEPTH: Final = 1024
-"""Levels of nesting that `loads` takes; it is orjson's own bound."""
-
 _BEYOND_64_BITS: Final = re.compile(rb"\d{20}|-\d{19}")
-_NOT_A_NUMBER: Final = re.compile(rb"[:\[,\s](-?Infinity|NaN)\b")
+_NOT_A_NUMBER: Final = re.compile(rb"(?:\A|[:\[,\s])(-?Infinity|NaN)\b")
+_WORD: Final = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s\[\]{},:"]+')
 
 
 def loads(text: bytes) -> object:
@@ -25,7 +24,7 @@ def loads(text: bytes) -> object:
 
     Raises:
         BadInputError: the text is not JSON in UTF-8, holds a lone surrogate, a number beyond a double's range,
-            or nests deeper than `MAX_DEPTH`.
+            or nests deeper than `json_bounds.MAX_DEPTH`.
     """
     try:
         value = orjson.loads(text)
@@ -35,22 +34,43 @@ def loads(text: bytes) -> object:
 
 
 def _explain(text: bytes, reason: str) -> str:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"not JSON in UTF-8: byte {error.start + 1:,} is no part of a UTF-8 text"
     if _NOT_A_NUMBER.search(text):
         return f"not JSON, which has no NaN or Infinity; send null or a string instead ({reason})"
     if "depth limit" in reason:
-        return f"JSON nested deeper than {MAX_DEPTH:,} levels"
+        return f"JSON nested deeper than {json_bounds.MAX_DEPTH:,} levels"
     if "infinity" in reason:
         return f"JSON with a number beyond a double's range; send it as a string instead ({reason})"
     if "surrogate" in reason:
         return f"JSON with a lone surrogate, which no UTF-8 text can hold ({reason})"
-    return f"not JSON in UTF-8: {reason}"
+    if "memory" in reason:  # orjson's word for more brackets than what is left of the text could close
+        return "not JSON: it ends before all of its lists and objects are closed"
+    return f"not JSON: {reason}"
 
 
 def _loads_wide(text: bytes) -> object:
     try:
         return json.loads(text)
     except RecursionError:
-        raise BadInputError("JSON nested too deeply to also hold an integer beyond 64 bits") from None
+        return _loads_deep(text.decode())
+
+
+def _loads_deep(text: str) -> object:
+    """The value of a text that is known to be JSON, without recursion."""
+    waiting: list[list[Any]] = [[]]
+    for word in map(itemgetter(0), _WORD.finditer(text)):
+        if word in ("[", "{"):
+            waiting.append([])
+        elif word in ("]", "}"):
+            parts = waiting.pop()
+            waiting[-1].append(parts if word == "]" else dict(zip(parts[::2], parts[1::2], strict=True)))
+        else:
+            waiting[-1].append(json.loads(word))
+    [[value]] = waiting
+    return value
 
 
 def dumps(value: object) -> bytes:
@@ -59,23 +79,16 @@ def dumps(value: object) -> bytes:
 
 
 def encode(value: object) -> str:
-    """The compact JSON text of a value made of dicts, lists, strings, numbers, booleans and None."""
+    """The compact JSON text of a value made of dicts, lists, strings, numbers, booleans and None.
+
+    Raises:
+        BadInputError: the value goes beyond `json_bounds`; the message says where.
+    """
     try:
         return orjson.dumps(value).decode()
     except TypeError:
+        json_bounds.check(value)
         return _encode_odd(value, ",", ":", ensure_ascii=False)
-
-
-def at_path(text: str, path: str | None) -> str | None:
-    r"""The JSON text of what lies at a dotted path in a JSON text (all of it without one), None where that is null.
-
-    Raises:
-        BadInputError: the path has an empty key.
-    """
-    if not path:
-        return text
-    value = json_path.follow(loads(text.encode()), json_path.split(path))
-    return None if value is None else encode(value)
 
 
 def default_length(value: object) -> int:

@@ -7,7 +7,8 @@ from strawberry.scalars import JSON
 
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.scalars import BigInt, DateTime
-from stores.calls.summaries import summary_text, usage
+from stores.calls.summaries import SUMMARY, usage
+from stores.json_fields import JsonField
 from stores.paging import Row
 
 
@@ -23,9 +24,12 @@ class TraceStatus(Enum):
     )
 
 
-@strawberry.type(description="What a call used of one model.")
+@strawberry.type(
+    description="What a call used of one model, as its writer counted. A count that was not sent is null, "
+    "and so is one that is no whole number of 64 bits (5.0 is whole, 1.7 is not)."
+)
 class LLMUsageSchema:
-    """Counts as the writer sent them; those it did not send are null."""
+    """Counts as the writer sent them."""
 
     model: str = described("The model's name.")
     prompt_tokens: BigInt | None = described("Tokens of the prompt.")
@@ -64,19 +68,20 @@ class CallSchema:
         "The sum of storageSizeBytes over its trace; null unless it is a root."
     )
     attributes: JSON | None = json_field(
-        lambda row: row["json"].get("attributes"), "What the writer noted beside the inputs: a JSON object."
+        JsonField("attributes"), "What the writer noted beside the inputs: a JSON object."
     )
-    inputs: JSON | None = json_field(lambda row: row["json"].get("inputs"), "What it was called with: a JSON object.")
-    output: JSON | None = json_field(
-        lambda row: row.get("json", {}).get("output"), "What it gave back: any JSON value; null while it runs."
-    )
+    inputs: JSON | None = json_field(JsonField("inputs"), "What it was called with: a JSON object.")
+    output: JSON | None = json_field(JsonField("output"), "What it gave back: any JSON value; null while it runs.")
     summary: JSON | None = json_field(
-        summary_text,
+        SUMMARY,
         "What the writer summed up (usage by model, status_counts, more), and under weave what LoomQL knows: "
         "status, latency_ms, and display_name or trace_name.",
     )
 
-    @resolved("What it used of each model, from its summary.", returns=list[LLMUsageSchema])
+    @resolved(
+        "What it used of each model, from its summary; counts that are no whole numbers of 64 bits are null.",
+        returns=list[LLMUsageSchema],
+    )
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model."""
         return usage(parent)

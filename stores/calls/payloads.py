@@ -33,13 +33,20 @@ class Payload:
 
         Raises:
             PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts included.
-            BadInputError: a string in them uses the reserved scheme of refs.
+            BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
-        texts = {name: json_text.encode(value) for name, value in values.items()}
+        texts = {name: _text(name, value) for name, value in values.items()}
         mirrors = {name: mirror(value) for name, value in values.items()}
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
         _check_size(texts, mirrors, found)
         return cls(texts, mirrors, found, sum(map(json_text.default_length, values.values())))
+
+
+def _text(name: str, value: object) -> str:
+    try:
+        return json_text.encode(value)
+    except StoreError as error:
+        raise error.under(name) from None
 
 
 def _check_size(texts: dict[str, str], mirrors: dict[str, object], found: dict[str, list[str]]) -> None:

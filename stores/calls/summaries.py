@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from stores import json_text
+from stores.json_fields import JsonField
 from stores.paging import Row
 
 USAGE_COUNTS: Final = (
@@ -14,17 +15,26 @@ USAGE_COUNTS: Final = (
     "total_tokens",
 )
 
+_SENT: Final = JsonField("summary")
 
-def summary_text(row: Row) -> str:
-    """The JSON text of a row's summary, its own keys first, then `weave`; keys that a writer put there survive."""
-    own: str = row.get("json", {}).get("summary", "{}")
-    weave = _weave(row)
-    if '"weave"' not in own:
-        return own[:-1] + ("," if len(own) > len("{}") else "") + f'"weave":{json_text.encode(weave)}}}'
-    summary = _object(own)
-    sent = summary.get("weave")
-    summary["weave"] = (sent if isinstance(sent, dict) else {}) | weave
-    return json_text.encode(summary)
+
+class Summary(JsonField):
+    """The summary of rows: the writer's own keys first, then `weave`; keys that a writer put there survive."""
+
+    def text(self, row: Row) -> str:
+        """The JSON text, made without parsing what was sent unless that has a `weave` of its own."""
+        sent = _SENT.text(row) or "{}"
+        if '"weave"' in sent:
+            return json_text.encode(self.value(row))
+        return sent[:-1] + ("," if len(sent) > len("{}") else "") + f'"weave":{json_text.encode(_weave(row))}}}'
+
+    def value(self, row: Row) -> dict[str, Any]:
+        """The parsed value."""
+        sent = _object(_SENT.value(row))
+        return {**sent, "weave": _object(sent.get("weave")) | _weave(row)}
+
+
+SUMMARY: Final = Summary("summary")
 
 
 def _weave(row: Row) -> dict[str, Any]:
@@ -34,10 +44,11 @@ def _weave(row: Row) -> dict[str, Any]:
 
 
 def usage(row: Row) -> list[dict[str, Any]]:
-    """The token counts of each model that a row's summary names, under `model`; counts not sent are absent."""
-    by_model = _object(row.get("json", {}).get("summary", "{}")).get("usage")
-    if not isinstance(by_model, dict):
-        return []
+    """The token counts of each model that a row's summary names, under `model`.
+
+    What is no whole number of 64 bits is absent, as is what was not sent.
+    """
+    by_model = _object(_object(_SENT.value(row)).get("usage"))
     return [{"model": model, **_counts(counts)} for model, counts in by_model.items() if isinstance(counts, dict)]
 
 
@@ -46,9 +57,10 @@ def _counts(sent: dict[str, Any]) -> dict[str, int]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1 << 63
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == value // 1 and -(1 << 63) <= value < 1 << 63
 
 
-def _object(text: str) -> dict[str, Any]:
-    value = json_text.loads(text.encode())
+def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

@@ -28,7 +28,7 @@ def with_literal(inputs: str, started_at: str = "2026-01-01T00:00:00Z", variable
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"int64": 2**63 - 1, "beyond": 2**63, "below": -(2**63) - 1, "huge": 10**400},
+        {"int64": 2**63 - 1, "beyond": 2**63, "below": -(2**63) - 1, "huge": 10**308 - 1},
         {"float": 5.0, "small": 1e-300, "exponent": 1.5e300},
         {"a.b": 1, "$where": 2, "": 3, "nul\0": 4, "ключ🔑": 5, "%2E": 6},
         {"z": 1, "a": {"y": [None, True, False, "", []], "b": {}}},
@@ -66,7 +66,8 @@ async def test_a_json_literal_holds_variables_and_leaves_out_absent_ones(run: Ru
     [
         ("{a: FOO}", 'write it in quotes, as "FOO"'),
         ("{a: 1e400}", "beyond a double's range"),
-        ("{a: " + "9" * 5000 + "}", "5,000 digits is too long"),
+        ("{a: 1" + "0" * 308 + "}", "309 digits is too long"),
+        ("{a: -" + "9" * 5000 + "}", "5,000 digits is too long"),
     ],
 )
 async def test_a_literal_that_is_no_json_is_refused(run: Run, literal: str, reason: str) -> None:
@@ -93,7 +94,7 @@ async def test_times_are_read_in_any_zone_and_told_in_utc(run: Run, given: str, 
     assert (await run(READ)).data["call"]["startedAt"] == read
 
 
-@pytest.mark.parametrize("given", ["", "yesterday", "2026-13-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "1767225600"])
+@pytest.mark.parametrize("given", ["", "yesterday", "2026-13-01T00:00:00Z", "1767225600"])
 async def test_what_is_no_time_is_refused_with_an_example(run: Run, given: str) -> None:
     answer = await run(with_literal("{}", given))
 

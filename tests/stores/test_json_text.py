@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stores import json_text
 from stores.errors import BadInputError
+from stores.json_bounds import MAX_DEPTH
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -38,7 +39,8 @@ def test_the_default_length_is_that_of_pythons_own_text(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "integer", [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40 + 1, -(10**300) - 7]
+    "integer",
+    [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40 + 1, -(10**300) - 7, 10**308 - 1],
 )
 def test_integers_are_exact_whatever_their_size(integer: int) -> None:
     text = f'{{"n":[{integer}]}}'
@@ -72,7 +74,7 @@ def test_keys_keep_their_order() -> None:
     assert json_text.encode(json_text.loads(text.encode())) == text
 
 
-@pytest.mark.parametrize("depth", [1, 254, 255, 300, 1000, json_text.MAX_DEPTH])
+@pytest.mark.parametrize("depth", [1, 254, 255, 300, 1000, MAX_DEPTH])
 def test_deep_json_passes_to_the_limit(depth: int) -> None:
     text = "[" * depth + "]" * depth
 
@@ -80,6 +82,16 @@ def test_deep_json_passes_to_the_limit(depth: int) -> None:
 
     assert json_text.encode(value) == text
     assert json_text.default_length(value) == len(text)
+
+
+@pytest.mark.parametrize("depth", [253, 254, 255, 900, 1000, MAX_DEPTH - 3])
+def test_deep_json_with_integers_beyond_64_bits_is_read_as_shallow_json_is(depth: int) -> None:
+    leaf = {"n": [2**70, -(2**70), 10**308 - 1], 'q"\\': ["a [1,2] {}", "", 1e300, True, None, {}, []], "é": "\u2028\0"}
+    spaced, compact = json.dumps(leaf), json.dumps(leaf, separators=(",", ":"), ensure_ascii=False)
+
+    value = json_text.loads(("[" * depth + spaced + "]" * depth).encode())
+
+    assert json_text.encode(value) == "[" * depth + compact + "]" * depth
 
 
 def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
@@ -99,7 +111,10 @@ def test_deep_json_of_every_kind_is_written_as_shallow_json_is() -> None:
         (b'"\\ud800"', "lone surrogate"),
         (b'{"\\udfff": 1}', "lone surrogate"),
         (b'["\xed\xa0\x80"]', "UTF-8"),
-        (b'"\xff"', "UTF-8"),
+        (b'"\xff"', "UTF-8: byte 2"),
+        (b"\xff\xfe", "UTF-8: byte 1"),
+        (b"NaN", "no NaN or Infinity"),
+        (b"[" * 300, "before all of its lists and objects are closed"),
         (b"[" * 1025 + b"]" * 1025, "deeper than 1,024 levels"),
         (b"[1e400]", "double"),
         (b"[-1e400, 123456789012345678901234567890]", "double"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.summaries import summary_text, usage
+from stores.calls.summaries import SUMMARY, usage
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 
 WANTED = {"summary", "usage"}
@@ -21,7 +21,7 @@ async def read(calls: CallsStore) -> dict[str, Any]:
 async def test_a_finished_calls_summary_has_status_latency_and_name(calls: CallsStore) -> None:
     await calls.write([start(op_name="weave:///acme/chat/op/answer:v1"), end(summary={"z": 1, "a": 2**70})])
 
-    assert summary_text(await read(calls)) == (
+    assert SUMMARY.text(await read(calls)) == (
         '{"z":1,"a":1180591620717411303424,"weave":{"status":"success","trace_name":"answer","latency_ms":500}}'
     )
 
@@ -29,7 +29,7 @@ async def test_a_finished_calls_summary_has_status_latency_and_name(calls: Calls
 async def test_a_running_call_has_a_summary_with_no_latency(calls: CallsStore) -> None:
     await calls.write([start(display_name="hello")])
 
-    assert json.loads(summary_text(await read(calls))) == {"weave": {"status": "running", "display_name": "hello"}}
+    assert json.loads(SUMMARY.text(await read(calls))) == {"weave": {"status": "running", "display_name": "hello"}}
     assert usage(await read(calls)) == []
 
 
@@ -39,7 +39,7 @@ async def test_a_running_call_has_a_summary_with_no_latency(calls: CallsStore) -
 async def test_the_latency_is_floored_and_may_be_negative(calls: CallsStore, after: int, latency: int) -> None:
     await calls.write([start(started_at=NOON), end(ended_at=NOON + after)])
 
-    assert json.loads(summary_text(await read(calls)))["weave"]["latency_ms"] == latency
+    assert json.loads(SUMMARY.text(await read(calls)))["weave"]["latency_ms"] == latency
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ async def test_the_latency_is_floored_and_may_be_negative(calls: CallsStore, aft
 async def test_keys_that_a_writer_put_under_weave_survive(calls: CallsStore, sent: object, found: object) -> None:
     await calls.write([start(), end(summary={"before": [], "weave": sent, "after": {}})])
 
-    summary = json.loads(summary_text(await read(calls)))
+    summary = json.loads(SUMMARY.text(await read(calls)))
 
     assert list(summary) == ["before", "weave", "after"]
     assert summary["weave"] == found
@@ -76,11 +76,37 @@ async def test_a_status_follows_from_exception_and_counts(
 ) -> None:
     await calls.write([start(), end(summary=summary, exception=exception)])
 
-    assert json.loads(summary_text(await read(calls)))["weave"]["status"] == status
+    assert json.loads(SUMMARY.text(await read(calls)))["weave"]["status"] == status
 
 
 async def test_usage_is_told_by_model_and_only_what_was_counted(calls: CallsStore) -> None:
-    models = {"a": {"prompt_tokens": 3, "requests": 1.0, "total_tokens": "4", "other": 5}, "b": {}, "c": 1}
+    models = {"a": {"prompt_tokens": 3, "total_tokens": "4", "other": 5}, "b": {}, "c": 1}
     await calls.write([start(), end(summary={"usage": models})])
 
-    assert usage(await read(calls)) == [{"model": "a", "prompt_tokens": 3, "requests": 1}, {"model": "b"}]
+    assert usage(await read(calls)) == [{"model": "a", "prompt_tokens": 3}, {"model": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "count"),
+    [
+        (0, 0),
+        (-1, -1),
+        (5.0, 5),
+        (1.7, None),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, None),
+        (2.0**63, None),
+        (-(2**63), -(2**63)),
+        (2**70, None),
+        (1e300, None),
+        (True, None),
+        ("4", None),
+        ([4], None),
+    ],
+)
+async def test_a_count_is_a_whole_number_of_64_bits(calls: CallsStore, sent: object, count: int | None) -> None:
+    await calls.write([start(), end(summary={"usage": {"a": {"requests": sent}}})])
+
+    [counts] = usage(await read(calls))
+
+    assert counts == {"model": "a"} | ({} if count is None else {"requests": count})

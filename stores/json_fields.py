@@ -1,0 +1,46 @@
+"""JSON fields of rows: read whole as the text that is kept, and parsed at most once for all that lies inside."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from stores import json_path, json_text
+from stores.paging import Row
+
+_PARSED: Final = "parsed"
+"""Where a row keeps, beside its own fields, the values of its JSON while parts of them are asked for."""
+
+
+@dataclass(frozen=True)
+class JsonField:
+    """A field whose JSON text rows hold under `json`."""
+
+    name: str
+
+    def text(self, row: Row) -> str | None:
+        """The JSON text as it is kept, None where the row has none."""
+        text: str | None = row.get("json", {}).get(self.name)
+        return text
+
+    def value(self, row: Row) -> object:
+        """The parsed value, the same one each time until `forget`; it must not be changed."""
+        parsed = row.setdefault(_PARSED, {})
+        if self.name not in parsed:
+            text = self.text(row)
+            parsed[self.name] = None if text is None else json_text.loads(text.encode())
+        return parsed[self.name]
+
+    def at(self, row: Row, path: str | None) -> str | None:
+        """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
+
+        Raises:
+            BadInputError: the path has an empty key.
+        """
+        if not path:
+            return self.text(row)
+        value = json_path.follow(self.value(row), json_path.split(path))
+        return None if value is None else json_text.encode(value)
+
+
+def forget(row: Row) -> None:
+    """Let go of a row's parsed values, which take several times the memory of their texts."""
+    row.pop(_PARSED, None)

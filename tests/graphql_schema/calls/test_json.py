@@ -1,0 +1,141 @@
+"""JSON through the whole API: whatever is accepted can be read; its parts are parsed once, in turns with other work."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stores import json_text, turns
+from stores.calls import CallsStore
+from stores.calls.summaries import SUMMARY
+from stores.json_fields import JsonField
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.test_json_text import nested
+
+END = """
+mutation ($project: ID!, $id: ID!, $deep: JSON) {
+  callEnd(end: {projectId: $project, id: $id, endedAt: "2026-01-31T13:00:00Z",
+                summary: {usage: {m: {requests: 1}}, deep: %s}}) { id }
+}
+"""
+READ = """
+query ($project: ID!, $path: String) {
+  calls(projectId: $project) { nodes { usage { model requests } leaf: summary(path: $path) } }
+}
+"""
+
+
+def in_literal(depth: int) -> str:
+    """A document that ends a call, a variable that many levels deep in its summary's `deep`."""
+    return END % ("[" * depth + "$deep" + "]" * depth)
+
+
+async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read_at_every_place(
+    run: Run, calls: CallsStore
+) -> None:
+    # given
+    await calls.write([start(1), start(2)])
+    leaf = 10**300
+    # when
+    written = await run(in_literal(100), project=PROJECT, id=call_id(1), deep=nested(900, leaf))
+    read = await run(READ, project=PROJECT, path="deep" + ".0" * 100 + ".k.0" * 450)
+    # then
+    assert written.errors == read.errors == []
+    first, second = read.data["calls"]["nodes"]
+    assert first["leaf"] == leaf
+    assert first["usage"] == [{"model": "m", "requests": 1}]
+    row = await calls.one(PROJECT, call_id(1), {"summary"})
+    assert row is not None
+    assert SUMMARY.at(row, "deep") == "[" * 100 + json_text.encode(nested(900, leaf)) + "]" * 100
+    assert (second["leaf"], second["usage"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("depth", "deep", "reason"),
+    [
+        (100, nested(1000), "nests deeper than 1,024 levels at deep.0.0.0"),
+        (0, {"n": [10**308]}, "holds an integer of more than 308 digits at deep.n.0; send it as a string"),
+    ],
+    ids=["deep", "long"],
+)
+async def test_what_could_not_be_read_is_refused_at_its_place(
+    run: Run, calls: CallsStore, depth: int, deep: object, reason: str
+) -> None:
+    await calls.write([start(1)])
+
+    refused = await run(in_literal(depth), project=PROJECT, id=call_id(1), deep=deep)
+
+    assert refused.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "end.summary"}
+    assert refused.errors[0]["message"].startswith(f"end.summary: {reason}")
+    [node] = (await run(READ, project=PROJECT, path="deep")).data["calls"]["nodes"]
+    assert node == {"usage": [], "leaf": None}
+
+
+PARTS = """
+query ($project: ID!) {
+  calls(projectId: $project) {
+    nodes {
+      a: inputs(path: "a") b: inputs(path: "b.0") usage { model } u: summary(path: "usage") s: summary(path: "s")
+    }
+    edges { node { a: inputs(path: "a") } }
+  }
+}
+"""
+
+
+async def write_two(calls: CallsStore) -> None:
+    for number in (1, 2):
+        await calls.write([start(number, inputs={"a": number, "b": [5]}), end(number, summary={"s": "x", "usage": {}})])
+
+
+async def test_many_parts_of_one_rows_json_take_one_parse(
+    run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    await write_two(calls)
+    parsed: list[bytes] = []
+    loads = json_text.loads
+
+    def seen_loads(text: bytes) -> object:
+        parsed.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(json_text, "loads", seen_loads)
+    # when
+    answer = await run(PARTS.replace("edges", "# edges"), project=PROJECT)
+    # then
+    assert answer.data["calls"]["nodes"] == [{"a": number, "b": 5, "usage": [], "u": {}, "s": "x"} for number in (1, 2)]
+    summary = b'{"s":"x","usage":{}}'
+    assert parsed == [b'{"a":1,"b":[5]}', summary, b'{"a":2,"b":[5]}', summary]
+
+
+async def test_a_list_is_answered_in_turns_with_other_work(
+    run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    await write_two(calls)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    turn = 0
+    read_in: dict[str, set[int]] = {}
+    at = JsonField.at
+
+    def seen_at(field: JsonField, row: dict[str, Any], path: str | None) -> str | None:
+        read_in.setdefault(str(row["json"]["inputs"]), set()).add(turn)
+        return at(field, row, path)
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(JsonField, "at", seen_at)
+    # when
+    working = asyncio.create_task(others())
+    answer = await run(PARTS, project=PROJECT)
+    working.cancel()
+    # then
+    assert [edge["node"]["a"] for edge in answer.data["calls"]["edges"]] == [1, 2]
+    first, second = read_in.values()
+    assert max(first) < min(second)
