@@ -20,6 +20,7 @@ from app.embedded_mongod import EmbeddedMongodError
 from app.mongodb import shared_mongodb, whereabouts
 from app.serving import ServeError, serve
 from app.settings import Settings
+from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
 from graphql_schema.schema import sdl
 from stores.errors import StoreError, UnavailableError
 
@@ -77,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
     demo.set_defaults(command=demo_command)
 
+    _add_index_parser(commands.add_parser("index", help="index a path into the JSON of calls, for queries by it"))
+
     doctor = commands.add_parser("doctor", parents=[where], help="say what is configured and what answers")
     doctor.set_defaults(command=doctor_command)
 
@@ -87,6 +90,21 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--markdown", action="store_true", help="as the table in the README")
     table.set_defaults(command=settings_command)
     return top
+
+
+def _add_index_parser(index: argparse.ArgumentParser) -> None:
+    actions = index.add_subparsers(title="actions", required=True, metavar="ACTION")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("project", metavar=f"PROJECT-OR-{EVERY_PROJECT}", help=f"entity/project, or {EVERY_PROJECT}")
+    which.add_argument("path", metavar="PATH", help="a path into a payload, such as inputs.customer_id")
+    adding = actions.add_parser("add", parents=[which, where], help="build an index, also while a server runs")
+    adding.set_defaults(command=index_add_command)
+    dropping = actions.add_parser("drop", parents=[which, where], help="take an index away")
+    dropping.set_defaults(command=index_drop_command)
+    listing = actions.add_parser("list", parents=[where], help="list the indexes that were added, with their sizes")
+    listing.set_defaults(command=index_list_command)
 
 
 def serve_command(options: argparse.Namespace) -> int:
@@ -102,6 +120,25 @@ def demo_command(options: argparse.Namespace) -> int:
     with shared_mongodb(settings) as uri:
         load_demo(settings, uri, options.project)
     _say(f"The demo calls are in project {options.project} of {whereabouts(settings)}.")
+    return 0
+
+
+def index_add_command(options: argparse.Namespace) -> int:
+    """Build an index."""
+    _say(add_index(_settings(options), options.project, options.path))
+    return 0
+
+
+def index_drop_command(options: argparse.Namespace) -> int:
+    """Take an index away."""
+    _say(drop_index(_settings(options), options.project, options.path))
+    return 0
+
+
+def index_list_command(options: argparse.Namespace) -> int:
+    """Print a line for each index."""
+    for line in index_lines(_settings(options)) or ["No index was added yet."]:
+        _say(line)
     return 0
 
 

@@ -1,0 +1,88 @@
+"""`loomql index`: what it says, on a server of one's own and beside a running LoomQL."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.command import loomql, serving
+
+CALLS = """mutation { callCreateBatch(batch: [
+  {start: {
+    projectId: "acme/chat", opName: "a", startedAt: "2026-01-31T12:00:00Z", attributes: {}, inputs: {customer_id: "c1"}
+  }}
+  {start: {
+    projectId: "acme/chat", opName: "a", startedAt: "2026-01-31T12:00:01Z", attributes: {}, inputs: {customer_id: "c2"}
+  }}
+]) { __typename } }"""
+OF_A_CUSTOMER = """{ explain(
+  projectId: "acme/chat"
+  query: {expr: {eq: [{getField: "inputs.customer_id"}, {literal: "c2"}]}}
+) { indexes documentsExamined returned } }"""
+
+
+@pytest.fixture
+def own(mongodb_uri: str, database_name: str) -> dict[str, str]:
+    """A server of one's own, in the environment."""
+    return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+
+
+def index(*arguments: str, **environment: str) -> str:
+    """What a command that succeeds prints."""
+    done = loomql("index", *arguments, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_indexes_come_are_listed_and_go(own: dict[str, str]) -> None:
+    assert index("list", **own) == "No index was added yet.\n"
+    assert index("add", "acme/chat", r"inputs.a\.b", **own) == "inputs.a\\.b is indexed in acme/chat.\n"
+    assert index("add", "ALL", "attributes.env", **own) == "attributes.env is indexed in all projects.\n"
+    assert index("add", "acme/chat", "attributes.env", **own) == "attributes.env is already indexed in acme/chat.\n"
+    assert index("list", **own) == "ALL        attributes.env  0.0 MiB\nacme/chat  inputs.a\\.b     0.0 MiB\n"
+    assert index("drop", "ALL", "attributes.env", **own) == "attributes.env is no longer indexed in all projects.\n"
+    assert index("list", **own) == "acme/chat  inputs.a\\.b  0.0 MiB\n"
+
+
+def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Path, tmp_path: Path) -> None:
+    # given
+    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
+        written = httpx.post(server.url, json={"query": CALLS}).json()
+        # when
+        index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
+        plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}).json()
+    # then
+    assert "errors" not in written
+    assert plan == {
+        "data": {"explain": {"indexes": ["path:acme/chat:inputs.customer_id"], "documentsExamined": 1, "returned": 1}}
+    }
+
+
+def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> None:
+    index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
+
+    assert index("list", LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "acme/chat", "op_name"), "op_name needs no index of its own"),
+        (("add", "chat", "inputs.a"), "'chat' is not a project id"),
+        (("add", "acme/chat", "inputs.[bold]..a"), "has an empty key"),
+        (("drop", "ALL", "inputs.a"), "no index of inputs.a in all projects is there; `loomql index list` tells"),
+    ],
+)
+def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:
+    done = loomql("index", *arguments, **own)
+
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("add", "acme/chat"), ("drop",), ("list", "acme/chat"), ("sing",)])
+def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
+    done = loomql("index", *arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: loomql")
