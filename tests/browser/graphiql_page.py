@@ -80,7 +80,7 @@ class GraphiqlPage:
         """What the editor offers at the cursor, the types left off."""
         await self.page.keyboard.press("Control+Space")
         rows = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name")
-        offered = await until(rows.all_inner_texts, bool)
+        offered: list[str] = await until(rows.all_inner_texts, bool)
         await self.page.keyboard.press("Escape")
         return offered
 
