@@ -18,6 +18,8 @@ def split(path: str) -> list[str]:
     """
     if not path:
         return []
+    if "\\" not in path and all(steps := path.split(".")):
+        return steps
     steps, at = [], 0
     while at <= len(path):
         found = _STEP.match(path, at)
