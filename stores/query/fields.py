@@ -11,6 +11,7 @@ from stores.errors import BadInputError
 from stores.mirror import mirror_key
 
 _NEAR_NAMES: Final = 3
+_TOO_LONG_FOR_AN_INDEX: Final = 10
 
 
 class Kind(Enum):
@@ -64,6 +65,16 @@ class Access:
             return None
         return ".".join((self.field.path, *self.steps))
 
+    @property
+    def loose_path(self) -> str | None:
+        """A path in match language that leads there, and elsewhere in lists; None for a JSON field as a whole.
+
+        Nor is there one through an index with a leading zero, which in match language is a key only.
+        """
+        if not self.steps or any(not step or (is_index(step) and step != str(int(step))) for step in self.steps):
+            return None
+        return ".".join((self.field.path, *self.steps))
+
 
 class FieldTable:
     """The fields of one collection, by name; a name in camelCase finds the field, too."""
@@ -96,8 +107,8 @@ class FieldTable:
 
 
 def is_index(step: str) -> bool:
-    """Whether a step may be a list's index, beside a key."""
-    return step.isascii() and step.isdigit()
+    """Whether a step may be a list's index, beside a key; no list has more than nine digits of members."""
+    return step.isascii() and step.isdigit() and len(step) < _TOO_LONG_FOR_AN_INDEX
 
 
 def _camel(name: str) -> str:
