@@ -10,6 +10,10 @@ from stores import json_path
 from stores.errors import BadInputError
 from stores.mirror import mirror_key
 
+MAX_PATH: Final = 1_000
+MAX_STEPS: Final = 50
+"""Keys of a path; each takes up to three of the 200 levels that MongoDB lets a command nest."""
+
 _NEAR_NAMES: Final = 3
 _TOO_LONG_FOR_AN_INDEX: Final = 10
 
@@ -87,15 +91,14 @@ class FieldTable:
         """The field of that name, or the place in a JSON field that a dotted name leads to.
 
         Raises:
-            BadInputError: there is none; the message lists near names.
+            BadInputError: there is none (the message lists near names), or the path is too long.
         """
         found = self._find(name)
         if found:
             return Access(found)
-        root, _, path = name.partition(".")
-        field = self._find(root)
+        field = self._find(name.partition(".")[0])
         if field and field.kind is Kind.JSON:
-            return Access(field, tuple(mirror_key(step) for step in json_path.split(path)))
+            return Access(field, _steps(name))
         raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
 
     def _find(self, name: str) -> Field | None:
@@ -104,6 +107,15 @@ class FieldTable:
     def _near(self, name: str) -> str:
         near = difflib.get_close_matches(name[:100], self._by_name, _NEAR_NAMES)
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._by_name)}"
+
+
+def _steps(name: str) -> tuple[str, ...]:
+    if len(name) > MAX_PATH:
+        raise BadInputError(f"a path of {len(name):,} characters; the limit is {MAX_PATH:,}")
+    _, *steps = json_path.split(name)
+    if len(steps) > MAX_STEPS:
+        raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
+    return tuple(mirror_key(step) for step in steps)
 
 
 def is_index(step: str) -> bool:

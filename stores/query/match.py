@@ -6,6 +6,7 @@ Where `$expr` is needed and an index could help, a condition that implies less s
 
 from typing import Any, Final
 
+from stores.errors import BadInputError
 from stores.mirror import mirror
 from stores.query.expressions import (
     And,
@@ -29,6 +30,9 @@ Match = dict[str, Any]
 ALWAYS: Final[Match] = {}
 NEVER: Final[Match] = {"_id": {"$in": []}}
 
+MAX_LEVELS: Final = 180
+"""Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
+
 _EXACT_IN_DOUBLES: Final = 1 << 53
 _FLIPPED: Final = {
     Comparison.EQ: Comparison.EQ,
@@ -43,15 +47,27 @@ def compile_match(node: Operand) -> Match:
     """The match of the documents for which a node holds; two-valued, so that its negation is exact.
 
     Raises:
-        BadInputError: a time is compared with a text that is none.
+        BadInputError: a time is compared with a text that is none, or the match nests deeper than MongoDB takes.
     """
+    found = _match(node)
+    if _levels(found) > MAX_LEVELS:
+        raise BadInputError("nests too deeply; take operations out of each other, or shorten the paths", "query")
+    return found
+
+
+def _levels(tree: object) -> int:
+    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return 1 + max(map(_levels, members), default=0)
+
+
+def _match(node: Operand) -> Match:
     match node:
         case And(terms):
-            return {"$and": [compile_match(term) for term in terms]}
+            return {"$and": [_match(term) for term in terms]}
         case Or(terms):
-            return {"$or": [compile_match(term) for term in terms]}
+            return {"$or": [_match(term) for term in terms]}
         case Not(term):
-            return {"$nor": [compile_match(term)]}
+            return {"$nor": [_match(term)]}
         case Literal(scalar):
             return ALWAYS if scalar is True else NEVER
         case Get() | Convert():
@@ -101,7 +117,7 @@ def _is_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
     known = [mirror(scalar) for scalar in read if scalar is not None and _fits(access, scalar)]
     found = [_guarded(access, operand.access.path, {"$in": known})] if known else []
     if None in scalars:
-        found.append(compile_match(Compare(Comparison.EQ, operand, Literal(None))))
+        found.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
     return {"$or": found} if found else NEVER
 
 
