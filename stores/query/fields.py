@@ -10,7 +10,12 @@ from stores import json_path
 from stores.errors import BadInputError
 from stores.mirror import mirror_key
 
+MAX_PATH: Final = 1_000
+MAX_STEPS: Final = 50
+"""Keys of a path; each takes up to three of the 200 levels that MongoDB lets a command nest."""
+
 _NEAR_NAMES: Final = 3
+_TOO_LONG_FOR_AN_INDEX: Final = 10
 
 
 class Kind(Enum):
@@ -64,6 +69,16 @@ class Access:
             return None
         return ".".join((self.field.path, *self.steps))
 
+    @property
+    def loose_path(self) -> str | None:
+        """A path in match language that leads there, and elsewhere in lists; None for a JSON field as a whole.
+
+        Nor is there one through an index with a leading zero, which in match language is a key only.
+        """
+        if not self.steps or any(not step or (is_index(step) and step != str(int(step))) for step in self.steps):
+            return None
+        return ".".join((self.field.path, *self.steps))
+
 
 class FieldTable:
     """The fields of one collection, by name; a name in camelCase finds the field, too."""
@@ -76,15 +91,14 @@ class FieldTable:
         """The field of that name, or the place in a JSON field that a dotted name leads to.
 
         Raises:
-            BadInputError: there is none; the message lists near names.
+            BadInputError: there is none (the message lists near names), or the path is too long.
         """
         found = self._find(name)
         if found:
             return Access(found)
-        root, _, path = name.partition(".")
-        field = self._find(root)
+        field = self._find(name.partition(".")[0])
         if field and field.kind is Kind.JSON:
-            return Access(field, tuple(mirror_key(step) for step in json_path.split(path)))
+            return Access(field, _steps(name))
         raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
 
     def _find(self, name: str) -> Field | None:
@@ -95,9 +109,18 @@ class FieldTable:
         return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self._by_name)}"
 
 
+def _steps(name: str) -> tuple[str, ...]:
+    if len(name) > MAX_PATH:
+        raise BadInputError(f"a path of {len(name):,} characters; the limit is {MAX_PATH:,}")
+    _, *steps = json_path.split(name)
+    if len(steps) > MAX_STEPS:
+        raise BadInputError(f"a path of {len(steps)} keys into a field; the limit is {MAX_STEPS}")
+    return tuple(mirror_key(step) for step in steps)
+
+
 def is_index(step: str) -> bool:
-    """Whether a step may be a list's index, beside a key."""
-    return step.isascii() and step.isdigit()
+    """Whether a step may be a list's index, beside a key; no list has more than nine digits of members."""
+    return step.isascii() and step.isdigit() and len(step) < _TOO_LONG_FOR_AN_INDEX
 
 
 def _camel(name: str) -> str:

@@ -6,6 +6,7 @@ Where `$expr` is needed and an index could help, a condition that implies less s
 
 from typing import Any, Final
 
+from stores.errors import BadInputError
 from stores.mirror import mirror
 from stores.query.expressions import (
     And,
@@ -29,6 +30,9 @@ Match = dict[str, Any]
 ALWAYS: Final[Match] = {}
 NEVER: Final[Match] = {"_id": {"$in": []}}
 
+MAX_LEVELS: Final = 180
+"""Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
+
 _EXACT_IN_DOUBLES: Final = 1 << 53
 _FLIPPED: Final = {
     Comparison.EQ: Comparison.EQ,
@@ -43,15 +47,27 @@ def compile_match(node: Operand) -> Match:
     """The match of the documents for which a node holds; two-valued, so that its negation is exact.
 
     Raises:
-        BadInputError: a time is compared with a text that is none.
+        BadInputError: a time is compared with a text that is none, or the match nests deeper than MongoDB takes.
     """
+    found = _match(node)
+    if _levels(found) > MAX_LEVELS:
+        raise BadInputError("nests too deeply; take operations out of each other, or shorten the paths", "query")
+    return found
+
+
+def _levels(tree: object) -> int:
+    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return 1 + max(map(_levels, members), default=0)
+
+
+def _match(node: Operand) -> Match:
     match node:
         case And(terms):
-            return {"$and": [compile_match(term) for term in terms]}
+            return {"$and": [_match(term) for term in terms]}
         case Or(terms):
-            return {"$or": [compile_match(term) for term in terms]}
+            return {"$or": [_match(term) for term in terms]}
         case Not(term):
-            return {"$nor": [compile_match(term)]}
+            return {"$nor": [_match(term)]}
         case Literal(scalar):
             return ALWAYS if scalar is True else NEVER
         case Get() | Convert():
@@ -77,21 +93,31 @@ def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
             exact = None
     if exact is not None:
         return exact
-    return _implied(comparison, left, right.value) | {"$expr": truth(Compare(comparison, left, right))}
+    condition = {f"${comparison.value}": mirror(right.value)}
+    return _implied(left, condition, [right.value]) | {"$expr": truth(Compare(comparison, left, right))}
 
 
 def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Match:
-    """Of literals beside a plain field one `$in`; of anything else what holds for one or the other."""
-    if isinstance(operand, Get) and operand.access.path and operand.access.field.kind is not Kind.TIME:
-        scalars = [
-            member.value for member in members if isinstance(member, Literal) and _fits(operand.access, member.value)
-        ]
-        known = {"$in": [mirror(scalar) for scalar in scalars]}
-        found = [_guarded(operand.access, operand.access.path, known)] if scalars else []
-        rest = [member for member in members if not isinstance(member, Literal) or member.value is None]
-    else:
-        found, rest = [], list(members)
-    found += [compile_match(Compare(Comparison.EQ, operand, member)) for member in rest]
+    scalars = [member.value for member in members if isinstance(member, Literal)]
+    others = tuple(member for member in members if not isinstance(member, Literal))
+    found = [_is_scalar(operand, scalars)] if scalars else []
+    found += [{"$expr": truth(In(operand, others))}] if others else []
+    return {"$or": found} if found else NEVER
+
+
+def _is_scalar(operand: Operand, scalars: list[Scalar]) -> Match:
+    """That an operand equals one of some scalars: one `$in` of a path, however many they are."""
+    if not isinstance(operand, Get) or not operand.access.path:
+        literals = tuple(Literal(scalar) for scalar in scalars)
+        condition = {"$in": [mirror(scalar) for scalar in scalars]}
+        return _implied(operand, condition, scalars) | {"$expr": truth(In(operand, literals))}
+    access = operand.access
+    is_time = access.field.kind is Kind.TIME
+    read = [time_literal(scalar, operand.name) if is_time else scalar for scalar in scalars]
+    known = [mirror(scalar) for scalar in read if scalar is not None and _fits(access, scalar)]
+    found = [_guarded(access, operand.access.path, {"$in": known})] if known else []
+    if None in scalars:
+        found.append(_match(Compare(Comparison.EQ, operand, Literal(None))))
     return {"$or": found} if found else NEVER
 
 
@@ -145,21 +171,17 @@ def _exists(access: Access) -> Match | None:
     return {"$and": [there, *_no_arrays(access, with_last=False)]}
 
 
-def _implied(comparison: Comparison, left: Operand, scalar: Scalar) -> Match:
-    """What a comparison implies of a path in match language, so that an index may lead to it; perhaps nothing."""
-    if scalar is None or isinstance(scalar, bool):
-        return ALWAYS
+def _implied(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
+    """What a condition on an operand implies of a path in match language, so that an index may lead there."""
     match left:
-        case Get(_, access) if access.steps and all(access.steps):
-            return {_dotted(access): {f"${comparison.value}": mirror(scalar)}}
-        case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.steps and all(access.steps):
-            if isinstance(scalar, str) or abs(scalar) >= _EXACT_IN_DOUBLES:
-                return ALWAYS
-            path = _dotted(access)
-            return {"$or": [{path: {f"${comparison.value}": scalar}}, {path: {"$type": "string"}}]}
+        case Get(_, access) if access.loose_path and None not in scalars:
+            return {access.loose_path: condition}
+        case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.loose_path and all(map(_is_exact, scalars)):
+            return {"$or": [{access.loose_path: condition}, {access.loose_path: {"$type": "string"}}]}
         case _:
             return ALWAYS
 
 
-def _dotted(access: Access) -> str:
-    return ".".join((access.field.path, *access.steps))
+def _is_exact(scalar: Scalar) -> bool:
+    """Whether it is a number that stays what it is as a double, and so do its neighbours."""
+    return isinstance(scalar, int | float) and not isinstance(scalar, bool) and abs(scalar) < _EXACT_IN_DOUBLES

@@ -114,7 +114,9 @@ class _Parser:
 
     def contains(self, tree: Tree, at: str, depth: int) -> Contains:
         members = self._members(tree, at, ("input", "substr"), ("case_insensitive",))
-        folded = members.get("case_insensitive") or False
+        folded = members.get("case_insensitive")
+        if folded is None:
+            folded = False
         if not isinstance(folded, bool):
             raise BadInputError("must be true or false", f"{at}.case_insensitive")
         parts = [self.operand(members[name], f"{at}.{name}", depth) for name in ("input", "substr")]

@@ -5,6 +5,7 @@ them is read as an operator or a path; keys are reached one by one, since a dott
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, Final
 
 from stores import times
@@ -34,7 +35,6 @@ MICROSECONDS: Final = 1_000_000
 
 _NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INTEGRAL: Final = r"^[+-]?[0-9]+$"
-_INT32: Final = 1 << 31
 _V: Final = "$$v"
 
 
@@ -50,7 +50,7 @@ def truth(node: Operand) -> Expression:
         case Compare(comparison, left, right):
             return _compare(comparison, left, right)
         case In(operand, members):
-            return {"$or": [_compare(Comparison.EQ, operand, member) for member in members]}
+            return _is_in(operand, members)
         case Contains(operand, substr, folded):
             return _contains(operand, substr, folded=folded)
         case _:
@@ -81,7 +81,7 @@ def reach(access: Access) -> Expression:
     found: Expression = f"${access.field.path}"
     for step in access.steps:
         by_key = {"$getField": {"field": {"$literal": step}, "input": found}}
-        if not is_index(step) or int(step) >= _INT32:
+        if not is_index(step):
             found = by_key
             continue
         by_key = {"$getField": {"field": {"$literal": step}, "input": _V}}
@@ -107,7 +107,7 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
             raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds", "query") from None
     if scalar is None or isinstance(scalar, bool):
         return None
-    return round(scalar * MICROSECONDS)
+    return round(Fraction(scalar) * MICROSECONDS)
 
 
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:
@@ -122,11 +122,27 @@ def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expressio
 
 def _sides(left: Operand, right: Operand) -> tuple[Expression, Expression]:
     for time, other, is_flipped in ((left, right, False), (right, left, True)):
-        if isinstance(time, Get) and time.access.field.kind is Kind.TIME and isinstance(other, Literal):
+        if isinstance(time, Get) and isinstance(other, Literal) and _is_time(time, other):
             exact = {"$ifNull": [reach(time.access), None]}
             micros = {"$literal": mirror(time_literal(other.value, time.name))}
             return (micros, exact) if is_flipped else (exact, micros)
     return value(left), value(right)
+
+
+def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Expression:
+    """That a member is equal; the operand stands there once, or one `in` inside another would multiply its size."""
+    found, plain = [], []
+    for member in members:
+        if _is_time(operand, member) or _is_time(member, operand):
+            found.append(_compare(Comparison.EQ, operand, member))
+        else:
+            plain.append(_equal(_V, value(member), may_nest=not isinstance(member, Literal)))
+    return {"$or": [*found, bound(value(operand), {"$or": plain})]}
+
+
+def _is_time(node: Operand, other: Operand) -> bool:
+    """Whether a node is a time beside a literal, which is then read as one."""
+    return isinstance(node, Get) and node.access.field.kind is Kind.TIME and isinstance(other, Literal)
 
 
 def _equal(first: Expression, second: Expression, *, may_nest: bool) -> Expression:

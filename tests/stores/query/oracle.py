@@ -1,4 +1,4 @@
-"""What queries and sorts mean, in plain Python over decoded JSON: the definition that the compiled ones must agree with.
+"""What queries and sorts mean, in plain Python over decoded JSON: the definition that the compiled ones agree with.
 
 A row is a call as a dict: its plain columns (times in microseconds) and its JSON, decoded; what is null is absent.
 """
@@ -84,7 +84,7 @@ def in_order(rows: Sequence[Row], sort_by: Sequence[SortBy]) -> list[Row]:
     for key in reversed(sort_by):
         ranks: list[list[tuple[Value, Row]]] = [[], [], [], []]
         for row in found:
-            value = _stored(key.field, row)
+            value = stored(key.field, row)
             ranks[_rank(value)].append((value, row))
         for ordered in ranks[:2]:
             ordered.sort(key=operator.itemgetter(0), reverse=key.descending)
@@ -101,8 +101,8 @@ def _value(node: Operand, row: Row) -> Value:
         case Literal(scalar):
             return _bent(scalar)
         case Get(name):
-            stored = _stored(name, row)
-            return float(stored) / 1e6 if _is_time(name) and stored is not None else stored
+            found = stored(name, row)
+            return float(found) / 1e6 if _is_time(name) and found is not None else found
         case Convert(operand, Target.STRING):
             return _text(operand, row)
         case Convert(operand, to):
@@ -111,7 +111,7 @@ def _value(node: Operand, row: Row) -> Value:
             return holds(node, row)
 
 
-def _stored(name: str, row: Row) -> Value:
+def stored(name: str, row: Row) -> Value:
     """What lies at a field's name, or at the end of a path into JSON; times are microseconds."""
     name = ALIASES.get(name, name)
     root, _, path = name.partition(".")
@@ -133,15 +133,15 @@ def _bent(value: Value) -> Value:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _sides(left: Operand, right: Operand, row: Row) -> tuple[Value, Value]:
     """The values of two operands; a time beside a literal is whole microseconds, and so is the literal."""
     if isinstance(left, Get) and _is_time(left.name) and isinstance(right, Literal):
-        return _stored(left.name, row), _micros(right.value)
+        return stored(left.name, row), _micros(right.value)
     if isinstance(right, Get) and _is_time(right.name) and isinstance(left, Literal):
-        return _micros(left.value), _stored(right.name, row)
+        return _micros(left.value), stored(right.name, row)
     return _value(left, row), _value(right, row)
 
 
@@ -163,7 +163,7 @@ def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
 def _text(node: Operand, row: Row) -> str | None:
     value = _value(node, row)
     if isinstance(node, Get) and _is_time(node.name) and value is not None:
-        return times.to_text(_stored(node.name, row))
+        return times.to_text(stored(node.name, row))
     if isinstance(node, Get) and node.name in PAYLOADS and isinstance(value, dict | list):
         return json_text.encode(value)
     if isinstance(value, bool):

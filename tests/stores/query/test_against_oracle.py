@@ -1,0 +1,118 @@
+"""Random queries and sorts over random calls: the real server agrees with the oracle on each of them."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.calls.fields import CALL_FIELDS
+from stores.database import Collection, Database, Document
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.match import Match, compile_match
+from stores.query.parser import parse_query
+from stores.query.sort import SortBy, compile_sort
+from stores.query.values import truth
+from tests.stores.calls.builders import PROJECT
+from tests.stores.query.generator import Generator, Tree
+from tests.stores.query.oracle import PAYLOADS, Row, holds, in_order
+
+SEED = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
+CALLS = 60
+QUERIES = 600
+SORTS = 40
+
+
+def row_of(document: Document) -> Row:
+    """A stored call as the oracle sees it: its columns, and its JSON decoded from the exact texts."""
+    texts = {name: json.loads(text) for name, text in document["json"].items()}
+    return {name: value for name, value in document.items() if name not in PAYLOADS} | texts
+
+
+async def rows_of(calls: CallsStore, database: Database, generator: Generator) -> list[Row]:
+    """Some written calls."""
+    await calls.write(generator.calls(CALLS))
+    return [row_of(document) for document in await database.calls.find({}).to_list(None)]
+
+
+async def found(collection: Collection, match: Match) -> set[str]:
+    """The ids of the calls that match."""
+    return {row["id"] for row in await collection.find(match, {"id": 1}).to_list(None)}
+
+
+def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -> str:
+    """What there is to know of a query on which server and oracle differ."""
+    row = next(row for row in rows if row["id"] in ids)
+    shown = {name: value for name, value in row.items() if name != "json"}
+    return f"\nquery    {json.dumps(tree)}\ndocument {shown}\nmatch    {match}"
+
+
+async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
+    calls: CallsStore, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = Generator(SEED)
+    rows = await rows_of(calls, database, generator)
+    matched, cases = 0, 0
+
+    for _ in range(QUERIES):
+        tree = generator.query(rows)
+        operation = parse_query(tree, CALL_FIELDS)
+        expected = {row["id"] for row in rows if holds(operation, row)}
+
+        for match in (compile_match(operation), {"$expr": truth(operation)}):
+            ids = await found(database.calls, match)
+            assert ids == expected, disagreement(tree, match, rows, ids ^ expected)
+        matched += len(expected)
+        cases += len(rows)
+
+    with capsys.disabled():
+        print(f"\n{cases:,} cases of a call and a query agree, {matched:,} of them matches")  # noqa: T201
+    assert cases > 20_000
+    assert matched > cases / 10
+
+
+async def test_pages_and_counts_of_a_query_are_the_oracles(calls: CallsStore, database: Database) -> None:
+    generator = Generator(SEED + 1)
+    rows = await rows_of(calls, database, generator)
+
+    for _ in range(60):
+        tree, sort_by = generator.query(rows), generator.sort(rows)
+        operation = parse_query(tree, CALL_FIELDS)
+        expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
+
+        page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, sort_by=sort_by, query=Query(tree))
+        count = await calls.count(PROJECT, query=Query(tree))
+
+        assert [row["id"] for row in page.rows] == expected, f"{sort_by} {tree}"
+        assert count == len(expected)
+
+
+@pytest.mark.parametrize("number", range(SORTS))
+async def test_paging_over_a_sort_gives_every_row_once_in_the_oracles_order(
+    calls: CallsStore, database: Database, number: int
+) -> None:
+    generator = Generator(SEED + number)
+    rows = await rows_of(calls, database, generator)
+    sort_by = generator.sort(rows)
+    expected = [row["id"] for row in in_order(rows, sort_by)]
+
+    order = compile_sort(sort_by, CALL_FIELDS)
+    for backward in (False, True):
+        ids = await walk(calls, generator.dice.randint(1, 7), sort_by, backward=backward)
+        assert ids == expected, f"{sort_by} {order}"
+
+
+async def walk(calls: CallsStore, size: int, sort_by: Sequence[SortBy], *, backward: bool) -> list[str]:
+    """The ids of a whole list, page by page, in the order of the list."""
+    ids: list[str] = []
+    cursor, more = None, True
+    while more:
+        page = await calls.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by=sort_by)
+        here = [row["id"] for row in page.rows]
+        assert len(here) <= size
+        ids = here + ids if backward else ids + here
+        more = page.has_previous if backward else page.has_next
+        cursor = page.cursor(page.rows[0 if backward else -1])
+    return ids

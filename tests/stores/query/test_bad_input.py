@@ -1,0 +1,282 @@
+"""What is no query over calls is refused, with the place and what to change; what only looks dangerous is data."""
+
+import math
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.calls.fields import CALL_FIELDS
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.fields import MAX_PATH, MAX_STEPS
+from stores.query.parser import MAX_LITERAL, parse_operation, parse_query
+from stores.query.sort import SortBy, compile_sort
+from stores.query.texts import MAX_FOLDED
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+
+Tree = Any
+
+A = {"$getField": "inputs.a"}
+ONE = {"$literal": 1}
+FINE = {"$eq": [A, ONE]}
+AT = "query.$expr"
+
+
+def nested(levels: int, tree: Tree = FINE) -> Tree:
+    """A tree under some negations."""
+    for _ in range(levels):
+        tree = {"$not": [tree]}
+    return tree
+
+
+def contains(**changes: Tree) -> Tree:
+    return {"$contains": {"input": A, "substr": {"$literal": "x"}} | changes}
+
+
+def literal(value: Tree) -> Tree:
+    return {"$eq": [A, {"$literal": value}]}
+
+
+def field(name: Tree) -> Tree:
+    return {"$eq": [{"$getField": name}, ONE]}
+
+
+REFUSED = [
+    ({"$eqq": [A, ONE]}, AT, r"there is no operation '\$eqq'; did you mean \$eq"),
+    ({"$where": "1"}, AT, r"there is no operation '\$where'; there are \$and, \$or, \$not, \$eq"),
+    ({"eq": [A, ONE]}, AT, r"there is no operation 'eq'; did you mean \$eq"),
+    ({"$$eq": [A, ONE]}, AT, r"there is no operation '\$\$eq'; did you mean \$eq"),
+    ({"$regex": "x" * 500}, AT, r"there is no operation"),
+    ({"$" + "e" * 100_000: []}, AT, r"there is no operation '\$e{99}'; there are"),
+    ({"$and": [FINE, {"$gtt": [A, ONE]}]}, f"{AT}.$and.1", r"did you mean \$gt or \$gte\?"),
+    ({}, AT, r"an object with one key, out of \$and, \$or"),
+    (FINE | contains(), AT, r"an object with one key"),
+    ([FINE], AT, r"an object with one key"),
+    ("$eq", AT, r"an object with one key"),
+    (None, AT, r"an object with one key"),
+    (ONE, AT, r"must be one of \$and, \$or, \$not, \$eq, \$gt, \$gte, \$lt, \$lte, \$in, \$contains$"),
+    (A, AT, r"must be one of"),
+    ({"$convert": {"input": A, "to": "bool"}}, AT, r"must be one of"),
+    # Arity
+    ({"$eq": [A]}, f"{AT}.$eq", r"a list of 2 operands"),
+    ({"$gt": [A, ONE, ONE]}, f"{AT}.$gt", r"a list of 2 operands"),
+    ({"$lte": {"a": 1}}, f"{AT}.$lte", r"a list of 2 operands"),
+    ({"$not": []}, f"{AT}.$not", r"a list of 1 operands"),
+    ({"$not": [FINE, FINE]}, f"{AT}.$not", r"a list of 1 operands"),
+    ({"$not": FINE}, f"{AT}.$not", r"a list of 1 operands"),
+    ({"$and": []}, f"{AT}.$and", r"a list of one or more operands"),
+    ({"$or": []}, f"{AT}.$or", r"a list of one or more operands"),
+    ({"$and": FINE}, f"{AT}.$and", r"a list of one or more operands"),
+    ({"$in": [A]}, f"{AT}.$in", r"a list of an operand and a list of operands"),
+    ({"$in": [A, ONE]}, f"{AT}.$in", r"a list of an operand and a list of operands"),
+    ({"$in": [A, [ONE], [ONE]]}, f"{AT}.$in", r"a list of an operand and a list of operands"),
+    # Operands
+    ({"$eq": [A, 1]}, f"{AT}.$eq.1", r"an object with one key"),
+    ({"$eq": [A, "inputs.a"]}, f"{AT}.$eq.1", r"an object with one key"),
+    ({"$eq": ["$inputs.a", ONE]}, f"{AT}.$eq.0", r"an object with one key"),
+    ({"$in": [A, [1]]}, f"{AT}.$in.1.0", r"an object with one key"),
+    (contains(substr="x"), f"{AT}.$contains.substr", r"an object with one key"),
+    (contains(substr=ONE), f"{AT}.$contains.substr", r"a string, the text to look for"),
+    (contains(substr={"$literal": None}), f"{AT}.$contains.substr", r"a string, the text to look for"),
+    (contains(case_insensitive=1), f"{AT}.$contains.case_insensitive", r"true or false"),
+    (contains(case_insensitive=0), f"{AT}.$contains.case_insensitive", r"true or false"),
+    (contains(case_insensitive="yes"), f"{AT}.$contains.case_insensitive", r"true or false"),
+    (contains(case_insensitive=True, substr=A), f"{AT}.$contains.substr", r"a literal where letter case is folded"),
+    (contains(options="i"), f"{AT}.$contains", r"has no 'options'; there are input, substr, case_insensitive"),
+    ({"$contains": {"input": A}}, f"{AT}.$contains", r"substr is missing"),
+    ({"$contains": [A, ONE]}, f"{AT}.$contains", r"an object with input and substr"),
+    (
+        contains(case_insensitive=True, substr={"$literal": "x" * (MAX_FOLDED + 1)}),
+        f"{AT}.$contains.substr",
+        r"more than 8,000 characters",
+    ),
+    ({"$eq": [{"$convert": A}, ONE]}, f"{AT}.$eq.0.$convert", r"input is missing"),
+    ({"$eq": [{"$convert": "double"}, ONE]}, f"{AT}.$eq.0.$convert", r"an object with input and to"),
+    (
+        {"$eq": [{"$convert": {"input": A, "to": "float"}}, ONE]},
+        f"{AT}.$eq.0.$convert.to",
+        r"one of double, string, int, bool, exists",
+    ),
+    ({"$eq": [{"$convert": {"input": A, "to": ["int"]}}, ONE]}, f"{AT}.$eq.0.$convert.to", r"one of double"),
+    (
+        {"$eq": [{"$convert": {"input": A, "to": "int", "onError": 0}}, ONE]},
+        f"{AT}.$eq.0.$convert",
+        r"has no 'onError'; there are input, to",
+    ),
+    # Literals
+    (literal({"$where": "1"}), f"{AT}.$eq.1.$literal", r"not a list or an object"),
+    (literal({}), f"{AT}.$eq.1.$literal", r"not a list or an object"),
+    (literal(["a"]), f"{AT}.$eq.1.$literal", r"not a list or an object"),
+    (literal(math.nan), f"{AT}.$eq.1.$literal", r"must be finite"),
+    (literal(math.inf), f"{AT}.$eq.1.$literal", r"must be finite"),
+    (literal(-math.inf), f"{AT}.$eq.1.$literal", r"must be finite"),
+    (literal("x" * 1_000_000), f"{AT}.$eq.1.$literal", r"has 1,000,000 characters; the limit is 100,000"),
+    # Fields
+    (field("op_nam"), f"{AT}.$eq.0.$getField", r"there is no field 'op_nam'; did you mean op_name"),
+    (field("input.a"), f"{AT}.$eq.0.$getField", r"there is no field 'input.a'; did you mean inputs"),
+    (field("op_name.a"), f"{AT}.$eq.0.$getField", r"there is no field 'op_name.a'; did you mean op_name"),
+    (field(""), f"{AT}.$eq.0.$getField", r"there is no field ''; there are id, project_id, op_name"),
+    (field("$$ROOT"), f"{AT}.$eq.0.$getField", r"there is no field '\$\$ROOT'; there are"),
+    (field("$inputs.a"), f"{AT}.$eq.0.$getField", r"there is no field '\$inputs.a'; did you mean inputs"),
+    (field("json.inputs"), f"{AT}.$eq.0.$getField", r"there is no field 'json.inputs'"),
+    (field("_id"), f"{AT}.$eq.0.$getField", r"there is no field '_id'; did you mean"),
+    (field("visible"), f"{AT}.$eq.0.$getField", r"there is no field 'visible'"),
+    (field("storage_size_bytes"), f"{AT}.$eq.0.$getField", r"there is no field"),
+    (field("inputs\0"), f"{AT}.$eq.0.$getField", r"there is no field 'inputs\\x00'"),
+    (field(["inputs", "a"]), f"{AT}.$eq.0.$getField", r"the name of a field, such as started_at"),
+    (field(None), f"{AT}.$eq.0.$getField", r"the name of a field"),
+    (field("inputs."), f"{AT}.$eq.0.$getField", r"'inputs\.' has an empty key; write a dot inside a key as \\\."),
+    (field("inputs.a."), f"{AT}.$eq.0.$getField", r"has an empty key"),
+    (field("inputs..a"), f"{AT}.$eq.0.$getField", r"has an empty key"),
+    (field(".inputs"), f"{AT}.$eq.0.$getField", r"there is no field '.inputs'; did you mean inputs"),
+    (field("summary.weave."), f"{AT}.$eq.0.$getField", r"has an empty key"),
+    (field("inputs" + ".a" * (MAX_STEPS + 1)), f"{AT}.$eq.0.$getField", r"a path of 51 keys into a field"),
+    (field("inputs." + "a" * MAX_PATH), f"{AT}.$eq.0.$getField", r"a path of 1,007 characters; the limit is 1,000"),
+    # Sizes
+    ({"$or": [FINE] * 10_000}, f"{AT}.$or.3333", r"more than 10,000 operations, fields and literals"),
+    (nested(200), AT + ".$not.0" * 32, r"nests deeper than 32 levels"),
+    (nested(100_000), AT + ".$not.0" * 32, r"nests deeper than 32 levels"),
+]
+
+
+@pytest.mark.parametrize(("tree", "argument", "message"), REFUSED, ids=[row[2][:40] for row in REFUSED])
+def test_a_bad_tree_is_refused_at_its_place(tree: Tree, argument: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message) as refused:
+        parse_query({"$expr": tree}, CALL_FIELDS)
+
+    assert refused.value.argument == argument
+    assert len(refused.value.message) < 700
+
+
+@pytest.mark.parametrize("query", [None, [], {}, FINE, {"$expr": FINE, "limit": 1}, {"expr": FINE}, "$expr"])
+def test_a_query_is_an_object_with_the_key_expr(query: Tree) -> None:
+    with pytest.raises(BadInputError, match=r"an object with the one key \$expr") as refused:
+        parse_query(query, CALL_FIELDS, "query.json")
+
+    assert refused.value.argument == "query.json"
+
+
+@pytest.mark.parametrize("name", ["$eq", "$literal", "Eq", "get_field"])
+def test_the_typed_form_has_bare_names_only(name: str) -> None:
+    with pytest.raises(BadInputError, match="there is no operation") as refused:
+        parse_operation({name: []}, CALL_FIELDS, "query.expr")
+
+    assert refused.value.argument == "query.expr"
+    assert "$and" not in refused.value.message
+
+
+@pytest.mark.parametrize("comparison", ["$eq", "$gt"])
+@pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01", "$now"])
+def test_a_time_is_not_compared_with_a_text_that_is_none(comparison: str, text: str) -> None:
+    query = Query({"$expr": {comparison: [{"$getField": "startedAt"}, {"$literal": text}]}})
+
+    with pytest.raises(BadInputError, match=r"startedAt compares with times: .* is not an ISO 8601 time") as refused:
+        query.match(CALL_FIELDS)
+
+    assert refused.value.argument == "query"
+
+
+@pytest.mark.parametrize("path", ["inputs.", "inputs..a", "inputs" + ".a" * 51, "$inputs", "inputs." + "9" * 5_000])
+def test_a_sort_by_a_bad_path_is_refused(path: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        compile_sort([SortBy("id"), SortBy(path)], CALL_FIELDS)
+
+    assert refused.value.argument == "sort_by.1.field"
+
+
+def in_each_other(levels: int, tree: Tree = A) -> Tree:
+    for _ in range(levels):
+        tree = {"$in": [ONE, [tree]]}
+    return tree
+
+
+DEEPEST = [
+    pytest.param(nested(29), id="not"),
+    pytest.param(in_each_other(15), id="in"),
+    pytest.param({"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}, id="a path of indexes"),
+    pytest.param({"$gt": [{"$getField": "inputs" + ".a" * MAX_STEPS}, A]}, id="a path of keys"),
+    pytest.param({"$or": [FINE] * 3_333}, id="thousands of terms"),
+    pytest.param({"$in": [A, [{"$literal": number} for number in range(9_000)]]}, id="thousands of members"),
+    pytest.param({"$in": [{"$literal": "x" * MAX_LITERAL}, [A] * 9_000]}, id="a long literal in many fields"),
+    pytest.param({"$in": [{"$in": [A, [ONE] * 3_000]}, [A] * 3_000]}, id="thousands in thousands"),
+    pytest.param(contains(case_insensitive=True, substr={"$literal": "." * MAX_FOLDED}), id="a long folded text"),
+    pytest.param(contains(case_insensitive=True, substr={"$literal": "🧵" * MAX_FOLDED}), id="a long wide text"),
+    pytest.param(contains(substr={"$literal": "." * MAX_LITERAL}), id="a long text"),
+    pytest.param(field("inputs." + "9" * 900), id="a huge index"),
+]
+
+
+@pytest.mark.parametrize("tree", DEEPEST)
+async def test_what_is_within_the_limits_the_server_takes(calls: CallsStore, tree: Tree) -> None:
+    await calls.write([start(1)])
+    query, sort_by = Query({"$expr": tree}), [SortBy("op_name"), SortBy("inputs" + ".0" * MAX_STEPS)]
+
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query)
+
+    assert len(page.rows) == await calls.count(PROJECT, query=query) <= 1
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        in_each_other(29),
+        nested(25, {"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}),
+        {"$gt": [in_each_other(10, {"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}), A]},
+    ],
+)
+def test_what_mongodb_would_refuse_as_too_deep_is_refused_before(tree: Tree) -> None:
+    with pytest.raises(BadInputError, match="nests too deeply; take operations out of each other"):
+        Query({"$expr": tree}).match(CALL_FIELDS)
+
+
+HOSTILE = ["$inputs.secret", "$$ROOT", "$where", '{"$where": "1"}', ".*", "a.b", "^a", "[", "\\", "\0", "a\0b", "$"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("folded", [False, True])
+async def test_a_text_is_only_ever_itself(calls: CallsStore, text: str, *, folded: bool) -> None:
+    value = {"v": text, text: "key"}
+    await calls.write([start(1, inputs=value | {"secret": 1}), start(2, inputs={"v": "aab", "secret": text}), end(1)])
+    key = text.replace("\\", "\\\\").replace(".", "\\.")
+    said: Tree = {"$literal": text}
+    here: Tree = {"$getField": "inputs.v"}
+
+    for tree in (
+        {"$eq": [here, said]},
+        {"$in": [here, [said, said]]},
+        {"$eq": [{"$convert": {"input": here, "to": "string"}}, said]},
+        {"$contains": {"input": here, "substr": said, "case_insensitive": folded}},
+        {"$eq": [{"$getField": f"inputs.{key}"}, {"$literal": "key"}]},
+        {"$and": [{"$gte": [here, said]}, {"$lte": [said, {"$getField": "inputs.v"}]}, {"$lte": [here, said]}]},
+    ):
+        page = await calls.page(PROJECT, PageRequest(), {"id"}, query=Query({"$expr": tree}))
+        assert [row["id"] for row in page.rows] == [call_id(1)], tree
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "is_found"),
+    [
+        ("straße", "STRASSE", False),
+        ("straße", "STRA\u1e9eE", True),
+        ("İstanbul", "istanbul", False),
+        ("İstanbul", "İSTANBUL", True),
+        ("\u0131", "I", False),
+        ("\u212aelvin", "kELVIN", True),
+        ("mi\u017fs", "MISS", True),
+        ("ΟΔΟΣ", "οδος", True),
+        ("ΟΔΟΣ", "οδο\u03c3", True),
+        ("É", "e\u0301", False),
+        ("𐐀", "𐐨", True),
+        ("ǆ", "ǅ", True),
+    ],
+)
+async def test_letter_case_folds_one_character_to_one(
+    calls: CallsStore, text: str, part: str, *, is_found: bool
+) -> None:
+    await calls.write([start(1, inputs={"a": f"<{text}>"})])
+
+    query = Query({"$expr": contains(substr={"$literal": part}, case_insensitive=True)})
+
+    assert await calls.count(PROJECT, query=query) == is_found
