@@ -1,0 +1,121 @@
+"""What is measured: questions as clients ask them, each beside the pipeline that a good engineer writes for it by hand.
+
+By hand means on data that its author knows: plain paths with no lists on the way, every value of the type that it
+should be, so with nothing to guard against. Both sides give the same page, a hundred calls, of the same few fields.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.calls.fields import CALL_FIELDS
+from stores.calls.filters import calls_match
+from stores.paging import PageRequest, page_pipeline
+from stores.query import Query
+from stores.query.sort import SortBy, compile_sort
+from tests.benchmarks.stock import BEGIN, PROJECT, RARE_WORD, SECOND, customer, op_name
+
+Tree = dict[str, Any]
+Pipeline = list[dict[str, Any]]
+
+_SHOWN: Final = ("id", "op_name", "started_at")
+_INDEXED: Final = 1.15
+_UNINDEXED: Final = 1.3
+_AMOUNT: Final = "inputs.order.amount"
+_WEIGHT: Final = "inputs.order.weight"
+_QUESTION: Final = "inputs.question"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, compiled and by hand, and how much longer the compiled one may take."""
+
+    name: str
+    target: float
+    compiled: Pipeline
+    by_hand: Pipeline
+
+
+def cases(count: int) -> list[Case]:
+    """All cases over a stock of so many calls."""
+    middle = BEGIN // SECOND + count // 2
+    few = 1 - 50 / count  # some fifty calls have a random number above it
+    answered = {"input": _get(_QUESTION), "substr": {"$literal": RARE_WORD}}
+    in_payload = {"input": _get("inputs"), "substr": {"$literal": RARE_WORD}}
+    as_number = {"$convert": {"input": f"${_WEIGHT}", "to": "double", "onError": None, "onNull": None}}
+    return [
+        _filter(
+            "indexed: a range of started_at",
+            {"$and": [_compare("$gte", "started_at", middle), _compare("$lt", "started_at", middle + 1000)]},
+            {"started_at": {"$gte": middle * SECOND, "$lt": (middle + 1000) * SECOND}},
+            target=_INDEXED,
+        ),
+        _filter("indexed: op_name", _compare("$eq", "op_name", op_name(7)), {"op_name": op_name(7)}, target=_INDEXED),
+        _filter("indexed: status", _compare("$eq", "status", "error"), {"status": "error"}, target=_INDEXED),
+        _filter("nested number, a range", _compare("$gt", _AMOUNT, 1000 * few), {_AMOUNT: {"$gt": 1000 * few}}),
+        of_a_customer(count // 3, count),
+        _filter("$contains, nested", {"$contains": answered}, {_QUESTION: {"$regex": RARE_WORD}}),
+        _filter(
+            "$contains, nested, any letter case",
+            {"$contains": answered | {"case_insensitive": True}},
+            {_QUESTION: {"$regex": RARE_WORD, "$options": "i"}},
+        ),
+        _filter("$contains, whole payload", {"$contains": in_payload}, {"json.inputs": {"$regex": RARE_WORD}}),
+        _filter(
+            "$convert to double",
+            {"$gt": [{"$convert": {"input": _get(_WEIGHT), "to": "double"}}, {"$literal": few}]},
+            {"$expr": {"$gt": [as_number, few]}},
+        ),
+        _sort("sort by a nested number, descending", SortBy("output.score", descending=True)),
+        _sort("sort by a nested number, ascending", SortBy("output.score")),
+    ]
+
+
+def of_a_customer(number: int, count: int) -> Case:
+    """The calls of the customer of a call."""
+    found = customer(number, count)
+    return _filter("nested string, equal", _compare("$eq", "inputs.customer_id", found), {"inputs.customer_id": found})
+
+
+def hundred_terms() -> Tree:
+    """A query of a hundred terms of every kind, as clients send it."""
+    terms = [
+        _compare("$gt", _AMOUNT, 10),
+        _compare("$eq", "op_name", op_name(1)),
+        {"$in": [_get("inputs.customer_id"), [{"$literal": "a"}, {"$literal": "b"}]]},
+        {"$contains": {"input": _get(_QUESTION), "substr": {"$literal": "x"}}},
+        {"$gt": [{"$convert": {"input": _get(_WEIGHT), "to": "double"}}, {"$literal": 1}]},
+    ]
+    return {"$expr": {"$and": [{"$or": [*terms, *({"$not": [term]} for term in terms)]} for _ in range(10)]}}
+
+
+def _filter(name: str, operation: Tree, by_hand: Tree, target: float = _UNINDEXED) -> Case:
+    match = {"project_id": PROJECT, "visible": True, **by_hand}
+    return Case(
+        name,
+        target,
+        _page(SortBy("started_at"), Query({"$expr": operation})),
+        [{"$match": match}, {"$sort": {"started_at": 1, "id": 1}}, *_cut()],
+    )
+
+
+def _sort(name: str, sort_by: SortBy) -> Case:
+    order = {sort_by.field: -1 if sort_by.descending else 1, "id": 1}
+    match = {"project_id": PROJECT, "visible": True}
+    return Case(name, _UNINDEXED, _page(sort_by), [{"$match": match}, {"$sort": order}, *_cut()])
+
+
+def _page(sort_by: SortBy, query: Query | None = None) -> Pipeline:
+    order = compile_sort([sort_by], CALL_FIELDS)
+    return page_pipeline(calls_match(PROJECT, None, query), order, PageRequest(), _SHOWN)
+
+
+def _cut() -> Pipeline:
+    return [{"$limit": PageRequest().size + 1}, {"$project": {"_id": 0} | dict.fromkeys(_SHOWN, 1)}]
+
+
+def _compare(operator: str, name: str, value: object) -> Tree:
+    return {operator: [_get(name), {"$literal": value}]}
+
+
+def _get(name: str) -> Tree:
+    return {"$getField": name}

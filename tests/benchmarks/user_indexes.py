@@ -1,0 +1,75 @@
+"""What an index of one's own costs in writes and on disk, and what it gains; a wildcard index is the alternative."""
+
+import statistics
+import time
+from typing import Any, Final
+
+from pymongo import ASCENDING, MongoClient
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.user_indexes import UserIndex, UserIndexes
+from tests.benchmarks.cases import of_a_customer
+from tests.benchmarks.stock import batches
+from tests.benchmarks.timing import Clock
+
+NONE: Final = "no index of one's own"
+PATH: Final = "an index of inputs.customer_id"
+WILDCARD: Final = "a wildcard index of inputs"
+
+_ROUNDS: Final = 5
+_MIB: Final = 1024 * 1024
+
+Row = dict[str, float]
+
+
+async def measure_indexes(uri: str, count: int, clock: Clock) -> dict[str, Row]:
+    """By kind of index: calls written a second and the CPU of each, the index's MiB and all others', a page's time.
+
+    The same batches are written in turns under each kind.
+    """
+    found = {}
+    databases = {name: Database.open(uri, f"bench_{number}") for number, name in enumerate((NONE, PATH, WILDCARD))}
+    for database in databases.values():
+        await database.ensure_indexes()
+    await UserIndexes(databases[PATH]).add(UserIndex.of(None, "inputs.customer_id"))
+    await databases[WILDCARD].calls.create_index([("inputs.$**", ASCENDING)], name=WILDCARD)
+    spent = await _write(databases, count, clock)
+    with MongoClient[dict[str, Any]](uri) as client:
+        for number, name in enumerate(databases):
+            calls = client[f"bench_{number}"]["calls"]
+            sizes = client[f"bench_{number}"].command("collStats", "calls")
+            own = sum(size for index, size in sizes["indexSizes"].items() if index.startswith((WILDCARD, "path:")))
+            found[name] = {
+                "calls a second": count / spent[name][0],
+                "CPU ms a call": 1000 * spent[name][1] / count,
+                "index MiB": own / _MIB,
+                "other indexes MiB": (sizes["totalIndexSize"] - own) / _MIB,
+                "data MiB": sizes["storageSize"] / _MIB,
+                "page of a customer ms": 1000 * _read(calls, count),
+            }
+    for database in databases.values():
+        database.close()
+    return found
+
+
+async def _write(databases: dict[str, Database], count: int, clock: Clock) -> dict[str, tuple[float, float]]:
+    """Seconds that writing took under each kind, by the wall's clock and by the given one."""
+    spent = dict.fromkeys(databases, (0.0, 0.0))
+    for batch in batches(count):
+        for name, database in databases.items():
+            wall, cpu = time.perf_counter(), clock()
+            await CallsStore(database).write(batch)
+            spent[name] = spent[name][0] + time.perf_counter() - wall, spent[name][1] + clock() - cpu
+    return spent
+
+
+def _read(calls: Any, count: int) -> float:  # noqa: ANN401 -- PyMongo's collection of any document
+    """The median of the seconds that a page takes of one customer's calls, another each time."""
+    samples = []
+    for number in range(_ROUNDS):
+        pipeline = of_a_customer(count // 3 + number, count).compiled
+        began = time.perf_counter()
+        list(calls.aggregate(pipeline))
+        samples.append(time.perf_counter() - began)
+    return statistics.median(samples)
