@@ -36,7 +36,7 @@ def _explain(error: GraphQLError) -> None:
 
 def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
     error.extensions = {"code": cause.code}
-    if cause.argument is not None and error.path is not None:
+    if cause.argument is not None:
         argument = camel_path(cause.argument)
         error.extensions["argument"] = argument
         error.message = f"{argument}: {cause.message}"
