@@ -39,16 +39,18 @@ def create_app(settings: Settings | None = None) -> Starlette:
         database = Database.open(
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds
         )
+        stores = Stores.over(database)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-            yield {"stores": Stores.over(database), "readiness": readiness}
+            yield {"stores": stores, "readiness": readiness}
         finally:
             preparation.cancel()
             with suppress(asyncio.CancelledError):
                 await preparation
+            await stores.close()
             database.close()
 
     return Starlette(routes=_routes(settings), lifespan=lifespan, exception_handlers={404: not_found})

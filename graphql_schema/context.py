@@ -19,6 +19,10 @@ class Stores:
         """The stores of a database."""
         return cls(calls=CallsStore(database))
 
+    async def close(self) -> None:
+        """End what the stores keep going."""
+        await self.calls.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

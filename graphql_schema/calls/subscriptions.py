@@ -1,6 +1,6 @@
 """Calls as they happen."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import Enum
 
 import strawberry
@@ -35,7 +35,6 @@ class CallSubscriptions:
     """The fields of Subscription that tell of calls."""
 
     @streamed("What happens to the project's calls from now on.", of=CallEvent)
-    async def call_events(self, info: Info, project_id: ProjectId) -> AsyncIterator[StoreCallEvent]:
+    def call_events(self, info: Info, project_id: ProjectId) -> AsyncGenerator[StoreCallEvent, None]:
         """What happens to calls."""
-        async for event in info.context.stores.calls.events(project_id, selected_fields(info, "call")):
-            yield event
+        return info.context.stores.calls.events(project_id, selected_fields(info, "call"))

@@ -1,14 +1,10 @@
-"""What happens to a project's calls, as it happens: a change stream, told in terms of calls."""
+"""What happens to calls: changes of their documents, told in terms of calls."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.calls.fields import paths_of
-from stores.database import Collection
 from stores.paging import Row
-
-_ALWAYS: Final = ("id", "visible", "ended_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +15,27 @@ class CallEvent:
     call: Row
 
 
-async def call_events(calls: Collection, project_id: str, wanted: Iterable[str]) -> AsyncIterator[CallEvent]:
-    """The changes of a project's calls from now on, each with the wanted fields; a call written whole has `ended`."""
-    paths = [f"fullDocument.{path}" for path in (*paths_of(wanted), *_ALWAYS)]
-    pipeline: list[dict[str, Any]] = [
-        {"$match": {"fullDocument.project_id": project_id}},
-        {"$set": {"changed": {"$objectToArray": "$updateDescription.updatedFields"}}},
-        {"$project": dict.fromkeys(dict.fromkeys(paths), 1) | {"operationType": 1, "changed.k": 1}},
-    ]
-    async with calls.watch(pipeline, full_document="updateLookup") as changes:
-        async for change in changes:
-            row = change["fullDocument"]
-            happened = _happened(row, {field["k"] for field in change.get("changed") or ()})
-            if happened:
-                yield CallEvent(happened, row)
+CHANGES: Final[list[dict[str, Any]]] = [
+    {"$match": {"operationType": {"$in": ["insert", "update", "replace"]}}},
+    {
+        "$set": {
+            "changed": {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}}
+        }
+    },
+    # The mirrors are half of a document, and what an update wrote is in the document: neither is sent.
+    {
+        "$project": dict.fromkeys((f"fullDocument.{name}" for name in ("inputs", "output", "attributes", "summary")), 0)
+        | {"updateDescription": 0, "documentKey": 0, "ns": 0}
+    },
+]
+"""What a change stream over the calls has to do to its changes before `event_of` can read them."""
+
+
+def event_of(change: Mapping[str, Any]) -> CallEvent | None:
+    """What a change means to whoever sees calls; None if it is nothing. A call written whole has `ended`."""
+    row: Row = change.get("fullDocument") or {}
+    happened = _happened(row, set(change.get("changed") or ()))
+    return CallEvent(happened, row) if happened else None
 
 
 def _happened(row: Row, changed: set[str]) -> str | None:

@@ -1,19 +1,20 @@
 """The store of calls: every question and change that concerns them, each within one project."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stores import paging
 from stores.calls import documents
 from stores.calls.deletes import delete_calls
-from stores.calls.events import CallEvent, call_events
+from stores.calls.events import CallEvent
+from stores.calls.fan_out import FanOut
 from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
-from stores.database import Database, database_call, database_query, driver_errors
+from stores.database import Database, database_call, database_query
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -44,6 +45,11 @@ class CallsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
+        self._fan_out = FanOut(self._calls)
+
+    async def close(self) -> None:
+        """End every subscription to events; the store must not be used afterwards."""
+        await self._fan_out.close()
 
     @database_call
     async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
@@ -152,16 +158,22 @@ class CallsStore:
         order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
         return await explain(self._calls, paging.page_pipeline(match, order, PageRequest(), ["id"]))
 
-    async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncIterator[CallEvent]:
-        """What happens to the project's calls from now on, with the wanted fields; ends when it is closed.
+    async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncGenerator[CallEvent, None]:
+        """What happens to the project's calls from now on, with the wanted fields at least; close it to end it.
 
         Raises:
-            UnavailableError: the database went away.
+            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         check_project_id(project_id)
-        with driver_errors():
-            async for event in call_events(self._calls, project_id, wanted):
-                yield event
+        with_total = TOTAL_STORAGE_SIZE in wanted
+        async with self._fan_out.subscribed(project_id) as subscriber:
+            await self.database.run(subscriber.opened())
+            while True:
+                event = await subscriber.next()
+                row = dict(event.call)  # others are told of the same one
+                if with_total:
+                    await self.database.query(add_total_sizes(self._calls, project_id, [row]))
+                yield CallEvent(event.type, row)
 
     @database_query
     async def count(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> int:

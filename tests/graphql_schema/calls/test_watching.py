@@ -1,10 +1,9 @@
 """Watching calls: what the subscription tells while others write."""
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,45 +11,72 @@ import pytest
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import json_text
-from stores.calls import CallsStore
+from stores.calls import fan_out
 from stores.database import Database
-from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Answer, Run
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.waiting import until
 
-SIGNALS = "signal"
-Event = tuple[str, str, str, object]
+TIMEOUT = 60
+LIFE = "type call { id status inputs }"
+
+
+@pytest.fixture
+async def stores(database: Database) -> AsyncIterator[Stores]:
+    stores = Stores.over(database)
+    yield stores
+    await stores.close()
+
+
+async def watch(
+    schema: LoomSchema, stores: Stores, selection: str, project_id: str = PROJECT
+) -> AsyncGenerator[Answer, None]:
+    """What a subscription tells."""
+    document = f'subscription {{ callEvents(projectId: "{project_id}") {{ {selection} }} }}'
+    async with aclosing(await schema.subscribe(document, context_value=Context(stores))) as results:
+        async for result in results:
+            body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
+            yield Answer(**json.loads(json_text.dumps(body)))
 
 
 @asynccontextmanager
-async def watched(schema: LoomSchema, database: Database) -> AsyncIterator[asyncio.Queue[Event]]:
-    """The events of a project as they come, from when the stream is known to be open."""
-    calls, events = CallsStore(database), asyncio.Queue[Event]()
-    is_open = asyncio.Event()
+async def watchers(
+    schema: LoomSchema, stores: Stores, selection: str, count: int = 1
+) -> AsyncIterator[list[asyncio.Queue[Any]]]:
+    """What each of some subscriptions told so far, from when all have begun."""
+    queues = [asyncio.Queue[Any]() for _ in range(count)]
 
-    async def collect() -> None:
-        context = Context(Stores.over(database))
-        watch = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id opName status inputs }} }} }}'
-        async for result in await schema.subscribe(watch, context_value=context):
-            event: dict[str, Any] = json.loads(json_text.dumps(result.data))["callEvents"]
-            call = event["call"]
-            if call["opName"] == SIGNALS:
-                is_open.set()
-            else:
-                events.put_nowait((event["type"], call["id"], call["status"], call["inputs"]))
+    async def collect(queue: asyncio.Queue[Any]) -> None:
+        async with aclosing(watch(schema, stores, selection)) as answers:
+            async for answer in answers:
+                queue.put_nowait(answer.data["callEvents"] if answer.data else answer)
 
-    collecting = asyncio.create_task(collect())
-    for number in itertools.count(1000):
-        await calls.write([start(number, op_name=SIGNALS)])
-        await asyncio.sleep(0.05)
-        if is_open.is_set() or collecting.done():
-            break
-    yield events
-    collecting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await collecting
+    collecting = [asyncio.create_task(collect(queue)) for queue in queues]
+    await all_begun(stores, count)
+    yield queues
+    for task in collecting:
+        task.cancel()
+    ended = await asyncio.gather(*collecting, return_exceptions=True)
+    assert {type(end) for end in ended} == {asyncio.CancelledError}
 
 
-async def test_a_life_is_told_as_it_happens(schema: LoomSchema, database: Database, calls: CallsStore) -> None:
-    async with watched(schema, database) as events:
+async def all_begun(stores: Stores, count: int) -> None:
+    await until(lambda: stores.calls._fan_out._is_open and subscribed(stores) == count)
+
+
+def subscribed(stores: Stores) -> int:
+    return len(list(stores.calls._fan_out._all()))
+
+
+async def take(queue: asyncio.Queue[Any], count: int) -> list[Any]:
+    async with asyncio.timeout(TIMEOUT):
+        return [await queue.get() for _ in range(count)]
+
+
+async def test_a_life_is_told_as_it_happens(schema: LoomSchema, stores: Stores) -> None:
+    calls = stores.calls
+    async with watchers(schema, stores, LIFE) as [told]:
         await calls.write([start(1, inputs={"q": 2**70}), start(2, project_id="acme/other")])
         await calls.write([end(1)])
         await calls.rename(PROJECT, call_id(1), "Nora")
@@ -59,9 +85,9 @@ async def test_a_life_is_told_as_it_happens(schema: LoomSchema, database: Databa
         await calls.write([start(4), end(4)])
         await calls.delete(PROJECT, [call_id(1)])
 
-        told = [await asyncio.wait_for(events.get(), 30) for _ in range(6)]
+        events = await take(told, 6)
 
-    assert told == [
+    assert [(event["type"], *event["call"].values()) for event in events] == [
         ("STARTED", call_id(1), "RUNNING", {"q": 2**70}),
         ("ENDED", call_id(1), "SUCCESS", {"q": 2**70}),
         ("UPDATED", call_id(1), "SUCCESS", {"q": 2**70}),
@@ -71,11 +97,72 @@ async def test_a_life_is_told_as_it_happens(schema: LoomSchema, database: Databa
     ]
 
 
-async def test_watching_a_malformed_project_is_refused(schema: LoomSchema, database: Database) -> None:
-    watch = 'subscription { callEvents(projectId: "acme") { type } }'
+async def test_a_hundred_subscriptions_are_one_stream_beside_which_all_else_is_answered(
+    schema: LoomSchema, stores: Stores, run: Run, commands: Commands
+) -> None:
+    async with watchers(schema, stores, LIFE, count=100) as queues:
+        await stores.calls.write([start(1)])
+        one = await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ id }} }}')
+        page = await run(f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ id }} }} }}')
+        told = [await take(queue, 1) for queue in queues]
 
-    results = [result async for result in await schema.subscribe(watch, context_value=Context(Stores.over(database)))]
+    assert one.data == {"call": {"id": call_id(1)}}
+    assert page.data == {"calls": {"nodes": [{"id": call_id(1)}]}}
+    assert told == [[{"type": "STARTED", "call": {"id": call_id(1), "status": "RUNNING", "inputs": {}}}]] * 100
+    assert len({body["getMore"] for name, body in commands.sent if name == "getMore"}) == 1
+    assert subscribed(stores) == 0
 
-    assert [(error.extensions or {})["code"] for result in results for error in result.errors or ()] == [
-        "BAD_USER_INPUT"
-    ]
+
+async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, stores: Stores, run: Run) -> None:
+    sizes = "call { id storageSizeBytes totalStorageSizeBytes }"
+    await stores.calls.write([start(2, trace_id=trace_id(1), parent_id=call_id(1), inputs={"q": "x" * 100})])
+
+    async with watchers(schema, stores, sizes, count=2) as queues:
+        await stores.calls.write([start(1)])
+        [first], [second] = [await take(queue, 1) for queue in queues]
+    answer = await run(f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ totalStorageSizeBytes }} }}')
+
+    assert first == second
+    assert first["call"] == {"id": call_id(1), "storageSizeBytes": 4, **answer.data["call"]}
+    assert first["call"]["totalStorageSizeBytes"] > 100
+
+
+async def test_a_subscription_that_is_not_read_is_dropped_with_an_error(
+    schema: LoomSchema, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
+    async with aclosing(watch(schema, stores, LIFE)) as answers:
+        reading = asyncio.create_task(anext(answers))
+        await all_begun(stores, 1)
+        await stores.calls.write([start(1)])
+        first = await asyncio.wait_for(reading, TIMEOUT)
+
+        await stores.calls.write([start(number) for number in range(2, 6)])
+        await until(lambda: subscribed(stores) == 0)
+        rest = [answer async for answer in answers]
+
+    assert first.data["callEvents"]["call"]["id"] == call_id(1)
+    assert [answer.code for answer in rest] == ["UNAVAILABLE"]
+    assert "lagged" in rest[0].errors[0]["message"]
+    assert "subscribe again" in rest[0].errors[0]["message"]
+
+
+async def test_watching_a_malformed_project_is_refused_by_the_name_of_the_argument(
+    schema: LoomSchema, stores: Stores
+) -> None:
+    [answer] = [answer async for answer in watch(schema, stores, "type", project_id="acme")]
+
+    [error] = answer.errors
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "projectId"}
+    assert error["message"].startswith("projectId: ")
+
+
+async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSchema) -> None:
+    away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
+    stores = Stores.over(away)
+
+    answers = [answer async for answer in watch(schema, stores, "type")]
+    await stores.close()
+    away.close()
+
+    assert [answer.code for answer in answers] == ["UNAVAILABLE"]
