@@ -17,7 +17,7 @@ Tree = Any
 NUMBERS: Final = (
     *(0, -0.0, 1, 5, 5.0, 5.5, -3, 7, 10, 0.1, 0.30000000000000004, 1e-6, 9.5e-7, 1e-7, -2.5e-10, 123456789.125),
     *(1 << 31, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, float(1 << 53), (1 << 63) - 1, -(1 << 63), float(1 << 63)),
-    *(1 << 63, 10**20, 1e20, 1e21, 10**22, 1e22, 1e23, -(10**30), 1.5e300, 10**400, -(10**400), 1769860800),
+    *(1 << 63, 10**20, 1e20, 1e21, 10**22, 1e22, 1e23, -(10**30), 1.5e300, 10**307, -(10**307), 1769860800),
 )
 WORDS: Final = (
     *(
@@ -276,7 +276,7 @@ class _Queries:
         if isinstance(value, dict | list) or self.dice.random() < 0.3:
             value = self.generator.scalar()
         if value in (math.inf, -math.inf):
-            value = 10**400 if value > 0 else -(10**400)
+            value = 10**307 if value > 0 else -(10**307)
         return {"$literal": self._retyped(value) if self.dice.random() < 0.3 else value}
 
     @staticmethod
@@ -296,7 +296,7 @@ class _Queries:
                 times.to_text(micros)[:-1],
                 micros / 1_000_000,
                 micros // 1_000_000,
-                10**400,
+                10**307,
                 1e305,
                 None,
             )
