@@ -10,6 +10,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.fields import described
 from graphql_schema.scalars import Literal
+from stores.errors import BadInputError
 from stores.query import Query
 
 _PAIR = "Two operands."
@@ -109,24 +110,32 @@ class QueryInput:
 
     def to_store(self) -> Query:
         """The query as the stores take it."""
-        return Query(_tree(self.expr), typed=True) if self.expr else Query(self.json)
+        return Query(_tree(self.expr, "query.expr"), typed=True) if self.expr else Query(self.json)
 
 
-def _tree(node: Operation) -> dict[str, Any]:
+def _tree(node: Operation, at: str) -> dict[str, Any]:
+    """The operation as the stores read it, with bare names; `at` is where it stands among the arguments."""
     [(name, value)] = [
         (to_camel_case(field.name.rstrip("_")), given)
         for field in dataclasses.fields(node)
         if (given := getattr(node, field.name)) is not strawberry.UNSET
     ]
+    at = f"{at}.{name}"
     match value:
         case list():
-            return {name: [_tree(operand) for operand in value]}
+            return {name: _trees(value, at)}
         case InOperation():
-            return {name: [_tree(value.input), [_tree(operand) for operand in value.values]]}
+            return {name: [_tree(value.input, f"{at}.input"), _trees(value.values, f"{at}.values")]}
         case ContainsOperation():
-            parts = {"input": _tree(value.input), "substr": _tree(value.substr)}
+            parts = {"input": _tree(value.input, f"{at}.input"), "substr": _tree(value.substr, f"{at}.substr")}
             return {name: parts | {"case_insensitive": value.case_insensitive}}
         case ConvertOperation():
-            return {name: {"input": _tree(value.input), "to": value.to.value}}
+            return {name: {"input": _tree(value.input, f"{at}.input"), "to": value.to.value}}
+        case False if name == "nullLiteral":
+            raise BadInputError("must be true, which stands for null; write any other value as a literal", at)
         case _:
-            return {"literal": None} if name == "nullLiteral" and value else {name: value}
+            return {"literal": None} if name == "nullLiteral" else {name: value}
+
+
+def _trees(operands: list[Operand], at: str) -> list[dict[str, Any]]:
+    return [_tree(operand, f"{at}.{position}") for position, operand in enumerate(operands)]
