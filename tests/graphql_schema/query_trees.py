@@ -1,0 +1,40 @@
+"""Queries in their JSON form, written shortly, and the same in the typed form."""
+
+from typing import Any
+
+Tree = Any
+
+
+def field(name: str) -> Tree:
+    """A field's value."""
+    return {"$getField": name}
+
+
+def lit(value: object) -> Tree:
+    """A literal."""
+    return {"$literal": value}
+
+
+def eq(name: str, value: object) -> Tree:
+    """That a field equals a literal."""
+    return {"$eq": [field(name), lit(value)]}
+
+
+def typed(tree: Tree) -> Tree:
+    """An operation or operand in the form that the variables of a GraphQL request give it."""
+    [(name, inner)] = tree.items()
+    name = name.removeprefix("$")
+    match name, inner:
+        case "literal", None:
+            return {"nullLiteral": True}
+        case (("literal" | "getField"), _):
+            return {name: inner}
+        case "in", [operand, members]:
+            return {name: {"input": typed(operand), "values": [typed(member) for member in members]}}
+        case "convert", {"input": operand, "to": to}:
+            return {name: {"input": typed(operand), "to": to.upper()}}
+        case "contains", {"input": operand, "substr": substr}:
+            parts = {"input": typed(operand), "substr": typed(substr)}
+            return {name: parts | ({"caseInsensitive": inner["case_insensitive"]} if len(inner) == 3 else {})}
+        case _:
+            return {name: [typed(operand) for operand in inner]}
