@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -71,9 +72,18 @@ class DataFolder:
         try:
             self._lock(lock)
             stop_orphan(self.database)
-            yield self
+            try:
+                yield self
+            finally:
+                self._clear_away_socket()
         finally:
             os.close(lock)
+
+    def _clear_away_socket(self) -> None:
+        """Leave no folder of the socket's own behind, nor sockets that a killed mongod left there."""
+        folder = self.socket.parent
+        if folder != self.path:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _lock(self, lock: int) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
@@ -122,6 +132,9 @@ def _check_private(folder: Path) -> None:
 
 
 def _unusable(data_dir: Path, error: OSError) -> str:
-    where = error.filename if error.filename is not None else data_dir
+    where = Path(error.filename) if error.filename is not None else data_dir
     problem = f"{where}: {error.strerror}"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        file = next((path for path in (where, *where.parents) if path.exists() and not path.is_dir()), where)
+        problem = f"{file} is a file, not a folder"
     return f"The data folder {data_dir} cannot be used: {problem}. Mend that, or {ANOTHER_FOLDER}"

@@ -20,7 +20,10 @@ class EmbeddedMongodError(Exception):
 
 
 def explain(exit_code: int | None, gist: str, recent: str) -> str:
-    """How a mongod ended, what it said, and what may help; minus a signal's number is its exit code."""
+    """How a mongod ended, what it said, and what may help; minus a signal's number is its exit code.
+
+    What a killed mongod said before is not why it ended.
+    """
     if exit_code is None:
         how = "did not start"
     elif exit_code < 0:
@@ -30,4 +33,7 @@ def explain(exit_code: int | None, gist: str, recent: str) -> str:
     hints = [hint for sign, hint in HINTS if sign in recent]
     if exit_code == -signal.SIGILL:
         hints.append("The processor lacks an instruction that the binary uses, most likely AVX.")
-    return " ".join([f"{how} and said: {gist or 'nothing'}.", *hints])
+    if exit_code == -signal.SIGKILL:
+        return f"{how}: by someone, or by a system short of memory (LOOMQL_MONGOD_CACHE_GB says how much it takes)."
+    said = f" and said: {gist.rstrip('.')}." if gist else " without a word of why."
+    return " ".join([how + said, *hints])

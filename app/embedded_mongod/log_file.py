@@ -11,6 +11,8 @@ TAIL_LINES = 200
 SHOWN_LINES = 3
 SHOWN_SIGNS = 200
 ERRORS = frozenset({"E", "F"})
+WARNING = "W"
+ABOUT_THE_MACHINE = "startupWarnings"
 
 
 class LogFile:
@@ -42,11 +44,11 @@ class LogFile:
         return b"".join(self._lines).decode(errors="replace")
 
     def gist(self) -> str:
-        """What a mongod that failed has to say, on one line: its first errors, or else its last lines."""
-        told = [(_plain(line), _severity(line)) for line in self._lines if line.strip()]
-        errors = dict.fromkeys(text for text, severity in told if severity in ERRORS)
-        shown = list(errors)[:SHOWN_LINES] or [text for text, _ in told][-SHOWN_LINES:]
-        return "; ".join(shown)
+        """What a mongod that failed has to say, on one line: its first errors, else its last warnings."""
+        lines = [line for line in self._lines if line.strip()]
+        errors = dict.fromkeys(_plain(line) for line in lines if _severity(line) in ERRORS)
+        warnings = dict.fromkeys(_plain(line) for line in lines if _warns(line))
+        return "; ".join(list(errors)[:SHOWN_LINES] or list(warnings)[-SHOWN_LINES:])
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""
@@ -75,6 +77,12 @@ def _entry(line: bytes) -> dict[str, Any]:
 def _severity(line: bytes) -> str:
     """The severity that mongod gives; a line that is not its JSON is an error, written by a loader or a shell."""
     return str(_entry(line).get("s", "E"))
+
+
+def _warns(line: bytes) -> bool:
+    """Whether it is a warning of what happens; those that come at each start are about the machine."""
+    entry = _entry(line)
+    return entry.get("s") == WARNING and ABOUT_THE_MACHINE not in entry.get("tags", ())
 
 
 def _plain(line: bytes) -> str:

@@ -64,7 +64,7 @@ def _make_primary(folder: DataFolder, supervisor: Supervisor) -> None:
                 raise EmbeddedMongodError(f"mongod {supervisor.last_words()} {WAYS_OUT}")
             if time.monotonic() > deadline:
                 raise EmbeddedMongodError(
-                    f"mongod did not get ready within {READY_SECONDS:.0f} s; it said: {supervisor.log.gist()}"
+                    f"mongod did not get ready within {READY_SECONDS:.0f} s; its log, {folder.log}, says what it did."
                 )
             time.sleep(POLL_SECONDS)
 

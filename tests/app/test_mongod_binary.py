@@ -86,6 +86,29 @@ def test_what_mongod_says_is_followed_by_what_helps(said: str, hint: str) -> Non
     assert hint in explain(14, "", said)
 
 
+def test_how_mongod_ended_reads_as_sentences() -> None:
+    assert explain(2, "Try 'mongod --help' for more information.", "") == (
+        "ended with exit code 2 and said: Try 'mongod --help' for more information."
+    )
+    assert explain(14, "", "") == "ended with exit code 14 without a word of why."
+    assert explain(-9, "Broken pipe", "Broken pipe").startswith("was ended by SIGKILL: by someone, or by a system")
+    assert "Broken pipe" not in explain(-9, "Broken pipe", "Broken pipe")
+
+
+def test_of_the_log_only_errors_or_else_warnings_are_quoted(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "mongod.log")
+    log.append(b'{"s":"W","msg":"You are running this process as the root user","tags":["startupWarnings"]}\n')
+    log.append(b'{"s":"I","msg":"client metadata"}\n')
+    assert log.gist() == ""
+
+    log.append(b'{"s":"W","msg":"Slow disk"}\n')
+    assert log.gist() == "Slow disk"
+
+    log.append(b'{"s":"E","msg":"Disk is gone"}\n')
+    log.close()
+    assert log.gist() == "Disk is gone"
+
+
 def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "mongod.log", max_bytes=1000)
     for number in range(100):
