@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError
 from rich.console import Console
 
 from app import settings as setting
@@ -17,18 +18,20 @@ from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
 from app.doctor import Level, examine
 from app.embedded_mongod import EmbeddedMongodError
-from app.mongodb import shared_mongodb, whereabouts
+from app.mongodb import MongodbUriError, driver_words, shared_mongodb, whereabouts
 from app.serving import ServeError, serve
 from app.settings import Settings
 from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
 from graphql_schema.schema import sdl
 from stores.errors import StoreError, UnavailableError
+from stores.ids import check_project_id
 
 FLAGS = ("host", "port", "data_dir", "workers")
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 EXPECTED = (
     EmbeddedMongodError,
+    MongodbUriError,
     ServeError,
     StoreError,
     SettingsError,
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except EXPECTED as error:
-        sys.stderr.write(f"loomql: {_plainly(error)}\n")
+        sys.stderr.write(f"loomql: {_plainly(error, _flags(options))}\n")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -60,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The subcommands and their flags."""
     top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--host", help="address to listen on (LOOMQL_HOST)")
@@ -117,6 +121,7 @@ def serve_command(options: argparse.Namespace) -> int:
 def demo_command(options: argparse.Namespace) -> int:
     """Load the demo data, also while a server runs."""
     settings = _settings(options)
+    check_project_id(options.project)
     with shared_mongodb(settings) as uri:
         load_demo(settings, uri, options.project)
     _say(f"The demo calls are in project {options.project} of {whereabouts(settings)}.")
@@ -171,6 +176,13 @@ def settings_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _version() -> str:
+    try:
+        return version("loomql")
+    except PackageNotFoundError:
+        return "from source, not installed"
+
+
 def _flags(options: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name in FLAGS if (value := getattr(options, name, None)) is not None}
 
@@ -181,21 +193,25 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings()
 
 
-def _plainly(error: Exception) -> str:
+def _plainly(error: Exception, flags: Mapping[str, str]) -> str:
     """One line of what is wrong, without a value that may be a secret."""
+    cause = error.__cause__ if isinstance(error, UnavailableError) else error
+    if isinstance(cause, ConfigurationError):
+        return f"{setting.variable('mongodb_uri')} leads to no database: {driver_words(cause)}"
     if isinstance(error, UnavailableError):
         return "the database does not answer; `loomql doctor` says more."
     if isinstance(error, ValidationError):
-        return "; ".join(_problem(details) for details in error.errors())
+        return "; ".join(_problem(details, flags) for details in error.errors())
     if isinstance(error, PyMongoError):
-        return f"the database refused: {str(error).partition(', full error')[0]}"
+        return f"the database refused: {driver_words(error)}"
     return str(error)
 
 
-def _problem(details: ErrorDetails) -> str:
+def _problem(details: ErrorDetails, flags: Mapping[str, str]) -> str:
     name = str(details["loc"][0])
     value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
-    return f"{setting.variable(name)}: {details['msg'].removeprefix('Value error, ')}{value}"
+    origin = f"--{name.replace('_', '-')}" if name in flags else setting.variable(name)
+    return f"{origin}: {details['msg'].removeprefix('Value error, ')}{value}"
 
 
 def _say(line: str) -> None:

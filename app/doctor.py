@@ -1,7 +1,5 @@
 """`loomql doctor`: what is configured, what answers, what does not, and what to do about it."""
 
-import http.client
-import json
 import os
 import platform
 import shutil
@@ -14,7 +12,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from app import graphiql
@@ -25,7 +22,8 @@ from app.embedded_mongod import (
     find_mongod,
     mongod_version,
 )
-from app.mongodb import whereabouts
+from app.health import ask
+from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
 from app.serving import ANY_ADDRESS, ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from stores import indexes
@@ -35,8 +33,6 @@ ROOM_MB = 1_500
 MB = 1_000_000
 # Read by the installation and by the tests, not by the server.
 OTHER_VARIABLES = {"LOOMQL_SKIP_GRAPHIQL", "LOOMQL_TEST_MONGODB_URI", "LOOMQL_REQUIRE_BROWSER"}
-
-Client = MongoClient[dict[str, object]]
 
 
 class Level(IntEnum):
@@ -159,14 +155,17 @@ def _socket(folder: DataFolder) -> Finding:
 def _database(uri: str, settings: Settings) -> Iterator[Finding]:
     milliseconds = int(settings.database_timeout_seconds * 1000)
     try:
+        check_uri(uri)
         with Client(uri, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds) as client:
             client.admin.command("ping")
             yield _latency(client, settings)
             yield _version(client)
             yield _topology(client)
             yield _indexes(client, settings.mongodb_database)
+    except MongodbUriError as error:
+        yield _problem("database", str(error))
     except (PyMongoError, ValueError) as error:
-        told = masked(str(error)).partition(", Timeout:")[0]
+        told = driver_words(error).rstrip(".")
         yield _problem(
             "database", f"{whereabouts(settings)} does not answer: {told}. Is it up, is LOOMQL_MONGODB_URI right?"
         )
@@ -216,24 +215,14 @@ def _graphiql(settings: Settings) -> Finding:
 
 def _port(settings: Settings) -> Finding:
     where = f"{settings.host} port {settings.port}"
-    if settings.port and _loomql_answers(ANY_ADDRESS.get(settings.host, settings.host), settings.port):
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    if settings.port and ask(host, settings.port, "/healthz", timeout_seconds=2) == {"status": "ok"}:
         return _ok("port", f"LoomQL answers on {where}")
     try:
         bind(settings.host, settings.port).close()
     except ServeError as error:
         return _problem("port", str(error))
     return _ok("port", f"{where} is free")
-
-
-def _loomql_answers(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
-    try:
-        connection.request("GET", "/healthz")
-        return bool(json.loads(connection.getresponse().read(1000)) == {"status": "ok"})
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
-    finally:
-        connection.close()
 
 
 def _nearest(path: Path) -> Path:

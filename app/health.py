@@ -1,19 +1,24 @@
 """Whether the process is up, and whether the database behind it can serve."""
 
 import asyncio
+import http.client
+import json
 import logging
 from collections.abc import Awaitable
 from typing import Final
 
+from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.mongodb import driver_words
 from stores.database import Database
 from stores.errors import UnavailableError
 
 logger = logging.getLogger("loomql")
 
 _RETRY_SECONDS: Final = 1.0
+_SEE_LOG: Final = "the server's log says why"
 
 
 class Readiness:
@@ -28,11 +33,8 @@ class Readiness:
     async def prepare(self) -> None:
         """Ensure the indexes, waiting for as long as the database is away."""
         while self.hindrance is not None:
-            reason = await self._attempt(self.database.ensure_indexes())
-            if reason is not None and reason != self.hindrance:
-                logger.warning("the database is not ready: %s", reason)
-            self.hindrance = reason
-            await asyncio.sleep(_RETRY_SECONDS if reason else 0)
+            self.hindrance = await self._attempt(self.database.ensure_indexes())
+            await asyncio.sleep(_RETRY_SECONDS if self.hindrance else 0)
 
     async def reason_against(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""
@@ -43,17 +45,37 @@ class Readiness:
             return self._silence
 
     async def _attempt(self, work: Awaitable[None]) -> str | None:
-        """Why the work failed; what a driver says in its own words goes to the log, once while it is the same."""
+        """Why the work failed; the log hears it in the driver's words, once while they are the same."""
         try:
             await work
-        except UnavailableError:
-            return self._silence
+        except (UnavailableError, PyMongoError) as error:
+            return self._understood(error)
         except Exception as error:
             if str(error) != self._logged:
-                logger.exception("the database refused")
+                logger.exception("preparing the database failed")
             self._logged = str(error)
-            return "the database refused; the server's log says why"
+            return f"preparing the database failed; {_SEE_LOG}"
+        if self._logged:
+            logger.info("the database answers")
+        self._logged = ""
         return None
+
+    def _understood(self, error: UnavailableError | PyMongoError) -> str:
+        cause = error.__cause__ if isinstance(error, UnavailableError) else error
+        if isinstance(cause, ConfigurationError):
+            # Also what a name server says of a mongodb+srv:// address, which is looked up when it is first needed.
+            self._log(f"LOOMQL_MONGODB_URI leads to no database: {driver_words(cause)}")
+            return f"LOOMQL_MONGODB_URI leads to no database; {_SEE_LOG}"
+        if isinstance(error, UnavailableError):
+            self._log(self._silence)
+            return self._silence
+        self._log(f"the database refused: {driver_words(error)}")
+        return f"the database refused; {_SEE_LOG}"
+
+    def _log(self, told: str) -> None:
+        if told != self._logged:
+            logger.error(told)
+        self._logged = told
 
     @property
     def _silence(self) -> str:
@@ -72,3 +94,16 @@ async def readyz(request: Request) -> Response:
     if reason is None:
         return JSONResponse({"status": "ok"})
     return JSONResponse({"status": "unavailable", "reason": reason}, 503)
+
+
+def ask(host: str, port: int, path: str, timeout_seconds: float) -> dict[str, str]:
+    """What a server answers at `/healthz` or `/readyz`; empty where it is silent or no LoomQL."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+    try:
+        connection.request("GET", path)
+        answer = json.loads(connection.getresponse().read(1000))
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else {}

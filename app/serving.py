@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
+from app.health import ask
 from app.mongodb import mongodb, whereabouts
 from app.server import create_app
 from app.settings import Settings, variable
@@ -111,8 +112,7 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
     address = listener.getsockname()
     reachable = (ANY_ADDRESS.get(address[0], address[0]), address[1])
     page = "GraphiQL" if settings.graphiql else "GraphQL "
-    lines = (
-        "LoomQL is up.",
+    whereto = (
         f"  {page}  {url}/graphql",
         f"  Data      {whereabouts(settings)}",
         "  Stop      Ctrl-C",
@@ -121,10 +121,19 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
     def announce() -> None:
         while not _accepts(reachable):
             time.sleep(POLL_SECONDS)
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        # A little more than the server takes to find out.
+        answer = ask(*reachable, "/readyz", settings.database_timeout_seconds + 1)
+        sys.stdout.write("".join(f"{line}\n" for line in (_greeting(answer), *whereto)))
         sys.stdout.flush()
 
     threading.Thread(target=announce, name="announce", daemon=True).start()
+
+
+def _greeting(readiness: Mapping[str, str]) -> str:
+    if readiness.get("status") == "ok":
+        return "LoomQL is up."
+    reason = readiness.get("reason", "it does not say why")
+    return f"LoomQL is up, but not ready: {reason}. It goes on trying."
 
 
 def _accepts(address: tuple[str, int]) -> bool:

@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
 
-# What MongoDB forbids in a database's name, on any platform, and its length.
-DATABASE_NAME = r"""^[^/\\. "$*<>:|?\x00]{1,63}$"""
+# What MongoDB forbids in a database's name, on any platform, and the most bytes it takes.
+_NOT_IN_DATABASE_NAMES = r"""/\. "$*<>:|?"""
+_LONGEST_DATABASE_NAME = 63
+_MONGODBS_OWN = frozenset({"admin", "config", "local"})
 
 # A password may hold any sign when its author forgot to escape it: what is hidden ends at the last @.
 _USERINFO = re.compile(r"(?<=://)([^:/@]*):.*@")
@@ -37,9 +39,7 @@ class Settings(BaseSettings):
         repr=False,
         description="MongoDB 6 or later as a replica set, sharded cluster or Atlas; unset starts an embedded one.",
     )
-    mongodb_database: str = Field(
-        default="loomql", pattern=DATABASE_NAME, description="Database that holds the collections."
-    )
+    mongodb_database: str = Field(default="loomql", description="Database that holds the collections.")
     mongod: Path | None = Field(
         default=None, description="mongod binary to embed; unset takes the one on the PATH, else the packaged one."
     )
@@ -74,6 +74,18 @@ class Settings(BaseSettings):
         if uri is not None and not uri.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("must start with mongodb:// or mongodb+srv://")
         return uri
+
+    @field_validator("mongodb_database")
+    @classmethod
+    def _names_a_database(cls, name: str) -> str:
+        if name in _MONGODBS_OWN:
+            raise ValueError(f"{name} is a database of MongoDB's own; choose another name")
+        if not 0 < len(name.encode()) <= _LONGEST_DATABASE_NAME or set(name) & {*_NOT_IN_DATABASE_NAMES, "\0"}:
+            raise ValueError(
+                f"must be 1 to {_LONGEST_DATABASE_NAME} bytes long, without spaces and without any of "
+                f"{' '.join(_NOT_IN_DATABASE_NAMES.replace(' ', ''))}"
+            )
+        return name
 
 
 class Row(NamedTuple):

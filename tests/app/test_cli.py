@@ -72,6 +72,39 @@ def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
     assert "secret" not in done.stderr
 
 
+def test_a_bad_flag_is_named_as_it_was_given() -> None:
+    done = loomql("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "--port: Input should be less than or equal to 65535 (it is '99999')" in done.stderr
+    assert "LOOMQL_PORT" not in done.stderr
+    assert "LOOMQL_MONGODB_DATABASE: must be 1 to 63 bytes long, without spaces and without any of /" in done.stderr
+
+
+def test_it_tells_its_version() -> None:
+    done = loomql("--version")
+
+    assert (done.returncode, done.stdout.split()[0]) == (0, "loomql")
+
+
+@pytest.mark.parametrize("uri", ["mongodb://user:se@c:re/t@host/", "mongodb://user:secret%@host/"])
+def test_an_unescaped_password_is_told_what_to_change_and_not_repeated(uri: str) -> None:
+    done = loomql("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every sign of the user and the password")
+    assert "@ is %40" in done.stderr
+    assert not any(part in done.stderr for part in ("secret", "re/t", "se@c"))
+
+
+def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) -> None:
+    away = {"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/", "LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
+    with serving(tmp_path / "out", **away) as server:
+        said = server.output.read_text()
+
+    assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It goes on trying.\n" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve_comes_up_says_where_and_goes_down_whole(
@@ -200,9 +233,9 @@ def test_demo_loads_into_a_project_also_while_a_server_runs(data_dir: Path, tmp_
     ("environment", "arguments", "said"),
     [
         ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
-        ({"LOOMQL_MONGODB_URI": "mongodb://user:a:b@host/"}, (), "not a MongoDB URI"),
+        ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "no URI of a MongoDB: Port"),
+        ({"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/"}, (), "leads to no database"),
         ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
-        ({}, ("--project", "nonsense"), "'nonsense' is not a project id"),
     ],
 )
 def test_what_keeps_the_demo_from_loading_is_one_plain_line(
@@ -214,6 +247,14 @@ def test_what_keeps_the_demo_from_loading_is_one_plain_line(
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("loomql: ")
     assert said in done.stderr
+
+
+def test_a_project_id_that_is_none_is_refused_before_anything_is_started(data_dir: Path) -> None:
+    done = loomql("demo", "--data-dir", str(data_dir), "--project", "nonsense")
+
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
+    assert "'nonsense' is not a project id; write entity/project" in done.stderr
+    assert not data_dir.exists()
 
 
 def test_what_a_query_gets_through_serve_is_json_with_the_data(data_dir: Path, tmp_path: Path) -> None:

@@ -242,4 +242,24 @@ async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
     database.close()
 
     assert reasons == ["the database refused; the server's log says why"] * 2
-    assert [record.getMessage() for record in caplog.records if record.name == "loomql"] == ["the database refused"]
+    (record,) = [record for record in caplog.records if record.name == "loomql"]
+    assert record.getMessage() == "the database refused: Authentication failed."
+    assert record.exc_info is None
+
+
+async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = Database.open("mongodb+srv://user:secret@nowhere.invalid/", "loomql", 5)
+    readiness = Readiness(database, timeout_seconds=30)
+
+    with caplog.at_level(logging.ERROR, "loomql"):
+        reasons = [await readiness.reason_against() for _ in range(2)]
+    database.close()
+
+    assert reasons == ["LOOMQL_MONGODB_URI leads to no database; the server's log says why"] * 2
+    (record,) = [record for record in caplog.records if record.name == "loomql"]
+    assert record.getMessage().startswith("LOOMQL_MONGODB_URI leads to no database: ")
+    assert "\n" not in record.getMessage()
+    assert "secret" not in record.getMessage()
+    assert record.exc_info is None

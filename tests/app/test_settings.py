@@ -43,6 +43,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("LOOMQL_LOG_LEVEL", "loud"),
         ("LOOMQL_MONGODB_URI", "localhost:27017"),
         ("LOOMQL_MONGODB_DATABASE", "a.b"),
+        ("LOOMQL_MONGODB_DATABASE", "ä" * 32),
+        ("LOOMQL_MONGODB_DATABASE", "admin"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
