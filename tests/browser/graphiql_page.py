@@ -64,10 +64,27 @@ class GraphiqlPage:
         await self.page.locator(".graphiql-query-editor .monaco-editor").first.click()
         await self.page.keyboard.press("Control+A")
         await self.page.keyboard.press("Delete")
-        await self.page.keyboard.type(query)
+        await self.add(query)
+
+    async def add(self, text: str) -> None:
+        """Type at the cursor, and wait until the page has taken it in."""
+        await self.page.keyboard.type(text)
         await self.page.keyboard.press("Escape")
-        # The editor may have closed brackets that the query left open.
-        await until(self._query_taken_in, lambda taken: taken.startswith(query))
+        # The editor may have closed brackets that the text left open.
+        await until(self._query_taken_in, lambda taken: text in taken)
+
+    async def add_before_the_end(self, text: str) -> None:
+        """Type before the query's last bracket."""
+        await self.page.keyboard.press("Control+End")
+        await self.page.keyboard.press("ArrowLeft")
+        await self.add(text)
+
+    async def complete(self, name: str) -> None:
+        """Take one of the completions at the cursor."""
+        await self.page.keyboard.press("Control+Space")
+        row = self.page.locator(".suggest-widget.visible .monaco-list-row").filter(has_text=name).first
+        await row.click()
+        await until(self._query_taken_in, lambda taken: name in taken)
 
     async def _query_taken_in(self) -> str:
         return str(await self.page.evaluate("localStorage.getItem('loomql:graphiql:query')"))

@@ -75,6 +75,25 @@ async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage)
     assert await graphiql.completions() == ["end", "start"]
 
 
+async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
+    await graphiql.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
+    operations = await graphiql.completions()
+    await graphiql.complete("contains")
+    parts = await graphiql.completions()
+    await graphiql.add('input: { getField: "inputs.model" }, substr: { literal: "GPT-4O" }, ')
+    await graphiql.complete("caseInsensitive")
+    await graphiql.add("true")
+    await graphiql.add_before_the_end(' { nodes { model: inputs(path: "model") } }')
+    await graphiql.run()
+
+    answer = await until(graphiql.answer, bool)
+    assert {"and", "contains", "convert", "eq", "getField", "gt", "in", "literal", "not"} <= set(operations)
+    assert parts == ["caseInsensitive", "input", "substr"]
+    assert await graphiql.problems() == []
+    assert len(answer["data"]["calls"]["nodes"]) == 100
+    assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}
+
+
 async def test_two_members_of_a_one_of_input_are_underlined(graphiql: GraphiqlPage) -> None:
     await graphiql.write(
         'mutation { callCreateBatch(batch: [{ start: { projectId: "a/b", opName: "op", '
