@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.mirror import mirror
+from stores.query import texts
 from stores.query.expressions import (
     And,
     Compare,
     Comparison,
+    Contains,
     Convert,
     Get,
     In,
@@ -23,7 +25,7 @@ from stores.query.expressions import (
     Target,
 )
 from stores.query.fields import Access, Kind
-from stores.query.values import time_literal, truth
+from stores.query.values import NUMERIC, reach, time_literal, truth
 
 Match = dict[str, Any]
 
@@ -78,6 +80,8 @@ def _match(node: Operand) -> Match:
             return _compare(comparison, left, right)
         case In(operand, members):
             return _is_in(operand, members)
+        case Contains(Get(_, access), Literal(str() as substr), folded) if _is_text(access, substr):
+            return _guarded(access, ".".join(access.spelling), _regex(substr, folded=folded))
         case _:
             return {"$expr": truth(node)}
 
@@ -89,6 +93,8 @@ def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
         case Convert(Get(_, access), Target.EXISTS) if comparison is Comparison.EQ and isinstance(right.value, bool):
             exact = _exists(access)
             exact = exact if exact is None or right.value else {"$nor": [exact]}
+        case Convert(Get(_, access), Target.DOUBLE):
+            exact = _compare_double(comparison, access, right.value)
         case _:
             exact = None
     if exact is not None:
@@ -144,6 +150,30 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
     if not _fits(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
         return NEVER
     return _guarded(access, path, {f"${comparison.value}": mirror(scalar)})
+
+
+def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> Match | None:
+    """Numbers as they are; strings that look like one are read, and those alone."""
+    path = access.path
+    if path is None or access.field.kind is Kind.TIME or scalar is None or isinstance(scalar, bool | str):
+        return None
+    if abs(scalar) >= _EXACT_IN_DOUBLES:
+        return None
+    # What cannot be read compares as infinite, on the side where it does not match; null would be less than any number.
+    unread = float("-inf") if comparison in (Comparison.GT, Comparison.GTE) else float("inf")
+    read = {"$convert": {"input": reach(access), "to": "double", "onError": unread, "onNull": unread}}
+    string = {path: {"$regex": NUMERIC}, "$expr": {f"${comparison.value}": [read, {"$literal": scalar}]}}
+    return {"$and": [{"$or": [{path: {f"${comparison.value}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
+
+
+def _is_text(access: Access, substr: str) -> bool:
+    """Whether strings alone can hold a text, and match language can look for it there."""
+    is_stored = access.path is not None and not access.is_whole_json
+    return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and texts.is_only_in_strings(substr)
+
+
+def _regex(substr: str, *, folded: bool) -> Match:
+    return {"$regex": texts.escaped(substr)} | ({"$options": "i"} if folded else {})
 
 
 def _guarded(access: Access, path: str, condition: Match) -> Match:

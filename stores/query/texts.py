@@ -25,6 +25,17 @@ MAX_FOLDED: Final = 8_000
 """Characters of a text that are looked for with letter case folded; MongoDB bounds regular expressions."""
 
 
+_NUMERALS: Final = re.compile(r"[-+.e0-9]*")
+_WORDS: Final = ("true", "false", "-infinity")
+
+
+def is_only_in_strings(text: str) -> bool:
+    """Whether no text of a number or boolean holds this one in any letter case, and a regular expression may."""
+    folded = text.casefold()
+    is_elsewhere = _NUMERALS.fullmatch(folded) or any(folded in word for word in _WORDS)
+    return len(text) <= MAX_FOLDED and not is_elsewhere
+
+
 def escaped(text: str) -> str:
     """A text as the regular expression that matches just it."""
     return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)

@@ -33,7 +33,9 @@ Expression = Any
 
 MICROSECONDS: Final = 1_000_000
 
-_NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+"""The strings that `$convert` to `double` takes; MongoDB's own takes more."""
+
 _INTEGRAL: Final = r"^[+-]?[0-9]+$"
 _V: Final = "$$v"
 
@@ -177,7 +179,7 @@ def _text(node: Operand) -> Expression:
 
 
 def _double(node: Operand) -> Expression:
-    return _number(node, {"$toDouble": _V}, "double", _NUMERIC)
+    return _number(node, {"$toDouble": _V}, "double", NUMERIC)
 
 
 def _int(node: Operand) -> Expression:

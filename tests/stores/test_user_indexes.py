@@ -100,7 +100,7 @@ async def test_a_comparison_of_what_is_converted_reads_the_range_and_the_texts_o
 
     assert plan.indexes == {AMOUNT.name}
     assert plan.returned == 10
-    assert plan.documents_examined == 8 + CALLS // 4
+    assert plan.keys_examined == 8 + CALLS // 4
 
 
 async def test_a_filter_and_a_query_share_the_index(orders: CallsStore) -> None:
