@@ -4,6 +4,7 @@ A path in match language walks into arrays by itself; that is undone by demandin
 Where `$expr` is needed and an index could help, a condition that implies less stands beside it.
 """
 
+from itertools import chain
 from typing import Any, Final
 
 from stores.errors import BadInputError
@@ -56,8 +57,12 @@ def compile_match(node: Operand) -> Match:
 
 
 def _levels(tree: object) -> int:
-    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return 1 + max(map(_levels, members), default=0)
+    count, level = 0, [tree]
+    while level:
+        count += 1
+        nodes = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))]
+        level = list(chain.from_iterable(nodes))
+    return count
 
 
 def _match(node: Operand) -> Match:
