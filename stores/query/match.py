@@ -30,6 +30,8 @@ Match = dict[str, Any]
 
 ALWAYS: Final[Match] = {}
 NEVER: Final[Match] = {"_id": {"$in": []}}
+ANY_TEXT: Final[Match] = {"$gte": ""}
+"""Any string and nothing else, as a range of an index."""
 
 MAX_LEVELS: Final = 180
 """Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
@@ -141,6 +143,8 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
     path = access.path
     if path is None:
         return None
+    if scalar is None and comparison is Comparison.EQ and access.field.kind is not Kind.JSON:
+        return {path: None}
     if scalar is None:
         exists = _exists(access)
         return NEVER if comparison is not Comparison.EQ or exists is None else {"$nor": [exists]}
@@ -182,7 +186,7 @@ def _implied(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
         case Get(_, access) if access.loose_path and None not in scalars:
             return {access.loose_path: condition}
         case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.loose_path and all(map(_is_exact, scalars)):
-            return {"$or": [{access.loose_path: condition}, {access.loose_path: {"$type": "string"}}]}
+            return {"$or": [{access.loose_path: condition}, {access.loose_path: ANY_TEXT}]}
         case _:
             return ALWAYS
 

@@ -6,6 +6,7 @@ A row is a call as a dict: its plain columns (times in microseconds) and its JSO
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -192,8 +193,9 @@ def folded_text(text: str) -> str:
 
 def double_of(value: Value) -> Value:
     if isinstance(value, str) and _NUMERIC.fullmatch(value):
-        number, exact = float(value), Decimal(value)
-        return None if math.isinf(number) or (number == 0 and exact != 0) else number
+        number = float(value)
+        underflows = abs(number) < sys.float_info.min and Decimal(value) != 0
+        return None if math.isinf(number) or underflows else number
     return float(value) if _is_number(value) else None
 
 

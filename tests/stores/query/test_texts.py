@@ -3,6 +3,7 @@
 import math
 import random
 import struct
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,6 @@ from stores.query import texts
 from stores.query.expressions import Convert, Get, Target
 from stores.query.values import Expression, value
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
-
-SMALLEST_NORMAL = 2.2250738585072014e-308
 
 
 async def computed(database: Database, values: list[Any], expression: Expression) -> list[Any]:
@@ -42,7 +41,7 @@ def doubles() -> list[float]:
     short = [dice.randrange(10**digits) / 10 ** dice.randrange(25) for digits in range(1, 18) for _ in range(60)]
     bits = [struct.unpack("<d", dice.randbytes(8))[0] for _ in range(3_000)]
     found = [*powers, *near, *short, *bits, *(-number for number in short[:200]), 0.0, -0.0, math.inf, -math.inf]
-    return [number for number in found if abs(number) >= SMALLEST_NORMAL or number == 0]
+    return [number for number in found if abs(number) >= sys.float_info.min or number == 0]
 
 
 async def test_a_doubles_text_is_the_shortest_that_reads_back(database: Database) -> None:
@@ -99,6 +98,8 @@ NUMERALS = [
         "1.7976931348623157e308",
         "1.7976931348623159e308",
         "2.2250738585072014e-308",
+        "2.2250738585072e-308",
+        "5e-324",
         "1e-400",
         "-1e-400",
         "0e999",
