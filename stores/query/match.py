@@ -4,6 +4,7 @@ A path in match language walks into arrays by itself; that is undone by demandin
 Where `$expr` is needed and an index could help, a condition that implies less stands beside it.
 """
 
+from itertools import chain
 from typing import Any, Final
 
 from stores.errors import BadInputError
@@ -31,6 +32,8 @@ Match = dict[str, Any]
 
 ALWAYS: Final[Match] = {}
 NEVER: Final[Match] = {"_id": {"$in": []}}
+ANY_TEXT: Final[Match] = {"$gte": ""}
+"""Any string and nothing else, as a range of an index."""
 
 MAX_LEVELS: Final = 180
 """Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
@@ -58,8 +61,12 @@ def compile_match(node: Operand) -> Match:
 
 
 def _levels(tree: object) -> int:
-    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return 1 + max(map(_levels, members), default=0)
+    count, level = 0, [tree]
+    while level:
+        count += 1
+        nodes = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))]
+        level = list(chain.from_iterable(nodes))
+    return count
 
 
 def _match(node: Operand) -> Match:
@@ -142,6 +149,8 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
     path = access.path
     if path is None:
         return None
+    if scalar is None and comparison is Comparison.EQ and access.field.kind is not Kind.JSON:
+        return {path: None}
     if scalar is None:
         exists = _exists(access)
         return NEVER if comparison is not Comparison.EQ or exists is None else {"$nor": [exists]}
@@ -207,7 +216,7 @@ def _implied(left: Operand, condition: Match, scalars: list[Scalar]) -> Match:
         case Get(_, access) if access.loose_path and None not in scalars:
             return {access.loose_path: condition}
         case Convert(Get(_, access), Target.DOUBLE | Target.INT) if access.loose_path and all(map(_is_exact, scalars)):
-            return {"$or": [{access.loose_path: condition}, {access.loose_path: {"$type": "string"}}]}
+            return {"$or": [{access.loose_path: condition}, {access.loose_path: ANY_TEXT}]}
         case _:
             return ALWAYS
 

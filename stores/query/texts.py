@@ -18,7 +18,6 @@ _ONE: Final = Decimal128("1")
 _TEN: Final = Decimal128("10")
 _LOWEST_FIXED: Final = 1e-6
 _HIGHEST_FIXED: Final = 1e21
-_DIGITS: Final = (15, 16, 17)
 
 _SPECIAL: Final = re.compile(r"[^0-9A-Za-z_\u0080-\U0010ffff]")
 MAX_FOLDED: Final = 8_000
@@ -101,11 +100,15 @@ def _reads_back(mantissa: Expression) -> Expression:
     return {"$eq": [{"$convert": {"input": decimal, "to": "double", "onError": None}}, _V]}
 
 
+_LAST_OF_16: Final = {"$cond": [{"$lt": [_V, 0]}, Decimal128("-1E-15"), Decimal128("1E-15")]}
+# Of a power of two, the next decimal away from zero may read back where the nearest does not: doubles are denser below.
+_CANDIDATES: Final = (_rounded(15), _rounded(16), {"$add": [_rounded(16), _LAST_OF_16]})
+
 _SHORTEST: Final = {
     "mantissa": {
         "$switch": {
-            "branches": [{"case": _reads_back(_rounded(n)), "then": _rounded(n)} for n in _DIGITS[:-1]],
-            "default": _rounded(_DIGITS[-1]),
+            "branches": [{"case": _reads_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES],
+            "default": _rounded(17),
         }
     }
 }

@@ -99,6 +99,8 @@ def bound(found: Expression, use: Expression) -> Expression:
 def time_literal(scalar: Scalar, name: str) -> int | None:
     """The microseconds that a literal beside a time means: ISO 8601, or unix seconds to the nearest microsecond.
 
+    Booleans and null are no times and stay what they are.
+
     Raises:
         BadInputError: it is a text that is no time.
     """
@@ -108,7 +110,7 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
         except BadInputError as error:
             raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds", "query") from None
     if scalar is None or isinstance(scalar, bool):
-        return None
+        return scalar
     return round(Fraction(scalar) * MICROSECONDS)
 
 

@@ -269,7 +269,9 @@ class _Queries:
     def _beside(self, operand: Tree, depth: int) -> Tree:
         """What an operand is compared with: mostly a literal that it may equal."""
         if self.dice.random() < 0.15 and not self._is_literal(operand):
-            return self._operand(depth)
+            other = self._operand(depth)
+            if not (self._is_literal(other) and self._is_time(operand)):
+                return other
         if self._is_time(operand):
             return {"$literal": self._time()}
         value = self._held(operand)
@@ -290,17 +292,9 @@ class _Queries:
 
     def _time(self) -> object:
         micros = self.generator._moment()
-        return self.dice.choice(
-            (
-                times.to_text(micros),
-                times.to_text(micros)[:-1],
-                micros / 1_000_000,
-                micros // 1_000_000,
-                10**307,
-                1e305,
-                None,
-            )
-        )
+        text = times.to_text(micros)
+        seconds = (micros / 1_000_000, micros // 1_000_000, micros / 1_000_000 + 5e-7, 10**400, 1e305)
+        return self.dice.choice((text, text[:-1], *seconds, None, True))
 
     def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
         """What the field in an operand holds in one of the rows; null where there is no one field in it."""

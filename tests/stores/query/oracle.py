@@ -6,6 +6,7 @@ A row is a call as a dict: its plain columns (times in microseconds) and its JSO
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -73,7 +74,7 @@ def holds(node: Operand, row: Row) -> bool:
             text, part = _text(operand, row), _text(substr, row)
             if text is None or part is None:
                 return False
-            return _folded(part) in _folded(text) if folded else part in text
+            return folded_text(part) in folded_text(text) if folded else part in text
         case _:
             return _value(node, row) is True
 
@@ -177,7 +178,7 @@ def number_text(number: float) -> str:
         return str(number)
     if math.isinf(number):
         return "Infinity" if number > 0 else "-Infinity"
-    shortest = Decimal(repr(number)).normalize() + 0
+    shortest = Decimal(repr(number or 0.0)).normalize()
     if number == 0 or 1e-6 <= abs(number) < 1e21:
         return f"{shortest:f}"
     first, *rest = map(str, shortest.as_tuple().digits)
@@ -185,24 +186,25 @@ def number_text(number: float) -> str:
     return f"{'-' if number < 0 else ''}{first}{fraction}e{shortest.adjusted():+d}"
 
 
-def _folded(text: str) -> str:
+def folded_text(text: str) -> str:
     """A text by simple case folding: each character to one, so that ß does not meet ss, nor İ any i."""
     return "".join(next((low for low in (each.casefold(), each.lower()) if len(low) == 1), each) for each in text)
 
 
-def _double(value: Value) -> Value:
+def double_of(value: Value) -> Value:
     if isinstance(value, str) and _NUMERIC.fullmatch(value):
-        number, exact = float(value), Decimal(value)
-        return None if math.isinf(number) or (number == 0 and exact != 0) else number
+        number = float(value)
+        underflows = abs(number) < sys.float_info.min and Decimal(value) != 0
+        return None if math.isinf(number) or underflows else number
     return float(value) if _is_number(value) else None
 
 
-def _int(value: Value) -> Value:
+def int_of(value: Value) -> Value:
     if isinstance(value, str) and _INTEGRAL.fullmatch(value):
         value = int(value)
-    if not _is_number(value) or math.isinf(value) or value != int(value):
+    if not _is_number(value) or not -_INT64 <= value < _INT64 or value != int(value):
         return None
-    return int(value) if -_INT64 <= value < _INT64 else None
+    return int(value)
 
 
 def _bool(value: Value) -> Value:
@@ -218,8 +220,8 @@ def _bool(value: Value) -> Value:
 
 
 _CONVERSIONS: Final[dict[Target, Callable[[Value], Value]]] = {
-    Target.DOUBLE: _double,
-    Target.INT: _int,
+    Target.DOUBLE: double_of,
+    Target.INT: int_of,
     Target.BOOL: _bool,
     Target.EXISTS: lambda value: value is not None,
 }

@@ -1,0 +1,167 @@
+"""Texts of numbers and times, letter case, and numbers in texts, value by value against Python."""
+
+import math
+import random
+import struct
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from stores import times
+from stores.calls.fields import CALL_FIELDS
+from stores.database import Database, Document
+from stores.query import texts
+from stores.query.expressions import Convert, Get, Target
+from stores.query.values import Expression, value
+from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
+
+
+async def computed(database: Database, values: list[Any], expression: Expression) -> list[Any]:
+    """What an expression over `$v` gives for each of some values."""
+    documents: list[Document] = [{"_id": number, "inputs": {"v": value}} for number, value in enumerate(values)]
+    await database.calls.insert_many(documents)
+    stages = [{"$sort": {"_id": 1}}, {"$project": {"found": expression}}]
+    rows = await database.calls.aggregate(stages).to_list(None)
+    return [row["found"] for row in rows]
+
+
+def convert(to: Target) -> Expression:
+    return value(Convert(Get("inputs.v", CALL_FIELDS["inputs.v"]), to))
+
+
+def doubles() -> list[float]:
+    """Powers of two and ten with their neighbours, short and long decimals, and bits at random."""
+    dice = random.Random(5)  # noqa: S311 -- a seed, so that a failure comes again
+    powers = [2.0**exponent for exponent in range(-1022, 1024)] + [
+        float(f"1e{exponent}") for exponent in range(-307, 309)
+    ]
+    near = [math.nextafter(power, toward) for power in powers for toward in (0, math.inf)]
+    short = [dice.randrange(10**digits) / 10 ** dice.randrange(25) for digits in range(1, 18) for _ in range(60)]
+    bits = [struct.unpack("<d", dice.randbytes(8))[0] for _ in range(3_000)]
+    found = [*powers, *near, *short, *bits, *(-number for number in short[:200]), 0.0, -0.0, math.inf, -math.inf]
+    return [number for number in found if abs(number) >= sys.float_info.min or number == 0]
+
+
+async def test_a_doubles_text_is_the_shortest_that_reads_back(database: Database) -> None:
+    numbers = [*doubles(), 1 << 53, -(1 << 63), (1 << 63) - 1, 10**15]
+
+    found = await computed(database, numbers, convert(Target.STRING))
+
+    wrong = [(n, text, number_text(n)) for n, text in zip(numbers, found, strict=True) if text != number_text(n)]
+    assert wrong == []
+    assert len(found) > 8_000
+
+
+NUMERALS = [
+    *(
+        "",
+        "+",
+        "-",
+        ".",
+        "e5",
+        "1e",
+        "1e+",
+        "1.e5",
+        ".5e-3",
+        "+.5",
+        "-5.",
+        "1..2",
+        "--1",
+        "+-1",
+        "1 ",
+        " 1",
+        "1\n",
+        "\n1",
+    ),
+    *(
+        "0x1p3",
+        "0b1",
+        "1f",
+        "1d",
+        "1l",
+        "1_0",
+        "1,0",
+        "inf",
+        "nan",
+        "NaN",
+        "Infinity",
+        "-infinity",
+        "٣",
+        "\uff11",
+        "²",
+        "1\0",
+    ),
+    *("9" * 400, "-" + "9" * 400, "0" * 400, "0" * 400 + "7", "0." + "0" * 400 + "1", "1e308", "1.8e308", "-1.8e308"),
+    *(
+        "1.7976931348623157e308",
+        "1.7976931348623159e308",
+        "2.2250738585072014e-308",
+        "2.2250738585072e-308",
+        "5e-324",
+        "1e-400",
+        "-1e-400",
+        "0e999",
+        "0e-999",
+    ),
+    *("0.0e-400", "1e99999999999", "1e-99999999999", "0.1", "123456789012345678901234567890", "1" + "0" * 22 + "e-22"),
+    *(
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "+9223372036854775807",
+    ),
+    *("007", "-0", "-007", "1.0", "9007199254740993", "9007199254740993.0", "0.30000000000000004", "x" * 100),
+]
+
+
+@pytest.mark.parametrize(("to", "expected"), [(Target.DOUBLE, double_of), (Target.INT, int_of)])
+async def test_numbers_are_read_from_texts_as_python_reads_them(database: Database, to: Target, expected: Any) -> None:  # noqa: ANN401
+    found = await computed(database, NUMERALS, convert(to))
+
+    read = dict(zip(NUMERALS, found, strict=True))
+    assert {text: repr(number) for text, number in read.items()} == {text: repr(expected(text)) for text in NUMERALS}
+
+
+async def test_numbers_become_whole_only_where_they_are(database: Database) -> None:
+    numbers = [0.5, -0.0, 1e15, 1e18, 9.3e18, float(1 << 63), -float(1 << 63), math.inf, -math.inf, 5, 1 << 62, 1e300]
+
+    found = await computed(database, numbers, convert(Target.INT))
+
+    assert found == [None, 0, 10**15, 10**18, None, None, -(1 << 63), None, None, 5, 1 << 62, None]
+
+
+async def test_times_have_the_text_that_reads_show(database: Database) -> None:
+    dice = random.Random(6)  # noqa: S311
+    first, last = (times.parse(text) for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"))
+    micros = [first, last, -1, 0, 1, 999_999, -999_999, *(dice.randint(first, last) for _ in range(500))]
+
+    found = await computed(database, micros, texts.of_time("$inputs.v"))
+
+    assert found == [times.to_text(moment) for moment in micros]
+    assert datetime.fromisoformat(found[1]) == datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert datetime.fromisoformat(found[2]) == datetime(1970, 1, 1, tzinfo=UTC) - timedelta(microseconds=1)
+
+
+async def test_each_character_meets_those_that_fold_to_the_same_one(database: Database) -> None:
+    """All that Unicode 7 knew: MongoDB 6 has its table, and later pairs differ from server to server."""
+    letters = [chr(code) for code in range(0x250) if chr(code).isprintable()]
+    letters += [chr(code) for code in (*range(0x370, 0x580), *range(0x1E00, 0x2000)) if chr(code).isprintable()]
+    await database.calls.insert_one({"_id": 0, "inputs": {"v": "".join(letters)}})
+    meets: dict[str, list[str]] = {}
+    for letter in letters:
+        meets.setdefault(folded_text(letter), []).append(letter)
+
+    everywhere = [
+        {"$regexFindAll": {"input": "$inputs.v", "regex": texts.escaped(letter), "options": "i"}} for letter in letters
+    ]
+    [row] = await database.calls.aggregate([{"$project": {"found": everywhere}}]).to_list(None)
+
+    found = [[one["match"] for one in matches] for matches in row["found"]]
+    wrong = [
+        (letter, those) for letter, those in zip(letters, found, strict=True) if those != meets[folded_text(letter)]
+    ]
+    assert wrong == []
+    assert len(letters) > 1_500
