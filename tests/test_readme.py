@@ -43,9 +43,19 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         assert answer(client, document) == expected
 
 
-def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client, mongodb_uri: str, database_name: str) -> None:
+@pytest.fixture
+def demo(mongodb_uri: str, database_name: str) -> None:
     load_demo(Settings(mongodb_database=database_name), mongodb_uri)
 
+
+def asking(part: str) -> str:
+    """The one example that has a part of a query in it."""
+    [example] = [text for kind, text in BLOCKS if kind == "graphql" and part in text]
+    return str(example)
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client) -> None:
     found = answer(client, BLOCKS[0][1])
 
     assert "errors" not in found
@@ -55,6 +65,33 @@ def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client, mongod
     assert [node["status"] for node in nodes] == ["DESCENDANT_ERROR"] * 5
     assert all(node["question"] for node in nodes)
     assert any(node["usage"] for node in nodes)
+
+
+@pytest.mark.usefixtures("demo")
+def test_anything_can_be_asked_of_the_demo(client: httpx.Client) -> None:
+    found = answer(client, asking("contains:"))["data"]["calls"]
+    plan = answer(client, asking("explain("))["data"]["explain"]
+
+    nodes = found["nodes"]
+    assert len(nodes) == found["totalCount"] > 20
+    assert {node["model"] for node in nodes} == {"gpt-4o", "gpt-4o-mini"}
+    assert all(node["status"] == "ERROR" or node["latencyMs"] > 4000 for node in nodes)
+    assert {node["status"] for node in nodes} == {"ERROR", "SUCCESS"}
+    told = [node["tokens"] for node in nodes if node["tokens"] is not None]
+    assert [node["tokens"] for node in nodes] == sorted(told, reverse=True) + [None] * (len(nodes) - len(told))
+    assert plan["indexes"]
+    assert plan["returned"] > 0
+    assert plan["documentsExamined"] < 1000
+    assert plan["pipeline"][0]["$match"]["project_id"] == PROJECT_ID
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_commands_of_scripts_are_answered(client: httpx.Client) -> None:
+    bodies = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
+
+    everything, some = [client.post("/graphql", json=body).json()["data"]["callsStats"]["count"] for body in bodies]
+
+    assert everything > some > 20
 
 
 def test_ci_can_find_the_test_command() -> None:
