@@ -157,7 +157,7 @@ def driver_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionFailure, WTimeoutError) as error:
+    except (ConnectionFailure, ConfigurationError, WTimeoutError) as error:
         raise UnavailableError(_RETRY_LATER) from error
     except ExecutionTimeout as error:
         raise StoreTimeoutError(_TOO_SLOW) from error

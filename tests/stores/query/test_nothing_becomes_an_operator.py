@@ -16,6 +16,7 @@ from stores.query.expressions import Scalar
 from stores.query.match import compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
+from stores.query.values import NUMERIC
 from tests.stores.query.generator import Generator, Tree
 from tests.stores.query.oracle import NESTED, Row
 
@@ -41,6 +42,7 @@ HOSTILE_KEYS: Final = ("$client", "$$client", "a.client", "client\0", "$where cl
 
 QUERY_OPERATORS: Final = {
     *("$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$type", "$expr"),
+    *("$regex", "$options"),
 }
 OPERATORS: Final = {
     *("$and", "$or", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$type", "$literal", "$ifNull"),
@@ -80,6 +82,8 @@ def check_condition(condition: Any) -> None:  # noqa: ANN401 -- what stands besi
             assert all(is_scalar(member) for member in inner)
         elif name in VALUES:
             assert is_scalar(inner)
+        elif name == "$regex":
+            assert inner == NUMERIC or ESCAPED.fullmatch(inner)
         else:
             assert MARK not in repr(inner)
 
@@ -209,7 +213,7 @@ def test_a_key_is_escaped_as_the_mirror_escapes_it(key: str) -> None:
     "match",
     [
         {"$where": "client"},
-        {"inputs.a": {"$regex": "client"}},
+        {"inputs.a": {"$regex": "client.*"}},
         {"inputs.$client": {"$eq": 1}},
         {"inputs.a": {"$eq": {"$gt": 1}}},
         {"$expr": {"$eq": ["$client", 1]}},
