@@ -84,12 +84,12 @@ async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graph
     await graphiql.complete("caseInsensitive")
     await graphiql.add("true")
     await graphiql.add_before_the_end(' { nodes { model: inputs(path: "model") } }')
+    await until(graphiql.problems, lambda problems: problems == [])
     await graphiql.run()
 
     answer = await until(graphiql.answer, bool)
     assert {"and", "contains", "convert", "eq", "getField", "gt", "in", "literal", "not"} <= set(operations)
     assert parts == ["caseInsensitive", "input", "substr"]
-    assert await graphiql.problems() == []
     assert len(answer["data"]["calls"]["nodes"]) == 100
     assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}
 
