@@ -84,7 +84,7 @@ def _id(number: int) -> str:
 
 
 def _text(sentences: list[str], rng: Random) -> str:
-    return " ".join(rng.choices(sentences, k=5))
+    return " ".join(rng.choices(sentences, k=4))
 
 
 def _sentence(rng: Random) -> str:
