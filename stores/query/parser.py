@@ -129,8 +129,9 @@ class _Parser:
     def is_in(self, tree: Tree, at: str, depth: int) -> In:
         if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
             raise BadInputError("must be a list of an operand and a list of operands", at)
-        operand = self.operand(tree[0], f"{at}.0", depth)
-        members = self.operands(tree[1], f"{at}.1", depth) if tree[1] else ()
+        first, second = ("0", "1") if self.sigil else ("input", "values")
+        operand = self.operand(tree[0], f"{at}.{first}", depth)
+        members = self.operands(tree[1], f"{at}.{second}", depth) if tree[1] else ()
         return In(operand, members)
 
     def _members(self, tree: Tree, at: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:

@@ -167,6 +167,12 @@ async def test_a_variable_may_stand_at_any_level(
             "query.expr.and.0.in.values.1.nullLiteral",
             "must be true, which stands for null",
         ),
+        ('{in: {input: {getField: "opname"}, values: []}}', "query.expr.in.input.getField", "did you mean op_name?"),
+        (
+            '{in: {input: {getField: "op_name"}, values: [{literal: 1}, {getField: "opname"}]}}',
+            "query.expr.in.values.1.getField",
+            "did you mean op_name?",
+        ),
     ],
 )
 async def test_a_fault_in_the_typed_form_is_found_by_its_path(run: Run, expr: str, argument: str, message: str) -> None:
