@@ -35,13 +35,16 @@ Report = dict[str, dict[str, Any]]
 def main() -> int:
     """Measure and print; 1 if a target is missed."""
     options = _options()
-    with _mongod(options.cache_gb) as (uri, clock_name, clock):
+    with _mongod(options.cache_gb) as (uri, process_id):
         if options.indexes:
-            report: Report = asyncio.run(measure_indexes(uri, options.calls, clock))
+            report: Report = asyncio.run(measure_indexes(uri, options.calls, clock_of(process_id)))
         else:
-            report = _measure(uri, clock, options)
-    _print(report, f"{options.calls:,} calls; {clock_name}", as_json=options.json)
-    return 1 if any(row.get("missed") for row in report.values()) else 0
+            # Not what mongod does by itself, such as writing to disk what was loaded.
+            report = _measure(uri, clock_of(process_id, "conn"), options)
+    _print(
+        report, f"{options.calls:,} calls; ms are CPU time of mongod on Linux, else of the wall", as_json=options.json
+    )
+    return 1 if any(row.get("met") is False for row in report.values()) else 0
 
 
 def _options() -> argparse.Namespace:
@@ -58,10 +61,9 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _mongod(cache_gb: float) -> Iterator[tuple[str, str, Clock]]:
+def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), None, cache_gb) as uri:
-        process_id = int((DataFolder(Path(folder)).database / "mongod.lock").read_text())
-        yield uri, *clock_of(process_id)
+        yield uri, int((DataFolder(Path(folder)).database / "mongod.lock").read_text())
 
 
 def _measure(uri: str, clock: Clock, options: argparse.Namespace) -> Report:
@@ -103,7 +105,7 @@ def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> dict[str, An
 
 
 def _row(ratio: float, target: float) -> dict[str, Any]:
-    return {"ratio": ratio, "target": target, "missed": ratio > target}
+    return {"ratio": ratio, "target": target, "met": ratio <= target}
 
 
 def _compile_milliseconds() -> float:
@@ -128,7 +130,7 @@ def _cell(value: object) -> str:
         case None:
             return ""
         case bool():
-            return "MISSED" if value else "ok"
+            return "yes" if value else "NO"
         case float():
             return f"{value:,.2f}"
         case _:

@@ -13,21 +13,18 @@ _SHORTEST: Final = 0.05
 Clock = Callable[[], float]
 
 
-def clock_of(process_id: int) -> tuple[str, Clock]:
-    """The name of a clock and the clock: the process's own CPU time where the system tells it, else the wall's."""
+def clock_of(process_id: int, threads: str = "") -> Clock:
+    """A clock of a process's CPU time, or that of its threads whose names begin so; without /proc, the wall's."""
     tasks = Path(f"/proc/{process_id}/task")
     if sys.platform != "linux" or not tasks.exists():
-        return "wall time", time.perf_counter
-
-    def cpu() -> float:
-        return sum(_nanoseconds(task / "schedstat") for task in tasks.iterdir()) / 1e9
-
-    return "CPU time of mongod", cpu
+        return time.perf_counter
+    return lambda: sum(_nanoseconds(task, threads) for task in tasks.iterdir()) / 1e9
 
 
-def _nanoseconds(schedstat: Path) -> int:
+def _nanoseconds(task: Path, name: str) -> int:
     try:
-        return int(schedstat.read_text().split()[0])
+        is_counted = (task / "comm").read_text().startswith(name)
+        return int((task / "schedstat").read_text().split()[0]) if is_counted else 0
     except OSError:  # the thread has ended since it was listed
         return 0
 
