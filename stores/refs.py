@@ -96,13 +96,22 @@ def collect(value: object) -> list[str]:
     Raises:
         BadInputError: a string uses the reserved scheme `weave-trace-internal:///`.
     """
-    return [text for text in _strings(value) if _check_external(text) and is_ref(text)]
+    found = []
+    for text in _strings(value):
+        check_external(text)
+        if is_ref(text):
+            found.append(text)
+    return found
 
 
-def _check_external(text: str) -> bool:
+def check_external(text: str, argument: str | None = None) -> None:
+    """Hold a string from outside to leaving alone the scheme that is reserved for the inside.
+
+    Raises:
+        BadInputError: it starts with `weave-trace-internal:///`.
+    """
     if text.startswith(INTERNAL_SCHEME):
-        raise BadInputError(f"refs from outside start with {SCHEME}, not with {INTERNAL_SCHEME}")
-    return True
+        raise BadInputError(f"refs from outside start with {SCHEME}, not with {INTERNAL_SCHEME}", argument)
 
 
 def _strings(value: object) -> Iterator[str]:

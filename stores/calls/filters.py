@@ -7,6 +7,7 @@ from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
 from stores.query import Query
+from stores.refs import check_external
 
 MAX_MEMBERS: Final = 1000
 ANY_VERSION: Final = ":*"
@@ -45,7 +46,7 @@ class CallsFilter:
         """The conditions, all of which a call of the project must meet.
 
         Raises:
-            BadInputError: a list has more than `MAX_MEMBERS` members.
+            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
         """
         self._check()
         found = [_any_of(path, members) for name, path in _MEMBERSHIP.items() if (members := getattr(self, name))]
@@ -60,11 +61,13 @@ class CallsFilter:
 
     def _check(self) -> None:
         for field in fields(self):
-            members = getattr(self, field.name)
-            if isinstance(members, list) and len(members) > MAX_MEMBERS:
-                raise BadInputError(
-                    f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"filter.{field.name}"
-                )
+            members, argument = getattr(self, field.name), f"filter.{field.name}"
+            if not isinstance(members, list):
+                continue
+            if len(members) > MAX_MEMBERS:
+                raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", argument)
+            for position, member in enumerate(members):
+                check_external(member, f"{argument}.{position}")
 
 
 def calls_match(project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> Match:

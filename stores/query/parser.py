@@ -28,6 +28,7 @@ from stores.query.expressions import (
 )
 from stores.query.fields import FieldTable
 from stores.query.texts import MAX_FOLDED
+from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
 MAX_DEPTH: Final = 32
@@ -96,6 +97,8 @@ class _Parser:
             raise BadInputError("a number must be finite", at)
         if isinstance(value, str) and len(value) > MAX_LITERAL:
             raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL:,}", at)
+        if isinstance(value, str):
+            check_external(value, at)
         return Literal(value)
 
     def get_field(self, name: Tree, at: str, _depth: int) -> Get:

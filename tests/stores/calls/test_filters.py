@@ -1,6 +1,7 @@
 """Filters: each list any of its members, all lists together, within one project."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,13 @@ async def test_what_is_no_project_is_refused_by_every_question(calls: CallsStore
     for question in questions:
         with pytest.raises(BadInputError, match="write entity/project"):
             await question
+
+
+@pytest.mark.parametrize("name", ["op_names", "input_refs", "output_refs", "thread_ids"])
+async def test_an_inner_ref_is_refused_by_its_place(calls: CallsStore, name: str) -> None:
+    members: Any = ["weave:///acme/chat/object/a:b", "weave-trace-internal:///acme/object/a:b"]
+
+    with pytest.raises(BadInputError, match="start with weave:///, not with weave-trace-internal:///") as refused:
+        await calls.count(PROJECT, replace(CallsFilter(), **{name: members}))
+
+    assert refused.value.argument == f"filter.{name}.1"

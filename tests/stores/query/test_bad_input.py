@@ -44,6 +44,7 @@ def field(name: Tree) -> Tree:
 
 
 REFUSED = [
+    (literal("weave-trace-internal:///p/object/a:b"), f"{AT}.$eq.1.$literal", r"start with weave:///, not with"),
     ({"$eqq": [A, ONE]}, AT, r"there is no operation '\$eqq'; did you mean \$eq"),
     ({"$where": "1"}, AT, r"there is no operation '\$where'; there are \$and, \$or, \$not, \$eq"),
     ({"eq": [A, ONE]}, AT, r"there is no operation 'eq'; did you mean \$eq"),
