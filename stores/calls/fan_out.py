@@ -165,6 +165,8 @@ class FanOut:
                             self._tell(change)
                         elif not stream.alive:
                             logger.error("the collection of calls was dropped or renamed; its change stream ended")
+                            # Nothing can be resumed from here: who comes now waits for a stream that begins anew.
+                            token, self._is_open = None, False
                             self._fail(_BROKEN)
             except PyMongoError as error:
                 if not _passes(error):

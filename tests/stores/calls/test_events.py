@@ -180,6 +180,25 @@ async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_ma
     assert "its change stream ended" in caplog.text
 
 
+async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_one(
+    stream: FanOut, calls: CallsStore
+) -> None:
+    for number in range(10):
+        await calls.write([start(1)])
+        async with stream.subscribed(PROJECT) as subscriber:
+            await subscriber.opened()
+            await calls.database.calls.drop()
+            # Without a task of its own, so that the next subscriber is there before the stream is closed.
+            with pytest.raises(UnavailableError, match="subscribe again"):
+                while True:
+                    await subscriber.next()
+        async with stream.subscribed(PROJECT) as subscriber:
+            await subscriber.opened()
+            await calls.write([start(100 + number)])
+
+            assert await told(subscriber, 1) == [("started", call_id(100 + number))]
+
+
 async def test_a_subscription_to_a_database_that_is_away_is_unavailable() -> None:
     away = Database.open("mongodb://127.0.0.1:1/?directConnection=true", "loomql", timeout_seconds=0.2)
     calls = CallsStore(away)
