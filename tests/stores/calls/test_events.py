@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -36,6 +36,12 @@ async def told(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
     async with asyncio.timeout(TIMEOUT):
         events = [await subscriber.next() for _ in range(count)]
     return [(event.type, event.call["id"]) for event in events]
+
+
+async def drain(subscriber: Subscriber) -> NoReturn:
+    """Read on until there is an error."""
+    while True:
+        await subscriber.next()
 
 
 def opened(commands: Commands) -> list[dict[str, Any]]:
@@ -190,8 +196,7 @@ async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_o
             await calls.database.calls.drop()
             # Without a task of its own, so that the next subscriber is there before the stream is closed.
             with pytest.raises(UnavailableError, match="subscribe again"):
-                while True:
-                    await subscriber.next()
+                await drain(subscriber)
         async with stream.subscribed(PROJECT) as subscriber:
             await subscriber.opened()
             await calls.write([start(100 + number)])
