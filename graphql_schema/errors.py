@@ -56,5 +56,9 @@ def unexpected(cause: Exception, where: str) -> GraphQLError:
 
 
 def camel_path(argument: str) -> str:
-    """A dotted path of arguments as the schema spells it: `batch.3.start.trace_id` is `batch.3.start.traceId`."""
-    return ".".join(to_camel_case(step) for step in argument.split("."))
+    """A dotted path of arguments as the schema spells it: `batch.3.start.trace_id` is `batch.3.start.traceId`.
+
+    What lies below `$` is JSON, and stays as its writer spelled it.
+    """
+    arguments, sigil, json = argument.partition(".$")
+    return ".".join(to_camel_case(step) for step in arguments.split(".")) + sigil + json

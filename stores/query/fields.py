@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property, lru_cache
 from typing import Final
 
 from stores import json_path
@@ -15,6 +16,7 @@ MAX_STEPS: Final = 50
 """Keys of a path; each takes up to three of the 200 levels that MongoDB lets a command nest."""
 
 _NEAR_NAMES: Final = 3
+_REMEMBERED: Final = 1_000
 _TOO_LONG_FOR_AN_INDEX: Final = 10
 
 
@@ -45,7 +47,7 @@ class Field:
     text_path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Access:
     """A field and, for JSON, the keys that lead into it, spelled as the mirror spells them."""
 
@@ -57,19 +59,19 @@ class Access:
         """Whether this is a JSON value as a whole, which has a text."""
         return self.field.kind is Kind.JSON and not self.steps
 
-    @property
+    @cached_property
     def spelling(self) -> tuple[str, ...]:
         """Where it leads, the same for two names of one field."""
         return (self.field.path, *self.steps)
 
-    @property
+    @cached_property
     def path(self) -> str | None:
         """The path in match language; None where it has no unambiguous one: an index, or an empty key."""
         if any(not step or is_index(step) for step in self.steps):
             return None
-        return ".".join((self.field.path, *self.steps))
+        return ".".join(self.spelling)
 
-    @property
+    @cached_property
     def loose_path(self) -> str | None:
         """A path in match language that leads there, and elsewhere in lists; None for a JSON field as a whole.
 
@@ -77,7 +79,7 @@ class Access:
         """
         if not self.steps or any(not step or (is_index(step) and step != str(int(step))) for step in self.steps):
             return None
-        return ".".join((self.field.path, *self.steps))
+        return ".".join(self.spelling)
 
 
 class FieldTable:
@@ -86,6 +88,7 @@ class FieldTable:
     def __init__(self, fields: Iterable[Field]) -> None:
         self._by_name = {field.name: field for field in fields}
         self._by_camel = {_camel(name): field for name, field in self._by_name.items()}
+        self._look_up = lru_cache(_REMEMBERED)(self._access)
 
     def __getitem__(self, name: str) -> Access:
         """The field of that name, or the place in a JSON field that a dotted name leads to.
@@ -93,6 +96,9 @@ class FieldTable:
         Raises:
             BadInputError: there is none (the message lists near names), or the path is too long.
         """
+        return self._look_up(name)
+
+    def _access(self, name: str) -> Access:
         found = self._find(name)
         if found:
             return Access(found)

@@ -26,11 +26,15 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import FieldTable
+from stores.query.fields import FieldTable, Kind
 from stores.query.texts import MAX_FOLDED
+from stores.query.values import time_literal
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
+MAX_FIELDS: Final = 2_000
+"""What a cold MongoDB plans in a second or two; literals, such as the members of an `$in`, cost it nothing."""
+
 MAX_DEPTH: Final = 32
 MAX_LITERAL: Final = 100_000
 SIGIL: Final = "$"
@@ -56,96 +60,119 @@ def parse_operation(tree: Tree, table: FieldTable, argument: str, sigil: str = "
     Raises:
         BadInputError: it is not an operation over the table's fields; the error leads to the place.
     """
-    return _Parser(table, sigil).operation(tree, argument, 1)
+    try:
+        return _Parser(table, sigil).operation(tree)
+    except BadInputError as error:
+        raise error.under(argument) from None
 
 
 @dataclass(slots=True)
 class _Parser:
+    """Reads trees; the argument of an error is put together on its way up, so that good input does not pay for it."""
+
     table: FieldTable
     sigil: str
     nodes: int = 0
+    fields: int = 0
 
-    def operation(self, tree: Tree, at: str, depth: int) -> Operation:
-        found = self.operand(tree, at, depth)
+    def operation(self, tree: Tree) -> Operation:
+        found = self.operand(tree, 1)
         if isinstance(found, Literal | Get | Convert):
-            raise BadInputError(f"must be one of {self._names(_OPERATIONS)}", at)
+            raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
         return found
 
-    def operand(self, tree: Tree, at: str, depth: int) -> Operand:
+    def operand(self, tree: Tree, depth: int) -> Operand:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise BadInputError(f"the query has more than {MAX_NODES:,} operations, fields and literals", at)
+            raise BadInputError(f"the query has more than {MAX_NODES:,} operations, fields and literals")
         if depth > MAX_DEPTH:
-            raise BadInputError(f"the query nests deeper than {MAX_DEPTH} levels", at)
+            raise BadInputError(f"the query nests deeper than {MAX_DEPTH} levels")
         if not isinstance(tree, dict) or len(tree) != 1:
-            raise BadInputError(f"must be an object with one key, out of {self._names(_READERS)}", at)
+            raise BadInputError(f"must be an object with one key, out of {self._names(_READERS)}")
         [(name, inner)] = tree.items()
         read = _READERS.get(name.removeprefix(self.sigil)) if name.startswith(self.sigil) else None
         if read is None:
-            raise BadInputError(f"there is no operation {name[:100]!r}; {self._near(name)}", at)
-        return read(self, inner, f"{at}.{name}", depth + 1)
+            raise BadInputError(f"there is no operation {name[:100]!r}; {self._near(name)}")
+        try:
+            return read(self, inner, depth + 1)
+        except StoreError as error:
+            raise error.under(name) from None
 
-    def operands(self, trees: Tree, at: str, depth: int, count: int | None = None) -> tuple[Operand, ...]:
+    def member(self, tree: Tree, at: str, depth: int) -> Operand:
+        """An operand that stands at a key or a position of its operation."""
+        try:
+            return self.operand(tree, depth)
+        except BadInputError as error:
+            raise error.under(at) from None
+
+    def operands(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
         if not isinstance(trees, list) or not trees or (count and len(trees) != count):
-            raise BadInputError(f"must be a list of {count or 'one or more'} operands", at)
-        return tuple(self.operand(tree, f"{at}.{position}", depth) for position, tree in enumerate(trees))
+            wanted = "one operand" if count == 1 else f"{count or 'one or more'} operands"
+            raise BadInputError(f"must be a list of {wanted}")
+        return tuple([self.member(tree, str(position), depth) for position, tree in enumerate(trees)])
 
-    def literal(self, value: Tree, at: str, _depth: int) -> Literal:
-        if isinstance(value, dict | list):
-            raise BadInputError("a literal is a string, a number, a boolean or null, not a list or an object", at)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInputError("a number must be finite", at)
-        if isinstance(value, str) and len(value) > MAX_LITERAL:
-            raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL:,}", at)
-        if isinstance(value, str):
-            check_external(value, at)
+    def literal(self, value: Tree, _depth: int) -> Literal:
+        match value:
+            case str():
+                if len(value) > MAX_LITERAL:
+                    raise BadInputError(f"has {len(value):,} characters; the limit is {MAX_LITERAL:,}")
+                check_external(value)
+            case float() if not math.isfinite(value):
+                raise BadInputError("a number must be finite")
+            case dict() | list():
+                raise BadInputError("a literal is a string, a number, a boolean or null, not a list or an object")
         return Literal(value)
 
-    def get_field(self, name: Tree, at: str, _depth: int) -> Get:
+    def get_field(self, name: Tree, _depth: int) -> Get:
         if not isinstance(name, str):
-            raise BadInputError("must be the name of a field, such as started_at or inputs.question", at)
-        try:
-            return Get(name, self.table[name])
-        except StoreError as error:
-            raise BadInputError(error.message, at) from None
+            raise BadInputError("must be the name of a field, such as started_at or inputs.question")
+        self.fields += 1
+        if self.fields > MAX_FIELDS:
+            raise BadInputError(f"the query names fields more than {MAX_FIELDS:,} times")
+        return Get(name, self.table[name])
 
-    def convert(self, tree: Tree, at: str, depth: int) -> Convert:
-        members = self._members(tree, at, ("input", "to"))
+    def convert(self, tree: Tree, depth: int) -> Convert:
+        members = self._members(tree, ("input", "to"))
         if members["to"] not in list(Target):
-            raise BadInputError(f"must be one of {', '.join(Target)}", f"{at}.to")
-        return Convert(self.operand(members["input"], f"{at}.input", depth), Target(members["to"]))
+            raise BadInputError(f"must be one of {', '.join(Target)}", "to")
+        return Convert(self.member(members["input"], "input", depth), Target(members["to"]))
 
-    def contains(self, tree: Tree, at: str, depth: int) -> Contains:
-        members = self._members(tree, at, ("input", "substr"), ("case_insensitive",))
+    def contains(self, tree: Tree, depth: int) -> Contains:
+        members = self._members(tree, ("input", "substr"), ("case_insensitive",))
         folded = members.get("case_insensitive")
         if folded is None:
             folded = False
         if not isinstance(folded, bool):
-            raise BadInputError("must be true or false", f"{at}.case_insensitive")
-        parts = [self.operand(members[name], f"{at}.{name}", depth) for name in ("input", "substr")]
-        if isinstance(parts[1], Literal) and not isinstance(parts[1].value, str):
-            raise BadInputError("must be a string, the text to look for", f"{at}.substr")
+            raise BadInputError("must be true or false", "case_insensitive")
+        where, what = (self.member(members[name], name, depth) for name in ("input", "substr"))
+        if isinstance(what, Literal) and not isinstance(what.value, str):
+            raise BadInputError("must be a string, the text to look for", "substr")
         if folded:
-            _check_folded(parts[1], f"{at}.substr")
-        return Contains(parts[0], parts[1], folded)
+            _check_folded(what)
+        return Contains(where, what, folded)
 
-    def is_in(self, tree: Tree, at: str, depth: int) -> In:
+    def is_in(self, tree: Tree, depth: int) -> In:
         if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
-            raise BadInputError("must be a list of an operand and a list of operands", at)
+            raise BadInputError("must be a list of an operand and a list of operands")
         first, second = ("0", "1") if self.sigil else ("input", "values")
-        operand = self.operand(tree[0], f"{at}.{first}", depth)
-        members = self.operands(tree[1], f"{at}.{second}", depth) if tree[1] else ()
+        operand = self.member(tree[0], first, depth)
+        try:
+            members = self.operands(tree[1], depth) if tree[1] else ()
+        except BadInputError as error:
+            raise error.under(second) from None
+        for position, member in enumerate(members):
+            _check_time(operand, member, f"{second}.{position}")
         return In(operand, members)
 
-    def _members(self, tree: Tree, at: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:
+    def _members(self, tree: Tree, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:
         if not isinstance(tree, dict):
-            raise BadInputError(f"must be an object with {' and '.join(needed)}", at)
+            raise BadInputError(f"must be an object with {' and '.join(needed)}")
         for name in needed:
             if name not in tree:
-                raise BadInputError(f"{name} is missing", at)
+                raise BadInputError(f"{name} is missing")
         for name in tree:
             if name not in (*needed, *optional):
-                raise BadInputError(f"has no {name[:100]!r}; there are {', '.join((*needed, *optional))}", at)
+                raise BadInputError(f"has no {name[:100]!r}; there are {', '.join((*needed, *optional))}")
         return tree
 
     def _names(self, table: dict[str, Any] | tuple[str, ...]) -> str:
@@ -156,28 +183,39 @@ class _Parser:
         return f"did you mean {' or '.join(near)}?" if near else f"there are {self._names(_READERS)}"
 
 
-def _check_folded(substr: Operand, at: str) -> None:
+def _check_folded(substr: Operand) -> None:
     if not isinstance(substr, Literal):
-        raise BadInputError("must be a literal where letter case is folded", at)
+        raise BadInputError("must be a literal where letter case is folded", "substr")
     if len(str(substr.value)) > MAX_FOLDED:
-        raise BadInputError(f"has more than {MAX_FOLDED:,} characters, the limit where letter case is folded", at)
+        raise BadInputError(f"has more than {MAX_FOLDED:,} characters, the limit where letter case is folded", "substr")
 
 
-_Reader = Callable[[_Parser, Tree, str, int], Operand]
+def _check_time(field: Operand, literal: Operand, at: str) -> None:
+    """Hold a text beside a time to being one."""
+    if isinstance(literal, Literal) and isinstance(field, Get) and field.access.field.kind is Kind.TIME:
+        try:
+            time_literal(literal.value, field.name)
+        except BadInputError as error:
+            raise error.under(at) from None
+
+
+_Reader = Callable[[_Parser, Tree, int], Operand]
 
 
 def _comparison(comparison: Comparison) -> _Reader:
-    def read(parser: _Parser, tree: Tree, at: str, depth: int) -> Compare:
-        left, right = parser.operands(tree, at, depth, 2)
+    def read(parser: _Parser, tree: Tree, depth: int) -> Compare:
+        left, right = parser.operands(tree, depth, 2)
+        _check_time(left, right, "1")
+        _check_time(right, left, "0")
         return Compare(comparison, left, right)
 
     return read
 
 
 _READERS: Final[dict[str, _Reader]] = {
-    "and": lambda parser, tree, at, depth: And(parser.operands(tree, at, depth)),
-    "or": lambda parser, tree, at, depth: Or(parser.operands(tree, at, depth)),
-    "not": lambda parser, tree, at, depth: Not(parser.operands(tree, at, depth, 1)[0]),
+    "and": lambda parser, tree, depth: And(parser.operands(tree, depth)),
+    "or": lambda parser, tree, depth: Or(parser.operands(tree, depth)),
+    "not": lambda parser, tree, depth: Not(parser.operands(tree, depth, 1)[0]),
     **{comparison.value: _comparison(comparison) for comparison in Comparison},
     "in": _Parser.is_in,
     "contains": _Parser.contains,

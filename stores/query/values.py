@@ -108,7 +108,7 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
         try:
             return times.parse(scalar)
         except BadInputError as error:
-            raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds", "query") from None
+            raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds") from None
     if scalar is None or isinstance(scalar, bool):
         return scalar
     return round(Fraction(scalar) * MICROSECONDS)
