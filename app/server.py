@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    schema = build_schema(_limits(settings))
+    schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(connection.state["stores"], settings.max_page_size)

@@ -54,4 +54,5 @@ def json_field(source: JsonField, description: str) -> Any:  # noqa: ANN401 -- a
             raise error.under("path") from None
         return None if text is None else JSON(text)
 
+    resolve.bare = source.text  # type: ignore[attr-defined] # what compiled rows call where no path is given
     return strawberry.field(resolver=resolve, description=description)

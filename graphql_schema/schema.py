@@ -22,6 +22,7 @@ from graphql_schema import limits
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
+from graphql_schema.execution import CompilingExecutor, field_of
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS
 
@@ -73,20 +74,16 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
             yield from (argument for field in kind.fields.values() for argument in field.args.values())
 
 
-def build_schema(bounds: Limits) -> LoomSchema:
-    """The schema, every operation held to the limits."""
+def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
+    """The schema, every operation held to the limits; its rows compiled, or all made graphql-core's own way."""
     return LoomSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         extensions=limits.extensions(bounds),
+        execution_context_class=CompilingExecutor if compiled else None,
     )
-
-
-def field_of(source: Any, name: str) -> object:  # noqa: ANN401 -- rows are dicts, results are objects
-    """A field's value in a row of a store, or in a result object; a row leaves out what is null."""
-    return source.get(name) if type(source) is dict else getattr(source, name)
 
 
 @functools.cache

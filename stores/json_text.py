@@ -15,6 +15,8 @@ from stores import json_bounds
 from stores.errors import BadInputError
 
 _BEYOND_64_BITS: Final = re.compile(rb"\d{20}|-\d{19}")
+_DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_RUN: Final = b"0" * 19
 _NOT_A_NUMBER: Final = re.compile(rb"(?:\A|[:\[,\s])(-?Infinity|NaN)\b")
 _WORD: Final = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s\[\]{},:"]+')
 
@@ -30,7 +32,12 @@ def loads(text: bytes) -> object:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise BadInputError(_explain(text, str(error))) from None
-    return _loads_wide(text) if _BEYOND_64_BITS.search(text) else value
+    return _loads_wide(text) if _has_wide_integers(text) else value
+
+
+def _has_wide_integers(text: bytes) -> bool:
+    # Looking for a run of zeros takes a tenth of what the regular expression does, which is more than all the parsing.
+    return _RUN in text.translate(_DIGITS_AS_ZEROS) and _BEYOND_64_BITS.search(text) is not None
 
 
 def _explain(text: bytes, reason: str) -> str:

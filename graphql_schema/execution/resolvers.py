@@ -1,0 +1,86 @@
+"""How the value of a field is had without going through Strawberry, once for each row."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import NoneType
+from typing import Any, Final, TypeGuard, cast
+
+from graphql import FieldNode, GraphQLField
+from graphql.execution.values import VariableValues, get_argument_values
+from strawberry.schema.base import BaseSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.field import StrawberryField
+
+from graphql_schema.execution.sources import field_of
+
+_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
+_IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A field without a resolver: an attribute of the source, by this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A field whose resolver is a plain function of the source and the field's arguments.
+
+    `source` is how the source is passed, in Python: as the first argument, by name, or both.
+    """
+
+    function: Callable[..., object]
+    source: str
+    has_arguments: bool
+
+
+Reading = Attribute | Call
+
+
+def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
+    """How a field is read directly; None for one that needs an info, waits, or has extensions.
+
+    A resolver may have a shorter way for when it is given no arguments: a function of the source, as its `bare`.
+    """
+    field = definition.extensions.get(_DEFINITION)
+    if not _is_plain(field) or not hasattr(definition.resolve, "_is_default"):
+        return None
+    resolver = field.base_resolver
+    if resolver is None:
+        return Attribute(field.python_name) if field.default_resolver is field_of else None
+    if field.is_async or resolver.info_parameter:
+        return None
+    bare = getattr(resolver.wrapped_func, "bare", None)
+    if bare and not node.arguments:
+        return Call(bare, "source", has_arguments=False)
+    by_name = {parameter.name for parameter in (resolver.parent_parameter, resolver.root_parameter) if parameter}
+    first = ["source"] if resolver.self_parameter else []
+    passed = ", ".join([*first, *(f"{name}=source" for name in sorted(by_name))])
+    return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(definition.args))
+
+
+def _is_plain(field: object) -> TypeGuard[StrawberryField]:
+    if not isinstance(field, StrawberryField):
+        return False
+    return type(field).get_result is StrawberryField.get_result and not field.extensions
+
+
+def arguments(
+    definition: GraphQLField, node: FieldNode, variables: VariableValues, schema: BaseSchema
+) -> Mapping[str, Any] | None:
+    """The arguments of a field as its resolver takes them; None if they cannot be the same for all rows.
+
+    They cannot where they are at fault, which each row then tells, and where a resolver could change them.
+    """
+    try:
+        given = get_argument_values(definition, node, variables)
+        converter = schema.schema_converter
+        field = definition.extensions[_DEFINITION]
+        found = convert_arguments(given, field.arguments, converter.scalar_registry, schema.config)
+    except Exception:  # noqa: BLE001 -- the ordinary way meets it again, and tells it
+        return None
+    return found if all(isinstance(value, _IMMUTABLE) for value in found.values()) else None
