@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -48,11 +48,16 @@ class PageInfo:
     end_cursor: str | None = described("The cursor of the last of this page; pass it as `after`.")
 
 
+def _cursor(parent: strawberry.Parent[Any]) -> str:
+    page: Page = parent["page"]
+    return page.cursor(parent["node"])
+
+
 @strawberry.type(description="One entry of a list, with its place in it.")
 class Edge(Generic[Node]):
-    """Relay's edge."""
+    """Relay's edge; its source is a dict of its node and the page that it is of."""
 
-    cursor: str = described("Marks this entry's place; good for this query only.")
+    cursor: str = strawberry.field(resolver=_cursor, description="Marks this entry's place; good for this query only.")
     node: Node = described("The entry itself.")
 
 
@@ -96,7 +101,7 @@ async def _rows(page: Page) -> AsyncIterator[Row]:
 
 async def _edges(page: Page) -> AsyncIterator[Row]:
     async for row in _rows(page):
-        yield {"cursor": page.cursor(row), "node": row}
+        yield {"page": page, "node": row}
 
 
 def page_request(

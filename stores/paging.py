@@ -179,6 +179,8 @@ def _decoded(position: bytes) -> list[object]:
 
 
 def _value(row: Row, path: str) -> object:
+    if "." not in path:
+        return row.get(path)
     value: object = row
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None

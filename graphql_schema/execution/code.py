@@ -67,7 +67,7 @@ def _written(position: int, field: Field) -> str:
     odd = f"odd({position}, v, at)"
     if field.leaf:
         found = f"{field.leaf.written} if {field.leaf.condition} else {odd}"
-    elif field.object_type:
+    elif field.object_type or field.item_type:
         found = f"below({position}, v, at)"
     else:
         found = odd

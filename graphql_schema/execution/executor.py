@@ -1,18 +1,20 @@
 """The executor: graphql-core's own, which makes the rows of objects by compiled functions where it can."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 
-from graphql import GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
+from graphql import GraphQLObjectType, GraphQLOutputType, located_error
 from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
-from graphql.execution.executor import to_nodes
+from graphql.execution.executor import collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Rows
 
@@ -76,56 +78,122 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
             )
         return rows.complete(result, path)
 
-    def complete_list_item_value(
+    def complete_iterable_value(
         self,
-        item: object,
-        complete_results: list[Any],
         item_type: GraphQLOutputType,
         field_details_list: FieldDetailsList,
-        info: GraphQLResolveInfo[Any],
-        item_path: Path,
+        info: Info,
+        path: Path,
+        items: Iterable[Any],
         position_context: Position,
-    ) -> bool:
-        """Add one item of a list to the others; whether it must be awaited. A row of a store takes the short way."""
-        kind = plain_object(item_type)
-        if type(item) is dict and position_context is None and kind:
-            rows = self.rows(kind, field_details_list)
-            if rows is not None:
-                completed = self.complete_row(rows, item, item_type, field_details_list, item_path)
-                complete_results.append(completed)
-                return type(completed) is not dict and completed is not None
-        return super().complete_list_item_value(
-            item, complete_results, item_type, field_details_list, info, item_path, position_context
-        )
+    ) -> AwaitableOrValue[list[Any]]:
+        """The rows of a list."""
+        place = item_type, field_details_list, info, path
+        if not self._may_compile(item_type, position_context):
+            return super().complete_iterable_value(*place, items, position_context)
+        return self.complete_rows(item_type, field_details_list, lambda: info, path, items)
 
-    def complete_row(
-        self, rows: Rows, source: object, kind: GraphQLOutputType, details: FieldDetailsList, path: Path
-    ) -> AwaitableOrValue[Any]:
-        """The row of an object where a value of a type stands; null, its error noted, where that may be."""
+    def complete_rows(
+        self,
+        kind: GraphQLOutputType,
+        details: FieldDetailsList,
+        info: Callable[[], Info],
+        path: Path,
+        items: Iterable[Any],
+    ) -> AwaitableOrValue[list[Any]]:
+        """The rows of a list of plain objects."""
+        rows = RowList(self, kind, details, path, info)
+        iterator = iter(items)
         try:
-            completed = rows.complete(source, path)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
-            self.handle_field_error(error, kind, details, path)
-            return None
-        return completed if isinstance(completed, dict) else self._guarded(completed, kind, details, path)
+            for item in iterator:
+                rows.add(item)
+        except Exception:
+            self.track_async_work([*rows.waiting(), *collect_iterator_awaitables(iterator, self.is_awaitable)])
+            raise
+        return rows.all()
+
+    async def complete_async_iterator_value(
+        self,
+        item_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: Info,
+        path: Path,
+        async_iterator: AsyncIterator[Any],
+        position_context: Position,
+    ) -> list[Any]:
+        """The rows of a list that comes bit by bit."""
+        place = item_type, field_details_list, info, path
+        if not self._may_compile(item_type, position_context):
+            return await super().complete_async_iterator_value(*place, async_iterator, position_context)
+        rows = RowList(self, item_type, field_details_list, path, lambda: info)
+        try:
+            while True:
+                try:
+                    item = await anext(async_iterator)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    raise located_error(error, to_nodes(field_details_list), path.as_list()) from error
+                rows.add(item)
+        except Exception:
+            await _close(async_iterator)
+            self.track_async_work(rows.waiting())
+            raise
+        found = rows.all()
+        return found if isinstance(found, list) else await found
+
+    def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
+        return self._compiles and position is None and plain_object(item_type) is not None
+
+    def complete_object(self, rows: Rows, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
+        """What becomes of a field whose value is a plain object."""
+        return self._completed(field, path, lambda: rows.complete(value, path))
+
+    def complete_list(
+        self, field: Field, kind: GraphQLOutputType, path: Path, items: list[Any]
+    ) -> AwaitableOrValue[object]:
+        """What becomes of a field whose value is a list of plain objects."""
+        return self._completed(
+            field,
+            path,
+            lambda: self.complete_rows(kind, field.details, lambda: self.info(field, path), path, items),
+        )
 
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
         """What becomes of the value that a field's resolver gave, or of the error that it raised."""
-        info = self.build_resolve_info(field.definition, to_nodes(field.details), field.parent, path)
+        place = field.type, field.details, self.info(field, path), path
         if self.is_awaitable(value):
-            return self.complete_awaitable_value(field.type, field.details, info, path, value, None)
+            return self.complete_awaitable_value(*place, value, None)
+        return self._completed(field, path, lambda: self.complete_value(*place, value, None))
+
+    def info(self, field: Field, path: Path) -> Info:
+        """The info of a field at a place."""
+        return self.build_resolve_info(field.definition, to_nodes(field.details), field.parent, path)
+
+    def _completed(self, field: Field, path: Path, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
+        """What a field becomes, null where that may be and completing it fails."""
         try:
-            completed = self.complete_value(field.type, field.details, info, path, value, None)
+            completed: object = complete()
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
-        return self._guarded(completed, field.type, field.details, path) if self.is_awaitable(completed) else completed
+        if self.is_awaitable(completed):
+            return self.guarded(completed, field.type, field.details, path)
+        return completed
 
-    async def _guarded(
+    async def guarded(
         self, completed: Awaitable[Any], kind: GraphQLOutputType, details: FieldDetailsList, path: Path
     ) -> object:
+        """What comes of completing a value, null where that may be and it fails."""
         try:
             return await completed
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
             self.handle_field_error(error, kind, details, path)
             return None
+
+
+async def _close(iterator: AsyncIterator[Any]) -> None:
+    """Let an iterator end early, if it knows how to; what it raises by that is of no interest to anyone."""
+    with suppress(Exception):
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()

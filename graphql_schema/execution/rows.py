@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
+from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.plans import Plan
 from graphql_schema.execution.resolvers import arguments
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
 Data = dict[str, Any]
+Place = Path | tuple[Path, int, None]
+"""Where an object stands: a path, or what makes one, since it is seldom needed."""
 
 
 class Rows:
@@ -35,7 +38,7 @@ class Rows:
                 return None
         return cls(executor, plan, given)
 
-    def complete(self, source: object, at: Path | None) -> AwaitableOrValue[Data]:
+    def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
         """The data of one object; what is awaited for some of its fields is awaited together.
 
         Raises:
@@ -55,32 +58,35 @@ class Rows:
         pending.clear()
         return _gathered(data, waiting)
 
-    def _odd(self, position: int, value: object, at: Path | None) -> object:
+    def _odd(self, position: int, value: object, at: Place) -> object:
         """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
         field = self._fields[position]
-        path = Path(at, field.name, field.parent.name)
-        return self._noted(field.name, self._executor.complete_field(field, path, value))
+        return self._noted(field, self._executor.complete_field(field, _path(at, field), value))
 
-    def _below(self, position: int, value: object, at: Path | None) -> object:
-        """An object inside the row."""
-        field = self._fields[position]
-        kind = field.object_type
-        rows = self._executor.rows(kind, field.details) if kind and type(value) is dict else None
+    def _below(self, position: int, value: object, at: Place) -> object:
+        """An object, or a list of objects, inside the row."""
+        field, executor = self._fields[position], self._executor
+        if type(value) is list and field.item_type and plain_object(field.item_type):
+            return self._noted(field, executor.complete_list(field, field.item_type, _path(at, field), value))
+        rows = executor.rows(field.object_type, field.details) if field.object_type and type(value) is dict else None
         if rows is None:
             return self._odd(position, value, at)
-        path = Path(at, field.name, field.parent.name)
-        return self._noted(field.name, self._executor.complete_row(rows, value, field.type, field.details, path))
+        return self._noted(field, executor.complete_object(rows, field, _path(at, field), value))
 
-    def _ordinary(self, position: int, source: object, at: Path | None) -> object:
+    def _ordinary(self, position: int, source: object, at: Place) -> object:
         """A field that goes the ordinary way from its resolver on."""
         field = self._fields[position]
-        path = Path(at, field.name, field.parent.name)
-        return self._noted(field.name, self._executor.execute_field(field.parent, source, field.details, path, None))
+        completed = self._executor.execute_field(field.parent, source, field.details, _path(at, field), None)
+        return self._noted(field, completed)
 
-    def _noted(self, name: str, completed: Any) -> object:  # noqa: ANN401 -- any value
+    def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
         if self._executor.is_awaitable(completed):
-            self._pending.append((name, completed))
+            self._pending.append((field.name, completed))
         return completed
+
+
+def _path(at: Place, field: Field) -> Path:
+    return Path(at if isinstance(at, Path) else Path(*at), field.name, field.parent.name)
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
