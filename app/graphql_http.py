@@ -1,4 +1,7 @@
-"""GraphQL over HTTP (POST and GET), as https://graphql.github.io/graphql-over-http asks for."""
+"""GraphQL over HTTP (POST and GET), as https://graphql.github.io/graphql-over-http asks for.
+
+A client that would rather have events gets the answer of `graphql_sse`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +16,9 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from app.media_types import GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_html
+from app.graphql_sse import EventStream
+from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
+from app.results import body_of
 from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError
@@ -97,12 +102,14 @@ class GraphQLHTTP:
             page = self.page()
             page.headers["Vary"] = "Accept"
             return page
-        media_type = negotiate(accept)
+        media_type = EVENT_STREAM if prefers_events(accept) else negotiate(accept)
         if media_type is None:
-            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE} or {JSON}; there are no other answers.")
+            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
         parameters = _query_parameters(request) if request.method == "GET" else await self._body_parameters(request)
-        result = await self._execute(request, operation_of(parameters))
-        return _result_response(result, media_type)
+        operation = operation_of(parameters)
+        if media_type == EVENT_STREAM:
+            return await self._stream(request, operation)
+        return _result_response(await self._execute(request, operation), media_type)
 
     async def _body_parameters(self, request: Request) -> dict[str, Any]:
         _require_plain_json(request)
@@ -149,6 +156,17 @@ class GraphQLHTTP:
             return ExecutionResult(data=None, errors=[reason])
         except InvalidOperationTypeError as error:
             raise _refusal(error.operation_type) from error
+
+    async def _stream(self, request: Request, operation: Operation) -> EventStream:
+        results = await self.schema.stream(
+            operation.query,
+            variable_values=operation.variables,
+            context_value=self.make_context(request),
+            operation_name=operation.operation_name,
+            allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
+            operation_extensions=operation.extensions,
+        )
+        return EventStream(results)
 
 
 def _require_plain_json(request: Request) -> None:
@@ -216,24 +234,21 @@ def _kind(value: object) -> str:
 def _refusal(operation_type: OperationType) -> RequestError:
     if operation_type is OperationType.MUTATION:
         return RequestError(405, "Send a mutation by POST; GET only reads.", headers={"Allow": "POST"})
-    return RequestError(400, "Run a subscription over a WebSocket to this same address, protocol graphql-transport-ws.")
+    return RequestError(
+        400,
+        f"Accept {EVENT_STREAM} to run a subscription, or run it over a WebSocket to this same address, "
+        "protocol graphql-transport-ws.",
+    )
 
 
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
-    body: dict[str, Any] = {}
+    body = body_of(result)
     status = 200
-    if result.errors:
-        body["errors"] = [error.formatted for error in result.errors]
-    # What failed before any field ran has no path; the response then has no data entry at all.
-    if result.errors and result.data is None and all(error.path is None for error in result.errors):
+    if result.errors and "data" not in body:
         code = (result.errors[0].extensions or {}).get("code", "")
         status = _STATUS_BY_CODE.get(code, 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < _INTERNAL else status
-    else:
-        body["data"] = result.data
-    if result.extensions:
-        body["extensions"] = result.extensions
     return _response(body, media_type, status)
 
 

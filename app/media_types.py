@@ -6,6 +6,7 @@ from typing import Final
 JSON: Final = "application/json"
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 HTML: Final = "text/html"
+EVENT_STREAM: Final = "text/event-stream"
 
 _EXACT, _SAME_KIND, _ANY = 2, 1, 0
 
@@ -36,6 +37,15 @@ def prefers_html(accept: str) -> bool:
     """Whether this is a browser that opens a page: it would rather have HTML than any JSON."""
     ranges = _ranges(accept)
     return _quality(ranges, HTML) > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
+
+
+def prefers_events(accept: str) -> bool:
+    """Whether server-sent events are asked for by name, and wanted more than any JSON."""
+    if EVENT_STREAM not in accept.lower():
+        return False
+    ranges = _ranges(accept)
+    events = _quality(ranges, EVENT_STREAM)
+    return events[0] > 0 and events > max(_quality(ranges, GRAPHQL_RESPONSE), _quality(ranges, JSON))
 
 
 def _ranges(accept: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.settings import Settings
+from app.stopping import told_to_stop
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -42,15 +43,17 @@ def create_app(settings: Settings | None = None) -> Starlette:
         stores = Stores.over(database)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
+        ending: list[asyncio.Task[None]] = []
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-            yield {"stores": stores, "readiness": readiness}
+            with told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
+                yield {"stores": stores, "readiness": readiness}
         finally:
             preparation.cancel()
             with suppress(asyncio.CancelledError):
                 await preparation
-            await stores.close()
+            await asyncio.gather(stores.close(), *ending)
             database.close()
 
     return Starlette(routes=_routes(settings), lifespan=lifespan, exception_handlers={404: not_found})

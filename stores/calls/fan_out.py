@@ -101,10 +101,17 @@ class FanOut:
         self._subscribers: dict[str, set[Subscriber]] = {}
         self._following: asyncio.Task[None] | None = None
         self._is_open = False
+        self._is_closed = False
 
     @asynccontextmanager
     async def subscribed(self, project_id: str) -> AsyncIterator[Subscriber]:
-        """A subscriber to the events of a project, until the block ends; it may begin once it is `opened`."""
+        """A subscriber to the events of a project, until the block ends; it may begin once it is `opened`.
+
+        Raises:
+            UnavailableError: all is closed.
+        """
+        if self._is_closed:
+            raise UnavailableError(_STOPPED)
         subscriber = Subscriber()
         self._subscribers.setdefault(project_id, set()).add(subscriber)
         if self._is_open:
@@ -117,7 +124,8 @@ class FanOut:
             self._drop(project_id, subscriber)
 
     async def close(self) -> None:
-        """End every subscription with an error, and wait until the stream is closed."""
+        """End every subscription with an error, let nobody subscribe any more, and wait until the stream is closed."""
+        self._is_closed = True
         self._fail(_STOPPED)
         if self._following is not None:
             await self._following

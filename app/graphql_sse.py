@@ -1,0 +1,112 @@
+"""GraphQL over server-sent events: one operation, its results streamed as they come.
+
+This is the mode of distinct connections of https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md:
+whatever is wrong with the operation itself is told in the stream, and a client that has enough just leaves.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from graphql import GraphQLError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.schema.schema import StreamResult
+from strawberry.types import ExecutionResult
+
+from app.media_types import EVENT_STREAM
+from app.results import body_of
+from graphql_schema.errors import unexpected
+from stores import json_text
+
+HEARTBEAT_SECONDS: float = 12
+"""How often a comment is sent, so that no proxy takes the stream for dead."""
+
+_COMMENT: Final = b":\n\n"
+_COMPLETE: Final = b"event: complete\ndata:\n\n"
+_ONLY_READS: Final = "Send a mutation by POST; GET only reads and subscribes."
+
+
+class EventStream(Response):
+    """The answer that streams the results of one operation until it ends or the client leaves.
+
+    Args:
+        results: what the schema streams; it is closed, whichever of the two comes first.
+    """
+
+    media_type = EVENT_STREAM
+    charset = "utf-8"
+
+    def __init__(self, results: StreamResult) -> None:
+        # Nginx would keep events back to fill its buffer.
+        super().__init__(headers={"Vary": "Accept", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["Content-Length"]
+        self.results = results
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
+        """Stream the results; who leaves is missed at once, also while there is nothing to send."""
+        telling = asyncio.create_task(self._tell(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            telling.cancel()
+            leaving.cancel()
+            outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
+        # With an OSError some servers say, too, that the client left.
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
+            raise outcome
+
+    async def _tell(self, send: Send) -> None:
+        async with aclosing(self._events()) as events:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # Some browsers do not take a stream for open before its first byte.
+            await _send_text(send, _COMMENT)
+            beating = asyncio.create_task(_beat(send))
+            try:
+                async for event in events:
+                    await _send_text(send, event)
+            finally:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+        await send({"type": "http.response.body", "body": _COMPLETE})
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self.results) as results:
+            try:
+                async for result in results:
+                    yield next_event(_body(result))
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                masked = unexpected(error, "in an operation over server-sent events")
+                yield next_event({"errors": [masked.formatted]})
+
+
+def next_event(body: dict[str, Any]) -> bytes:
+    """One result as an event; line breaks, which JSON text from elsewhere may hold between its words, stay such."""
+    return b"".join((b"event: next\n", *(b"data: %b\n" % line for line in json_text.dumps(body).splitlines()), b"\n"))
+
+
+def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
+    if not isinstance(result, ExecutionResult):
+        raise TypeError("the schema has no incremental delivery")
+    if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
+        refusal = GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"})
+        return {"errors": [refusal.formatted]}
+    return body_of(result)
+
+
+async def _beat(send: Send) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await _send_text(send, _COMMENT)
+
+
+async def _send_text(send: Send, text: bytes) -> None:
+    await send({"type": "http.response.body", "body": text, "more_body": True})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
