@@ -1,6 +1,6 @@
 """Lists as Relay connections, over the pages that the stores give."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -14,7 +14,7 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
-from stores.turns import in_turns
+from stores.turns import Turns
 
 Node = TypeVar("Node")
 
@@ -66,14 +66,15 @@ class Connection(Generic[Node]):
     """Relay's connection; its source is a `Listing`."""
 
     @resolved("The entries with their cursors.", returns=list[Edge[Node]])
-    def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterator[Row]:
-        """Each row with its cursor."""
-        return _edges(parent.page)
+    def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
+        """Each row with its page."""
+        page = parent.page
+        return Turns([{"page": page, "node": row} for row in page.rows], _forget_node)
 
     @resolved("The entries, for those who need no cursor of each.", returns=list[Node])
-    def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterator[Row]:
+    def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """The rows."""
-        return _rows(parent.page)
+        return Turns(parent.page.rows, forget)
 
     @resolved("Where this page stands.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
@@ -92,16 +93,8 @@ class Connection(Generic[Node]):
         return BigInt(await parent.count())
 
 
-async def _rows(page: Page) -> AsyncIterator[Row]:
-    # One by one, because graphql-core resolves what lies below a list's entry as soon as it gets the entry.
-    async for row in in_turns(page.rows):
-        yield row
-        forget(row)
-
-
-async def _edges(page: Page) -> AsyncIterator[Row]:
-    async for row in _rows(page):
-        yield {"page": page, "node": row}
+def _forget_node(edge: Row) -> None:
+    forget(edge["node"])
 
 
 def page_request(

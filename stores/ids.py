@@ -1,5 +1,6 @@
 """Ids of projects, calls and traces: how they are made and which rules they keep."""
 
+import functools
 import re
 import secrets
 import time
@@ -24,6 +25,7 @@ def new_id() -> str:
     return str(uuid.UUID(int=value))
 
 
+@functools.lru_cache(1024)  # a batch names one project again and again; what is refused is not kept
 def check_project_id(project_id: str, argument: str = "project_id") -> None:
     r"""Hold a project id to `entity/project`.
 

@@ -14,6 +14,7 @@ import orjson
 from stores import json_bounds
 from stores.errors import BadInputError
 
+_DEFAULT: Final = json.JSONEncoder(allow_nan=False).encode
 _BEYOND_64_BITS: Final = re.compile(rb"\d{20}|-\d{19}")
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _RUN: Final = b"0" * 19
@@ -95,19 +96,22 @@ def encode(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:
         json_bounds.check(value)
-        return _encode_odd(value, ",", ":", ensure_ascii=False)
+        return _encode_odd(value)
 
 
 def default_length(value: object) -> int:
     """The length of a value's JSON as Python writes it by default (`", "`, `": "`, ASCII), the measure of sizes."""
-    return len(_encode_odd(value, ", ", ": ", ensure_ascii=True))
-
-
-def _encode_odd(value: object, item: str, colon: str, *, ensure_ascii: bool) -> str:
     try:
-        return json.dumps(value, separators=(item, colon), ensure_ascii=ensure_ascii, allow_nan=False)
+        return len(_DEFAULT(value))
     except RecursionError:
-        return _encode_deep(value, item, colon, ensure_ascii=ensure_ascii)
+        return len(_encode_deep(value, ", ", ": ", ensure_ascii=True))
+
+
+def _encode_odd(value: object) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        return _encode_deep(value, ",", ":", ensure_ascii=False)
 
 
 class _Piece(str):

@@ -1,6 +1,7 @@
 """The BSON copy of a JSON value that queries look into; what BSON cannot hold is bent, since it is never returned."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 MAX_DEPTH: Final = 100
@@ -8,14 +9,35 @@ MAX_DEPTH: Final = 100
 
 _INT64: Final = 1 << 63
 _ODD_KEY: Final = re.compile(r"[.%\0]|\A\$")
+_ODD_KEYS: Final = re.compile(r"[.%\0]|^\$", re.MULTILINE)
+_MAY_BE_ODD: Final = frozenset((dict, list, int))
 
 
 def mirror(value: object, depth: int = MAX_DEPTH) -> object:
-    """A value that mongod takes: keys escaped, integers beyond int64 as doubles, what nests too deeply as null."""
+    """A value that mongod takes: keys escaped, integers beyond int64 as doubles, what nests too deeply as null.
+
+    A value that mongod takes as it is, as nearly all are, is not copied.
+    """
+    return _bent(value, depth) if _is_odd(value, depth) else value
+
+
+def _is_odd(value: object, depth: int) -> bool:
     if isinstance(value, dict):
-        return {mirror_key(key): mirror(inner, depth - 1) for key, inner in value.items()} if depth else None
+        return not depth or bool(_ODD_KEYS.search("\n".join(value))) or _holds_odd(value.values(), depth - 1)
     if isinstance(value, list):
-        return [mirror(inner, depth - 1) for inner in value] if depth else None
+        return not depth or _holds_odd(value, depth - 1)
+    return isinstance(value, int) and not -_INT64 <= value < _INT64
+
+
+def _holds_odd(members: Iterable[object], depth: int) -> bool:
+    return any(_is_odd(member, depth) for member in members if type(member) in _MAY_BE_ODD)
+
+
+def _bent(value: object, depth: int) -> object:
+    if isinstance(value, dict):
+        return {mirror_key(key): _bent(inner, depth - 1) for key, inner in value.items()} if depth else None
+    if isinstance(value, list):
+        return [_bent(inner, depth - 1) for inner in value] if depth else None
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         return _double(value)
     return value

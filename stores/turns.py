@@ -1,8 +1,9 @@
 """Long work on the event loop, done in turns with all else that waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 TURN_SECONDS: Final = 0.005
 """How long a request may keep all others waiting, but for one item that takes longer by itself."""
@@ -10,12 +11,43 @@ TURN_SECONDS: Final = 0.005
 _Item = TypeVar("_Item")
 
 
+class Turn:
+    """The time that one piece of long work has before what else waits comes first."""
+
+    __slots__ = ("_ends", "_now")
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._ends = self._now() + TURN_SECONDS
+
+    def is_over(self) -> bool:
+        """Whether others should come first."""
+        return self._now() >= self._ends
+
+    async def end(self) -> None:
+        """Let others come first, and begin another turn."""
+        await asyncio.sleep(0)
+        self._ends = self._now() + TURN_SECONDS
+
+
 async def in_turns(items: Iterable[_Item]) -> AsyncIterator[_Item]:
     """The items one by one; whenever they have had their turn, what else waits for the event loop comes first."""
-    now = asyncio.get_running_loop().time
-    ends = now() + TURN_SECONDS
+    turn = Turn()
     for item in items:
         yield item
-        if now() >= ends:
-            await asyncio.sleep(0)
-            ends = now() + TURN_SECONDS
+        if turn.is_over():
+            await turn.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Turns(Generic[_Item]):
+    """Items to work on in turns; each is released when the work on it is done."""
+
+    items: Iterable[_Item]
+    release: Callable[[_Item], None]
+
+    async def __aiter__(self) -> AsyncIterator[_Item]:
+        """The items one by one."""
+        async for item in in_turns(self.items):
+            yield item
+            self.release(item)

@@ -1,11 +1,11 @@
 """The executor: graphql-core's own, which makes the rows of objects by compiled functions where it can."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 
-from graphql import GraphQLObjectType, GraphQLOutputType, located_error
+from graphql import GraphQLList, GraphQLObjectType, GraphQLOutputType, located_error
 from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
 from graphql.execution.executor import collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
@@ -17,6 +17,7 @@ from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Rows
+from stores.turns import Turn, Turns
 
 _PLANS: Final = Plans()
 
@@ -105,12 +106,44 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         rows = RowList(self, kind, details, path, info)
         iterator = iter(items)
         try:
-            for item in iterator:
-                rows.add(item)
+            rows.add(iterator)
         except Exception:
             self.track_async_work([*rows.waiting(), *collect_iterator_awaitables(iterator, self.is_awaitable)])
             raise
         return rows.all()
+
+    def complete_list_value(
+        self,
+        return_type: GraphQLList[Any],
+        field_details_list: FieldDetailsList,
+        info: Info,
+        path: Path,
+        result: AsyncIterable[Any] | Iterable[Any],
+        position_context: Position,
+    ) -> AwaitableOrValue[list[Any]]:
+        """The items of a list."""
+        if isinstance(result, Turns) and self._may_compile(return_type.of_type, position_context):
+            return self._complete_turns(
+                RowList(self, return_type.of_type, field_details_list, path, lambda: info), result
+            )
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+
+    async def _complete_turns(self, rows: RowList, turns: Turns[Any]) -> list[Any]:
+        """The rows of a list whose work takes turns with other work."""
+        turn, items, release = Turn(), iter(turns.items), turns.release
+
+        def is_enough(item: object) -> bool:
+            release(item)
+            return turn.is_over()
+
+        try:
+            while rows.add(items, is_enough):
+                await turn.end()
+        except Exception:
+            self.track_async_work(rows.waiting())
+            raise
+        found = rows.all()
+        return found if isinstance(found, list) else await found
 
     async def complete_async_iterator_value(
         self,
@@ -134,7 +167,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
                     break
                 except Exception as error:
                     raise located_error(error, to_nodes(field_details_list), path.as_list()) from error
-                rows.add(item)
+                rows.add(iter((item,)))
         except Exception:
             await _close(async_iterator)
             self.track_async_work(rows.waiting())

@@ -33,10 +33,11 @@ _BUILT_IN: Final = {
 }
 _OWN: Final = {
     "JSON": Leaf("type(v) is str", "Fragment(v)", {"Fragment": orjson.Fragment}),
+    # The driver's integers are of a class of their own.
     "DateTime": Leaf(
-        f"type(v) is int and {times.FIRST} <= v <= {times.LAST}", "to_text(v)", {"to_text": times.to_text}
+        f"isinstance(v, int) and {times.FIRST} <= v <= {times.LAST}", "to_text(v)", {"to_text": times.to_text}
     ),
-    "BigInt": Leaf("type(v) is int"),
+    "BigInt": Leaf("isinstance(v, int)", "int(v)"),
 }
 _OWN_WRITERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     definition.name: definition.serialize for definition in SCALARS.values() if definition.serialize

@@ -1,7 +1,7 @@
 """Lists of objects: their rows one by one, and what of them is awaited."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from graphql_schema.execution.rows import Rows
 
 Info = GraphQLResolveInfo[Any]
+
+
+def _never(_item: object) -> bool:
+    return False
 
 
 class RowList:
@@ -43,39 +47,51 @@ class RowList:
         self._info = info
         self._completed: list[Any] = []
         self._awaited: list[int] = []
-        self._rows: Rows | None = None
 
-    def add(self, item: object) -> None:
-        """Add the row of an item.
+    def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
+        """Add the rows of items until one is enough; whether one was.
 
         Raises:
-            GraphQLError: it must not be null, and failed.
+            GraphQLError: one must not be null, and failed.
         """
-        rows = self._rows or self._find_rows()
-        position = len(self._completed)
-        if rows is None or type(item) is not dict:
-            self._add_odd(item, Path(self._path, position, None))
-            return
-        try:
-            data: AwaitableOrValue[object] = rows.complete(item, (self._path, position, None))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
-            self._executor.handle_field_error(error, self._kind, self._details, Path(self._path, position, None))
-            self._completed.append(None)
-            return
-        if not isinstance(data, dict):
-            data = self._executor.guarded(
-                cast("Awaitable[Any]", data), self._kind, self._details, Path(self._path, position, None)
-            )
-            self._awaited.append(position)
-        self._completed.append(data)
+        completed, path = self._completed, self._path
+        rows = self._find_rows()
+        for item in items:
+            rows = rows or self._find_rows()
+            if rows is None or type(item) is not dict:
+                self._add_odd(item)
+            else:
+                try:
+                    completed.append(rows.row(item, (path, len(completed), None)))
+                except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
+                    self._add_failed(rows, error)
+                if rows.pending:
+                    self._await_last(rows)
+            if is_enough(item):
+                return True
+        return False
+
+    def _add_failed(self, rows: "Rows", error: Exception) -> None:
+        rows.abandon()
+        self._executor.handle_field_error(error, self._kind, self._details, self._next_path())
+        self._completed.append(None)
+
+    def _await_last(self, rows: "Rows") -> None:
+        """Make of the last row one that is awaited."""
+        data = rows.gathered(self._completed.pop())
+        path = self._next_path()
+        self._awaited.append(len(self._completed))
+        self._completed.append(self._executor.guarded(data, self._kind, self._details, path))
+
+    def _next_path(self) -> Path:
+        return Path(self._path, len(self._completed), None)
 
     def _find_rows(self) -> "Rows | None":
-        self._rows = self._executor.rows(self._object_type, self._details) if self._object_type else None
-        return self._rows
+        return self._executor.rows(self._object_type, self._details) if self._object_type else None
 
-    def _add_odd(self, item: object, path: Path) -> None:
+    def _add_odd(self, item: object) -> None:
         """Add what only graphql-core can complete."""
-        executor, place = self._executor, (self._kind, self._details, self._info(), path, None)
+        executor, place = self._executor, (self._kind, self._details, self._info(), self._next_path(), None)
         position = len(self._completed)
         if executor.is_awaitable(item):
             self._completed.append(executor.complete_awaitable_list_item_value(item, *place))

@@ -18,13 +18,16 @@ Place = Path | tuple[Path, int, None]
 
 
 class Rows:
-    """Makes rows by a plan; what its function cannot write itself goes graphql-core's way."""
+    """Makes rows by a plan; what its function cannot write itself goes graphql-core's way.
+
+    `row` gives the data of an object at a place; what must be awaited for it is `pending` then, by name.
+    """
 
     def __init__(self, executor: "CompilingExecutor", plan: Plan, given: dict[int, Any]) -> None:
         self._executor = executor
         self._fields = plan.fields
-        self._pending: list[tuple[str, Awaitable[Any]]] = []
-        self._row = plan.make_row(self._odd, self._below, self._ordinary, given)
+        self.pending: list[tuple[str, Awaitable[Any]]] = []
+        self.row = plan.make_row(self._odd, self._below, self._ordinary, given)
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -38,25 +41,30 @@ class Rows:
                 return None
         return cls(executor, plan, given)
 
-    def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
+    def complete(self, source: object, at: Path) -> AwaitableOrValue[Data]:
         """The data of one object; what is awaited for some of its fields is awaited together.
 
         Raises:
             GraphQLError: a field that must not be null failed.
         """
-        pending = self._pending
         try:
-            data = self._row(source, at)
+            data = self.row(source, at)
         except Exception:
-            if pending:
-                self._executor.settle_in_background([awaitable for _, awaitable in pending])
-                pending.clear()
+            self.abandon()
             raise
-        if not pending:
-            return data
-        waiting = dict(pending)
-        pending.clear()
+        return self.gathered(data) if self.pending else data
+
+    def gathered(self, data: Data) -> Awaitable[Data]:
+        """A row with what is pending of it."""
+        waiting = dict(self.pending)
+        self.pending.clear()
         return _gathered(data, waiting)
+
+    def abandon(self) -> None:
+        """Let what is pending of a row that failed end by itself."""
+        if self.pending:
+            self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
+            self.pending.clear()
 
     def _odd(self, position: int, value: object, at: Place) -> object:
         """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
@@ -81,7 +89,7 @@ class Rows:
 
     def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
         if self._executor.is_awaitable(completed):
-            self._pending.append((field.name, completed))
+            self.pending.append((field.name, completed))
         return completed
 
 

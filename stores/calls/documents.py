@@ -8,10 +8,8 @@ and as long as it is not deleted.
 from typing import Any, Final
 
 from stores import times
-from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
-from stores.refs import SCHEME
-from stores.refs import parse as parse_ref
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
@@ -102,7 +100,7 @@ def _start_fields(start: CallStart) -> Document:
         **key(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
-        "op_trace_name": _op_trace_name(start.op_name),
+        "op_trace_name": op_trace_name(start.op_name),
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
         **_given(
@@ -147,7 +145,3 @@ def _status(end: CallEnd) -> str:
     counts = end.summary.get("status_counts") if isinstance(end.summary, dict) else None
     errors = counts.get("error") if isinstance(counts, dict) else None
     return "descendant_error" if isinstance(errors, int | float) and errors > 0 else "success"
-
-
-def _op_trace_name(op_name: str) -> str:
-    return parse_ref(op_name).name if op_name.startswith(SCHEME) else op_name

@@ -1,5 +1,6 @@
 """What writers send of a call: its start and its end, held to their rules."""
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +47,7 @@ class CallStart:
         ids.check_trace_id(self.trace_id, "trace_id")
         if self.parent_id is not None:
             ids.check_call_id(self.parent_id, "parent_id")
-        check_op_name(self.op_name)
+        op_trace_name(self.op_name)
         check_length(self.display_name, MAX_DISPLAY_NAME, "display_name")
         for name in ("thread_id", "turn_id", "wb_user_id", "wb_run_id"):
             check_length(getattr(self, name), MAX_NAME, name)
@@ -83,22 +84,26 @@ class CallEnd:
         return self
 
 
-def check_op_name(op_name: str) -> None:
-    """Hold an op name to a ref of an op with its version, of at most 1,024 characters, or to at most 128 characters.
+@functools.lru_cache(1024)  # programs call the same few ops; what is refused is not kept
+def op_trace_name(op_name: str) -> str:
+    """The name in an op name, which is a ref of an op's version of at most 1,024 characters, or that name itself.
+
+    A name itself has at most 128 characters.
 
     Raises:
         BadInputError: it is neither.
     """
-    if op_name.startswith((refs.SCHEME, refs.INTERNAL_SCHEME)):
-        try:
-            kind = refs.parse(op_name).kind
-        except StoreError as error:
-            raise error.under("op_name") from None
-        if kind != "op":
-            raise BadInputError(f"a ref here must be of an op, not of kind {kind}", "op_name")
-        check_length(op_name, MAX_NAME, "op_name")
-    else:
+    if not op_name.startswith((refs.SCHEME, refs.INTERNAL_SCHEME)):
         check_length(op_name, MAX_OP_NAME, "op_name")
+        return op_name
+    try:
+        ref = refs.parse(op_name)
+    except StoreError as error:
+        raise error.under("op_name") from None
+    if ref.kind != "op":
+        raise BadInputError(f"a ref here must be of an op, not of kind {ref.kind}", "op_name")
+    check_length(op_name, MAX_NAME, "op_name")
+    return ref.name
 
 
 def check_length(text: str | None, limit: int, argument: str) -> None:

@@ -15,6 +15,7 @@ MAX_BYTES: Final = 7_700_000
 _MAX_GROWTH: Final = 14
 """Text, mirror and refs together take at most this many times the text: non-ASCII letters in refs come closest."""
 
+_IN_ALL_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
 
 
@@ -63,7 +64,7 @@ def _check_size(texts: dict[str, str], mirrors: dict[str, object], found: dict[s
 
 
 def _refs(name: str, value: object, text: str) -> list[str]:
-    if not any(scheme in text for scheme in _SCHEMES):
+    if _IN_ALL_SCHEMES not in text or not any(scheme in text for scheme in _SCHEMES):
         return []
     try:
         return refs.collect(value)

@@ -26,7 +26,11 @@ class Summary(JsonField):
         sent = _SENT.text(row) or "{}"
         if '"weave"' in sent:
             return json_text.encode(self.value(row))
-        return sent[:-1] + ("," if len(sent) > len("{}") else "") + f'"weave":{json_text.encode(_weave(row))}}}'
+        comma = "," if len(sent) > len("{}") else ""
+        latency = f',"latency_ms":{row["latency_ms"]}' if "latency_ms" in row else ""
+        name = _name(row)
+        weave = f'"status":"{row["status"]}","{name}":{json_text.encode(row[name])}{latency}'
+        return f'{sent[:-1]}{comma}"weave":{{{weave}}}}}'
 
     def value(self, row: Row) -> dict[str, Any]:
         """The parsed value."""
@@ -37,8 +41,12 @@ class Summary(JsonField):
 SUMMARY: Final = Summary("summary")
 
 
+def _name(row: Row) -> str:
+    return "display_name" if row.get("display_name") else "trace_name"
+
+
 def _weave(row: Row) -> dict[str, Any]:
-    name = "display_name" if row.get("display_name") else "trace_name"
+    name = _name(row)
     weave = {"status": row["status"], name: row[name]}
     return weave | ({"latency_ms": row["latency_ms"]} if "latency_ms" in row else {})
 
