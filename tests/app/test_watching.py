@@ -1,0 +1,142 @@
+"""Watching calls over server-sent events, on the whole service: what is told, and whose end is noticed."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from graphql_schema.context import Stores
+from stores.calls import CallsStore, fan_out
+from stores.database import Database
+from tests.app.command import serving
+from tests.app.event_stream import COMMENT, Event, all_of, streaming, told
+from tests.live_server import live_server
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.waiting import TIMEOUT, until
+
+WATCH = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id inputs }} }} }}'
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
+    """The stores that the service made."""
+    made: list[Stores] = []
+    over = Stores.over
+
+    def record(database: Database) -> Stores:
+        made.append(over(database))
+        return made[-1]
+
+    monkeypatch.setattr(Stores, "over", record)
+    return made
+
+
+@pytest.fixture
+async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    # What a client does not read should soon keep the server from sending more.
+    transport = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)])
+    with live_server(create_app(settings), lifespan="on") as host:
+        assert len(served) == 1
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", timeout=TIMEOUT) as client:
+            yield client
+
+
+def subscribed(served: list[Stores]) -> int:
+    return len(list(served[0].calls._fan_out._all()))
+
+
+async def begun(served: list[Stores]) -> None:
+    await until(lambda: subscribed(served) == 1 and served[0].calls._fan_out._is_open)
+
+
+async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
+    """The next result; comments are skipped."""
+    async for event in events:
+        if event.kind != COMMENT:
+            return event.result
+    raise AssertionError("the stream ended")
+
+
+async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_more(
+    client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
+) -> None:
+    async with streaming(client, WATCH) as events:
+        await begun(served)
+        await calls.write([start(1, inputs={"q": 2**70})])
+        await calls.write([end(1)])
+        told_so_far = [await next_of(events) for _ in range(2)]
+    await until(lambda: subscribed(served) == 0)
+    await until(lambda: served[0].calls._fan_out._following is None)
+
+    call = {"id": call_id(1), "inputs": {"q": 2**70}}
+    assert told_so_far == [
+        {"data": {"callEvents": {"type": "STARTED", "call": call}}},
+        {"data": {"callEvents": {"type": "ENDED", "call": call}}},
+    ]
+
+
+async def test_who_does_not_read_is_told_that_the_stream_was_dropped(
+    client: httpx.AsyncClient, served: list[Stores], calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
+    async with streaming(client, WATCH) as events:
+        await begun(served)
+        for number in range(24):
+            await calls.write([start(number, inputs={"q": "x" * 500_000})])
+        await until(lambda: subscribed(served) == 0)
+        rest = [event async for event in events if event.kind != COMMENT]
+
+    *results, failure = told(rest)
+    ids = [result["data"]["callEvents"]["call"]["id"] for result in results]
+    assert ids == [call_id(number) for number in range(len(ids))]
+    assert 0 < len(ids) < 24
+    [error] = failure["errors"]
+    assert error["extensions"] == {"code": "UNAVAILABLE"}
+    assert "lagged" in error["message"]
+
+
+async def test_a_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
+    [refusal] = told(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
+
+    assert refusal["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "projectId"}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_that_stops_says_so_in_its_streams(
+    mongodb_uri: str, database_name: str, calls: CallsStore, tmp_path: Path, workers: str
+) -> None:
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    with serving(tmp_path / "output", "--workers", workers, **environment) as server:
+        async with (
+            httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client,
+            streaming(client, WATCH) as events,
+        ):
+            first = await first_of(events, calls)
+            server.process.send_signal(signal.SIGTERM)
+            rest = [event async for event in events if event.kind != COMMENT]
+        server.process.wait(TIMEOUT)
+
+    *_others, failure = told(rest)
+    assert first["data"]["callEvents"]["type"] == "STARTED"
+    assert failure["errors"][0]["extensions"] == {"code": "UNAVAILABLE"}
+    assert "the server stops" in failure["errors"][0]["message"]
+    assert server.process.returncode == 0
+    assert "Traceback" not in server.output.read_text()
+
+
+async def first_of(events: AsyncIterator[Event], calls: CallsStore) -> Any:  # noqa: ANN401 -- any JSON
+    """The first event of a stream on another process: when that has begun, nobody can tell but by its events."""
+    reading = asyncio.create_task(next_of(events))
+    number = 0
+    while not reading.done():
+        await calls.write([start(number := number + 1)])
+        await asyncio.wait([reading], timeout=0.2)
+    return reading.result()
