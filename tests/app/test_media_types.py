@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.media_types import negotiate, prefers_html
+from app.media_types import negotiate, prefers_events, prefers_html
 from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 
 
@@ -46,3 +46,24 @@ def test_the_accept_header_chooses_the_media_type(accept: str, answer: str | Non
 )
 def test_only_who_would_rather_have_html_gets_a_page(accept: str, *, html: bool) -> None:
     assert prefers_html(accept) is html
+
+
+@pytest.mark.parametrize(
+    ("accept", "events"),
+    [
+        ("text/event-stream", True),
+        ("Text/Event-Stream", True),
+        ("text/event-stream, */*", True),
+        ("text/event-stream, application/json;q=0.9", True),
+        ("text/event-stream;q=0.5, multipart/mixed", True),
+        (f"{GRAPHQL_RESPONSE}, application/json, text/event-stream, multipart/mixed", False),
+        ("application/json, text/event-stream;q=0.9", False),
+        ("text/event-stream;q=0", False),
+        ("text/*", False),
+        ("*/*", False),
+        ("", False),
+        (BROWSER, False),
+    ],
+)
+def test_only_who_names_events_and_would_rather_have_them_gets_a_stream(accept: str, *, events: bool) -> None:
+    assert prefers_events(accept) is events

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from app.health import Readiness
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
+from tests.app.event_stream import all_of
 from tests.live_server import live_server
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -80,36 +81,73 @@ async def test_whoever_looks_elsewhere_is_told_where_the_api_is(client: httpx.As
     assert elsewhere.text == "There is nothing at /api/graphql; GraphQL is at /graphql.\n"
 
 
-async def test_json_travels_as_it_came_over_http_and_websocket(client: httpx.AsyncClient) -> None:
-    inputs = {"z": 2**70, "a": [1.5, None, "ü"], "$key.with": {}}
-    start = {
-        "projectId": "acme/none",
-        "id": "0123456789abcdef",
-        "opName": "greet",
-        "startedAt": "2026-01-02T03:04:05Z",
-        "attributes": {},
-        "inputs": inputs,
-    }
-    log = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
-    read = '{ call(projectId: "acme/none", id: "0123456789abcdef") { inputs } }'
-
-    logged = await client.post("/graphql", json={"query": log, "variables": {"start": start}})
-    over_http = await client.post("/graphql", json={"query": read})
-    over_websocket = await ask_over_websocket(client, read)
-
-    assert logged.json() == {"data": {"callStart": {"id": "0123456789abcdef"}}}
-    assert over_http.json() == {"data": {"call": {"inputs": inputs}}}
-    assert list(over_http.json()["data"]["call"]["inputs"]) == ["z", "a", "$key.with"]
-    assert over_websocket == over_http.json()
+async def over_http(client: httpx.AsyncClient, query: str) -> bytes:
+    return (await client.post("/graphql", json={"query": query})).content
 
 
-async def ask_over_websocket(client: httpx.AsyncClient, query: str) -> object:
+async def over_websocket(client: httpx.AsyncClient, query: str) -> bytes:
     url = f"ws://{client.base_url.netloc.decode()}/graphql"
     async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as websocket:
         await websocket.send('{"type": "connection_init"}')
         await websocket.recv()
         await websocket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}))
-        return json.loads(await websocket.recv())["payload"]
+        message = await websocket.recv(decode=False)
+    return message.removeprefix(b'{"id":"1","type":"next","payload":').removesuffix(b"}")
+
+
+async def over_events(client: httpx.AsyncClient, query: str) -> bytes:
+    [answer, _complete] = await all_of(client, query)
+    return answer.data.encode()
+
+
+READ = '{ call(projectId: "acme/none", id: "0123456789abcdef") { inputs } }'
+
+
+@pytest.fixture
+async def log(client: httpx.AsyncClient) -> Callable[[object], Awaitable[None]]:
+    async def log(inputs: object) -> None:
+        start = {
+            "projectId": "acme/none",
+            "id": "0123456789abcdef",
+            "opName": "greet",
+            "startedAt": "2026-01-02T03:04:05Z",
+            "attributes": {},
+            "inputs": inputs,
+        }
+        query = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+        answer = await client.post("/graphql", json={"query": query, "variables": {"start": start}})
+        assert answer.json() == {"data": {"callStart": {"id": "0123456789abcdef"}}}
+
+    return log
+
+
+@pytest.mark.parametrize("ask", [over_http, over_websocket, over_events])
+async def test_json_travels_as_it_came(
+    client: httpx.AsyncClient,
+    log: Callable[[object], Awaitable[None]],
+    ask: Callable[[httpx.AsyncClient, str], Awaitable[bytes]],
+) -> None:
+    await log({"z": 2**70, "a": [1.5, None, "ü"], "$key.with": {}})
+
+    answer = await ask(client, READ)
+
+    assert answer == '{"data":{"call":{"inputs":{"z":%d,"a":[1.5,null,"ü"],"$key.with":{}}}}}'.encode() % 2**70
+
+
+@pytest.mark.parametrize("ask", [over_http, over_websocket, over_events])
+async def test_the_text_in_the_database_reaches_the_socket_unparsed(
+    client: httpx.AsyncClient,
+    log: Callable[[object], Awaitable[None]],
+    ask: Callable[[httpx.AsyncClient, str], Awaitable[bytes]],
+    database: Database,
+) -> None:
+    text = '{"n":[1e2, 1.50,12345678901234567890123],"n":"\\u00fc"}'
+    await log({})
+    await database.calls.update_one({"id": "0123456789abcdef"}, {"$set": {"json.inputs": text}})
+
+    answer = await ask(client, READ)
+
+    assert answer == f'{{"data":{{"call":{{"inputs":{text}}}}}}}'.encode()
 
 
 async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
