@@ -178,10 +178,6 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and plain_object(item_type) is not None
 
-    def complete_object(self, rows: Rows, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
-        """What becomes of a field whose value is a plain object."""
-        return self._completed(field, path, lambda: rows.complete(value, path))
-
     def complete_list(
         self, field: Field, kind: GraphQLOutputType, path: Path, items: list[Any]
     ) -> AwaitableOrValue[object]:

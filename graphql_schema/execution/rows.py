@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
 Data = dict[str, Any]
-Place = Path | tuple[Path, int, None]
-"""Where an object stands: a path, or what makes one, since it is seldom needed."""
+Place = Path | tuple[Any, str | int, str | None]
+"""Where an object stands: a path, or a tuple of what makes one (the place around it first), since few are needed."""
 
 
 class Rows:
@@ -41,7 +41,7 @@ class Rows:
                 return None
         return cls(executor, plan, given)
 
-    def complete(self, source: object, at: Path) -> AwaitableOrValue[Data]:
+    def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
         """The data of one object; what is awaited for some of its fields is awaited together.
 
         Raises:
@@ -79,7 +79,14 @@ class Rows:
         rows = executor.rows(field.object_type, field.details) if field.object_type and type(value) is dict else None
         if rows is None:
             return self._odd(position, value, at)
-        return self._noted(field, executor.complete_object(rows, field, _path(at, field), value))
+        try:
+            data = rows.complete(value, (at, field.name, field.parent.name))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+            executor.handle_field_error(error, field.type, field.details, _path(at, field))
+            return None
+        if isinstance(data, dict):
+            return data
+        return self._noted(field, executor.guarded(data, field.type, field.details, _path(at, field)))
 
     def _ordinary(self, position: int, source: object, at: Place) -> object:
         """A field that goes the ordinary way from its resolver on."""
@@ -94,7 +101,14 @@ class Rows:
 
 
 def _path(at: Place, field: Field) -> Path:
-    return Path(at if isinstance(at, Path) else Path(*at), field.name, field.parent.name)
+    return Path(_path_of(at), field.name, field.parent.name)
+
+
+def _path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place
+    if isinstance(at, Path):
+        return at
+    around, key, typename = at
+    return Path(_path_of(around), key, typename)
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
