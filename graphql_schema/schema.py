@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import strawberry
 from graphql import (
@@ -15,18 +15,16 @@ from graphql import (
     Undefined,
 )
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.execution import ExecutionContext
 
 from graphql_schema import limits
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
+from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, field_of
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS
-
-_DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 
 
 @strawberry.type(description="Everything that can be asked.")
@@ -52,10 +50,7 @@ class LoomSchema(strawberry.Schema):
         for argument in _arguments(self._schema):
             if argument.default_value is None:
                 argument.default_value = Undefined
-        for kind in self._schema.type_map.values():
-            if isinstance(kind, GraphQLInputObjectType) and kind.extensions[_DEFINITION].is_one_of:
-                # graphql-core's own check tells the place, which Strawberry's, in its way, does not.
-                kind.is_one_of, kind.out_type = True, GraphQLInputObjectType.out_type  # type: ignore[method-assign]
+        coerce_to_inputs(self._schema)
 
     def process_errors(
         self,
