@@ -14,10 +14,13 @@ from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
 from app.server import create_app
 from app.settings import Settings
+from stores.calls import CallsStore
+from tests.app.event_stream import first_of, streaming
 from tests.live_server import live_server
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(graphql|json)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
 
 
 @pytest.fixture
@@ -87,11 +90,21 @@ def test_anything_can_be_asked_of_the_demo(client: httpx.Client) -> None:
 
 @pytest.mark.usefixtures("demo")
 def test_the_commands_of_scripts_are_answered(client: httpx.Client) -> None:
-    bodies = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
+    asked = [body for body in COMMANDS if "subscription" not in body["query"]]
 
-    everything, some = [client.post("/graphql", json=body).json()["data"]["callsStats"]["count"] for body in bodies]
+    everything, some = [client.post("/graphql", json=body).json()["data"]["callsStats"]["count"] for body in asked]
 
     assert everything > some > 20
+
+
+async def test_the_command_that_watches_is_told_what_happens(client: httpx.Client, calls: CallsStore) -> None:
+    [body] = [body for body in COMMANDS if "subscription" in body["query"]]
+
+    async with httpx.AsyncClient(base_url=client.base_url) as watcher, streaming(watcher, **body) as events:
+        event = (await first_of(events, calls, PROJECT_ID))["data"]["callEvents"]
+
+    assert event["type"] == "STARTED"
+    assert event["call"]["status"] == "RUNNING"
 
 
 def test_ci_can_find_the_test_command() -> None:

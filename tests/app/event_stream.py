@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from stores.calls import CallsStore
+from tests.stores.calls.builders import start
 from tests.waiting import TIMEOUT
 
 EVENTS = {"accept": "text/event-stream"}
@@ -70,3 +72,21 @@ def told(events: list[Event]) -> list[Any]:
     """The results of a stream that was completed."""
     assert events[-1] == Event("complete")
     return [event.result for event in events[:-1]]
+
+
+async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
+    """The next result; comments are skipped."""
+    async for event in events:
+        if event.kind != COMMENT:
+            return event.result
+    raise AssertionError("the stream ended")
+
+
+async def first_of(events: AsyncIterator[Event], calls: CallsStore, project_id: str) -> Any:  # noqa: ANN401 -- any JSON
+    """The first result of watching calls in another process: only events tell when that has begun, so some are made."""
+    reading = asyncio.create_task(next_of(events))
+    number = 0
+    while not reading.done():
+        await calls.write([start(number := number + 1, project_id=project_id)])
+        await asyncio.wait([reading], timeout=0.2)
+    return reading.result()

@@ -1,11 +1,9 @@
 """Watching calls over server-sent events, on the whole service: what is told, and whose end is noticed."""
 
-import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +14,7 @@ from graphql_schema.context import Stores
 from stores.calls import CallsStore, fan_out
 from stores.database import Database
 from tests.app.command import serving
-from tests.app.event_stream import COMMENT, Event, all_of, streaming, told
+from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT, until
@@ -55,14 +53,6 @@ def subscribed(served: list[Stores]) -> int:
 
 async def begun(served: list[Stores]) -> None:
     await until(lambda: subscribed(served) == 1 and served[0].calls._fan_out._is_open)
-
-
-async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
-    """The next result; comments are skipped."""
-    async for event in events:
-        if event.kind != COMMENT:
-            return event.result
-    raise AssertionError("the stream ended")
 
 
 async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_more(
@@ -119,7 +109,7 @@ async def test_a_server_that_stops_says_so_in_its_streams(
             httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client,
             streaming(client, WATCH) as events,
         ):
-            first = await first_of(events, calls)
+            first = await first_of(events, calls, PROJECT)
             server.process.send_signal(signal.SIGTERM)
             rest = [event async for event in events if event.kind != COMMENT]
         server.process.wait(TIMEOUT)
@@ -130,13 +120,3 @@ async def test_a_server_that_stops_says_so_in_its_streams(
     assert "the server stops" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()
-
-
-async def first_of(events: AsyncIterator[Event], calls: CallsStore) -> Any:  # noqa: ANN401 -- any JSON
-    """The first event of a stream on another process: when that has begun, nobody can tell but by its events."""
-    reading = asyncio.create_task(next_of(events))
-    number = 0
-    while not reading.done():
-        await calls.write([start(number := number + 1)])
-        await asyncio.wait([reading], timeout=0.2)
-    return reading.result()

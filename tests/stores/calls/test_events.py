@@ -150,7 +150,7 @@ async def test_large_events_that_wait_are_bounded_by_their_size() -> None:
         await subscriber.next()
 
 
-async def test_closing_ends_every_subscription_after_the_events_that_wait(
+async def test_closing_ends_every_subscription_after_the_events_that_wait_and_lets_nobody_in(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
     async with stream.subscribed(PROJECT) as early, stream.subscribed(OTHER) as late:
@@ -165,6 +165,9 @@ async def test_closing_ends_every_subscription_after_the_events_that_wait(
         for ended in (early.next(), waiting, late.opened()):
             with pytest.raises(UnavailableError, match="server stops"):
                 await ended
+        with pytest.raises(UnavailableError, match="server stops"):
+            async with stream.subscribed(PROJECT):
+                pass
     assert "killCursors" in commands.names
 
 
