@@ -15,11 +15,11 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.lists import Info, RowList
-from graphql_schema.execution.plans import Plans
+from graphql_schema.execution.plans import KeptPlans, Plans
 from graphql_schema.execution.rows import Rows
 from stores.turns import Turn, Turns
 
-_PLANS: Final = Plans()
+_PLANS: Final = KeptPlans()
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """What of `@defer` concerns a place; nothing, since the schema does not have it."""
@@ -36,6 +36,10 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
         self._compiles = self.abort_signal is None and not middlewares
+
+    @cached_property
+    def _plans(self) -> Plans:
+        return _PLANS.of(self.operation)
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -55,7 +59,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         kept = self._rows.get(key)
         if kept is not None:
             return kept[1]
-        plan = _PLANS.find(self, kind, details) if self._compiles else None
+        plan = self._plans.find(self, kind, details) if self._compiles else None
         if plan is None:
             return None
         rows = Rows.of(self, plan)
