@@ -52,10 +52,10 @@ def whole_call(start: Document, end: Document | None) -> Document:
     return document
 
 
-def start_update(start: Document) -> Pipeline:
-    """What a start's fields write over what is there; without a name they keep one that a rename gave."""
-    if "display_name" in start:
-        return _update(start, _START_OPTIONAL, {"renamed": "$$REMOVE"})
+def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
+    """What a start's fields write over what is there; they keep the name that a rename gave unless they end it."""
+    if ends_rename:
+        return _update(start, (*_START_OPTIONAL, "display_name"), {"renamed": "$$REMOVE"})
     return _update(start, _START_OPTIONAL, {"display_name": {"$cond": ["$renamed", "$display_name", "$$REMOVE"]}})
 
 

@@ -22,14 +22,22 @@ _ATTEMPTS = 10
 
 @dataclass(slots=True)
 class _Call:
-    """The fields of the last start and the last end that a batch holds of one call."""
+    """The fields of the last start and the last end that a batch holds of one call.
+
+    A start with a name ends what a rename gave before, even where another start comes after it.
+    """
 
     start: Document | None = None
     end: Document | None = None
+    ends_rename: bool = False
+
+    def add_start(self, fields: Document) -> None:
+        self.start = fields
+        self.ends_rename = self.ends_rename or "display_name" in fields
 
     def updates(self) -> Iterator[UpdateOne]:
         if self.start:
-            yield upsert(self.start, documents.start_update(self.start))
+            yield upsert(self.start, documents.start_update(self.start, ends_rename=self.ends_rename))
         if self.end:
             yield upsert(self.end, documents.end_update(self.end))
 
@@ -56,7 +64,11 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> dict[str, _Call]:
             fields = documents.fields_of(part.checked())
         except StoreError as error:
             raise error.under(f"batch.{position}.{mode}") from None
-        setattr(parts.setdefault(fields["_id"], _Call()), mode, fields)
+        call = parts.setdefault(fields["_id"], _Call())
+        if mode == "start":
+            call.add_start(fields)
+        else:
+            call.end = fields
     return parts
 
 

@@ -56,8 +56,7 @@ async def take(calls: CallsStore, model: CallModel, step: Step) -> None:
     match kind:
         case "write":
             await calls.write([replace(part, id=model.call_id) for part in what])
-            # A batch happens at once: of its starts of a call, and of its ends, only the last takes place.
-            for part in {type(part): part for part in what}.values():
+            for part in what:
                 model.write(part)
         case "rename":
             await calls.rename(PROJECT, model.call_id, *what)
@@ -214,6 +213,24 @@ async def test_a_rename_counts_only_a_visible_call_but_holds_for_one_that_comes(
     assert await calls.one(PROJECT, call_id(1), {"display_name", "trace_name"}) == {
         "id": call_id(1),
         "trace_name": "answer",
+    }
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
+async def test_a_start_with_a_name_ends_a_rename_even_where_a_nameless_one_follows(
+    calls: CallsStore, *, together: bool
+) -> None:
+    await calls.write([start()])
+    await calls.rename(PROJECT, call_id(1), "renamed")
+    starts = [start(display_name="named"), start(started_at=NOON)]
+
+    for batch in [starts] if together else [[one] for one in starts]:
+        await calls.write(batch)
+
+    assert await calls.one(PROJECT, call_id(1), {"display_name", "trace_name", "started_at"}) == {
+        "id": call_id(1),
+        "trace_name": "answer",
+        "started_at": NOON,
     }
 
 
