@@ -55,7 +55,7 @@ class RowList:
             GraphQLError: one must not be null, and failed.
         """
         completed, path = self._completed, self._path
-        rows = self._find_rows()
+        rows: Rows | None = None
         for item in items:
             rows = rows or self._find_rows()
             if rows is None or type(item) is not dict:

@@ -72,6 +72,10 @@ class KeptPlans:
         self._most = most
         self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
 
+    def __len__(self) -> int:
+        """Of how many operations there are plans."""
+        return len(self._by_operation)
+
     def of(self, operation: OperationDefinitionNode) -> Plans:
         """The plans of an operation; they go when it goes."""
         key = id(operation)

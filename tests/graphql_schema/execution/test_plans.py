@@ -1,0 +1,123 @@
+"""Plans are made for what comes again, and take no more room than they are given."""
+
+from typing import Any
+
+import pytest
+import strawberry
+from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute, parse
+from strawberry.schema.config import StrawberryConfig
+
+from graphql_schema.execution import CompilingExecutor, code, field_of, plans
+from graphql_schema.execution.plans import KeptPlans
+
+WIDE = " ".join(f"w{number}: name" for number in range(plans.MOST_FIELDS + 1))
+
+
+@strawberry.type
+class Thread:
+    """What the rows are of."""
+
+    name: str
+    color: str | None
+
+
+@strawberry.type
+class Query:
+    """Gives as many as are asked for."""
+
+    @strawberry.field(graphql_type=list[Thread])
+    def threads(self, count: int) -> list[dict[str, Any]]:
+        """Some rows."""
+        return [{"name": f"thread {number}"} for number in range(count)]
+
+
+SCHEMA = strawberry.Schema(Query, config=StrawberryConfig(default_resolver=field_of))
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many fields each row function that was made has."""
+    made: list[int] = []
+
+    def row_maker(fields: list[Any]) -> code.RowMaker:
+        made.append(len(fields))
+        return code.row_maker(fields)
+
+    monkeypatch.setattr(plans, "row_maker", row_maker)
+    return made
+
+
+def run(document: DocumentNode, count: int, **variables: object) -> list[dict[str, Any]]:
+    result = execute(
+        SCHEMA._schema,
+        document,
+        variable_values={"count": count, **variables},
+        executor_class=CompilingExecutor,
+    )
+    assert isinstance(result, ExecutionResult)
+    assert result.errors is None
+    assert result.data is not None
+    rows: list[dict[str, Any]] = result.data["threads"]
+    return rows
+
+
+def document(selection: str, variables: str = "$count: Int!") -> DocumentNode:
+    return parse(f"query({variables}) {{ threads(count: $count) {{ {selection} }} }}")
+
+
+def test_what_comes_once_is_not_compiled(compiled: list[int]) -> None:
+    asked = document("name color")
+
+    assert run(asked, 1) == [{"name": "thread 0", "color": None}]
+    assert compiled == []
+
+
+def test_what_comes_again_is_compiled_once(compiled: list[int]) -> None:
+    asked = document("name color")
+
+    assert [len(run(asked, count)) for count in (3, 1, 200)] == [3, 1, 200]
+    assert compiled == [2]
+
+
+def test_variables_that_select_have_plans_of_their_own(compiled: list[int]) -> None:
+    asked = document("name color @include(if: $with)", "$count: Int!, $with: Boolean!")
+
+    rows = [run(asked, 2, **{"with": value})[1] for value in (True, False, True)]
+
+    assert rows == [{"name": "thread 1", "color": None}, {"name": "thread 1"}, {"name": "thread 1", "color": None}]
+    assert compiled == [2, 1]
+
+
+def test_a_selection_that_is_too_wide_goes_the_ordinary_way(compiled: list[int]) -> None:
+    rows = run(document(WIDE), 3)
+
+    assert [len(row) for row in rows] == [plans.MOST_FIELDS + 1] * 3
+    assert compiled == []
+
+
+def operation_of(asked: DocumentNode) -> OperationDefinitionNode:
+    [operation] = asked.definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    return operation
+
+
+def test_plans_go_with_their_document() -> None:
+    kept, asked = KeptPlans(), document("name")
+    assert kept.of(operation_of(asked)) is kept.of(operation_of(asked))
+    assert len(kept) == 1
+
+    del asked
+
+    assert len(kept) == 0
+
+
+def test_plans_are_made_anew_when_they_take_too_much_room() -> None:
+    kept, documents = KeptPlans(most=10), [document("name"), document("color"), document("name color")]
+    first, second, third = (operation_of(asked) for asked in documents)
+    kept.of(first).size = 11
+
+    assert kept.of(first).size == 11
+    assert kept.of(second).size == 0
+    assert len(kept) == 1
+    assert kept.of(third) is not kept.of(first)
+    assert len(kept) == 3
