@@ -67,6 +67,11 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         self._rows[key] = (details, rows)
         return rows
 
+    def known_rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
+        """The rows of a selection that this execution has had before."""
+        kept = self._rows.get((id(kind), id(details)))
+        return kept[1] if kept else None
+
     def collect_and_execute_subfields(
         self,
         return_type: GraphQLObjectType,

@@ -57,7 +57,7 @@ class RowList:
         completed, path = self._completed, self._path
         rows: Rows | None = None
         for item in items:
-            rows = rows or self._find_rows()
+            rows = rows or self._find_rows(is_new=not completed)
             if rows is None or type(item) is not dict:
                 self._add_odd(item)
             else:
@@ -86,8 +86,12 @@ class RowList:
     def _next_path(self) -> Path:
         return Path(self._path, len(self._completed), None)
 
-    def _find_rows(self) -> "Rows | None":
-        return self._executor.rows(self._object_type, self._details) if self._object_type else None
+    def _find_rows(self, *, is_new: bool) -> "Rows | None":
+        if self._object_type is None:
+            return None
+        # The first row of a new selection goes the long way, on which that is met for the first time.
+        find = self._executor.known_rows if is_new else self._executor.rows
+        return find(self._object_type, self._details)
 
     def _add_odd(self, item: object) -> None:
         """Add what only graphql-core can complete."""
