@@ -18,8 +18,8 @@ class JsonField:
 
     def text(self, row: Row) -> str | None:
         """The JSON text as it is kept, None where the row has none."""
-        text: str | None = row.get("json", {}).get(self.name)
-        return text
+        texts: dict[str, str] | None = row.get("json")
+        return texts.get(self.name) if texts else None
 
     def value(self, row: Row) -> object:
         """The parsed value, the same one each time until `forget`; it must not be changed."""

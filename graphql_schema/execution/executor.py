@@ -1,6 +1,6 @@
 """The executor: graphql-core's own, which makes the rows of objects by compiled functions where it can."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
@@ -232,6 +232,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
 
 async def _close(iterator: AsyncIterator[Any]) -> None:
     """Let an iterator end early, if it knows how to; what it raises by that is of no interest to anyone."""
-    with suppress(Exception):
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        with suppress(Exception):
+            await close()
