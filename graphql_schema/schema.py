@@ -17,13 +17,13 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
-from graphql_schema import limits
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, field_of
 from graphql_schema.limits import Limits
+from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
 
 
@@ -42,7 +42,7 @@ class Subscription(CallSubscriptions):
     """The root of subscriptions."""
 
 
-class LoomSchema(strawberry.Schema):
+class LoomSchema(BoundedSchema):
     """A schema whose errors all carry a code, and in which what may be left out has no default of null."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
@@ -76,7 +76,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
-        extensions=limits.extensions(bounds),
+        limits=bounds,
         execution_context_class=CompilingExecutor if compiled else None,
     )
 

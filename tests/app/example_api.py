@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from strawberry import scalars
 
 from app.graphql_http import GraphQLHTTP
-from graphql_schema.limits import Limits, extensions
+from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 
 MAX_BODY_BYTES = 4000
@@ -60,7 +60,7 @@ class Subscription:
         yield 1
 
 
-schema = LoomSchema(Query, Mutation, Subscription, extensions=extensions(Limits()))
+schema = LoomSchema(Query, Mutation, Subscription, limits=Limits())
 
 
 def agent_of(connection: HTTPConnection) -> str:

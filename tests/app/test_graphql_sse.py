@@ -17,7 +17,7 @@ from strawberry import scalars
 from app import graphql_sse
 from app.graphql_http import GraphQLHTTP
 from app.graphql_sse import next_event
-from graphql_schema.limits import Limits, extensions
+from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, streaming, told
 from tests.app.example_api import GRAPHQL_RESPONSE, MAX_BODY_BYTES, Mutation, agent_of, page
@@ -80,7 +80,7 @@ class Subscription:
         yield scalars.JSON(object())
 
 
-schema = LoomSchema(Query, Mutation, Subscription, extensions=extensions(Limits(max_aliases=1)))
+schema = LoomSchema(Query, Mutation, Subscription, limits=Limits(max_aliases=1))
 
 
 @pytest.fixture(scope="module")

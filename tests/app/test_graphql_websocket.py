@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from app.graphql_websocket import GraphQLWebSocket, flaw_of
-from graphql_schema.limits import Limits, extensions
+from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.live_server import live_server
 
@@ -68,7 +68,7 @@ class Subscription:
             await asyncio.sleep(0)
 
 
-schema = LoomSchema(Query, Mutation, Subscription, extensions=extensions(Limits(max_aliases=1)))
+schema = LoomSchema(Query, Mutation, Subscription, limits=Limits(max_aliases=1))
 
 
 class Contexts:

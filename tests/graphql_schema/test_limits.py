@@ -7,7 +7,9 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, get_introspection_query, parse
 from strawberry.types import ExecutionResult as OperationResult
 
-from graphql_schema.limits import Limits, OperationChoiceError, ValidDocuments, extensions, measure
+from graphql_schema.documents import OperationChoiceError, ValidDocuments
+from graphql_schema.limits import Limits, measure
+from graphql_schema.operations import BoundedSchema
 
 
 @strawberry.type
@@ -35,7 +37,7 @@ class Subscription:
 
 
 def schema_with(**limits: int) -> strawberry.Schema:
-    return strawberry.Schema(Query, subscription=Subscription, extensions=extensions(Limits(**limits)))
+    return BoundedSchema(Query, subscription=Subscription, limits=Limits(**limits))
 
 
 async def only_error(schema: strawberry.Schema, document: str) -> GraphQLError:
@@ -255,7 +257,7 @@ async def test_a_valid_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) 
         parsed.append(source)
         return parse(source, max_tokens=max_tokens)
 
-    monkeypatch.setattr("strawberry.schema.schema.parse", counting)
+    monkeypatch.setattr("graphql_schema.documents.parse", counting)
     for _ in range(3):
         assert (await schema.execute("{ node { name } }")).errors is None
 

@@ -1,0 +1,142 @@
+"""Documents on their way in: parsed, held to the limits, validated, and kept for when they come again."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, specified_rules
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.schema import validate_document
+from strawberry.types.graphql import OperationType
+
+from graphql_schema import limits as bounds
+from graphql_schema.limits import TOO_COMPLEX, Limits
+
+_CACHED_CHARACTERS: Final = 256_000
+
+
+class ValidDocuments:
+    """The documents that were parsed and found valid, by their text, the least recently used dropped first.
+
+    An AST takes 150 bytes and more for each character, so the texts' total length is what is bounded.
+    """
+
+    def __init__(self, max_characters: int = _CACHED_CHARACTERS) -> None:
+        self._max_characters = max_characters
+        self._characters = 0
+        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+
+    def get(self, text: str) -> DocumentNode | None:
+        """The document of this text, or None when it is not kept."""
+        document = self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+        return document
+
+    def keep(self, text: str, document: DocumentNode) -> None:
+        """Keep a document; one that would take more than a quarter of the room is not kept."""
+        if text in self._documents or len(text) > self._max_characters // 4:
+            return
+        self._documents[text] = document
+        self._characters += len(text)
+        while self._characters > self._max_characters:
+            oldest, _document = self._documents.popitem(last=False)
+            self._characters -= len(oldest)
+
+
+class InvalidDocumentError(Exception):
+    """A document that cannot run, with all that is wrong with it."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(*(error.message for error in errors))
+        self.errors = errors
+
+
+class OperationChoiceError(CannotGetOperationTypeError):
+    """The document lacks the operation asked for, or holds several and none was asked for."""
+
+    def __init__(self, asked: str | None, operations: list[OperationDefinitionNode]) -> None:
+        super().__init__(asked)
+        self.operations = operations
+
+    def as_http_error_reason(self) -> str:
+        """What is wrong and what to change."""
+        if not self.operations:
+            return "The document has no operation to run; add a query, mutation or subscription."
+        names = ", ".join(node.name.value for node in self.operations if node.name) or "none with a name"
+        if self.operation_name is None:
+            return f"The document has several operations; set operationName to one of them ({names})."
+        return f'No operation is named "{self.operation_name}"; the document has: {names}.'
+
+
+def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNode:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    chosen = [node for node in operations if asked is None or (node.name and node.name.value == asked)]
+    if not chosen or (asked is None and len(chosen) > 1):
+        raise OperationChoiceError(asked, operations)
+    return chosen[0]
+
+
+def _explain_abort(error: GraphQLError, limits: Limits) -> None:
+    """Give graphql-core's own emergency stops our code and words; other errors stay as they are."""
+    if "tokens. Parsing aborted." in error.message:
+        error.message = (
+            f"The document has more than {limits.max_tokens:,} tokens, the limit. "
+            "Move literals into variables or split it, or raise LOOMQL_MAX_QUERY_TOKENS on the server."
+        )
+        error.extensions = {"code": TOO_COMPLEX, "limit": limits.max_tokens, "setting": "LOOMQL_MAX_QUERY_TOKENS"}
+    elif "nested too deeply" in error.message or error.message == "Validation aborted.":
+        error.message = (
+            "The document nests too deeply, or repeats fields and fragments too often, to be checked; simplify it."
+        )
+        error.extensions = {"code": TOO_COMPLEX}
+
+
+class Documents:
+    """What a schema runs: documents within its limits, each parsed and validated once as long as it is kept."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._rules = (bounds.rule(limits), *specified_rules)
+        self._valid = ValidDocuments()
+
+    def read(
+        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        """A document that may run, and of which type its operation is that was asked for.
+
+        Raises:
+            MissingQueryError: there is no text.
+            InvalidDocumentError: it cannot be read, goes beyond a limit or does not suit the schema.
+            OperationChoiceError: it is open which of the document's operations is to run.
+            InvalidOperationTypeError: that operation's type is not allowed.
+        """
+        if not text:
+            raise MissingQueryError
+        kept = self._valid.get(text)
+        document = kept or self._parsed(text)
+        kind = OperationType(_chosen(document, asked).operation.value)
+        if kind not in allowed:
+            raise InvalidOperationTypeError(kind)
+        if kept is None:
+            self._validate(document)
+            self._valid.keep(text, document)
+        return document, kind
+
+    def _parsed(self, text: str) -> DocumentNode:
+        try:
+            return parse(text, max_tokens=self._limits.max_tokens)
+        except GraphQLError as error:
+            raise self._refused([error]) from error
+
+    def _validate(self, document: DocumentNode) -> None:
+        errors = validate_document(self._schema, document, self._rules)
+        if errors:
+            raise self._refused(errors)
+
+    def _refused(self, errors: list[GraphQLError]) -> InvalidDocumentError:
+        for error in errors:
+            _explain_abort(error, self._limits)
+        return InvalidDocumentError(errors)

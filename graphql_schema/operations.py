@@ -1,0 +1,159 @@
+"""Operations: how a document, its variables and a context become results."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Final, TypeGuard, cast
+
+import graphql
+import strawberry
+from graphql import DocumentNode, GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.schema import StreamResult
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+from strawberry.utils.await_maybe import await_maybe
+
+from graphql_schema.documents import Documents, InvalidDocumentError
+from graphql_schema.limits import Limits
+
+_is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
+_EVERY_TYPE: Final = frozenset(OperationType)
+_LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+
+class BoundedSchema(strawberry.Schema):
+    """A schema that holds every operation to the limits, and takes the shortest way from a document to its results.
+
+    Strawberry's own way has extensions at every step, which cost more than a small query does; `execute` and `stream`
+    have none. `execute_sync` is Strawberry's own, without limits: the API's resolvers wait, so nobody can use it.
+    """
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+        super().__init__(*args, **kwargs)
+        self._documents = Documents(self._schema, limits)
+
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,  # noqa: ANN401 -- Strawberry's
+        root_value: Any = None,  # noqa: ANN401 -- Strawberry's
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Run a query or a mutation.
+
+        Raises:
+            MissingQueryError: there is no document.
+            CannotGetOperationTypeError: it is open which of the document's operations is to run.
+            InvalidOperationTypeError: that operation's type is not allowed.
+        """
+        allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
+        try:
+            document, _kind = self._documents.read(query, operation_name, allowed)
+        except _LEFT_TO_THE_CALLER:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            return self._refused(_errors_of(error))
+        given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
+        return await self._executed(document, given)
+
+    async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
+        try:
+            result = await await_maybe(
+                graphql.execute(
+                    self._schema,
+                    document,
+                    executor_class=self.execution_context_class,
+                    is_awaitable=_is_awaitable,
+                    **given,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            return self._refused(_errors_of(error))
+        return self._told(result)
+
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,  # noqa: ANN401 -- Strawberry's
+        root_value: Any = None,  # noqa: ANN401 -- Strawberry's
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> StreamResult:
+        """Run any operation: the results of a subscription, the one of a query or a mutation, or why there is none."""
+        allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
+        given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
+        return self._results(query, allowed, given)
+
+    async def _results(
+        self, query: str | None, allowed: Iterable[OperationType], given: dict[str, Any]
+    ) -> StreamResult:
+        try:
+            document, kind = self._documents.read(query, given["operation_name"], allowed)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            yield self._refused(_errors_of(error))
+            return
+        if kind is not OperationType.SUBSCRIPTION:
+            yield await self._executed(document, given)
+            return
+        async with aclosing(self._events(document, given)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
+        try:
+            source = await await_maybe(
+                graphql.subscribe(self._schema, document, executor_class=self.execution_context_class, **given)
+            )
+            if isinstance(source, graphql.ExecutionResult):
+                yield self._refused(source.errors or [])
+                return
+            async with aclosing(cast("StreamResult", source)) as results:
+                async for result in cast("AsyncIterator[graphql.ExecutionResult]", results):
+                    yield self._told(result)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            yield self._told(graphql.ExecutionResult(None, _errors_of(error)))
+
+    def _told(self, result: graphql.ExecutionResult) -> ExecutionResult:
+        if result.errors:
+            self._process_errors(result.errors)
+        return ExecutionResult(result.data, result.errors)
+
+    def _refused(self, errors: list[GraphQLError]) -> PreExecutionError:
+        self._process_errors(errors)
+        return PreExecutionError(None, errors)
+
+
+def _arguments(
+    root: object, context: object, variables: dict[str, Any] | None, name: str | None, extensions: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What an execution takes beside the document."""
+    return {
+        "root_value": root,
+        "context_value": context,
+        "variable_values": variables,
+        "operation_name": name,
+        "operation_extensions": extensions,
+    }
+
+
+def _errors_of(error: Exception) -> list[GraphQLError]:
+    """What a client is told of what was raised."""
+    match error:
+        case InvalidDocumentError():
+            return error.errors
+        case GraphQLError():
+            return [error]
+        case CannotGetOperationTypeError():
+            return [GraphQLError(error.as_http_error_reason(), original_error=error)]
+        case InvalidOperationTypeError():
+            return [GraphQLError(f"A {error.operation_type.value} cannot be run here.", original_error=error)]
+        case _:
+            return [GraphQLError(str(error), original_error=error)]

@@ -1,0 +1,106 @@
+"""Operations give the same results whichever way they are run, and say why where there are none."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import strawberry
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from graphql_schema.limits import Limits
+from graphql_schema.operations import BoundedSchema
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def half(self, of: int) -> int | None:
+        if of % 2:
+            raise ValueError(f"{of} is odd")
+        return of // 2
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def down(self, start: int) -> AsyncIterator[int]:
+        for number in range(start, 0, -1):
+            yield number
+        raise ValueError("at zero")
+
+
+schema = BoundedSchema(Query, subscription=Subscription, limits=Limits())
+
+
+async def streamed(document: str | None, **given: object) -> list[ExecutionResult]:
+    results = [result async for result in await schema.stream(document, **given)]  # type: ignore[arg-type]
+    assert all(isinstance(result, ExecutionResult) for result in results)
+    return results  # type: ignore[return-value]
+
+
+def messages(result: ExecutionResult) -> list[str]:
+    return [error.message for error in result.errors or ()]
+
+
+async def test_a_query_gives_one_result_streamed_or_not() -> None:
+    document = "query($n: Int!) { half(of: $n) }"
+
+    whole, odd = [await schema.execute(document, {"n": n}) for n in (8, 7)]
+    [streamed_whole] = await streamed(document, variable_values={"n": 8})
+    [streamed_odd] = await streamed(document, variable_values={"n": 7})
+
+    assert whole.data == streamed_whole.data == {"half": 4}
+    assert whole.errors is streamed_whole.errors is None
+    assert odd.data == streamed_odd.data == {"half": None}
+    assert messages(odd) == messages(streamed_odd) == ["7 is odd"]
+
+
+async def test_a_subscription_tells_what_came_before_the_error_that_ends_it() -> None:
+    results = await streamed("subscription { down(start: 2) }")
+
+    assert [result.data for result in results] == [{"down": 2}, {"down": 1}, None]
+    assert messages(results[2]) == ["at zero"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("{ half ", "Syntax Error: Expected Name, found <EOF>."),
+        ("{ third }", "Cannot query field 'third' on type 'Query'."),
+        ("query($n: Int!) { half(of: $n) } query B { half(of: 2) }", "set operationName to one of them (B)"),
+        ("subscription { down }", "of type 'Int!' is required"),
+        (None, 'Request data is missing a "query" value'),
+    ],
+)
+async def test_what_cannot_start_is_told_before_anything_runs(document: str | None, message: str) -> None:
+    [result] = await streamed(document)
+
+    assert isinstance(result, PreExecutionError)
+    assert result.data is None
+    [told] = messages(result)
+    assert message in told
+
+
+async def test_a_subscription_with_a_variable_that_does_not_suit_cannot_start() -> None:
+    [result] = await streamed("subscription($n: Int!) { down(start: $n) }", variable_values={"n": "two"})
+
+    assert isinstance(result, PreExecutionError)
+    assert "Variable '$n' has invalid value" in messages(result)[0]
+
+
+async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:
+    allowed = {OperationType.MUTATION}
+
+    with pytest.raises(InvalidOperationTypeError):
+        await schema.execute("{ half(of: 2) }", allowed_operation_types=allowed)
+    [result] = await streamed("{ half(of: 2) }", allowed_operation_types=allowed)
+
+    assert messages(result) == ["A query cannot be run here."]
+
+
+async def test_a_missing_document_is_the_callers_error() -> None:
+    with pytest.raises(MissingQueryError):
+        await schema.execute("")
