@@ -9,6 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graphql_schema.execution import CompilingExecutor, code, field_of, plans
 from graphql_schema.execution.plans import KeptPlans
+from graphql_schema.fields import resolved
 
 WIDE = " ".join(f"w{number}: name" for number in range(plans.MOST_FIELDS + 1))
 
@@ -25,7 +26,7 @@ class Thread:
 class Query:
     """Gives as many as are asked for."""
 
-    @strawberry.field(graphql_type=list[Thread])
+    @resolved("Some rows.", returns=list[Thread])
     def threads(self, count: int) -> list[dict[str, Any]]:
         """Some rows."""
         return [{"name": f"thread {number}"} for number in range(count)]
