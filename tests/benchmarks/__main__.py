@@ -1,63 +1,77 @@
-"""`python -m tests.benchmarks`: how far compiled queries are from ones written by hand, on a MongoDB of its own."""
+"""`python -m tests.benchmarks`: LoomQL beside the floor and stock Strawberry, on a MongoDB and servers of its own."""
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
-import timeit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-from pymongo import MongoClient
-from rich.console import Console
-from rich.table import Table
+from typing import Final
 
 from app.embedded_mongod import DataFolder, embedded_mongod
-from stores.calls import CallsStore
-from stores.calls.fields import CALL_FIELDS
-from stores.database import Database
-from stores.query import Query
-from tests.benchmarks.cases import Case, cases, hundred_terms
-from tests.benchmarks.stock import batches
-from tests.benchmarks.timing import Clock, clock_of, compare
-from tests.benchmarks.user_indexes import measure_indexes
+from tests.benchmarks import floor, report
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.dsl import measure_dsl
+from tests.benchmarks.executor import measure_executor
+from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
+from tests.benchmarks.ingest import measure_ingest
+from tests.benchmarks.loading import load_stock
+from tests.benchmarks.reading import measure_reads
+from tests.benchmarks.report import Report
+from tests.benchmarks.servers import server
+from tests.benchmarks.timing import clock_of
+from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 
 DATABASE: Final = "bench"
-COMPILE_TARGET_MS: Final = 2.0
-
-Report = dict[str, dict[str, Any]]
+INGEST: Final = "ingest"
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl")
+QUICK_CALLS: Final = 20_000
+DEPTH: Final = 100_000
+TITLE: Final = (
+    "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
+    "of the Query DSL they are MongoDB's CPU, and its floor is written by hand"
+)
 
 
 def main() -> int:
-    """Measure and print; 1 if a target is missed."""
+    """Measure and print; 1 if a must is missed."""
     options = _options()
-    with _mongod(options.cache_gb) as (uri, process_id):
+    with tempfile.TemporaryDirectory(prefix="loomql-") as name, _mongod(options.cache_gb) as (uri, process_id):
+        folder = Path(name)
         if options.indexes:
-            report: Report = asyncio.run(measure_indexes(uri, options.calls, clock_of(process_id)))
-        else:
-            # Not what mongod does by itself, such as writing to disk what was loaded.
-            report = _measure(uri, clock_of(process_id, "conn"), options)
-    _print(
-        report, f"{options.calls:,} calls; ms are CPU time of mongod on Linux, else of the wall", as_json=options.json
-    )
-    return 1 if any(row.get("met") is False for row in report.values()) else 0
+            print_indexes(asyncio.run(measure_indexes(uri, options.calls, clock_of(process_id))), as_json=options.json)
+            return 0
+        found = _measure(folder, uri, process_id, options)
+    title = TITLE.format(calls=options.calls)
+    match options:
+        case argparse.Namespace(json=True):
+            sys.stdout.write(report.as_json(found, title) + "\n")
+        case argparse.Namespace(markdown=True):
+            sys.stdout.write(report.as_markdown(found) + "\n")
+        case _:
+            report.print_table(found, title)
+    return 0 if report.is_met(found) else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--calls", type=int, default=200_000, help="calls to measure on (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="samples of each side (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=200_000, help="calls to read from (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each side (default: %(default)s)")
     parser.add_argument("--only", default="", help="measure the cases with this in their names")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="measure these alone")
+    parser.add_argument("--quick", action="store_true", help="fewer calls and turns: two minutes, to try it")
     parser.add_argument("--cache-gb", type=float, default=0.5, help="MongoDB's cache in GiB (default: %(default)s)")
     parser.add_argument(
         "--indexes", action="store_true", help="measure what indexes of one's own cost and gain instead"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+    parser.add_argument("--markdown", action="store_true", help="print the table as the README holds it")
+    options = parser.parse_args()
+    if options.quick:
+        options.calls, options.rounds = QUICK_CALLS, 3
+    return options
 
 
 @contextmanager
@@ -66,75 +80,52 @@ def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
         yield uri, int((DataFolder(Path(folder)).database / "mongod.lock").read_text())
 
 
-def _measure(uri: str, clock: Clock, options: argparse.Namespace) -> Report:
-    report: Report = {"write": {"calls a second": asyncio.run(_load(uri, options.calls))}}
-    with MongoClient[dict[str, Any]](uri) as client:
-        calls = client[DATABASE]["calls"]
-        for case in cases(options.calls):
-            if options.only in case.name:
-                report[case.name] = _compared(case, calls, clock, options.rounds)
-    took = _compile_milliseconds()
-    report["parse and compile 100 terms"] = _row(took, COMPILE_TARGET_MS) | {"compiled ms": took}
-    return report
+def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespace) -> Report:
+    found: Report = {}
+    if {"read", "executor", "dsl"} & set(options.sections):
+        _tell(f"loading {options.calls:,} calls")
+        load_stock(uri, DATABASE, options.calls)
+        floor.make_nested(uri, DATABASE)
+    if "read" in options.sections:
+        _tell("reading")
+        with _bench(folder, uri, DATABASE, options) as bench:
+            found["reading"] = measure_reads(bench, options.calls, min(DEPTH, options.calls // 2))
+    if "executor" in options.sections:
+        _tell("the executor")
+        found["the executor by itself, without database and HTTP"] = measure_executor(
+            uri, DATABASE, options.rounds, options.only
+        )
+    if "write" in options.sections:
+        _tell("writing")
+        floor.index_nested(uri, INGEST)
+        with _bench(folder, uri, INGEST, options, f"{INGEST}_stock") as bench:
+            found["writing (ms for a batch; /s are calls)"] = measure_ingest(bench)
+    if "dsl" in options.sections:
+        _tell("the Query DSL")
+        # Not what mongod does by itself, such as writing to disk what was loaded.
+        clock = clock_of(process_id, "conn")
+        found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
+    if "grow" in options.sections and not options.only:
+        _tell("growth")
+        counts = QUICK_COUNTS if options.quick else COUNTS
+        found["growth and memory"] = measure_growth(folder, uri, counts, options.rounds)
+    return found
 
 
-async def _load(uri: str, count: int) -> float:
-    """Write the stock as any client would; calls a second."""
-    database = Database.open(uri, DATABASE)
-    await database.ensure_indexes()
-    spent = 0.0
-    for batch in batches(count):
-        began = time.perf_counter()
-        await CallsStore(database).write(batch)
-        spent += time.perf_counter() - began
-    database.close()
-    return count / spent
+@contextmanager
+def _bench(
+    folder: Path, uri: str, database: str, options: argparse.Namespace, stocks_database: str = ""
+) -> Iterator[Bench]:
+    with (
+        server(folder, uri, database) as compiled,
+        server(folder, uri, stocks_database or database, compiled=False) as stock,
+        floor.opened(uri, database) as (runner, nested),
+    ):
+        yield Bench(compiled, stock, runner, nested, options.rounds, options.only)
 
 
-def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> dict[str, Any]:  # noqa: ANN401 -- any document's
-    def page(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return list(calls.aggregate(pipeline, allowDiskUse=True))
-
-    found = [[row["id"] for row in page(pipeline)] for pipeline in (case.by_hand, case.compiled)]
-    if found[0] != found[1] or not found[0]:
-        raise AssertionError(f"{case.name}: the two sides differ, or nothing matches")
-    by_hand, compiled = compare(lambda: page(case.by_hand), lambda: page(case.compiled), clock, rounds)
-    return {"rows": len(found[0]), "by hand ms": 1000 * by_hand, "compiled ms": 1000 * compiled} | _row(
-        compiled / by_hand, case.target
-    )
-
-
-def _row(ratio: float, target: float) -> dict[str, Any]:
-    return {"ratio": ratio, "target": target, "met": ratio <= target}
-
-
-def _compile_milliseconds() -> float:
-    """The least of many runs: what takes longer in others is not this work."""
-    query = Query(hundred_terms())
-    return 1000 * min(timeit.repeat(lambda: query.match(CALL_FIELDS), timer=time.process_time, number=1, repeat=200))
-
-
-def _print(report: Report, title: str, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps({"title": title, "report": report}, indent=2) + "\n")
-        return
-    columns = list(dict.fromkeys(name for row in report.values() for name in row))
-    table = Table("", *columns, title=title)
-    for name, row in report.items():
-        table.add_row(name, *(_cell(row.get(column)) for column in columns))
-    Console(width=160).print(table)
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "NO"
-        case float():
-            return f"{value:,.2f}"
-        case _:
-            return str(value)
+def _tell(what: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
 
 
 if __name__ == "__main__":

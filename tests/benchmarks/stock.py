@@ -43,7 +43,7 @@ def op_name(number: int) -> str:
 
 
 def _call(number: int, count: int, sentences: list[str], rng: Random) -> Parts:
-    started_at, call_id = BEGIN + number * SECOND, _id(number)
+    started_at, call_id = BEGIN + number * SECOND, id_of(number)
     start = CallStart(
         PROJECT,
         op_name(number),
@@ -51,8 +51,8 @@ def _call(number: int, count: int, sentences: list[str], rng: Random) -> Parts:
         {"environment": rng.choice(("live", "test")), "release": f"2026.{number // 10_000}", "seed": number},
         _inputs(number, count, sentences, rng),
         id=call_id,
-        trace_id=_id(number // 10 * 10),
-        parent_id=_id(number // 10 * 10) if number % 10 else None,
+        trace_id=id_of(number // 10 * 10),
+        parent_id=id_of(number // 10 * 10) if number % 10 else None,
         thread_id=f"thread {number // 50}",
     )
     tokens = {"requests": 1, "prompt_tokens": rng.randrange(2000), "completion_tokens": rng.randrange(400)}
@@ -62,7 +62,11 @@ def _call(number: int, count: int, sentences: list[str], rng: Random) -> Parts:
         started_at + rng.randrange(10 * SECOND),
         {"usage": {"loom-large": tokens}, "status_counts": {"success": 1, "error": 0}},
         "TimeoutError: no answer in time" if number % _FAILED == 0 else None,
-        {"answer": _text(sentences, rng), "score": rng.random(), "sources": [_id(rng.randrange(count)) for _ in "123"]},
+        {
+            "answer": _text(sentences, rng),
+            "score": rng.random(),
+            "sources": [id_of(rng.randrange(count)) for _ in "123"],
+        },
     )
     return [start, end]
 
@@ -79,7 +83,8 @@ def _inputs(number: int, count: int, sentences: list[str], rng: Random) -> dict[
     }
 
 
-def _id(number: int) -> str:
+def id_of(number: int) -> str:
+    """The id of a call, and of a trace that begins with it."""
     return f"00000000-0000-7000-8000-{number:012x}"
 
 

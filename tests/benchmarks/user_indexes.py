@@ -1,10 +1,14 @@
 """What an index of one's own costs in writes and on disk, and what it gains; a wildcard index is the alternative."""
 
+import json
 import statistics
+import sys
 import time
 from typing import Any, Final
 
 from pymongo import ASCENDING, MongoClient
+from rich.console import Console
+from rich.table import Table
 
 from stores.calls import CallsStore
 from stores.database import Database
@@ -73,3 +77,15 @@ def _read(calls: Any, count: int) -> float:  # noqa: ANN401 -- PyMongo's collect
         list(calls.aggregate(pipeline))
         samples.append(time.perf_counter() - began)
     return statistics.median(samples)
+
+
+def print_indexes(report: dict[str, Row], *, as_json: bool) -> None:
+    """The report as a table, or for machines."""
+    if as_json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        return
+    columns = list(next(iter(report.values())))
+    table = Table("", *columns)
+    for name, row in report.items():
+        table.add_row(name, *(f"{row[column]:,.2f}" for column in columns))
+    Console(width=160).print(table)

@@ -1,0 +1,44 @@
+"""What cases are measured on, and how three sides of one come to stand beside each other."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from stores.database import Collection
+from tests.benchmarks.report import Row
+from tests.benchmarks.servers import LoomQL
+from tests.benchmarks.sides import Measured
+
+MANY: Final = 16
+"""Clients, where there is more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What cases are measured on."""
+
+    compiled: LoomQL
+    stock: LoomQL
+    runner: asyncio.Runner
+    nested: Collection
+    rounds: int
+    only: str = ""
+
+    def wants(self, name: str) -> bool:
+        """Whether the case is to be measured."""
+        return self.only in name
+
+
+def row_of(floor: Measured, loomql: Measured, stock: Measured, units: int = 1) -> Row:
+    """The three beside each other; a second holds so many times the units of one."""
+    return Row(
+        loomql_ms=loomql.milliseconds,
+        floor_ms=floor.milliseconds,
+        ratio=loomql.milliseconds / floor.milliseconds,
+        loomql_cpu_ms=loomql.cpu_milliseconds,
+        floor_cpu_ms=floor.cpu_milliseconds,
+        stock_ms=stock.milliseconds,
+        stock_cpu_ms=stock.cpu_milliseconds,
+        stock_cpu_ratio=stock.cpu_milliseconds / loomql.cpu_milliseconds,
+        a_second=1000 * units / loomql.milliseconds,
+    )

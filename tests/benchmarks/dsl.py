@@ -1,0 +1,49 @@
+"""Measuring the Query DSL: compiled pipelines beside ones written by hand, in the CPU time of MongoDB."""
+
+import time
+import timeit
+from typing import Any, Final
+
+from pymongo import MongoClient
+
+from stores.calls.fields import CALL_FIELDS
+from stores.query import Query
+from tests.benchmarks.cases import Case, cases, hundred_terms
+from tests.benchmarks.report import Must, Row, Section
+from tests.benchmarks.timing import Clock, compare
+
+_COMPILE: Final = Must("ms", 2.0)
+_HUNDRED: Final = "parse and compile 100 terms"
+
+
+def measure_dsl(uri: str, database: str, count: int, clock: Clock, rounds: int, only: str) -> Section:
+    """Every case of the DSL over a stock of so many calls; the floor is the pipeline by hand."""
+    section: Section = {}
+    with MongoClient[dict[str, Any]](uri) as client:
+        calls = client[database]["calls"]
+        for case in cases(count):
+            if only in case.name:
+                section[case.name] = _compared(case, calls, clock, rounds)
+    if only in _HUNDRED:
+        took = _compile_milliseconds()
+        section[_HUNDRED] = Row(loomql_ms=took).held_to(_COMPILE, took)
+    return section
+
+
+def _compared(case: Case, calls: Any, clock: Clock, rounds: int) -> Row:  # noqa: ANN401 -- any document's
+    def page(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return list(calls.aggregate(pipeline, allowDiskUse=True))
+
+    found = [[row["id"] for row in page(pipeline)] for pipeline in (case.by_hand, case.compiled)]
+    if found[0] != found[1] or not found[0]:
+        raise AssertionError(f"{case.name}: the two sides differ, or nothing matches")
+    by_hand, compiled = compare(lambda: page(case.by_hand), lambda: page(case.compiled), clock, rounds)
+    ratio = compiled / by_hand
+    row = Row(loomql_ms=1000 * compiled, floor_ms=1000 * by_hand, ratio=ratio)
+    return row.held_to(Must("ratio", case.target), ratio)
+
+
+def _compile_milliseconds() -> float:
+    """The least of many runs: what takes longer in others is not this work."""
+    query = Query(hundred_terms())
+    return 1000 * min(timeit.repeat(lambda: query.match(CALL_FIELDS), timer=time.process_time, number=1, repeat=200))

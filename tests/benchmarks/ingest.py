@@ -1,0 +1,140 @@
+"""Measuring what is written: batches over HTTP, beside the driver writing the same documents as durably."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Final
+
+from pymongo import UpdateOne
+
+from stores import times
+from stores.calls import CallEnd, CallStart
+from stores.calls.documents import FOUND_BY, fields_of, whole_call
+from stores.database import Document
+from tests.benchmarks.bench import MANY, Bench, row_of
+from tests.benchmarks.report import Must, Row, Section
+from tests.benchmarks.sides import Floor, Server, Side, measure, request
+from tests.benchmarks.stock import batches
+
+_MUTATION: Final = """mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res {
+  ... on CallStartRes { id traceId } ... on CallEndRes { id } } } }"""
+NOT_KEPT: Final = ("json", "op_trace_name", "start_size_bytes", "end_size_bytes")
+_ENOUGH: Final = 10_000_000
+
+Pair = tuple[CallStart, CallEnd]
+Written = tuple[list[Document], list[UpdateOne]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Batches of so many calls, whole or first all starts and then all ends, by so many clients at once."""
+
+    name: str
+    size: int
+    apart: bool = False
+    clients: int = 1
+    must: Must | None = None
+
+
+CASES: Final = (
+    Case("ingest 1 whole call", 1),
+    Case("ingest 100 whole calls", 100),
+    Case("ingest 1,000 whole calls", 1000, must=Must("ratio", 2.5)),  # 0.4 of the floor's calls a second
+    Case("ingest 1, start and end apart", 1, apart=True),
+    Case("ingest 100, starts and ends apart", 100, apart=True),
+    Case("ingest 1,000, starts and ends apart", 1000, apart=True),
+    Case(f"ingest 100 whole calls, {MANY} clients", 100, clients=MANY),
+)
+
+
+def measure_ingest(bench: Bench) -> Section:
+    """Every case of writing; times are those of a batch, or of the two of starts and of ends."""
+    supplies = [pairs_of_stock() for _ in range(3)]  # each side writes the same calls
+    return {case.name: _measure(bench, case, supplies) for case in CASES if bench.wants(case.name)}
+
+
+def _measure(bench: Bench, case: Case, supplies: list[Iterator[Pair]]) -> Row:
+    async def write(written: Written) -> None:
+        documents, updates = written
+        await bench.nested.insert_many(documents, ordered=False)
+        if updates:
+            await bench.nested.bulk_write(updates, ordered=False)
+
+    with ExitStack() as stack:
+        items = (documents_of(pairs, apart=case.apart) for pairs in _cut(supplies[0], case.size))
+        sides: list[Side] = [Floor(bench.runner, write, items, case.clients)]
+        for server, supply in zip((bench.compiled, bench.stock), supplies[1:], strict=True):
+            connections = [stack.enter_context(connection) for connection in server.connections(case.clients)]
+            bodies = (bodies_of(pairs, apart=case.apart) for pairs in _cut(supply, case.size))
+            sides.append(Server(connections, bodies, server.clock))
+        floor, loomql, stock = measure(sides, bench.rounds, case.clients)
+    row = row_of(floor, loomql, stock, case.size)
+    return row.held_to(case.must, row.ratio)
+
+
+def pairs_of_stock() -> Iterator[Pair]:
+    """Calls without end, the same every time."""
+    parts: Iterator[Any] = chain.from_iterable(batches(_ENOUGH))
+    return zip(parts, parts, strict=True)
+
+
+def _cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
+    while True:
+        yield list(islice(pairs, size))
+
+
+def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
+    """The requests that write some calls: one with starts and ends in turns, or one of starts and one of ends."""
+    starts, ends = [_start(start) for start, _ in pairs], [_end(end) for _, end in pairs]
+    if apart:
+        return [request(_MUTATION, batch=starts), request(_MUTATION, batch=ends)]
+    return [request(_MUTATION, batch=list(chain.from_iterable(zip(starts, ends, strict=True))))]
+
+
+def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
+    """The same for the floor: nested documents to insert, and what ends them if that is apart."""
+    fields = [(fields_of(start.checked()), fields_of(end)) for start, end in pairs]
+    whole = [whole_call(start, None if apart else end) for start, end in fields]
+    ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
+    return [_nested(document) for document in whole], ends
+
+
+def _ended(start: Document, end: Document) -> Document:
+    latency = (end["ended_at"] - start["started_at"]) // 1000
+    size = start["start_size_bytes"] + end["end_size_bytes"]
+    own = {name: value for name, value in _nested(end).items() if name not in FOUND_BY}
+    return own | {"latency_ms": latency, "storage_size_bytes": size}
+
+
+def _nested(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name not in NOT_KEPT}
+
+
+def _start(start: CallStart) -> dict[str, Any]:
+    return {
+        "start": {
+            "projectId": start.project_id,
+            "id": start.id,
+            "traceId": start.trace_id,
+            "parentId": start.parent_id,
+            "threadId": start.thread_id,
+            "opName": start.op_name,
+            "startedAt": times.to_text(start.started_at),
+            "attributes": start.attributes,
+            "inputs": start.inputs,
+        }
+    }
+
+
+def _end(end: CallEnd) -> dict[str, Any]:
+    return {
+        "end": {
+            "projectId": end.project_id,
+            "id": end.id,
+            "endedAt": times.to_text(end.ended_at),
+            "summary": end.summary,
+            "exception": end.exception,
+            "output": end.output,
+        }
+    }

@@ -1,0 +1,124 @@
+"""What was measured, as one table for people or as JSON for machines."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+_MUST: Final = ("seen", "must", "met")
+
+
+@dataclass(frozen=True, slots=True)
+class Must:
+    """A bound that a measured number has to keep."""
+
+    what: str
+    limit: float
+    at_least: bool = False
+
+    def met(self, seen: float) -> bool:
+        """Whether the number keeps it."""
+        return seen >= self.limit if self.at_least else seen <= self.limit
+
+    def __str__(self) -> str:
+        return f"{self.what} {'>=' if self.at_least else '<='} {self.limit:g}"
+
+
+@dataclass(slots=True)
+class Row:
+    """One case; what was not measured of it is None. `ratio` is LoomQL's time by the floor's, CPU by stock's."""
+
+    loomql_ms: float | None = None
+    floor_ms: float | None = None
+    ratio: float | None = None
+    loomql_cpu_ms: float | None = None
+    floor_cpu_ms: float | None = None
+    stock_ms: float | None = None
+    stock_cpu_ms: float | None = None
+    stock_cpu_ratio: float | None = None
+    a_second: float | None = None
+    seen: float | None = None
+    must: str | None = None
+    met: bool | None = None
+
+    def held_to(self, must: Must | None, seen: float | None) -> "Row":
+        """Itself, with the bound and whether the number keeps it."""
+        if must is not None and seen is not None:
+            self.seen, self.must, self.met = seen, str(must), must.met(seen)
+        return self
+
+
+HEADINGS: Final = {
+    "loomql_ms": "LoomQL ms",
+    "floor_ms": "floor ms",
+    "ratio": "ratio",
+    "loomql_cpu_ms": "LoomQL CPU ms",
+    "floor_cpu_ms": "floor CPU ms",
+    "stock_ms": "stock ms",
+    "stock_cpu_ms": "stock CPU ms",
+    "stock_cpu_ratio": "stock/LoomQL CPU",
+    "a_second": "LoomQL/s",
+    "seen": "seen",
+    "must": "must",
+    "met": "met",
+}
+
+Section = dict[str, Row]
+Report = dict[str, Section]
+
+
+def is_met(report: Report) -> bool:
+    """Whether no bound is missed."""
+    return all(row.met is not False for section in report.values() for row in section.values())
+
+
+def as_json(report: Report, title: str) -> str:
+    """The report for machines: sections of cases, each with what was measured of it."""
+    sections = {
+        name: {case: {key: value for key, value in asdict(row).items() if value is not None} for case, row in section}
+        for name, section in ((name, section.items()) for name, section in report.items())
+    }
+    return json.dumps({"title": title, "met": is_met(report), "report": sections}, indent=2)
+
+
+def as_markdown(report: Report) -> str:
+    """The report as the README holds it."""
+    rows = [("", *HEADINGS.values()), ("---", *("---:" for _ in HEADINGS))]
+    for name, section in report.items():
+        rows.append((f"**{name}**", *("" for _ in HEADINGS)))
+        rows += [(case, *cells(row)) for case, row in section.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def print_table(report: Report, title: str) -> None:
+    """The report for people."""
+    table = Table(title=title)
+    table.add_column(no_wrap=True)
+    for key, heading in HEADINGS.items():
+        table.add_column(heading, justify="left" if key in _MUST[1:] else "right")
+    for name, section in report.items():
+        table.add_section()
+        table.add_row(f"[bold]{name}")
+        for case, row in section.items():
+            table.add_row(case, *cells(row), style="red" if row.met is False else None)
+    Console(width=240).print(table)
+
+
+def cells(row: Row) -> list[str]:
+    """A row's numbers as text, in the order of `HEADINGS`."""
+    return [cell(getattr(row, field.name)) for field in fields(row)]
+
+
+def cell(value: object) -> str:
+    """One number, or whether a bound is met, as text."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "NO"
+        case float():
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+        case _:
+            return str(value)

@@ -1,0 +1,44 @@
+"""LoomQL servers on one MongoDB, each a process of its own as `loomql serve` makes it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.app.command import serving
+from tests.benchmarks.sides import Connection
+from tests.benchmarks.timing import Clock, clock_of
+
+_MIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoomQL:
+    """A server that is up."""
+
+    url: str
+    process_id: int
+    clock: Clock
+
+    def connections(self, count: int) -> list[Connection]:
+        """New connections."""
+        return [Connection(self.url) for _ in range(count)]
+
+    def most_memory_mib(self) -> float:
+        """The most memory that it ever held, in MiB (VmHWM)."""
+        status = Path(f"/proc/{self.process_id}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / _MIB
+
+
+@contextmanager
+def server(folder: Path, uri: str, database: str, *, compiled: bool = True) -> Iterator[LoomQL]:
+    """A server on a database; not compiled is stock Strawberry."""
+    output = folder / f"{database}-{'loomql' if compiled else 'stock'}.log"
+    settings = {
+        "LOOMQL_MONGODB_URI": uri,
+        "LOOMQL_MONGODB_DATABASE": database,
+        "LOOMQL_COMPILED_EXECUTION": str(compiled).lower(),
+    }
+    with serving(output, **settings) as started:
+        yield LoomQL(started.url, started.process.pid, clock_of(started.process.pid))

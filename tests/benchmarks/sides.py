@@ -1,0 +1,184 @@
+"""The sides of a comparison, each doing the same work, taken in turns so that all see the same machine."""
+
+import asyncio
+import socket
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import orjson
+
+from tests.benchmarks.timing import Clock
+
+_BLOCK_SECONDS: Final = 0.2
+_MOST_AT_ONCE: Final = 200
+_END_OF_HEAD: Final = b"\r\n\r\n"
+
+
+class Connection:
+    """One kept-alive HTTP connection; it does so little that what is timed is the server."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        self._socket = socket.create_connection((str(parts.hostname), parts.port or 80), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def post(self, body: bytes) -> bytes:
+        """The body of the answer, which must be a success."""
+        self._socket.sendall(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        received = bytearray()
+        while _END_OF_HEAD not in received:
+            received += self._receive(65536)
+        head, _, content = bytes(received).partition(_END_OF_HEAD)
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise AssertionError(f"the server answered {head[:200]!r} {content[:500]!r}")
+        answer = memoryview(bytearray(int(head.lower().split(b"content-length:")[1].split()[0])))
+        answer[: len(content)] = content
+        filled = len(content)
+        while filled < len(answer):
+            filled += self._socket.recv_into(answer[filled:])
+        return bytes(answer)
+
+    def ask(self, body: bytes) -> Any:  # noqa: ANN401 -- any query's data
+        """The data of the answer, which must have no errors."""
+        answer = orjson.loads(self.post(body))
+        if answer.get("errors"):
+            raise AssertionError(f"the server answered {answer['errors'][:1]}")
+        return answer["data"]
+
+    def _receive(self, size: int) -> bytes:
+        if chunk := self._socket.recv(size):
+            return chunk
+        raise AssertionError("the server hung up")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def request(document: str, **variables: object) -> bytes:
+    """The body of a request."""
+    return orjson.dumps({"query": document, "variables": variables})
+
+
+@dataclass(slots=True)
+class Server:
+    """A LoomQL server, asked by as many clients as there are connections; each time it is sent some bodies in order."""
+
+    connections: list[Connection]
+    bodies: Iterator[Sequence[bytes]]
+    clock: Clock
+    prepared: list[list[Sequence[bytes]]] = field(default_factory=list)
+
+    def prepare(self, times: int) -> None:
+        """Make the bodies."""
+        self.prepared = [[next(self.bodies) for _ in range(times)] for _ in self.connections]
+
+    def run(self) -> list[float]:
+        """Ask."""
+        if len(self.connections) == 1:
+            return self._ask(self.connections[0], self.prepared[0])
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(self.connections)) as clients:
+            list(clients.map(self._ask, self.connections, self.prepared))
+        return [(time.perf_counter() - began) / sum(map(len, self.prepared))]
+
+    @staticmethod
+    def _ask(connection: Connection, work: list[Sequence[bytes]]) -> list[float]:
+        walls = []
+        for bodies in work:
+            began = time.perf_counter()
+            answers = [connection.post(body) for body in bodies]
+            walls.append(time.perf_counter() - began)
+            if any(b'"errors":[' in answer[-2000:] for answer in answers):
+                raise AssertionError(f"the server answered {answers[0][-2000:]!r}")
+        return walls
+
+
+@dataclass(slots=True)
+class Floor:
+    """The same in this process, by as many tasks as there are clients."""
+
+    runner: asyncio.Runner
+    work: Callable[[Any], Awaitable[object]]
+    items: Iterator[Any] = field(default_factory=lambda: repeat(None))
+    clients: int = 1
+    clock: Clock = time.process_time
+    prepared: list[list[Any]] = field(default_factory=list)
+
+    def prepare(self, times: int) -> None:
+        """Make what the work is done on."""
+        self.prepared = [[next(self.items) for _ in range(times)] for _ in range(self.clients)]
+
+    def run(self) -> list[float]:
+        """Do it."""
+        return self.runner.run(self._run())
+
+    async def _run(self) -> list[float]:
+        if self.clients == 1:
+            return await self._walls(self.prepared[0])
+        began = time.perf_counter()
+        await asyncio.gather(*map(self._walls, self.prepared))
+        return [(time.perf_counter() - began) / sum(map(len, self.prepared))]
+
+    async def _walls(self, items: list[Any]) -> list[float]:
+        walls = []
+        for item in items:
+            began = time.perf_counter()
+            await self.work(item)
+            walls.append(time.perf_counter() - began)
+        return walls
+
+
+Side = Server | Floor
+"""Both are made ready for so many times before anyone looks at a clock; then they run."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one side took: the seconds of each time, and of CPU for all."""
+
+    walls: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    times: int = 0
+
+    @property
+    def milliseconds(self) -> float:
+        """The median of the wall's time."""
+        return 1000 * statistics.median(self.walls)
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """The mean of the CPU's time."""
+        return 1000 * self.cpu_seconds / self.times
+
+
+def measure(sides: list[Side], rounds: int, clients: int = 1) -> list[Measured]:
+    """What each side takes for the same work, in turns; the first time of each does not count."""
+    for side in sides:
+        side.prepare(1)
+    longest = max(sum(side.run()) * clients for side in sides)
+    # Clients who begin and end at once are many only in between.
+    block = _BLOCK_SECONDS if clients == 1 else 4 * _BLOCK_SECONDS
+    times = max(1, min(_MOST_AT_ONCE, round(block / max(longest, 1e-4))))
+    measured = [Measured() for _ in sides]
+    for _ in range(rounds):
+        for side, found in zip(sides, measured, strict=True):
+            side.prepare(times)
+            began = side.clock()
+            found.walls += side.run()
+            found.cpu_seconds += side.clock() - began
+            found.times += times * clients
+    return measured

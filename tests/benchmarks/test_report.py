@@ -1,0 +1,36 @@
+"""The table says what is missed."""
+
+import json
+
+import pytest
+
+from tests.benchmarks.report import Must, Report, Row, as_json, as_markdown, is_met
+
+
+@pytest.mark.parametrize(
+    ("must", "seen", "met"),
+    [
+        (Must("ratio", 1.2), 1.2, True),
+        (Must("ratio", 1.2), 1.21, False),
+        (Must("stock/LoomQL CPU", 10, at_least=True), 10.0, True),
+        (Must("stock/LoomQL CPU", 10, at_least=True), 9.9, False),
+    ],
+)
+def test_a_must_is_kept_or_missed(must: Must, seen: float, met: bool) -> None:  # noqa: FBT001 -- a parameter
+    report: Report = {"reading": {"list": Row(ratio=seen).held_to(must, seen), "count": Row(ratio=99.0)}}
+
+    assert is_met(report) is met
+    assert json.loads(as_json(report, "title"))["met"] is met
+    assert json.loads(as_json(report, "title"))["report"]["reading"]["count"] == {"ratio": 99.0}
+    assert ("| NO |" in as_markdown(report)) is not met
+
+
+def test_markdown_has_a_line_for_each_case() -> None:
+    report: Report = {"reading": {"list 50": Row(1.234, 1.0, 1.234)}, "writing": {"one": Row(a_second=12345.6)}}
+
+    lines = as_markdown(report).splitlines()
+
+    assert len(lines) == 6
+    assert lines[3].startswith("| list 50 | 1.23 | 1.00 | 1.23 |")
+    assert "| 12,346 |" in lines[5]
+    assert len({line.count("|") for line in lines}) == 1
