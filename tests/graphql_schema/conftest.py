@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from app.settings import Settings
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
@@ -32,8 +33,8 @@ Run = Callable[..., Awaitable[Answer]]
 
 @pytest.fixture(scope="session")
 def schema() -> LoomSchema:
-    """The schema, with the default limits."""
-    return build_schema(Limits())
+    """The schema, with the default limits; LOOMQL_COMPILED_EXECUTION=false runs every test graphql-core's own way."""
+    return build_schema(Limits(), compiled=Settings().compiled_execution)
 
 
 @pytest.fixture
