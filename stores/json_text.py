@@ -15,6 +15,7 @@ from stores import json_bounds
 from stores.errors import BadInputError
 
 _DEFAULT: Final = json.JSONEncoder(allow_nan=False).encode
+_CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True).encode
 _DIGITS_AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _RUN: Final = b"0" * 19
 _NOT_A_NUMBER: Final = re.compile(rb"(?:\A|[:\[,\s])(-?Infinity|NaN)\b")
@@ -114,6 +115,17 @@ def default_length(value: object) -> int:
         return len(_encode_deep(value, ", ", ": ", ensure_ascii=True))
 
 
+def canonical(value: object) -> str:
+    """The text that stands for a value whatever the order of its keys: Python's default, with keys sorted.
+
+    It is as long as `default_length` says.
+    """
+    try:
+        return _CANONICAL(value)
+    except RecursionError:
+        return _encode_deep(value, ", ", ": ", ensure_ascii=True, sort_keys=True)
+
+
 def _encode_odd(value: object) -> str:
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -127,7 +139,7 @@ class _Piece(str):
     __slots__ = ()
 
 
-def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool) -> str:
+def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool, sort_keys: bool = False) -> str:
     scalar = json.JSONEncoder(ensure_ascii=ensure_ascii, allow_nan=False).encode
     pieces: list[str] = []
     waiting: list[object] = [value]
@@ -138,7 +150,7 @@ def _encode_deep(value: object, item: str, colon: str, *, ensure_ascii: bool) ->
             case dict() as members:
                 parts = [
                     part
-                    for key, inner in members.items()
+                    for key, inner in (sorted(members.items(), key=itemgetter(0)) if sort_keys else members.items())
                     for part in (_Piece(item), _Piece(scalar(key) + colon), inner)
                 ]
                 waiting += [_Piece("}"), *reversed(parts[1:]), _Piece("{")]
