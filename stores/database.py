@@ -3,13 +3,18 @@
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
 from bson.errors import InvalidDocument
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
 from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
+Session = AsyncIOMotorClientSession
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -86,6 +92,21 @@ class Database:
         """The calls, one document each."""
         return self._database["calls"]
 
+    @property
+    def files(self) -> Collection:
+        """The files, one document each, as GridFS has them."""
+        return self._database["files.files"]
+
+    @property
+    def file_chunks(self) -> Collection:
+        """The content of the files in parts, as GridFS has them."""
+        return self._database["files.chunks"]
+
+    @property
+    def file_uploads(self) -> Collection:
+        """The uploads of files that are under way."""
+        return self._database["file_uploads"]
+
     async def ping(self) -> None:
         """Ask the primary for a sign of life.
 
@@ -136,6 +157,15 @@ class Database:
                 if time.monotonic() >= deadline and self._in_reach():
                     raise StoreTimeoutError(_TOO_SLOW) from error
                 raise
+
+    async def transaction(self, work: Callable[[Session], Coroutine[Any, Any, _R]]) -> _R:
+        """What comes of some writing, all of which is stored or none; it is done again where others stood in its way.
+
+        Each command of the work takes the session.
+        """
+        async with await self._client.start_session() as session:
+            result: _R = await session.with_transaction(work, write_concern=_DURABLE)
+            return result
 
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method

@@ -34,6 +34,12 @@ class BadInputError(StoreError):
     code = "BAD_USER_INPUT"
 
 
+class NotFoundError(StoreError):
+    """What is asked for by name is not there."""
+
+    code = "NOT_FOUND"
+
+
 class ConflictError(StoreError):
     """Another writer got there first."""
 

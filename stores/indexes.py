@@ -8,26 +8,28 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 Keys = list[tuple[str, int]]
 
 _VISIBLE: Final = [("project_id", ASCENDING), ("visible", ASCENDING)]
+_UNNAMED: Final = ("project_id", "visible")
 
 
 @dataclass(frozen=True)
 class Index:
-    """One index: its collection, its keys in order, what it serves, and which documents it leaves out."""
+    """One index: its collection, its keys in order, what it serves, which documents it leaves out, if it is unique."""
 
     collection: str
     keys: Keys
     serves: str
     only: dict[str, Any] = field(default_factory=dict)
+    unique: bool = False
 
     @property
     def name(self) -> str:
-        """The name in MongoDB: its keys without those that all indexes of calls begin with."""
-        return "_".join(f"{path}_desc" if order < 0 else path for path, order in self.keys[2:])
+        """The name in MongoDB: its keys without those that so many indexes begin with."""
+        return "_".join(f"{path}_desc" if order < 0 else path for path, order in self.keys if path not in _UNNAMED)
 
     def model(self) -> IndexModel:
         """The index as the driver takes it."""
-        options = {"partialFilterExpression": self.only} if self.only else {}
-        return IndexModel(self.keys, name=self.name, **options)
+        options: dict[str, Any] = {"partialFilterExpression": self.only} if self.only else {}
+        return IndexModel(self.keys, name=self.name, **options, **({"unique": True} if self.unique else {}))
 
 
 def _calls(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
@@ -54,6 +56,9 @@ INDEXES: Final = (
     _calls("calls by status, newest first", "status", newest_first=True),
     _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
     _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
+    Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
+    Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
+    Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),
 )
 
 
