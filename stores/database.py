@@ -93,6 +93,21 @@ class Database:
         return self._database["calls"]
 
     @property
+    def tables(self) -> Collection:
+        """The tables: of each the chunks that its rows' digests are in, in order."""
+        return self._database["tables"]
+
+    @property
+    def table_chunks(self) -> Collection:
+        """Stretches of row digests, shared by the tables that have them in common."""
+        return self._database["table_chunks"]
+
+    @property
+    def table_rows(self) -> Collection:
+        """The rows of tables, each once however many tables have it."""
+        return self._database["table_rows"]
+
+    @property
     def files(self) -> Collection:
         """The files, one document each, as GridFS has them."""
         return self._database["files.files"]

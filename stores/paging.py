@@ -101,16 +101,17 @@ async def find_page(
     order: Order,
     request: PageRequest,
     projection: Sequence[str],
+    source: Sequence[dict[str, Any]] = (),
 ) -> Page:
-    """One page of what matches, read in one command.
+    """One page of what matches, read in one command; `source` makes the documents of a collection that has others.
 
     Raises:
         BadInputError: the cursor is none of this query's.
         UnavailableError: an index was made at this very moment.
     """
-    scope = _scope(collection.name, match, order)
-    position = _position(request, scope, len(order.keys))
-    pipeline = page_pipeline(match, order, request, projection, position)
+    scope = scope_of(collection.name, *source, match, order.keys)
+    position = position_of(request, scope, len(order.keys))
+    pipeline = [*source, *page_pipeline(match, order, request, projection, position)]
     found = await _rows(collection, pipeline, request.size + 2)
     rows, more = found[: request.size], len(found) > request.size
     before = position is not None or request.offset > 0
@@ -144,15 +145,21 @@ async def _rows(collection: Collection, pipeline: list[dict[str, Any]], batch_si
         raise
 
 
-def _scope(collection: str, match: dict[str, Any], order: Order) -> bytes:
-    return hashlib.blake2b(repr((collection, match, order.keys)).encode(), digest_size=32).digest()
+def scope_of(*question: object) -> bytes:
+    """What tells the cursors of one question from those of any other."""
+    return hashlib.blake2b(repr(question).encode(), digest_size=32).digest()
 
 
 def _checksum(position: bytes, scope: bytes) -> bytes:
     return hashlib.blake2b(position, key=scope, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def _position(request: PageRequest, scope: bytes, keys: int) -> list[object] | None:
+def position_of(request: PageRequest, scope: bytes, keys: int) -> list[object] | None:
+    """The values that a page's cursor stands for, one for each key of the order; None where there is no cursor.
+
+    Raises:
+        BadInputError: the cursor is none of this scope's.
+    """
     if request.cursor is None:
         return None
     try:
