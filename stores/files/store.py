@@ -1,0 +1,163 @@
+"""The store of files: content by its digest, each content once in a project."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from stores.database import Database, Document
+from stores.errors import BadInputError, NotFoundError
+from stores.files import uploads
+from stores.files.uploads import Content, NewFile
+from stores.ids import check_project_id
+
+MAX_NAME: Final = 1024
+MAX_READ_BYTES: Final = 8 * 1024 * 1024
+"""What is read of a file at once, and into an answer; larger files are read in parts."""
+
+_CHUNKS_AT_ONCE: Final = 8
+_SHOWN: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is there; `name` is the one it was first given, `created_at` microseconds since the epoch."""
+
+    project_id: str
+    digest: str
+    size_bytes: int
+    content_type: str
+    created_at: int
+    name: str | None
+    key: str = field(repr=False)
+    chunk_bytes: int = field(repr=False)
+
+    @classmethod
+    def of(cls, document: Document) -> "StoredFile":
+        """The file of a document."""
+        return cls(
+            document["project_id"],
+            document["digest"],
+            document["length"],
+            document["content_type"],
+            document["created_at"],
+            document.get("filename"),
+            document["_id"],
+            document["chunkSize"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FilesStats:
+    """How many files a project has, and what they take, in bytes."""
+
+    count: int
+    total_size_bytes: int
+
+
+class FilesStore:
+    """Files in GridFS."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def create(
+        self, project_id: str, content: Content, name: str | None = None, max_bytes: int = 1 << 62
+    ) -> tuple[str, int, bool]:
+        """Store content as it comes in: its digest, its size in bytes, and whether it was not there yet.
+
+        Raises:
+            BadInputError: the project's id or the name breaks a rule.
+            PayloadTooLargeError: there is more of it than `max_bytes`; nothing of it is kept.
+            ConflictError: nothing came for minutes.
+        """
+        check_project_id(project_id)
+        check_name(name)
+        fields, is_new = await uploads.write_stream(self.database, project_id, content, name, max_bytes)
+        return fields["digest"], fields["length"], is_new
+
+    async def create_all(self, project_id: str, files: Sequence[NewFile]) -> None:
+        """Store files whose content is at hand; those that are there already cost nothing.
+
+        Raises:
+            BadInputError: the project's id or a name breaks a rule.
+        """
+        check_project_id(project_id)
+        for file in files:
+            check_name(file.name)
+        await uploads.write_files(self.database, project_id, files)
+
+    async def one(self, project_id: str, digest: str) -> StoredFile:
+        """What is known of a file.
+
+        Raises:
+            NotFoundError: the project has no such file.
+        """
+        check_project_id(project_id)
+        found = await self.database.query(self.database.files.find_one({"project_id": project_id, "digest": digest}))
+        if found is None:
+            raise NotFoundError(f"there is no file {digest[:_SHOWN]!r} in {project_id}", "digest")
+        return StoredFile.of(found)
+
+    async def content(self, file: StoredFile, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from one position up to another (or the end), in parts; close it to end it early."""
+        stop = file.size_bytes if stop is None else min(stop, file.size_bytes)
+        if start >= stop:
+            return
+        first, last = start // file.chunk_bytes, (stop - 1) // file.chunk_bytes
+        match = {"files_id": file.key, "n": {"$gte": first, "$lte": last}}
+        cursor = self.database.file_chunks.find(match, {"data": 1, "n": 1}, batch_size=_CHUNKS_AT_ONCE).sort("n", 1)
+        expected = first
+        try:
+            while chunks := await self.database.run(cursor.to_list(_CHUNKS_AT_ONCE)):
+                for chunk in chunks:
+                    if chunk["n"] != expected:
+                        raise RuntimeError(f"part {expected} of file {file.key} is not there")
+                    before = expected * file.chunk_bytes
+                    yield chunk["data"][max(0, start - before) : stop - before]
+                    expected += 1
+            if expected <= last:
+                raise RuntimeError(f"part {expected} of file {file.key} is not there")
+        finally:
+            await cursor.close()
+
+    async def read(self, file: StoredFile) -> bytes:
+        """All of a small file.
+
+        Raises:
+            BadInputError: it has more than `MAX_READ_BYTES`.
+        """
+        if file.size_bytes > MAX_READ_BYTES:
+            raise BadInputError(
+                f"has {file.size_bytes:,} bytes, too many for an answer ({MAX_READ_BYTES:,}); "
+                "leave content out and get the file from its url",
+                "digest",
+            )
+        async with aclosing(self.content(file)) as parts:
+            return b"".join([part async for part in parts])
+
+    async def stats(self, project_id: str) -> FilesStats:
+        """How many files the project has, and what they take."""
+        check_project_id(project_id)
+        totals = {"$group": {"_id": None, "count": {"$sum": 1}, "bytes": {"$sum": "$length"}}}
+        cursor = self.database.files.aggregate([{"$match": {"project_id": project_id}}, totals])
+        rows = await self.database.query(cursor.to_list(1))
+        return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
+
+    async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:
+        """Take back the uploads that came to no end: of which nothing came for so long. How many."""
+        return await self.database.run(uploads.sweep(self.database, silent_seconds))
+
+
+def check_name(name: str | None) -> None:
+    """Hold a file's name to its rules: it may be a path, but only downward.
+
+    Raises:
+        BadInputError: it is too long, or has a `..` step or a control character in it.
+    """
+    if name is None:
+        return
+    if len(name) > MAX_NAME:
+        raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
+    if ".." in name.replace("\\", "/").split("/") or not name.isprintable():
+        raise BadInputError("may be no path upward (..) and hold no control characters", "name")

@@ -1,0 +1,26 @@
+"""Content that comes in pieces, and what the database keeps of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from stores.database import Database
+from stores.files import FilesStore, StoredFile
+
+
+async def pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+async def all_of(files: FilesStore, file: StoredFile, start: int = 0, stop: int | None = None) -> bytes:
+    async with aclosing(files.content(file, start, stop)) as parts:
+        return b"".join([part async for part in parts])
+
+
+async def left(database: Database) -> tuple[int, int, int]:
+    """How many files, chunks and uploads there are."""
+    return (
+        await database.files.count_documents({}),
+        await database.file_chunks.count_documents({}),
+        await database.file_uploads.count_documents({}),
+    )

@@ -1,0 +1,132 @@
+"""An upload that is torn leaves nothing, whoever tears it: the client, the server's end, or a sweep."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stores.database import Database
+from stores.errors import ConflictError
+from stores.files import FilesStore, uploads
+from stores.files.uploads import CHUNK_BYTES, Upload
+from tests.stores.files.streams import all_of, left, pieces
+
+PROJECT = "acme/files"
+CONTENT = b"0123456789abcdef" * (CHUNK_BYTES * 40 // 16)
+
+
+class ClientGoneError(Exception):
+    """What a request's stream raises when its client leaves."""
+
+
+async def torn(after: int) -> AsyncIterator[bytes]:
+    async for piece in pieces(CONTENT[:after]):
+        yield piece
+    raise ClientGoneError
+
+
+@pytest.mark.parametrize("after", [0, 1, CHUNK_BYTES * 20, len(CONTENT)])
+async def test_a_client_that_leaves_leaves_nothing(files: FilesStore, database: Database, after: int) -> None:
+    with pytest.raises(ClientGoneError):
+        await files.create(PROJECT, torn(after))
+
+    assert await left(database) == (0, 0, 0)
+
+
+async def test_an_upload_under_way_is_no_file_and_a_sweep_spares_it(files: FilesStore, database: Database) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    async def watched() -> AsyncIterator[bytes]:
+        async for piece in pieces(CONTENT):
+            yield piece
+        assert await files.sweep() == 0
+        seen.append(await left(database))
+
+    digest, _, _ = await files.create(PROJECT, watched())
+
+    assert seen == [(0, 32, 1)]
+    assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
+
+
+async def test_what_a_killed_process_leaves_behind_is_swept_away(files: FilesStore, database: Database) -> None:
+    # given: an upload that nobody goes on with, one that lost its process while it was taken back, and a whole file
+    abandoned, half_gone = Upload(database, PROJECT), Upload(database, PROJECT)
+    for upload in (abandoned, half_gone):
+        await upload.begin()
+        for number in range(20):
+            await upload.add(0, number, CONTENT[:CHUNK_BYTES])
+    await database.file_uploads.update_one({"_id": half_gone._id}, {"$set": {"doomed": True}})
+    digest, _, _ = await files.create(PROJECT, pieces(CONTENT))
+    # when
+    early, late = await files.sweep(), await files.sweep(silent_seconds=0)
+    # then
+    assert (early, late) == (1, 1)
+    assert await left(database) == (1, 40, 0)
+    assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
+
+
+async def test_who_was_swept_away_does_not_become_a_file(files: FilesStore, database: Database) -> None:
+    async def stalling() -> AsyncIterator[bytes]:
+        async for piece in pieces(CONTENT):
+            yield piece
+        assert await files.sweep(silent_seconds=0) == 1
+
+    with pytest.raises(ConflictError, match="send it again"):
+        await files.create(PROJECT, stalling())
+
+    assert await left(database) == (0, 0, 0)
+
+
+async def test_who_was_swept_away_hears_of_it_while_more_comes(
+    files: FilesStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_TOUCH_SECONDS", 0)
+    sent: list[bytes] = []
+
+    async def stalling() -> AsyncIterator[bytes]:
+        async for piece in pieces(CONTENT):
+            sent.append(piece)
+            if len(sent) == 50:
+                await files.sweep(silent_seconds=0)
+            yield piece
+
+    with pytest.raises(ConflictError, match="given up"):
+        await files.create(PROJECT, stalling())
+
+    assert len(sent) == 50
+    assert await left(database) == (0, 0, 0)
+
+
+async def test_taking_back_what_has_become_files_takes_nothing(files: FilesStore, database: Database) -> None:
+    digest, _, _ = await files.create(PROJECT, pieces(CONTENT))
+    file = await files.one(PROJECT, digest)
+
+    await uploads.discard(database, file.key.removesuffix(".0"))
+
+    assert await all_of(files, file) == CONTENT
+
+
+async def test_uploads_that_race_with_sweeps_are_whole_or_nothing(files: FilesStore, database: Database) -> None:
+    stop = asyncio.Event()
+
+    async def sweep_on() -> None:
+        while not stop.is_set():
+            await files.sweep(silent_seconds=0)
+
+    async def store(number: int) -> str | None:
+        try:
+            return (await files.create(PROJECT, pieces(b"%d" % number + CONTENT[:CHUNK_BYTES])))[0]
+        except ConflictError:
+            return None
+
+    sweeping = asyncio.create_task(sweep_on())
+    digests = await asyncio.gather(*map(store, range(60)))
+    stop.set()
+    await sweeping
+
+    stored = [digest for digest in digests if digest]
+    assert await left(database) == (len(stored), 2 * len(stored), 0)
+    for number, digest in enumerate(digests):
+        if digest:
+            content = await all_of(files, await files.one(PROJECT, digest))
+            assert content == b"%d" % number + CONTENT[:CHUNK_BYTES]
