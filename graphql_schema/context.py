@@ -6,6 +6,7 @@ import strawberry
 
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.files import MAX_FILE_BYTES, FilesStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +14,12 @@ class Stores:
     """Every store, over one database."""
 
     calls: CallsStore
+    files: FilesStore
 
     @classmethod
     def over(cls, database: Database) -> "Stores":
         """The stores of a database."""
-        return cls(calls=CallsStore(database))
+        return cls(calls=CallsStore(database), files=FilesStore(database))
 
     async def close(self) -> None:
         """End what the stores keep going."""
@@ -30,6 +32,7 @@ class Context:
 
     stores: Stores
     max_page_size: int = 10_000
+    max_file_bytes: int = MAX_FILE_BYTES
 
 
 Info = strawberry.Info[Context, None]

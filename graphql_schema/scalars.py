@@ -5,7 +5,8 @@ parsed value. Times are microseconds since the epoch.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NewType
 
 import orjson
@@ -25,13 +26,25 @@ from graphql import (
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-from stores import times
+from stores import base64_text, times
 from stores.errors import BadInputError
 from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)
 Literal = NewType("Literal", object)
+Base64 = NewType("Base64", bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that came beside its operation: the name that its client gave it, and what gives its content."""
+
+    name: str | None
+    read: Callable[[], AsyncIterator[bytes]]
+
+
+Upload = NewType("Upload", SentFile)
 
 _INT64: Final = 1 << 63
 
@@ -107,6 +120,24 @@ def _scalar_literal(node: ValueNode, variables: Mapping[str, Any] | None = None)
     return _scalar(_json_literal(node, variables))
 
 
+def _base64_in(value: object) -> bytes:
+    content = base64_text.decode(value) if isinstance(value, str) else None
+    if content is None:
+        raise BadInputError(
+            "a Base64 is a string in the alphabet A-Z a-z 0-9 + / with its padding =, without spaces or line breaks"
+        )
+    return content
+
+
+def _upload_in(value: object) -> SentFile:
+    if not isinstance(value, SentFile):
+        raise BadInputError(
+            "an Upload is null in the variables, and the file a part of a multipart/form-data request "
+            "(the GraphQL multipart request specification)"
+        )
+    return value
+
+
 SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     JSON: strawberry.scalar(
         name="JSON",
@@ -136,5 +167,18 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
         description="A string, a number or a boolean.",
         parse_value=_scalar,
         parse_literal=_scalar_literal,
+    ),
+    Base64: strawberry.scalar(
+        name="Base64",
+        description="Bytes in Base64, with padding and without line breaks.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc4648#section-4",
+        serialize=base64_text.encode,
+        parse_value=_base64_in,
+    ),
+    Upload: strawberry.scalar(
+        name="Upload",
+        description="A file, sent as a part of a multipart request; null in the variables.",
+        specified_by_url="https://github.com/jaydenseric/graphql-multipart-request-spec",
+        parse_value=_upload_in,
     ),
 }

@@ -22,18 +22,19 @@ from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, field_of
+from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries):
+class Query(CallQueries, FileQueries):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations):
+class Mutation(CallMutations, FileMutations):
     """The root of mutations."""
 
 

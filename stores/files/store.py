@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stores.database import Database, Document
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
-from stores.files.uploads import Content, NewFile
+from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
 
 MAX_NAME: Final = 1024
@@ -62,7 +62,7 @@ class FilesStore:
         self.database = database
 
     async def create(
-        self, project_id: str, content: Content, name: str | None = None, max_bytes: int = 1 << 62
+        self, project_id: str, content: Content, name: str | None = None, max_bytes: int = MAX_FILE_BYTES
     ) -> tuple[str, int, bool]:
         """Store content as it comes in: its digest, its size in bytes, and whether it was not there yet.
 
@@ -77,7 +77,7 @@ class FilesStore:
         return fields["digest"], fields["length"], is_new
 
     async def create_all(self, project_id: str, files: Sequence[NewFile]) -> None:
-        """Store files whose content is at hand; those that are there already cost nothing.
+        """Store files whose content is at hand; of those that are there already nothing is written.
 
         Raises:
             BadInputError: the project's id or a name breaks a rule.
@@ -125,10 +125,10 @@ class FilesStore:
         """All of a small file.
 
         Raises:
-            BadInputError: it has more than `MAX_READ_BYTES`.
+            PayloadTooLargeError: it has more than `MAX_READ_BYTES`.
         """
         if file.size_bytes > MAX_READ_BYTES:
-            raise BadInputError(
+            raise PayloadTooLargeError(
                 f"has {file.size_bytes:,} bytes, too many for an answer ({MAX_READ_BYTES:,}); "
                 "leave content out and get the file from its url",
                 "digest",

@@ -30,6 +30,8 @@ _FILES_AT_ONCE: Final = 1000
 _ATTEMPTS: Final = 10
 _DUPLICATE_KEY: Final = 11000
 
+MAX_FILE_BYTES: Final = 2 * 1024**3
+
 LEASE_SECONDS: Final = 300
 """An upload of which nothing came for so long is given up."""
 
@@ -203,8 +205,7 @@ async def write_stream(
     async with _upload(database, project_id) as upload:
         async for piece in content:
             size += len(piece)
-            if size > max_bytes:
-                raise too_large(max_bytes)
+            check_size(size, max_bytes)
             hashed.update(piece)
             buffer += piece
             while len(buffer) >= CHUNK_BYTES:
@@ -224,11 +225,16 @@ async def write_stream(
     return fields, is_new
 
 
-def too_large(max_bytes: int) -> PayloadTooLargeError:
-    """What is told of a file with more than so many bytes."""
-    return PayloadTooLargeError(
-        f"the file is larger than {max_bytes:,} bytes; raise LOOMQL_MAX_FILE_BYTES on the server to store it"
-    )
+def check_size(size_bytes: int, max_bytes: int) -> None:
+    """Hold a file to a size.
+
+    Raises:
+        PayloadTooLargeError: it is larger.
+    """
+    if size_bytes > max_bytes:
+        raise PayloadTooLargeError(
+            f"the file is larger than {max_bytes:,} bytes; raise LOOMQL_MAX_FILE_BYTES on the server to store it"
+        )
 
 
 async def write_files(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:

@@ -1,0 +1,113 @@
+"""Files: content by its digest."""
+
+from dataclasses import replace
+from typing import Annotated
+from urllib.parse import quote
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
+from graphql_schema.selection import selected_fields
+from stores.errors import BadInputError
+from stores.files import FilesStats, NewFile, check_size
+from stores.paging import Row
+
+Digest = Annotated[str, strawberry.argument(description="The file's digest.")]
+Name = Annotated[
+    str | None,
+    strawberry.argument(
+        description="A name, of at most 1,024 characters, such as photo.png; an upload's own if left out. "
+        "The first name that a content was stored under stays."
+    ),
+]
+
+
+@strawberry.type(description="A file that was stored.")
+class FileCreateRes:
+    """The digest."""
+
+    digest: str = described("The digest of its content, by which it is found.")
+
+
+@strawberry.type(description="A file.")
+class FileContentReadRes:
+    """A file; its source is a dict of what `stores.files.StoredFile` knows."""
+
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    digest: str = described("The digest of its content.")
+    name: str | None = described("The name that it was first stored under; null if it has none.")
+    size_bytes: BigInt = described("How many bytes it has.")
+    content_type: str = described(
+        "What its first bytes say that it is, as a media type; application/octet-stream if they say nothing, and for "
+        "HTML, SVG and XML."
+    )
+    created_at: DateTime = described("When it was first stored.")
+    url: str = described("Where it can be had whole or in parts by GET, as a path on this server.")
+    content: Base64 = described("Its content, of at most 8 MiB; get larger files from their url.")
+
+
+@strawberry.type(description="What a project's files take.")
+class FilesStatsRes:
+    """Numbers about files; the source is `stores.files.FilesStats`."""
+
+    total_size_bytes: BigInt = described("The sum of their sizes, each content counted once.")
+    count: BigInt = described("How many there are.")
+
+
+@strawberry.type
+class FileQueries:
+    """The fields of Query that read files."""
+
+    @resolved("A file by its digest; its content is read only when selected.", returns=FileContentReadRes)
+    async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row:
+        """A file."""
+        files = info.context.stores.files
+        found = await files.one(project_id, digest)
+        row = {
+            "project_id": found.project_id,
+            "digest": found.digest,
+            "name": found.name,
+            "size_bytes": found.size_bytes,
+            "content_type": found.content_type,
+            "created_at": found.created_at,
+            "url": file_url(found.project_id, found.digest),
+        }
+        return {**row, "content": await files.read(found)} if "content" in selected_fields(info) else row
+
+    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes)
+    async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
+        """Numbers about files."""
+        return await info.context.stores.files.stats(project_id)
+
+
+@strawberry.type
+class FileMutations:
+    """The fields of Mutation that write files."""
+
+    @resolved("Store a file, once for each content: send it in Base64 as content, or as upload in a multipart request.")
+    async def file_create(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        name: Name = None,
+        content: Annotated[Base64 | None, strawberry.argument(description="The content; for small files.")] = None,
+        upload: Annotated[Upload | None, strawberry.argument(description="The file, as it is.")] = None,
+    ) -> FileCreateRes:
+        """Store a file."""
+        files, limit = info.context.stores.files, info.context.max_file_bytes
+        if (content is None) == (upload is None):
+            raise BadInputError("is required, or upload instead of it; send one of the two", "content")
+        if upload is not None:
+            digest, _, _ = await files.create(project_id, upload.read(), upload.name if name is None else name, limit)
+            return FileCreateRes(digest=digest)
+        file = replace(NewFile.of(content or b""), name=name)
+        check_size(file.size_bytes, limit)
+        await files.create_all(project_id, [file])
+        return FileCreateRes(digest=file.digest)
+
+
+def file_url(project_id: str, digest: str) -> str:
+    """The path of a file on the server."""
+    return f"/files/{quote(project_id)}/{digest}"

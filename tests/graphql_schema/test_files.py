@@ -1,0 +1,168 @@
+"""Files as operations store and read them."""
+
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.scalars import SentFile
+from graphql_schema.schema import LoomSchema
+from stores.database import Database
+from stores.files.store import MAX_READ_BYTES
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run
+
+HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+CREATE = """
+    mutation ($content: Base64, $name: String, $projectId: ID = "acme/files", $upload: Upload) {
+        fileCreate(projectId: $projectId, name: $name, content: $content, upload: $upload) { digest }
+    }
+"""
+READ = """
+    query ($digest: String!) {
+        file(projectId: "acme/files", digest: $digest) {
+            projectId digest name sizeBytes contentType url content
+        }
+    }
+"""
+
+
+async def test_a_file_is_stored_and_read(run: Run) -> None:
+    created = await run(CREATE, content="aGVsbG8=", name="hello.txt")
+    read = await run(READ, digest=HELLO)
+
+    assert created.data == {"fileCreate": {"digest": HELLO}}
+    assert read.data == {
+        "file": {
+            "projectId": "acme/files",
+            "digest": HELLO,
+            "name": "hello.txt",
+            "sizeBytes": 5,
+            "contentType": "text/plain; charset=utf-8",
+            "url": f"/files/acme/files/{HELLO}",
+            "content": "aGVsbG8=",
+        }
+    }
+
+
+async def test_the_empty_file_is_a_file(run: Run) -> None:
+    digest = (await run(CREATE, content="", name="empty")).data["fileCreate"]["digest"]
+
+    file = (await run(READ, digest=digest)).data["file"]
+
+    assert digest == "47DEQpj8HBSaXYTImWX5JCeuQeRkm5NMpJWZG3hSuFU"
+    assert (file["content"], file["sizeBytes"], file["contentType"]) == ("", 0, "application/octet-stream")
+
+
+async def test_a_literal_is_as_good_as_a_variable(run: Run) -> None:
+    created = await run('mutation { fileCreate(projectId: "acme/files", name: "a", content: "aGVsbG8=") { digest } }')
+
+    assert created.data == {"fileCreate": {"digest": HELLO}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["aGVsbG8", "aGVsbG9=", "aGVs bG8=", "aGVsbG8=\n", "====", "aGVsbG8=aGVs", "aGV-", "ä", 5, ["aGVsbG8="], {}],
+)
+async def test_what_is_no_strict_base64_is_refused(run: Run, database: Database, content: object) -> None:
+    answer = await run(CREATE, content=content, name="x")
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert "a Base64 is a string" in answer.errors[0]["message"]
+    assert await database.files.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "argument"),
+    [
+        ({"content": "aGVsbG8=", "name": "../../etc/passwd"}, "name"),
+        ({"content": "aGVsbG8=", "name": "x" * 1025}, "name"),
+        ({"content": "aGVsbG8=", "name": "x", "projectId": "acme"}, "projectId"),
+        ({"name": "x"}, "content"),
+    ],
+)
+async def test_bad_input_is_refused_by_name(run: Run, variables: dict[str, object], argument: str) -> None:
+    answer = await run(CREATE, **variables)
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == argument
+
+
+async def test_an_upload_is_no_json(run: Run) -> None:
+    answer = await run(CREATE, upload="aGVsbG8=")
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert "multipart/form-data" in answer.errors[0]["message"]
+
+
+async def hello() -> AsyncIterator[bytes]:
+    yield b"hel"
+    yield b"lo"
+
+
+@pytest.mark.parametrize(("name", "stored"), [(None, "sent.txt"), ("other.txt", "other.txt")])
+async def test_an_upload_has_the_name_that_is_given_or_its_own(run: Run, name: str | None, stored: str) -> None:
+    created = await run(CREATE, upload=SentFile("sent.txt", hello), name=name)
+    read = await run(READ, digest=HELLO)
+
+    assert created.data == {"fileCreate": {"digest": HELLO}}
+    assert (read.data["file"]["name"], read.data["file"]["content"]) == (stored, "aGVsbG8=")
+
+
+async def test_content_and_upload_exclude_each_other(run: Run, database: Database) -> None:
+    answer = await run(CREATE, upload=SentFile(None, hello), content="aGVsbG8=")
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert await database.files.count_documents({}) == 0
+
+
+async def test_a_file_larger_than_the_server_takes_is_refused(schema: LoomSchema, database: Database) -> None:
+    context = Context(Stores.over(database), max_file_bytes=4)
+
+    for variables in ({"content": "aGVsbG8=", "name": "x"}, {"upload": SentFile("x", hello)}):
+        result = await schema.execute(CREATE, variable_values=variables, context_value=context)
+        assert result.errors
+        [error] = result.errors
+        assert (error.extensions or {})["code"] == "PAYLOAD_TOO_LARGE"
+        assert "LOOMQL_MAX_FILE_BYTES" in error.message
+
+
+async def test_an_unknown_file_is_not_found(run: Run) -> None:
+    answer = await run(READ, digest=HELLO)
+
+    assert answer.code == "NOT_FOUND"
+    assert answer.errors[0]["extensions"]["argument"] == "digest"
+
+
+async def test_content_is_read_only_when_selected(run: Run, commands: Commands) -> None:
+    await run(CREATE, content="aGVsbG8=", name="x")
+    commands.sent.clear()
+
+    answer = await run('query ($d: String!) { file(projectId: "acme/files", digest: $d) { sizeBytes } }', d=HELLO)
+
+    assert answer.data == {"file": {"sizeBytes": 5}}
+    assert commands.names == ["find"]
+
+
+async def test_a_file_too_large_for_an_answer_says_where_to_get_it(run: Run) -> None:
+    content = base64.b64encode(bytes(MAX_READ_BYTES + 1)).decode()
+    digest = (await run(CREATE, content=content, name="zeros")).data["fileCreate"]["digest"]
+
+    refused = await run(READ, digest=digest)
+    told = await run('query ($d: String!) { file(projectId: "acme/files", digest: $d) { url } }', d=digest)
+
+    assert refused.code == "PAYLOAD_TOO_LARGE"
+    assert "from its url" in refused.errors[0]["message"]
+    assert told.data == {"file": {"url": f"/files/acme/files/{digest}"}}
+
+
+async def test_stats_count_each_content_once(run: Run) -> None:
+    query = '{ filesStats(projectId: "acme/files") { totalSizeBytes count } }'
+    before = await run(query)
+
+    for content in ("aGVsbG8=", "aGVsbG8=", "", "aGk="):
+        await run(CREATE, content=content, name="x")
+
+    assert before.data == {"filesStats": {"totalSizeBytes": 0, "count": 0}}
+    assert (await run(query)).data == {"filesStats": {"totalSizeBytes": 7, "count": 3}}
