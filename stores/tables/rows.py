@@ -1,0 +1,69 @@
+"""Rows: JSON objects, each a document of its own that tables share."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import bson
+
+from stores import digests, json_text
+from stores.database import Collection, Document
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.mirror import mirror
+from stores.query.fields import Field, FieldTable, Kind
+from stores.tables import content
+
+MAX_BYTES: Final = 16_000_000
+"""What a row may take in BSON."""
+
+_MAX_GROWTH: Final = 14
+"""Text and mirror together take at most this many times the text."""
+
+ROW_FIELDS: Final = FieldTable(
+    [Field("digest", "digest", optional=False), Field("val", "val", Kind.JSON, text_path="json.val")]
+)
+
+_READS: Final = {"val": "json.val", "digest": "digest"}
+
+
+def paths_of(wanted: Iterable[str]) -> list[str]:
+    """The document's paths that hold the wanted fields."""
+    return [_READS[name] for name in wanted if name in _READS]
+
+
+def row_document(project_id: str, row: object, argument: str) -> Document:
+    """The document of a row.
+
+    Raises:
+        BadInputError: it is not a JSON object, or goes beyond `json_bounds`.
+        PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+    """
+    if not isinstance(row, dict):
+        raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
+    try:
+        text = json_text.encode(row)
+    except StoreError as error:
+        raise error.under(argument) from None
+    canonical = json_text.canonical(row)
+    digest = digests.text_digest(canonical)
+    document = {
+        "_id": content.key(project_id, digest),
+        "project_id": project_id,
+        "digest": digest,
+        "json": {"val": text},
+        "val": mirror(row),
+        "size_bytes": len(canonical),
+    }
+    if len(text) * _MAX_GROWTH > MAX_BYTES and (size := len(bson.encode(document))) > MAX_BYTES:
+        raise PayloadTooLargeError(
+            f"takes {size:,} bytes as stored (text and what queries look into); the limit is {MAX_BYTES:,}. "
+            "Keep large content elsewhere and send a reference to it",
+            argument,
+        )
+    return document
+
+
+async def sizes_of(rows: Collection, project_id: str, row_digests: Iterable[str]) -> dict[str, int]:
+    """The sizes of some rows' JSON in bytes, by digest; of rows that are not there none."""
+    projection = {"_id": 0, "digest": 1, "size_bytes": 1}
+    found = content.find_each(rows, project_id, row_digests, projection)
+    return {row["digest"]: row["size_bytes"] async for row in found}

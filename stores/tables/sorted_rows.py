@@ -1,0 +1,59 @@
+"""The rows of a table in an order of their content, which takes looking at all of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stores.database import Database
+from stores.paging import Page, PageRequest, find_page
+from stores.query.sort import Order
+from stores.tables import content
+from stores.tables.layout import Layout, table_match
+
+Pipeline = list[dict[str, Any]]
+
+
+async def sorted_page(
+    database: Database,
+    layout: Layout,
+    match: dict[str, Any],
+    members: frozenset[str] | None,
+    order: Order,
+    request: PageRequest,
+    paths: Sequence[str],
+) -> Page:
+    """A page of the rows that match, and whose digest is among some (None: any), sorted.
+
+    Raises:
+        BadInputError: the cursor is none of this list's.
+    """
+    source = _rows_of(database, layout, members)
+    page = await find_page(database.tables, match, order, request, paths, source)
+    for row in page.rows:
+        row["original_index"] = row["id"]
+    return page
+
+
+def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:
+    """The documents of a table's rows, one for each position, which is their `id`."""
+    chosen = [{"$match": {"row_digest": {"$in": sorted(members)}}}] if members else []
+    return [
+        {"$match": table_match(layout.project_id, layout.digest)},
+        {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
+        {"$project": {"start": {"$arrayElemAt": ["$starts", "$number"]}, "key": _key(layout, "$chunks")}},
+        *_joined(database.table_chunks.name, "chunk"),
+        {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
+        {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
+        *chosen,
+        {"$project": {"id": 1, "key": _key(layout, "$row_digest")}},
+        *_joined(database.table_rows.name, "row"),
+        {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
+    ]
+
+
+def _key(layout: Layout, digest: str) -> dict[str, Any]:
+    return {"$concat": [{"$literal": content.key(layout.project_id, "")}, digest]}
+
+
+def _joined(collection: str, name: str) -> Pipeline:
+    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
+    return [{"$lookup": by_key}, {"$unwind": f"${name}"}]

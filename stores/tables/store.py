@@ -1,0 +1,204 @@
+"""The store of tables: every question and change that concerns them, each within one project."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from stores.database import Database, Document, database_call, database_query
+from stores.errors import BadInputError, NotFoundError
+from stores.ids import check_project_id
+from stores.paging import Page, PageRequest, Row
+from stores.query import Query
+from stores.query.sort import SortBy, compile_sort
+from stores.tables import content
+from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
+from stores.tables.layout import Builder, Layout
+from stores.tables.rows import ROW_FIELDS, paths_of, row_document, sizes_of
+from stores.tables.sorted_rows import sorted_page
+from stores.tables.updates import Edit
+from stores.tables.walk import Walk
+from stores.turns import in_turns
+
+MAX_TABLES_AT_ONCE: Final = 1000
+STORAGE_SIZE: Final = "storage_size_bytes"
+
+
+class TablesStore:
+    """Tables in MongoDB.
+
+    Rows are dicts of a row's `digest`, its `original_index` (the position in the table, from 0) and, where it was asked
+    for, the JSON text of its `val` under `json`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._tables = database.tables
+        self._chunks = database.table_chunks
+        self._rows = database.table_rows
+
+    @database_call
+    async def create(self, project_id: str, rows: Sequence[object]) -> tuple[str, list[str]]:
+        """Store a table, all of it or nothing that can be seen. Returns its digest, and those of its rows in order.
+
+        Raises:
+            BadInputError: a row is not a JSON object; the error names it as `table.rows.<position>`.
+            PayloadTooLargeError: a row does not fit into a document.
+        """
+        check_project_id(project_id, "table.project_id")
+        documents: dict[str, Document] = {}
+        row_digests = []
+        async for position, row in in_turns(enumerate(rows)):
+            document = row_document(project_id, row, f"table.rows.{position}")
+            row_digests.append(documents.setdefault(document["digest"], document)["digest"])
+        size = sum(documents[digest]["size_bytes"] for digest in row_digests)
+        builder = await _built(project_id, row_digests)
+        return await self._write(builder, documents, size), row_digests
+
+    @database_call
+    async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
+        """Store a table of rows that may be there already, and return its digest.
+
+        A row that is not there counts, and shows once it is created.
+
+        Raises:
+            BadInputError: a digest can be no row's; the error names it as `row_digests.<position>`.
+        """
+        check_project_id(project_id)
+        async for position, digest in in_turns(enumerate(row_digests)):
+            check_row_digest(digest, f"row_digests.{position}")
+        sizes = await sizes_of(self._rows, project_id, row_digests)
+        builder = await _built(project_id, row_digests)
+        return await self._write(builder, {}, _sum(row_digests, sizes))
+
+    @database_call
+    async def update(self, project_id: str, base_digest: str, updates: Sequence[TableUpdate]) -> tuple[str, list[str]]:
+        """Store the table that some changes, one after the other, make of another, which stays as it is.
+
+        Returns its digest, and of each change that of the row that came or went. Only chunks that change are written.
+
+        Raises:
+            NotFoundError: there is no such table.
+            BadInputError: a change breaks a rule; the error names it as `updates.<position>`.
+            PayloadTooLargeError: a row does not fit into a document.
+        """
+        check_project_id(project_id)
+        edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
+        await edit.apply(updates)
+        if not updates:
+            return base_digest, []
+        size = await self._size_after(edit)
+        return await self._write(await edit.build(), edit.added, size), edit.updated
+
+    @database_query
+    async def rows(
+        self,
+        project_id: str,
+        digest: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        row_filter: RowFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Page:
+        """The wanted fields of a page of a table's rows, in the table's order without a sort; none of an unknown table.
+
+        Raises:
+            BadInputError: the filter, the query, the sort or the cursor breaks a rule.
+        """
+        walk = await self._walk(project_id, digest, row_filter, query)
+        paths = paths_of([*wanted, "digest"])
+        if not sort_by:
+            return await walk.page(request, paths)
+        order = compile_sort(sort_within_rows(sort_by), ROW_FIELDS)
+        return await sorted_page(self.database, walk.layout, walk.match, walk.members, order, request, paths)
+
+    @database_query
+    async def count_rows(
+        self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
+    ) -> int:
+        """How many rows of a table pass the filter and the query; without them, how many it has."""
+        return await (await self._walk(project_id, digest, row_filter, query)).count()
+
+    @database_query
+    async def stats_of_one(self, project_id: str, digest: str, wanted: Iterable[str]) -> Row:
+        """The wanted ones of a table's `count` and `storage_size_bytes`.
+
+        Raises:
+            NotFoundError: there is no such table.
+        """
+        check_project_id(project_id)
+        found = await self._stats(project_id, [digest], wanted)
+        if not found:
+            raise _no_table(digest, "digest")
+        return found[0]
+
+    @database_query
+    async def stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
+        """The wanted ones of `count` and `storage_size_bytes` of the tables that are there, each once.
+
+        Raises:
+            BadInputError: more than `MAX_TABLES_AT_ONCE` are asked for.
+        """
+        check_project_id(project_id)
+        if len(table_digests) > MAX_TABLES_AT_ONCE:
+            raise BadInputError(f"has {len(table_digests):,} digests; the limit is {MAX_TABLES_AT_ONCE:,}", "digests")
+        return await self._stats(project_id, table_digests, wanted)
+
+    async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
+        projection = {"_id": 0, "digest": 1, "count": 1, STORAGE_SIZE: 1}
+        tables = content.find_each(self._tables, project_id, table_digests, projection)
+        found = {row["digest"]: row async for row in tables}
+        if STORAGE_SIZE in wanted:
+            for digest, row in found.items():
+                if STORAGE_SIZE not in row:
+                    row[STORAGE_SIZE] = await (await self._walk(project_id, digest)).total_size()
+        return [found[digest] for digest in dict.fromkeys(table_digests) if digest in found]
+
+    async def _walk(
+        self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None
+    ) -> Walk:
+        check_project_id(project_id)
+        members = row_filter.members() if row_filter else None
+        match = query.match(ROW_FIELDS) if query else {}
+        layout = await Layout.read(self._tables, project_id, digest) or Layout(project_id, digest, 0, (), ())
+        return Walk(self._chunks, self._rows, layout, match, members)
+
+    async def _layout(self, project_id: str, digest: str, argument: str) -> Layout:
+        layout = await Layout.read(self._tables, project_id, digest)
+        if not layout:
+            raise _no_table(digest, argument)
+        return layout
+
+    async def _size_after(self, edit: Edit) -> int | None:
+        if edit.base.storage_size_bytes is None:
+            return None
+        added = {digest: document["size_bytes"] for digest, document in edit.added.items()}
+        known = added | await sizes_of(self._rows, edit.base.project_id, [row for row in edit.went if row not in added])
+        came, went = _sum(edit.came, known), _sum(edit.went, known)
+        return None if came is None or went is None else edit.base.storage_size_bytes + came - went
+
+    async def _write(self, builder: Builder, rows: Mapping[str, Document], size: int | None) -> str:
+        """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts."""
+        layout = builder.finish(size)
+        await content.add_missing(self._rows, builder.project_id, list(rows.values()))
+        await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()))
+        await layout.write(self._tables)
+        return layout.digest
+
+
+async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
+    builder = Builder(project_id)
+    async for part in in_turns(content.batches(row_digests, content.BATCH)):
+        builder.add(list(part))
+    return builder
+
+
+def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:
+    """The size of some rows together, None if that of one is not known."""
+    try:
+        return sum(sizes[digest] for digest in row_digests)
+    except KeyError:
+        return None
+
+
+def _no_table(digest: str, argument: str) -> NotFoundError:
+    return NotFoundError(f"there is no table {digest[:64]!r} in this project", argument)
