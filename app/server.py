@@ -11,6 +11,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
+from app.downloads import FileEndpoints
+from app.file_sweep import sweep_files
 from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
@@ -43,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         stores = Stores.over(database)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
+        sweeping = asyncio.create_task(sweep_files(stores.files))
         ending: list[asyncio.Task[None]] = []
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
@@ -50,9 +53,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
             with told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
                 yield {"stores": stores, "readiness": readiness}
         finally:
-            preparation.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparation
+            for task in (preparation, sweeping):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await asyncio.gather(stores.close(), *ending)
             database.close()
 
@@ -63,7 +67,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
-        return Context(connection.state["stores"], settings.max_page_size)
+        return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
 
     page = graphiql.page if settings.graphiql else None
     over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page)
@@ -72,6 +76,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/", home),
         Route("/graphql", over_http),
         WebSocketRoute("/graphql", over_websocket),
+        *FileEndpoints(settings.max_file_bytes).routes(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

@@ -1,0 +1,115 @@
+"""Files over HTTP: `PUT /files/{entity}/{project}` and `GET /files/{entity}/{project}/{digest}`, both streamed.
+
+What comes out is never a page of this server: a browser shows images, sound, film and text, saves all else, and runs
+nothing of it.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from email.message import Message
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from app.byte_ranges import UnsatisfiableError, byte_range, names
+from app.refusals import refusal, refusing
+from graphql_schema.files import file_url
+from stores.errors import BadInputError
+from stores.files import FilesStore, StoredFile, check_size
+
+_SHOWN: Final = re.compile(r"(image|audio|video|text)/")
+_UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
+_CONTENT_HEADERS: Final = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Accept-Ranges": "bytes",
+}
+
+
+class FileEndpoints:
+    """The endpoints of files, of which one is at most `max_file_bytes` large."""
+
+    def __init__(self, max_file_bytes: int) -> None:
+        self.max_file_bytes = max_file_bytes
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/files/{entity}/{project}", self.put, methods=["PUT"]),
+            Route("/files/{entity}/{project}/{digest}", self.get, methods=["GET"]),
+        ]
+
+    @refusing
+    async def put(self, request: Request) -> Response:
+        """Store the body as a file: 201 where it is new, 200 where its content was there; with its digest."""
+        project_id = _project_id(request)
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            return refusal(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
+        length = request.headers.get("content-length", "")
+        if length.isdecimal():
+            check_size(int(length), self.max_file_bytes)
+        digest, size, is_new = await _files(request).create(
+            project_id, request.stream(), _given_name(request), self.max_file_bytes
+        )
+        url = file_url(project_id, digest)
+        body = {"digest": digest, "sizeBytes": size, "url": url}
+        return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
+
+    @refusing
+    async def get(self, request: Request) -> Response:
+        """A file or a part of it, whose digest is its entity tag."""
+        files = _files(request)
+        file = await files.one(_project_id(request), request.path_params["digest"])
+        etag = f'"{file.digest}"'
+        headers = {**_CONTENT_HEADERS, "ETag": etag}
+        if "if-match" in request.headers and not names(request.headers["if-match"], etag):
+            return Response(status_code=412, headers=headers)
+        if names(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        try:
+            part = byte_range(request.headers, file.size_bytes, etag)
+        except UnsatisfiableError:
+            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.size_bytes}"})
+        start, stop = part or (0, file.size_bytes)
+        headers |= {"Content-Length": str(stop - start), "Content-Disposition": _disposition(file)}
+        if part:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
+        content = files.content(file, start, stop) if request.method == "GET" else _nothing()
+        return StreamingResponse(content, 206 if part else 200, headers, file.content_type)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+def _files(request: Request) -> FilesStore:
+    files: FilesStore = request.state["stores"].files
+    return files
+
+
+def _project_id(request: Request) -> str:
+    return f"{request.path_params['entity']}/{request.path_params['project']}"
+
+
+def _given_name(request: Request) -> str | None:
+    """The name in the address (`?name=`), else in the header Content-Disposition."""
+    name = request.query_params.get("name")
+    if name is None and "content-disposition" in request.headers:
+        message = Message()
+        message["Content-Disposition"] = request.headers["content-disposition"]
+        name = message.get_filename()
+    return name or None
+
+
+def _disposition(file: StoredFile) -> str:
+    kind = "inline" if _SHOWN.match(file.content_type) else "attachment"
+    name = re.split(r"[/\\]", file.name or "")[-1] or file.digest
+    plain = _UNSAFE_IN_NAMES.sub("_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'{kind}; filename="{plain}"{extended}'

@@ -1,0 +1,286 @@
+"""Files over HTTP, on a real server: streamed in, streamed out, never run by a browser."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from stores.database import Database
+from stores.files.uploads import CHUNK_BYTES
+from tests.live_server import live_server
+from tests.stores.files.streams import left
+
+HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+HELLO_URL = f"/files/acme/files/{HELLO}"
+LARGE = random.Random(2).randbytes(9 * CHUNK_BYTES + 5)  # noqa: S311 -- content, no secret
+LIMIT = 3_000_000
+
+
+@pytest.fixture
+async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_file_bytes=LIMIT)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+async def put(client: httpx.AsyncClient, content: bytes, name: str = "") -> str:
+    answer = await client.put("/files/acme/files", content=content, params={"name": name} if name else None)
+    assert answer.status_code in {200, 201}, answer.text
+    url: str = answer.json()["url"]
+    return url
+
+
+async def test_a_file_goes_up_and_comes_down(client: httpx.AsyncClient) -> None:
+    first = await client.put("/files/acme/files?name=hello.txt", content=b"hello")
+    again = await client.put("/files/acme/files?name=again.txt", content=b"hello")
+    down = await client.get(HELLO_URL)
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json() == {"digest": HELLO, "sizeBytes": 5, "url": HELLO_URL}
+    assert first.headers["location"] == HELLO_URL
+    assert (down.status_code, down.content) == (200, b"hello")
+    assert (
+        dict(down.headers).items()
+        >= {
+            "content-type": "text/plain; charset=utf-8",
+            "content-length": "5",
+            "content-disposition": 'inline; filename="hello.txt"',
+            "etag": f'"{HELLO}"',
+            "accept-ranges": "bytes",
+            "cache-control": "private, max-age=31536000, immutable",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "sandbox",
+            "cross-origin-resource-policy": "same-origin",
+        }.items()
+    )
+
+
+async def test_a_stream_of_unknown_length_is_stored(client: httpx.AsyncClient) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        for start in range(0, len(LARGE), 70_001):
+            yield LARGE[start : start + 70_001]
+
+    answer = await client.put("/files/acme/files", content=stream())
+
+    assert answer.json()["sizeBytes"] == len(LARGE)
+    assert (await client.get(answer.json()["url"])).content == LARGE
+
+
+async def test_the_empty_file_comes_down_empty(client: httpx.AsyncClient) -> None:
+    down = await client.get(await put(client, b""))
+
+    assert (down.status_code, down.content, down.headers["content-length"]) == (200, b"", "0")
+    assert (await client.get(str(down.url), headers={"range": "bytes=0-"})).status_code == 416
+
+
+async def test_head_tells_of_a_file_and_sends_nothing(client: httpx.AsyncClient) -> None:
+    url = await put(client, LARGE)
+
+    head = await client.head(url)
+    part = await client.head(url, headers={"range": "bytes=5-9"})
+
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(LARGE)))
+    assert (part.status_code, part.headers["content-range"]) == (206, f"bytes 5-9/{len(LARGE)}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=3-", 3, None),
+        ("bytes=-4", -4, None),
+        ("bytes=-99999999", 0, None),
+        (f"bytes={CHUNK_BYTES - 2}-{CHUNK_BYTES + 2}", CHUNK_BYTES - 2, CHUNK_BYTES + 3),
+        ("bytes=0-99999999", 0, None),
+        ("BYTES = 1 - 2", 1, 3),
+    ],
+)
+async def test_a_part_is_sent_alone(client: httpx.AsyncClient, asked: str, start: int, stop: int | None) -> None:
+    url = await put(client, LARGE)
+
+    part = await client.get(url, headers={"range": asked})
+
+    first, size = range(len(LARGE))[start], len(LARGE)
+    assert part.status_code == 206
+    assert part.content == LARGE[start:stop]
+    assert part.headers["content-length"] == str(len(part.content))
+    assert part.headers["content-range"] == f"bytes {first}-{first + len(part.content) - 1}/{size}"
+
+
+@pytest.mark.parametrize("asked", [f"bytes={len(LARGE)}-", "bytes=99999999-99999999", "bytes=-0", f"bytes={10**17}-"])
+async def test_a_part_beyond_the_end_is_refused(client: httpx.AsyncClient, asked: str) -> None:
+    answer = await client.get(await put(client, LARGE), headers={"range": asked})
+
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{len(LARGE)}"
+    assert answer.content == b""
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "lines=1-2", "bytes=5-2", "bytes=a-b", "bytes=-", "bytes=1", ""])
+async def test_other_ranges_get_the_whole(client: httpx.AsyncClient, asked: str) -> None:
+    answer = await client.get(await put(client, LARGE), headers={"range": asked})
+
+    assert (answer.status_code, answer.content) == (200, LARGE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"if-none-match": f'"{HELLO}"'}, 304),
+        ({"if-none-match": f'"other", W/"{HELLO}"'}, 304),
+        ({"if-none-match": "*", "range": "bytes=0-1"}, 304),
+        ({"if-none-match": '"other"'}, 200),
+        ({"if-match": '"other"'}, 412),
+        ({"if-match": f'"{HELLO}"'}, 200),
+        ({"range": "bytes=0-1", "if-range": f'"{HELLO}"'}, 206),
+        ({"range": "bytes=0-1", "if-range": '"other"'}, 200),
+    ],
+)
+async def test_who_has_it_already_is_told_so(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
+    answer = await client.get(await put(client, b"hello"), headers=headers)
+
+    assert answer.status_code == status
+    assert answer.headers["etag"] == f'"{HELLO}"'
+    assert (answer.content == b"") == (status in {304, 412})
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "kind"),
+    [
+        (b"<!doctype html><script>alert(1)</script>", "application/octet-stream", "attachment"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "application/octet-stream", "attachment"),
+        (b"<?xml version='1.0'?><a/>", "application/octet-stream", "attachment"),
+        (b"%PDF-1.7", "application/pdf", "attachment"),
+        (b"PK\x03\x04", "application/octet-stream", "attachment"),
+        (b"\x89PNG\r\n\x1a\n\0", "image/png", "inline"),
+        (b"just text", "text/plain; charset=utf-8", "inline"),
+    ],
+)
+async def test_what_could_be_a_page_is_a_download(
+    client: httpx.AsyncClient, content: bytes, content_type: str, kind: str
+) -> None:
+    answer = await client.get(await put(client, content, "page.html"))
+
+    assert answer.content == content
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["content-disposition"] == f'{kind}; filename="page.html"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a/b/c.txt", 'filename="c.txt"'),
+        ('q"uo\\te.txt', 'filename="te.txt"'),
+        (
+            'x"; filename="evil.exe',
+            "filename=\"x__ filename__evil.exe\"; filename*=UTF-8''x%22%3B%20filename%3D%22evil.exe",
+        ),
+        ("grün.txt", "filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt"),
+        ("", f'filename="{HELLO}"'),
+        ("a/", f'filename="{HELLO}"'),
+    ],
+)
+async def test_a_name_is_only_a_name(client: httpx.AsyncClient, name: str, told: str) -> None:
+    answer = await client.get(await put(client, b"hello", name))
+
+    assert answer.headers["content-disposition"] == f"inline; {told}"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "told"),
+    [
+        ('attachment; filename="from header.txt"', 'filename="from header.txt"'),
+        ("attachment; filename*=UTF-8''gr%C3%BCn.txt", "filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt"),
+        ("attachment", f'filename="{HELLO}"'),
+    ],
+)
+async def test_a_name_may_come_as_a_header(client: httpx.AsyncClient, disposition: str, told: str) -> None:
+    await client.put("/files/acme/files", content=b"hello", headers={"content-disposition": disposition})
+
+    assert (await client.get(HELLO_URL)).headers["content-disposition"] == f"inline; {told}"
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "status", "code", "words"),
+    [
+        ("GET", HELLO_URL, {}, 404, "NOT_FOUND", "there is no file"),
+        ("GET", "/files/acme/files/..%2F..%2Fetc", {}, 404, None, "GraphQL is at"),
+        ("GET", "/files/a:b/files/x", {}, 400, "BAD_USER_INPUT", "is not a project id"),
+        ("PUT", "/files/a:b/files", {}, 400, "BAD_USER_INPUT", "is not a project id"),
+        ("PUT", "/files/acme/files?name=../up", {}, 400, "BAD_USER_INPUT", "path upward"),
+        ("PUT", "/files/acme/files", {"content-encoding": "gzip"}, 415, "BAD_USER_INPUT", "Content-Encoding"),
+        ("POST", "/files/acme/files", {}, 405, None, "Method Not Allowed"),
+        ("DELETE", HELLO_URL, {}, 405, None, "Method Not Allowed"),
+    ],
+)
+async def test_bad_requests_are_refused_with_a_reason(
+    client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], status: int, code: str | None, words: str
+) -> None:
+    answer = await client.request(method, url, content=b"hello", headers=headers)
+
+    assert answer.status_code == status
+    assert words in answer.text
+    if code:
+        [error] = answer.json()["errors"]
+        assert error["extensions"]["code"] == code
+
+
+async def test_what_is_too_large_is_refused_and_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
+    async def far_too_much() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield bytes(100_000)
+
+    announced = await client.put("/files/acme/files", content=bytes(LIMIT + 1))
+    streamed = await client.put("/files/acme/files", content=far_too_much())
+    fitting = await client.put("/files/acme/files", content=bytes(LIMIT))
+
+    assert [announced.status_code, streamed.status_code, fitting.status_code] == [413, 413, 201]
+    for answer in (announced, streamed):
+        assert "LOOMQL_MAX_FILE_BYTES" in answer.json()["errors"][0]["message"]
+    assert (await left(database))[0::2] == (1, 0)
+
+
+async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    head = "PUT /files/acme/files HTTP/1.1\r\nHost: loomql\r\nContent-Length: 2500000\r\n\r\n"
+    writer.write(head.encode() + LARGE[:2_000_000])
+    await writer.drain()
+    for _ in range(200):
+        if (await left(database))[2]:
+            break
+        await asyncio.sleep(0.02)
+    under_way = await left(database)
+
+    writer.close()
+    await writer.wait_closed()
+    assert await reader.read() == b""
+    for _ in range(200):
+        if await left(database) == (0, 0, 0):
+            break
+        await asyncio.sleep(0.02)
+
+    assert (under_way[0], under_way[2]) == (0, 1)
+    assert await left(database) == (0, 0, 0)
+
+
+async def test_a_file_of_one_way_in_comes_out_by_the_other(client: httpx.AsyncClient) -> None:
+    url = await put(client, b"hello", "hello.txt")
+    query = f'{{ file(projectId: "acme/files", digest: "{HELLO}") {{ url name content }} }}'
+
+    answer = await client.post("/graphql", json={"query": query})
+
+    assert answer.json() == {"data": {"file": {"url": url, "name": "hello.txt", "content": "aGVsbG8="}}}
+
+
+async def test_a_project_may_be_named_in_any_script(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/files/größe ä/мир", content=b"hello")
+
+    assert answer.status_code == 201
+    assert (await client.get(answer.json()["url"])).content == b"hello"
