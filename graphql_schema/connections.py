@@ -120,6 +120,11 @@ def selected_of_nodes(info: Info) -> set[str]:
     return selected_fields(info, "nodes", "edges.node")
 
 
+def frozen_of_nodes(info: Info) -> frozenset[str]:
+    """The same, as one of what rows ask a loader."""
+    return frozenset(selected_of_nodes(info))
+
+
 class ConnectionNames(NameConverter):
     """Names `CallConnection` and `CallEdge` what is a connection of `CallSchema`."""
 

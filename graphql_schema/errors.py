@@ -36,6 +36,7 @@ def _explain(error: GraphQLError) -> None:
 
 def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
     error.extensions = {"code": cause.code}
+    error.extensions |= {to_camel_case(name): detail for name, detail in cause.details.items()}
     if cause.argument is not None:
         argument = camel_path(cause.argument)
         error.extensions["argument"] = argument
@@ -58,7 +59,9 @@ def unexpected(cause: Exception, where: str) -> GraphQLError:
 def camel_path(argument: str) -> str:
     """A dotted path of arguments as the schema spells it: `batch.3.start.trace_id` is `batch.3.start.traceId`.
 
-    What lies below `$` is JSON, and stays as its writer spelled it.
+    What lies below `$` is JSON, and stays as its writer spelled it; `$` itself, where it is no part of a key but only
+    says where JSON begins (`obj.val.$.field_schema`), is left out.
     """
     arguments, sigil, json = argument.partition(".$")
+    sigil = "" if json.startswith(".") else sigil
     return ".".join(to_camel_case(step) for step in arguments.split(".")) + sigil + json

@@ -24,17 +24,18 @@ from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, field_of
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
+from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, FileQueries):
+class Query(CallQueries, ObjectQueries, FileQueries):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations, FileMutations):
+class Mutation(CallMutations, ObjectMutations, FileMutations):
     """The root of mutations."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
+    DuplicateKeyError,
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
@@ -27,7 +29,7 @@ from pymongo.errors import (
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
-from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
@@ -40,6 +42,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _DURABLE = WriteConcern(w="majority", j=True)
+_ATTEMPTS = 40
+_LONGEST_PAUSE_SECONDS = 0.25
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
@@ -91,6 +95,16 @@ class Database:
     def calls(self) -> Collection:
         """The calls, one document each."""
         return self._database["calls"]
+
+    @property
+    def objects(self) -> Collection:
+        """The objects and ops: a document for each version."""
+        return self._database["objects"]
+
+    @property
+    def object_heads(self) -> Collection:
+        """The names of objects and ops: what all versions of one have in common, for those who write them."""
+        return self._database["object_heads"]
 
     @property
     def tables(self) -> Collection:
@@ -177,10 +191,21 @@ class Database:
         """What comes of some writing, all of which is stored or none; it is done again where others stood in its way.
 
         Each command of the work takes the session.
+
+        Raises:
+            ConflictError: others stood in its way each time.
         """
         async with await self._client.start_session() as session:
-            result: _R = await session.with_transaction(work, write_concern=_DURABLE)
-            return result
+            for attempt in range(_ATTEMPTS):
+                try:
+                    async with session.start_transaction(write_concern=_DURABLE):
+                        return await work(session)
+                except PyMongoError as error:
+                    if not (error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)):
+                        raise
+                # Those who met must not meet again at the next attempt.
+                await asyncio.sleep(random.uniform(0, min(0.005 * 2**attempt, _LONGEST_PAUSE_SECONDS)))  # noqa: S311
+        raise ConflictError("too many writers changed the same thing at once; send it again")
 
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method

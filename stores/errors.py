@@ -1,6 +1,7 @@
 """What a store refuses or cannot do, told so that a caller knows what to change."""
 
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 
 class StoreError(Exception):
@@ -20,12 +21,22 @@ class StoreError(Exception):
     def under(self, parent: str) -> "StoreError":
         """The same failure, its argument seen from one level up: `id` under `start` is `start.id`."""
         argument = parent if self.argument is None else f"{parent}.{self.argument}"
-        return type(self)(self.message, argument)
+        return self._at(argument)
 
     def within(self, prefix: str) -> "StoreError":
         """The same failure, its argument seen from inside: `batch.0.start.id` within `batch.0` is `start.id`."""
         inner = self.argument and self.argument.removeprefix(prefix).removeprefix(".")
-        return type(self)(self.message, inner or None)
+        return self._at(inner or None)
+
+    def _at(self, argument: str | None) -> "StoreError":
+        moved = copy(self)
+        moved.argument = argument
+        return moved
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What else there is to tell, by name."""
+        return {}
 
 
 class BadInputError(StoreError):
@@ -38,6 +49,25 @@ class NotFoundError(StoreError):
     """What is asked for by name is not there."""
 
     code = "NOT_FOUND"
+
+
+class ObjectDeletedError(StoreError):
+    """What is asked for by name was there and is deleted."""
+
+    code = "OBJECT_DELETED"
+    deleted_at = ""
+
+    @classmethod
+    def since(cls, deleted_at: str, message: str) -> Self:
+        """The error of what was deleted at a time, in ISO 8601."""
+        error = cls(message, "digest")
+        error.deleted_at = deleted_at
+        return error
+
+    @property
+    def details(self) -> dict[str, str]:
+        """When it was deleted."""
+        return {"deleted_at": self.deleted_at}
 
 
 class ConflictError(StoreError):

@@ -38,6 +38,14 @@ def _calls(serves: str, *by: str, newest_first: bool = False, only: dict[str, An
     return Index("calls", keys, serves, only or {})
 
 
+def _objects(serves: str, *by: str, newest_first: bool = False) -> Index:
+    order = DESCENDING if newest_first else ASCENDING
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("created_at", order), ("id", ASCENDING)]
+    return Index("objects", keys, serves)
+
+
+_NAME: Final = [("project_id", ASCENDING), ("kind", ASCENDING), ("object_id", ASCENDING)]
+
 INDEXES: Final = (
     _calls("the default list, oldest first; time ranges"),
     _calls("the list newest first", newest_first=True),
@@ -56,6 +64,23 @@ INDEXES: Final = (
     _calls("calls by status, newest first", "status", newest_first=True),
     _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
     _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
+    _objects("the default list of objects, oldest first"),
+    _objects("objects, newest first", newest_first=True),
+    _objects("latest versions, oldest first", "is_latest"),
+    _objects("latest versions, newest first", "is_latest", newest_first=True),
+    _objects("objects or ops, oldest first", "kind"),
+    _objects("objects or ops, newest first", "kind", newest_first=True),
+    _objects("objects of a class, oldest first", "base_object_class"),
+    _objects("objects of a class, newest first", "base_object_class", newest_first=True),
+    Index(
+        "objects",
+        [*_VISIBLE, *((path, ASCENDING) for path in ("object_id", "kind", "version_index", "id"))],
+        "objects by name; the versions of one, in order",
+    ),
+    Index("objects", [*_NAME, ("version_index", ASCENDING)], "the version of an index", unique=True),
+    Index("objects", [*_NAME, ("digest", ASCENDING)], "the version of a digest", unique=True),
+    Index("objects", _NAME, "the latest version, of which there is one", {"is_latest": 1}, unique=True),
+    Index("object_heads", _NAME, "what the versions of a name are counted by", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Final, Self
@@ -113,11 +113,73 @@ async def find_page(
     position = position_of(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position)]
     found = await _rows(collection, pipeline, request.size + 2)
+    return _page(found, request, order, scope)
+
+
+def _page(found: list[Row], request: PageRequest, order: Order, scope: bytes) -> Page:
+    """The page of what its pipeline found, one row more than it has where there are more."""
     rows, more = found[: request.size], len(found) > request.size
-    before = position is not None or request.offset > 0
+    before = request.cursor is not None or request.offset > 0
     if request.backward:
         return Page(rows[::-1], before, more, order, scope)
     return Page(rows, more, before, order, scope)
+
+
+async def find_pages(
+    collection: Collection,
+    field: str,
+    values: Sequence[str],
+    match: dict[str, Any],
+    order: Order,
+    request: PageRequest,
+    projection: Sequence[str],
+) -> dict[str, Page]:
+    """For each of some values of a field (or of a member of it, where it is a list) the page of what matches.
+
+    It is one command for all. A cursor is of one value's page: the others' raise.
+
+    Raises:
+        BadInputError: the cursor is none of a value's page.
+    """
+    if request.cursor is not None:
+        return {
+            value: await find_page(collection, {**match, field: value}, order, request, projection) for value in values
+        }
+    pipeline = page_pipeline(match, order, request, projection)
+    found: dict[str, list[Row]] = {value: [] for value in values}
+    async for row in _of_each(collection, field, values, pipeline):
+        found[row["value"]].append(row["rows"])
+    return {
+        value: _page(rows, request, order, scope_of(collection.name, {**match, field: value}, order.keys))
+        for value, rows in found.items()
+    }
+
+
+async def count_each(
+    collection: Collection, field: str, values: Sequence[str], match: dict[str, Any]
+) -> dict[str, int]:
+    """For each of some values of a field (or of a member of it) how many documents match; one command for all."""
+    counted = _of_each(collection, field, values, [{"$match": match}, {"$count": "number"}])
+    return dict.fromkeys(values, 0) | {row["value"]: row["rows"]["number"] async for row in counted}
+
+
+def _of_each(
+    collection: Collection, field: str, values: Sequence[str], pipeline: list[dict[str, Any]]
+) -> AsyncIterator[Row]:
+    """What a pipeline makes of the documents of each value, one by one: under `rows`, beside the `value`."""
+    joined = {
+        "from": collection.name,
+        "localField": "value",
+        "foreignField": field,
+        "pipeline": pipeline,
+        "as": "rows",
+    }
+    stages: list[dict[str, Any]] = [
+        {"$documents": [{"value": {"$literal": value}} for value in values]},
+        {"$lookup": joined},
+        {"$unwind": "$rows"},
+    ]
+    return aiter(collection.database.aggregate(stages, allowDiskUse=True))
 
 
 def page_pipeline(

@@ -5,7 +5,7 @@ is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, unquote
@@ -37,6 +37,16 @@ class Ref:
         head = f"{SCHEME}{self.project_id}/{self.kind}/{self.name}"
         version = "" if self.version is None else f":{self.version}"
         return head + version + "".join(f"/{edge}/{quote(value, safe='')}" for edge, value in self.edges)
+
+
+def object_ref(row: Mapping[str, str]) -> str:
+    """The ref of a version of an object or op, from its row."""
+    return f"{SCHEME}{row['project_id']}/{row['kind']}/{row['object_id']}:{row['digest']}"
+
+
+def call_ref(row: Mapping[str, str]) -> str:
+    """The ref of a call, from its row."""
+    return f"{SCHEME}{row['project_id']}/call/{row['id']}"
 
 
 def parse(text: str) -> Ref:

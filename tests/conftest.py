@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsStore
 from stores.database import Database, Document
+from stores.objects import ObjectsStore
 from tests.commands import Commands
 
 
@@ -61,3 +62,9 @@ async def database(mongodb_uri: str, database_name: str, commands: Commands) -> 
 def calls(database: Database) -> CallsStore:
     """A store of calls over `database`."""
     return CallsStore(database)
+
+
+@pytest.fixture
+def objects(database: Database) -> ObjectsStore:
+    """A store of objects and ops over `database`."""
+    return ObjectsStore(database)

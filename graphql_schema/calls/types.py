@@ -5,11 +5,15 @@ from enum import Enum
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.objects.types import ObjSchema
 from graphql_schema.scalars import BigInt, DateTime
+from graphql_schema.selection import selected_fields
 from stores.calls.summaries import SUMMARY, usage
 from stores.json_fields import JsonField
 from stores.paging import Row
+from stores.refs import call_ref
 
 
 @strawberry.enum(description="How a call went.")
@@ -85,3 +89,17 @@ class CallSchema:
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model."""
         return usage(parent)
+
+    @resolved("Its ref, by which values point to it.")
+    def ref(self, parent: strawberry.Parent[Row]) -> str:
+        """The ref of this call."""
+        return call_ref(parent)
+
+    @resolved(
+        "The op's version that was called; null if opName is no ref into this project, or leads to nothing.",
+        returns=ObjSchema | None,
+    )
+    async def op(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """The op's version that was called."""
+        key, wanted = (parent["project_id"], parent["op_name"]), frozenset(selected_fields(info))
+        return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)

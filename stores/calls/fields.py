@@ -52,6 +52,8 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "attributes": ("json.attributes",),
     "summary": ("json.summary", "status", "latency_ms", "display_name", "trace_name"),
     "usage": ("json.summary",),
+    "ref": ("project_id", "id"),
+    "op": ("project_id", "op_name"),
     TOTAL_STORAGE_SIZE: ("trace_id", "parent_id"),
 }
 

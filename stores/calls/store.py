@@ -24,6 +24,9 @@ from stores.query.sort import SortBy, compile_sort
 
 MAX_DELETED_AT_ONCE = 1000
 
+ObjectKey = tuple[str, str]
+"""A project and the ref of an object."""
+
 _OLDEST_FIRST = (SortBy("started_at"),)
 
 
@@ -141,6 +144,30 @@ class CallsStore:
         return page
 
     @database_query
+    async def taking(
+        self, objects: Sequence[ObjectKey], wanted: frozenset[str], request: PageRequest
+    ) -> dict[ObjectKey, Page]:
+        """For each project and ref of an object in it the page of the calls that took just that as an input."""
+        found: dict[ObjectKey, Page] = {}
+        order = compile_sort(_OLDEST_FIRST, CALL_FIELDS)
+        for project_id, refs in _by_project(objects):
+            match = calls_match(project_id)
+            pages = await paging.find_pages(self._calls, "input_refs", refs, match, order, request, paths_of(wanted))
+            if TOTAL_STORAGE_SIZE in wanted:
+                await add_total_sizes(self._calls, project_id, [row for page in pages.values() for row in page.rows])
+            found |= {(project_id, ref): page for ref, page in pages.items()}
+        return found
+
+    @database_query
+    async def count_taking(self, objects: Sequence[ObjectKey]) -> dict[ObjectKey, int]:
+        """For each project and ref of an object in it how many calls took just that as an input."""
+        found: dict[ObjectKey, int] = {}
+        for project_id, refs in _by_project(objects):
+            counts = await paging.count_each(self._calls, "input_refs", refs, calls_match(project_id))
+            found |= {(project_id, ref): count for ref, count in counts.items()}
+        return found
+
+    @database_query
     async def explain(
         self,
         project_id: str,
@@ -206,3 +233,11 @@ class CallsStore:
             await self._calls.count_documents(match, **bounds) if "count" in wanted else None,
             await total_size(self._calls, match, limit) if TOTAL_STORAGE_SIZE in wanted else None,
         )
+
+
+def _by_project(objects: Iterable[ObjectKey]) -> list[tuple[str, list[str]]]:
+    """The refs of each project."""
+    projects: dict[str, list[str]] = {}
+    for project_id, ref in objects:
+        projects.setdefault(project_id, []).append(ref)
+    return list(projects.items())

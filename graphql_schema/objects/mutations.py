@@ -1,0 +1,79 @@
+"""Writing objects and ops."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.objects.inputs import ObjSchemaForInsert
+from stores.errors import StoreError
+from stores.objects import ObjectVersion
+from stores.objects.classes import OP
+
+
+@strawberry.type(description="A version of an object that is there now.")
+class ObjCreateRes:
+    """The digest."""
+
+    digest: str = described("The digest of its value.")
+
+
+@strawberry.type(description="A version of an op that is there now.")
+class OpCreateRes:
+    """The digest."""
+
+    digest: str = described("The digest of its value.")
+
+
+@strawberry.type(description="A delete of versions.")
+class ObjDeleteRes:
+    """How many."""
+
+    num_deleted: int = described("How many versions were there and are gone.")
+
+
+async def _create(info: Info, version: ObjectVersion, argument: str) -> str:
+    try:
+        return await info.context.stores.objects.create(version)
+    except StoreError as error:
+        raise error.under(argument) if error.argument else error from None
+
+
+@strawberry.type
+class ObjectMutations:
+    """The fields of Mutation that write objects and ops."""
+
+    @resolved("Make a version of an object, or of an op if its value is one; it is the latest then.")
+    async def obj_create(
+        self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
+    ) -> ObjCreateRes:
+        """Make a version."""
+        return ObjCreateRes(digest=await _create(info, obj.to_store(), "obj"))
+
+    @resolved("Make a version of an op, whatever its value; it is the latest then.")
+    async def op_create(
+        self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
+    ) -> OpCreateRes:
+        """Make a version of an op."""
+        version = replace(op_obj.to_store(), kind=OP)
+        return OpCreateRes(digest=await _create(info, version, "op_obj"))
+
+    @resolved("Delete versions of an object, or else of an op of that name; if one is not there, none is deleted.")
+    async def obj_delete(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        object_id: Annotated[str, strawberry.argument(description="The object's name.")],
+        digests: Annotated[
+            list[str] | None,
+            strawberry.argument(
+                description="At most 100 versions, each a digest, an index such as v3, or latest. All versions if "
+                "left out or empty, and their values with them."
+            ),
+        ] = None,
+    ) -> ObjDeleteRes:
+        """Delete versions."""
+        deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
+        return ObjDeleteRes(num_deleted=deleted)

@@ -1,0 +1,112 @@
+"""Reading objects and ops."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema import connections
+from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
+from graphql_schema.objects.types import ObjSchema
+from graphql_schema.query_input import QueryInput
+from graphql_schema.selection import selected_fields
+from graphql_schema.sorting import SortBy, sort_keys
+from stores.objects import ObjectsFilter
+from stores.objects.classes import OP
+from stores.paging import PageRequest, Row
+
+Sort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(description="In which order, also by paths into val; the oldest first if left out or empty."),
+]
+Where = Annotated[
+    QueryInput | None, strawberry.argument(description="Any condition on their fields, and on paths into val.")
+]
+Version = Annotated[str, strawberry.argument(description="A digest, an index such as v3, or latest.")]
+
+
+@strawberry.type
+class ObjectQueries:
+    """The fields of Query that read objects and ops."""
+
+    @resolved("One version of an object, or else of an op of that name.", returns=ObjSchema)
+    async def obj(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        object_id: Annotated[str, strawberry.argument(description="The object's name.")],
+        digest: Version = "latest",
+    ) -> Row:
+        """One version of an object."""
+        return await info.context.stores.objects.one(project_id, object_id, digest, selected_fields(info))
+
+    @resolved("A page of the project's objects and ops, every version an entry.", returns=Connection[ObjSchema])
+    async def objs(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Annotated[  # noqa: A002 -- the API's name
+            ObjectVersionFilter | None, strawberry.argument(description="Which versions; all if left out.")
+        ] = None,
+        query: Where = None,
+        sort_by: Sort = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        offset: Offset = None,
+    ) -> Listing:
+        """A page of objects and ops."""
+        which = filter.to_store() if filter else None
+        request = connections.page_request(info, first, after, last, before, offset)
+        return await _listing(info, project_id, which, query, sort_by, request)
+
+    @resolved("One version of an op.", returns=ObjSchema)
+    async def op(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        name: Annotated[str, strawberry.argument(description="The op's name.")],
+        digest: Version = "latest",
+    ) -> Row:
+        """One version of an op."""
+        return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP)
+
+    @resolved("A page of the project's ops, every version an entry.", returns=Connection[ObjSchema])
+    async def ops(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Annotated[  # noqa: A002 -- the API's name
+            OpVersionFilter | None, strawberry.argument(description="Which versions; all if left out.")
+        ] = None,
+        query: Where = None,
+        sort_by: Sort = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        offset: Offset = None,
+    ) -> Listing:
+        """A page of ops."""
+        names, latest_only = (filter.op_names, filter.latest_only) if filter else (None, None)
+        which = ObjectsFilter(object_ids=names, latest_only=latest_only, is_op=True)
+        request = connections.page_request(info, first, after, last, before, offset)
+        return await _listing(info, project_id, which, query, sort_by, request)
+
+
+async def _listing(
+    info: Info,
+    project_id: str,
+    which: ObjectsFilter | None,
+    query: QueryInput | None,
+    sort_by: list[SortBy] | None,
+    request: PageRequest,
+) -> Listing:
+    objects, where = info.context.stores.objects, query.to_store() if query else None
+    wanted = connections.selected_of_nodes(info)
+    page = await objects.page(project_id, request, wanted, which, sort_keys(sort_by), where)
+    return Listing(page, partial(objects.count, project_id, which, where))

@@ -1,0 +1,7 @@
+"""Objects and ops: named values in immutable versions, each called by the digest of what it holds."""
+
+from stores.objects.filters import ObjectsFilter
+from stores.objects.inputs import ObjectVersion
+from stores.objects.store import ObjectsStore
+
+__all__ = ["ObjectVersion", "ObjectsFilter", "ObjectsStore"]

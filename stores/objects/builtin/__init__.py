@@ -1,0 +1,108 @@
+"""The built-in classes: objects that LoomQL itself understands, whose values are checked and completed.
+
+Their names, fields and defaults are Weave's, so that what its client and its pages write is understood.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from stores import json_path
+from stores.errors import BadInputError
+from stores.objects.builtin.actions import ActionSpec
+from stores.objects.builtin.annotations import AnnotationSpec
+from stores.objects.builtin.examples import (
+    TestOnlyExample,
+    TestOnlyInheritedBaseObject,
+    TestOnlyNestedBaseObject,
+)
+from stores.objects.builtin.leaderboards import Leaderboard
+from stores.objects.builtin.models import LLMStructuredCompletionModel
+from stores.objects.builtin.providers import Provider, ProviderModel
+from stores.objects.builtin.views import SavedView
+from stores.objects.classes import classes_of
+
+BUILTIN_CLASSES: Final[dict[str, type[BaseModel]]] = {
+    model.__name__: model
+    for model in (
+        ActionSpec,
+        AnnotationSpec,
+        Leaderboard,
+        LLMStructuredCompletionModel,
+        Provider,
+        ProviderModel,
+        SavedView,
+        TestOnlyExample,
+        TestOnlyInheritedBaseObject,
+        TestOnlyNestedBaseObject,
+    )
+}
+
+
+def completed(value: object, name: str, argument: str) -> object:
+    """The value of an object of a built-in class, its defaults filled in and its classes written into it.
+
+    A value that says of itself that it is of the class is taken as it is.
+
+    Raises:
+        BadInputError: it breaks a rule of the class, is of another, or there is none of that name.
+    """
+    classes = classes_of(value)
+    if classes:
+        if name not in classes:
+            raise BadInputError(f"{name!r} is not the class that the value names, {classes.leaf}", argument)
+        return value
+    model = BUILTIN_CLASSES.get(name)
+    if model is None:
+        raise BadInputError(f"{name[:100]!r} is no built-in class; there are {', '.join(BUILTIN_CLASSES)}", argument)
+    if not isinstance(value, dict):
+        raise BadInputError(f"must be a JSON object to be of the class {name}", "val")
+    try:
+        return _dump(model.model_validate(value))
+    except ValidationError as error:
+        raise _explained(error, value, name) from None
+
+
+def _dump(value: object) -> object:
+    """The JSON of a model, with what Weave writes into it: its class and the classes that it descends from."""
+    match value:
+        case BaseModel():
+            kind = type(value)
+            fields = {
+                field.serialization_alias or field.alias or name: _dump(getattr(value, name))
+                for name, field in kind.model_fields.items()
+            }
+            bases = [base.__name__ for base in kind.__mro__[1:] if base is not object]
+            return {"_type": kind.__name__, **fields, "_class_name": kind.__name__, "_bases": bases}
+        case dict():
+            return {key: _dump(inner) for key, inner in value.items()}
+        case list():
+            return [_dump(inner) for inner in value]
+        case _:
+            return value
+
+
+def _explained(error: ValidationError, value: object, name: str) -> BadInputError:
+    faults = [(_path(value, fault["loc"]), fault["msg"]) for fault in error.errors(include_url=False)]
+    path, first = faults[0]
+    others = [f"{place}: {message}" for place, message in faults[1:] if place != path]
+    more = f"; also {'; '.join(others)}" if others else ""
+    return BadInputError(f"is not as {name} has it: {first}{more}", f"val.$.{path}" if path else "val")
+
+
+def _path(value: object, location: Sequence[int | str]) -> str:
+    """The path into a value of what pydantic found at fault; among its steps are names of alternatives, too."""
+    return json_path.join(_steps(value, location))
+
+
+def _steps(value: Any, location: Sequence[int | str]) -> Iterator[str]:  # noqa: ANN401 -- any JSON
+    for position, step in enumerate(location):
+        is_last = position == len(location) - 1
+        if isinstance(value, dict) and (step in value or is_last):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int):
+            value = value[step] if step < len(value) else None
+        else:
+            continue
+        yield str(step)

@@ -1,0 +1,13 @@
+"""Annotations: what people may note about calls, and in which form."""
+
+from pydantic import Field
+
+from stores.objects.builtin.base import BaseObject, JsonSchema
+
+
+class AnnotationSpec(BaseObject):
+    """One thing to note: the JSON Schema of its values, and the ops for whose calls it is asked."""
+
+    field_schema: JsonSchema = Field(default_factory=dict)
+    unique_among_creators: bool = False
+    op_scope: list[str] | None = None

@@ -1,0 +1,52 @@
+"""Models that are no more than a prompt and parameters, so that the server itself can run them."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from stores.objects.builtin.base import JsonObject
+
+
+class Message(BaseModel, extra="forbid"):
+    """One message of a conversation."""
+
+    role: str
+    content: str | list[JsonObject] | None = None
+    name: str | None = None
+    function_call: JsonObject | None = None
+    tool_call_id: str | None = None
+
+
+class LLMStructuredCompletionModelDefaultParams(BaseModel, extra="forbid"):
+    """What a completion is asked with, unless the one who asks says otherwise."""
+
+    messages_template: list[Message] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: list[str] | None = None
+    n_times: int | None = None
+    functions: list[JsonObject] | None = None
+    response_format: Literal["json_object", "json_schema", "text"] | None = None
+
+
+class Object(BaseModel, extra="forbid"):
+    """What Weave's client calls an object, by the name that stands in `_bases`."""
+
+    name: str | None = None
+    description: str | None = None
+
+
+class Model(Object):
+    """What Weave's client calls a model."""
+
+
+class LLMStructuredCompletionModel(Model):
+    """A model of a provider, named as provider/model or by a ref, with its parameters."""
+
+    llm_model_id: str
+    default_params: LLMStructuredCompletionModelDefaultParams = Field(
+        default_factory=LLMStructuredCompletionModelDefaultParams
+    )

@@ -1,0 +1,34 @@
+"""The fields of objects: by which names they are asked and sorted, and what each of them needs read."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from stores.query.fields import Field, FieldTable, Kind
+
+OBJECT_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("object_id", "object_id", optional=False),
+        Field("digest", "digest", optional=False),
+        Field("kind", "kind", optional=False),
+        Field("version_index", "version_index", Kind.NUMBER, optional=False),
+        Field("is_latest", "is_latest", Kind.NUMBER, optional=False),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("deleted_at", "deleted_at", Kind.TIME),
+        Field("base_object_class", "base_object_class"),
+        Field("leaf_object_class", "leaf_object_class"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+        Field("size_bytes", "size_bytes", Kind.NUMBER, optional=False),
+        Field("val", "val", Kind.JSON, text_path="json.val"),
+        Field("refs", "refs", Kind.JSON),
+    ]
+)
+
+_IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
+"""What every row has: its ref, and all that hangs on it, is made of these."""
+
+
+def paths_of(wanted: Iterable[str]) -> list[str]:
+    """The document's paths that hold the wanted fields, each once, with what tells which version it is."""
+    return list(dict.fromkeys([*_IDENTITY, *("json.val" if name == "val" else name for name in wanted)]))

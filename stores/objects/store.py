@@ -1,0 +1,203 @@
+"""The store of objects and ops: every question and change that concerns them, each within one project."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+from weakref import WeakValueDictionary
+
+from stores import paging, refs
+from stores.database import Database, Session, database_call, database_query
+from stores.errors import BadInputError, NotFoundError
+from stores.ids import check_project_id
+from stores.objects import documents, versions
+from stores.objects.classes import OBJECT, OP, Kind
+from stores.objects.fields import OBJECT_FIELDS, paths_of
+from stores.objects.filters import ObjectsFilter, objects_match
+from stores.objects.inputs import ObjectVersion
+from stores.objects.writes import NameWriter
+from stores.paging import Page, PageRequest, Row
+from stores.query import Query
+from stores.query.sort import SortBy, compile_sort
+
+MAX_DELETED_AT_ONCE: Final = 100
+
+Name = tuple[str, Kind, str]
+"""A project, the kind and the name of what all versions of one object share."""
+
+Key = tuple[str, str]
+"""A project and a ref."""
+
+_OLDEST_FIRST = (SortBy("created_at"),)
+_BY_INDEX = (SortBy("version_index"),)
+
+
+class ObjectsStore:
+    """Objects and ops in MongoDB.
+
+    Rows are dicts of the document's own fields, as those of calls are, with at least what tells the version. A digest
+    may be `latest` or an index such as `v3`, wherever one version is asked for.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._objects = database.objects
+        # Writers of one name wait for each other here, before their transactions would meet in the database.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @database_call
+    async def create(self, version: ObjectVersion) -> str:
+        """Store a version, which is the latest then; its digest. What is there already keeps its index.
+
+        Raises:
+            BadInputError: a field breaks a rule.
+            PayloadTooLargeError: the value does not fit into a document.
+            ConflictError: other processes wrote the same name again and again.
+        """
+        version = version.checked()
+        kind = version.kind or OBJECT
+        document = documents.new_document(version, kind)
+        name = version.project_id, kind, version.object_id
+
+        async def create(session: Session) -> None:
+            await NameWriter(self.database, session, *name).create(document)
+
+        async with self._turn(documents.head_id(*name)):
+            await self.database.transaction(create)
+        digest: str = document["digest"]
+        return digest
+
+    def _turn(self, head_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(head_id, asyncio.Lock())
+
+    @database_call
+    async def delete(self, project_id: str, object_id: str, digests: Sequence[str] | None = None) -> int:
+        """Delete versions of an object, or else of an op of that name; how many. Without digests all of them go.
+
+        Raises:
+            NotFoundError: one of the digests, or the name, leads to none that is not deleted; nothing was deleted.
+            BadInputError: there are more than `MAX_DELETED_AT_ONCE`.
+        """
+        check_project_id(project_id)
+        chosen = list(digests or ())
+        if len(chosen) > MAX_DELETED_AT_ONCE:
+            raise BadInputError(f"has {len(chosen):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
+        try:
+            return await self._delete(project_id, OBJECT, object_id, chosen)
+        except NotFoundError:
+            has_op = {**documents.name_key(project_id, OP, object_id), "visible": True}
+            if not await self._objects.find_one(has_op, {"_id": 1}):
+                raise
+        return await self._delete(project_id, OP, object_id, chosen)
+
+    async def _delete(self, project_id: str, kind: Kind, object_id: str, digests: list[str]) -> int:
+        async def delete(session: Session) -> int:
+            return await NameWriter(self.database, session, project_id, kind, object_id).delete(digests)
+
+        async with self._turn(documents.head_id(project_id, kind, object_id)):
+            return await self.database.transaction(delete)
+
+    @database_query
+    async def one(
+        self, project_id: str, object_id: str, version: str, wanted: Iterable[str], kind: Kind | None = None
+    ) -> Row:
+        """The wanted fields of one version: of the object of that name, or else of the op, unless a kind is given.
+
+        Raises:
+            ObjectDeletedError: it is deleted; for `latest`, all versions are.
+            NotFoundError: there is none.
+        """
+        check_project_id(project_id)
+        kinds = [kind] if kind else [OBJECT, OP]
+        match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **versions.named(version)}
+        paths = [*paths_of(wanted), "visible", "deleted_at", "version_index"]
+        rows = await self._objects.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
+        return versions.found(rows, object_id, version, "op" if kind == OP else "object")
+
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        objects_filter: ObjectsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Page:
+        """The wanted fields of a page of versions that are not deleted; without a sort the oldest come first.
+
+        Raises:
+            BadInputError: the filter, the query, the sort or the cursor breaks a rule.
+        """
+        check_project_id(project_id)
+        match = objects_match(project_id, objects_filter, query)
+        order = compile_sort(sort_by or _OLDEST_FIRST, OBJECT_FIELDS)
+        return await paging.find_page(self._objects, match, order, request, paths_of(wanted))
+
+    @database_query
+    async def count(
+        self, project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None
+    ) -> int:
+        """How many versions that are not deleted pass the filter and the query."""
+        check_project_id(project_id)
+        return await self._objects.count_documents(objects_match(project_id, objects_filter, query))
+
+    @database_query
+    async def all_versions(
+        self, names: Sequence[Name], wanted: frozenset[str], request: PageRequest
+    ) -> dict[Name, Page]:
+        """For each name a page of its versions that are not deleted, by index."""
+        found: dict[Name, Page] = {}
+        order = compile_sort(_BY_INDEX, OBJECT_FIELDS)
+        for scope, object_ids in _by_scope(names):
+            pages = await paging.find_pages(
+                self._objects, "object_id", object_ids, _all_of(*scope), order, request, paths_of(wanted)
+            )
+            found |= {(*scope, object_id): page for object_id, page in pages.items()}
+        return found
+
+    @database_query
+    async def count_versions(self, names: Sequence[Name]) -> dict[Name, int]:
+        """For each name how many of its versions are not deleted."""
+        found: dict[Name, int] = {}
+        for scope, object_ids in _by_scope(names):
+            counts = await paging.count_each(self._objects, "object_id", object_ids, _all_of(*scope))
+            found |= {(*scope, object_id): count for object_id, count in counts.items()}
+        return found
+
+    @database_query
+    async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
+        """For each project and ref the wanted fields of the version that it leads to.
+
+        None where it leads to none in this project, or that is deleted.
+        """
+        ids = {key: _version_id(*key) for key in keys}
+        match = {
+            "_id": {"$in": list({found for found in ids.values() if found})},
+            "project_id": {"$in": list({project_id for project_id, _ in keys})},
+            "visible": True,
+        }
+        rows = self._objects.find(match, dict.fromkeys(["_id", *paths_of(wanted)], 1))
+        by_id: dict[str | None, Row] = {row.pop("_id"): row async for row in rows}
+        return {key: by_id.get(found) for key, found in ids.items()}
+
+
+def _all_of(project_id: str, kind: Kind) -> dict[str, object]:
+    return {"project_id": project_id, "visible": True, "kind": kind}
+
+
+def _by_scope(names: Iterable[Name]) -> list[tuple[tuple[str, Kind], list[str]]]:
+    """The names of each project and kind."""
+    scopes: dict[tuple[str, Kind], list[str]] = {}
+    for project_id, kind, object_id in names:
+        scopes.setdefault((project_id, kind), []).append(object_id)
+    return list(scopes.items())
+
+
+def _version_id(project_id: str, text: str) -> str | None:
+    """The `_id` of the version that a ref leads to; None for any other text, and for a ref into another project."""
+    if not refs.is_ref(text) or not text.startswith(refs.SCHEME):
+        return None
+    ref = refs.parse(text)
+    if ref.project_id != project_id or ref.kind not in (OBJECT, OP) or ref.version is None or ref.edges:
+        return None
+    return documents.version_id(project_id, ref.kind, ref.name, ref.version)

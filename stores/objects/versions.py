@@ -1,0 +1,44 @@
+"""How a version is named: by its digest, by its index as `v3`, or as `latest`."""
+
+import re
+from typing import Any, Final
+
+from stores import times
+from stores.errors import NotFoundError, ObjectDeletedError
+from stores.objects.classes import OBJECT, OP
+from stores.paging import Row
+
+LATEST: Final = "latest"
+
+_INDEX: Final = re.compile(r"v([0-9]{1,18})")
+
+
+def named(version: str) -> dict[str, Any]:
+    """The match, among the versions of a name, of the one that is called so."""
+    if version == LATEST:
+        return {"is_latest": 1}
+    index = _INDEX.fullmatch(version)
+    return {"version_index": int(index[1])} if index else {"digest": version}
+
+
+def is_named(row: Row, version: str) -> bool:
+    """Whether a row, with its digest, index and whether it is the latest, is the one that is called so."""
+    return all(row[field] == value for field, value in named(version).items())
+
+
+def found(rows: list[Row], object_id: str, version: str, noun: str) -> Row:
+    """Of the rows of that name and version, one at most for each kind: the object, or else the op.
+
+    Raises:
+        ObjectDeletedError: what there is of them is deleted.
+        NotFoundError: there are none.
+    """
+    there = sorted(rows, key=lambda row: (not row["visible"], [OBJECT, OP].index(row["kind"])))
+    if not there:
+        raise NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", "digest")
+    row = there[0]
+    if not row["visible"]:
+        when = times.to_text(row["deleted_at"])
+        name = f"{'Op ' if noun == OP else ''}{object_id}:v{row['version_index']}"
+        raise ObjectDeletedError.since(when, f"{name} was deleted at {when}")
+    return row

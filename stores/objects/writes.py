@@ -1,0 +1,100 @@
+"""Writing versions: one writer of a name at a time, and each leaves the name whole.
+
+Whoever writes changes the name's head first, so that of two transactions one waits for the other or begins anew. The
+head counts the versions (the next one's index) and the writes: the version that was written last is the latest.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo import ReturnDocument
+
+from stores import times
+from stores.database import Database, Document, Session
+from stores.errors import NotFoundError
+from stores.objects import documents
+from stores.objects.classes import Kind
+from stores.objects.versions import is_named
+
+_PLACE = ("digest", "version_index", "is_latest")
+_RECENT_FIRST = [("write_index", -1)]
+
+
+class NameWriter:
+    """Writes the versions of one name inside a transaction."""
+
+    def __init__(self, database: Database, session: Session, project_id: str, kind: Kind, object_id: str) -> None:
+        self._objects = database.objects
+        self._heads = database.object_heads
+        self._session = session
+        self._name = documents.name_key(project_id, kind, object_id)
+        self._head_id = documents.head_id(project_id, kind, object_id)
+
+    async def create(self, document: Document) -> None:
+        """Make a version the latest: a new one comes last, one that is there keeps its index and lives again."""
+        head = await self._begin()
+        old = await self._objects.find_one({"_id": document["_id"]}, {"version_index": 1}, session=self._session)
+        await self._unset_latest()
+        place = {"visible": True, "is_latest": 1, "write_index": head["writes"]}
+        if old:
+            content = {name: document[name] for name in documents.CONTENT if name in document}
+            update = {"$set": content | place, "$unset": {"deleted_at": ""}}
+            await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
+            return
+        await self._objects.insert_one(document | place | {"version_index": head["versions"]}, session=self._session)
+        counted = {"$inc": {"versions": 1}}
+        await self._heads.update_one({"_id": self._head_id, **self._name}, counted, session=self._session)
+
+    async def delete(self, versions: Sequence[str]) -> int:
+        """Delete the versions that are called so, all of the name without any; how many there were.
+
+        Raises:
+            NotFoundError: one of them is not there, so that none is deleted.
+        """
+        await self._begin()
+        live = await self._objects.find(
+            {**self._name, "visible": True}, dict.fromkeys(_PLACE, 1), session=self._session
+        ).to_list(None)
+        missing = [version for version in dict.fromkeys(versions) if not any(is_named(row, version) for row in live)]
+        if missing or not live:
+            raise _not_found(self._name["object_id"], missing)
+        doomed = [row for row in live if not versions or any(is_named(row, version) for version in versions)]
+        update: dict[str, Any] = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
+        if not versions:
+            # Nothing refers to it by name any more: what it held is let go of.
+            update["$set"] |= documents.EMPTY
+            update["$unset"] = {"refs": ""}
+        keys = {"_id": {"$in": [row["_id"] for row in doomed]}, **self._name}
+        await self._objects.update_many(keys, update, session=self._session)
+        if any(row["is_latest"] for row in doomed):
+            await self._set_latest(visible=len(doomed) < len(live))
+        return len(doomed)
+
+    async def _begin(self) -> Document:
+        """The head, as it was before this write, which is counted; what it counts begins at 0."""
+        counted = {"$inc": {"writes": 1, "versions": 0}, "$setOnInsert": self._name}
+        head = await self._heads.find_one_and_update(
+            {"_id": self._head_id, **self._name},
+            counted,
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=self._session,
+        )
+        return dict(head)
+
+    async def _unset_latest(self) -> None:
+        latest = {**self._name, "is_latest": 1}
+        await self._objects.update_one(latest, {"$set": {"is_latest": 0}}, session=self._session)
+
+    async def _set_latest(self, *, visible: bool) -> None:
+        among = {**self._name, "visible": visible}
+        await self._objects.find_one_and_update(
+            among, {"$set": {"is_latest": 1}}, sort=_RECENT_FIRST, projection={"_id": 1}, session=self._session
+        )
+
+
+def _not_found(object_id: str, missing: list[str]) -> NotFoundError:
+    if not missing:
+        return NotFoundError(f"there is no version of {object_id[:128]} that is not deleted", "object_id")
+    listed = ", ".join(version[:64] for version in missing)
+    return NotFoundError(f"{object_id[:128]} has no {listed}; nothing was deleted", "digests")

@@ -1,0 +1,129 @@
+"""Walking from calls to their ops and from objects to their versions and calls: a page at a time, all edges at once."""
+
+from collections import Counter
+from typing import Any
+
+from stores.calls import CallsStore
+from stores.objects import ObjectsStore
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.objects.builders import version
+
+OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}, "files": {}}
+
+
+def ref(object_id: str, digest: str, kind: str = "object") -> str:
+    return f"weave:///{PROJECT}/{kind}/{object_id}:{digest}"
+
+
+async def test_one_query_walks_from_a_call_to_its_op_to_its_versions_and_back(
+    run: Run, objects: ObjectsStore, calls: CallsStore
+) -> None:
+    digests = [await objects.create(version(OP | {"n": n}, object_id="answer")) for n in range(3)]
+    prompt = await objects.create(version("Be kind."))
+    took = ref("prompt", prompt)
+    await calls.write(
+        [start(n, op_name=ref("answer", digests[n], "op"), inputs={"prompt": took}) for n in (0, 1)]
+        + [start(2, inputs={"prompt": f"{took}/attr/text"})]
+    )
+
+    answer = await run(
+        """
+        query ($project: ID!, $id: ID!) {
+            call(projectId: $project, id: $id) {
+                ref
+                op { ref versionIndex n: val(path: "n") versions { totalCount nodes { digest isLatest } } }
+            }
+            obj(projectId: $project, objectId: "prompt") {
+                ref val usedBy(first: 5) { totalCount nodes { id op { objectId } } }
+            }
+        }
+        """,
+        project=PROJECT,
+        id=call_id(1),
+    )
+
+    assert answer.data == {
+        "call": {
+            "ref": f"weave:///{PROJECT}/call/{call_id(1)}",
+            "op": {
+                "ref": ref("answer", digests[1], "op"),
+                "versionIndex": 1,
+                "n": 1,
+                "versions": {
+                    "totalCount": 3,
+                    "nodes": [{"digest": digest, "isLatest": int(n == 2)} for n, digest in enumerate(digests)],
+                },
+            },
+        },
+        "obj": {
+            "ref": took,
+            "val": "Be kind.",
+            "usedBy": {
+                "totalCount": 2,
+                "nodes": [{"id": call_id(n), "op": {"objectId": "answer"}} for n in (0, 1)],
+            },
+        },
+    }
+
+
+async def test_a_call_has_no_op_where_its_name_is_plain_or_leads_nowhere(
+    run: Run, objects: ObjectsStore, calls: CallsStore
+) -> None:
+    digest = await objects.create(version(OP, object_id="answer"))
+    gone = await objects.create(version(OP | {"n": 1}, object_id="gone"))
+    other = await objects.create(version(OP, object_id="other", project_id="acme/other"))
+    await objects.delete(PROJECT, "gone")
+    names = [
+        "answer",
+        ref("answer", digest, "op"),
+        ref("answer", "unknown", "op"),
+        ref("gone", gone, "op"),
+        f"weave:///acme/other/op/other:{other}",
+    ]
+    await calls.write([start(number, op_name=name) for number, name in enumerate(names)])
+
+    answer = await run(
+        "query ($project: ID!) { calls(projectId: $project) { nodes { op { digest } } } }", project=PROJECT
+    )
+
+    assert [node["op"] for node in answer.data["calls"]["nodes"]] == [None, {"digest": digest}, None, None, None]
+
+
+WALK = """
+query ($project: ID!, $first: Int!) {
+    calls(projectId: $project, first: $first) { nodes { id op { objectId digest versions(first: 2) {
+        totalCount nodes { digest } } } } }
+    objs(projectId: $project, first: $first) { nodes {
+        objectId usedBy(first: 1) { totalCount nodes { id op { digest } } } versions { nodes { digest } }
+    } }
+}
+"""
+
+
+async def test_a_page_of_any_size_takes_the_same_number_of_commands(
+    run: Run, objects: ObjectsStore, calls: CallsStore, commands: Commands
+) -> None:
+    for number in range(40):
+        op = await objects.create(version(OP | {"n": number}, object_id=f"op_{number % 7}"))
+        prompt = await objects.create(version(number, object_id=f"prompt_{number}"))
+        await calls.write(
+            [
+                start(number, op_name=ref(f"op_{number % 7}", op, "op"), inputs={"p": ref(f"prompt_{number}", prompt)}),
+            ]
+        )
+
+    async def walk(first: int) -> tuple[Any, Counter[str]]:
+        commands.sent.clear()
+        answer = await run(WALK, project=PROJECT, first=first)
+        assert not answer.errors
+        return answer.data, Counter(name for name, _ in commands.sent)
+
+    _, few = await walk(2)
+    data, many = await walk(40)
+
+    assert len(data["calls"]["nodes"]) == len(data["objs"]["nodes"]) == 40
+    assert all(node["op"]["versions"]["totalCount"] in (5, 6) for node in data["calls"]["nodes"])
+    assert many == few
+    assert sum(many.values()) <= 12

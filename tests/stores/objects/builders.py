@@ -1,0 +1,12 @@
+"""Versions as tests write them: a test names only what it is about."""
+
+from dataclasses import replace
+from typing import Any
+
+from stores.objects import ObjectVersion
+from tests.stores.calls.builders import PROJECT
+
+
+def version(val: object = 0, **changes: Any) -> ObjectVersion:  # noqa: ANN401 -- any field of a version
+    """A version of the object `prompt`."""
+    return replace(ObjectVersion(project_id=PROJECT, object_id="prompt", val=val), **changes)
