@@ -27,15 +27,16 @@ from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
+from graphql_schema.tables import TableMutations, TableQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, ObjectQueries, FileQueries):
+class Query(CallQueries, ObjectQueries, FileQueries, TableQueries):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations, ObjectMutations, FileMutations):
+class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations):
     """The root of mutations."""
 
 

@@ -1,0 +1,76 @@
+"""Reading tables."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema import connections
+from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.query_input import QueryInput
+from graphql_schema.selection import selected_fields
+from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.tables.inputs import TableRowFilter
+from graphql_schema.tables.types import TableRowSchema, TableStatsRow
+from stores.paging import Row
+
+Digest = Annotated[str, strawberry.argument(description="The table's digest, as tableCreate gives it.")]
+Digests = Annotated[
+    list[str] | None, strawberry.argument(description="The tables' digests, at most 1,000; unknown ones do no harm.")
+]
+Filter = Annotated[TableRowFilter | None, strawberry.argument(description="Which rows; all if left out.")]
+Where = Annotated[
+    QueryInput | None,
+    strawberry.argument(description="Any condition on `digest`, `val` and paths into it such as `val.usage.tokens`."),
+]
+Sort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(
+        description="By which paths into the rows, such as `usage.tokens`; in the table's own order if left out or "
+        "empty, in which a page costs the same at any depth. A sort looks at all rows."
+    ),
+]
+
+
+@strawberry.type
+class TableQueries:
+    """The fields of Query that read tables."""
+
+    @resolved(
+        "A page of a table's rows; none if there is no such table. A row that was never created counts, but is not "
+        "among them.",
+        returns=Connection[TableRowSchema],
+    )
+    async def table_rows(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        digest: Digest,
+        filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
+        sort_by: Sort = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        offset: Offset = None,
+    ) -> Listing:
+        """A page of rows."""
+        tables = info.context.stores.tables
+        which, where = filter.to_store() if filter else None, query.to_store() if query else None
+        request = connections.page_request(info, first, after, last, before, offset)
+        wanted = connections.selected_of_nodes(info)
+        page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
+        return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
+
+    @resolved("Numbers about a table.", returns=TableStatsRow)
+    async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row:
+        """Numbers about a table."""
+        return await info.context.stores.tables.stats_of_one(project_id, digest, selected_fields(info))
+
+    @resolved("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow])
+    async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:
+        """Numbers about tables."""
+        return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))
