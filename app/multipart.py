@@ -1,0 +1,188 @@
+"""GraphQL multipart requests: an operation and files for its variables, in one body.
+
+https://github.com/jaydenseric/graphql-multipart-request-spec says how: first the field `operations`, then `map`, which
+names for each file the places in the variables that it stands for, then the files. These wait on the disk, in files
+without a name, as long as the request lasts.
+"""
+
+from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+from typing import Any, Final
+
+from app.form_parts import Head, PartParser, Spool
+from app.media_types import media_type_of
+from graphql_schema.scalars import SentFile
+from stores import json_text
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.files import check_size
+
+MEDIA_TYPE: Final = "multipart/form-data"
+PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflight", "X-Apollo-Operation-Name")
+"""A browser lets a page of another site send a form without asking the server first, but none of these headers."""
+
+MAX_FILES: Final = 100
+_SHOWN: Final = 64
+_NOWHERE: Final = object()
+
+
+def is_multipart(headers: Mapping[str, str]) -> bool:
+    """Whether a request says that its body is a form with files."""
+    return media_type_of(headers.get("content-type", ""))[0] == MEDIA_TYPE
+
+
+async def read_operation(
+    headers: Mapping[str, str],
+    body: AsyncIterable[bytes],
+    sizes: "Sizes",
+    files: ExitStack,
+) -> dict[str, Any]:
+    """The parameters of the request's operation, with files in its variables until the stack is closed.
+
+    Raises:
+        BadInputError: no header shows that the browser asked first, or the body is not such a request.
+        PayloadTooLargeError: its operation or its files are too large.
+    """
+    if not any(headers.get(name) for name in PREFLIGHT_HEADERS):
+        raise BadInputError(
+            f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
+            "which shows that no form of another site sends it"
+        )
+    _, parameters = media_type_of(headers["content-type"])
+    if not parameters.get("boundary"):
+        raise BadInputError("Content-Type names no boundary")
+    parser, form = PartParser(parameters["boundary"]), _Form(sizes, files)
+    async for piece in body:
+        for event in parser.feed(piece):
+            await form.take(event)
+    return form.finished(whole=parser.ended)
+
+
+@dataclass
+class Sizes:
+    """What a request may take: of its operation, and of all its files. `grow` hears what is held in memory."""
+
+    max_body_bytes: int
+    max_file_bytes: int
+    grow: Callable[[int], None] = lambda _size: None
+
+
+@dataclass
+class _Form:
+    """The fields of a request, as they come."""
+
+    sizes: Sizes
+    files: ExitStack
+    texts: dict[str, bytearray] = field(default_factory=dict)
+    places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
+    parameters: dict[str, Any] | None = None
+    came: set[str] = field(default_factory=set)
+    size: int = 0
+    spool: Spool | None = None
+    reading: str = ""
+
+    async def take(self, event: Head | bytes | None) -> None:
+        if isinstance(event, Head):
+            self._begin(event)
+        elif self.spool is None:
+            self._take_text(event)
+        elif event is None:
+            await self.spool.flush()
+            self.spool = None
+        else:
+            self.size += len(event)
+            check_size(self.size, self.sizes.max_file_bytes)
+            await self.spool.write(event)
+
+    def finished(self, *, whole: bool) -> dict[str, Any]:
+        if not whole:
+            raise BadInputError("the body ends before its last boundary")
+        if self.parameters is None:
+            raise BadInputError(
+                "a multipart request has the fields operations and map, in this order, before its files"
+            )
+        if missing := self.places.keys() - self.came:
+            raise BadInputError(f"map names files that did not come: {_listed(missing)}")
+        return self.parameters
+
+    def _begin(self, head: Head) -> None:
+        self.reading = head.name
+        if head.name == ("operations", "map", None)[min(len(self.texts), 2)]:
+            self.texts[head.name] = bytearray()
+        elif self.parameters is None:
+            raise BadInputError(
+                "a multipart request has the fields operations and map, in this order, before its files"
+            )
+        elif head.name not in self.places:
+            raise BadInputError(f"map does not name the file {head.name[:_SHOWN]!r}")
+        elif head.name in self.came:
+            raise BadInputError(f"the file {head.name[:_SHOWN]!r} comes twice")
+        else:
+            self._begin_file(head)
+
+    def _begin_file(self, head: Head) -> None:
+        self.came.add(head.name)
+        self.spool = Spool(self.files.enter_context(TemporaryFile()))  # noqa: SIM115 -- the stack closes it
+        file = SentFile(head.file_name or None, self.spool.read)
+        for container, key in self.places[head.name]:
+            container[key] = file
+
+    def _take_text(self, data: bytes | None) -> None:
+        if data is None:
+            if self.reading == "map":
+                self.parameters, self.places = _operation(self.texts)
+            return
+        self.sizes.grow(len(data))
+        self.texts[self.reading] += data
+        if sum(map(len, self.texts.values())) > self.sizes.max_body_bytes:
+            raise PayloadTooLargeError(
+                f"operations and map are larger than {self.sizes.max_body_bytes:,} bytes; "
+                "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
+            )
+
+
+def _operation(texts: Mapping[str, bytearray]) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]]]:
+    """The parameters, and where in them each file stands, as container and key."""
+    parameters, paths = (_object(name, texts[name]) for name in ("operations", "map"))
+    if len(paths) > MAX_FILES:
+        raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
+    return parameters, {name: _places(parameters, name, given) for name, given in paths.items()}
+
+
+def _object(name: str, text: bytearray) -> dict[str, Any]:
+    try:
+        value = json_text.loads(bytes(text))
+    except StoreError as error:
+        raise BadInputError(f"{name} cannot be read: {error.message}") from None
+    if not isinstance(value, dict):
+        raise BadInputError(f"{name} must be a JSON object; operations are sent one by one")
+    return value
+
+
+def _places(parameters: dict[str, Any], name: str, paths: object) -> list[tuple[Any, Any]]:
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+        raise BadInputError(
+            f'map gives for each file a list of paths, such as ["variables.file"]; {name[:_SHOWN]!r} not'
+        )
+    return [_place(parameters, path) for path in paths]
+
+
+def _place(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
+    steps = path.split(".")
+    container: Any = None
+    value: Any = parameters
+    key: Any = None
+    for step in steps:
+        container, key = value, int(step) if isinstance(value, list) and step.isdecimal() else step
+        try:
+            value = container[key]
+        except (LookupError, TypeError):
+            value = _NOWHERE
+    if value is not None or steps[0] != "variables":
+        raise BadInputError(f"map leads to {path[:_SHOWN]!r}; a file stands where the variables have null")
+    return container, key
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(repr(name[:_SHOWN]) for name in sorted(names)[:5])
