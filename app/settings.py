@@ -8,6 +8,8 @@ import platformdirs
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
+
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
 
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")
+    max_pending_bytes: int = Field(
+        default=MAX_PENDING_BYTES,
+        ge=1024,
+        description="Request bytes that one process holds at once while the database is slower than its clients; "
+        "whoever sends more is answered UNAVAILABLE.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
