@@ -1,6 +1,7 @@
 """A database that is slower than its clients: some wait, some are told to come again, nothing is lost or held."""
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from pymongo import MongoClient
 from websockets.asyncio.client import connect
 
 from app.embedded_mongod import embedded_mongod
-from stores import json_text
 from tests.app.command import Server, serving
 from tests.app.traffic import CREATE_BATCH, call_id
 
@@ -161,14 +161,14 @@ async def test_an_operation_over_websocket_is_refused_without_its_connection(mon
         with writes_held_up(mongod):
             for writer in range(7):
                 message = {"id": str(writer), "type": "subscribe", "payload": batch(writer)}
-                await socket.send(json_text.dumps(message).decode())
+                await socket.send(json.dumps(message))
             async with asyncio.timeout(30):
-                refused = [json_text.loads(await socket.recv(decode=False)) for _ in range(3)]
-            await socket.send(json_text.dumps({"id": "r", "type": "subscribe", "payload": {"query": COUNT}}).decode())
+                refused = [json.loads(await socket.recv()) for _ in range(3)]
+            await socket.send(json.dumps({"id": "r", "type": "subscribe", "payload": {"query": COUNT}}))
             async with asyncio.timeout(30):
-                read = [json_text.loads(await socket.recv(decode=False)) for _ in range(2)]
+                read = [json.loads(await socket.recv()) for _ in range(2)]
         async with asyncio.timeout(30):
-            written = [json_text.loads(await socket.recv(decode=False)) for _ in range(8)]
+            written = [json.loads(await socket.recv()) for _ in range(8)]
 
     assert all(
         message["type"] == "error"
