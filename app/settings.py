@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         default=True, description="Make the rows of lists by compiled functions; false only costs time."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is logged: debug, info, warning or error."
+        default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
     )
 
     @field_validator("mongodb_uri")
