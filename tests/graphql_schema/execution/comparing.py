@@ -58,9 +58,17 @@ def shape(value: object) -> Any:  # noqa: ANN401 -- a tree of tuples
         case list():
             return [shape(member) for member in value]
         case orjson.Fragment():
-            return "JSON", orjson.dumps(value)
+            return "JSON", _text(value)
         case _:
             return type(value).__name__, value
+
+
+def _text(fragment: orjson.Fragment) -> object:
+    try:
+        return orjson.dumps(fragment)
+    except TypeError as error:
+        # A scalar may take a text for JSON that then cannot be written, such as one of a class of its own.
+        return str(error)
 
 
 def seen(error: GraphQLError) -> tuple[Any, ...]:

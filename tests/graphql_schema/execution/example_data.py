@@ -152,7 +152,7 @@ _WRONG: Final[tuple[Callable[[], object], ...]] = (
 )
 _DOCUMENTS: Final = ('{"a": {"b": [1, "x"]}}', '{"a": 1, "a": 2}', "[]", "5", '"text"', "{ }", "null")
 _CLASSES: Final = ("Dog", "Cat", "Fish")
-_PAGES: Final = Order({}, (Key("id"),))
+PAGES: Final = Order({}, (Key("id"),))
 
 
 class Sources:
@@ -166,6 +166,7 @@ class Sources:
         self.objects = self.random.choice([0.0, 0.1, 0.5])
         self.longest = self.random.choice([1, 2, 4, 12])
         self.made = 0
+        self.fields: dict[str, list[tuple[str, GraphQLOutputType]]] = {}
 
     def root(self, name: str) -> object:
         """The source of a root type."""
@@ -255,12 +256,19 @@ class Sources:
     def _is_enough(self, depth: int) -> bool:
         return depth > MAX_DEPTH or self.made > MAX_SOURCES
 
+    def _fields(self, kind: GraphQLObjectType) -> list[tuple[str, GraphQLOutputType]]:
+        if kind.name not in self.fields:
+            self.fields[kind.name] = [
+                (to_snake_case(name), field.type) for name, field in kind.fields.items() if name in self.wanted
+            ]
+        return self.fields[kind.name]
+
     def _values(self, kind: GraphQLObjectType, depth: int) -> dict[str, Any]:
         self.made += 1
         values: dict[str, Any] = {}
-        for name, field in kind.fields.items():
-            if name in self.wanted and self.random.random() >= self.faults / 4:
-                values[to_snake_case(name)] = self._value(field.type, depth)
+        for name, of in self._fields(kind):
+            if self.random.random() >= self.faults / 4:
+                values[name] = self._value(of, depth)
         if kind.name in ("Circle", "Square") and self.random.random() >= self.faults:
             values["kind"] = kind.name
         if "payload" in self.wanted:
@@ -278,5 +286,5 @@ class Sources:
             await asyncio.sleep(0)
             return len(rows)
 
-        page = Page(rows, self.random.random() < 0.5, self.random.random() < 0.5, _PAGES, b"scope")
+        page = Page(rows, self.random.random() < 0.5, self.random.random() < 0.5, PAGES, b"scope")
         return Listing(page, count)
