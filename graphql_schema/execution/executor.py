@@ -12,7 +12,9 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
+    get_nullable_type,
     get_operation_ast,
+    is_composite_type,
     located_error,
 )
 from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
@@ -22,7 +24,7 @@ from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import KeptPlans, Plans
 from graphql_schema.execution.rows import Rows
@@ -219,7 +221,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         return found if isinstance(found, list) else await found
 
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
-        return self._compiles and position is None and plain_object(item_type) is not None
+        return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
     def complete_list(
         self, field: Field, kind: GraphQLOutputType, path: Path, items: list[Any]
