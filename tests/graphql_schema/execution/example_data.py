@@ -21,7 +21,10 @@ from graphql import (
     GraphQLSchema,
     GraphQLUnionType,
     Undefined,
+    get_named_type,
+    get_nullable_type,
     is_composite_type,
+    is_leaf_type,
 )
 from strawberry.utils.str_converters import to_snake_case
 
@@ -150,6 +153,20 @@ _WRONG: Final[tuple[Callable[[], object], ...]] = (
     lambda: Undefined,
     lambda: strawberry.UNSET,
 )
+_NEARLY: Final[dict[str, list[Any]]] = {
+    "ID": [5, Number(8), 1.5, 2.0, True, Text("a"), b"a"],
+    "String": [5, Number(8), 1.5, True, Text("a"), b"a"],
+    "Int": [True, 2**31, -(2**31) - 1, 2.0, 2.5, "7", "", Number(8)],
+    "Float": [float("nan"), float("inf"), 1, "1.5", "", True, 10**400],
+    "Boolean": [0, 1, 0.5, "true", float("nan")],
+    "BigInt": [2**80, True, 1.5, "7", "text", Number(8), float("inf")],
+    "DateTime": [FIRST - 1, LAST + 1, 1.5, True, "2026-01-31T12:00:00Z", Number(8)],
+    "JSON": [5, {"a": 1}, b"{}", []],
+    "Color": ["text", "RED", "AZURE", Color.BLUE, Level.LOW, Text("red"), 1, ["red"]],
+    "Level": [0, 1.0, True, 1.5, "LOW", Level.HIGH, Color.RED, Number(1), [1]],
+}
+"""What is nearly right for a scalar or an enum, or right in an unusual way."""
+
 _DOCUMENTS: Final = ('{"a": {"b": [1, "x"]}}', '{"a": 1, "a": 2}', "[]", "5", '"text"', "{ }", "null")
 _CLASSES: Final = ("Dog", "Cat", "Fish")
 PAGES: Final = Order({}, (Key("id"),))
@@ -179,6 +196,9 @@ class Sources:
 
     def _value(self, kind: GraphQLOutputType, depth: int) -> Any:  # noqa: ANN401 -- any value
         if self.random.random() < self.faults:
+            nearly = _NEARLY.get(get_named_type(kind).name)
+            if nearly and is_leaf_type(get_nullable_type(kind)) and self.random.random() < 0.6:
+                return self.random.choice(nearly)
             return self.random.choice(_WRONG)()
         match kind:
             case GraphQLNonNull():
