@@ -19,18 +19,20 @@ from strawberry.types.graphql import OperationType
 from app.graphql_sse import EventStream
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.results import body_of
-from graphql_schema.errors import unexpected
+from graphql_schema.errors import RETRY_AFTER, unexpected
 from stores import json_text
-from stores.errors import BadInputError
+from stores.errors import BadInputError, UnavailableError
+from stores.intake import Intake, Share
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _INTERNAL: Final = 500
+_UNAVAILABLE: Final = 503
 _STATUS_BY_CODE: Final = {
     "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "RATE_LIMITED": 429,
     "INTERNAL": _INTERNAL,
-    "UNAVAILABLE": 503,
+    "UNAVAILABLE": _UNAVAILABLE,
     "TIMEOUT": 504,
 }
 
@@ -39,12 +41,17 @@ class RequestError(Exception):
     """A request that is not answered by executing it; the message says what to change."""
 
     def __init__(
-        self, status: int, message: str, code: str = "BAD_USER_INPUT", headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str = "BAD_USER_INPUT",
+        headers: Mapping[str, str] | None = None,
+        **extensions: object,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
-        self.payload = {"message": message, "extensions": {"code": code}}
+        self.payload = {"message": message, "extensions": {"code": code, **extensions}}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class GraphQLHTTP:
         make_context: the context of one request.
         max_body_bytes: the largest body that is read.
         page: what a browser gets that opens the endpoint; None gives it the API, too.
+        intake: what bounds the bodies that are held at once.
     """
 
     def __init__(
@@ -73,28 +81,31 @@ class GraphQLHTTP:
         make_context: Callable[[HTTPConnection], object],
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self.schema = schema
         self.make_context = make_context
         self.max_body_bytes = max_body_bytes
         self.page = page
+        self.intake = intake or Intake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, the answer is a GraphQL response."""
         request = Request(scope, receive)
-        try:
-            response = await self._respond(request)
-        except ClientDisconnect:
-            return
-        except RequestError as error:
-            media_type = negotiate(request.headers.get("accept", "")) or JSON
-            response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            masked = unexpected(error, "in a GraphQL request")
-            response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
-        await response(scope, receive, send)
+        with self.intake.share() as share:
+            try:
+                response = await self._respond(request, share)
+            except ClientDisconnect:
+                return
+            except RequestError as error:
+                media_type = negotiate(request.headers.get("accept", "")) or JSON
+                response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                masked = unexpected(error, "in a GraphQL request")
+                response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
+            await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, share: Share) -> Response:
         accept = request.headers.get("accept", "")
         if request.method not in _ALLOWED:
             raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
@@ -105,15 +116,16 @@ class GraphQLHTTP:
         media_type = EVENT_STREAM if prefers_events(accept) else negotiate(accept)
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
-        parameters = _query_parameters(request) if request.method == "GET" else await self._body_parameters(request)
+        in_url = request.method == "GET"
+        parameters = _query_parameters(request) if in_url else await self._body_parameters(request, share)
         operation = operation_of(parameters)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation)
         return _result_response(await self._execute(request, operation), media_type)
 
-    async def _body_parameters(self, request: Request) -> dict[str, Any]:
+    async def _body_parameters(self, request: Request, share: Share) -> dict[str, Any]:
         _require_plain_json(request)
-        parameters = _decoded("The body", await self._read_body(request))
+        parameters = _decoded("The body", await self._read_body(request, share))
         if not isinstance(parameters, dict):
             raise RequestError(
                 400,
@@ -122,15 +134,25 @@ class GraphQLHTTP:
             )
         return parameters
 
-    async def _read_body(self, request: Request) -> bytes:
+    async def _read_body(self, request: Request, share: Share) -> bytes:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_body_bytes:
             raise self._too_large()
-        body = bytearray()
+        body, size = bytearray(), 0
+        refusal = _refusal_by(share.expect, int(length)) if length.isdecimal() else None
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.max_body_bytes:
+            size += len(chunk)
+            if size > self.max_body_bytes:
                 raise self._too_large()
+            # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
+            refusal = refusal or _refusal_by(share.grow, len(chunk))
+            if refusal:
+                body.clear()
+                share.close()
+            else:
+                body += chunk
+        if refusal:
+            raise refusal
         return bytes(body)
 
     def _too_large(self) -> RequestError:
@@ -231,6 +253,16 @@ def _kind(value: object) -> str:
             return "an object"
 
 
+def _refusal_by(hold: Callable[[int], None], size: int) -> RequestError | None:
+    try:
+        hold(size)
+    except UnavailableError as error:
+        seconds = error.retry_after_seconds
+        headers = {"Retry-After": str(seconds)}
+        return RequestError(_UNAVAILABLE, f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
+    return None
+
+
 def _refusal(operation_type: OperationType) -> RequestError:
     if operation_type is OperationType.MUTATION:
         return RequestError(405, "Send a mutation by POST; GET only reads.", headers={"Allow": "POST"})
@@ -244,11 +276,14 @@ def _refusal(operation_type: OperationType) -> RequestError:
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
     body = body_of(result)
     status = 200
+    extensions = (result.errors[0].extensions or {}) if result.errors else {}
     if result.errors and "data" not in body:
-        code = (result.errors[0].extensions or {}).get("code", "")
-        status = _STATUS_BY_CODE.get(code, 400)
+        status = _STATUS_BY_CODE.get(extensions.get("code", ""), 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < _INTERNAL else status
+    if result.data is None and RETRY_AFTER in extensions:
+        # Scripts, and whatever stands between, go by these rather than by what the body says.
+        return _response(body, media_type, _UNAVAILABLE, {"Retry-After": str(extensions[RETRY_AFTER])})
     return _response(body, media_type, status)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from types import NoneType
 from typing import Any, Final, cast
@@ -21,12 +21,13 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
     Operation,
 )
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
-from graphql_schema.errors import unexpected
+from graphql_schema.errors import told, unexpected
 from stores import json_text
-from stores.errors import BadInputError
+from stores.errors import BadInputError, UnavailableError
 from stores.ids import new_id
+from stores.intake import Intake
 
 logger = logging.getLogger("loomql")
 
@@ -72,6 +73,8 @@ class Connection(ASGIWebSocketAdapter):
 
     ws: WebSocket
     view: "GraphQLWebSocket"
+    received_bytes = 0
+    """The size of the last message."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
         """Each message, decoded; one that cannot be closes the connection with the reason.
@@ -86,6 +89,7 @@ class Connection(ASGIWebSocketAdapter):
             if event.get("text") is None:
                 raise NonTextMessageReceived
             encoded = event["text"].encode()
+            self.received_bytes = len(encoded)
             if len(encoded) > self.view.max_message_bytes:
                 limit = f"{self.view.max_message_bytes:,} bytes"
                 await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message is larger than {limit} (LOOMQL_MAX_BODY_BYTES).")
@@ -128,21 +132,48 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         """Act on one message; close the connection if it is not one of the protocol's."""
         if flaw := flaw_of(message):
             await self.handle_invalid_message(flaw)
-        elif message["type"] == "subscribe" and self._is_full(message["id"]):
-            await self._refuse(message["id"])
+        elif message["type"] == "subscribe":
+            await self._admit(message)
         else:
-            # The protocol lets a payload be null where it may be missing; Strawberry does not.
-            await super().handle_message(cast("Message", {k: v for k, v in message.items() if v is not None}))
+            await self._handle(message)
+
+    async def _handle(self, message: Message) -> None:
+        # The protocol lets a payload be null where it may be missing; Strawberry does not.
+        await super().handle_message(cast("Message", {k: v for k, v in message.items() if v is not None}))
+
+    async def _admit(self, message: SubscribeMessage) -> None:
+        """Begin an operation, if there is room for it; its message counts as held until it has ended."""
+        operation_id = message["id"]
+        if not self.connection_acknowledged:
+            await self._handle(message)
+            return
+        if self._is_full(operation_id):
+            await self._refuse(operation_id, self._full())
+            return
+        with ExitStack() as held:
+            share = held.enter_context(self.view.intake.share())
+            try:
+                share.grow(self.websocket.received_bytes)
+            except UnavailableError as error:
+                await self._refuse(operation_id, told(error))
+                return
+            await self._handle(message)
+            operation = self.operations.get(operation_id)
+            if operation and operation.task:
+                let_go = held.pop_all().close
+                operation.task.add_done_callback(lambda _task: let_go())
 
     def _is_full(self, operation_id: str) -> bool:
         full = len(self.operations) >= self.view.max_operations
-        return full and self.connection_acknowledged and operation_id not in self.operations
+        return full and operation_id not in self.operations
 
-    async def _refuse(self, operation_id: str) -> None:
-        error = GraphQLError(
+    def _full(self) -> GraphQLError:
+        return GraphQLError(
             f"This connection runs {self.view.max_operations} operations already; complete one or open another.",
             extensions={"code": "RATE_LIMITED"},
         )
+
+    async def _refuse(self, operation_id: str, error: GraphQLError) -> None:
         await self.send_message({"id": operation_id, "type": "error", "payload": [error.formatted]})
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
@@ -179,6 +210,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_message_bytes: the largest message that is taken.
         max_operations: how many operations one connection runs at once.
         init_timeout_seconds: how long a client may take to send connection_init.
+        intake: what bounds the messages whose operations run at once.
     """
 
     websocket_adapter_class = Connection
@@ -192,6 +224,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         *,
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
+        intake: Intake | None = None,
     ) -> None:
         super().__init__(
             schema,
@@ -203,6 +236,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
+        self.intake = intake or Intake()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
         """The context of what happens outside of an operation."""

@@ -22,6 +22,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.database import Database
+from stores.intake import Intake
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -37,10 +38,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if uri is None:
         raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
+    intake = Intake(settings.max_pending_bytes)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         database = Database.open(
-            uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds
+            uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
         stores = Stores.over(database)
         readiness = Readiness(database, settings.database_timeout_seconds)
@@ -60,18 +63,18 @@ def create_app(settings: Settings | None = None) -> Starlette:
             await asyncio.gather(stores.close(), *ending)
             database.close()
 
-    return Starlette(routes=_routes(settings), lifespan=lifespan, exception_handlers={404: not_found})
+    return Starlette(routes=_routes(settings, intake), lifespan=lifespan, exception_handlers={404: not_found})
 
 
-def _routes(settings: Settings) -> list[BaseRoute]:
+def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
 
     page = graphiql.page if settings.graphiql else None
-    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page)
-    over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes)
+    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page, intake)
+    over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes, intake=intake)
     routes: list[BaseRoute] = [
         Route("/", home),
         Route("/graphql", over_http),

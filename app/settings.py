@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stores.files import MAX_FILE_BYTES
+from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
 
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
@@ -68,6 +69,12 @@ class Settings(BaseSettings):
         ge=1024,
         description="Largest file, in bytes; what one multipart request sends of files together.",
     )
+    max_pending_bytes: int = Field(
+        default=MAX_PENDING_BYTES,
+        ge=1024,
+        description="Request bytes that one process holds at once while the database is slower than its clients; "
+        "whoever sends more is answered UNAVAILABLE.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
@@ -75,7 +82,7 @@ class Settings(BaseSettings):
         default=True, description="Make the rows of lists by compiled functions; false only costs time."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is logged: debug, info, warning or error."
+        default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
     )
 
     @field_validator("mongodb_uri")

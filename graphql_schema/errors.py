@@ -2,17 +2,21 @@
 
 import logging
 from collections.abc import Iterable
+from typing import Final
 
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.utils.str_converters import to_camel_case
 
-from stores.errors import StoreError
+from stores.errors import StoreError, UnavailableError
 from stores.ids import new_id
 
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
 """What the language forbids: a syntax error, an invalid document, a variable that cannot be coerced."""
+
+RETRY_AFTER: Final = "retryAfterSeconds"
+"""The extension that says when what is unavailable may be asked again."""
 
 _log = logging.getLogger("loomql")
 
@@ -37,10 +41,19 @@ def _explain(error: GraphQLError) -> None:
 def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
     error.extensions = {"code": cause.code}
     error.extensions |= {to_camel_case(name): detail for name, detail in cause.details.items()}
+    if isinstance(cause, UnavailableError):
+        error.extensions[RETRY_AFTER] = cause.retry_after_seconds
     if cause.argument is not None:
         argument = camel_path(cause.argument)
         error.extensions["argument"] = argument
         error.message = f"{argument}: {cause.message}"
+
+
+def told(cause: StoreError) -> GraphQLError:
+    """What a client sees of a store's error that no field of an operation met."""
+    error = GraphQLError(cause.message, original_error=cause)
+    explain([error])
+    return error
 
 
 def _mask(error: GraphQLError, cause: Exception) -> None:

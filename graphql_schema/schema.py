@@ -21,7 +21,7 @@ from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
-from graphql_schema.execution import CompilingExecutor, field_of
+from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
@@ -54,6 +54,8 @@ class LoomSchema(BoundedSchema):
             if argument.default_value is None:
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
+        if issubclass(self.execution_context_class, CompilingExecutor):
+            call_directly(self._schema, self.config.info_class)
 
     def process_errors(
         self,

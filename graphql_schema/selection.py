@@ -1,5 +1,6 @@
 """What a request selects, so that nothing else is read: fragments, aliases, `@skip` and `@include` evaluated."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ RawInfo = Any
 """graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
 
 
+_python_name = functools.lru_cache(2_000)(to_snake_case)  # what is selected by now are names of the schema
+
+
 def selected_fields(info: Info, *paths: str) -> set[str]:
     """The snake_case names of the fields selected at dotted paths below the field being resolved.
 
@@ -32,7 +36,7 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
         nodes: Sequence[FieldNode] = raw.field_nodes
         for step in filter(None, path.split(".")):
             nodes = [node for node in _children(nodes, raw) if node.name.value == step]
-        found |= {to_snake_case(node.name.value) for node in _children(nodes, raw)}
+        found |= {_python_name(node.name.value) for node in _children(nodes, raw)}
     return found
 
 

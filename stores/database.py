@@ -30,6 +30,7 @@ from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
 from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.intake import Intake
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
@@ -62,14 +63,23 @@ class Database:
         name: str,
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
+        intake: Intake | None = None,
     ) -> None:
+        self.intake = intake or Intake()
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
         self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
 
     @classmethod
-    def open(cls, uri: str, name: str, timeout_seconds: float = 3.0, query_timeout_seconds: float = 60.0) -> Self:
+    def open(
+        cls,
+        uri: str,
+        name: str,
+        timeout_seconds: float = 3.0,
+        query_timeout_seconds: float = 60.0,
+        intake: Intake | None = None,
+    ) -> Self:
         """Open the pool; nothing is sent yet.
 
         An unreachable server fails each request after the one timeout, a query that takes long after the other.
@@ -89,7 +99,7 @@ class Database:
             )
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds, query_timeout_seconds)
+        return cls(client, name, timeout_seconds, query_timeout_seconds, intake)
 
     @property
     def calls(self) -> Collection:
@@ -170,6 +180,19 @@ class Database:
             finally:
                 task.cancel()
 
+    async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
+        """What comes of some writing, as by `run`, in its turn among all that write.
+
+        Raises:
+            UnavailableError: no server could be reached within the timeout, or too many write already.
+        """
+
+        async def in_turn() -> _R:
+            async with self.intake.write():
+                return await work()
+
+        return await self.run(in_turn())
+
     async def query(self, work: Awaitable[_R]) -> _R:
         """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
 
@@ -248,14 +271,14 @@ class _OnDatabase(Protocol):
 _S = TypeVar("_S", bound=_OnDatabase)
 
 
-def database_call(
+def database_write(
     method: Callable[Concatenate[_S, _P], Awaitable[_R]],
 ) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
-    """A store's method that its database runs."""
+    """A store's method that writes, in its turn."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await store.database.run(method(store, *args, **kwargs))
+        return await store.database.write(lambda: method(store, *args, **kwargs))
 
     return run
 

@@ -89,6 +89,7 @@ class StoreTimeoutError(StoreError):
 
 
 class UnavailableError(StoreError):
-    """The database cannot be reached right now; trying again later may work."""
+    """The database cannot be reached right now, or is too slow to take more; trying again later may work."""
 
     code = "UNAVAILABLE"
+    retry_after_seconds: ClassVar[int] = 1

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from pymongo import ASCENDING
 
 from stores.calls.fields import CALL_FIELDS
-from stores.database import Database, database_call
+from stores.database import Database, database_write
 from stores.errors import BadInputError, ConflictError
 from stores.ids import check_project_id
 from stores.query.fields import is_index
@@ -110,7 +110,7 @@ class UserIndexes:
         self.database = database
         self._calls = database.calls
 
-    @database_call
+    @database_write
     async def add(self, index: UserIndex) -> bool:
         """Build an index, however long it takes; False where it, or one of all projects, is there already.
 
@@ -125,7 +125,7 @@ class UserIndexes:
         await self._calls.create_index(index.keys, **index.options)
         return True
 
-    @database_call
+    @database_write
     async def sizes(self) -> dict[UserIndex, int]:
         """Every index with its bytes on disk, by project and path; those of all projects come first."""
         if not await self._calls.index_information():
@@ -142,7 +142,7 @@ class UserIndexes:
                     found[index] = found.get(index, 0) + size
         return dict(sorted(found.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
 
-    @database_call
+    @database_write
     async def drop(self, index: UserIndex) -> None:
         """Take an index away.
 

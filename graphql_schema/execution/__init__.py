@@ -1,6 +1,7 @@
 """How an operation runs: as graphql-core runs it, but with compiled rows in the place of its fields' long ways."""
 
+from graphql_schema.execution.direct import call_directly
 from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.sources import field_of
 
-__all__ = ["CompilingExecutor", "field_of"]
+__all__ = ["CompilingExecutor", "call_directly", "field_of"]

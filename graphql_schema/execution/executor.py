@@ -5,18 +5,30 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 
-from graphql import GraphQLList, GraphQLObjectType, GraphQLOutputType, located_error
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLList,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSchema,
+    get_nullable_type,
+    get_operation_ast,
+    is_composite_type,
+    located_error,
+)
 from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
-from graphql.execution.executor import collect_iterator_awaitables, to_nodes
+from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import KeptPlans, Plans
 from graphql_schema.execution.rows import Rows
+from graphql_schema.execution.variables import coerced, without_variables
 from stores.turns import Turn, Turns
 
 _PLANS: Final = KeptPlans()
@@ -36,6 +48,30 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
         self._compiles = self.abort_signal is None and not middlewares
+
+    @classmethod
+    def build(
+        cls,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        root_value: Any = None,  # noqa: ANN401 -- the base's own
+        context_value: Any = None,  # noqa: ANN401 -- the base's own
+        raw_variable_values: dict[str, Any] | None = None,
+        operation_name: str | None = None,
+        *rest: Any,  # noqa: ANN401 -- the base's own
+        **more: Any,  # noqa: ANN401 -- the base's own
+    ) -> list[GraphQLError] | Executor[Any]:
+        """An executor of an operation, or why there is none."""
+        operation = get_operation_ast(document, operation_name)
+        definitions = operation.variable_definitions if operation else ()
+        values = coerced(schema, definitions or (), raw_variable_values or {})
+        given = root_value, context_value, raw_variable_values, operation_name, *rest
+        if operation is None or values is None:
+            return super().build(schema, document, *given, **more)
+        executor = super().build(schema, without_variables(document, operation), *given, **more)
+        if isinstance(executor, Executor):
+            executor.operation, executor.variable_values = operation, values
+        return executor
 
     @cached_property
     def _plans(self) -> Plans:
@@ -185,7 +221,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         return found if isinstance(found, list) else await found
 
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
-        return self._compiles and position is None and plain_object(item_type) is not None
+        return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
     def complete_list(
         self, field: Field, kind: GraphQLOutputType, path: Path, items: list[Any]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from graphql import GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
+from strawberry.types.cast import get_strawberry_type_cast
 
+from graphql_schema.execution.abstract import is_told_by_class, told_type
 from graphql_schema.execution.fields import plain_object
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ class RowList:
     ) -> None:
         self._executor = executor
         self._kind = kind
-        self._object_type = plain_object(kind)
         self._details = details
         self._path = path
         self._info = info
         self._completed: list[Any] = []
         self._awaited: list[int] = []
+        self._by_class: dict[type, Rows] = {}
 
     def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
         """Add the rows of items until one is enough; whether one was.
@@ -54,11 +56,10 @@ class RowList:
         Raises:
             GraphQLError: one must not be null, and failed.
         """
-        completed, path = self._completed, self._path
-        rows: Rows | None = None
+        completed, path, by_class = self._completed, self._path, self._by_class
         for item in items:
-            rows = rows or self._find_rows(is_new=not completed)
-            if rows is None or type(item) is not dict:
+            rows = by_class.get(type(item)) or self._find_rows(item)
+            if rows is None or (type(item) is not dict and get_strawberry_type_cast(item) is not None):
                 self._add_odd(item)
             else:
                 try:
@@ -86,12 +87,20 @@ class RowList:
     def _next_path(self) -> Path:
         return Path(self._path, len(self._completed), None)
 
-    def _find_rows(self, *, is_new: bool) -> "Rows | None":
-        if self._object_type is None:
+    def _find_rows(self, item: object) -> "Rows | None":
+        """The rows for an item's class: a row of a store, or an object whose class tells its type."""
+        if type(item) is dict:
+            kind = plain_object(self._kind)
+        else:
+            kind = told_type(self._kind, item, self._executor.schema, self._info) if is_told_by_class(item) else None
+        if kind is None:
             return None
         # The first row of a new selection goes the long way, on which that is met for the first time.
-        find = self._executor.known_rows if is_new else self._executor.rows
-        return find(self._object_type, self._details)
+        find = self._executor.rows if self._completed else self._executor.known_rows
+        rows = find(kind, self._details)
+        if rows:
+            self._by_class[type(item)] = rows
+        return rows
 
     def _add_odd(self, item: object) -> None:
         """Add what only graphql-core can complete."""

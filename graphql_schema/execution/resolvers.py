@@ -47,7 +47,7 @@ def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
     A resolver may have a shorter way for when it is given no arguments: a function of the source, as its `bare`.
     """
     field = definition.extensions.get(_DEFINITION)
-    if not _is_plain(field) or not hasattr(definition.resolve, "_is_default"):
+    if not is_plain(field) or not hasattr(definition.resolve, "_is_default"):
         return None
     resolver = field.base_resolver
     if resolver is None:
@@ -63,7 +63,8 @@ def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:
     return Call(cast("Callable[..., object]", resolver.wrapped_func), passed, bool(definition.args))
 
 
-def _is_plain(field: object) -> TypeGuard[StrawberryField]:
+def is_plain(field: object) -> TypeGuard[StrawberryField]:
+    """Whether nothing stands between a field and its resolver that has a say in the value."""
     if not isinstance(field, StrawberryField):
         return False
     return type(field).get_result is StrawberryField.get_result and not field.extensions

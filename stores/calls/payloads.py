@@ -7,6 +7,7 @@ from bson import encode as bson_encode
 
 from stores import json_text, refs
 from stores.errors import PayloadTooLargeError, StoreError
+from stores.json_shape import shape_of
 from stores.mirror import mirror
 
 MAX_BYTES: Final = 7_700_000
@@ -37,10 +38,12 @@ class Payload:
             BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
         texts = {name: _text(name, value) for name, value in values.items()}
-        mirrors = {name: mirror(value) for name, value in values.items()}
+        shapes = {name: shape_of(value) for name, value in values.items()}
+        mirrors = {name: mirror(value, shapes[name]) for name, value in values.items()}
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
         _check_size(texts, mirrors, found)
-        return cls(texts, mirrors, found, sum(map(json_text.default_length, values.values())))
+        size_bytes = sum(shapes[name].default_length(value, texts[name]) for name, value in values.items())
+        return cls(texts, mirrors, found, size_bytes)
 
 
 def _text(name: str, value: object) -> str:

@@ -14,7 +14,7 @@ from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
-from stores.database import Database, database_call, database_query
+from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -54,7 +54,7 @@ class CallsStore:
         """End every subscription to events; the store must not be used afterwards."""
         await self._fan_out.close()
 
-    @database_call
+    @database_write
     async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
         """Store starts and ends, all or none; ids left out are filled in. Nothing happens for an empty batch.
 
@@ -64,7 +64,7 @@ class CallsStore:
         """
         await write_batch(self._calls, batch)
 
-    @database_call
+    @database_write
     async def write_one(self, part: CallStart | CallEnd) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
         try:
@@ -72,7 +72,7 @@ class CallsStore:
         except StoreError as error:
             raise error.within("batch.0") from None
 
-    @database_call
+    @database_write
     async def rename(
         self, project_id: str, call_id: str, display_name: str | None, wb_user_id: str | None = None
     ) -> int:
@@ -92,7 +92,7 @@ class CallsStore:
         )
         return await self._calls.count_documents({**found, "visible": True})
 
-    @database_call
+    @database_write
     async def delete(self, project_id: str, call_ids: Sequence[str], wb_user_id: str | None = None) -> int:
         """Delete calls with their descendants in the same trace; for good, even where a start comes later.
 

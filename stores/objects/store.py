@@ -6,7 +6,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import paging, refs
-from stores.database import Database, Session, database_call, database_query
+from stores.database import Database, Session, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -44,7 +44,7 @@ class ObjectsStore:
         # Writers of one name wait for each other here, before their transactions would meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    @database_call
+    @database_write
     async def create(self, version: ObjectVersion) -> str:
         """Store a version, which is the latest then; its digest. What is there already keeps its index.
 
@@ -69,7 +69,7 @@ class ObjectsStore:
     def _turn(self, head_id: str) -> asyncio.Lock:
         return self._turns.setdefault(head_id, asyncio.Lock())
 
-    @database_call
+    @database_write
     async def delete(self, project_id: str, object_id: str, digests: Sequence[str] | None = None) -> int:
         """Delete versions of an object, or else of an op of that name; how many. Without digests all of them go.
 

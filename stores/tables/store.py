@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from stores.database import Database, Document, database_call, database_query
+from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -35,7 +35,7 @@ class TablesStore:
         self._chunks = database.table_chunks
         self._rows = database.table_rows
 
-    @database_call
+    @database_write
     async def create(self, project_id: str, rows: Sequence[object]) -> tuple[str, list[str]]:
         """Store a table, all of it or nothing that can be seen. Returns its digest, and those of its rows in order.
 
@@ -53,7 +53,7 @@ class TablesStore:
         builder = await _built(project_id, row_digests)
         return await self._write(builder, documents, size), row_digests
 
-    @database_call
+    @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
         """Store a table of rows that may be there already, and return its digest.
 
@@ -69,7 +69,7 @@ class TablesStore:
         builder = await _built(project_id, row_digests)
         return await self._write(builder, {}, _sum(row_digests, sizes))
 
-    @database_call
+    @database_write
     async def update(self, project_id: str, base_digest: str, updates: Sequence[TableUpdate]) -> tuple[str, list[str]]:
         """Store the table that some changes, one after the other, make of another, which stays as it is.
 

@@ -89,7 +89,7 @@ async def test_who_does_not_read_is_told_that_the_stream_was_dropped(
     assert ids == [call_id(number) for number in range(len(ids))]
     assert 0 < len(ids) < 24
     [error] = failure["errors"]
-    assert error["extensions"] == {"code": "UNAVAILABLE"}
+    assert error["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
     assert "lagged" in error["message"]
 
 
@@ -116,7 +116,7 @@ async def test_a_server_that_stops_says_so_in_its_streams(
 
     *_others, failure = told(rest)
     assert first["data"]["callEvents"]["type"] == "STARTED"
-    assert failure["errors"][0]["extensions"] == {"code": "UNAVAILABLE"}
+    assert failure["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
     assert "the server stops" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()

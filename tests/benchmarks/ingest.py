@@ -19,7 +19,6 @@ from tests.benchmarks.stock import batches
 
 _MUTATION: Final = """mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res {
   ... on CallStartRes { id traceId } ... on CallEndRes { id } } } }"""
-NOT_KEPT: Final = ("json", "op_trace_name", "start_size_bytes", "end_size_bytes")
 _ENOUGH: Final = 10_000_000
 
 Pair = tuple[CallStart, CallEnd]
@@ -93,22 +92,19 @@ def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
 
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
-    """The same for the floor: nested documents to insert, and what ends them if that is apart."""
+    """The same for the floor: LoomQL's own documents, to insert, and what ends them if that is apart."""
     fields = [(fields_of(start.checked()), fields_of(end)) for start, end in pairs]
     whole = [whole_call(start, None if apart else end) for start, end in fields]
     ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
-    return [_nested(document) for document in whole], ends
+    return whole, ends
 
 
 def _ended(start: Document, end: Document) -> Document:
     latency = (end["ended_at"] - start["started_at"]) // 1000
     size = start["start_size_bytes"] + end["end_size_bytes"]
-    own = {name: value for name, value in _nested(end).items() if name not in FOUND_BY}
-    return own | {"latency_ms": latency, "storage_size_bytes": size}
-
-
-def _nested(document: Document) -> Document:
-    return {name: value for name, value in document.items() if name not in NOT_KEPT}
+    own = {name: value for name, value in end.items() if name not in (*FOUND_BY, "json")}
+    texts = {f"json.{name}": text for name, text in end["json"].items()}
+    return own | texts | {"latency_ms": latency, "storage_size_bytes": size}
 
 
 def _start(start: CallStart) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from tests.benchmarks.timing import Clock
 
 _BLOCK_SECONDS: Final = 0.2
 _MOST_AT_ONCE: Final = 200
+_LONGEST_SECONDS: Final = 60.0
+_IDLE_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 120.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -26,8 +29,19 @@ class Connection:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        self._socket = socket.create_connection((str(parts.hostname), parts.port or 80), timeout=120)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._address = (str(parts.hostname), parts.port or 80)
+        self._socket, self._used_at = self._connected(), time.monotonic()
+
+    def _connected(self) -> socket.socket:
+        connected = socket.create_connection(self._address, timeout=_PATIENCE_SECONDS)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+
+    def renew(self) -> None:
+        """Connect again if it has been idle for so long that the server may hang up."""
+        if time.monotonic() - self._used_at > _IDLE_SECONDS:
+            self._socket.close()
+            self._socket, self._used_at = self._connected(), time.monotonic()
 
     def post(self, body: bytes) -> bytes:
         """The body of the answer, which must be a success."""
@@ -43,10 +57,12 @@ class Connection:
         filled = len(content)
         while filled < len(answer):
             filled += self._socket.recv_into(answer[filled:])
+        self._used_at = time.monotonic()
         return bytes(answer)
 
     def ask(self, body: bytes) -> Any:  # noqa: ANN401 -- any query's data
         """The data of the answer, which must have no errors."""
+        self.renew()
         answer = orjson.loads(self.post(body))
         if answer.get("errors"):
             raise AssertionError(f"the server answered {answer['errors'][:1]}")
@@ -84,6 +100,8 @@ class Server:
 
     def prepare(self, times: int) -> None:
         """Make the bodies."""
+        for connection in self.connections:
+            connection.renew()
         self.prepared = [[next(self.bodies) for _ in range(times)] for _ in self.connections]
 
     def run(self) -> list[float]:
@@ -173,8 +191,9 @@ def measure(sides: list[Side], rounds: int, clients: int = 1) -> list[Measured]:
     # Clients who begin and end at once are many only in between.
     block = _BLOCK_SECONDS if clients == 1 else 4 * _BLOCK_SECONDS
     times = max(1, min(_MOST_AT_ONCE, round(block / max(longest, 1e-4))))
+    fewer = round(_LONGEST_SECONDS / (len(sides) * times * max(longest, 1e-4)))
     measured = [Measured() for _ in sides]
-    for _ in range(rounds):
+    for _ in range(min(rounds, max(3, fewer))):
         for side, found in zip(sides, measured, strict=True):
             side.prepare(times)
             began = side.clock()

@@ -22,7 +22,7 @@ def test_a_must_is_kept_or_missed(must: Must, seen: float, met: bool) -> None:  
     assert is_met(report) is met
     assert json.loads(as_json(report, "title"))["met"] is met
     assert json.loads(as_json(report, "title"))["report"]["reading"]["count"] == {"ratio": 99.0}
-    assert ("| NO |" in as_markdown(report)) is not met
+    assert ("**missed**" in as_markdown(report)) is not met
 
 
 def test_markdown_has_a_line_for_each_case() -> None:

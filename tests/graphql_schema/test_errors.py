@@ -40,7 +40,7 @@ async def test_a_database_that_is_away_is_unavailable_and_its_words_are_kept(sch
     away.close()
 
     [error] = result.errors or []
-    assert error.extensions == {"code": "UNAVAILABLE"}
+    assert error.extensions == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
     assert "127.0.0.1" not in error.message
 
 

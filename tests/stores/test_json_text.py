@@ -136,3 +136,9 @@ def test_a_response_holds_stored_text_as_it_is() -> None:
     stored = orjson.Fragment('{"n":123456789012345678901234567890}')
 
     assert json_text.dumps({"inputs": stored}) == b'{"inputs":{"n":123456789012345678901234567890}}'
+
+
+@pytest.mark.parametrize("wide", [10**19 + 1, 2**64 + 1, -(2**63) - 1, -(10**18) * 99 - 7])
+@pytest.mark.parametrize("before", ["0.00012345678901234567", "1.5", '"' + "7" * 19 + '"', "0." + "0" * 40 + "1"])
+def test_a_wide_integer_is_found_behind_other_long_runs_of_digits(wide: int, before: str) -> None:
+    assert json_text.loads(f"[{before},{wide}]".encode()) == [json.loads(before), wide]

@@ -7,7 +7,8 @@ import bson
 import pytest
 from hypothesis import given
 
-from stores.mirror import MAX_DEPTH, mirror, mirror_key
+from stores.json_shape import MAX_DEPTH
+from stores.mirror import mirror, mirror_key
 from tests.stores.test_json_text import JSON, TEXT, nested
 
 

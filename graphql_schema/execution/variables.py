@@ -1,0 +1,153 @@
+"""The coercion of variables, compiled by type; whatever is unusual is left to graphql-core, which explains it, too."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    Undefined,
+    VariableDefinitionNode,
+    get_named_type,
+)
+from graphql.execution.get_variable_signature import get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource
+from graphql.type import assert_leaf_type, is_required_input_field
+from graphql.utilities.coerce_input_value import coerce_default_value
+
+Coerce = Callable[[Any], Any]
+
+_COERCE: Final = "loomql_coerce"
+"""Where an input type's extensions keep how it is coerced."""
+
+
+class UnusualError(Exception):
+    """A value that the short way does not take: it is wrong, or right in some rarer form."""
+
+
+def without_variables(document: DocumentNode, operation: OperationDefinitionNode) -> DocumentNode:
+    """The document as it were if its operation declared no variables."""
+    bare = OperationDefinitionNode(
+        operation=operation.operation,
+        name=operation.name,
+        variable_definitions=(),
+        directives=operation.directives,
+        selection_set=operation.selection_set,
+        loc=operation.loc,
+    )
+    return DocumentNode(definitions=tuple(bare if node is operation else node for node in document.definitions))
+
+
+def coerced(
+    schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode], given: Mapping[str, Any]
+) -> VariableValues | None:
+    """The variables' values; None where it is graphql-core that has to find them, or what is wrong with them.
+
+    Only input objects are worth the while.
+    """
+    signatures = [get_variable_signature(schema, node) for node in definitions]
+    if not any(_has_input_object(signature) for signature in signatures):
+        return None
+    sources: dict[str, VariableValueSource] = {}
+    values: dict[str, Any] = {}
+    for signature in signatures:
+        if isinstance(signature, GraphQLError) or signature.name not in given:
+            return None
+        try:
+            values[signature.name] = _coerce_as(signature.type)(given[signature.name])
+        except UnusualError:
+            return None
+        sources[signature.name] = VariableValueSource(signature, given[signature.name])
+    return VariableValues(sources, values)
+
+
+def _has_input_object(signature: Any) -> bool:  # noqa: ANN401 -- graphql-core's signature, or an error
+    return isinstance(get_named_type(getattr(signature, "type", None)), GraphQLInputObjectType)
+
+
+def _coerce_as(kind: GraphQLInputType) -> Coerce:
+    """How a value becomes one of the type.
+
+    Raises:
+        UnusualError: by the function returned, where a value is not plainly of the type.
+    """
+    if isinstance(kind, GraphQLNonNull):
+        return _required(_coerce_as(kind.of_type))
+    if isinstance(kind, GraphQLList):
+        return _list(_coerce_as(kind.of_type))
+    if isinstance(kind, GraphQLInputObjectType):
+        if _COERCE not in kind.extensions:
+            # Types that hold themselves can nest without end, which is for graphql-core to bound.
+            kind.extensions[_COERCE] = _unusual
+            kind.extensions[_COERCE] = _object(kind)
+        found: Coerce = kind.extensions[_COERCE]
+        return found
+    return _leaf(assert_leaf_type(kind).coerce_input_value)
+
+
+def _unusual(_value: object) -> object:
+    raise UnusualError
+
+
+def _required(coerce: Coerce) -> Coerce:
+    def required(value: object) -> object:
+        if value is None:
+            raise UnusualError
+        return coerce(value)
+
+    return required
+
+
+def _list(coerce: Coerce) -> Coerce:
+    def members(value: object) -> object:
+        if value is None:
+            return None
+        if type(value) is not list:
+            raise UnusualError
+        return [coerce(member) for member in value]
+
+    return members
+
+
+def _leaf(coerce: Coerce) -> Coerce:
+    def leaf(value: object) -> object:
+        if value is None:
+            return None
+        try:
+            made = coerce(value)
+        except Exception as error:
+            raise UnusualError from error
+        if made is Undefined:
+            raise UnusualError
+        return made
+
+    return leaf
+
+
+def _object(kind: GraphQLInputObjectType) -> Coerce:
+    fields = {name: (field.out_name or name, _coerce_as(field.type)) for name, field in kind.fields.items()}
+    required = {name for name, field in kind.fields.items() if is_required_input_field(field)}
+    defaults = {field.out_name or name: coerce_default_value(field) for name, field in kind.fields.items()}
+    usual = {name: value for name, value in defaults.items() if value is not Undefined}
+    make, is_one_of = kind.out_type, kind.is_one_of
+
+    def members(value: object) -> object:
+        if value is None:
+            return None
+        if type(value) is not dict or not required <= value.keys() or (is_one_of and len(value) != 1):
+            raise UnusualError
+        made = dict(usual)
+        for name, given in value.items():
+            if name not in fields or (is_one_of and given is None):
+                raise UnusualError
+            out_name, coerce = fields[name]
+            made[out_name] = coerce(given)
+        return make(made)
+
+    return members

@@ -1,0 +1,106 @@
+"""What one process holds of writes at once, bounded: when the database is slower than its clients, these must wait.
+
+Who comes while it is full is refused before anything of theirs is decoded or stored, and told to come again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+from stores import THREADS
+from stores.errors import UnavailableError
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+FREE_BYTES: Final = 16 * 1024
+"""What of a request is not counted, so that what is small can be asked at any time; a write counts as so much."""
+
+_WRITERS: Final = THREADS // 2
+"""How many writes work on the database at once: the other threads are left to those who read."""
+_FULL: Final = (
+    "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
+    "nothing of this request is stored, send it again a little later"
+)
+
+
+class Intake:
+    """The bytes of the requests, and the number of the writes, that are under way."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._max_writes = max(1, max_bytes // FREE_BYTES)
+        self._bytes = 0
+        self._writes = 0
+        self._writers = asyncio.Semaphore(_WRITERS)
+
+    @contextmanager
+    def share(self) -> Iterator["Share"]:
+        """The share of one request, given back when the block ends."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.close()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[None]:
+        """One write, in its turn; it is under way until the block ends.
+
+        Raises:
+            UnavailableError: too many are under way already.
+        """
+        if self._writes >= self._max_writes:
+            raise UnavailableError(_FULL)
+        self._writes += 1
+        try:
+            async with self._writers:
+                yield
+        finally:
+            self._writes -= 1
+
+    def check(self, more: int, own: int = 0) -> None:
+        """Hold so many bytes more, beside those of their own request, to the room there is.
+
+        Raises:
+            UnavailableError: there is none; for whoever is alone there always is.
+        """
+        if more > 0 and self._bytes > own and self._bytes + more > self._max_bytes:
+            raise UnavailableError(_FULL)
+
+    def take(self, size: int) -> None:
+        """Count so many bytes in, or out if negative."""
+        self._bytes += size
+
+
+class Share:
+    """What one request holds of the intake, until it is closed."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._size = 0
+        self._held = 0
+
+    def expect(self, size: int) -> None:
+        """Hold a request of so many bytes, which are yet to come, to the room there is.
+
+        Raises:
+            UnavailableError: there is none for it.
+        """
+        self._intake.check(size - FREE_BYTES - self._held, self._held)
+
+    def grow(self, size: int) -> None:
+        """Hold so many bytes more.
+
+        Raises:
+            UnavailableError: there is no room for them.
+        """
+        more = max(0, self._size + size - FREE_BYTES) - self._held
+        self._intake.check(more, self._held)
+        self._intake.take(more)
+        self._size += size
+        self._held += more
+
+    def close(self) -> None:
+        """Give everything back; more than once does no harm."""
+        self._intake.take(-self._held)
+        self._size = self._held = 0

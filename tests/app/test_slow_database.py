@@ -1,0 +1,184 @@
+"""A database that is slower than its clients: some wait, some are told to come again, nothing is lost or held."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+from websockets.asyncio.client import connect
+
+from app.embedded_mongod import embedded_mongod
+from tests.app.command import Server, serving
+from tests.app.traffic import CREATE_BATCH, call_id
+
+PROJECT_ID = "acme/slow"
+MIB = 1024 * 1024
+ROOM = 4 * MIB
+WRITERS = 60
+CALLS = 50
+"""Of a batch; each has 20 kB, so that all batches together are many times the room."""
+
+COUNT = f'{{ callsStats(projectId: "{PROJECT_ID}") {{ count }} }}'
+IDS = f'{{ calls(projectId: "{PROJECT_ID}", first: 10000) {{ nodes {{ id }} }} }}'
+
+
+@pytest.fixture
+def mongod() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
+    ):
+        yield uri
+
+
+@pytest.fixture
+def server(mongod: str, tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path / "out", LOOMQL_MONGODB_URI=mongod, LOOMQL_MAX_PENDING_BYTES=str(ROOM)) as server:
+        yield server
+
+
+@contextmanager
+def writes_held_up(uri: str) -> Iterator[None]:
+    """Let mongod answer reads, but no write before the block ends."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        client.admin.command("fsync", lock=True)
+        try:
+            yield
+        finally:
+            client.admin.command("fsyncUnlock")
+
+
+def batch(writer: int) -> dict[str, Any]:
+    """A mutation of about a megabyte."""
+    parts = [
+        {
+            "start": {
+                "projectId": PROJECT_ID,
+                "id": call_id(writer * CALLS + number),
+                "opName": "f",
+                "startedAt": "2026-03-01T08:00:00Z",
+                "attributes": {},
+                "inputs": {"text": "x" * 20_000},
+            }
+        }
+        for number in range(CALLS)
+    ]
+    return {"query": CREATE_BATCH, "variables": {"batch": parts}}
+
+
+async def asked(client: httpx.AsyncClient, server: Server, query: str) -> Any:  # noqa: ANN401 -- any JSON
+    answer = await client.post(server.url, json={"query": query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+async def written_at_last(client: httpx.AsyncClient, server: Server, writer: int, first: httpx.Response) -> int:
+    """Send a batch again and again, as its refusals ask to; how often it was refused."""
+    answer, refusals = first, 0
+    while answer.status_code == 503:
+        refusals += 1
+        await asyncio.sleep(int(answer.headers["Retry-After"]))
+        answer = await client.post(server.url, json=batch(writer))
+    assert "data" in answer.json(), answer.text
+    assert len(answer.json()["data"]["callCreateBatch"]["res"]) == CALLS
+    return refusals
+
+
+def peak_bytes(server: Server) -> int:
+    """The most memory that the server ever held."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+async def test_writers_wait_or_come_again_until_every_call_is_there_once(mongod: str, server: Server) -> None:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+        # given a server that has seen a batch, and a database that takes no writes
+        await client.post(server.url, json=batch(WRITERS))
+        before = peak_bytes(server)
+        with writes_held_up(mongod):
+            # when
+            writers = [asyncio.create_task(client.post(server.url, json=batch(writer))) for writer in range(WRITERS)]
+            done, waiting = set(), set(writers)
+            while len(waiting) > ROOM // MIB:
+                newly, waiting = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+                assert newly, f"{len(waiting)} writers wait"
+                done |= newly
+            # then
+            for refused in (task.result() for task in done):
+                assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+                [error] = refused.json()["errors"]
+                assert error["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+                assert "data" not in refused.json()
+            assert waiting
+            assert await asked(client, server, COUNT) == {"callsStats": {"count": CALLS}}
+            assert peak_bytes(server) - before < 20 * ROOM
+        answers = await asyncio.gather(*writers)
+        refusals = await asyncio.gather(
+            *(written_at_last(client, server, n, answer) for n, answer in enumerate(answers))
+        )
+
+        assert sum(map(bool, refusals)) >= WRITERS - ROOM // MIB
+        ids = [node["id"] for node in (await asked(client, server, IDS))["calls"]["nodes"]]
+        assert sorted(ids) == [call_id(number) for number in range((WRITERS + 1) * CALLS)]
+
+
+async def test_many_small_writes_wait_or_are_refused_each_whole(mongod: str, server: Server) -> None:
+    start = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+    starts = [batch(0)["variables"]["batch"][0]["start"] | {"id": call_id(n), "inputs": {}} for n in range(400)]
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+        with writes_held_up(mongod):
+            writers = [
+                asyncio.create_task(client.post(server.url, json={"query": start, "variables": {"start": one}}))
+                for one in starts
+            ]
+            done, waiting = await asyncio.wait(writers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+            assert waiting
+            assert all(task.result().status_code == 503 for task in done)
+            assert await asked(client, server, COUNT) == {"callsStats": {"count": 0}}
+        answers = await asyncio.gather(*writers)
+
+        refused = {n for n, answer in enumerate(answers) if answer.status_code == 503}
+        assert all(answers[n].headers["Retry-After"] == "1" for n in refused)
+        assert 0 < len(refused) <= len(starts) - ROOM // (16 * 1024)
+        ids = [node["id"] for node in (await asked(client, server, IDS))["calls"]["nodes"]]
+        assert sorted(ids) == [call_id(n) for n in range(len(starts)) if n not in refused]
+
+
+async def test_an_operation_over_websocket_is_refused_without_its_connection(mongod: str, server: Server) -> None:
+    address = server.url.replace("http", "ws", 1)
+    async with connect(address, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        await socket.send('{"type":"connection_init"}')
+        await socket.recv()
+        with writes_held_up(mongod):
+            for writer in range(7):
+                message = {"id": str(writer), "type": "subscribe", "payload": batch(writer)}
+                await socket.send(json.dumps(message))
+            async with asyncio.timeout(30):
+                refused = [json.loads(await socket.recv()) for _ in range(3)]
+            await socket.send(json.dumps({"id": "r", "type": "subscribe", "payload": {"query": COUNT}}))
+            async with asyncio.timeout(30):
+                read = [json.loads(await socket.recv()) for _ in range(2)]
+        async with asyncio.timeout(30):
+            written = [json.loads(await socket.recv()) for _ in range(8)]
+
+    assert all(
+        message["type"] == "error"
+        and message["payload"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+        for message in refused
+    )
+    assert read == [
+        {"id": "r", "type": "next", "payload": {"data": {"callsStats": {"count": 0}}}},
+        {"id": "r", "type": "complete"},
+    ]
+    assert {m["id"] for m in written if m["type"] == "next"} | {m["id"] for m in refused} == set("0123456")
+    with MongoClient[dict[str, Any]](mongod) as client:
+        assert client["loomql"]["calls"].count_documents({}) == 4 * CALLS

@@ -1,0 +1,147 @@
+"""Random cases, each a document over data, and how the one that shows a difference is told shortly."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from graphql import (
+    REMOVE,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    Node,
+    NoUnusedVariablesRule,
+    Visitor,
+    parse,
+    print_ast,
+    specified_rules,
+    validate,
+    visit,
+)
+
+from graphql_schema.schema import LoomSchema
+from tests.graphql_schema.execution.comparing import Outcome, difference, outcomes
+from tests.graphql_schema.execution.example_data import Sources
+from tests.graphql_schema.execution.random_documents import RandomDocument
+
+DATA_PER_DOCUMENT: Final = 4
+
+_RULES: Final = [rule for rule in specified_rules if rule is not NoUnusedVariablesRule]
+"""What a document keeps to while it is made smaller."""
+
+
+class Case(NamedTuple):
+    """A document with variables, and the seed of its data, which has the fields of these names."""
+
+    document: DocumentNode
+    operation: str
+    names: frozenset[str]
+    variables: dict[str, Any]
+    seed: str
+
+    async def outcomes(self, ours: LoomSchema, stock: LoomSchema) -> tuple[Outcome, Outcome]:
+        """What comes of it by either schema."""
+        return await outcomes(ours, stock, self.document, self._root(stock), self.variables)
+
+    def _root(self, schema: LoomSchema) -> Callable[[], object]:
+        return lambda: Sources(schema._schema, self.names, self.seed).root(self.operation.capitalize())
+
+
+def random_cases(schema: LoomSchema, seed: int, numbers: range, counts: Counter[str]) -> Iterator[Case]:
+    """The cases of so many documents, by their numbers; those of the invalid are counted only."""
+    for number in numbers:
+        pick = Random(f"{seed}/{number}")  # noqa: S311 -- tests that repeat
+        operation = pick.choice(["query"] * 9 + ["mutation"])
+        made = RandomDocument(schema._schema, pick, operation)
+        document = parse(made.text())
+        counts["documents"] += 1
+        if validate(schema._schema, document):
+            counts["invalid documents"] += 1
+            continue
+        names = _names(document)
+        values = [made.values(), made.values()]
+        for data in range(DATA_PER_DOCUMENT):
+            counts["cases"] += 1
+            yield Case(document, operation, names, values[data % 2], f"{seed}/{number}/{data}")
+
+
+def _names(document: DocumentNode) -> frozenset[str]:
+    found = set[str]()
+
+    class Names(Visitor):
+        def enter_field(self, node: FieldNode, *_: object) -> None:
+            found.add(node.name.value)
+
+    visit(document, Names())
+    return frozenset(found)
+
+
+async def told(case: Case, ours: LoomSchema, stock: LoomSchema) -> str | None:
+    """The difference that a case shows, with what is left of its document when nothing more can go; None if none."""
+
+    async def parted(document: DocumentNode) -> str | None:
+        return difference(*await case._replace(document=document).outcomes(ours, stock))
+
+    found = await parted(case.document)
+    if found is None:
+        return None
+    smallest = await _smallest(stock, case.document, parted)
+    return (
+        f"case {case.seed}, variables {case.variables!r}\n{print_ast(smallest)}\n"
+        f"parts at {await parted(smallest) or found}"
+    )
+
+
+async def _smallest(
+    schema: LoomSchema, document: DocumentNode, parted: Callable[[DocumentNode], Awaitable[str | None]]
+) -> DocumentNode:
+    position = 0
+    while True:
+        smaller = _without(document, position)
+        if smaller is None:
+            return document
+        if not validate(schema._schema, smaller, _RULES) and await parted(smaller):
+            document = smaller
+        else:
+            position += 1
+
+
+def _without(document: DocumentNode, position: int) -> DocumentNode | None:
+    """The document without one of its selections, and without the fragments that nothing spreads any more."""
+    seen = 0
+
+    class Leaving(Visitor):
+        def enter(self, node: Node, *_: object) -> object:
+            nonlocal seen
+            if isinstance(node, FieldNode | InlineFragmentNode | FragmentSpreadNode):
+                seen += 1
+                return REMOVE if seen == position + 1 else None
+            return None
+
+    smaller: DocumentNode = visit(document, Leaving())
+    if smaller is document:
+        return None
+    while True:
+        spread = set(_spread(smaller))
+        kept = [
+            node
+            for node in smaller.definitions
+            if not isinstance(node, FragmentDefinitionNode) or node.name.value in spread
+        ]
+        if len(kept) == len(smaller.definitions):
+            return smaller
+        smaller = DocumentNode(definitions=tuple(kept))
+
+
+def _spread(document: DocumentNode) -> list[str]:
+    found = list[str]()
+
+    class Spreads(Visitor):
+        def enter_fragment_spread(self, node: FragmentSpreadNode, *_: object) -> None:
+            found.append(node.name.value)
+
+    visit(document, Spreads())
+    return found

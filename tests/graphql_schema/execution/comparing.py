@@ -1,0 +1,99 @@
+"""Runs a document by two executors, and tells whether all that can be seen of them is the same."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
+from typing import Any, NamedTuple
+
+import orjson
+from graphql import DocumentNode, ExecutionResult, GraphQLError, execute
+
+from graphql_schema.schema import LoomSchema
+from tests.graphql_schema.execution.example_schema import CALLS
+
+_TICKS_TO_SETTLE = 12
+"""How often what goes on behind an answer gets the event loop before its calls are read."""
+
+
+class Outcome(NamedTuple):
+    """All that an execution shows, in a form that can be compared and printed."""
+
+    data: Any
+    errors: list[Any]
+    calls: list[Any]
+
+
+async def outcome(
+    schema: LoomSchema, document: DocumentNode, root: object, variables: Mapping[str, Any] | None = None
+) -> Outcome:
+    """What comes of a document by the executor of a schema, over a root value."""
+    calls: list[Any] = []
+    token = CALLS.set(calls)
+    try:
+        running = execute(
+            schema._schema,
+            document,
+            root,
+            variable_values=dict(variables or {}),
+            executor_class=schema.execution_context_class,
+        )
+        result = await running if isawaitable(running) else running
+        # A failed field does not wait for its siblings; what they still call counts, too.
+        for _ in range(_TICKS_TO_SETTLE):
+            await asyncio.sleep(0)
+    finally:
+        CALLS.reset(token)
+    assert isinstance(result, ExecutionResult)
+    return Outcome(shape(result.data), [seen(error) for error in result.errors or ()], calls)
+
+
+def shape(value: object) -> Any:  # noqa: ANN401 -- a tree of tuples
+    """A value with the types and the order of all that is in it; JSON text as such.
+
+    Stricter than its JSON text, which does not tell 1 from True's integer or one class of strings from another.
+    """
+    match value:
+        case dict():
+            return type(value).__name__, [(name, shape(member)) for name, member in value.items()]
+        case list():
+            return [shape(member) for member in value]
+        case orjson.Fragment():
+            return "JSON", _text(value)
+        case _:
+            return type(value).__name__, value
+
+
+def _text(fragment: orjson.Fragment) -> object:
+    try:
+        return orjson.dumps(fragment)
+    except TypeError as error:
+        # A scalar may take a text for JSON that then cannot be written, such as one of a class of its own.
+        return str(error)
+
+
+def seen(error: GraphQLError) -> tuple[Any, ...]:
+    """All of an error that a client or a log gets to see."""
+    original = error.original_error
+    return orjson.dumps(error.formatted).decode(), type(original).__name__, str(original)
+
+
+Root = Callable[[], object]
+
+
+async def outcomes(
+    ours: LoomSchema, stock: LoomSchema, document: DocumentNode, root: Root, variables: Mapping[str, Any] | None = None
+) -> tuple[Outcome, Outcome]:
+    """What comes of it by one schema, and by the other; the root is made anew for each."""
+    return await outcome(ours, document, root(), variables), await outcome(stock, document, root(), variables)
+
+
+def difference(ours: Any, stock: Any, at: str = "") -> str | None:  # noqa: ANN401 -- trees of tuples
+    """Where two outcomes part first, and what stands there; None if they are the same."""
+    if ours == stock:
+        return None
+    if type(ours) is type(stock) and isinstance(ours, list | tuple) and len(ours) == len(stock):
+        names = getattr(ours, "_fields", range(len(ours)))
+        for name, left, right in zip(names, ours, stock, strict=True):
+            if found := difference(left, right, f"{at}.{name}"):
+                return found
+    return f"{at}\n  ours:  {ours!r}\n  stock: {stock!r}"

@@ -1,0 +1,25 @@
+"""The example schema, run by our executor and by graphql-core's own."""
+
+import pytest
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.schema import LoomSchema
+from stores import turns
+from tests.graphql_schema.execution.example_schema import build_example
+
+
+@pytest.fixture(scope="session")
+def ours() -> LoomSchema:
+    return build_example(CompilingExecutor)
+
+
+@pytest.fixture(scope="session")
+def stock() -> LoomSchema:
+    return build_example(StrawberryGraphQLCoreExecutionContext)
+
+
+@pytest.fixture(autouse=True)
+def _endless_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    # When a turn ends is a matter of the clock, and so is what others do then.
+    monkeypatch.setattr(turns, "TURN_SECONDS", 1e9)

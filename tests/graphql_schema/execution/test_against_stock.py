@@ -1,0 +1,155 @@
+"""Thousands of random documents over random data: ours answers as graphql-core does.
+
+LOOMQL_TEST_SEED gives other ones, LOOMQL_TEST_DOCUMENTS more.
+"""
+
+import os
+import re
+from collections import Counter
+from typing import Any, Final
+
+import pytest
+from graphql import GraphQLError, GraphQLObjectType, GraphQLOutputType
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.executor import Executor
+from graphql.pyutils import Path
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.execution.rows import Rows
+from graphql_schema.schema import LoomSchema
+from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, random_cases, told
+from tests.graphql_schema.execution.comparing import Outcome, difference
+from tests.graphql_schema.execution.example_schema import build_example
+
+SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
+DOCUMENTS: Final = int(os.environ.get("LOOMQL_TEST_DOCUMENTS", "1256"))
+PARTS: Final = 8
+PART: Final = DOCUMENTS // PARTS
+
+# Of siblings that fail, graphql-core cancels what has not begun yet, coroutines of resolvers among it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine:pytest.PytestUnraisableExceptionWarning"),
+]
+
+COMPILED: Final = Counter[str]()
+
+
+class CountingExecutor(CompilingExecutor):
+    """Ours, which counts how often it finds compiled rows, for one object or a whole list, by type."""
+
+    def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
+        found = super().rows(kind, details)
+        COMPILED[kind.name] += found is not None
+        return found
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_random_documents_over_faulty_data_answer_as_graphql_core_does(stock: LoomSchema, part: int) -> None:
+    ours = build_example(CountingExecutor)
+    counts = Counter[str]()
+    COMPILED.clear()
+    for case in random_cases(ours, SEED, range(part * PART, (part + 1) * PART), counts):
+        mine, theirs = await case.outcomes(ours, stock)
+        assert mine == theirs, await told(case, ours, stock)
+        counts += _seen(theirs)
+    print(dict(counts), dict(COMPILED))  # noqa: T201 -- pytest -rP shows how much was compared
+    assert counts["cases"] >= 0.9 * PART * DATA_PER_DOCUMENT
+    # The comparison is worth something only while there is much to compare.
+    assert counts["calls"] > counts["cases"]
+    assert counts["cases with errors"] > counts["cases"] / 10
+    assert counts["cases without data"] < counts["cases"] / 3
+    assert {"Node", "Leaves", "Circle", "Cat", "NodeConnection"} <= {
+        name for name, count in COMPILED.items() if count > 5
+    }
+
+
+def _seen(outcome: Outcome) -> Counter[str]:
+    return Counter(
+        {
+            "cases with errors": bool(outcome.errors),
+            "cases without data": outcome.data[1] is None,
+            "errors": len(outcome.errors),
+            "calls": len(outcome.calls),
+            "characters of data": len(repr(outcome.data)),
+        }
+    )
+
+
+class Silent(StrawberryGraphQLCoreExecutionContext):
+    """Loses an error."""
+
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
+        self.collected_errors.errors[1:] = []
+        return super().build_response(*args, **kwargs)
+
+
+class Reversing(StrawberryGraphQLCoreExecutionContext):
+    """Tells errors in another order."""
+
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the base's own
+        self.collected_errors.errors.reverse()
+        return super().build_response(*args, **kwargs)
+
+
+class Disguising(StrawberryGraphQLCoreExecutionContext):
+    """Forgets what an error came from."""
+
+    def handle_field_error(
+        self, raw_error: Exception, return_type: GraphQLOutputType, details: FieldDetailsList, path: Path
+    ) -> None:
+        known = raw_error if isinstance(raw_error, GraphQLError) else GraphQLError(str(raw_error))
+        super().handle_field_error(known, return_type, details, path)
+
+
+class Stuttering(StrawberryGraphQLCoreExecutionContext):
+    """Makes each row twice."""
+
+    def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
+        self.track_async_work([super().collect_and_execute_subfields(*args)])
+        return super().collect_and_execute_subfields(*args)
+
+
+class Sorting(StrawberryGraphQLCoreExecutionContext):
+    """Puts the fields of a row in another order."""
+
+    def collect_and_execute_subfields(self, *args: Any) -> Any:  # noqa: ANN401 -- the base's own
+        made = super().collect_and_execute_subfields(*args)
+        return dict(reversed(made.items())) if isinstance(made, dict) else made
+
+
+@pytest.mark.parametrize(
+    ("executor", "place"),
+    [
+        (Silent, ".errors"),
+        (Reversing, ".errors"),
+        (Disguising, ".errors"),
+        (Stuttering, ".calls"),
+        (Sorting, ".data"),
+    ],
+)
+async def test_an_executor_that_is_wrong_in_one_way_is_found_out(
+    stock: LoomSchema, executor: type[Executor[Any]], place: str
+) -> None:
+    wrong = build_example(executor)
+    for case in random_cases(stock, 1, range(200), Counter()):
+        found = difference(*await case.outcomes(wrong, stock))
+        if found and found.startswith(place):
+            return
+    pytest.fail(f"{executor.__name__} goes unnoticed")
+
+
+async def test_a_difference_is_told_with_the_smallest_document_that_shows_it(stock: LoomSchema) -> None:
+    wrong = build_example(Sorting)
+    found = [await told(case, wrong, stock) for case in random_cases(stock, 1, range(5), Counter())]
+    first = next(text for text in found if text)
+    assert re.match(r"case 1/\d/\d, variables", first)
+    assert "parts at .data" in first
+    assert len(first.splitlines()) < 12
+
+
+async def test_graphql_core_answers_twice_the_same(stock: LoomSchema) -> None:
+    found = [await told(case, stock, stock) for case in random_cases(stock, SEED, range(25), Counter())]
+    assert len(found) > 75
+    assert not any(found)

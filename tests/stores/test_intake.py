@@ -1,0 +1,85 @@
+"""What a process holds at once is bounded, each request's share is given back, and one alone always gets in."""
+
+import asyncio
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.errors import UnavailableError
+from stores.intake import FREE_BYTES, Intake
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+ROOM = 100_000
+
+
+def test_shares_fill_the_room_and_give_it_back() -> None:
+    intake = Intake(ROOM)
+
+    with intake.share() as first:
+        first.grow(FREE_BYTES + 60_000)
+        with intake.share() as second:
+            second.grow(FREE_BYTES + 30_000)
+            second.expect(40_000)
+            with pytest.raises(UnavailableError, match="nothing of this request is stored"):
+                second.grow(10_001)
+            second.grow(10_000)
+        with intake.share() as third:
+            third.grow(FREE_BYTES + 40_000)
+
+    with intake.share() as afterwards:
+        afterwards.grow(FREE_BYTES + ROOM)
+
+
+def test_what_is_small_gets_in_however_full_it_is() -> None:
+    intake = Intake(ROOM)
+
+    with intake.share() as large, intake.share() as small, intake.share() as middling:
+        large.grow(FREE_BYTES + ROOM)
+        small.grow(FREE_BYTES)
+        middling.expect(FREE_BYTES)
+        with pytest.raises(UnavailableError):
+            middling.expect(FREE_BYTES + 1)
+        with pytest.raises(UnavailableError):
+            small.grow(1)
+
+
+def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
+    intake = Intake(ROOM)
+
+    with intake.share() as alone:
+        alone.expect(10 * ROOM)
+        for _ in range(10):
+            alone.grow(ROOM)
+        with intake.share() as other, pytest.raises(UnavailableError):
+            other.grow(FREE_BYTES + 1)
+
+
+async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
+    intake = Intake(3 * FREE_BYTES)
+    go = asyncio.Event()
+
+    async def write() -> None:
+        async with intake.write():
+            await go.wait()
+
+    waiting = [asyncio.create_task(write()) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(UnavailableError):
+        await write()
+    go.set()
+    await asyncio.gather(*waiting)
+
+    await write()
+
+
+async def test_a_store_refuses_the_writes_that_are_too_many_whole(calls: CallsStore, database: Database) -> None:
+    database.intake = Intake(5 * FREE_BYTES)
+
+    outcomes = await asyncio.gather(*(calls.write([start(n)]) for n in range(20)), return_exceptions=True)
+
+    refused = {n for n, outcome in enumerate(outcomes) if isinstance(outcome, UnavailableError)}
+    assert len(refused) == 15
+    assert [outcome for n, outcome in enumerate(outcomes) if n not in refused] == [None] * 5
+    there = {n for n in range(20) if await calls.one(PROJECT, call_id(n), {"id"})}
+    assert there == set(range(20)) - refused
