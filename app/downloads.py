@@ -18,7 +18,8 @@ from app.byte_ranges import UnsatisfiableError, byte_range, names
 from app.refusals import refusal, refusing
 from graphql_schema.files import file_url
 from stores.errors import BadInputError
-from stores.files import FilesStore, StoredFile, check_size
+from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
+from stores.intake import Intake
 
 _SHOWN: Final = re.compile(r"(image|audio|video|text)/")
 _UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
@@ -32,10 +33,11 @@ _CONTENT_HEADERS: Final = {
 
 
 class FileEndpoints:
-    """The endpoints of files, of which one is at most `max_file_bytes` large."""
+    """The endpoints of files, of which one is at most `max_file_bytes` large; `intake` bounds what is held at once."""
 
-    def __init__(self, max_file_bytes: int) -> None:
+    def __init__(self, max_file_bytes: int, intake: Intake) -> None:
         self.max_file_bytes = max_file_bytes
+        self.intake = intake
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -53,9 +55,11 @@ class FileEndpoints:
         length = request.headers.get("content-length", "")
         if length.isdecimal():
             check_size(int(length), self.max_file_bytes)
-        digest, size, is_new = await _files(request).create(
-            project_id, request.stream(), _given_name(request), self.max_file_bytes
-        )
+        with self.intake.share() as share:
+            share.grow(HELD_BYTES)
+            digest, size, is_new = await _files(request).create(
+                project_id, request.stream(), _given_name(request), self.max_file_bytes
+            )
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})

@@ -4,6 +4,7 @@ A client that would rather have events gets the answer of `graphql_sse`.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ from strawberry.types.graphql import OperationType
 
 from app.graphql_sse import EventStream
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
+from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER, unexpected
 from stores import json_text
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.files import MAX_FILE_BYTES
 from stores.intake import Intake, Share
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
@@ -73,6 +76,7 @@ class GraphQLHTTP:
         max_body_bytes: the largest body that is read.
         page: what a browser gets that opens the endpoint; None gives it the API, too.
         intake: what bounds the bodies that are held at once.
+        max_file_bytes: the most that the files of one multipart request may take together.
     """
 
     def __init__(
@@ -82,7 +86,9 @@ class GraphQLHTTP:
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
         intake: Intake | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
     ) -> None:
+        self.max_file_bytes = max_file_bytes
         self.schema = schema
         self.make_context = make_context
         self.max_body_bytes = max_body_bytes
@@ -116,12 +122,31 @@ class GraphQLHTTP:
         media_type = EVENT_STREAM if prefers_events(accept) else negotiate(accept)
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
-        in_url = request.method == "GET"
-        parameters = _query_parameters(request) if in_url else await self._body_parameters(request, share)
+        if request.method == "GET":
+            return await self._answer(request, _query_parameters(request), media_type)
+        if is_multipart(request.headers):
+            return await self._answer_with_files(request, media_type, share)
+        return await self._answer(request, await self._body_parameters(request, share), media_type)
+
+    async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str) -> Response:
         operation = operation_of(parameters)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation)
         return _result_response(await self._execute(request, operation), media_type)
+
+    async def _answer_with_files(self, request: Request, media_type: str, share: Share) -> Response:
+        if media_type == EVENT_STREAM:
+            raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
+        sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow)
+        with ExitStack() as files:
+            try:
+                parameters = await read_operation(request.headers, request.stream(), sizes, files)
+            except UnavailableError as error:
+                raise _unavailable(error) from error
+            except StoreError as error:
+                status = 400 if isinstance(error, BadInputError) else 413
+                raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
+            return await self._answer(request, parameters, media_type)
 
     async def _body_parameters(self, request: Request, share: Share) -> dict[str, Any]:
         _require_plain_json(request)
@@ -257,10 +282,14 @@ def _refusal_by(hold: Callable[[int], None], size: int) -> RequestError | None:
     try:
         hold(size)
     except UnavailableError as error:
-        seconds = error.retry_after_seconds
-        headers = {"Retry-After": str(seconds)}
-        return RequestError(_UNAVAILABLE, f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
+        return _unavailable(error)
     return None
+
+
+def _unavailable(error: UnavailableError) -> RequestError:
+    seconds = error.retry_after_seconds
+    headers = {"Retry-After": str(seconds)}
+    return RequestError(_UNAVAILABLE, f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
 
 
 def _refusal(operation_type: OperationType) -> RequestError:

@@ -49,6 +49,11 @@ async def read_operation(
             f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
             "which shows that no form of another site sends it"
         )
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise BadInputError("send the body without Content-Encoding; it is not decompressed")
+    length = headers.get("content-length", "")
+    if length.isdecimal():
+        check_size(int(length) - sizes.max_body_bytes, sizes.max_file_bytes)
     _, parameters = media_type_of(headers["content-type"])
     if not parameters.get("boundary"):
         raise BadInputError("Content-Type names no boundary")

@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from graphql_schema.errors import explain, unexpected
+from graphql_schema.errors import RETRY_AFTER, told, unexpected
 from stores.errors import StoreError
 
 _STATUS_BY_CODE: Final = {
@@ -44,11 +44,12 @@ def refusing(endpoint: _Endpoint[_Self]) -> _Endpoint[_Self]:
 
 def refusal(cause: StoreError, status: int | None = None) -> Response:
     """The answer to what a store refused."""
-    error = GraphQLError(cause.message, original_error=cause)
-    explain([error])
-    return _answer(error, status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
+    return _answer(told(cause), status or _STATUS_BY_CODE.get(cause.code, _INTERNAL))
 
 
 def _answer(error: GraphQLError, status: int) -> Response:
-    body = {"message": error.message, "extensions": error.extensions}
-    return JSONResponse({"errors": [body]}, status, {"Cache-Control": "no-store"})
+    extensions = error.extensions or {}
+    headers = {"Cache-Control": "no-store"}
+    if RETRY_AFTER in extensions:
+        headers["Retry-After"] = str(extensions[RETRY_AFTER])
+    return JSONResponse({"errors": [{"message": error.message, "extensions": extensions}]}, status, headers)

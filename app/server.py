@@ -73,13 +73,13 @@ def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
         return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
 
     page = graphiql.page if settings.graphiql else None
-    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page, intake)
+    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page, intake, settings.max_file_bytes)
     over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes, intake=intake)
     routes: list[BaseRoute] = [
         Route("/", home),
         Route("/graphql", over_http),
         WebSocketRoute("/graphql", over_websocket),
-        *FileEndpoints(settings.max_file_bytes).routes(),
+        *FileEndpoints(settings.max_file_bytes, intake).routes(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

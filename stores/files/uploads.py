@@ -25,6 +25,10 @@ CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""
 
 _BYTES_AT_ONCE: Final = 16 * CHUNK_BYTES
+
+HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
+"""What an upload may hold in memory: what is being written, and its copy in the driver."""
+
 _CHUNKS_AT_ONCE: Final = 1000
 _FILES_AT_ONCE: Final = 1000
 _ATTEMPTS: Final = 10
@@ -137,7 +141,7 @@ class Upload:
     async def _flush(self) -> None:
         if self._chunks:
             chunks, self._chunks, self._bytes = self._chunks, [], 0
-            await self._database.run(self._database.file_chunks.insert_many(chunks, ordered=False))
+            await self._database.write(lambda: self._database.file_chunks.insert_many(chunks, ordered=False))
 
 
 async def discard(database: Database, upload_id: str) -> None:
