@@ -17,9 +17,10 @@ from bson import Binary
 from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
-from stores.database import Database, Document, Session
+from stores.database import Database, Document
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
+from stores.transactions import Session
 
 CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""
