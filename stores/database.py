@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import pymongo
 from bson.errors import InvalidDocument
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
-    AsyncIOMotorClientSession,
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
@@ -20,7 +18,6 @@ from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
-    DuplicateKeyError,
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
@@ -29,22 +26,20 @@ from pymongo.errors import (
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
-from stores.errors import BadInputError, ConflictError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
+from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
-Session = AsyncIOMotorClientSession
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _DURABLE = WriteConcern(w="majority", j=True)
-_ATTEMPTS = 40
-_LONGEST_PAUSE_SECONDS = 0.25
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
@@ -91,7 +86,7 @@ class Database:
         try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
-                appname="loomql",
+                appname=APP_NAME,
                 maxPoolSize=THREADS,
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds // 2,
@@ -218,17 +213,7 @@ class Database:
         Raises:
             ConflictError: others stood in its way each time.
         """
-        async with await self._client.start_session() as session:
-            for attempt in range(_ATTEMPTS):
-                try:
-                    async with session.start_transaction(write_concern=_DURABLE):
-                        return await work(session)
-                except PyMongoError as error:
-                    if not (error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)):
-                        raise
-                # Those who met must not meet again at the next attempt.
-                await asyncio.sleep(random.uniform(0, min(0.005 * 2**attempt, _LONGEST_PAUSE_SECONDS)))  # noqa: S311
-        raise ConflictError("too many writers changed the same thing at once; send it again")
+        return await run_transaction(self._client, work, _DURABLE)
 
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from stores.database import Database, Document
+from stores.database import Database, Document, database_write
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
@@ -76,6 +76,7 @@ class FilesStore:
         fields, is_new = await uploads.write_stream(self.database, project_id, content, name, max_bytes)
         return fields["digest"], fields["length"], is_new
 
+    @database_write
     async def create_all(self, project_id: str, files: Sequence[NewFile]) -> None:
         """Store files whose content is at hand; of those that are there already nothing is written.
 

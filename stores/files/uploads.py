@@ -17,14 +17,15 @@ from bson import Binary
 from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
-from stores.database import Database, Document, Session
+from stores.database import Database, Document
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
+from stores.transactions import Session
 
 CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""
 
-_BYTES_AT_ONCE: Final = 16 * CHUNK_BYTES
+_BYTES_AT_ONCE: Final = 4 * CHUNK_BYTES
 
 HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
 """What an upload may hold in memory: what is being written, and its copy in the driver."""
@@ -141,7 +142,7 @@ class Upload:
     async def _flush(self) -> None:
         if self._chunks:
             chunks, self._chunks, self._bytes = self._chunks, [], 0
-            await self._database.write(lambda: self._database.file_chunks.insert_many(chunks, ordered=False))
+            await self._database.run(self._database.file_chunks.insert_many(chunks, ordered=False))
 
 
 async def discard(database: Database, upload_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import paging, refs
-from stores.database import Database, Session, database_query, database_write
+from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -18,6 +18,7 @@ from stores.objects.writes import NameWriter
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.transactions import Session
 
 MAX_DELETED_AT_ONCE: Final = 100
 

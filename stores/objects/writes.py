@@ -10,11 +10,12 @@ from typing import Any
 from pymongo import ReturnDocument
 
 from stores import times
-from stores.database import Database, Document, Session
+from stores.database import Database, Document
 from stores.errors import NotFoundError
 from stores.objects import documents
 from stores.objects.classes import Kind
 from stores.objects.versions import is_named
+from stores.transactions import Session
 
 _PLACE = ("digest", "version_index", "is_latest")
 _RECENT_FIRST = [("write_index", -1)]
