@@ -10,6 +10,7 @@ from typing import Any, Final
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
+from stores.files import NewFile
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
@@ -84,8 +85,8 @@ def _update(fields: Document, optional: tuple[str, ...], computed: Document | No
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
 
 
-def fields_of(part: CallStart | CallEnd) -> Document:
-    """What a checked start or end stores by itself; an empty display name or exception is none.
+def fields_of(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
+    """What a checked start or end stores by itself, and the files in it; an empty display name or exception is none.
 
     Raises:
         PayloadTooLargeError: its JSON is too large for its share of a document.
@@ -94,9 +95,9 @@ def fields_of(part: CallStart | CallEnd) -> Document:
     return _start_fields(part) if isinstance(part, CallStart) else _end_fields(part)
 
 
-def _start_fields(start: CallStart) -> Document:
-    payload = Payload.of({"attributes": start.attributes, "inputs": start.inputs})
-    return {
+def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
+    payload = Payload.of({"attributes": start.attributes, "inputs": start.inputs}, with_files=["inputs"])
+    fields = {
         **key(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
@@ -116,11 +117,12 @@ def _start_fields(start: CallStart) -> Document:
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
+    return fields, payload.files
 
 
-def _end_fields(end: CallEnd) -> Document:
-    payload = Payload.of({"output": end.output, "summary": end.summary})
-    return {
+def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
+    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"])
+    fields = {
         **key(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
@@ -133,6 +135,7 @@ def _end_fields(end: CallEnd) -> Document:
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
+    return fields, payload.files
 
 
 def _given(**fields: object) -> Document:

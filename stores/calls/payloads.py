@@ -1,12 +1,15 @@
 """The JSON of a call's start or end, made ready for its document once: text, mirror, refs, size."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from bson import encode as bson_encode
 
 from stores import json_text, refs
+from stores.calls.data_urls import may_hold_data_urls, take_out
 from stores.errors import PayloadTooLargeError, StoreError
+from stores.files import NewFile
 from stores.json_shape import shape_of
 from stores.mirror import mirror
 
@@ -22,28 +25,34 @@ _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_S
 
 @dataclass(slots=True)
 class Payload:
-    """JSON values by name: their exact texts, their mirrors, the refs in them, and their size as text."""
+    """JSON values by name: their exact texts, their mirrors, the refs in them, their size as text, and their files."""
 
     texts: dict[str, str]
     mirrors: dict[str, object]
     refs: dict[str, list[str]]
     size_bytes: int
+    files: list[NewFile] = field(default_factory=list)
 
     @classmethod
-    def of(cls, values: dict[str, object]) -> Self:
-        """The payload of some values.
+    def of(cls, values: dict[str, object], with_files: Iterable[str] = ()) -> Self:
+        """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
 
         Raises:
             PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts included.
             BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
         texts = {name: _text(name, value) for name, value in values.items()}
+        files: list[NewFile] = []
+        for name in with_files:
+            if may_hold_data_urls(texts[name]):
+                value, taken = take_out(values[name])
+                values, texts, files = values | {name: value}, texts | {name: _text(name, value)}, files + taken
         shapes = {name: shape_of(value) for name, value in values.items()}
         mirrors = {name: mirror(value, shapes[name]) for name, value in values.items()}
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
         _check_size(texts, mirrors, found)
         size_bytes = sum(shapes[name].default_length(value, texts[name]) for name, value in values.items())
-        return cls(texts, mirrors, found, size_bytes)
+        return cls(texts, mirrors, found, size_bytes, files)
 
 
 def _text(name: str, value: object) -> str:

@@ -62,13 +62,13 @@ class CallsStore:
             BadInputError: a part breaks a rule; the error names it as `batch.<position>.start` or `.end`.
             PayloadTooLargeError: the JSON of a part does not fit into a document.
         """
-        await write_batch(self._calls, batch)
+        await write_batch(self.database, batch)
 
     @database_write
     async def write_one(self, part: CallStart | CallEnd) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
         try:
-            await write_batch(self._calls, [part])
+            await write_batch(self.database, [part])
         except StoreError as error:
             raise error.within("batch.0") from None
 

@@ -10,8 +10,9 @@ from pymongo.errors import BulkWriteError
 from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
-from stores.database import Collection
+from stores.database import Collection, Database
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.files import NewFile, write_files
 from stores.turns import in_turns
 
 _DUPLICATE_KEY = 11000
@@ -42,34 +43,42 @@ class _Call:
             yield upsert(self.end, documents.end_update(self.end))
 
 
-async def write_batch(calls: Collection, batch: Sequence[CallStart | CallEnd]) -> None:
+async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) -> None:
     """Check every start and end, then store all; of two starts of one call the later counts, and so of two ends.
+
+    The files that are in them are stored first, so that no call lacks its own.
 
     A call that is new is inserted whole, at a third of an update's cost; one that is there is updated.
 
     Raises:
         StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
     """
-    parts = await _prepare(batch)
+    calls = database.calls
+    parts, files = await _prepare(batch)
+    for project_id, found in files.items():
+        await write_files(database, project_id, found)
     there = await _insert(calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start])
     waiting = [part for key, part in parts.items() if key in there or not part.start]
     await write_upserts(calls, [update for part in waiting for update in part.updates()])
 
 
-async def _prepare(batch: Sequence[CallStart | CallEnd]) -> dict[str, _Call]:
+async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Call], dict[str, list[NewFile]]]:
     parts: dict[str, _Call] = {}
+    files: dict[str, list[NewFile]] = {}
     async for position, part in in_turns(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
-            fields = documents.fields_of(part.checked())
+            fields, found = documents.fields_of(part.checked())
         except StoreError as error:
             raise error.under(f"batch.{position}.{mode}") from None
+        if found:
+            files.setdefault(part.project_id, []).extend(found)
         call = parts.setdefault(fields["_id"], _Call())
         if mode == "start":
             call.add_start(fields)
         else:
             call.end = fields
-    return parts
+    return parts, files
 
 
 async def _insert(calls: Collection, new: list[Document]) -> set[str]:

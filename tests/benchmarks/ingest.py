@@ -93,7 +93,7 @@ def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
     """The same for the floor: LoomQL's own documents, to insert, and what ends them if that is apart."""
-    fields = [(fields_of(start.checked()), fields_of(end)) for start, end in pairs]
+    fields = [(fields_of(start.checked())[0], fields_of(end)[0]) for start, end in pairs]
     whole = [whole_call(start, None if apart else end) for start, end in fields]
     ends = [UpdateOne({"_id": end["_id"]}, {"$set": _ended(start, end)}) for start, end in fields] if apart else []
     return whole, ends

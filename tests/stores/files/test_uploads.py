@@ -44,7 +44,7 @@ async def test_an_upload_under_way_is_no_file_and_a_sweep_spares_it(files: Files
 
     digest, _, _ = await files.create(PROJECT, watched())
 
-    assert seen == [(0, 32, 1)]
+    assert seen == [(0, 40, 1)]
     assert await all_of(files, await files.one(PROJECT, digest)) == CONTENT
 
 

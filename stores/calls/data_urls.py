@@ -1,0 +1,94 @@
+"""Content that comes inside a call's JSON as a data URL, kept as files instead.
+
+What takes its place, and what the second of the two files says about the first, is Weave's type Content, so that its
+client gets the content back.
+"""
+
+import mimetypes
+import re
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from stores import base64_text, json_text
+from stores.files import NewFile
+
+LONGEST_KEPT: Final = 1024
+"""Characters of a data URL that stays where it is."""
+
+_DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});base64,", re.ASCII)
+_IN_TEXTS: Final = ('"data:', ";base64,")
+_IDS: Final = uuid.UUID("0e7a3f52-6a3b-4d0e-9f0a-5d0b6f1c7a21")
+_MEDIA_TYPES: Final = mimetypes.MimeTypes()  # Python's own list, the same on every machine
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """A data URL in Base64."""
+
+    media_type: str
+    content: NewFile
+
+    @classmethod
+    def of(cls, text: str) -> "DataUrl | None":
+        """The data URL that a text is; None where it is none, is short, or where its Base64 is not strict."""
+        match = _DATA_URL.match(text) if len(text) > LONGEST_KEPT else None
+        content = match and base64_text.decode(text[match.end() :])
+        if match is None or content is None:
+            return None
+        # The text is in memory anyway; what it decodes to is made again when it is written.
+        load = partial(_content, text, match.end())
+        return cls(match[1], NewFile(NewFile.of(content).digest, len(content), load, "content"))
+
+    def metadata(self) -> NewFile:
+        """The file that describes the content; the same for the same data URL."""
+        extension = _MEDIA_TYPES.guess_extension(self.media_type) or ""
+        told = {
+            "id": str(uuid.uuid5(_IDS, f"{self.media_type} {self.content.digest}")),
+            "size": self.content.size_bytes,
+            "mimetype": self.media_type,
+            "digest": self.content.digest,
+            "filename": f"{self.content.digest[:8]}{extension}",
+            "content_type": "data_url:base64",
+            "input_type": "str",
+            "encoding": "base64",
+            "metadata": None,
+            "extension": extension,
+        }
+        return NewFile.of(json_text.encode(told).encode(), "metadata.json")
+
+
+def _content(text: str, start: int) -> bytes:
+    return base64_text.decode(text[start:]) or b""
+
+
+def may_hold_data_urls(text: str) -> bool:
+    """Whether it is worth a look: false for nearly every JSON text, and found out fast."""
+    return len(text) > LONGEST_KEPT and all(part in text for part in _IN_TEXTS)
+
+
+def take_out(value: object) -> tuple[object, list[NewFile]]:
+    """The value with the long data URLs in it replaced, and the files to write for them, two for each."""
+    files: list[NewFile] = []
+    root: list[Any] = [value]
+    waiting: list[Any] = [root]
+    while waiting:
+        container = waiting.pop()
+        for key, inner in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(inner, dict | list):
+                container[key] = inner.copy()
+                waiting.append(container[key])
+            elif isinstance(inner, str) and (data_url := DataUrl.of(inner)):
+                container[key] = _replacement(data_url, files)
+    return root[0], files
+
+
+def _replacement(data_url: DataUrl, files: list[NewFile]) -> dict[str, object]:
+    metadata = data_url.metadata()
+    files += (data_url.content, metadata)
+    return {
+        "_type": "CustomWeaveType",
+        "weave_type": {"type": "weave.type_wrappers.Content.content.Content"},
+        "files": {"content": data_url.content.digest, "metadata.json": metadata.digest},
+    }
