@@ -1,4 +1,4 @@
-"""Refs: the addresses by which values point to objects, ops, tables and calls.
+"""The grammar of refs: read and printed.
 
 `weave:///<entity>/<project>/<kind>/<rest>`, where kind is one of `object`, `op`, `table` and `call`; the grammar
 is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-artifact:///…`) pass through.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
+from stores import ids
 from stores.errors import BadInputError
 
 SCHEME: Final = "weave:///"
@@ -37,6 +38,11 @@ class Ref:
         head = f"{SCHEME}{self.project_id}/{self.kind}/{self.name}"
         version = "" if self.version is None else f":{self.version}"
         return head + version + "".join(f"/{edge}/{quote(value, safe='')}" for edge, value in self.edges)
+
+    @property
+    def version_id(self) -> str:
+        """The `_id` of the version of an object or op that it leads into."""
+        return ids.version_id(self.project_id, self.kind, self.name, self.version or "")
 
 
 def object_ref(row: Mapping[str, str]) -> str:
