@@ -14,8 +14,10 @@ from stores.refs.grammar import (
     check_external,
     collect,
     is_ref,
+    kind_of,
     object_ref,
     parse,
+    without_edges,
 )
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "check_external",
     "collect",
     "is_ref",
+    "kind_of",
     "object_ref",
     "parse",
+    "without_edges",
 ]

@@ -6,7 +6,7 @@ is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
@@ -104,6 +104,16 @@ def is_ref(text: str) -> bool:
         return str(parse(text)) == text
     except BadInputError:
         return False
+
+
+def kind_of(text: str) -> Kind | Literal["artifact"]:
+    """What a text that is a ref leads to."""
+    return "artifact" if text.startswith(ARTIFACT_SCHEME) else parse(text).kind
+
+
+def without_edges(text: str) -> str:
+    """The ref of the version that a ref leads into; any other ref as it is."""
+    return text if text.startswith(ARTIFACT_SCHEME) else str(replace(parse(text), edges=()))
 
 
 def collect(value: object) -> list[str]:
