@@ -1,23 +1,25 @@
 """Refs in the API: what they lead to."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
 from graphql_schema.fields import JsonPath, described, resolved
-from graphql_schema.objects.types import ObjSchema
 from graphql_schema.selection import selected_fields
 from stores.errors import StoreError
 from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import kind_of, without_edges
 
+if TYPE_CHECKING:
+    from graphql_schema.objects.types import ObjSchema
+
 _VALUE = JsonField("value")
 
 
-@strawberry.type(description="A ref among the values of a call, and what it leads to inside the call's project.")
+@strawberry.type(description="A ref in the value of a call or an object, and what it leads to inside the project.")
 class ResolvedRef:
     """A ref; its source is a dict of `project_id` and `ref`."""
 
@@ -44,7 +46,7 @@ class ResolvedRef:
 
     @resolved(
         "The version of an object or op that it leads to, or into; null where value is null for the same reasons.",
-        returns=ObjSchema | None,
+        returns=Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects.types")] | None,
     )
     async def obj(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
         """The version that it leads to."""
