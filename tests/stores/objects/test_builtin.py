@@ -103,7 +103,7 @@ def test_parts_name_their_classes_too() -> None:
             "SavedView",
             {"view_type": "t", "label": "l", "definition": {"query": {}}},
             "val.$.definition.query.$expr",
-            "",
+            "required",
         ),
         ("LLMStructuredCompletionModel", {"llm_model_id": "x", "default_params": {"n_times": "y"}}, None, "integer"),
         ("Provider", [1], "val", "must be a JSON object"),
