@@ -6,7 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app import demo
 from app.settings import Settings
-from stores.calls import CallsStore
+from graphql_schema.context import Stores
 from stores.database import Database
 
 
@@ -15,7 +15,7 @@ def load_demo(
 ) -> bool:
     """Write the demo calls into a project, with a progress bar; whether anything was written.
 
-    Loading twice leaves one copy: the calls have the same ids each time.
+    Loading twice leaves one copy: the calls have the same ids each time, and all else is called by its content.
     """
     return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
 
@@ -24,13 +24,13 @@ async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missin
     database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
     try:
         await database.ensure_indexes()
-        calls = CallsStore(database)
-        if only_if_missing and await demo.is_loaded(calls, project_id):
+        stores = Stores.over(database)
+        if only_if_missing and await demo.is_loaded(stores.calls, project_id):
             return False
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns) as bar:
             task = bar.add_task(f"Demo calls into {project_id}", total=None)
-            await demo.load(calls, project_id, lambda done, total: bar.update(task, completed=done, total=total))
+            await demo.load(stores, project_id, lambda done, total: bar.update(task, completed=done, total=total))
         return True
     finally:
         database.close()

@@ -9,6 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
+from stores.refs.store import RefsStore
 from stores.tables import TablesStore
 
 
@@ -20,6 +21,7 @@ class Stores:
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
+    refs: RefsStore
 
     @classmethod
     def over(cls, database: Database) -> "Stores":
@@ -28,6 +30,7 @@ class Stores:
             calls=CallsStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),
+            refs=RefsStore(database),
             tables=TablesStore(database),
         )
 

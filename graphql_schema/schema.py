@@ -26,12 +26,13 @@ from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
+from graphql_schema.refs import RefQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, ObjectQueries, FileQueries, TableQueries):
+class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries):
     """The root of queries."""
 
 

@@ -25,6 +25,11 @@ def new_id() -> str:
     return str(uuid.UUID(int=value))
 
 
+def version_id(project_id: str, kind: str, object_id: str, digest: str) -> str:
+    """The `_id` of a version of an object or op; none of the four holds a colon."""
+    return f"{project_id}:{kind}:{object_id}:{digest}"
+
+
 @functools.lru_cache(1024)  # a batch names one project again and again; what is refused is not kept
 def check_project_id(project_id: str, argument: str = "project_id") -> None:
     r"""Hold a project id to `entity/project`.

@@ -41,7 +41,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 9
+    assert len(examples) == 13
     for document, expected in examples:
         assert answer(client, document) == expected
 

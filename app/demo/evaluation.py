@@ -1,94 +1,79 @@
-"""An evaluation of the assistant over forty questions, in the shape that Weave's client gives evaluations."""
+"""Evaluations of the assistant over rows of the dataset, in the shape that Weave's client gives evaluations."""
 
 from dataclasses import dataclass
-from random import Random
 from statistics import fmean
 from typing import Final
 
 import orjson
 
 from app.demo import models, vocabulary
-from app.demo.cases import Case
+from app.demo.library import ASSISTANT, EVALUATION, JUDGE, SAMPLE
 from app.demo.span import SECOND, Json, Span, StepError
-from app.demo.topics import TOPICS
 from app.demo.world import World
 
-EXAMPLES: Final = 40
 _AT_ONCE: Final = 4
 _EVASIONS: Final = (
     "I'm not sure about that. Please look into the help centre.",
-    "Could you tell me more about your {product}?",
-    "Our colleagues will get back to you about {order}.",
+    "Could you tell me more about it?",
+    "Our colleagues will get back to you.",
 )
 _GRADES: Final = ("does not help at all", "misses the question", "helps in part", "answers it", "answers it completely")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with the answer that is hoped for, and an evasive one."""
+    """A row of the dataset: its ref, a question with the answer that is hoped for, and an evasive one."""
 
+    ref: str
     question: str
     expected: str
     evasion: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model under evaluation: its name, and how often its answers are good, from 0 to 1."""
-
-    name: str
-    quality: float
+_QUALITY: Final = {"2.3.1": 0.62, "2.4.0": 0.87}
+"""How often the answers of a release are good, from 0 to 1."""
 
 
-BASELINE: Final = Candidate("support-long-prompt", 0.62)
-IMPROVED: Final = Candidate("support-short-prompt", 0.87)
+def examples(world: World) -> list[Example]:
+    """Those rows of the dataset that both runs ask about."""
+    rows = world.rng.sample(list(zip(world.library.row_refs(), world.library.rows, strict=True)), SAMPLE)
+    return [Example(ref, row["question"], row["expected"], world.rng.choice(_EVASIONS)) for ref, row in rows]
 
 
-def examples(rng: Random) -> list[Example]:
-    """The data set: questions of all areas in turn."""
-    drawn = []
-    for number in range(EXAMPLES):
-        case, topic = Case.draw(rng), TOPICS[number % len(TOPICS)]
-        question, expected = rng.choice(topic.exchanges)
-        drawn.append(Example(case.tell(question), case.tell(expected), case.tell(rng.choice(_EVASIONS))))
-    return drawn
-
-
-def evaluate(world: World, candidate: Candidate, data: list[Example], started_at: int) -> Span:
+def evaluate(world: World, data: list[Example], started_at: int) -> Span:
     """One run over all examples, four at a time; an example whose model fails has no scores."""
     trace = world.trace(started_at, "staging", "eu-central-1", "mara.lind")
-    inputs = {"self": trace.ref("object", "support-quality"), "model": trace.ref("object", candidate.name)}
-    name = f"support quality: {candidate.name}"
-    with trace.root(trace.ref("op", "Evaluation.evaluate"), inputs, started_at, name) as run:
+    inputs = {"self": trace.ref(EVALUATION), "model": trace.ref(ASSISTANT)}
+    name = f"support quality: release {trace.release}"
+    with trace.root(trace.ref("Evaluation.evaluate"), inputs, started_at, name) as run:
         lanes = [run.clock] * _AT_ONCE
         results = []
         for example in data:
             lanes.sort()
-            call = _predict_and_score(run, candidate, example, lanes[0])
+            call = _predict_and_score(run, example, lanes[0])
             lanes[0] = call.clock
             results.append(call.output)
         run.output = _summarise(run, [result for result in results if isinstance(result, dict)])
     return run
 
 
-def _predict_and_score(run: Span, candidate: Candidate, example: Example, at: int) -> Span:
-    model = run.trace.ref("object", candidate.name)
-    inputs = {"self": run.inputs["self"], "model": model, "example": {"question": example.question}}
-    call = run.step(run.trace.ref("op", "Evaluation.predict_and_score"), inputs, at)
+def _predict_and_score(run: Span, example: Example, at: int) -> Span:
+    call = run.step(run.trace.ref("Evaluation.predict_and_score"), {**run.inputs, "example": example.ref}, at)
     with call:
-        answer = _predict(call, model, candidate, example)
+        answer = _predict(call, example)
         seconds = round((call.clock - call.started_at) / SECOND, 3)
         scores = {"answer_overlap": _overlap(call, example, answer), "helpfulness": _judge(call, example, answer)}
         call.output = {"output": answer, "scores": scores, "model_latency": seconds}
     return call
 
 
-def _predict(parent: Span, model: str, candidate: Candidate, example: Example) -> str | None:
-    rng = parent.trace.rng
-    answer = example.expected if rng.random() < candidate.quality else example.evasion
+def _predict(parent: Span, example: Example) -> str | None:
+    trace = parent.trace
+    answer = example.expected if trace.rng.random() < _QUALITY[trace.release] else example.evasion
+    inputs = {"self": parent.inputs["model"], "question": example.question}
     try:
-        with parent.step(f"{candidate.name}.predict", {"self": model, "question": example.question}) as call:
-            prompt = vocabulary.SYSTEM_PROMPTS["2.4.0" if candidate is IMPROVED else "2.3.1"]
+        with parent.step(trace.ref("SupportAssistant.predict"), inputs) as call:
+            prompt = vocabulary.SYSTEM_PROMPTS[trace.release]
             messages = [models.message("system", prompt), models.message("user", example.question)]
             call.output = models.chat(call, models.LARGE, messages, answer)
     except StepError:
@@ -101,7 +86,7 @@ def _overlap(parent: Span, example: Example, answer: str | None) -> Json | None:
     """How many of the expected words are in the answer, from 0 to 1."""
     if answer is None:
         return None
-    with parent.step("answer_overlap", {"expected": example.expected, "output": answer}) as call:
+    with parent.step(parent.trace.ref("answer_overlap"), {"expected": example.expected, "output": answer}) as call:
         call.work(0.0008)
         expected = set(example.expected.lower().split())
         recall = round(len(expected & set(answer.lower().split())) / len(expected), 3)
@@ -113,12 +98,14 @@ def _overlap(parent: Span, example: Example, answer: str | None) -> Json | None:
 def _judge(parent: Span, example: Example, answer: str | None) -> Json | None:
     if answer is None:
         return None
-    grade = parent.trace.rng.choice((4, 5, 5) if answer == example.expected else (1, 2, 2, 3))
+    trace = parent.trace
+    grade = trace.rng.choice((4, 5, 5) if answer == example.expected else (1, 2, 2, 3))
+    inputs = {"self": trace.ref(JUDGE), "question": example.question, "output": answer}
     verdict = {"grade": grade, "reason": f"The answer {_GRADES[grade - 1]}."}
     try:
-        with parent.step("helpfulness", {"question": example.question, "output": answer}) as call:
+        with parent.step(trace.ref("HelpfulnessScorer.score"), inputs) as call:
             asked = f"Question: {example.question}\nAnswer: {answer}"
-            messages = [models.message("system", vocabulary.JUDGE_PROMPT), models.message("user", asked)]
+            messages = [models.message("system", vocabulary.JUDGE_PROMPTS["2.3.1"]), models.message("user", asked)]
             models.chat(call, models.SMALL, messages, orjson.dumps(verdict).decode())
             call.output = verdict
     except StepError:
@@ -128,9 +115,8 @@ def _judge(parent: Span, example: Example, answer: str | None) -> Json | None:
 
 
 def _summarise(run: Span, results: list[Json]) -> Json:
-    with run.step(
-        run.trace.ref("op", "Evaluation.summarize"), {"self": run.inputs["self"], "rows": len(results)}
-    ) as call:
+    inputs = {"self": run.inputs["self"], "rows": len(results)}
+    with run.step(run.trace.ref("Evaluation.summarize"), inputs) as call:
         call.work(0.004)
         overlaps = [overlap for result in results if (overlap := result["scores"]["answer_overlap"])]
         grades = [verdict["grade"] for result in results if (verdict := result["scores"]["helpfulness"])]

@@ -23,7 +23,7 @@ class Model:
 
     def op_name(self, trace: Trace) -> str:
         """How its calls are recorded: by the ref of a traced client's op, or by a plain name."""
-        return trace.ref("op", self.op) if self.op.startswith("openai.") else self.op
+        return trace.ref(self.op) if self.op.startswith("openai.") else self.op
 
 
 LARGE: Final = Model("gpt-4o", "gpt-4o-2024-11-20", 0.8, 0.034)

@@ -1,9 +1,11 @@
-"""A batch job that summarises the day's tickets every night, for the meeting in the morning."""
+"""A batch job that summarises the day's tickets every night, with a chart, for the meeting in the morning."""
 
-from app.demo import models, vocabulary
+from collections import Counter
+
+from app.demo import models, pictures, vocabulary
 from app.demo.cases import Case
-from app.demo.span import Json, Span, StepError
-from app.demo.topics import TOPICS
+from app.demo.span import Json, Span, StepError, new_id
+from app.demo.topics import TOPICS, Topic
 from app.demo.world import HOUR, World
 
 _MOODS = ("calm", "calm", "hopeful", "impatient", "angry")
@@ -13,19 +15,32 @@ def night(world: World, days_ago: int) -> Span:
     """One night's run, at two o'clock in UTC."""
     rng = world.rng
     started_at = world.moment(days_ago, 2 * HOUR + rng.randrange(HOUR // 60))
-    run_id = f"{world.project_id}/nightly-{rng.getrandbits(32):08x}"
+    run_id = f"{world.library.project_id}/nightly-{rng.getrandbits(32):08x}"
     trace = world.trace(started_at, "production", "eu-central-1", "nightly-jobs", wb_run_id=run_id)
-    count = rng.randint(9, 17)
-    with trace.root("tickets.summarise_night", {"queue": "support", "tickets": count}, started_at) as batch:
-        lines = [_summarise(batch, Case.draw(rng)) for _ in range(count)]
-        batch.output = {"summaries": [line for line in lines if line], "failed": lines.count(None)}
+    topics = rng.choices(TOPICS, k=rng.randint(9, 17))
+    with trace.root("tickets.summarise_night", {"queue": "support", "tickets": len(topics)}, started_at) as batch:
+        lines = [_summarise(batch, topic, Case.draw(rng)) for topic in topics]
+        areas = Counter(sorted(topic.area for topic in topics))
+        batch.output = {
+            "summaries": [line for line in lines if line],
+            "failed": lines.count(None),
+            "areas": dict(areas),
+            "chart": _chart(world, areas),
+        }
     return batch
 
 
-def _summarise(batch: Span, case: Case) -> Json | None:
+def _chart(world: World, areas: Counter[str]) -> Json:
+    """A bar for each area, as a file."""
+    chart = pictures.bar_chart(list(areas.values()))
+    value, files = pictures.content(chart, "tickets-by-area.png", new_id(world.rng))
+    world.library.files += files
+    return value
+
+
+def _summarise(batch: Span, topic: Topic, case: Case) -> Json | None:
     """A line for the meeting; a ticket whose summary fails is left for the next night."""
     rng = batch.trace.rng
-    topic = rng.choice(TOPICS)
     ticket = case.tell(rng.choice(topic.exchanges)[0])
     line = (
         case.tell("{first_name} ({city}): {product}.")

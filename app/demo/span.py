@@ -1,7 +1,5 @@
 """A tree of calls in the making: every span has a clock of its own and tells its parent what became of it."""
 
-import base64
-import hashlib
 import math
 import uuid
 from collections import Counter
@@ -9,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from stores.calls import CallEnd, CallStart
+
+if TYPE_CHECKING:
+    from app.demo.library import Library
 
 Json = dict[str, Any]
 TimedPart = tuple[int, CallStart | CallEnd]
@@ -35,16 +36,11 @@ def new_id(rng: Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
-def digest(text: str) -> str:
-    """A digest as refs carry it: SHA-256 in 43 letters and digits."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest(), altchars=b"XY").decode().rstrip("=")
-
-
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What all calls of a trace share. The release is the version of the program that made it."""
 
-    project_id: str
+    library: "Library"
     rng: Random
     id: str
     wb_user_id: str
@@ -52,10 +48,19 @@ class Trace:
     thread_id: str | None = None
     wb_run_id: str | None = None
 
-    def ref(self, kind: str, name: str) -> str:
-        """The ref of an op or object of this project, its version made from the release."""
-        version = digest(f"{name} {self.attributes['release']}")
-        return f"weave:///{self.project_id}/{kind}/{name}:{version}"
+    @property
+    def project_id(self) -> str:
+        """The project that it lies in."""
+        return self.library.project_id
+
+    @property
+    def release(self) -> str:
+        """The version of the program that made it."""
+        return str(self.attributes["release"])
+
+    def ref(self, name: str) -> str:
+        """The ref of an op or object, in the version that the release works with."""
+        return self.library.ref(name, self.release)
 
     def root(self, op_name: str, inputs: Json, started_at: int, display_name: str | None = None) -> "Span":
         """The call that the trace begins with; in a thread it is a turn."""

@@ -9,6 +9,7 @@ import orjson
 from app.demo import models, retrieval, tools, vocabulary
 from app.demo.cases import Case
 from app.demo.languages import TOPICS as FOREIGN_TOPICS
+from app.demo.library import ASSISTANT
 from app.demo.models import Messages
 from app.demo.span import SECOND, Json, Span, StepError, Trace, new_id
 from app.demo.topics import TOPICS, Exchange, Topic
@@ -100,8 +101,9 @@ def _turn(talk: Conversation, exchange: Exchange, started_at: int, *, hangs: boo
     question, reply = (talk.case.tell(text) for text in exchange)
     escalated = talk.world.rng.random() < _ESCALATED
     display_name = talk.case.tell("Escalated: {case_number} {customer}") if escalated else None
-    inputs = {"question": question, "history": list(talk.history)}
-    with talk.trace(started_at).root("assistant.answer", inputs, started_at, display_name) as turn:
+    trace = talk.trace(started_at)
+    inputs = {"self": trace.ref(ASSISTANT), "question": question, "history": list(talk.history)}
+    with trace.root(trace.ref("assistant.answer"), inputs, started_at, display_name) as turn:
         steps = _plan(turn, talk, question, smalltalk=exchange in talk.topic.thanks)
         articles = _look_up(turn, talk.topic, question) if "retrieve" in steps else []
         results = _use_tools(turn, talk, steps, hangs=hangs)
@@ -153,7 +155,7 @@ def _use(turn: Span, tool: str, case: Case, *, hangs: bool) -> Json | None:
 def _messages(
     talk: Conversation, turn: Span, articles: list[str], results: list[Json | None], question: str
 ) -> Messages:
-    prompt = vocabulary.SYSTEM_PROMPTS[turn.trace.attributes["release"]]
+    prompt = vocabulary.SYSTEM_PROMPTS[turn.trace.release]
     known = "".join(f"\n- {article}" for article in articles) or "\n(none)"
     found = orjson.dumps([result or {"error": "unavailable"} for result in results]).decode()
     system = f"{prompt}\n\nArticles:{known}\n\nTool results: {found}"

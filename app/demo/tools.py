@@ -6,7 +6,8 @@ from typing import Final
 
 from app.demo import failures, models, vocabulary
 from app.demo.cases import Case
-from app.demo.span import Json, Span, StillRunning, digest
+from app.demo.span import Json, Span, StillRunning
+from stores.digests import text_digest
 
 _FAILS: Final = 0.09
 _PAID: Final = 0.9
@@ -49,7 +50,7 @@ def _order_status(case: Case, rng: Random) -> Answer:
     result = {
         "order_id": case.order,
         "state": state,
-        "items": [{"sku": digest(case.product)[:8].upper(), "name": case.product, "quantity": rng.randint(1, 3)}],
+        "items": [{"sku": text_digest(case.product)[:8].upper(), "name": case.product, "quantity": rng.randint(1, 3)}],
         "carrier": case.carrier,
         "last_scan": case.city,
     }

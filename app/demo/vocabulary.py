@@ -116,17 +116,24 @@ APOLOGY: Final = (
 )
 
 SYSTEM_PROMPTS: Final = {
+    "2.1.0": f"You are the support assistant of {COMPANY}. Answer the question.",
+    "2.2.0": f"You are the support assistant of {COMPANY}. Answer from the articles given.",
     "2.3.1": f"You are the support assistant of {COMPANY}. Answer from the articles given. Be friendly and complete.",
     "2.4.0": (
         f"You are the support assistant of {COMPANY}. Answer in the customer's language, in at most four sentences, "
         "only from the articles and tool results given. Say so when you don't know."
     ),
 }
+"""What the assistant is told, by the release that each text came with."""
 PLANNER_PROMPT: Final = "Decide which steps answer the customer's last message. Reply with JSON only."
 RERANKER_PROMPT: Final = "Order the passages by how well they answer the question. Reply with a JSON list of numbers."
 POLICY_PROMPT: Final = "Does the refund policy allow this refund? Reply with JSON: allowed, rule, reason."
 SUMMARY_PROMPT: Final = "Summarise the support ticket for the morning meeting: one line, then priority and mood."
-JUDGE_PROMPT: Final = "Grade how helpful the answer is, from 1 to 5, and say why in one sentence. Reply with JSON."
+JUDGE_PROMPTS: Final = {
+    "2.1.0": "Is the answer helpful? Reply with JSON.",
+    "2.3.1": "Grade how helpful the answer is, from 1 to 5, and say why in one sentence. Reply with JSON.",
+}
+"""What the model that grades answers is told, by the release that each text came with."""
 
 REGIONS: Final = ("eu-central-1", "eu-central-1", "eu-central-1", "us-east-1", "us-east-1", "ap-southeast-2")
 SERVICE_USERS: Final = {"eu-central-1": "assistant-eu", "us-east-1": "assistant-us", "ap-southeast-2": "assistant-ap"}

@@ -5,6 +5,7 @@ from random import Random
 from typing import Final
 
 from app.demo import vocabulary
+from app.demo.library import Library
 from app.demo.span import SECOND, Json, Trace, new_id
 
 HOUR: Final = 3600 * SECOND
@@ -23,12 +24,12 @@ _QUIET_END: Final = 2 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A project, the source of all chance, and the present in microseconds since the epoch.
+    """What a project's calls refer to, the source of all chance, and the present in microseconds since the epoch.
 
     Chance does not depend on the present: told at another time, the same story has other times and the same ids.
     """
 
-    project_id: str
+    library: Library
     rng: Random
     now: int
 
@@ -63,7 +64,7 @@ class World:
             "weave": vocabulary.CLIENT,
         }
         trace_id = new_id(self.rng)
-        return Trace(self.project_id, self.rng, trace_id, wb_user_id, attributes, thread_id, wb_run_id)
+        return Trace(self.library, self.rng, trace_id, wb_user_id, attributes, thread_id, wb_run_id)
 
     def _release(self, moment: int) -> str:
         return next((name for name, age in _RELEASES if self.now - moment < age), _RELEASES[-1][0])

@@ -8,6 +8,7 @@ from strawberry.scalars import JSON
 from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.objects.types import ObjSchema
+from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from stores.calls.summaries import SUMMARY, usage
@@ -103,3 +104,13 @@ class CallSchema:
         """The op's version that was called."""
         key, wanted = (parent["project_id"], parent["op_name"]), frozenset(selected_fields(info))
         return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)
+
+    @resolved("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
+    def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """The refs in its inputs."""
+        return refs_of(parent, "input_refs")
+
+    @resolved("The refs in its output, in their order, repeats included.", returns=list[ResolvedRef])
+    def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """The refs in its output."""
+        return refs_of(parent, "output_refs")

@@ -10,6 +10,7 @@ from graphql_schema import connections
 from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
 from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.json_fields import JsonField
 from stores.paging import Row
@@ -41,6 +42,11 @@ class ObjSchema:
     def ref(self, parent: strawberry.Parent[Row]) -> str:
         """The ref of this version."""
         return object_ref(parent)
+
+    @resolved("The refs in its value, in their order, each once.", returns=list[ResolvedRef])
+    def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """The refs in its value."""
+        return refs_of(parent, "refs")
 
     @resolved("All versions of the name, by index.", returns=Connection["ObjSchema"])
     async def versions(

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from bson import encode as bson_encode
 
-from stores import digests, json_text, refs, times
+from stores import digests, ids, json_text, refs, times
 from stores.database import Document
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.mirror import mirror
@@ -27,7 +27,7 @@ def head_id(project_id: str, kind: Kind, object_id: str) -> str:
 
 def version_id(project_id: str, kind: Kind, object_id: str, digest: str) -> str:
     """The `_id` of a version."""
-    return f"{head_id(project_id, kind, object_id)}:{digest}"
+    return ids.version_id(project_id, kind, object_id, digest)
 
 
 def new_document(version: ObjectVersion, kind: Kind) -> Document:

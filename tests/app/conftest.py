@@ -1,10 +1,18 @@
 """What tests of the running service share."""
 
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
+
+from app import demo
+from graphql_schema.context import Stores
+from stores.database import Database
+from stores.paging import Row
+from tests.app.demo_data import NOW, PROJECT, Loaded, rows_of
 
 
 @pytest.fixture
@@ -12,3 +20,29 @@ def data_dir() -> Iterator[Path]:
     """A data folder with a short path, as sockets need it; it does not exist yet."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
         yield Path(parent) / "data"
+
+
+@pytest.fixture(scope="session")
+async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
+    """The demo, loaded once for all tests that only read."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    database = Database.open(mongodb_uri, name)
+    await database.ensure_indexes()
+    stores, progress = Stores.over(database), list[tuple[int, int]]()
+    returned = await demo.load(stores, PROJECT, lambda done, total: progress.append((done, total)), now=NOW)
+    yield Loaded(stores, returned, progress)
+    database.close()
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+async def rows(loaded: Loaded) -> dict[str, Row]:
+    """All calls of the demo by id."""
+    return await rows_of(loaded.stores.calls)
+
+
+@pytest.fixture
+async def fresh(database: Database) -> Stores:
+    """Empty stores of a test's own."""
+    return Stores.over(database)

@@ -1,81 +1,20 @@
-"""The demo data, read back from a real MongoDB: it is whole, it is sound, and it looks like life."""
+"""The demo's calls, read back from a real MongoDB: they are whole, they are sound, and they look like life."""
 
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import Any
 
-import orjson
 import pytest
-from pymongo import MongoClient
 
 from app import demo
-from app.demo.evaluation import EXAMPLES
+from app.demo.library import SAMPLE
 from app.demo.world import DAY, HOUR
-from stores import ids, times
-from stores.calls import CallsFilter, CallsStore
-from stores.database import Database
+from graphql_schema.context import Stores
+from stores import ids
+from stores.calls import CallsFilter
 from stores.paging import PageRequest, Row
-
-PROJECT = demo.PROJECT_ID
-NOW = times.parse("2026-03-14T10:30:00Z")
-IDS = ("id", "trace_id", "parent_id", "thread_id", "turn_id", "wb_user_id")
-OUTCOME = ("op_name", "display_name", "started_at", "ended_at", "latency_ms", "status", "exception")
-FIELDS = (*IDS, *OUTCOME, "inputs", "output", "attributes", "summary")
-
-
-@dataclass
-class Loaded:
-    """A store with the demo in it, what `load` returned, and what it told of its progress."""
-
-    calls: CallsStore
-    returned: int
-    progress: list[tuple[int, int]]
-
-
-def ignore(_done: int, _total: int) -> None:
-    """A progress that nobody watches."""
-
-
-@pytest.fixture(scope="module")
-async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
-    """Loaded once for all tests that only read."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    database = Database.open(mongodb_uri, name)
-    await database.ensure_indexes()
-    calls, progress = CallsStore(database), list[tuple[int, int]]()
-    returned = await demo.load(calls, PROJECT, lambda done, total: progress.append((done, total)), now=NOW)
-    yield Loaded(calls, returned, progress)
-    database.close()
-    with MongoClient[dict[str, object]](mongodb_uri) as client:
-        client.drop_database(name)
-
-
-@pytest.fixture
-async def fresh(mongodb_uri: str, database_name: str) -> AsyncIterator[CallsStore]:
-    """An empty store of a test's own."""
-    database = Database.open(mongodb_uri, database_name)
-    await database.ensure_indexes()
-    yield CallsStore(database)
-    database.close()
-
-
-async def rows_of(calls: CallsStore) -> dict[str, Row]:
-    page = await calls.page(PROJECT, PageRequest(size=10_000), FIELDS)
-    return {row["id"]: row for row in page.rows}
-
-
-@pytest.fixture(scope="module")
-async def rows(loaded: Loaded) -> dict[str, Row]:
-    """All calls by id."""
-    return await rows_of(loaded.calls)
-
-
-def payload(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
-    return orjson.loads(row["json"][name])
+from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of
 
 
 def turns(rows: dict[str, Row]) -> list[Row]:
@@ -92,7 +31,7 @@ def depth(rows: dict[str, Row], row: Row) -> int:
 
 
 async def test_load_returns_how_many_calls_there_are_then(loaded: Loaded) -> None:
-    assert await loaded.calls.count(PROJECT) == loaded.returned
+    assert await loaded.stores.calls.count(PROJECT) == loaded.returned
     assert 3_000 <= loaded.returned <= 5_000
 
 
@@ -105,23 +44,23 @@ async def test_progress_rises_to_the_total(loaded: Loaded) -> None:
     assert {total for _, total in loaded.progress} == {loaded.returned}
 
 
-async def test_loading_twice_changes_nothing(fresh: CallsStore) -> None:
+async def test_loading_twice_changes_nothing(fresh: Stores) -> None:
     await demo.load(fresh, PROJECT, ignore, now=NOW)
-    before = await rows_of(fresh)
+    before = await rows_of(fresh.calls)
 
     returned = await demo.load(fresh, PROJECT, ignore, now=NOW)
 
     assert returned == len(before)
-    assert await rows_of(fresh) == before
+    assert await rows_of(fresh.calls) == before
 
 
-async def test_loading_later_moves_the_same_calls_to_the_present(fresh: CallsStore, rows: dict[str, Row]) -> None:
+async def test_loading_later_moves_the_same_calls_to_the_present(fresh: Stores, rows: dict[str, Row]) -> None:
     later = NOW + 3 * DAY + 7 * HOUR
     await demo.load(fresh, PROJECT, ignore, now=NOW)
 
     await demo.load(fresh, PROJECT, ignore, now=later)
 
-    moved = await rows_of(fresh)
+    moved = await rows_of(fresh.calls)
     assert moved.keys() == rows.keys()
     assert {key for key, row in moved.items() if row["status"] == "running"} == {
         key for key, row in rows.items() if row["status"] == "running"
@@ -131,20 +70,20 @@ async def test_loading_later_moves_the_same_calls_to_the_present(fresh: CallsSto
     )
 
 
-async def test_a_load_is_seen_only_once_it_came_to_its_end(fresh: CallsStore) -> None:
+async def test_a_load_is_seen_only_once_it_came_to_its_end(fresh: Stores) -> None:
     def stop_half_way(done: int, total: int) -> None:
         if done > total / 2:
             raise InterruptedError
 
-    before = await demo.is_loaded(fresh, PROJECT)
+    before = await demo.is_loaded(fresh.calls, PROJECT)
     with pytest.raises(InterruptedError):
         await demo.load(fresh, PROJECT, stop_half_way, now=NOW)
-    half_way = await demo.is_loaded(fresh, PROJECT)
+    half_way = await demo.is_loaded(fresh.calls, PROJECT)
     await demo.load(fresh, PROJECT, ignore, now=NOW)
 
     assert (before, half_way) == (False, False)
-    assert await demo.is_loaded(fresh, PROJECT)
-    assert not await demo.is_loaded(fresh, "demo/another")
+    assert await demo.is_loaded(fresh.calls, PROJECT)
+    assert not await demo.is_loaded(fresh.calls, "demo/another")
 
 
 async def test_ids_keep_their_rules(rows: dict[str, Row]) -> None:
@@ -193,7 +132,7 @@ async def test_threads_have_one_to_eight_turns_one_after_the_other(rows: dict[st
 async def test_a_thread_is_found_with_all_calls_of_its_turns(loaded: Loaded, rows: dict[str, Row]) -> None:
     turn = turns(rows)[0]
 
-    found = await loaded.calls.count(PROJECT, CallsFilter(turn_ids=[turn["id"]]))
+    found = await loaded.stores.calls.count(PROJECT, CallsFilter(turn_ids=[turn["id"]]))
 
     assert found == sum(row["trace_id"] == turn["trace_id"] for row in rows.values())
     assert found >= 3
@@ -296,7 +235,7 @@ async def test_models_take_seconds_and_embeddings_milliseconds(rows: dict[str, R
 
 async def test_the_same_op_has_versions_that_are_found_together(loaded: Loaded) -> None:
     versions = CallsFilter(op_names=[f"weave:///{PROJECT}/op/openai.chat.completions.create:*"])
-    page = await loaded.calls.page(PROJECT, PageRequest(size=10_000), ["op_name", "trace_name"], versions)
+    page = await loaded.stores.calls.page(PROJECT, PageRequest(size=10_000), ["op_name", "trace_name"], versions)
 
     assert len({row["op_name"] for row in page.rows}) == 2
     assert {row["trace_name"] for row in page.rows} == {"openai.chat.completions.create"}
@@ -336,29 +275,20 @@ async def test_every_night_a_batch_of_tickets_is_summarised(rows: dict[str, Row]
 
 async def test_two_evaluations_of_the_same_examples_have_means_that_add_up(rows: dict[str, Row]) -> None:
     runs = [row for row in rows.values() if "Evaluation.evaluate:" in row["op_name"]]
-    questions, recalls = [], []
+    examples, recalls = [], []
     for run in sorted(runs, key=lambda run: run["started_at"]):
         scored = [child for child, parent in parents(rows) if parent is run and "predict_and_score" in child["op_name"]]
         outputs = [payload(call, "output") for call in scored]
         overlaps = [overlap for output in outputs if (overlap := output["scores"]["answer_overlap"])]
         means = payload(run, "output")
-        assert len(scored) == EXAMPLES
+        assert len(scored) == SAMPLE
         assert means["answer_overlap"]["recall"]["mean"] == pytest.approx(fmean(each["recall"] for each in overlaps))
         assert means["answer_overlap"]["passed"]["true_count"] == sum(each["passed"] for each in overlaps)
         assert means["model_latency"]["mean"] == pytest.approx(fmean(output["model_latency"] for output in outputs))
-        questions.append({payload(call, "inputs")["example"]["question"] for call in scored})
+        examples.append({payload(call, "inputs")["example"] for call in scored})
         recalls.append(means["answer_overlap"]["recall"]["mean"])
 
     assert len({run["display_name"] for run in runs}) == len(runs) == 2
-    assert questions[0] == questions[1]
+    assert examples[0] == examples[1]
+    assert len(examples[0]) == SAMPLE
     assert recalls[1] - recalls[0] > 0.1
-
-
-async def test_the_inputs_of_an_evaluation_point_to_its_objects(loaded: Loaded, rows: dict[str, Row]) -> None:
-    run = next(row for row in rows.values() if "Evaluation.evaluate:" in row["op_name"])
-
-    found = await loaded.calls.page(
-        PROJECT, PageRequest(), ["id"], CallsFilter(input_refs=[payload(run, "inputs")["model"]], trace_roots_only=True)
-    )
-
-    assert [row["id"] for row in found.rows] == [run["id"]]

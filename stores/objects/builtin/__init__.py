@@ -84,7 +84,10 @@ def _dump(value: object) -> object:
 
 
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:
-    faults = [(_path(value, fault["loc"]), fault["msg"]) for fault in error.errors(include_url=False)]
+    faults = [
+        (_path(value, fault["loc"]), fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors(include_url=False)
+    ]
     path, first = faults[0]
     others = [f"{place}: {message}" for place, message in faults[1:] if place != path]
     more = f"; also {'; '.join(others)}" if others else ""

@@ -127,3 +127,64 @@ async def test_a_page_of_any_size_takes_the_same_number_of_commands(
     assert all(node["op"]["versions"]["totalCount"] in (5, 6) for node in data["calls"]["nodes"])
     assert many == few
     assert sum(many.values()) <= 12
+
+
+async def test_a_value_leads_to_what_it_refers_to_each_once_and_on_from_there(run: Run, objects: ObjectsStore) -> None:
+    prompts = [ref("prompt", await objects.create(version({"text": text}))) for text in ("Be kind.", "Be brief.")]
+    gone = ref("gone", await objects.create(version(1, object_id="gone")))
+    await objects.delete(PROJECT, "gone", ["latest"])
+    val = {"prompts": [*prompts, prompts[0], f"{prompts[0]}/key/text"], "gone": gone, "plain": "weave:///acme"}
+    await objects.create(version(val, object_id="model"))
+    await objects.create(version({"model": ref("model", "none")}, object_id="stray"))
+
+    answer = await run(
+        """
+        query ($project: ID!) {
+            model: obj(projectId: $project, objectId: "model") {
+                refs { ref kind value obj { versionIndex refs { ref } versions { totalCount } } }
+            }
+            stray: obj(projectId: $project, objectId: "stray") { refs { kind obj { digest } } }
+        }
+        """,
+        project=PROJECT,
+    )
+
+    first: dict[str, Any] = {"versionIndex": 0, "refs": [], "versions": {"totalCount": 2}}
+    assert answer.data == {
+        "model": {
+            "refs": [
+                {"ref": prompts[0], "kind": "object", "value": {"text": "Be kind."}, "obj": first},
+                {
+                    "ref": prompts[1],
+                    "kind": "object",
+                    "value": {"text": "Be brief."},
+                    "obj": first | {"versionIndex": 1},
+                },
+                {"ref": f"{prompts[0]}/key/text", "kind": "object", "value": "Be kind.", "obj": first},
+                {"ref": gone, "kind": "object", "value": None, "obj": None},
+            ]
+        },
+        "stray": {"refs": [{"kind": "object", "obj": None}]},
+    }
+
+
+REFERRING = (
+    "query ($project: ID!, $first: Int!) { ops(projectId: $project, first: $first) { nodes { refs { obj { val } } } } }"
+)
+
+
+async def test_a_page_of_values_that_refer_to_others_takes_the_same_number_of_commands(
+    run: Run, objects: ObjectsStore, commands: Commands
+) -> None:
+    for number in range(30):
+        prompt = ref("prompt", await objects.create(version(number)))
+        await objects.create(version(OP | {"prompt": prompt}, object_id=f"op_{number}"))
+    sent = []
+
+    for first in (1, 30):
+        commands.sent.clear()
+        answer = await run(REFERRING, project=PROJECT, first=first)
+        assert [node["refs"] for node in answer.data["ops"]["nodes"]] == [[{"obj": {"val": n}}] for n in range(first)]
+        sent.append(commands.names)
+
+    assert sent == [["aggregate", "find"]] * 2

@@ -94,3 +94,17 @@ def test_a_ref_a_thousand_levels_deep_is_collected() -> None:
 def test_the_reserved_scheme_is_refused_anywhere() -> None:
     with pytest.raises(BadInputError, match="weave-trace-internal"):
         refs.collect({"a": ["weave-trace-internal:///p/object/o:v"]})
+
+
+@pytest.mark.parametrize(
+    ("ref", "kind", "base"),
+    [
+        ("weave:///acme/chat/object/x:y", "object", "weave:///acme/chat/object/x:y"),
+        ("weave:///acme/chat/op/x:y/attr/a%2Fb/index/1", "op", "weave:///acme/chat/op/x:y"),
+        ("weave:///acme/chat/table/abc", "table", "weave:///acme/chat/table/abc"),
+        ("weave:///acme/chat/call/abc", "call", "weave:///acme/chat/call/abc"),
+        ("wandb-artifact:///a/b/c", "artifact", "wandb-artifact:///a/b/c"),
+    ],
+)
+def test_a_ref_tells_its_kind_and_what_it_leads_into(ref: str, kind: str, base: str) -> None:
+    assert (refs.kind_of(ref), refs.without_edges(ref)) == (kind, base)

@@ -1,4 +1,4 @@
-"""Refs: the addresses by which values point to objects, ops, tables and calls.
+"""The grammar of refs: read and printed.
 
 `weave:///<entity>/<project>/<kind>/<rest>`, where kind is one of `object`, `op`, `table` and `call`; the grammar
 is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-artifact:///…`) pass through.
@@ -6,10 +6,11 @@ is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
+from stores import ids
 from stores.errors import BadInputError
 
 SCHEME: Final = "weave:///"
@@ -37,6 +38,11 @@ class Ref:
         head = f"{SCHEME}{self.project_id}/{self.kind}/{self.name}"
         version = "" if self.version is None else f":{self.version}"
         return head + version + "".join(f"/{edge}/{quote(value, safe='')}" for edge, value in self.edges)
+
+    @property
+    def version_id(self) -> str:
+        """The `_id` of the version of an object or op that it leads into."""
+        return ids.version_id(self.project_id, self.kind, self.name, self.version or "")
 
 
 def object_ref(row: Mapping[str, str]) -> str:
@@ -98,6 +104,16 @@ def is_ref(text: str) -> bool:
         return str(parse(text)) == text
     except BadInputError:
         return False
+
+
+def kind_of(text: str) -> Kind | Literal["artifact"]:
+    """What a text that is a ref leads to."""
+    return "artifact" if text.startswith(ARTIFACT_SCHEME) else parse(text).kind
+
+
+def without_edges(text: str) -> str:
+    """The ref of the version that a ref leads into; any other ref as it is."""
+    return text if text.startswith(ARTIFACT_SCHEME) else str(replace(parse(text), edges=()))
 
 
 def collect(value: object) -> list[str]:

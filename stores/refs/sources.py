@@ -1,0 +1,129 @@
+"""What refs lead into: versions of objects and rows of tables, read for many refs in a few commands."""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from stores import json_text
+from stores.database import Collection as Documents
+from stores.database import Database, Document
+from stores.errors import BadInputError
+from stores.refs.grammar import Ref
+from stores.tables import content
+
+MAX_CHARACTERS: Final = 100_000_000
+"""Of JSON that one request may read or give by way of refs."""
+
+_GROUP: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """A row of a table."""
+
+    project_id: str
+    table: str
+    digest: str
+
+
+Target = Ref | RowKey
+"""What is read as a whole: a version, whose ref has no edges, or a row."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The JSON text of a target, None where that is deleted."""
+
+    text: str | None
+
+    @cached_property
+    def value(self) -> object:
+        """The parsed value; it must not be changed."""
+        return None if self.text is None else json_text.loads(self.text.encode())
+
+
+def too_large() -> BadInputError:
+    """The error of what would take more than `MAX_CHARACTERS`."""
+    return BadInputError(f"leads to more than {MAX_CHARACTERS:,} characters of JSON; ask for less at once")
+
+
+class Sources:
+    """The collections that refs lead into."""
+
+    def __init__(self, database: Database) -> None:
+        self._objects = database.objects
+        self._tables = database.tables
+        self._chunks = database.table_chunks
+        self._rows = database.table_rows
+
+    async def read(self, targets: Collection[Target]) -> dict[Target, Content]:
+        """The content of those targets that are there; at most four commands for each 5,000 of them.
+
+        Raises:
+            BadInputError: they take more than `MAX_CHARACTERS` together.
+        """
+        versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
+        rows = [target for target in targets if isinstance(target, RowKey)]
+        found: dict[Target, Content] = {}
+        size = 0
+        async for target, text in self._read(versions, rows):
+            size += len(text or "")
+            if size > MAX_CHARACTERS:
+                raise too_large()
+            found[target] = Content(text)
+        return found
+
+    async def _read(
+        self, versions: Mapping[str, Ref], rows: Collection[RowKey]
+    ) -> AsyncIterator[tuple[Target, str | None]]:
+        projects = {ref.project_id for ref in versions.values()}
+        async for document in _find(self._objects, versions, projects, {"visible": 1, "json.val": 1}):
+            yield versions[document["_id"]], document["json"]["val"] if document["visible"] else None
+        if not rows:
+            return
+        members = await self._members(rows)
+        keys = {content.key(row.project_id, row.digest) for row in members}
+        projects = {row.project_id for row in members}
+        texts = {
+            document["_id"]: document["json"]["val"]
+            async for document in _find(self._rows, keys, projects, {"json.val": 1})
+        }
+        for row in members:
+            if text := texts.get(content.key(row.project_id, row.digest)):
+                yield row, text
+
+    async def _members(self, rows: Collection[RowKey]) -> list[RowKey]:
+        """Those of some rows that are in their tables."""
+        projects = {row.project_id for row in rows}
+        tables = {content.key(row.project_id, row.table) for row in rows}
+        chunks_of = {
+            table["_id"]: [content.key(table["project_id"], chunk) for chunk in table["chunks"]]
+            async for table in _find(self._tables, tables, projects, {"project_id": 1, "chunks": 1})
+        }
+        wanted = list({row.digest for row in rows})
+        chunks = {chunk for each in chunks_of.values() for chunk in each}
+        projection = {"row_digests": {"$setIntersection": ["$row_digests", {"$literal": wanted}]}}
+        digests_in = {
+            chunk["_id"]: chunk["row_digests"]
+            async for chunk in _find(self._chunks, chunks, projects, projection, {"row_digests": {"$in": wanted}})
+        }
+        there = {
+            table: {digest for chunk in each for digest in digests_in.get(chunk, ())}
+            for table, each in chunks_of.items()
+        }
+        return [row for row in rows if row.digest in there.get(content.key(row.project_id, row.table), ())]
+
+
+async def _find(
+    documents: Documents,
+    keys: Iterable[str],
+    projects: Iterable[str],
+    projection: dict[str, Any],
+    match: dict[str, Any] | None = None,
+) -> AsyncIterator[Document]:
+    """The documents of some keys in any of some projects; each key holds that of its own project."""
+    for part in content.batches(list(keys), _GROUP):
+        by_key = {"_id": {"$in": part}, "project_id": {"$in": list(projects)}} | (match or {})
+        async for document in documents.find(by_key, projection, batch_size=len(part) + 1):
+            yield document

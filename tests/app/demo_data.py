@@ -1,0 +1,40 @@
+"""The demo data as its tests take it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app import demo
+from graphql_schema.context import Stores
+from stores import times
+from stores.calls import CallsStore
+from stores.paging import PageRequest, Row
+
+PROJECT = demo.PROJECT_ID
+NOW = times.parse("2026-03-14T10:30:00Z")
+IDS = ("id", "trace_id", "parent_id", "thread_id", "turn_id", "wb_user_id")
+OUTCOME = ("op_name", "display_name", "started_at", "ended_at", "latency_ms", "status", "exception")
+FIELDS = (*IDS, *OUTCOME, "inputs", "output", "attributes", "summary")
+
+
+@dataclass
+class Loaded:
+    """Stores with the demo in them, what `load` returned, and what it told of its progress."""
+
+    stores: Stores
+    returned: int
+    progress: list[tuple[int, int]]
+
+
+def ignore(_done: int, _total: int) -> None:
+    """A progress that nobody watches."""
+
+
+async def rows_of(calls: CallsStore) -> dict[str, Row]:
+    page = await calls.page(PROJECT, PageRequest(size=10_000), FIELDS)
+    return {row["id"]: row for row in page.rows}
+
+
+def payload(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    return orjson.loads(row["json"][name])

@@ -1,0 +1,186 @@
+"""What the demo's calls refer to, read back from a real MongoDB: all of it is there, and it is what it says it is."""
+
+import ast
+import itertools
+import struct
+import zlib
+from typing import Any
+
+import orjson
+import pytest
+
+from app import demo
+from app.demo import dataset, vocabulary
+from app.demo.library import ASSISTANT, EVALUATION, PROMPT
+from app.demo.pictures import CONTENT_TYPE
+from graphql_schema.context import Stores
+from stores import refs
+from stores.objects import ObjectsFilter, ObjectVersion
+from stores.paging import PageRequest, Row
+from stores.refs import Ref
+from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of
+
+PLACE = ("kind", "version_index", "is_latest", "created_at", "val")
+
+
+async def versions(stores: Stores, name: str | None = None) -> list[Row]:
+    """The versions of a name, or of all, the oldest first."""
+    which = ObjectsFilter(object_ids=[name] if name else None)
+    return (await stores.objects.page(PROJECT, PageRequest(size=1000), PLACE, which)).rows
+
+
+async def one(stores: Stores, name: str, version: str = "latest") -> Any:  # noqa: ANN401 -- any JSON
+    return payload(await stores.objects.one(PROJECT, name, version, ["val"]), "val")
+
+
+async def content(stores: Stores, digest: str) -> bytes:
+    return await stores.files.read(await stores.files.one(PROJECT, digest))
+
+
+@pytest.fixture(scope="module")
+async def table_rows(loaded: Loaded) -> dict[str, Any]:
+    """The rows of the dataset by digest."""
+    table = refs.parse((await one(loaded.stores, dataset.NAME))["rows"])
+    page = await loaded.stores.tables.rows(PROJECT, table.name, PageRequest(size=1000), ["val"])
+    return {row["digest"]: payload(row, "val") for row in page.rows}
+
+
+async def test_the_prompt_has_a_version_for_each_text_and_the_last_one_is_the_latest(loaded: Loaded) -> None:
+    found = await versions(loaded.stores, PROMPT)
+
+    assert [payload(row, "val")["content"] for row in found] == list(vocabulary.SYSTEM_PROMPTS.values())
+    assert [row["version_index"] for row in found] == [0, 1, 2, 3]
+    assert [row["is_latest"] for row in found] == [0, 0, 0, 1]
+
+
+async def test_each_version_of_the_assistant_refers_to_another_version_of_the_prompt(loaded: Loaded) -> None:
+    found = await versions(loaded.stores, ASSISTANT)
+
+    prompts = [payload(row, "val")["prompt"] for row in found]
+    followed = await loaded.stores.objects.by_refs([(PROJECT, ref) for ref in prompts], frozenset(["version_index"]))
+    assert [row and row["version_index"] for row in followed.values()] == [1, 2, 3]
+
+
+async def test_every_ref_leads_to_something(loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]) -> None:
+    said = [payload(row, "val") for row in await versions(loaded.stores)]
+    for row in rows.values():
+        said += [row["op_name"], payload(row, "inputs"), *([payload(row, "output")] if "output" in row["json"] else [])]
+    found = [refs.parse(text) for text in set(refs.collect(said))]
+    plain = [Ref(ref.project_id, ref.kind, ref.name, ref.version) for ref in found if ref.version]
+
+    there = await loaded.stores.objects.by_refs([(PROJECT, str(ref)) for ref in plain], frozenset())
+
+    assert {ref.kind for ref in found} == {"object", "op", "table"}
+    assert [ref for (_, ref), row in there.items() if row is None] == []
+    assert len(there) > 15
+    edges = [ref.edges for ref in found if ref.edges]
+    assert {(start, name) for start, (name, _) in edges} == {(("attr", "rows"), "id")}
+    assert {digest for _, (_, digest) in edges} < set(table_rows)
+    assert [ref.name for ref in found if ref.kind == "table"] == [
+        refs.parse((await one(loaded.stores, dataset.NAME))["rows"]).name
+    ]
+
+
+async def test_the_dataset_has_two_hundred_rows_of_all_areas(table_rows: dict[str, Any]) -> None:
+    assert len(table_rows) == 200
+    assert [row["id"] for row in table_rows.values()] == [f"q-{number:03}" for number in range(1, 201)]
+    assert len({row["area"] for row in table_rows.values()}) == 8
+    assert not any("{" in row["question"] + row["expected"] for row in table_rows.values())
+
+
+async def test_an_evaluation_asks_what_the_rows_of_its_examples_say(
+    loaded: Loaded, rows: dict[str, Row], table_rows: dict[str, Any]
+) -> None:
+    scored = [row for row in rows.values() if "Evaluation.predict_and_score:" in row["op_name"]]
+    asked = {
+        row["parent_id"]: payload(row, "inputs")["question"] for row in rows.values() if ".predict:" in row["op_name"]
+    }
+    evaluation = await one(loaded.stores, EVALUATION)
+
+    assert len(scored) == 80
+    for row in scored:
+        example = refs.parse(payload(row, "inputs")["example"])
+        assert str(Ref(PROJECT, "object", example.name, example.version)) == evaluation["dataset"]
+        assert table_rows[example.edges[1][1]]["question"] == asked[row["id"]]
+
+
+async def test_the_calls_that_took_a_model_are_found_by_it(loaded: Loaded, rows: dict[str, Row]) -> None:
+    found = await versions(loaded.stores, ASSISTANT)
+    keys = [(PROJECT, f"weave:///{PROJECT}/object/{ASSISTANT}:{row['digest']}") for row in found]
+
+    counts = await loaded.stores.calls.count_taking(keys)
+
+    taken = [payload(row, "inputs") for row in rows.values()]
+    assert [counts.get(key, 0) for key in keys] == [
+        sum(ref in (inputs.get("self"), inputs.get("model")) for inputs in taken) for _, ref in keys
+    ]
+    assert counts[keys[1]] > counts[keys[2]] > 100
+
+
+async def test_ops_have_their_code_in_files(loaded: Loaded) -> None:
+    ops = [row for row in await versions(loaded.stores) if row["kind"] == "op"]
+
+    assert len({row["object_id"] for row in ops}) == 8
+    for row in ops:
+        code = await content(loaded.stores, payload(row, "val")["files"]["obj.py"])
+        [function] = ast.parse(code).body
+        assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        assert f'name="{row["object_id"]}"' in code.decode()
+
+
+def bar_heights(png: bytes) -> list[int]:
+    """How high the bars of a chart are, from the left, in pixels."""
+    chunks, at = {}, 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        data = png[at + 8 : at + 8 + length]
+        assert struct.unpack_from(">I", png, at + 8 + length) == (zlib.crc32(kind + data),)
+        chunks[kind], at = data, at + 12 + length
+    width, height, *kind_of_picture = struct.unpack(">2I5B", chunks[b"IHDR"])
+    pixels = zlib.decompress(chunks[b"IDAT"])
+    assert kind_of_picture == [8, 3, 0, 0, 0]
+    assert len(pixels) == height * (width + 1)
+    columns = [[pixels[y * (width + 1) + 1 + x] for y in range(height)] for x in range(width)]
+    heights = [sum(colour > 0 for colour in column) for column in columns]
+    return [height for before, height in itertools.pairwise(heights) if height and not before]
+
+
+async def test_every_night_has_a_chart_of_its_areas(loaded: Loaded, rows: dict[str, Row]) -> None:
+    nights = [payload(row, "output") for row in rows.values() if row["op_name"] == "tickets.summarise_night"]
+
+    assert len(nights) == 14
+    for output in nights:
+        chart, counts = output["chart"], list(output["areas"].values())
+        file = await loaded.stores.files.one(PROJECT, chart["files"]["content"])
+        metadata = orjson.loads(await content(loaded.stores, chart["files"]["metadata.json"]))
+        assert chart["_type"] == "CustomWeaveType"
+        assert chart["weave_type"] == {"type": CONTENT_TYPE}
+        assert (file.content_type, file.name) == ("image/png", "tickets-by-area.png")
+        assert (metadata["digest"], metadata["size"]) == (file.digest, file.size_bytes)
+        assert bar_heights(await loaded.stores.files.read(file)) == [
+            120 - (120 - 108 * n // max(counts)) for n in counts
+        ]
+
+
+async def test_loading_again_leaves_the_objects_and_what_came_after_them_alone(fresh: Stores) -> None:
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+    await fresh.objects.create(ObjectVersion(PROJECT, PROMPT, "mine"))
+    before, files = await versions(fresh), await fresh.files.stats(PROJECT)
+
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+
+    assert await versions(fresh) == before
+    assert await fresh.files.stats(PROJECT) == files
+    assert await one(fresh, PROMPT) == "mine"
+
+
+async def test_loading_again_brings_back_what_was_deleted(fresh: Stores) -> None:
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+    before = await versions(fresh)
+    await fresh.objects.delete(PROJECT, PROMPT)
+    await fresh.objects.delete(PROJECT, ASSISTANT, ["v1"])
+
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+
+    assert await versions(fresh) == before
+    assert len(await rows_of(fresh.calls)) > 3000

@@ -1,0 +1,66 @@
+"""Loaders ask once for all that is asked meanwhile, and keep nothing."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from graphql_schema.loaders import Loaders
+
+
+class Doubler:
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    async def find(self, keys: Sequence[int], times: int) -> dict[int, int]:
+        self.asked.append(list(keys))
+        await asyncio.sleep(0.001)
+        if 13 in keys:
+            raise ValueError("13")
+        return {key: key * times for key in keys}
+
+
+async def test_what_is_asked_together_is_found_together_each_key_once() -> None:
+    loaders, doubler = Loaders(), Doubler()
+
+    found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in (1, 2, 1)))
+    again = await loaders.load(doubler.find, 1, 2)
+
+    assert found == [2, 4, 2]
+    assert again == 2
+    assert doubler.asked == [[1, 2], [1]]
+
+
+async def test_what_differs_in_more_than_its_key_is_asked_apart() -> None:
+    loaders, doubler = Loaders(), Doubler()
+
+    found = await asyncio.gather(*(loaders.load(doubler.find, 1, times) for times in (2, 3)))
+
+    assert found == [2, 3]
+    assert doubler.asked == [[1], [1]]
+
+
+async def test_a_failure_is_told_to_all_who_asked_and_to_nobody_later() -> None:
+    loaders, doubler = Loaders(), Doubler()
+
+    found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in (1, 13)), return_exceptions=True)
+
+    assert [str(error) for error in found] == ["13", "13"]
+    assert await loaders.load(doubler.find, 1, 2) == 2
+
+
+async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends_the_work() -> None:
+    loaders, doubler = Loaders(), Doubler()
+    first, second = [asyncio.ensure_future(loaders.load(doubler.find, key, 2)) for key in (1, 2)]
+    await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert await second == 4
+    only = asyncio.ensure_future(loaders.load(doubler.find, 3, 2))
+    await asyncio.sleep(0)
+    only.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await only
+    assert await loaders.load(doubler.find, 4, 2) == 8
+    assert doubler.asked == [[1, 2], [4]]

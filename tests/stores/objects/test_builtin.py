@@ -1,0 +1,190 @@
+"""Values of built-in classes are checked and completed; others keep the classes that they name."""
+
+from typing import Any
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.objects import ObjectsStore, builtin
+from stores.objects.classes import Classes, classes_of, kind_of
+from tests.stores.calls.builders import PROJECT
+from tests.stores.objects.builders import version
+
+JUDGE = {"action_type": "llm_judge", "model": "gpt-4o", "prompt": "Is it good?", "response_schema": {"type": "boolean"}}
+
+
+def completed(val: object, name: str) -> Any:  # noqa: ANN401 -- JSON
+    return builtin.completed(val, name, "builtin_object_class")
+
+
+def marks(name: str, *bases: str) -> dict[str, object]:
+    return {"_type": name, "_class_name": name, "_bases": [*bases, "BaseModel"]}
+
+
+def test_an_example_is_completed_to_the_letter_and_in_order() -> None:
+    val = {"nested_base_object": "r", "primitive": 1, "nested_base_model": {"aliased_property_alias": 3, "a": 2}}
+
+    found = completed(val, "TestOnlyExample")
+
+    assert found == {
+        "_type": "TestOnlyExample",
+        "name": None,
+        "description": None,
+        "primitive": 1,
+        "nested_base_model": {
+            "_type": "TestOnlyNestedBaseModel",
+            "a": 2,
+            "aliased_property_alias": 3,
+            "_class_name": "TestOnlyNestedBaseModel",
+            "_bases": ["BaseModel"],
+        },
+        "nested_base_object": "r",
+        "_class_name": "TestOnlyExample",
+        "_bases": ["BaseObject", "BaseModel"],
+    }
+    assert list(found) == [
+        *("_type", "name", "description", "primitive", "nested_base_model", "nested_base_object"),
+        *("_class_name", "_bases"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "val", "filled"),
+    [
+        ("AnnotationSpec", {"field_schema": {"type": "integer", "minimum": 0}}, {"unique_among_creators": False}),
+        ("Provider", {"base_url": "http://x", "api_key_name": "K"}, {"extra_headers": {}, "return_type": "openai"}),
+        ("ProviderModel", {"provider": "abc", "max_tokens": 5}, {"name": None}),
+        ("TestOnlyInheritedBaseObject", {"b": 1, "c": 2}, {"additional_field": "default_value"}),
+    ],
+)
+def test_defaults_are_filled_in(name: str, val: dict[str, object], filled: dict[str, object]) -> None:
+    found = completed(val, name)
+
+    assert found | val | filled == found
+
+
+def test_parts_name_their_classes_too() -> None:
+    column = {"evaluation_object_ref": "r", "scorer_name": "s", "summary_metric_path": "p"}
+    view = {
+        "view_type": "traces",
+        "label": "Slow ones",
+        "definition": {"filter": {"op_names": ["f"]}, "query": {"$expr": {"$not": [{"$literal": 1}]}}, "page": 2},
+    }
+    messages = [{"role": "user", "content": [{"type": "text"}]}]
+    model = {"llm_model_id": "openai/x", "default_params": {"messages_template": messages}}
+
+    board = completed({"columns": [column]}, "Leaderboard")
+    action = completed({"name": "judge", "config": JUDGE}, "ActionSpec")
+    definition = completed(view, "SavedView")["definition"]
+    llm = completed(model, "LLMStructuredCompletionModel")
+
+    assert board["columns"] == [column | {"should_minimize": None} | marks("LeaderboardColumn")]
+    assert action["config"] == JUDGE | marks("LlmJudgeActionConfig")
+    assert definition["filter"]["op_names"] == ["f"]
+    assert definition["filter"]["_bases"] == ["BaseModelStrict", "BaseModel"]
+    assert definition["query"]["$expr"] == {"$not": [{"$literal": 1}]}
+    assert llm["_bases"] == ["Model", "Object", "BaseModel"]
+    assert llm["default_params"]["messages_template"][0]["content"] == [{"type": "text"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "val", "argument", "message"),
+    [
+        ("AnnotationSpec", {"field_schema": {"type": "nope"}}, "val.$.field_schema", "no JSON Schema at type"),
+        ("AnnotationSpec", {"field_schema": 5}, "val.$.field_schema", "valid dictionary"),
+        ("AnnotationSpec", {"op_scope": ["a", 5]}, "val.$.op_scope.1", "valid string"),
+        ("AnnotationSpec", {"fieldschema": {}}, "val.$.fieldschema", "not permitted"),
+        ("ActionSpec", {"config": JUDGE}, "val.$.name", "has it: an action has a name"),
+        ("ActionSpec", {"name": "a", "config": JUDGE | {"model": "x"}}, "val.$.config.model", "'gpt-4o'"),
+        ("ActionSpec", {"name": "a", "config": {"action_type": "x"}}, "val.$.config", "action_type"),
+        ("Provider", {"base_url": "x"}, "val.$.api_key_name", "required"),
+        ("Leaderboard", {"columns": [{}]}, "val.$.columns.0.evaluation_object_ref", "required; also columns.0"),
+        (
+            "SavedView",
+            {"view_type": "t", "label": "l", "definition": {"query": {}}},
+            "val.$.definition.query.$expr",
+            "required",
+        ),
+        ("LLMStructuredCompletionModel", {"llm_model_id": "x", "default_params": {"n_times": "y"}}, None, "integer"),
+        ("Provider", [1], "val", "must be a JSON object"),
+        ("Unheard", {}, "builtin_object_class", "no built-in class; there are ActionSpec, AnnotationSpec"),
+        ("Provider", marks("Model", "Object"), "builtin_object_class", "not the class that the value names, Model"),
+    ],
+)
+def test_what_breaks_a_rule_of_its_class_is_refused_by_the_name_of_the_field(
+    name: str, val: object, argument: str | None, message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message) as refused:
+        completed(val, name)
+
+    assert refused.value.argument == (argument or "val.$.default_params.n_times")
+
+
+def test_a_value_that_nests_too_deeply_for_a_class_is_refused() -> None:
+    schema: dict[str, object] = {}
+    for _ in range(900):
+        schema = {"not": schema}
+
+    with pytest.raises(BadInputError):
+        completed({"field_schema": schema}, "AnnotationSpec")
+
+
+def test_a_value_that_names_its_classes_is_taken_as_it_is() -> None:
+    val = marks("Model", "Object") | {"anything": 1}
+
+    assert completed(val, "Model") is val
+
+
+@pytest.mark.parametrize(
+    ("bases", "classes"),
+    [
+        (["Model", "Object", "BaseModel"], Classes("Model", "M")),
+        (["Object", "BaseModel"], Classes("M", "M")),
+        (["BaseObject", "BaseModel"], Classes("M", "M")),
+        (["A", "Model", "Object", "BaseModel"], Classes("Model", "M")),
+        (["BaseModel"], None),
+        (["Object"], None),
+        (["Model", "BaseModel"], None),
+        ([5, "Object", "BaseModel"], None),
+        ("Object", None),
+        (None, None),
+    ],
+)
+def test_classes_follow_from_the_bases(bases: object, classes: Classes | None) -> None:
+    assert classes_of({"_class_name": "M", "_bases": bases}) == classes
+
+
+@pytest.mark.parametrize(
+    ("val", "kind"),
+    [
+        ({"_type": "Op"}, "op"),
+        ({"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}, "op"),
+        ({"_type": "Op", "weave_type": {"type": "Image"}}, "object"),
+        ({"_type": "Op", "weave_type": "Op"}, "op"),
+        ({"weave_type": {"type": "Op"}}, "object"),
+        (["Op"], "object"),
+        (None, "object"),
+    ],
+)
+def test_the_kind_follows_from_the_type(val: object, kind: str) -> None:
+    assert kind_of(val) == kind
+
+
+async def test_a_built_in_object_is_stored_completed_with_its_classes(objects: ObjectsStore) -> None:
+    by_name = version({"b": 1, "c": 2}, set_base_object_class="TestOnlyInheritedBaseObject")
+    digest = await objects.create(by_name)
+
+    row = await objects.one(PROJECT, "prompt", digest, {"base_object_class", "leaf_object_class", "val"})
+
+    assert (row["base_object_class"], row["leaf_object_class"]) == (
+        "TestOnlyNestedBaseObject",
+        "TestOnlyInheritedBaseObject",
+    )
+    assert '"additional_field":"default_value"' in row["json"]["val"]
+
+
+async def test_two_names_of_a_class_must_agree(objects: ObjectsStore) -> None:
+    with pytest.raises(BadInputError, match="differs from builtinObjectClass") as refused:
+        await objects.create(version({}, builtin_object_class="Provider", set_base_object_class="SavedView"))
+
+    assert refused.value.argument == "set_base_object_class"

@@ -1,0 +1,91 @@
+"""Hot questions about objects are answered from an index: no sort in memory, hardly more looked at than returned."""
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.objects import ObjectsFilter, ObjectsStore
+from stores.paging import PageRequest
+from stores.query.plans import explain
+from stores.query.sort import SortBy
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, start
+from tests.stores.objects.builders import version
+
+OP = {"_type": "Op"}
+PROMPT = {"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}
+NEWEST = [SortBy("created_at", descending=True)]
+
+
+@pytest.fixture
+async def stock(objects: ObjectsStore) -> ObjectsStore:
+    """Twelve names of five versions each: every third is an op, every third a prompt."""
+    for number in range(60):
+        val = ([1], OP, PROMPT)[number % 3]
+        await objects.create(version(_numbered(val, number), object_id=f"n{number % 12}"))
+    return objects
+
+
+def _numbered(val: object, number: int) -> object:
+    return {**val, "n": number} if isinstance(val, dict) else [number]
+
+
+@pytest.mark.parametrize(
+    ("objects_filter", "sort_by", "returned"),
+    [
+        (None, None, 21),
+        (None, NEWEST, 21),
+        (ObjectsFilter(latest_only=True), None, 12),
+        (ObjectsFilter(latest_only=True), NEWEST, 12),
+        (ObjectsFilter(is_op=True), None, 20),
+        (ObjectsFilter(is_op=True), NEWEST, 20),
+        (ObjectsFilter(base_object_classes=["Prompt"]), NEWEST, 20),
+        (ObjectsFilter(object_ids=["n4"], is_op=True), [SortBy("version_index")], 5),
+    ],
+)
+async def test_a_list_is_read_by_an_index(
+    stock: ObjectsStore,
+    database: Database,
+    commands: Commands,
+    objects_filter: ObjectsFilter | None,
+    sort_by: list[SortBy] | None,
+    returned: int,
+) -> None:
+    await stock.page(PROJECT, PageRequest(size=20), {"digest"}, objects_filter, sort_by)
+
+    plan = await explain(database.objects, commands.last("aggregate")["pipeline"])
+
+    assert plan.returned == returned
+    assert not plan.sorts_in_memory
+    assert plan.documents_examined == returned
+
+
+async def test_edges_of_a_page_look_only_at_what_they_return(
+    stock: ObjectsStore, calls: CallsStore, database: Database, commands: Commands
+) -> None:
+    taken = "weave:///acme/chat/object/n0:x"
+    await calls.write([start(number, inputs={"p": taken if number % 5 else "x"}) for number in range(50)])
+    names = [(PROJECT, "op", f"n{number}") for number in (1, 4, 7)]
+
+    versions = await stock.all_versions(names, frozenset({"digest"}), PageRequest(size=3))  # type: ignore[arg-type]
+    looked_at_versions = await _looked_at(database, commands)
+    used = await calls.taking([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
+    looked_at_calls = await _looked_at(database, commands)
+
+    assert [[row["object_id"] for row in page.rows] for page in versions.values()] == [
+        ["n1"] * 3,
+        ["n4"] * 3,
+        ["n7"] * 3,
+    ]
+    assert all(page.has_next for page in versions.values())
+    assert looked_at_versions <= 3 * 4
+    assert len(used[PROJECT, taken].rows) == 4
+    assert looked_at_calls <= 5
+
+
+async def _looked_at(database: Database, commands: Commands) -> int:
+    """How many documents the last aggregation's lookup looked at."""
+    command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    told = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    return int(lookup["totalDocsExamined"])

@@ -1,0 +1,254 @@
+"""Versions of objects: what each write leaves, and which of them each way of naming leads to."""
+
+import pytest
+
+from stores import digests, json_text
+from stores.database import Database
+from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
+from stores.objects import ObjectsFilter, ObjectsStore
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import PROJECT
+from tests.stores.objects.builders import version
+
+OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
+PLACE = {"version_index", "is_latest"}
+
+
+async def places(objects: ObjectsStore, object_id: str = "prompt") -> list[tuple[str, int, int]]:
+    """The digest, index and whether it is the latest of each version that is not deleted, by index."""
+    which = ObjectsFilter(object_ids=[object_id])
+    page = await objects.page(PROJECT, PageRequest(), PLACE, which, [SortBy("version_index")])
+    return [(row["digest"], row["version_index"], row["is_latest"]) for row in page.rows]
+
+
+async def test_what_is_created_again_keeps_its_index_and_is_the_latest(objects: ObjectsStore) -> None:
+    a, b = [await objects.create(version(name)) for name in "ab"]
+
+    again = await objects.create(version("a", wb_user_id="someone else"))
+
+    assert again == a
+    assert await places(objects) == [(a, 0, 1), (b, 1, 0)]
+    assert (await objects.one(PROJECT, "prompt", "latest", {"wb_user_id"}))["wb_user_id"] == "local"
+
+
+async def test_deleted_versions_count_and_the_next_newest_is_the_latest(objects: ObjectsStore) -> None:
+    a, b, c = [await objects.create(version(name)) for name in "abc"]
+
+    assert await objects.delete(PROJECT, "prompt", ["latest", "v1"]) == 2
+    d = await objects.create(version("d"))
+
+    assert await places(objects) == [(a, 0, 0), (d, 3, 1)]
+    assert await objects.delete(PROJECT, "prompt", [d, "v3", "latest"]) == 1
+    assert await places(objects) == [(a, 0, 1)]
+    for name, index in ((b, 1), ("v2", 2), (c, 2), (d, 3)):
+        with pytest.raises(ObjectDeletedError, match=f"^prompt:v{index} was deleted at 20.*Z$"):
+            await objects.one(PROJECT, "prompt", name, set())
+
+
+async def test_what_is_deleted_by_its_digest_comes_back_when_it_is_created_again(objects: ObjectsStore) -> None:
+    a, b = [await objects.create(version({"ref": f"weave:///acme/chat/object/{name}:x"})) for name in "ab"]
+    await objects.delete(PROJECT, "prompt", [a])
+
+    assert await objects.create(version({"ref": "weave:///acme/chat/object/a:x"})) == a
+
+    assert await places(objects) == [(a, 0, 1), (b, 1, 0)]
+    row = await objects.one(PROJECT, "prompt", "latest", {"val", "refs", "deleted_at"})
+    assert row["json"]["val"] == '{"ref":"weave:///acme/chat/object/a:x"}'
+    assert row["refs"] == ["weave:///acme/chat/object/a:x"]
+    assert "deleted_at" not in row
+
+
+async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore, database: Database) -> None:
+    a, b = [await objects.create(version({"v": name, "r": "weave:///acme/chat/object/x:y"})) for name in "ab"]
+
+    assert await objects.delete(PROJECT, "prompt", []) == 2
+
+    kept = await database.objects.find({}, {"val": 1, "json": 1, "refs": 1, "size_bytes": 1, "is_latest": 1}).to_list(9)
+    assert [(row["val"], row["json"]["val"], row.get("refs"), row["size_bytes"]) for row in kept] == [
+        ({}, "{}", None, 2)
+    ] * 2
+    with pytest.raises(ObjectDeletedError, match="prompt:v1 was deleted"):
+        await objects.one(PROJECT, "prompt", "latest", set())
+    assert await objects.create(version({"v": "a", "r": "weave:///acme/chat/object/x:y"})) == a
+    row = await objects.one(PROJECT, "prompt", "v0", {"val", "size_bytes", "is_latest"})
+    assert row["json"]["val"] == '{"v":"a","r":"weave:///acme/chat/object/x:y"}'
+    assert (row["size_bytes"], row["is_latest"]) == (len('{"v": "a", "r": "weave:///acme/chat/object/x:y"}'), 1)
+    assert await places(objects) == [(a, 0, 1)]
+    assert b != a
+
+
+async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: ObjectsStore) -> None:
+    plain = [await objects.create(version(number)) for number in range(2)]
+    op = await objects.create(version(OP))
+    forced = await objects.create(version("source", kind="op"))
+
+    assert (await objects.one(PROJECT, "prompt", "latest", PLACE))["digest"] == plain[1]
+    assert (await objects.one(PROJECT, "prompt", "latest", PLACE, "op"))["digest"] == forced
+    assert (await objects.one(PROJECT, "prompt", op, PLACE))["version_index"] == 0
+    with pytest.raises(NotFoundError, match=f"op prompt:{plain[0]} not found"):
+        await objects.one(PROJECT, "prompt", plain[0], set(), "op")
+    assert await objects.delete(PROJECT, "prompt", None) == 2
+    assert (await objects.one(PROJECT, "prompt", "latest", PLACE))["digest"] == forced
+    assert await objects.delete(PROJECT, "prompt", [op]) == 1
+    with pytest.raises(ObjectDeletedError, match=r"^Op prompt:v0 was deleted at"):
+        await objects.one(PROJECT, "prompt", "v0", set(), "op")
+
+
+async def test_a_delete_that_names_what_is_not_there_deletes_nothing(objects: ObjectsStore) -> None:
+    a = await objects.create(version("a"))
+
+    with pytest.raises(NotFoundError, match="prompt has no v7, unknown; nothing was deleted") as refused:
+        await objects.delete(PROJECT, "prompt", [a, "v7", "unknown"])
+
+    assert refused.value.argument == "digests"
+    assert await places(objects) == [(a, 0, 1)]
+    await objects.delete(PROJECT, "prompt", [a])
+    for object_id, chosen in (("prompt", [a]), ("prompt", None), ("other", None)):
+        with pytest.raises(NotFoundError):
+            await objects.delete(PROJECT, object_id, chosen)
+
+
+@pytest.mark.parametrize(
+    "name", ["v-1", "v1", "v99999999999", "v" + "9" * 40, "vabc", "unknown", "", "a/b:c", "Latest"]
+)
+async def test_a_version_that_is_not_there_is_not_found(objects: ObjectsStore, name: str) -> None:
+    await objects.create(version())
+
+    with pytest.raises(NotFoundError, match=r"^object prompt:"):
+        await objects.one(PROJECT, "prompt", name, set())
+
+
+async def test_a_version_belongs_to_its_project(objects: ObjectsStore) -> None:
+    digest = await objects.create(version(project_id="acme/other"))
+
+    with pytest.raises(NotFoundError):
+        await objects.one(PROJECT, "prompt", digest, set())
+    assert await objects.count(PROJECT) == 0
+    with pytest.raises(NotFoundError):
+        await objects.delete(PROJECT, "prompt", [digest])
+
+
+@pytest.mark.parametrize("object_id", ["", "a/b", "a:b", "a b", "x" * 129, "../x", "a\n"])
+async def test_a_name_that_breaks_its_rule_is_refused(objects: ObjectsStore, object_id: str) -> None:
+    with pytest.raises(BadInputError, match="cannot name an object") as refused:
+        await objects.create(version(object_id=object_id))
+
+    assert refused.value.argument == "object_id"
+    assert await objects.count(PROJECT) == 0
+
+
+@pytest.mark.parametrize("object_id", ["x" * 128, "größe_1.2-3", "名前", "v0", "latest"])
+async def test_a_name_within_its_rule_is_taken(objects: ObjectsStore, object_id: str) -> None:
+    digest = await objects.create(version(object_id=object_id))
+
+    assert (await objects.one(PROJECT, object_id, "latest", set()))["digest"] == digest
+
+
+@pytest.mark.parametrize(
+    ("val", "error", "message"),
+    [
+        ("x" * 20_000_000, PayloadTooLargeError, "as stored .* the limit is 15,700,000"),
+        ({"n": 10**308}, BadInputError, "more than 308 digits at n"),
+        (["weave-trace-internal:///x"], BadInputError, "refs from outside start with weave:///"),
+    ],
+)
+async def test_a_value_that_cannot_be_kept_is_refused(
+    objects: ObjectsStore, val: object, error: type[StoreError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as refused:
+        await objects.create(version(val))
+
+    assert refused.value.argument == "val"
+    assert await objects.count(PROJECT) == 0
+
+
+async def test_more_than_a_hundred_digests_are_refused(objects: ObjectsStore) -> None:
+    with pytest.raises(BadInputError, match="has 101 digests; the limit is 100"):
+        await objects.delete(PROJECT, "prompt", ["latest"] * 101)
+
+
+@pytest.mark.parametrize(
+    "val",
+    [None, 0, 1.5, -0.0, "", True, [], {}, 2**64, {"a.b": {"$c": [None, "\0"]}, "ключ": "é"}, "x" * 7_000_000],
+    ids=lambda val: str(val)[:20],
+)
+async def test_any_value_comes_back_as_it_came(objects: ObjectsStore, val: object) -> None:
+    digest = await objects.create(version(val))
+
+    row = await objects.one(PROJECT, "prompt", digest, {"val"})
+    assert digest == digests.object_digest(val)
+    assert repr(json_text.loads(row["json"]["val"].encode())) == repr(val)
+
+
+MODEL = {"_class_name": "GPT", "_bases": ["Model", "Object", "BaseModel"]}
+PROMPT = {"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}
+
+
+@pytest.mark.parametrize(
+    ("objects_filter", "names"),
+    [
+        (ObjectsFilter(), "model plain plain prompt run"),
+        (ObjectsFilter(object_ids=["plain", "run"]), "plain plain run"),
+        (ObjectsFilter(is_op=True), "run"),
+        (ObjectsFilter(is_op=False), "model plain plain prompt"),
+        (ObjectsFilter(latest_only=True), "model plain prompt run"),
+        (ObjectsFilter(base_object_classes=["Model", "Other"]), "model"),
+        (ObjectsFilter(leaf_object_classes=["GPT", "Prompt"]), "model prompt"),
+        (ObjectsFilter(exclude_base_object_classes=["Model"]), "prompt"),
+        (ObjectsFilter(object_ids=[], base_object_classes=[]), "model plain plain prompt run"),
+        (ObjectsFilter(object_ids=["plain"], is_op=True), ""),
+    ],
+)
+async def test_a_filter_lets_through_what_it_says(
+    objects: ObjectsStore, objects_filter: ObjectsFilter, names: str
+) -> None:
+    values = [("model", MODEL), ("plain", 1), ("plain", 2), ("prompt", PROMPT), ("run", OP), ("gone", 1)]
+    for name, val in values:
+        await objects.create(version(val, object_id=name))
+    await objects.delete(PROJECT, "gone")
+
+    page = await objects.page(PROJECT, PageRequest(), set(), objects_filter, [SortBy("object_id")])
+
+    assert " ".join(row["object_id"] for row in page.rows) == names
+    assert await objects.count(PROJECT, objects_filter) == len(page.rows)
+
+
+async def test_a_long_list_in_a_filter_is_refused(objects: ObjectsStore) -> None:
+    with pytest.raises(BadInputError, match="1,001 members; the limit is 1,000") as refused:
+        await objects.count(PROJECT, ObjectsFilter(object_ids=["x"] * 1001))
+
+    assert refused.value.argument == "filter.object_ids"
+
+
+async def test_values_are_asked_and_sorted_by_their_paths(objects: ObjectsStore) -> None:
+    for number, temperature in enumerate([0.5, "hot", 2, None, 1]):
+        await objects.create(version({"params": {"temperature": temperature}, "n": number}))
+    warm = Query({"$expr": {"$gt": [{"$getField": "val.params.temperature"}, {"$literal": 0.5}]}})
+    hottest_first = [SortBy("val.params.temperature", descending=True)]
+
+    every = await objects.page(PROJECT, PageRequest(), {"version_index"}, None, hottest_first)
+    some = await objects.page(PROJECT, PageRequest(), {"version_index"}, None, hottest_first, warm)
+
+    assert [row["version_index"] for row in every.rows] == [2, 4, 0, 1, 3]
+    assert [row["version_index"] for row in some.rows] == [2, 4]
+
+
+async def test_pages_go_through_the_versions_in_both_directions(objects: ObjectsStore) -> None:
+    created = [await objects.create(version(number)) for number in range(7)]
+    newest_first = [SortBy("created_at", descending=True)]
+
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await objects.page(PROJECT, PageRequest(size=3, cursor=cursor), {"created_at"}, None, newest_first)
+        found += [row["digest"] for row in page.rows]
+        if not page.has_next:
+            break
+        cursor = page.cursor(page.rows[-1])
+    back = PageRequest(size=2, cursor=cursor, backward=True)
+    before = await objects.page(PROJECT, back, {"created_at"}, None, newest_first)
+
+    assert found == created[::-1]
+    assert [row["digest"] for row in before.rows] == found[3:5]
