@@ -87,8 +87,6 @@ class Library:
                 "temperature": 0.2,
                 "max_tokens": 800,
                 "prompt": self.ref(PROMPT, since),
-                "answer": self.ref("assistant.answer", since),
-                "predict": self.ref("SupportAssistant.predict", since),
             }
             about = f"The assistant of {vocabulary.COMPANY}, release {since}."
             self._add(ASSISTANT, since, _instance("SupportAssistant", "Model", ASSISTANT, about, value))

@@ -6,7 +6,8 @@ common have most chunks in common, however each of them was made.
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from stores import digests
 from stores.database import Collection, Document
@@ -38,15 +39,26 @@ def _ends(size: int, digest: str) -> bool:
     return size >= MIN_ROWS and (size >= MAX_ROWS or zlib.crc32(digest.encode()) % _ONE_IN == 0)
 
 
-def chunk_document(project_id: str, row_digests: list[str]) -> Document:
-    """The document of a chunk."""
-    digest = digests.text_digest("".join(row_digests))
-    return {
-        "_id": content.key(project_id, digest),
-        "project_id": project_id,
-        "digest": digest,
-        "row_digests": row_digests,
-    }
+@dataclass(frozen=True, slots=True)
+class ChunkContent:
+    """A chunk to be kept."""
+
+    digest: str
+    row_digests: list[str]
+
+    @classmethod
+    def of(cls, row_digests: list[str]) -> Self:
+        """The chunk of some rows."""
+        return cls(digests.text_digest("".join(row_digests)), row_digests)
+
+    def document(self, project_id: str) -> Document:
+        """The document of the chunk."""
+        return {
+            "_id": content.key(project_id, self.digest),
+            "project_id": project_id,
+            "digest": self.digest,
+            "row_digests": self.row_digests,
+        }
 
 
 async def read_chunks(chunks: Collection, project_id: str, chunk_digests: Sequence[str]) -> dict[str, list[str]]:

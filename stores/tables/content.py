@@ -1,7 +1,7 @@
 """Documents named after their content: written where they are missing, and never changed."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from pymongo.errors import BulkWriteError
 
@@ -41,17 +41,28 @@ async def find_each(
             yield document
 
 
-async def add_missing(collection: Collection, project_id: str, documents: Sequence[Document]) -> None:
-    """Write the documents that are not there yet; each has a `digest`, and no two the same.
+class Content(Protocol):
+    """Something to be kept."""
+
+    @property
+    def digest(self) -> str:
+        """What it is called by."""
+
+    def document(self, project_id: str) -> Document:
+        """Its document."""
+
+
+async def add_missing(collection: Collection, project_id: str, contents: Sequence[Content]) -> None:
+    """Write the contents that are not there yet; no two have the same digest.
 
     Raises:
         UnavailableError: a majority did not confirm the write.
     """
-    for part in batches(documents, BATCH):
-        digests = [document["digest"] for document in part]
+    for part in batches(contents, BATCH):
+        digests = [content.digest for content in part]
         projection = {"_id": 0, "digest": 1}
         there = {known["digest"] async for known in find_each(collection, project_id, digests, projection)}
-        missing = [document for document in part if document["digest"] not in there]
+        missing = [content.document(project_id) for content in part if content.digest not in there]
         if missing:
             await _insert(collection, missing)
 

@@ -64,7 +64,7 @@ class Builder:
     """A table in the making, given its row digests stretch by stretch; `new` are the chunks that were cut for it."""
 
     project_id: str
-    new: dict[str, Document] = field(default_factory=dict)
+    new: dict[str, chunks.ChunkContent] = field(default_factory=dict)
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     _chunks: list[str] = field(default_factory=list)
     _starts: list[int] = field(default_factory=list)
@@ -91,9 +91,9 @@ class Builder:
         return Layout(self.project_id, digest, self._count, self._chunks, self._starts, storage_size_bytes)
 
     def _cut(self, row_digests: list[str]) -> None:
-        document = chunks.chunk_document(self.project_id, row_digests)
-        self.new[document["digest"]] = document
-        self._place(document["digest"], len(row_digests))
+        chunk = chunks.ChunkContent.of(row_digests)
+        self.new[chunk.digest] = chunk
+        self._place(chunk.digest, len(row_digests))
 
     def _place(self, chunk: str, count: int) -> None:
         self._chunks.append(chunk)

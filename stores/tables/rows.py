@@ -1,7 +1,8 @@
 """Rows: JSON objects, each a document of its own that tables share."""
 
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import bson
 
@@ -30,36 +31,52 @@ def paths_of(wanted: Iterable[str]) -> list[str]:
     return [_READS[name] for name in wanted if name in _READS]
 
 
-def row_document(project_id: str, row: object, argument: str) -> Document:
-    """The document of a row.
+@dataclass(frozen=True, slots=True)
+class RowContent:
+    """A row, its exact text, and the size of its JSON in bytes: of hundreds of thousands at once no more is held."""
 
-    Raises:
-        BadInputError: it is not a JSON object, or goes beyond `json_bounds`.
-        PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
-    """
-    if not isinstance(row, dict):
-        raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
-    try:
-        text = json_text.encode(row)
-    except StoreError as error:
-        raise error.under(argument) from None
-    canonical = json_text.canonical(row)
-    digest = digests.text_digest(canonical)
-    document = {
-        "_id": content.key(project_id, digest),
-        "project_id": project_id,
-        "digest": digest,
-        "json": {"val": text},
-        "val": mirror(row),
-        "size_bytes": len(canonical),
-    }
-    if len(text) * _MAX_GROWTH > MAX_BYTES and (size := len(bson.encode(document))) > MAX_BYTES:
-        raise PayloadTooLargeError(
-            f"takes {size:,} bytes as stored (text and what queries look into); the limit is {MAX_BYTES:,}. "
-            "Keep large content elsewhere and send a reference to it",
-            argument,
-        )
-    return document
+    digest: str
+    value: object
+    text: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, row: object, argument: str) -> Self:
+        """What is to be kept of a row.
+
+        Raises:
+            BadInputError: it is not a JSON object, or goes beyond `json_bounds`.
+            PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+        """
+        if not isinstance(row, dict):
+            raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
+        try:
+            text = json_text.encode(row)
+        except StoreError as error:
+            raise error.under(argument) from None
+        canonical = json_text.canonical(row)
+        found = cls(digests.text_digest(canonical), row, text, len(canonical))
+        found._check_size(argument)
+        return found
+
+    def document(self, project_id: str) -> Document:
+        """The document of the row."""
+        return {
+            "_id": content.key(project_id, self.digest),
+            "project_id": project_id,
+            "digest": self.digest,
+            "json": {"val": self.text},
+            "val": mirror(self.value),
+            "size_bytes": self.size_bytes,
+        }
+
+    def _check_size(self, argument: str) -> None:
+        if len(self.text) * _MAX_GROWTH > MAX_BYTES and (size := len(bson.encode(self.document("")))) > MAX_BYTES:
+            raise PayloadTooLargeError(
+                f"takes {size:,} bytes as stored (text and what queries look into); the limit is {MAX_BYTES:,}. "
+                "Keep large content elsewhere and send a reference to it",
+                argument,
+            )
 
 
 async def sizes_of(rows: Collection, project_id: str, row_digests: Iterable[str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from stores.database import Database, Document, database_query, database_write
+from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
@@ -12,7 +12,7 @@ from stores.query.sort import SortBy, compile_sort
 from stores.tables import content
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout
-from stores.tables.rows import ROW_FIELDS, paths_of, row_document, sizes_of
+from stores.tables.rows import ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
 from stores.tables.updates import Edit
 from stores.tables.walk import Walk
@@ -44,14 +44,14 @@ class TablesStore:
             PayloadTooLargeError: a row does not fit into a document.
         """
         check_project_id(project_id, "table.project_id")
-        documents: dict[str, Document] = {}
+        contents: dict[str, RowContent] = {}
         row_digests = []
         async for position, row in in_turns(enumerate(rows)):
-            document = row_document(project_id, row, f"table.rows.{position}")
-            row_digests.append(documents.setdefault(document["digest"], document)["digest"])
-        size = sum(documents[digest]["size_bytes"] for digest in row_digests)
+            found = RowContent.of(row, f"table.rows.{position}")
+            row_digests.append(contents.setdefault(found.digest, found).digest)
+        size = sum(contents[digest].size_bytes for digest in row_digests)
         builder = await _built(project_id, row_digests)
-        return await self._write(builder, documents, size), row_digests
+        return await self._write(builder, contents, size), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
@@ -171,12 +171,12 @@ class TablesStore:
     async def _size_after(self, edit: Edit) -> int | None:
         if edit.base.storage_size_bytes is None:
             return None
-        added = {digest: document["size_bytes"] for digest, document in edit.added.items()}
+        added = {digest: row.size_bytes for digest, row in edit.added.items()}
         known = added | await sizes_of(self._rows, edit.base.project_id, [row for row in edit.went if row not in added])
         came, went = _sum(edit.came, known), _sum(edit.went, known)
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
-    async def _write(self, builder: Builder, rows: Mapping[str, Document], size: int | None) -> str:
+    async def _write(self, builder: Builder, rows: Mapping[str, RowContent], size: int | None) -> str:
         """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts."""
         layout = builder.finish(size)
         await content.add_missing(self._rows, builder.project_id, list(rows.values()))

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stores.database import Collection, Document
+from stores.database import Collection
 from stores.errors import BadInputError
 from stores.tables import content
 from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
 from stores.tables.layout import Builder, Layout
-from stores.tables.rows import row_document
+from stores.tables.rows import RowContent
 from stores.turns import Turn, in_turns
 
 _READ_AT_ONCE: Final = 16
@@ -32,7 +32,7 @@ class Edit:
 
     chunks: Collection
     base: Layout
-    added: dict[str, Document] = field(default_factory=dict)
+    added: dict[str, RowContent] = field(default_factory=dict)
     came: list[str] = field(default_factory=list)
     went: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -85,11 +85,10 @@ class Edit:
             )
 
     async def _put(self, index: int, row: object, argument: str) -> None:
-        document = row_document(self.base.project_id, row, f"{argument}.row")
-        digest = document["digest"]
+        added = RowContent.of(row, f"{argument}.row")
+        digest = self.added.setdefault(added.digest, added).digest
         row_digests, at = await self._open(index)
         row_digests.insert(at, digest)
-        self.added.setdefault(digest, document)
         self.came.append(digest)
         self.updated.append(digest)
 

@@ -1,7 +1,9 @@
 """GraphiQL's page and assets as the server hands them out, and its default tabs."""
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +12,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app import graphiql
+from app.demo.vocabulary import SYSTEM_PROMPTS
+from graphql_schema.context import Context
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema as build_loom_schema
 from graphql_schema.schema import sdl
+from stores import json_text
+from tests.app.demo_data import Loaded
 
 TABS = Path(graphiql.__file__).parent / "tabs"
 
@@ -91,10 +99,10 @@ async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
     assert response.text == "GraphiQL was not built"
 
 
-def test_each_of_the_six_default_tabs_opens_with_the_question_it_answers() -> None:
+def test_each_of_the_eight_default_tabs_opens_with_the_question_it_answers() -> None:
     tabs = sorted(TABS.glob("*.graphql"))
 
-    assert [tab.name[:3] for tab in tabs] == ["01-", "02-", "03-", "04-", "05-", "06-"]
+    assert [tab.name[:3] for tab in tabs] == [f"0{number}-" for number in range(1, 9)]
     for tab in tabs:
         comment = [line for line in tab.read_text().splitlines() if line.startswith("#")]
         assert "?" in " ".join(comment), tab.name
@@ -114,6 +122,49 @@ def test_a_default_tab_is_right_by_the_schema(tab: Path) -> None:
     coerced = get_variable_values(schema, declared, variables)
     assert not isinstance(coerced, list), coerced
     assert len(variables) == len(declared)
+
+
+@pytest.fixture
+def ask(loaded: Loaded) -> Callable[[str], Awaitable[Any]]:
+    """Runs a tab on the demo; its data."""
+    schema, context = build_loom_schema(Limits()), Context(loaded.stores)
+
+    async def ask(tab: str) -> Any:  # noqa: ANN401 -- any JSON
+        result = await schema.execute((TABS / tab).read_text(), context_value=context)
+        assert not result.errors
+        return json.loads(json_text.dumps(result.data))
+
+    return ask
+
+
+async def test_one_tab_walks_from_calls_to_their_models_prompt_and_its_versions(
+    ask: Callable[[str], Awaitable[Any]],
+) -> None:
+    data = await ask("07-prompt-of-a-call.graphql")
+
+    assert len(data["calls"]["nodes"]) == 5
+    for call in data["calls"]["nodes"]:
+        [taken] = call["inputRefs"]
+        assert (taken["model"]["objectId"], taken["model"]["versionIndex"]) == ("support-assistant", 2)
+        [prompt] = [ref["prompt"] for ref in taken["model"]["refs"]]
+        versions = prompt["versions"]["nodes"]
+        assert (prompt["objectId"], prompt["versionIndex"]) == ("support-prompt", 3)
+        assert [version["content"] for version in versions] == list(SYSTEM_PROMPTS.values())
+        assert [version["isLatest"] for version in versions] == [0, 0, 0, 1]
+        assert call["question"]
+
+
+async def test_one_tab_shows_the_objects_and_the_rows_of_the_dataset(ask: Callable[[str], Awaitable[Any]]) -> None:
+    data = await ask("08-dataset.graphql")
+
+    nodes = {node["objectId"]: node for node in data["objs"]["nodes"]}
+    [table] = [node["table"] for node in nodes.values() if node["table"]]
+    rows = data["tableRows"]["nodes"]
+    assert nodes.keys() >= {"support-assistant", "support-prompt", "support-questions", "support-quality"}
+    assert f'digest: "{table.rpartition("/")[2]}"' in (TABS / "08-dataset.graphql").read_text()
+    assert data["tableRows"]["totalCount"] == 25
+    assert [row["country"] for row in rows] == sorted(row["country"] for row in rows)
+    assert all(row["question"] and row["expected"] for row in rows)
 
 
 def test_variables_belong_to_a_tab() -> None:

@@ -15,7 +15,7 @@ mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start
 """
 
 
-async def test_it_has_a_name_an_icon_and_six_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
+async def test_it_has_a_name_an_icon_and_eight_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"
@@ -28,6 +28,8 @@ async def test_it_has_a_name_an_icon_and_six_tabs_to_begin_with(graphiql: Graphi
         "TokenUsage",
         "LogCall",
         "LiveCalls",
+        "PromptOfCall",
+        "Dataset",
     ]
 
 
@@ -47,7 +49,9 @@ async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
 
 
-@pytest.mark.parametrize("tab", ["LatestTraces", "SlowestCalls", "Failures", "TokenUsage", "LogCall"])
+@pytest.mark.parametrize(
+    "tab", ["LatestTraces", "SlowestCalls", "Failures", "TokenUsage", "LogCall", "PromptOfCall", "Dataset"]
+)
 async def test_a_default_tab_answers_from_the_demo_data(graphiql: GraphiqlPage, tab: str) -> None:
     await graphiql.choose(tab)
     await graphiql.run()
