@@ -10,7 +10,7 @@ import pytest
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
-from stores.files.uploads import CHUNK_BYTES
+from stores.files.uploads import CHUNK_BYTES, HELD_BYTES
 from tests.live_server import live_server
 from tests.stores.files.streams import left
 
@@ -268,6 +268,34 @@ async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, 
 
     assert (under_way[0], under_way[2]) == (0, 1)
     assert await left(database) == (0, 0, 0)
+
+
+async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_to_come_again(
+    mongodb_uri: str, database_name: str, database: Database
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            go_on = asyncio.Event()
+
+            async def slow() -> AsyncIterator[bytes]:
+                yield LARGE
+                await go_on.wait()
+                yield LARGE
+
+            first = asyncio.create_task(client.put("/files/acme/files", content=slow()))
+            for _ in range(200):
+                if (await left(database))[1]:
+                    break
+                await asyncio.sleep(0.02)
+            refused = await client.put("/files/acme/files", content=b"hello")
+            go_on.set()
+            stored = await first
+            again = await client.put("/files/acme/files", content=b"hello")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert (stored.status_code, stored.json()["sizeBytes"], again.status_code) == (201, 2 * len(LARGE), 201)
 
 
 async def test_a_file_of_one_way_in_comes_out_by_the_other(client: httpx.AsyncClient) -> None:
