@@ -73,11 +73,11 @@ def parser() -> argparse.ArgumentParser:
     serving = commands.add_parser("serve", parents=[where], help="run the server until Ctrl-C")
     serving.add_argument("--workers", type=int, help="server processes (LOOMQL_WORKERS)")
     serving.add_argument(
-        "--demo", action="store_true", help=f"first load demo calls into project {PROJECT_ID}, unless they are there"
+        "--demo", action="store_true", help=f"first load the demo into project {PROJECT_ID}, unless it is there"
     )
     serving.set_defaults(command=serve_command)
 
-    demo = commands.add_parser("demo", help="load demo calls")
+    demo = commands.add_parser("demo", help="load demo calls and what they refer to")
     demo.add_argument("--project", default=PROJECT_ID, help="project to load them into (default: %(default)s)")
     demo.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
     demo.set_defaults(command=demo_command)
@@ -124,7 +124,7 @@ def demo_command(options: argparse.Namespace) -> int:
     check_project_id(options.project)
     with shared_mongodb(settings) as uri:
         load_demo(settings, uri, options.project)
-    _say(f"The demo calls are in project {options.project} of {whereabouts(settings)}.")
+    _say(f"The demo calls, and what they refer to, are in project {options.project} of {whereabouts(settings)}.")
     return 0
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.demo import PROJECT_ID
+from app.demo.vocabulary import SYSTEM_PROMPTS
 from app.demo_loading import load_demo
 from app.server import create_app
 from app.settings import Settings
@@ -86,6 +87,19 @@ def test_anything_can_be_asked_of_the_demo(client: httpx.Client) -> None:
     assert plan["returned"] > 0
     assert plan["documentsExamined"] < 1000
     assert plan["pipeline"][0]["$match"]["project_id"] == PROJECT_ID
+
+
+@pytest.mark.usefixtures("demo")
+def test_one_query_goes_from_calls_to_their_prompts(client: httpx.Client) -> None:
+    found = answer(client, asking("inputRefs"))["data"]["calls"]["nodes"]
+
+    assert len(found) == 3
+    for node in found:
+        [taken] = node["inputRefs"]
+        [prompt] = [ref["prompt"] for ref in taken["model"]["refs"]]
+        assert (taken["model"]["objectId"], prompt["objectId"]) == ("support-assistant", "support-prompt")
+        assert [version["text"] for version in prompt["versions"]["nodes"]] == list(SYSTEM_PROMPTS.values())
+        assert node["question"]
 
 
 @pytest.mark.usefixtures("demo")

@@ -5,6 +5,7 @@ from strawberry.scalars import JSON
 
 from graphql_schema.fields import described, optional_input
 from stores import objects as store
+from stores.errors import BadInputError
 
 
 @strawberry.input(
@@ -45,8 +46,10 @@ class ObjSchemaForInsert:
 
     project_id: strawberry.ID = described("The project, as entity/project.")
     object_id: str = described("The name: 1 to 128 letters, digits, dots, underscores and hyphens.")
-    val: JSON | None = described(
-        'The value: any JSON. With `_type` "Op" it is an op; `_class_name` and `_bases` say its class.'
+    val: JSON | None = strawberry.field(
+        description='The value: any JSON, null only if it is said. With `_type` "Op" it is an op; `_class_name` and '
+        "`_bases` say its class.",
+        default=strawberry.UNSET,
     )
     builtin_object_class: str | None = optional_input(
         "A built-in class, such as AnnotationSpec, Provider or SavedView: the value is checked and completed by it."
@@ -55,5 +58,11 @@ class ObjSchemaForInsert:
     wb_user_id: str | None = optional_input("Who writes; the caller if left out.")
 
     def to_store(self) -> store.ObjectVersion:
-        """The version as the store takes it."""
+        """The version as the store takes it.
+
+        Raises:
+            BadInputError: it has no value.
+        """
+        if self.val is strawberry.UNSET:
+            raise BadInputError("is required; write null if that is the value", "val")
         return store.ObjectVersion(**vars(self))

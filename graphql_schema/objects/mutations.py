@@ -9,8 +9,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from graphql_schema.objects.inputs import ObjSchemaForInsert
 from stores.errors import StoreError
-from stores.objects import ObjectVersion
-from stores.objects.classes import OP
+from stores.objects.classes import OP, Kind
 
 
 @strawberry.type(description="A version of an object that is there now.")
@@ -34,9 +33,9 @@ class ObjDeleteRes:
     num_deleted: int = described("How many versions were there and are gone.")
 
 
-async def _create(info: Info, version: ObjectVersion, argument: str) -> str:
+async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> str:
     try:
-        return await info.context.stores.objects.create(version)
+        return await info.context.stores.objects.create(replace(obj.to_store(), kind=kind))
     except StoreError as error:
         raise error.under(argument) if error.argument else error from None
 
@@ -50,15 +49,14 @@ class ObjectMutations:
         self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> ObjCreateRes:
         """Make a version."""
-        return ObjCreateRes(digest=await _create(info, obj.to_store(), "obj"))
+        return ObjCreateRes(digest=await _create(info, obj, "obj"))
 
     @resolved("Make a version of an op, whatever its value; it is the latest then.")
     async def op_create(
         self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> OpCreateRes:
         """Make a version of an op."""
-        version = replace(op_obj.to_store(), kind=OP)
-        return OpCreateRes(digest=await _create(info, version, "op_obj"))
+        return OpCreateRes(digest=await _create(info, op_obj, "op_obj", OP))
 
     @resolved("Delete versions of an object, or else of an op of that name; if one is not there, none is deleted.")
     async def obj_delete(

@@ -125,6 +125,7 @@ async def test_what_is_not_there_is_not_found(run: Run) -> None:
         (made({"$x": 1}, builtinObjectClass="ProviderModel"), "obj.val.provider", None),
         (made({}, builtinObjectClass="Nope"), "obj.builtinObjectClass", "BAD_USER_INPUT"),
         (made("x" * 20_000_000), "obj.val", "PAYLOAD_TOO_LARGE"),
+        ({"projectId": PROJECT, "objectId": "prompt"}, "obj.val", "BAD_USER_INPUT"),
     ],
     ids=lambda given: str(given)[:40],
 )
