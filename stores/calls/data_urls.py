@@ -18,7 +18,6 @@ LONGEST_KEPT: Final = 1024
 """Characters of a data URL that stays where it is."""
 
 _DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});base64,", re.ASCII)
-_IN_TEXTS: Final = ('"data:', ";base64,")
 _IDS: Final = uuid.UUID("0e7a3f52-6a3b-4d0e-9f0a-5d0b6f1c7a21")
 _MEDIA_TYPES: Final = mimetypes.MimeTypes()  # Python's own list, the same on every machine
 
@@ -65,7 +64,8 @@ def _content(text: str, start: int) -> bytes:
 
 def may_hold_data_urls(text: str) -> bool:
     """Whether it is worth a look: false for nearly every JSON text, and found out fast."""
-    return len(text) > LONGEST_KEPT and all(part in text for part in _IN_TEXTS)
+    # One letter is found at forty times the speed of several.
+    return len(text) > LONGEST_KEPT and ";" in text and ";base64" in text and '"data:' in text
 
 
 def take_out(value: object) -> tuple[object, list[NewFile]]:

@@ -1,7 +1,7 @@
 """The JSON of a call's start or end, made ready for its document once: text, mirror, refs, size."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
 from bson import encode as bson_encode
@@ -31,7 +31,7 @@ class Payload:
     mirrors: dict[str, object]
     refs: dict[str, list[str]]
     size_bytes: int
-    files: list[NewFile] = field(default_factory=list)
+    files: list[NewFile]
 
     @classmethod
     def of(cls, values: dict[str, object], with_files: Iterable[str] = ()) -> Self:
