@@ -102,16 +102,20 @@ async def find_page(
     request: PageRequest,
     projection: Sequence[str],
     source: Sequence[dict[str, Any]] = (),
+    narrowing: Sequence[dict[str, Any]] = (),
 ) -> Page:
-    """One page of what matches, read in one command; `source` makes the documents of a collection that has others.
+    """One page of what matches, read in one command.
+
+    Stages of a `source` make the documents where a collection has others, and those of a `narrowing` look closer at
+    what matches, one document after the other in their order.
 
     Raises:
         BadInputError: the cursor is none of this query's.
         UnavailableError: an index was made at this very moment.
     """
-    scope = scope_of(collection.name, *source, match, order.keys)
+    scope = scope_of(collection.name, *source, match, *narrowing, order.keys)
     position = position_of(request, scope, len(order.keys))
-    pipeline = [*source, *page_pipeline(match, order, request, projection, position)]
+    pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing)]
     found = await _rows(collection, pipeline, request.size + 2)
     return _page(found, request, order, scope)
 
@@ -155,6 +159,13 @@ async def find_pages(
     }
 
 
+async def count(collection: Collection, stages: Sequence[dict[str, Any]], limit: int | None = None) -> int:
+    """How many documents some stages find; they stop at a limit."""
+    at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
+    counted = collection.aggregate([*stages, *at_most, {"$count": "number"}])
+    return sum([found["number"] async for found in counted])
+
+
 async def count_each(
     collection: Collection, field: str, values: Sequence[str], match: dict[str, Any]
 ) -> dict[str, int]:
@@ -188,9 +199,10 @@ def page_pipeline(
     request: PageRequest,
     projection: Sequence[str],
     position: Sequence[object] | None = None,
+    narrowing: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """What finds a page: the rows asked for and one more, each with the keys of its order."""
-    pipeline = order.stages(match, position, backward=request.backward)
+    pipeline = [*order.stages(match, position, backward=request.backward), *narrowing]
     if request.offset:
         pipeline.append({"$skip": request.offset})
     paths = [*projection, *(key.path for key in order.keys)]

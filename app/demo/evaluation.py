@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from app.demo import models, vocabulary
-from app.demo.library import ASSISTANT, EVALUATION, JUDGE, SAMPLE
+from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGED_BY, SAMPLE
 from app.demo.span import SECOND, Json, Span, StepError
 from app.demo.world import World
 
@@ -105,7 +105,7 @@ def _judge(parent: Span, example: Example, answer: str | None) -> Json | None:
     try:
         with parent.step(trace.ref("HelpfulnessScorer.score"), inputs) as call:
             asked = f"Question: {example.question}\nAnswer: {answer}"
-            messages = [models.message("system", vocabulary.JUDGE_PROMPTS["2.3.1"]), models.message("user", asked)]
+            messages = [models.message("system", vocabulary.JUDGE_PROMPTS[JUDGED_BY]), models.message("user", asked)]
             models.chat(call, models.SMALL, messages, orjson.dumps(verdict).decode())
             call.output = verdict
     except StepError:

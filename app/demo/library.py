@@ -22,6 +22,9 @@ EVALUATION: Final = "support-quality"
 SAMPLE: Final = 40
 """How many rows of the dataset a run of the evaluation asks about."""
 
+JUDGED_BY: Final = "2.3.1"
+"""The release whose judge grades the answers, in every run."""
+
 _FIRST: Final = "2.1.0"
 _OF_ASSISTANT: Final = ("2.2.0", "2.3.1", "2.4.0")
 """The releases that changed the assistant."""
@@ -66,7 +69,7 @@ class Library:
 
     def _add(self, name: str, since: str, value: Json) -> None:
         ref = str(Ref(self.project_id, kind_of(value), name, digests.object_digest(value)))
-        self.versions[ref] = ObjectVersion(self.project_id, name, value)
+        self.versions[ref] = ObjectVersion(self.project_id, name, value, wb_user_id=vocabulary.DEVELOPERS[0])
         self._refs.setdefault(name, {})[since] = ref
 
     def _add_ops(self) -> None:
@@ -94,8 +97,11 @@ class Library:
     def _add_evaluation(self) -> None:
         for since, text in vocabulary.JUDGE_PROMPTS.items():
             self._add(JUDGE_PROMPT, since, _prompt(JUDGE_PROMPT, "How a model grades an answer.", text))
-        judge = {"model": models.SMALL.name, "prompt": self.ref(JUDGE_PROMPT, "2.3.1")}
-        judge["score"] = self.ref("HelpfulnessScorer.score", "2.3.1")
+        judge = {
+            "model": models.SMALL.name,
+            "prompt": self.ref(JUDGE_PROMPT, JUDGED_BY),
+            "score": self.ref("HelpfulnessScorer.score", JUDGED_BY),
+        }
         about = "Grades how helpful an answer is."
         self._add(JUDGE, _FIRST, _instance("HelpfulnessScorer", "Scorer", JUDGE, about, judge))
         table = Ref(self.project_id, "table", digests.table_digest(map(digests.object_digest, self.rows)))

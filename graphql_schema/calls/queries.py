@@ -17,7 +17,7 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores import calls as store
-from stores.calls import CallsStats
+from stores.calls import CallsStats, Expansion
 from stores.paging import Row
 from stores.query import Query
 from stores.query.plans import Plan
@@ -28,6 +28,21 @@ Sort = Annotated[
 ]
 Where = Annotated[QueryInput | None, strawberry.argument(description="Any condition on their fields, as well.")]
 Limit = Annotated[int | None, strawberry.argument(description="Stop counting here.")]
+ExpandColumns = Annotated[
+    list[str] | None,
+    strawberry.argument(
+        description="Places in inputs, output, attributes or summary, such as inputs.model, at which there are refs to "
+        "objects. A path below one, such as inputs.model.temperature, is asked and sorted by in the object; it is null "
+        "where there is no such ref. At most 20, none of them through a list."
+    ),
+]
+ReturnExpanded = Annotated[
+    bool | None,
+    strawberry.argument(
+        description="With true, the objects' values stand in the answer in place of the refs, each object with its ref "
+        "under _ref; a ref that leads to nothing in the project stays."
+    ),
+]
 CallId = Annotated[strawberry.ID, strawberry.argument(description="The call's id.")]
 
 
@@ -95,14 +110,17 @@ class CallQueries:
         last: Last = None,
         before: Before = None,
         offset: Offset = None,
+        expand_columns: ExpandColumns = None,
+        return_expanded_column_values: ReturnExpanded = True,  # noqa: FBT002 -- an argument of the API
     ) -> Listing:
         """A page of calls."""
         calls = info.context.stores.calls
         which, where = _conditions(filter, query)
         request = connections.page_request(info, first, after, last, before, offset)
         wanted = connections.selected_of_nodes(info)
-        page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where)
-        return Listing(page, partial(calls.count, project_id, which, where))
+        expansion = Expansion(expand_columns or (), return_expanded_column_values is not False)
+        page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
+        return Listing(page, partial(calls.count, project_id, which, where, expansion))
 
     @resolved("How many calls there are.", returns=CallsQueryStatsRes)
     async def calls_stats(
@@ -112,10 +130,12 @@ class CallQueries:
         filter: Filter = None,  # noqa: A002 -- the API's name
         query: Where = None,
         limit: Limit = None,
+        expand_columns: ExpandColumns = None,
     ) -> CallsStats:
         """How many calls there are."""
         which, where = _conditions(filter, query)
-        return await info.context.stores.calls.stats(project_id, selected_fields(info), which, limit, where)
+        wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
+        return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
     @resolved("How the first page of such a list is found: for those who run the server.", returns=ExplainRes)
     async def explain(
@@ -125,7 +145,9 @@ class CallQueries:
         filter: Filter = None,  # noqa: A002 -- the API's name
         query: Where = None,
         sort_by: Sort = None,
+        expand_columns: ExpandColumns = None,
     ) -> Plan:
         """How a list is found."""
         which, where = _conditions(filter, query)
-        return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where)
+        expansion = Expansion(expand_columns or ())
+        return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)

@@ -1,5 +1,6 @@
 """The filter of calls: lists of which any member may match, all of them together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -70,14 +71,20 @@ class CallsFilter:
                 check_external(member, f"{argument}.{position}")
 
 
-def calls_match(project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> Match:
-    """The match of a project's visible calls that pass a filter and a query.
+def calls_match(
+    project_id: str,
+    calls_filter: CallsFilter | None = None,
+    query: Query | None = None,
+    also: Sequence[Match] = (),
+) -> Match:
+    """The match of a project's visible calls that pass a filter, a query, and whatever else is asked for.
 
     Raises:
         BadInputError: the filter or the query breaks a rule.
     """
     clauses = calls_filter.clauses(project_id) if calls_filter else []
     clauses += [query.match(CALL_FIELDS)] if query else []
+    clauses += also
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})
 

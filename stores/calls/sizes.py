@@ -24,9 +24,9 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
 
 
-async def total_size(calls: Collection, match: dict[str, Any], limit: int | None) -> int:
-    """The sum, over the roots among the calls that match (the first `limit` of them), of their traces' sizes."""
-    pipeline: list[dict[str, Any]] = [{"$match": match}]
+async def total_size(calls: Collection, project_id: str, stages: Sequence[dict[str, Any]], limit: int | None) -> int:
+    """The sum, over the roots among the calls that some stages find (the first `limit`), of their traces' sizes."""
+    pipeline: list[dict[str, Any]] = [*stages]
     if limit:
         pipeline.append({"$limit": limit})
     pipeline += [
@@ -38,7 +38,7 @@ async def total_size(calls: Collection, match: dict[str, Any], limit: int | None
                 "localField": "_id",
                 "foreignField": "trace_id",
                 "pipeline": [
-                    {"$match": {"project_id": match["project_id"], "visible": True}},
+                    {"$match": {"project_id": project_id, "visible": True}},
                     {"$group": {"_id": None, "size": _SUM}},
                 ],
                 "as": "trace",

@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stores import paging
 from stores.calls import documents
 from stores.calls.deletes import delete_calls
 from stores.calls.events import CallEvent
+from stores.calls.expansion import Expansion
 from stores.calls.fan_out import FanOut
 from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
+from stores.calls.search import OLDEST_FIRST, Search, calls_search
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
@@ -21,13 +22,12 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy, compile_sort
+from stores.refs.sources import Sources
 
 MAX_DELETED_AT_ONCE = 1000
 
 ObjectKey = tuple[str, str]
 """A project and the ref of an object."""
-
-_OLDEST_FIRST = (SortBy("started_at"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class CallsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
+        self._sources = Sources(database)
         self._fan_out = FanOut(self._calls)
 
     async def close(self) -> None:
@@ -128,17 +129,21 @@ class CallsStore:
         calls_filter: CallsFilter | None = None,
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
+        expansion: Expansion | None = None,
     ) -> Page:
         """The wanted fields of a page of calls; without a sort the oldest come first.
 
         Raises:
-            BadInputError: the filter, the query, the sort or the cursor breaks a rule.
+            BadInputError: the filter, the query, the sort, the expansion or the cursor breaks a rule.
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        match = calls_match(project_id, calls_filter, query)
-        order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
-        page = await paging.find_page(self._calls, match, order, request, paths_of(wanted))
+        search = self._search(project_id, calls_filter, query, sort_by, expansion)
+        page = await paging.find_page(
+            self._calls, search.match, search.order, request, paths_of(wanted), search.source, search.narrowing
+        )
+        if expansion:
+            await expansion.expand(self._sources, project_id, page.rows, wanted)
         if TOTAL_STORAGE_SIZE in wanted:
             await add_total_sizes(self._calls, project_id, page.rows)
         return page
@@ -149,7 +154,7 @@ class CallsStore:
     ) -> dict[ObjectKey, Page]:
         """For each project and ref of an object in it the page of the calls that took just that as an input."""
         found: dict[ObjectKey, Page] = {}
-        order = compile_sort(_OLDEST_FIRST, CALL_FIELDS)
+        order = compile_sort(OLDEST_FIRST, CALL_FIELDS)
         for project_id, refs in _by_project(objects):
             match = calls_match(project_id)
             pages = await paging.find_pages(self._calls, "input_refs", refs, match, order, request, paths_of(wanted))
@@ -174,16 +179,17 @@ class CallsStore:
         calls_filter: CallsFilter | None = None,
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
+        expansion: Expansion | None = None,
     ) -> Plan:
         """How the first page of such a list is found, by finding it.
 
         Raises:
-            BadInputError: the filter, the query or the sort breaks a rule.
+            BadInputError: the filter, the query, the sort or the expansion breaks a rule.
         """
         check_project_id(project_id)
-        match = calls_match(project_id, calls_filter, query)
-        order = compile_sort(sort_by or _OLDEST_FIRST, CALL_FIELDS)
-        return await explain(self._calls, paging.page_pipeline(match, order, PageRequest(), ["id"]))
+        search = self._search(project_id, calls_filter, query, sort_by, expansion)
+        stages = paging.page_pipeline(search.match, search.order, PageRequest(), ["id"], narrowing=search.narrowing)
+        return await explain(self._calls, [*search.source, *stages])
 
     async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncGenerator[CallEvent, None]:
         """What happens to the project's calls from now on, with the wanted fields at least; close it to end it.
@@ -203,10 +209,17 @@ class CallsStore:
                 yield CallEvent(event.type, row)
 
     @database_query
-    async def count(self, project_id: str, calls_filter: CallsFilter | None = None, query: Query | None = None) -> int:
+    async def count(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+    ) -> int:
         """How many calls pass the filter and the query."""
         check_project_id(project_id)
-        return await self._calls.count_documents(calls_match(project_id, calls_filter, query))
+        search = self._search(project_id, calls_filter, query, expansion=expansion)
+        return await paging.count(self._calls, search.stages)
 
     @database_query
     async def stats(
@@ -216,23 +229,33 @@ class CallsStore:
         calls_filter: CallsFilter | None = None,
         limit: int | None = None,
         query: Query | None = None,
+        expansion: Expansion | None = None,
     ) -> CallsStats:
         """The wanted ones of: how many calls pass, at most `limit`, and the size of the traces that they are roots of.
 
         Raises:
-            BadInputError: the limit is negative, or the filter or the query breaks a rule.
+            BadInputError: the limit is negative, or the filter, the query or the expansion breaks a rule.
         """
         check_project_id(project_id)
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
-        match, wanted = calls_match(project_id, calls_filter, query), set(wanted)
+        search, wanted = self._search(project_id, calls_filter, query, expansion=expansion), set(wanted)
         if limit == 0:
             return CallsStats(0, 0)
-        bounds: dict[str, Any] = {"limit": limit} if limit else {}
         return CallsStats(
-            await self._calls.count_documents(match, **bounds) if "count" in wanted else None,
-            await total_size(self._calls, match, limit) if TOTAL_STORAGE_SIZE in wanted else None,
+            await paging.count(self._calls, search.stages, limit) if "count" in wanted else None,
+            await total_size(self._calls, project_id, search.stages, limit) if TOTAL_STORAGE_SIZE in wanted else None,
         )
+
+    def _search(
+        self,
+        project_id: str,
+        calls_filter: CallsFilter | None,
+        query: Query | None,
+        sort_by: Sequence[SortBy] | None = None,
+        expansion: Expansion | None = None,
+    ) -> Search:
+        return calls_search(self.database.objects.name, project_id, calls_filter, query, sort_by, expansion)
 
 
 def _by_project(objects: Iterable[ObjectKey]) -> list[tuple[str, list[str]]]:

@@ -1,5 +1,6 @@
 """What a query says, whatever form it came in: a small tree of immutable nodes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -101,3 +102,22 @@ class Contains:
 
 Operation = And | Or | Not | Compare | In | Contains
 Operand = Operation | Literal | Get | Convert
+
+
+def gets(node: Operand) -> Iterator[Get]:
+    """Every field that a node names, as often as it does."""
+    match node:
+        case Get():
+            yield node
+        case And(operands) | Or(operands):
+            for operand in operands:
+                yield from gets(operand)
+        case Not(operand) | Convert(operand):
+            yield from gets(operand)
+        case Compare(_, left, right) | Contains(left, right):
+            yield from gets(left)
+            yield from gets(right)
+        case In(operand, members):
+            yield from gets(operand)
+            for member in members:
+                yield from gets(member)

@@ -114,4 +114,4 @@ async def test_refs_just_under_the_limit_fit_on_both_sides(calls: CallsStore) ->
     await calls.write([start(inputs={"refs": refs})])
 
     row = await calls.one(PROJECT, call_id(1), {"input_refs", "output_refs"})
-    assert row == {"id": call_id(1), "input_refs": refs, "output_refs": refs}
+    assert row == {"project_id": PROJECT, "id": call_id(1), "input_refs": refs, "output_refs": refs}
