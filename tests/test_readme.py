@@ -42,7 +42,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 13
+    assert len(examples) == 16
     for document, expected in examples:
         assert answer(client, document) == expected
 
