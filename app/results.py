@@ -1,4 +1,4 @@
-"""The result of an operation as its clients get it, whatever carries it."""
+"""The result of an operation as its clients get it over HTTP, in one answer or as an event."""
 
 from typing import Any
 
@@ -13,6 +13,4 @@ def body_of(result: ExecutionResult) -> dict[str, Any]:
     # What failed before any field ran has no path.
     if result.data is not None or not result.errors or any(error.path is not None for error in result.errors):
         body["data"] = result.data
-    if result.extensions:
-        body["extensions"] = result.extensions
     return body

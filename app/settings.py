@@ -79,7 +79,9 @@ class Settings(BaseSettings):
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
     compiled_execution: bool = Field(
-        default=True, description="Make the rows of lists by compiled functions; false only costs time."
+        default=True,
+        description="Make the rows of lists and coerce variables by compiled functions, and call resolvers directly; "
+        "false leaves it to graphql-core and Strawberry, and only costs time.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."

@@ -32,7 +32,6 @@ class Limits:
     max_depth: int = 20
     max_aliases: int = 100
     max_tokens: int = 20_000
-    max_page_size: int = 10_000
 
 
 def rule(limits: Limits) -> type[ASTValidationRule]:

@@ -21,6 +21,7 @@ from graphql_schema.limits import Limits
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
+_PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
 _LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
@@ -28,11 +29,20 @@ class BoundedSchema(strawberry.Schema):
     """A schema that holds every operation to the limits, and takes the shortest way from a document to its results.
 
     Strawberry's own way has extensions at every step, which cost more than a small query does; `execute` and `stream`
-    have none. `execute_sync` is Strawberry's own, without limits: the API's resolvers wait, so nobody can use it.
+    have none, and a schema that needs them is refused. `execute_sync` is Strawberry's own, without limits: the API's
+    resolvers wait, so nobody can use it.
     """
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+        """Build the schema as Strawberry does.
+
+        Raises:
+            TypeError: it has extensions, directives or exception handlers, which would not run, or not for every field.
+        """
         super().__init__(*args, **kwargs)
+        for name in _PASSED_BY:
+            if getattr(self, name):
+                raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
 
     async def execute(

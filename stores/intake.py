@@ -81,10 +81,10 @@ class Share:
         self._held = 0
 
     def expect(self, size: int) -> None:
-        """Hold a request of so many bytes, which are yet to come, to the room there is.
+        """See whether a request of so many bytes would fit, before they come; nothing is kept for it until they do.
 
         Raises:
-            UnavailableError: there is none for it.
+            UnavailableError: there is no room for it now.
         """
         self._intake.check(size - FREE_BYTES - self._held, self._held)
 

@@ -14,6 +14,7 @@ ODD_KEY: Final = re.compile(r"[.%\0]|\A\$")
 """A key that MongoDB would read as more than a key, or the sign that such keys are escaped with."""
 
 _LONGEST_KEPT: Final = 64
+_MOST_AT_ONCE: Final = 1_000
 _MOST_KEPT: Final = 10_000
 _plain_keys: set[str] = set()
 """Keys that were seen before and are not odd: nearly all keys of a program's calls are."""
@@ -73,7 +74,8 @@ def _members(container: Any, shape: Shape) -> list[Any]:  # noqa: ANN401 -- a di
 def _are_plain(keys: dict[str, Any]) -> bool:
     if any(map(ODD_KEY.search, keys)):
         return False
-    if len(_plain_keys) > _MOST_KEPT:
-        _plain_keys.clear()
-    _plain_keys.update(key for key in keys if len(key) <= _LONGEST_KEPT)
+    if len(keys) <= _MOST_AT_ONCE:
+        if len(_plain_keys) > _MOST_KEPT:
+            _plain_keys.clear()
+        _plain_keys.update(key for key in keys if len(key) <= _LONGEST_KEPT)
     return True

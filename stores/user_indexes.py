@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from pymongo import ASCENDING
 
 from stores.calls.fields import CALL_FIELDS
-from stores.database import Database, database_write
+from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, ConflictError
 from stores.ids import check_project_id
 from stores.query.fields import is_index
@@ -125,7 +125,7 @@ class UserIndexes:
         await self._calls.create_index(index.keys, **index.options)
         return True
 
-    @database_write
+    @database_query
     async def sizes(self) -> dict[UserIndex, int]:
         """Every index with its bytes on disk, by project and path; those of all projects come first."""
         if not await self._calls.index_information():

@@ -27,7 +27,7 @@ def mongodb_uri() -> Iterator[str]:
     # Not pytest's tmp_path: the paths of its sockets would often be too long.
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
+        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
     ):
         yield uri
 

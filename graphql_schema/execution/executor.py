@@ -75,7 +75,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
 
     @cached_property
     def _plans(self) -> Plans:
-        return _PLANS.of(self.operation)
+        return _PLANS.of(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -83,22 +83,16 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         found: BaseSchema = self.schema._strawberry_schema  # type: ignore[attr-defined] # noqa: SLF001 -- no public way
         return found
 
-    @cached_property
-    def flags(self) -> tuple[tuple[str, bool], ...]:
-        """The variables that may decide what is selected."""
-        coerced = self.variable_values.coerced
-        return tuple(sorted((name, value) for name, value in coerced.items() if isinstance(value, bool)))
-
     def rows(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Rows | None:
         """The compiled rows of what is selected of an object; None where they are worth nothing, or impossible."""
         key = (id(kind), id(details))
         kept = self._rows.get(key)
         if kept is not None:
             return kept[1]
-        plan = self._plans.find(self, kind, details) if self._compiles else None
-        if plan is None:
+        entry = self._plans.find(self, kind, details) if self._compiles else None
+        if entry is None or not entry.is_known:
             return None
-        rows = Rows.of(self, plan)
+        rows = Rows.of(self, entry.plan) if entry.plan else None
         # The details are kept, too, so that their id stays theirs.
         self._rows[key] = (details, rows)
         return rows
@@ -107,6 +101,13 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         """The rows of a selection that this execution has had before."""
         kept = self._rows.get((id(kind), id(details)))
         return kept[1] if kept else None
+
+    def build_per_event_executor(self, payload: object) -> Executor[Any]:
+        """The executor of one event, with rows of its own: they report their errors to the executor that made them."""
+        executor = super().build_per_event_executor(payload)
+        if isinstance(executor, CompilingExecutor):
+            executor._rows = {}  # noqa: SLF001 -- it is a copy of this one
+        return executor
 
     def collect_and_execute_subfields(
         self,

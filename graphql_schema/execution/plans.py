@@ -1,10 +1,19 @@
 """What is known of a selection before its first row, kept from request to request."""
 
 import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from graphql import FieldNode, GraphQLObjectType, OperationDefinitionNode
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    VariableNode,
+)
 from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.code import RowMaker, argument_positions, row_maker
@@ -30,12 +39,15 @@ class Plan:
 
 
 @dataclass(slots=True)
-class _Entry:
-    """The nodes of a selection, kept as long as their ids stand for them; and its plan, once there is one."""
+class Entry:
+    """The nodes of a selection, kept as long as their ids stand for them; and its plan, once it is known.
+
+    What is known not to be worth a plan, or to have none, has None.
+    """
 
     nodes: tuple[FieldNode, ...]
     plan: Plan | None = None
-    is_planned: bool = False
+    is_known: bool = False
 
 
 class Plans:
@@ -45,24 +57,30 @@ class Plans:
     request of a document that is kept: compiling costs what some twenty rows do the ordinary way.
     """
 
-    def __init__(self) -> None:
-        self._entries: dict[tuple[Any, ...], _Entry] = {}
+    def __init__(self, flags: tuple[str, ...], grow: Callable[[int], None]) -> None:
+        self._flags = flags
+        self._grow = grow
+        self._entries: dict[tuple[Any, ...], Entry] = {}
         self.size = 0
 
-    def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
-        """The plan of what is selected of an object; None if it is new, or cannot be compiled."""
+    def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
+        """What is known of a selection on an object type."""
         nodes = tuple([detail.node for detail in details])
-        key = (kind, executor.flags, *map(id, nodes))
+        values = executor.variable_values.coerced
+        key = (kind, *map(id, nodes), *map(values.get, self._flags))
         entry = self._entries.get(key)
         if entry is None:
-            self._entries[key] = _Entry(nodes)
-            self.size += 1
-            return None
-        if not entry.is_planned:
+            entry = self._entries[key] = Entry(nodes)
+            self._add(1)
+        elif not entry.is_known:
             entry.plan = _plan(executor, kind, details)
-            entry.is_planned = True
-            self.size += len(entry.plan.fields) if entry.plan else 0
-        return entry.plan
+            entry.is_known = True
+            self._add(len(entry.plan.fields) if entry.plan else 0)
+        return entry
+
+    def _add(self, size: int) -> None:
+        self.size += size
+        self._grow(size)
 
 
 class KeptPlans:
@@ -70,25 +88,53 @@ class KeptPlans:
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
+        self.size = 0
         self._by_operation: dict[int, tuple[weakref.ref[OperationDefinitionNode], Plans]] = {}
 
     def __len__(self) -> int:
         """Of how many operations there are plans."""
         return len(self._by_operation)
 
-    def of(self, operation: OperationDefinitionNode) -> Plans:
+    def of(self, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode] = ()) -> Plans:
         """The plans of an operation; they go when it goes."""
         key = id(operation)
-        if key not in self._by_operation:
-            if sum(plans.size for _, plans in self._by_operation.values()) > self._most:
-                self._by_operation.clear()
-            kept = weakref.ref(operation, lambda _: self._by_operation.pop(key, None))
-            self._by_operation[key] = kept, Plans()
-        return self._by_operation[key][1]
+        kept = self._by_operation.get(key)
+        if kept is None:
+            plans = Plans(_flags(operation, fragments), self.grow)
+            kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._forget(key)), plans
+        return kept[1]
+
+    def _forget(self, key: int) -> None:
+        _, plans = self._by_operation.pop(key)
+        self.size -= plans.size
+
+    def grow(self, size: int) -> None:
+        """Note that plans take so much more room; all are let go of when it is too much."""
+        self.size += size
+        if self.size > self._most:
+            self._by_operation.clear()
+            self.size = 0
+
+
+def _flags(operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> tuple[str, ...]:
+    """The variables that decide what is selected: those of `@skip` and `@include`."""
+    found: dict[str, None] = {}
+    waiting: list[SelectionSetNode] = [operation.selection_set, *(fragment.selection_set for fragment in fragments)]
+    while waiting:
+        for selection in waiting.pop().selections:
+            for directive in selection.directives or ():
+                values = (argument.value for argument in directive.arguments or ())
+                found |= dict.fromkeys(value.name.value for value in values if isinstance(value, VariableNode))
+            nested = getattr(selection, "selection_set", None)
+            waiting += [nested] if nested else []
+    return tuple(found)
 
 
 def _plan(executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
-    collected = executor.collect_subfields(kind, details)
+    try:
+        collected = executor.collect_subfields(kind, details)
+    except GraphQLError:  # a directive's variable is null: the ordinary way meets it again, and tells it
+        return None
     if collected.new_defer_usages or len(collected.grouped_field_set) > MOST_FIELDS:
         return None
     fields = []

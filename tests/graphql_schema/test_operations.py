@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import strawberry
+from strawberry.directive import DirectiveLocation
 from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
+from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.limits import Limits
@@ -104,3 +107,36 @@ async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:
 async def test_a_missing_document_is_the_callers_error() -> None:
     with pytest.raises(MissingQueryError):
         await schema.execute("")
+
+
+class Extension(SchemaExtension):
+    """Any extension."""
+
+
+@strawberry.type
+class Oddity:
+    message: str
+
+
+class Handler(strawberry.ExceptionHandler[ValueError, Oddity]):
+    def handle(self, exception: ValueError, *, field: StrawberryField, info: strawberry.Info) -> Oddity:  # noqa: ARG002
+        return Oddity(message=str(exception))
+
+
+@strawberry.directive(locations=[DirectiveLocation.FIELD])
+def shout(value: str) -> str:
+    return value.upper()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"extensions": [Extension]},
+        {"directives": [shout]},
+        {"exception_handlers": [Handler()]},
+    ],
+    ids=lambda given: str(*given),
+)
+def test_what_would_not_run_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(given))} cannot be given"):
+        BoundedSchema(Query, limits=Limits(), **given)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores import json_text
+from stores import json_shape, json_text
 from stores.json_shape import MAX_DEPTH, Shape, shape_of
 from stores.mirror import mirror
 
@@ -59,3 +59,11 @@ def test_depth_is_odd_beyond_the_limit(levels: int, *, is_odd: bool) -> None:
         value = [value]
 
     assert shape_of(value) == Shape(separators=0, is_odd=is_odd)
+
+
+def test_keys_without_end_are_not_kept() -> None:
+    for number in range(30):
+        assert not shape_of({f"{number}-{key}": 0 for key in range(1_000)}).is_odd
+    assert not shape_of({f"many {key}": 0 for key in range(100_000)}).is_odd
+
+    assert len(json_shape._plain_keys) <= 11_000

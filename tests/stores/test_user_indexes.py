@@ -7,7 +7,8 @@ from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
 from stores.database import Database
-from stores.errors import BadInputError, ConflictError
+from stores.errors import BadInputError, ConflictError, UnavailableError
+from stores.intake import FREE_BYTES, Intake
 from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
@@ -182,6 +183,16 @@ async def test_sizes_are_what_lies_on_disk(indexes: UserIndexes) -> None:
 
     assert list(sizes) == [CUSTOMER, AMOUNT]
     assert all(4096 <= size < 1 << 20 for size in sizes.values())
+
+
+async def test_sizes_are_told_while_no_more_writes_are_taken(indexes: UserIndexes, database: Database) -> None:
+    await indexes.add(CUSTOMER)
+    database.intake = Intake(FREE_BYTES)
+
+    async with database.intake.write():
+        with pytest.raises(UnavailableError):
+            await indexes.add(AMOUNT)
+        assert list(await indexes.sizes()) == [CUSTOMER]
 
 
 async def test_a_database_without_calls_has_none_and_takes_them(indexes: UserIndexes, database: Database) -> None:

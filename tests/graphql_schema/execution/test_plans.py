@@ -7,7 +7,7 @@ import strawberry
 from graphql import DocumentNode, ExecutionResult, OperationDefinitionNode, execute, parse
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.execution import CompilingExecutor, code, field_of, plans
+from graphql_schema.execution import CompilingExecutor, code, executor, field_of, plans
 from graphql_schema.execution.plans import KeptPlans
 from graphql_schema.fields import resolved
 
@@ -112,13 +112,37 @@ def test_plans_go_with_their_document() -> None:
     assert len(kept) == 0
 
 
-def test_plans_are_made_anew_when_they_take_too_much_room() -> None:
-    kept, documents = KeptPlans(most=10), [document("name"), document("color"), document("name color")]
-    first, second, third = (operation_of(asked) for asked in documents)
-    kept.of(first).size = 11
+def test_flags_that_select_nothing_make_no_plans(compiled: list[int]) -> None:
+    asked = document("name", "$count: Int!, $spare: Boolean")
 
-    assert kept.of(first).size == 11
-    assert kept.of(second).size == 0
-    assert len(kept) == 1
-    assert kept.of(third) is not kept.of(first)
-    assert len(kept) == 3
+    for value in (True, False, None, True):
+        run(asked, 2, spare=value)
+
+    assert compiled == [1]
+
+
+def test_variants_without_end_take_no_more_room_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptPlans(most=100)
+    monkeypatch.setattr(executor, "_PLANS", kept)
+    flags = [f"f{number}" for number in range(8)]
+    selection = " ".join(f"{flag}: name @include(if: ${flag})" for flag in flags)
+    asked = document(f"name {selection}", ", ".join(["$count: Int!", *(f"${flag}: Boolean!" for flag in flags)]))
+
+    for variant in range(256):
+        rows = run(asked, 2, **{flag: bool(variant >> bit & 1) for bit, flag in enumerate(flags)})
+        assert len(rows[1]) == 1 + variant.bit_count()
+        assert kept.size <= 100
+
+
+def test_plans_are_made_anew_when_they_take_too_much_room() -> None:
+    kept, documents = KeptPlans(most=10), [document("name"), document("color")]
+    first, second = (operation_of(asked) for asked in documents)
+    plans_of_first = kept.of(first)
+    kept.of(second)
+
+    kept.grow(10)
+    assert kept.of(first) is plans_of_first
+    kept.grow(1)
+
+    assert len(kept) == 0
+    assert kept.of(first) is not plans_of_first

@@ -454,6 +454,27 @@ async def test_a_subscription_gives_the_same_events(ours: LoomSchema, stock: Loo
     assert len(mine) == 5
 
 
+async def test_each_event_of_a_subscription_has_its_own_errors(ours: LoomSchema, stock: LoomSchema) -> None:
+    document = parse("subscription { events { leaves { text count } maybeLeaves { text } } }")
+    row = {"leaves": LEAVES | {"text": 5, "count": "many"}, "maybe_leaves": {"text": Raising(ValueError("no text"))}}
+
+    mine, theirs = [await _events(schema, document, {"events": [[row, row]] * 6}) for schema in (ours, stock)]
+
+    assert difference(mine, theirs) is None
+    assert [len(errors) > 0 for _, errors, _ in mine] == [True] * 6
+
+
+@pytest.mark.parametrize("selection", ["id @include(if: $x)", "id maybeLeaves { text @skip(if: $x) }"])
+async def test_a_directive_whose_variable_is_null(ours: LoomSchema, stock: LoomSchema, selection: str) -> None:
+    document = parse(f"query($x: Boolean = true) {{ maybeNodes {{ {selection} }} }}")
+    root = {"maybe_nodes": [{"id": str(number), "maybe_leaves": {"text": "x"}} for number in range(3)]}
+
+    for _ in range(3):
+        mine, theirs = [await outcome(schema, document, root, {"x": None}) for schema in (ours, stock)]
+        assert difference(mine, theirs) is None
+        assert mine.errors
+
+
 async def _events(schema: LoomSchema, document: Any, root: object) -> list[Any]:  # noqa: ANN401 -- a parsed document
     calls: list[Any] = []
     CALLS.set(calls)
