@@ -113,7 +113,7 @@ async def find_page(
         BadInputError: the cursor is none of this query's.
         UnavailableError: an index was made at this very moment.
     """
-    scope = scope_of(collection.name, *source, match, *narrowing, order.keys)
+    scope = scope_of(collection.name, *source, match, *narrowing, order)
     position = position_of(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing)]
     found = await _rows(collection, pipeline, request.size + 2)
@@ -154,7 +154,7 @@ async def find_pages(
     async for row in _of_each(collection, field, values, pipeline):
         found[row["value"]].append(row["rows"])
     return {
-        value: _page(rows, request, order, scope_of(collection.name, {**match, field: value}, order.keys))
+        value: _page(rows, request, order, scope_of(collection.name, {**match, field: value}, order))
         for value, rows in found.items()
     }
 

@@ -130,6 +130,16 @@ async def test_a_cursor_is_good_for_its_own_query_only(calls: CallsStore) -> Non
         assert refused.value.argument == "after"
 
 
+@pytest.mark.usefixtures("ten_calls")
+async def test_a_cursor_of_one_path_into_json_is_none_of_another(calls: CallsStore) -> None:
+    first = await calls.page(PROJECT, PageRequest(4), {"id"}, None, [SortBy("inputs.a")])
+    request = PageRequest(4, first.cursor(first.rows[-1]))
+
+    assert len((await calls.page(PROJECT, request, {"id"}, None, [SortBy("inputs.a")])).rows) == 4
+    with pytest.raises(BadInputError, match="not a cursor of this query"):
+        await calls.page(PROJECT, request, {"id"}, None, [SortBy("inputs.b")])
+
+
 def altered(cursor: str) -> list[str]:
     content = base64.urlsafe_b64decode(cursor)
     flipped = [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in range(len(content))]
