@@ -137,9 +137,9 @@ class _Page:
 
     async def expand(self, sources: Sources, columns: list[Column]) -> None:
         """Expand columns none of which lies inside another."""
-        found = list(self._places(columns))
+        found = [place async for place in in_turns(self._places(columns))]
         await self._read(sources, {ref for _, _, ref in found})
-        for payload, column, ref in found:
+        async for payload, column, ref in in_turns(found):
             if known := self._values[ref]:
                 value, size = known
                 self._count(size)

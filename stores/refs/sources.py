@@ -1,13 +1,13 @@
 """What refs lead into: versions of objects and rows of tables, read for many refs in a few commands."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 from stores import json_text
-from stores.database import Collection as Documents
-from stores.database import Database, Document
+from stores.database import Collection, Database, Document
 from stores.errors import BadInputError
 from stores.refs.grammar import Ref
 from stores.tables import content
@@ -57,7 +57,7 @@ class Sources:
         self._chunks = database.table_chunks
         self._rows = database.table_rows
 
-    async def read(self, targets: Collection[Target]) -> dict[Target, Content]:
+    async def read(self, targets: AbstractSet[Target]) -> dict[Target, Content]:
         """The content of those targets that are there; at most four commands for each 5,000 of them.
 
         Raises:
@@ -75,25 +75,22 @@ class Sources:
         return found
 
     async def _read(
-        self, versions: Mapping[str, Ref], rows: Collection[RowKey]
+        self, versions: Mapping[str, Ref], rows: Sequence[RowKey]
     ) -> AsyncIterator[tuple[Target, str | None]]:
         projects = {ref.project_id for ref in versions.values()}
         async for document in _find(self._objects, versions, projects, {"visible": 1, "json.val": 1}):
             yield versions[document["_id"]], document["json"]["val"] if document["visible"] else None
         if not rows:
             return
-        members = await self._members(rows)
-        keys = {content.key(row.project_id, row.digest) for row in members}
-        projects = {row.project_id for row in members}
-        texts = {
-            document["_id"]: document["json"]["val"]
-            async for document in _find(self._rows, keys, projects, {"json.val": 1})
-        }
-        for row in members:
-            if text := texts.get(content.key(row.project_id, row.digest)):
-                yield row, text
+        members: dict[str, list[RowKey]] = {}
+        for row in await self._members(rows):
+            members.setdefault(content.key(row.project_id, row.digest), []).append(row)
+        projects = {row.project_id for row in rows}
+        async for document in _find(self._rows, members, projects, {"json.val": 1}):
+            for row in members[document["_id"]]:
+                yield row, document["json"]["val"]
 
-    async def _members(self, rows: Collection[RowKey]) -> list[RowKey]:
+    async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
         """Those of some rows that are in their tables."""
         projects = {row.project_id for row in rows}
         tables = {content.key(row.project_id, row.table) for row in rows}
@@ -116,7 +113,7 @@ class Sources:
 
 
 async def _find(
-    documents: Documents,
+    collection: Collection,
     keys: Iterable[str],
     projects: Iterable[str],
     projection: dict[str, Any],
@@ -125,5 +122,5 @@ async def _find(
     """The documents of some keys in any of some projects; each key holds that of its own project."""
     for part in content.batches(list(keys), _GROUP):
         by_key = {"_id": {"$in": part}, "project_id": {"$in": list(projects)}} | (match or {})
-        async for document in documents.find(by_key, projection, batch_size=len(part) + 1):
+        async for document in collection.find(by_key, projection, batch_size=len(part) + 1):
             yield document

@@ -10,6 +10,7 @@ from stores.refs import grammar
 from stores.refs.grammar import Ref
 from stores.refs.resolving import Resolved, resolve
 from stores.refs.sources import MAX_CHARACTERS, Sources, too_large
+from stores.turns import in_turns
 
 MAX_REFS: Final = 1000
 
@@ -56,7 +57,7 @@ class RefsStore:
 
         None where it is no ref to an object or op of it, or leads to nothing.
         """
-        refs = {key: ref for key in keys if (ref := inner_ref(*key))}
+        refs = {key: ref async for key in in_turns(keys) if (ref := inner_ref(*key))}
         found = await resolve(self._sources, refs.values())
         return {key: found[refs[key]].text if key in refs else None for key in keys}
 
