@@ -55,6 +55,7 @@ def content(png: bytes, name: str, content_id: str) -> tuple[dict[str, Any], lis
         "content_type": "bytes",
         "input_type": "bytes",
         "encoding": "utf-8",
+        "metadata": None,
         "extension": ".png",
     }
     metadata = NewFile.of(orjson.dumps(known), "metadata.json")
