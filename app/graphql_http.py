@@ -20,6 +20,7 @@ from app.graphql_sse import EventStream
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER, unexpected
+from graphql_schema.operations import PartlyDone
 from stores import json_text
 from stores.errors import BadInputError, UnavailableError
 from stores.intake import Intake, Share
@@ -281,8 +282,8 @@ def _result_response(result: ExecutionResult, media_type: str) -> Response:
         status = _STATUS_BY_CODE.get(extensions.get("code", ""), 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < _INTERNAL else status
-    if result.data is None and RETRY_AFTER in extensions:
-        # Scripts, and whatever stands between, go by these rather than by what the body says.
+    if result.data is None and RETRY_AFTER in extensions and not isinstance(result, PartlyDone):
+        # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
         return _response(body, media_type, _UNAVAILABLE, {"Retry-After": str(extensions[RETRY_AFTER])})
     return _response(body, media_type, status)
 
