@@ -49,6 +49,14 @@ class BoundedSchema(strawberry.Schema):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
 
+    def watches(self, query: str | None, operation_name: str | None) -> bool:
+        """Whether an operation is a subscription, which may go on for days; what cannot be run is none."""
+        try:
+            self._documents.read(query, operation_name, {OperationType.SUBSCRIPTION})
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            return False
+        return True
+
     async def execute(
         self,
         query: str | None,
@@ -118,7 +126,10 @@ class BoundedSchema(strawberry.Schema):
             yield self._refused(_errors_of(error))
             return
         if kind is not OperationType.SUBSCRIPTION:
-            yield await self._executed(document, given)
+            result = await self._executed(document, given)
+            # Who is slow to read the result should not keep what was asked in memory.
+            del query, document, given
+            yield result
             return
         async with aclosing(self._events(document, given)) as events:
             async for event in events:

@@ -80,6 +80,11 @@ class Share:
         self._size = 0
         self._held = 0
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the request is large enough to count."""
+        return self._held > 0
+
     def expect(self, size: int) -> None:
         """See whether a request of so many bytes would fit, before they come; nothing is kept for it until they do.
 
