@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-import strawberry
 from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
@@ -18,16 +17,19 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.graphql_sse import EventStream
+from app.intake import giving_back, large_subscription
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER, unexpected
+from graphql_schema.operations import BoundedSchema, PartlyDone
 from stores import json_text
 from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.files import MAX_FILE_BYTES
 from stores.intake import Intake, Share
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
+_TOO_LARGE: Final = 413
 _INTERNAL: Final = 500
 _UNAVAILABLE: Final = 503
 _STATUS_BY_CODE: Final = {
@@ -81,7 +83,7 @@ class GraphQLHTTP:
 
     def __init__(
         self,
-        schema: strawberry.Schema,
+        schema: BoundedSchema,
         make_context: Callable[[HTTPConnection], object],
         max_body_bytes: int,
         page: Callable[[], Response] | None = None,
@@ -109,6 +111,9 @@ class GraphQLHTTP:
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in a GraphQL request")
                 response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
+            if not isinstance(response, EventStream):
+                # What was asked is done with, however long the client takes to read the answer.
+                share.close()
             await response(scope, receive, send)
 
     async def _respond(self, request: Request, share: Share) -> Response:
@@ -131,7 +136,7 @@ class GraphQLHTTP:
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str) -> Response:
         operation = operation_of(parameters)
         if media_type == EVENT_STREAM:
-            return await self._stream(request, operation)
+            return await self._stream(request, operation, share)
         return _result_response(await self._execute(request, operation), media_type)
 
     async def _answer_with_files(self, request: Request, media_type: str, share: Share) -> Response:
@@ -182,7 +187,7 @@ class GraphQLHTTP:
 
     def _too_large(self) -> RequestError:
         return RequestError(
-            413,
+            _TOO_LARGE,
             f"The body is larger than {self.max_body_bytes:,} bytes; "
             "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server.",
             "PAYLOAD_TOO_LARGE",
@@ -204,7 +209,10 @@ class GraphQLHTTP:
         except InvalidOperationTypeError as error:
             raise _refusal(error.operation_type) from error
 
-    async def _stream(self, request: Request, operation: Operation) -> EventStream:
+    async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
+        if share.is_large and self.schema.watches(operation.query, operation.operation_name):
+            error = large_subscription()
+            raise RequestError(_TOO_LARGE, error.message, error.code)
         results = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,
@@ -213,7 +221,7 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        return EventStream(results)
+        return EventStream(giving_back(share, results))
 
 
 def _require_plain_json(request: Request) -> None:
@@ -310,8 +318,8 @@ def _result_response(result: ExecutionResult, media_type: str) -> Response:
         status = _STATUS_BY_CODE.get(extensions.get("code", ""), 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < _INTERNAL else status
-    if result.data is None and RETRY_AFTER in extensions:
-        # Scripts, and whatever stands between, go by these rather than by what the body says.
+    if result.data is None and RETRY_AFTER in extensions and not isinstance(result, PartlyDone):
+        # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
         return _response(body, media_type, _UNAVAILABLE, {"Retry-After": str(extensions[RETRY_AFTER])})
     return _response(body, media_type, status)
 

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from types import NoneType
 from typing import Any, Final, cast
 
-import strawberry
 from graphql import GraphQLError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -23,16 +23,21 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 )
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
+from app.intake import giving_back, large_subscription
 from graphql_schema.errors import told, unexpected
+from graphql_schema.operations import BoundedSchema
 from stores import json_text
 from stores.errors import BadInputError, UnavailableError
 from stores.ids import new_id
-from stores.intake import Intake
+from stores.intake import FREE_BYTES, Intake, Share
 
 logger = logging.getLogger("loomql")
 
 INVALID_MESSAGE: Final = 4400
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
+
+_share: ContextVar[Share] = ContextVar("share")
+"""What the operation holds of the intake; its task has a value of its own."""
 
 _Shape = Mapping[str, type | tuple[type, ...]]
 _MAYBE_OBJECT: Final = (dict, NoneType)
@@ -100,6 +105,10 @@ class Connection(ASGIWebSocketAdapter):
                 await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
                 return
             yield message
+            # What is done with should not be kept for as long as there is no other message.
+            if isinstance(message, dict):
+                message.clear()
+            del event, encoded, message
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send one message.
@@ -127,6 +136,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     view: "GraphQLWebSocket"
     websocket: Connection
+    schema: BoundedSchema
 
     async def handle_message(self, message: Message) -> None:
         """Act on one message; close the connection if it is not one of the protocol's."""
@@ -142,13 +152,19 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await super().handle_message(cast("Message", {k: v for k, v in message.items() if v is not None}))
 
     async def _admit(self, message: SubscribeMessage) -> None:
-        """Begin an operation, if there is room for it; its message counts as held until it has ended."""
+        """Begin an operation, if there is room for it; its message counts as held until there is a result."""
         operation_id = message["id"]
         if not self.connection_acknowledged:
             await self._handle(message)
             return
         if self._is_full(operation_id):
             await self._refuse(operation_id, self._full())
+            return
+        payload = message["payload"]
+        if self.websocket.received_bytes > FREE_BYTES and self.schema.watches(
+            payload["query"], payload.get("operationName")
+        ):
+            await self._refuse(operation_id, told(large_subscription()))
             return
         with ExitStack() as held:
             share = held.enter_context(self.view.intake.share())
@@ -157,6 +173,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             except UnavailableError as error:
                 await self._refuse(operation_id, told(error))
                 return
+            _share.set(share)
             await self._handle(message)
             operation = self.operations.get(operation_id)
             if operation and operation.task:
@@ -183,8 +200,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await super().run_operation(operation)
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
+        # All of this has been handed over; who is slow to read the result should not keep it in memory.
+        operation.query, operation.variables = "", None
         try:
-            await super()._send_result_stream(operation, result_source)
+            async with aclosing(giving_back(_share.get(), result_source)) as results:
+                await super()._send_result_stream(operation, results)
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
@@ -218,7 +238,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
 
     def __init__(
         self,
-        schema: strawberry.Schema,
+        schema: BoundedSchema,
         make_context: Callable[[HTTPConnection], object],
         max_message_bytes: int,
         *,

@@ -99,6 +99,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         ws_max_size=settings.max_body_bytes,
+        # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
+        ws_max_queue=1,
         log_config=_log_config(settings.log_level),
         log_level=settings.log_level,
         # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.

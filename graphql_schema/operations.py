@@ -6,7 +6,7 @@ from typing import Any, Final, TypeGuard, cast
 
 import graphql
 import strawberry
-from graphql import DocumentNode, GraphQLError
+from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast
 from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -23,6 +23,10 @@ _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_
 _EVERY_TYPE: Final = frozenset(OperationType)
 _PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
 _LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+
+class PartlyDone(ExecutionResult):
+    """What came of a mutation that failed when others of its document may have been done: they stand."""
 
 
 class BoundedSchema(strawberry.Schema):
@@ -44,6 +48,14 @@ class BoundedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
+
+    def watches(self, query: str | None, operation_name: str | None) -> bool:
+        """Whether an operation is a subscription, which may go on for days; what cannot be run is none."""
+        try:
+            self._documents.read(query, operation_name, {OperationType.SUBSCRIPTION})
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            return False
+        return True
 
     async def execute(
         self,
@@ -85,7 +97,10 @@ class BoundedSchema(strawberry.Schema):
             )
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
-        return self._told(result)
+        told = self._told(result)
+        if told.data is None and told.errors and not _failed_at_once(document, given["operation_name"], told.errors):
+            return PartlyDone(None, told.errors)
+        return told
 
     async def stream(
         self,
@@ -111,7 +126,10 @@ class BoundedSchema(strawberry.Schema):
             yield self._refused(_errors_of(error))
             return
         if kind is not OperationType.SUBSCRIPTION:
-            yield await self._executed(document, given)
+            result = await self._executed(document, given)
+            # Who is slow to read the result should not keep what was asked in memory.
+            del query, document, given
+            yield result
             return
         async with aclosing(self._events(document, given)) as events:
             async for event in events:
@@ -152,6 +170,21 @@ def _arguments(
         "operation_name": name,
         "operation_extensions": extensions,
     }
+
+
+def _failed_at_once(document: DocumentNode, name: str | None, errors: list[GraphQLError]) -> bool:
+    """Whether nothing of an operation was done: it only reads, or already its first field failed, and that itself.
+
+    A first field with directives, or from a fragment, may be another than it seems; then the answer is no.
+    """
+    operation = get_operation_ast(document, name)
+    if operation is None or operation.operation is not graphql.OperationType.MUTATION:
+        return True
+    first = operation.selection_set.selections[0]
+    if not isinstance(first, FieldNode) or first.directives:
+        return all(error.path is None for error in errors)
+    key = (first.alias or first.name).value
+    return all(error.path is None or error.path == [key] for error in errors)
 
 
 def _errors_of(error: Exception) -> list[GraphQLError]:

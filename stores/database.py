@@ -42,7 +42,7 @@ _R = TypeVar("_R")
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
-_RETRY_LATER = "the database cannot be reached; nothing of this request is known to be stored, try again"
+_RETRY_LATER = "the database cannot be reached; nothing of this is known to be stored, try again"
 _TOO_SLOW = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
     "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"

@@ -19,7 +19,7 @@ _WRITERS: Final = THREADS // 2
 """How many writes work on the database at once: the other threads are left to those who read."""
 _FULL: Final = (
     "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
-    "nothing of this request is stored, send it again a little later"
+    "nothing of this {} is stored, send it again a little later"
 )
 
 
@@ -50,7 +50,7 @@ class Intake:
             UnavailableError: too many are under way already.
         """
         if self._writes >= self._max_writes:
-            raise UnavailableError(_FULL)
+            raise UnavailableError(_FULL.format("mutation"))
         self._writes += 1
         try:
             async with self._writers:
@@ -65,7 +65,7 @@ class Intake:
             UnavailableError: there is none; for whoever is alone there always is.
         """
         if more > 0 and self._bytes > own and self._bytes + more > self._max_bytes:
-            raise UnavailableError(_FULL)
+            raise UnavailableError(_FULL.format("request"))
 
     def take(self, size: int) -> None:
         """Count so many bytes in, or out if negative."""
@@ -79,6 +79,11 @@ class Share:
         self._intake = intake
         self._size = 0
         self._held = 0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the request is large enough to count."""
+        return self._held > 0
 
     def expect(self, size: int) -> None:
         """See whether a request of so many bytes would fit, before they come; nothing is kept for it until they do.

@@ -11,6 +11,7 @@ from strawberry import scalars
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
+from stores.errors import UnavailableError
 
 MAX_BODY_BYTES = 4000
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -51,6 +52,10 @@ class Mutation:
     @strawberry.mutation
     def rename(self, name: str) -> str:
         return name
+
+    @strawberry.mutation
+    def refused(self) -> str:
+        raise UnavailableError("too much waits")
 
 
 @strawberry.type

@@ -132,6 +132,32 @@ async def test_a_field_that_fails_leaves_a_data_entry(
     assert len(response.json()["errors"]) == 1
 
 
+@pytest.mark.parametrize("accept", ["application/json", GRAPHQL_RESPONSE])
+@pytest.mark.parametrize(
+    ("mutation", "status"),
+    [
+        ("mutation { refused }", 503),
+        ('mutation { refused rename(name: "x") }', 503),
+        ("mutation A { a: refused } mutation B { refused }", 503),
+        ('mutation { rename(name: "x") refused }', 200),
+        ('mutation { rename(name: "x") ... on Mutation { refused } }', 200),
+        ('mutation { a: refused @skip(if: true) rename(name: "x") a: refused }', 200),
+    ],
+)
+async def test_what_is_unavailable_is_to_be_sent_again_only_where_nothing_was_done(
+    client: httpx.AsyncClient, mutation: str, status: int, accept: str
+) -> None:
+    request = {"query": mutation, "operationName": "A" if " A " in mutation else None}
+
+    response = await client.post("/graphql", json=request, headers={"accept": accept})
+
+    [error] = response.json()["errors"]
+    assert response.status_code == status
+    assert response.headers.get("retry-after") == ("1" if status == 503 else None)
+    assert error["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert response.json()["data"] is None
+
+
 async def test_integers_of_any_size_arrive_exactly(client: httpx.AsyncClient) -> None:
     query = {"query": "query ($value: JSON!) { echo(value: $value) }"}
     largest, beyond = 2**64 - 1, 2**64

@@ -14,7 +14,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.operations import BoundedSchema, PartlyDone
 
 
 @strawberry.type
@@ -24,6 +24,32 @@ class Query:
         if of % 2:
             raise ValueError(f"{of} is odd")
         return of // 2
+
+    @strawberry.field
+    def unavailable(self) -> int:
+        raise ValueError("nothing is there")
+
+
+@strawberry.type
+class Half:
+    of: int
+
+    @strawberry.field
+    def value(self) -> int:
+        raise ValueError("too hard")
+
+    @strawberry.field
+    def maybe(self) -> int | None:
+        raise ValueError("too hard")
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    def halve(self, of: int) -> Half:
+        if of == 0:
+            raise ValueError("nothing to halve")
+        return Half(of=of)
 
 
 @strawberry.type
@@ -35,7 +61,7 @@ class Subscription:
         raise ValueError("at zero")
 
 
-schema = BoundedSchema(Query, subscription=Subscription, limits=Limits())
+schema = BoundedSchema(Query, Mutation, Subscription, limits=Limits())
 
 
 async def streamed(document: str | None, **given: object) -> list[ExecutionResult]:
@@ -107,6 +133,28 @@ async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:
 async def test_a_missing_document_is_the_callers_error() -> None:
     with pytest.raises(MissingQueryError):
         await schema.execute("")
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ("mutation { halve(of: 0) { of } }", ExecutionResult),
+        ("mutation { a: halve(of: 0) { of } halve(of: 2) { of } }", ExecutionResult),
+        ("mutation ($of: Int!) { halve(of: $of) { of } }", ExecutionResult),
+        ("mutation { halve(of: 1) { value } }", PartlyDone),
+        ("mutation { halve(of: 2) { of } b: halve(of: 0) { of } }", PartlyDone),
+        ("mutation { halve(of: 1) { maybe } b: halve(of: 0) { of } }", PartlyDone),
+        ("mutation { ... { halve(of: 2) { of } } b: halve(of: 0) { of } }", PartlyDone),
+        ("mutation { ... { halve(of: 0) { of } } }", PartlyDone),
+        ("query { half(of: 2) unavailable }", ExecutionResult),
+    ],
+)
+async def test_a_mutation_after_which_something_may_stand_says_so(document: str, kind: type[ExecutionResult]) -> None:
+    result = await schema.execute(document)
+
+    assert type(result) is kind
+    assert result.data is None
+    assert messages(result)
 
 
 class Extension(SchemaExtension):

@@ -1,0 +1,21 @@
+"""What operations whose results are streamed hold of the intake, and for how long."""
+
+from contextlib import aclosing
+
+from strawberry.schema.schema import StreamResult
+
+from stores.errors import PayloadTooLargeError
+from stores.intake import FREE_BYTES, Share
+
+
+async def giving_back(share: Share, results: StreamResult) -> StreamResult:
+    """The results of an operation, at the first of which its share is closed: the client may take long to read them."""
+    async with aclosing(results):
+        async for result in results:
+            share.close()
+            yield result
+
+
+def large_subscription() -> PayloadTooLargeError:
+    """Why a subscription is refused that would count in the intake for as long as it runs."""
+    return PayloadTooLargeError(f"The request of a subscription is larger than {FREE_BYTES:,} bytes; write it shorter.")
