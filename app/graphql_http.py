@@ -128,12 +128,12 @@ class GraphQLHTTP:
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
         if request.method == "GET":
-            return await self._answer(request, _query_parameters(request), media_type)
+            return await self._answer(request, _query_parameters(request), media_type, share)
         if is_multipart(request.headers):
             return await self._answer_with_files(request, media_type, share)
-        return await self._answer(request, await self._body_parameters(request, share), media_type)
+        return await self._answer(request, await self._body_parameters(request, share), media_type, share)
 
-    async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str) -> Response:
+    async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
@@ -151,7 +151,7 @@ class GraphQLHTTP:
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413
                 raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
-            return await self._answer(request, parameters, media_type)
+            return await self._answer(request, parameters, media_type, share)
 
     async def _body_parameters(self, request: Request, share: Share) -> dict[str, Any]:
         _require_plain_json(request)
