@@ -58,7 +58,10 @@ class ObjectMutations:
         """Make a version of an op."""
         return OpCreateRes(digest=await _create(info, op_obj, "op_obj", OP))
 
-    @resolved("Delete versions of an object, or else of an op of that name; if one is not there, none is deleted.")
+    @resolved(
+        "Delete versions of an object, or of an op where no object has ever had the name; if one is not there, none is "
+        "deleted."
+    )
     async def obj_delete(
         self,
         info: Info,

@@ -72,7 +72,9 @@ class ObjectsStore:
 
     @database_write
     async def delete(self, project_id: str, object_id: str, digests: Sequence[str] | None = None) -> int:
-        """Delete versions of an object, or else of an op of that name; how many. Without digests all of them go.
+        """Delete versions of an object; how many. Without digests all of them go.
+
+        The name is an op's only where no object has ever had it: sent again, a delete never goes on to the op.
 
         Raises:
             NotFoundError: one of the digests, or the name, leads to none that is not deleted; nothing was deleted.
@@ -82,13 +84,14 @@ class ObjectsStore:
         chosen = list(digests or ())
         if len(chosen) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(chosen):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
-        try:
-            return await self._delete(project_id, OBJECT, object_id, chosen)
-        except NotFoundError:
-            has_op = {**documents.name_key(project_id, OP, object_id), "visible": True}
-            if not await self._objects.find_one(has_op, {"_id": 1}):
-                raise
-        return await self._delete(project_id, OP, object_id, chosen)
+        kind = OBJECT if await self._was_ever(project_id, OBJECT, object_id) else OP
+        return await self._delete(project_id, kind, object_id, chosen)
+
+    async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:
+        """Whether any version of a name was ever made; what is deleted keeps its head."""
+        name = documents.name_key(project_id, kind, object_id)
+        head = {"_id": documents.head_id(project_id, kind, object_id), **name}
+        return await self.database.object_heads.find_one(head, {"_id": 1}) is not None
 
     async def _delete(self, project_id: str, kind: Kind, object_id: str, digests: list[str]) -> int:
         async def delete(session: Session) -> int:
@@ -101,7 +104,9 @@ class ObjectsStore:
     async def one(
         self, project_id: str, object_id: str, version: str, wanted: Iterable[str], kind: Kind | None = None
     ) -> Row:
-        """The wanted fields of one version: of the object of that name, or else of the op, unless a kind is given.
+        """The wanted fields of one version: of that kind if one is given, or else of the object of that name.
+
+        Where no object has ever had the name, it is that of an op.
 
         Raises:
             ObjectDeletedError: it is deleted; for `latest`, all versions are.
@@ -112,6 +117,12 @@ class ObjectsStore:
         match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **versions.named(version)}
         paths = [*paths_of(wanted), "visible", "deleted_at", "version_index"]
         rows = await self._objects.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
+        if (
+            kind is None
+            and {row["kind"] for row in rows} == {OP}
+            and await self._was_ever(project_id, OBJECT, object_id)
+        ):
+            rows = []
         return versions.found(rows, object_id, version, "op" if kind == OP else "object")
 
     @database_query

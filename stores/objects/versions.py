@@ -27,13 +27,13 @@ def is_named(row: Row, version: str) -> bool:
 
 
 def found(rows: list[Row], object_id: str, version: str, noun: str) -> Row:
-    """Of the rows of that name and version, one at most for each kind: the object, or else the op.
+    """Of the rows of that name and version, one at most for each kind: the object, whether deleted or not, or the op.
 
     Raises:
         ObjectDeletedError: what there is of them is deleted.
         NotFoundError: there are none.
     """
-    there = sorted(rows, key=lambda row: (not row["visible"], [OBJECT, OP].index(row["kind"])))
+    there = sorted(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
     if not there:
         raise NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", "digest")
     row = there[0]

@@ -57,21 +57,26 @@ class Model:
             return self.latest(kind, name)
         return next((kept for n, kept in enumerate(versions) if version in (f"v{n}", kept["digest"])), None)
 
-    def find(self, name: str, version: str, kinds: list[str]) -> Kept | type[StoreError]:
-        found = [kept for kind in kinds if (kept := self.named(kind, name, version))]
-        alive = [kept for kept in found if not kept["deleted"]]
-        return alive[0] if alive else ObjectDeletedError if found else NotFoundError
+    def kind_of(self, name: str) -> str:
+        """An object's, or where none was ever made an op's."""
+        return "object" if self.names["object", name] else "op"
+
+    def find(self, name: str, version: str, kind: str | None) -> Kept | type[StoreError]:
+        kept = self.named(kind or self.kind_of(name), name, version)
+        if kept is None:
+            return NotFoundError
+        return ObjectDeletedError if kept["deleted"] else kept
 
     def delete(self, name: str, versions: list[str]) -> int | type[StoreError]:
-        for kind in ("object", "op"):
-            alive = [kept for kept in self.names[kind, name] if not kept["deleted"]]
-            named = [self.named(kind, name, version) for version in versions] or alive
-            if alive and all(kept in alive for kept in named):
-                doomed = [kept for kept in alive if kept in named]
-                for kept in doomed:
-                    kept["deleted"] = True
-                return len(doomed)
-        return NotFoundError
+        kind = self.kind_of(name)
+        alive = [kept for kept in self.names[kind, name] if not kept["deleted"]]
+        named = [self.named(kind, name, version) for version in versions] or alive
+        if not alive or any(kept not in alive for kept in named):
+            return NotFoundError
+        doomed = [kept for kept in alive if kept in named]
+        for kept in doomed:
+            kept["deleted"] = True
+        return len(doomed)
 
     def listed(self) -> Iterator[Kept]:
         for (kind, name), versions in self.names.items():
@@ -122,7 +127,7 @@ class Objects(RuleBasedStateMachine):
     @rule(name=NAMES, version=VERSIONS, kind=KINDS, only=st.booleans())
     def read(self, name: str, version: str, kind: str, only: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
         version = self._spelled(version, kind)
-        expected = self.model.find(name, version, [kind] if only else ["object", "op"])
+        expected = self.model.find(name, version, kind if only else None)
         asked = self.store.one(self.project, name, version, {"val"}, kind if only else None)  # type: ignore[arg-type]
         found = self.outcome(asked)
         if isinstance(expected, type) or isinstance(found, type):

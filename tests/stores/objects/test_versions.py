@@ -86,11 +86,37 @@ async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: Objec
 
     assert (await objects.one(PROJECT, "prompt", "latest", PLACE))["digest"] == plain[1]
     assert (await objects.one(PROJECT, "prompt", "latest", PLACE, "op"))["digest"] == forced
-    assert (await objects.one(PROJECT, "prompt", op, PLACE))["version_index"] == 0
+    assert (await objects.one(PROJECT, "prompt", op, PLACE, "op"))["version_index"] == 0
+    with pytest.raises(NotFoundError, match=f"object prompt:{op} not found"):
+        await objects.one(PROJECT, "prompt", op, PLACE)
     with pytest.raises(NotFoundError, match=f"op prompt:{plain[0]} not found"):
         await objects.one(PROJECT, "prompt", plain[0], set(), "op")
-    assert await objects.delete(PROJECT, "prompt", None) == 2
-    assert (await objects.one(PROJECT, "prompt", "latest", PLACE))["digest"] == forced
+
+
+@pytest.mark.parametrize("by_digest", [False, True])
+async def test_a_delete_of_an_object_sent_again_leaves_the_op_of_its_name(
+    objects: ObjectsStore, *, by_digest: bool
+) -> None:
+    op, plain = await objects.create(version(OP)), await objects.create(version(0))
+    chosen = [plain] if by_digest else []
+
+    assert await objects.delete(PROJECT, "prompt", chosen) == 1
+    with pytest.raises(NotFoundError):
+        await objects.delete(PROJECT, "prompt", chosen)
+
+    assert (await objects.one(PROJECT, "prompt", "latest", PLACE, "op"))["digest"] == op
+    with pytest.raises(ObjectDeletedError, match=r"^prompt:v0 was deleted"):
+        await objects.one(PROJECT, "prompt", "latest", PLACE)
+    with pytest.raises(NotFoundError):
+        await objects.one(PROJECT, "prompt", op, PLACE)
+
+
+async def test_a_name_that_no_object_ever_had_is_an_ops(objects: ObjectsStore) -> None:
+    op = await objects.create(version(OP))
+    with pytest.raises(NotFoundError):
+        await objects.delete(PROJECT, "other")
+
+    assert (await objects.one(PROJECT, "prompt", "v0", PLACE))["digest"] == op
     assert await objects.delete(PROJECT, "prompt", [op]) == 1
     with pytest.raises(ObjectDeletedError, match=r"^Op prompt:v0 was deleted at"):
         await objects.one(PROJECT, "prompt", "v0", set(), "op")
