@@ -1,5 +1,6 @@
 """The store of files: content by its digest, each content once in a project."""
 
+import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """What is read of a file at once, and into an answer; larger files are read in parts."""
 
 _CHUNKS_AT_ONCE: Final = 8
+_NEVER_IN_NAMES: Final = frozenset({"Cc", "Cs"})
+_TURNING: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+"""What turns the direction of text, by which photo.exe can look like another kind of file."""
 _SHOWN: Final = 64
 
 
@@ -154,11 +158,14 @@ def check_name(name: str | None) -> None:
     """Hold a file's name to its rules: it may be a path, but only downward.
 
     Raises:
-        BadInputError: it is too long, or has a `..` step or a control character in it.
+        BadInputError: it is too long, or has a `..` step, a control character or one that turns text around in it.
     """
     if name is None:
         return
     if len(name) > MAX_NAME:
         raise BadInputError(f"has {len(name):,} characters; the limit is {MAX_NAME:,}", "name")
-    if ".." in name.replace("\\", "/").split("/") or not name.isprintable():
-        raise BadInputError("may be no path upward (..) and hold no control characters", "name")
+    unfit = any(unicodedata.category(sign) in _NEVER_IN_NAMES or sign in _TURNING for sign in name)
+    if unfit or ".." in name.replace("\\", "/").split("/"):
+        raise BadInputError(
+            "may be no path upward (..) and hold no control characters, nor any that turn the direction of text", "name"
+        )

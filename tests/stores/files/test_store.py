@@ -118,7 +118,10 @@ async def test_an_unknown_file_and_one_of_another_project_are_not_found(files: F
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/../b", "..", "a\\..\\b", "line\nbreak", "nul\0", "x" * 1025], ids=lambda name: repr(name)[:20]
+    "name",
+    ["../x", "a/../b", "..", "a\\..\\b", "line\nbreak", "nul\0", "del\x7f", "\x85", "x" * 1025, "\ud800"]
+    + [f"photo{turning}gpj.exe" for turning in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"],
+    ids=lambda name: ascii(name)[:20],
 )
 async def test_a_name_that_leads_upward_or_cannot_be_shown_is_refused(
     files: FilesStore, database: Database, name: str
@@ -145,10 +148,21 @@ async def test_every_method_needs_a_project(files: FilesStore, project_id: str) 
         assert caught.value.argument == "project_id"
 
 
-async def test_names_may_be_paths_downward_in_any_script(files: FilesStore) -> None:
-    digest, _, _ = await files.create(PROJECT, pieces(b"x"), "мой/файл 1..2.png")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "мой/файл 1..2.png",
+        "Screenshot 2026-01-31 at 9.41.00\u202fAM.png",
+        "no\u00a0break.txt",
+        "全角\u3000空白.txt",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 family.jpg",
+    ],
+    ids=ascii,
+)
+async def test_names_may_be_paths_downward_in_any_script(files: FilesStore, name: str) -> None:
+    digest, _, _ = await files.create(PROJECT, pieces(b"x"), name)
 
-    assert (await files.one(PROJECT, digest)).name == "мой/файл 1..2.png"
+    assert (await files.one(PROJECT, digest)).name == name
 
 
 async def test_what_is_larger_than_allowed_is_refused_and_leaves_nothing(files: FilesStore, database: Database) -> None:
