@@ -5,6 +5,7 @@ names for each file the places in the variables that it stands for, then the fil
 without a name, as long as the request lasts.
 """
 
+import re
 from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflig
 MAX_FILES: Final = 100
 _SHOWN: Final = 64
 _NOWHERE: Final = object()
+_POSITION: Final = re.compile(r"[0-9]{1,9}")
 
 
 def is_multipart(headers: Mapping[str, str]) -> bool:
@@ -179,7 +181,7 @@ def _place(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
     value: Any = parameters
     key: Any = None
     for step in steps:
-        container, key = value, int(step) if isinstance(value, list) and step.isdecimal() else step
+        container, key = value, int(step) if isinstance(value, list) and _POSITION.fullmatch(step) else step
         try:
             value = container[key]
         except (LookupError, TypeError):

@@ -169,6 +169,9 @@ def bad_bodies() -> Iterator[tuple[str, bytes]]:
     in_list = {**OPERATION, "variables": {"list": [None]}}
     yield "map leads to 'variables.list.1'", body(*fields(in_list, {"0": ["variables.list.1"]}), hello)
     yield "map leads to 'variables.list.-1'", body(*fields(in_list, {"0": ["variables.list.-1"]}), hello)
+    for step in ("9" * 5000, "\u0660", "0" * 10):
+        path = f"variables.list.{step}"
+        yield f"map leads to {path[:64]!r}", body(*fields(in_list, {"0": [path]}), hello)
     many = {str(number): ["variables.file"] for number in range(101)}
     yield "the limit is 100", body(*fields(places=many), hello)
 
