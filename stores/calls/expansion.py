@@ -13,7 +13,7 @@ from stores.paging import Row
 from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
 from stores.refs.resolving import resolve
-from stores.refs.sources import MAX_CHARACTERS, Sources
+from stores.refs.sources import MAX_CHARACTERS, Budget, Sources
 from stores.refs.store import inner_ref
 from stores.turns import in_turns
 
@@ -129,6 +129,7 @@ class _Page:
         self._project_id = project_id
         self._values: dict[str, tuple[object, int] | None] = {}
         self._size = 0
+        self._budget = Budget()
 
     def add(self, row: Row, field: str) -> None:
         text = row.get("json", {}).get(field)
@@ -154,7 +155,7 @@ class _Page:
     async def _read(self, sources: Sources, texts: set[str]) -> None:
         new = texts - self._values.keys()
         refs: dict[str, Ref] = {text: ref for text in new if (ref := inner_ref(self._project_id, text))}
-        resolved = await resolve(sources, refs.values())
+        resolved = await resolve(sources, refs.values(), self._budget)
         self._values |= dict.fromkeys(new)
         async for text, ref in in_turns(refs.items()):
             json = resolved[ref].text

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from stores import paging, refs
 from stores.database import Database, database_query, database_write
-from stores.errors import BadInputError, NotFoundError
+from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
 from stores.objects.classes import OBJECT, OP, Kind

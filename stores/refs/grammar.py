@@ -18,6 +18,7 @@ ARTIFACT_SCHEME: Final = "wandb-artifact:///"
 INTERNAL_SCHEME: Final = "weave-trace-internal:///"
 
 EDGES: Final = ("attr", "key", "index", "id")
+_INDEX: Final = re.compile("0|-?[1-9][0-9]*")
 _NAME: Final = re.compile(r"[^/:]+")
 
 Kind = Literal["object", "op", "table", "call"]
@@ -84,8 +85,8 @@ def _parse_edges(text: str, parts: list[str]) -> tuple[tuple[str, str], ...]:
     for edge, value in edges:
         if edge not in EDGES:
             raise _invalid(text, f"an edge is one of {', '.join(EDGES)}")
-        if edge == "index" and not re.fullmatch(r"-?\d+", value):
-            raise _invalid(text, "the value of an index edge is an integer")
+        if edge == "index" and not _INDEX.fullmatch(value):
+            raise _invalid(text, "the value of an index edge is an integer, without leading zeros")
     return edges
 
 

@@ -8,7 +8,7 @@ from stores import json_text
 from stores.errors import BadInputError
 from stores.refs.edges import Edge, follow
 from stores.refs.grammar import Ref, parse
-from stores.refs.sources import Content, RowKey, Sources, Target
+from stores.refs.sources import Budget, Content, RowKey, Sources, Target
 from stores.turns import in_turns
 
 MAX_HOPS: Final = 32
@@ -27,20 +27,22 @@ class Resolved:
     problem: str | None = None
 
 
-async def resolve(sources: Sources, refs: Iterable[Ref]) -> dict[Ref, Resolved]:
-    """What each of some refs to objects and ops leads to, in at most four commands a hop.
+async def resolve(sources: Sources, refs: Iterable[Ref], budget: Budget | None = None) -> dict[Ref, Resolved]:
+    """What each of some refs to objects and ops leads to, in at most four commands a hop; all hops on one budget.
 
     Raises:
-        BadInputError: they lead to more than `sources.MAX_CHARACTERS`.
+        BadInputError: what is read, or what is made of it, goes beyond the budget.
     """
+    budget = budget or Budget()
     walks = {ref: _Walk(ref.project_id, replace(ref, edges=()), ref.edges) for ref in refs}
     known: dict[Target, Content] = {}
     waiting = list(walks.values())
     for _ in range(MAX_HOPS):
         new = {walk.target for walk in waiting if walk.target not in known}
-        known |= await sources.read(new) if new else {}
+        known |= await sources.read(new, budget) if new else {}
         async for walk in in_turns(waiting):
             walk.go_on(known.get(walk.target))
+            budget.give(walk.end and walk.end.text)
         waiting = [walk for walk in waiting if not walk.end]
         if not waiting:
             break

@@ -43,9 +43,28 @@ class Content:
         return None if self.text is None else json_text.loads(self.text.encode())
 
 
-def too_large() -> BadInputError:
-    """The error of what would take more than `MAX_CHARACTERS`."""
-    return BadInputError(f"leads to more than {MAX_CHARACTERS:,} characters of JSON; ask for less at once")
+class Budget:
+    """What one request has read, and what it gives, by way of refs; each is at most `MAX_CHARACTERS`.
+
+    What is beyond raises a BadInputError, before more is made of it.
+    """
+
+    def __init__(self) -> None:
+        self._read = self._given = 0
+
+    def read(self, text: str | None) -> None:
+        """Count a text that was read."""
+        self._read += len(text or "")
+        self._check(self._read)
+
+    def give(self, text: str | None) -> None:
+        """Count a text that is given, as often as it is."""
+        self._given += len(text or "")
+        self._check(self._given)
+
+    def _check(self, characters: int) -> None:
+        if characters > MAX_CHARACTERS:
+            raise BadInputError(f"leads to more than {MAX_CHARACTERS:,} characters of JSON; ask for less at once")
 
 
 class Sources:
@@ -57,20 +76,17 @@ class Sources:
         self._chunks = database.table_chunks
         self._rows = database.table_rows
 
-    async def read(self, targets: AbstractSet[Target]) -> dict[Target, Content]:
+    async def read(self, targets: AbstractSet[Target], budget: Budget) -> dict[Target, Content]:
         """The content of those targets that are there; at most four commands for each 5,000 of them.
 
         Raises:
-            BadInputError: they take more than `MAX_CHARACTERS` together.
+            BadInputError: they take more than the budget has left.
         """
         versions = {target.version_id: target for target in targets if isinstance(target, Ref)}
         rows = [target for target in targets if isinstance(target, RowKey)]
         found: dict[Target, Content] = {}
-        size = 0
         async for target, text in self._read(versions, rows):
-            size += len(text or "")
-            if size > MAX_CHARACTERS:
-                raise too_large()
+            budget.read(text)
             found[target] = Content(text)
         return found
 

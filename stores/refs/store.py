@@ -9,7 +9,7 @@ from stores.errors import BadInputError, NotFoundError
 from stores.refs import grammar
 from stores.refs.grammar import Ref
 from stores.refs.resolving import Resolved, resolve
-from stores.refs.sources import MAX_CHARACTERS, Sources, too_large
+from stores.refs.sources import Budget, Sources
 from stores.turns import in_turns
 
 MAX_REFS: Final = 1000
@@ -37,18 +37,19 @@ class RefsStore:
         Raises:
             NotFoundError: what one leads into is not there; the message lists all of those.
             BadInputError: one is no ref, is to a table or call, has no digest or cannot lead on; there are more than
-                `MAX_REFS`, or they lead to more than `MAX_CHARACTERS`.
+                `MAX_REFS`, or they lead to more than `sources.MAX_CHARACTERS`.
         """
         if len(refs) > MAX_REFS:
             raise BadInputError(f"has {len(refs):,} refs; the limit is {MAX_REFS:,}", "refs")
         asked = [_asked(text, f"refs.{position}") for position, text in enumerate(refs)]
         try:
             found = await resolve(self._sources, asked)
+            answer = Budget()
+            for ref in asked:
+                answer.give(found[ref].text)
         except BadInputError as error:
             raise error.under("refs") from None
         _check(found, asked)
-        if sum(len(found[ref].text or "") for ref in asked) > MAX_CHARACTERS:
-            raise too_large().under("refs")
         return [found[ref].text for ref in asked]
 
     @database_query

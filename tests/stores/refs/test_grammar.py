@@ -49,7 +49,7 @@ def test_a_ref_is_parsed_and_prints_as_it_came(text: str, ref: Ref) -> None:
         ("weave:///acme/chat/thing/o:v", "its kind must be"),
         (f"{OBJECT}/attr", "pairs"),
         (f"{OBJECT}/item/x", "an edge is one of"),
-        (f"{OBJECT}/index/one", "an integer"),
+        *((f"{OBJECT}/index/{index}", "an integer, without") for index in ("one", "00", "-01", "-0", "٣", "+1", "")),
         ("https://example.org", "write weave:///"),
     ],
 )

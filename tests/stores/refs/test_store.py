@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stores import json_text
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.objects import ObjectsStore
@@ -311,13 +312,50 @@ async def test_what_takes_too_much_is_refused(
     objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = await made(objects, "x" * 600, "one"), await made(objects, "x" * 601, "two")
-    for module in ("sources", "store"):
-        monkeypatch.setattr(f"stores.refs.{module}.MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 1_000)
 
     assert await values(refs, one) == ["x" * 600]
     for asked in ([one, one], [one, two]):
         error = await refusal(refs, *asked)
         assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+
+
+async def test_what_is_read_on_all_hops_counts_together(
+    objects: ObjectsStore, refs: RefsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await made(objects, {"to": "the end"}, "end")
+    for n in range(9):
+        ref = await made(objects, {"to": ref, "wide": "x" * 600}, f"link{n}")
+    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 2_000)
+    commands.sent.clear()
+
+    error = await refusal(refs, ref + "/key/to" * 10)
+
+    assert (error.argument, "ask for less at once" in error.message) == ("refs", True)
+    assert commands.names == ["find"] * 3
+    with pytest.raises(BadInputError):
+        await refs.by_refs([(PROJECT, ref + "/key/to" * 10)])
+
+
+async def test_texts_are_counted_as_they_are_made(
+    objects: ObjectsStore, refs: RefsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await made(objects, ["x" * 500] * 2)
+    made_texts: list[str] = []
+    encode = json_text.encode
+
+    def counted(value: object) -> str:
+        made_texts.append(encode(value))
+        return made_texts[-1]
+
+    monkeypatch.setattr("stores.refs.resolving.json_text.encode", counted)
+    monkeypatch.setattr("stores.refs.sources.MAX_CHARACTERS", 1_200)
+    spelled = [f"{ref}/index/{index}" for index in (0, 1, -1, -2)]
+
+    error = await refusal(refs, *spelled)
+
+    assert (error.argument, len(made_texts)) == ("refs", 3)
+    assert await values(refs, *spelled[:2]) == ["x" * 500] * 2
 
 
 async def test_by_refs_gives_null_for_all_that_leads_to_nothing(objects: ObjectsStore, refs: RefsStore) -> None:
