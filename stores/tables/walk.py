@@ -43,10 +43,11 @@ class Walk:
         low, high, skip = self._bounds(position, request)
         found: list[Row] = []
         async for places in self._stretches(low, high, request.size + 1, backward=request.backward):
-            here = places
-            if skip:
-                here = await self._matching(places)
-                here, skip = here[skip:], max(0, skip - len(here))
+            here, needed = places, request.size + 1 - len(found)
+            if self._is_picky or len(places) > needed:
+                # Values are read of the rows that are given, and not of all that are looked at.
+                there = await self._matching(places)
+                here, skip = there[skip : skip + needed], max(0, skip - len(there))
             found += await self._rows(here, paths)
             if len(found) > request.size:
                 break

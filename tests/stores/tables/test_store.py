@@ -113,6 +113,21 @@ async def test_a_page_reads_as_much_at_any_depth(tables: TablesStore, commands: 
     assert len(found) == 101
 
 
+async def test_a_page_of_few_that_match_reads_the_values_of_these_alone(
+    tables: TablesStore, commands: Commands
+) -> None:
+    digest, row_digests = await tables.create(PROJECT, numbered(20_000))
+    one = Query({"$expr": {"$eq": [{"$getField": "val.i"}, {"$literal": 11_000}]}})
+    commands.sent.clear()
+
+    page = await tables.rows(PROJECT, digest, PageRequest(1), ["val"], query=one)
+
+    assert (values(page), page.has_next) == ([(11_000, {"i": 11_000})], False)
+    asked = [body["filter"] for name, body in commands.sent if name == "find" and "json.val" in body["projection"]]
+    keys = [key for match in asked for key in match["$and"][0]["_id"]["$in"]]
+    assert keys == [f"{PROJECT}:{row_digests[11_000]}"]
+
+
 async def test_rows_that_are_not_there_count_and_show_once_they_come(tables: TablesStore) -> None:
     # given
     _, [one, other] = await tables.create(PROJECT, [{"i": 1}, {"i": 2}])
