@@ -145,13 +145,15 @@ class GraphQLHTTP:
         sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow)
         with ExitStack() as files:
             try:
-                parameters = await read_operation(request.headers, request.stream(), sizes, files)
+                form = await read_operation(request.headers, request.stream(), sizes, files)
+                operation = operation_of(form.parameters)
+                form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
             except UnavailableError as error:
                 raise _unavailable(error) from error
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413
                 raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
-            return await self._answer(request, parameters, media_type, share)
+            return _result_response(await self._execute(request, operation), media_type)
 
     async def _body_parameters(self, request: Request, share: Share) -> dict[str, Any]:
         _require_plain_json(request)

@@ -24,6 +24,7 @@ PREFLIGHT_HEADERS: Final = ("Apollo-Require-Preflight", "GraphQL-Require-Preflig
 """A browser lets a page of another site send a form without asking the server first, but none of these headers."""
 
 MAX_FILES: Final = 100
+UPLOAD: Final = "Upload"
 _SHOWN: Final = 64
 _NOWHERE: Final = object()
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
@@ -39,8 +40,8 @@ async def read_operation(
     body: AsyncIterable[bytes],
     sizes: "Sizes",
     files: ExitStack,
-) -> dict[str, Any]:
-    """The parameters of the request's operation, with files in its variables until the stack is closed.
+) -> "Form":
+    """The request's operation, with files in its variables until the stack is closed.
 
     Raises:
         BadInputError: no header shows that the browser asked first, or the body is not such a request.
@@ -66,6 +67,29 @@ async def read_operation(
     return form.finished(whole=parser.ended)
 
 
+@dataclass(frozen=True)
+class Form:
+    """The parameters of an operation, and the paths in them where files stand."""
+
+    parameters: dict[str, Any]
+    paths: tuple[str, ...]
+
+    def check_types(self, types: Mapping[str, str]) -> None:
+        """Hold the files to variables of type Upload, by the types of the operation's variables.
+
+        Raises:
+            BadInputError: one stands in a variable of another type, such as JSON, which would store it as a value.
+        """
+        for path in self.paths:
+            variable = path.split(".")[1]
+            kind = types.get(variable, UPLOAD)
+            if kind != UPLOAD:
+                raise BadInputError(
+                    f"map leads to {path[:_SHOWN]!r}, and ${variable[:_SHOWN]} is of type {kind}; "
+                    f"a file stands in a variable of type {UPLOAD}"
+                )
+
+
 @dataclass
 class Sizes:
     """What a request may take: of its operation, and of all its files. `grow` hears what is held in memory."""
@@ -84,6 +108,7 @@ class _Form:
     texts: dict[str, bytearray] = field(default_factory=dict)
     places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
     parameters: dict[str, Any] | None = None
+    paths: tuple[str, ...] = ()
     came: set[str] = field(default_factory=set)
     size: int = 0
     spool: Spool | None = None
@@ -102,7 +127,7 @@ class _Form:
             check_size(self.size, self.sizes.max_file_bytes)
             await self.spool.write(event)
 
-    def finished(self, *, whole: bool) -> dict[str, Any]:
+    def finished(self, *, whole: bool) -> Form:
         if not whole:
             raise BadInputError("the body ends before its last boundary")
         if self.parameters is None:
@@ -111,7 +136,7 @@ class _Form:
             )
         if missing := self.places.keys() - self.came:
             raise BadInputError(f"map names files that did not come: {_listed(missing)}")
-        return self.parameters
+        return Form(self.parameters, self.paths)
 
     def _begin(self, head: Head) -> None:
         self.reading = head.name
@@ -138,7 +163,7 @@ class _Form:
     def _take_text(self, data: bytes | None) -> None:
         if data is None:
             if self.reading == "map":
-                self.parameters, self.places = _operation(self.texts)
+                self.parameters, self.places, self.paths = _operation(self.texts)
             return
         self.sizes.grow(len(data))
         self.texts[self.reading] += data
@@ -149,12 +174,15 @@ class _Form:
             )
 
 
-def _operation(texts: Mapping[str, bytearray]) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]]]:
-    """The parameters, and where in them each file stands, as container and key."""
+def _operation(
+    texts: Mapping[str, bytearray],
+) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
+    """The parameters, where in them each file stands, as container and key, and the paths of all these places."""
     parameters, paths = (_object(name, texts[name]) for name in ("operations", "map"))
     if len(paths) > MAX_FILES:
         raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
-    return parameters, {name: _places(parameters, name, given) for name, given in paths.items()}
+    places = {name: _places(parameters, name, given) for name, given in paths.items()}
+    return parameters, places, tuple(path for given in paths.values() for path in given)
 
 
 def _object(name: str, text: bytearray) -> dict[str, Any]:
@@ -186,7 +214,7 @@ def _place(parameters: dict[str, Any], path: str) -> tuple[Any, Any]:
             value = container[key]
         except (LookupError, TypeError):
             value = _NOWHERE
-    if value is not None or steps[0] != "variables":
+    if value is not None or steps[0] != "variables" or len(steps) == 1:
         raise BadInputError(f"map leads to {path[:_SHOWN]!r}; a file stands where the variables have null")
     return container, key
 

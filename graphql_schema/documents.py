@@ -2,9 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, specified_rules
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    ListTypeNode,
+    NamedTypeNode,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    TypeNode,
+    parse,
+    specified_rules,
+)
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import validate_document
@@ -78,6 +89,12 @@ def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNod
     return chosen[0]
 
 
+def _named(kind: TypeNode) -> str:
+    while not isinstance(kind, NamedTypeNode):
+        kind = cast("ListTypeNode | NonNullTypeNode", kind).type
+    return kind.name.value
+
+
 def _explain_abort(error: GraphQLError, limits: Limits) -> None:
     """Give graphql-core's own emergency stops our code and words; other errors stay as they are."""
     if "tokens. Parsing aborted." in error.message:
@@ -124,6 +141,18 @@ class Documents:
             self._validate(document)
             self._valid.keep(text, document)
         return document, kind
+
+    def variable_types(self, text: str | None, asked: str | None) -> dict[str, str]:
+        """The type of each variable of an operation, by name, without the marks of lists and of what is required.
+
+        Raises:
+            MissingQueryError, InvalidDocumentError, OperationChoiceError: as `read` does.
+        """
+        document, _kind = self.read(text, asked, OperationType)
+        return {
+            definition.variable.name.value: _named(definition.type)
+            for definition in _chosen(document, asked).variable_definitions or ()
+        }
 
     def _parsed(self, text: str) -> DocumentNode:
         try:

@@ -57,6 +57,13 @@ class BoundedSchema(strawberry.Schema):
             return False
         return True
 
+    def variable_types(self, query: str | None, operation_name: str | None) -> dict[str, str]:
+        """The name of the type of each variable of an operation; none for what cannot be run."""
+        try:
+            return self._documents.variable_types(query, operation_name)
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            return {}
+
     async def execute(
         self,
         query: str | None,

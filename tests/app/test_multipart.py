@@ -162,6 +162,8 @@ def bad_bodies() -> Iterator[tuple[str, bytes]]:
     yield "a list of paths", body(*fields(places={"0": [1]}), hello)
     yield "map leads to 'variables.other'", body(*fields(places={"0": ["variables.other"]}), hello)
     yield "map leads to 'query'", body(*fields(places={"0": ["query"]}), hello)
+    nothing = {"query": CREATE, "variables": None}
+    yield "map leads to 'variables'", body(*fields(nothing, {"0": ["variables"]}), hello)
     yield "map leads to 'operationName'", body(*fields({**OPERATION, "operationName": None}, {"0": ["operationName"]}))
     yield "map leads to 'variables.file.0'", body(*fields(places={"0": ["variables.file.0"]}), hello)
     taken = {**OPERATION, "variables": {"file": "taken"}}
@@ -184,6 +186,47 @@ async def test_what_the_specification_does_not_allow_is_refused(
 
     assert_refused(answer, 400, "BAD_USER_INPUT", words)
     assert await left(database) == (0, 0, 0)
+
+
+OBJ = '{projectId: "acme/files", objectId: "a", val: $v}'
+IN_JSON = [
+    (f"mutation ($v: JSON!) {{ objCreate(obj: {OBJ}) {{ digest }} }}", {"v": None}, "v", "JSON"),
+    (f"mutation ($v: JSON!) {{ objCreate(obj: {OBJ}) {{ digest }} }}", {"v": {"a": None}}, "v.a", "JSON"),
+    (
+        "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest } }",
+        {"t": {"projectId": "acme/files", "rows": [{"a": None}]}},
+        "t.rows.0.a",
+        "TableSchemaForInsert",
+    ),
+    (
+        "mutation ($s: StartedCallSchemaForInsert!) { callStart(start: $s) { id } }",
+        {"s": {"projectId": "acme/files", "opName": "a", "inputs": {"a": [None]}}},
+        "s.inputs.a.0",
+        "StartedCallSchemaForInsert",
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "variables", "place", "kind"), IN_JSON, ids=[row[2] for row in IN_JSON])
+async def test_a_file_is_no_json(
+    client: httpx.AsyncClient, query: str, variables: dict[str, Any], place: str, kind: str
+) -> None:
+    operations = {"query": query, "variables": variables}
+
+    answer = await send(client, body(*fields(operations, {"0": [f"variables.{place}"]}), part("0", b"hello", "x")))
+
+    words = f"map leads to 'variables.{place}', and ${place[0]} is of type {kind}; a file stands in a variable of type"
+    assert_refused(answer, 400, "BAD_USER_INPUT", words)
+
+
+async def test_a_file_is_no_part_of_json_in_the_document(client: httpx.AsyncClient, database: Database) -> None:
+    obj = '{projectId: "acme/files", objectId: "a", val: {a: [$file]}}'
+    operations = {**OPERATION, "query": f"mutation ($file: Upload!) {{ objCreate(obj: {obj}) {{ digest }} }}"}
+
+    answer = await send(client, body(*fields(operations), part("0", b"hello", "x")))
+
+    assert_refused(answer, 200, "BAD_USER_INPUT", "$file is a file, which is no JSON")
+    assert await database.objects.count_documents({}) == 0
 
 
 @pytest.mark.parametrize("boundary", ["", "x" * 300, "ä"])
