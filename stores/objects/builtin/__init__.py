@@ -12,6 +12,7 @@ from stores import json_path
 from stores.errors import BadInputError
 from stores.objects.builtin.actions import ActionSpec
 from stores.objects.builtin.annotations import AnnotationSpec
+from stores.objects.builtin.base import Strict
 from stores.objects.builtin.examples import (
     TestOnlyExample,
     TestOnlyInheritedBaseObject,
@@ -73,7 +74,7 @@ def _dump(value: object) -> object:
                 field.serialization_alias or field.alias or name: _dump(getattr(value, name))
                 for name, field in kind.model_fields.items()
             }
-            bases = [base.__name__ for base in kind.__mro__[1:] if base is not object]
+            bases = [base.__name__ for base in kind.__mro__[1:] if base not in (Strict, object)]
             return {"_type": kind.__name__, **fields, "_class_name": kind.__name__, "_bases": bases}
         case dict():
             return {key: _dump(inner) for key, inner in value.items()}

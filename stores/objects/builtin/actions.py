@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
-from stores.objects.builtin.base import BaseObject, JsonSchema
+from stores.objects.builtin.base import BaseObject, JsonSchema, Strict
 
 
-class LlmJudgeActionConfig(BaseModel, extra="forbid"):
+class LlmJudgeActionConfig(Strict):
     """Let a model judge the call; it answers by a JSON Schema."""
 
     action_type: Literal["llm_judge"] = "llm_judge"
@@ -16,7 +16,7 @@ class LlmJudgeActionConfig(BaseModel, extra="forbid"):
     response_schema: JsonSchema
 
 
-class ContainsWordsActionConfig(BaseModel, extra="forbid"):
+class ContainsWordsActionConfig(Strict):
     """Look for words in the call's output."""
 
     action_type: Literal["contains_words"] = "contains_words"

@@ -9,7 +9,14 @@ from pydantic import AfterValidator, BaseModel, JsonValue
 JsonObject = dict[str, JsonValue]
 
 
-class BaseObject(BaseModel, extra="forbid"):
+class Strict(BaseModel, extra="forbid", allow_inf_nan=False):
+    """What holds for all classes and their parts; it is not named in `_bases`.
+
+    Numbers may be written as strings, but not those that JSON has no number for.
+    """
+
+
+class BaseObject(Strict):
     """An object of a built-in class."""
 
     name: str | None = None

@@ -1,11 +1,11 @@
 """Classes that clients' tests use."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from stores.objects.builtin.base import BaseObject
+from stores.objects.builtin.base import BaseObject, Strict
 
 
-class TestOnlyNestedBaseModel(BaseModel, extra="forbid"):
+class TestOnlyNestedBaseModel(Strict):
     """A part of an example, one of whose fields has another name in JSON."""
 
     a: int

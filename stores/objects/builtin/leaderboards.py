@@ -1,11 +1,9 @@
 """Leaderboards: models side by side, by the results of evaluations."""
 
-from pydantic import BaseModel
-
-from stores.objects.builtin.base import BaseObject
+from stores.objects.builtin.base import BaseObject, Strict
 
 
-class LeaderboardColumn(BaseModel, extra="forbid"):
+class LeaderboardColumn(Strict):
     """One number of one scorer in an evaluation's summary."""
 
     evaluation_object_ref: str

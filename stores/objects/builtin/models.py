@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from stores.objects.builtin.base import JsonObject
+from stores.objects.builtin.base import JsonObject, Strict
 
 
-class Message(BaseModel, extra="forbid"):
+class Message(Strict):
     """One message of a conversation."""
 
     role: str
@@ -17,7 +17,7 @@ class Message(BaseModel, extra="forbid"):
     tool_call_id: str | None = None
 
 
-class LLMStructuredCompletionModelDefaultParams(BaseModel, extra="forbid"):
+class LLMStructuredCompletionModelDefaultParams(Strict):
     """What a completion is asked with, unless the one who asks says otherwise."""
 
     messages_template: list[Message] | None = None
@@ -32,7 +32,7 @@ class LLMStructuredCompletionModelDefaultParams(BaseModel, extra="forbid"):
     response_format: Literal["json_object", "json_schema", "text"] | None = None
 
 
-class Object(BaseModel, extra="forbid"):
+class Object(Strict):
     """What Weave's client calls an object, by the name that stands in `_bases`."""
 
     name: str | None = None

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from stores.objects.builtin.base import BaseObject, JsonObject
+from stores.objects.builtin.base import BaseObject, JsonObject, Strict
 
 
-class BaseModelStrict(BaseModel, extra="forbid"):
+class BaseModelStrict(Strict):
     """What Weave calls that, by the name that stands in `_bases`."""
 
 
@@ -40,21 +40,21 @@ class SortBy(BaseModelStrict):
     direction: Literal["asc", "desc"]
 
 
-class Pin(BaseModel, extra="forbid"):
+class Pin(Strict):
     """Columns that stay in place at either side."""
 
     left: list[str]
     right: list[str]
 
 
-class Column(BaseModel, extra="forbid"):
+class Column(Strict):
     """One column and its title."""
 
     path: list[str | int] | None = None
     label: str | None = None
 
 
-class ChartConfig(BaseModel, extra="forbid"):
+class ChartConfig(Strict):
     """One chart above the list."""
 
     x_axis: str
@@ -66,7 +66,7 @@ class ChartConfig(BaseModel, extra="forbid"):
     custom_name: str | None = None
 
 
-class SavedViewDefinition(BaseModel, extra="forbid"):
+class SavedViewDefinition(Strict):
     """What the view shows, and how."""
 
     filter: CallsFilter | None = None

@@ -106,6 +106,15 @@ def test_parts_name_their_classes_too() -> None:
             "required",
         ),
         ("LLMStructuredCompletionModel", {"llm_model_id": "x", "default_params": {"n_times": "y"}}, None, "integer"),
+        *(
+            (
+                "LLMStructuredCompletionModel",
+                {"llm_model_id": "x", "default_params": {"temperature": number}},
+                "val.$.default_params.temperature",
+                "finite number",
+            )
+            for number in ("nan", "inf", "-Infinity", "1e999")
+        ),
         ("Provider", [1], "val", "must be a JSON object"),
         ("Unheard", {}, "builtin_object_class", "no built-in class; there are ActionSpec, AnnotationSpec"),
         ("Provider", marks("Model", "Object"), "builtin_object_class", "not the class that the value names, Model"),
