@@ -64,7 +64,7 @@ class TableMutations:
         digest = await info.context.stores.tables.create_from_digests(project_id, row_digests)
         return TableCreateFromDigestsRes(digest=digest)
 
-    @resolved("Make another table of one, by changes that cost what they change and not what the table has.")
+    @resolved("Make another table of one. Only what changes is written; all of the table's digests are read.")
     async def table_update(
         self, info: Info, project_id: ProjectId, base_digest: BaseDigest, updates: Updates
     ) -> TableUpdateRes:
