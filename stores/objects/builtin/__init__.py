@@ -40,6 +40,9 @@ BUILTIN_CLASSES: Final[dict[str, type[BaseModel]]] = {
     )
 }
 
+_LISTED: Final = 5
+_LONGEST_PATH: Final = 200
+
 
 def completed(value: object, name: str, argument: str) -> object:
     """The value of an object of a built-in class, its defaults filled in and its classes written into it.
@@ -87,12 +90,14 @@ def _dump(value: object) -> object:
 def _explained(error: ValidationError, value: object, name: str) -> BadInputError:
     faults = [
         (_path(value, fault["loc"]), fault["msg"].removeprefix("Value error, "))
-        for fault in error.errors(include_url=False)
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     path, first = faults[0]
-    others = [f"{place}: {message}" for place, message in faults[1:] if place != path]
-    more = f"; also {'; '.join(others)}" if others else ""
-    return BadInputError(f"is not as {name} has it: {first}{more}", f"val.$.{path}" if path else "val")
+    others = [f"{place[:_LONGEST_PATH]}: {message}" for place, message in faults[1:] if place != path]
+    more = f" and {len(others) - _LISTED:,} more" if len(others) > _LISTED else ""
+    also = f"; also {'; '.join(others[:_LISTED])}{more}" if others else ""
+    at = f"val.$.{path[:_LONGEST_PATH]}" if path else "val"
+    return BadInputError(f"is not as {name} has it: {first}{also}", at)
 
 
 def _path(value: object, location: Sequence[int | str]) -> str:

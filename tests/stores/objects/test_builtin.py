@@ -129,6 +129,17 @@ def test_what_breaks_a_rule_of_its_class_is_refused_by_the_name_of_the_field(
     assert refused.value.argument == (argument or "val.$.default_params.n_times")
 
 
+def test_of_many_faults_a_few_are_told_and_the_others_counted() -> None:
+    val = {"base_url": "x", "api_key_name": "k"} | {f"{n:03}" + "x" * 1_000: n for n in range(300)}
+
+    with pytest.raises(BadInputError) as refused:
+        completed(val, "Provider")
+
+    message = refused.value.message
+    assert (message.count("not permitted"), message.endswith("not permitted and 294 more")) == (6, True)
+    assert (len(message) < 2_000, len(refused.value.argument or "")) == (True, 206)
+
+
 def test_a_value_that_nests_too_deeply_for_a_class_is_refused() -> None:
     schema: dict[str, object] = {}
     for _ in range(900):
