@@ -93,7 +93,7 @@ class ObjectQueries:
     ) -> Listing:
         """A page of ops."""
         names, latest_only = (filter.op_names, filter.latest_only) if filter else (None, None)
-        which = ObjectsFilter(object_ids=names, latest_only=latest_only, is_op=True)
+        which = ObjectsFilter(object_ids=names, latest_only=latest_only, is_op=True, ids_argument="op_names")
         request = connections.page_request(info, first, after, last, before, offset)
         return await _listing(info, project_id, which, query, sort_by, request)
 

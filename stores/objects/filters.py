@@ -31,6 +31,8 @@ class ObjectsFilter:
     object_ids: list[str] | None = None
     is_op: bool | None = None
     latest_only: bool | None = None
+    ids_argument: str = "object_ids"
+    """What the caller calls `object_ids`, for its errors."""
 
     def clauses(self, at: str) -> list[Match]:
         """The conditions, all of which a version must meet; `at` is the argument's name.
@@ -54,7 +56,8 @@ class ObjectsFilter:
         for field in fields(self):
             members = getattr(self, field.name)
             if isinstance(members, list) and len(members) > MAX_MEMBERS:
-                raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{field.name}")
+                argument = self.ids_argument if field.name == "object_ids" else field.name
+                raise BadInputError(f"has {len(members):,} members; the limit is {MAX_MEMBERS:,}", f"{at}.{argument}")
 
 
 def objects_match(project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None) -> Match:

@@ -83,6 +83,16 @@ async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
     assert named.data["ops"]["nodes"] == [{"objectId": "g"}]
 
 
+async def test_too_many_names_are_blamed_as_the_api_calls_them(run: Run) -> None:
+    for field, kind, argument in (("ops", "OpVersionFilter", "opNames"), ("objs", "ObjectVersionFilter", "objectIds")):
+        document = f'query ($f: {kind}!) {{ {field}(projectId: "acme/chat", filter: $f) {{ totalCount }} }}'
+
+        answer = await run(document, f={argument: ["f"] * 1_001})
+
+        assert answer.code == "BAD_USER_INPUT"
+        assert answer.errors[0]["extensions"]["argument"] == f"filter.{argument}"
+
+
 async def test_null_is_a_value_like_any_other(run: Run) -> None:
     created = (await run(CREATE, obj=made(None))).data["objCreate"]
 
