@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import bson
 
-from stores import digests, json_text
+from stores import digests, json_text, refs
 from stores.database import Collection, Document
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.mirror import mirror
@@ -45,13 +45,16 @@ class RowContent:
         """What is to be kept of a row.
 
         Raises:
-            BadInputError: it is not a JSON object, or goes beyond `json_bounds`.
+            BadInputError: it is not a JSON object, goes beyond `json_bounds`, or a string in it uses the reserved scheme
+                of refs.
             PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
         """
         if not isinstance(row, dict):
             raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
         try:
             text = json_text.encode(row)
+            if refs.INTERNAL_SCHEME in text:
+                refs.collect(row)
         except StoreError as error:
             raise error.under(argument) from None
         canonical = json_text.canonical(row)

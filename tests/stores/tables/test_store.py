@@ -254,9 +254,10 @@ async def test_an_update_that_breaks_a_rule_is_named_and_nothing_is_stored(
         ([1], BadInputError, "must be a JSON object"),
         (None, BadInputError, "must be a JSON object"),
         ({"n": 10**308}, BadInputError, "308 digits"),
+        ({"to": ["weave-trace-internal:///x"]}, BadInputError, "refs from outside start with weave:///"),
         ({"text": "x" * 9_000_000}, PayloadTooLargeError, "the limit is 16,000,000"),
     ],
-    ids=["a list", "null", "a long integer", "too large"],
+    ids=["a list", "null", "a long integer", "a ref of the inside", "too large"],
 )
 async def test_a_row_that_breaks_a_rule_is_named_and_nothing_is_stored(
     database: Database, tables: TablesStore, row: object, error: type[StoreError], reason: str
@@ -266,6 +267,14 @@ async def test_a_row_that_breaks_a_rule_is_named_and_nothing_is_stored(
 
     assert refused.value.argument == "table.rows.4"
     assert await documents(database) == [0, 0, 0]
+
+
+async def test_a_row_may_speak_of_the_reserved_scheme(tables: TablesStore) -> None:
+    rows = [{"text": "see weave-trace-internal:///x"}, {"weave-trace-internal:///x": 1}]
+
+    digest, _ = await tables.create(PROJECT, rows)
+
+    assert await read_all(tables, digest) == list(enumerate(rows))
 
 
 async def test_a_large_row_is_stored(tables: TablesStore) -> None:
