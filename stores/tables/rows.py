@@ -45,8 +45,7 @@ class RowContent:
         """What is to be kept of a row.
 
         Raises:
-            BadInputError: it is not a JSON object, goes beyond `json_bounds`, or a string in it uses the reserved scheme
-                of refs.
+            BadInputError: it is not a JSON object, goes beyond `json_bounds`, or uses the reserved scheme of refs.
             PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
         """
         if not isinstance(row, dict):
