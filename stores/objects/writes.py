@@ -5,7 +5,6 @@ head counts the versions (the next one's index) and the writes: the version that
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from pymongo import ReturnDocument
 
@@ -60,13 +59,13 @@ class NameWriter:
         if missing or not live:
             raise _not_found(self._name["object_id"], missing)
         doomed = [row for row in live if not versions or any(is_named(row, version) for version in versions)]
-        update: dict[str, Any] = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
-        if not versions:
-            # Nothing refers to it by name any more: what it held is let go of.
-            update["$set"] |= documents.EMPTY
-            update["$unset"] = {"refs": ""}
+        gone = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
         keys = {"_id": {"$in": [row["_id"] for row in doomed]}, **self._name}
-        await self._objects.update_many(keys, update, session=self._session)
+        await self._objects.update_many(keys, gone, session=self._session)
+        if not versions:
+            # Nothing refers to the name any more: all that it ever held is let go of.
+            emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
+            await self._objects.update_many(self._name, emptied, session=self._session)
         if any(row["is_latest"] for row in doomed):
             await self._set_latest(visible=len(doomed) < len(live))
         return len(doomed)

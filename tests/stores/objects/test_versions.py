@@ -61,15 +61,21 @@ async def test_what_is_deleted_by_its_digest_comes_back_when_it_is_created_again
 
 
 async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore, database: Database) -> None:
-    a, b = [await objects.create(version({"v": name, "r": "weave:///acme/chat/object/x:y"})) for name in "ab"]
+    val = {"r": "weave:///acme/chat/object/x:y"}
+    a, b, c = [await objects.create(version({"v": name} | val)) for name in "abc"]
+    other = await objects.create(version(val, object_id="other"))
+    assert await objects.delete(PROJECT, "prompt", [c]) == 1
 
     assert await objects.delete(PROJECT, "prompt", []) == 2
 
-    kept = await database.objects.find({}, {"val": 1, "json": 1, "refs": 1, "size_bytes": 1, "is_latest": 1}).to_list(9)
+    assert (await objects.one(PROJECT, "other", other, {"val"}))["json"]["val"] == json_text.encode(val)
+    kept = await database.objects.find(
+        {"object_id": "prompt"}, {"val": 1, "json": 1, "refs": 1, "size_bytes": 1, "is_latest": 1}
+    ).to_list(9)
     assert [(row["val"], row["json"]["val"], row.get("refs"), row["size_bytes"]) for row in kept] == [
         ({}, "{}", None, 2)
-    ] * 2
-    with pytest.raises(ObjectDeletedError, match="prompt:v1 was deleted"):
+    ] * 3
+    with pytest.raises(ObjectDeletedError, match="prompt:v2 was deleted"):
         await objects.one(PROJECT, "prompt", "latest", set())
     assert await objects.create(version({"v": "a", "r": "weave:///acme/chat/object/x:y"})) == a
     row = await objects.one(PROJECT, "prompt", "v0", {"val", "size_bytes", "is_latest"})
