@@ -5,7 +5,8 @@ nothing of it.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from email.message import Message
 from typing import Final
 from urllib.parse import quote
@@ -16,11 +17,14 @@ from starlette.routing import Route
 
 from app.byte_ranges import UnsatisfiableError, byte_range, names
 from app.refusals import refusal, refusing
+from app.request_bodies import SILENCE_STATUS, SilenceError, closing, pieces
 from graphql_schema.files import file_url
 from stores.errors import BadInputError
 from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
-from stores.intake import Intake
+from stores.intake import Intake, Share
 
+_COPIES: Final = 2
+"""What comes is held twice while it is written, the second time by the driver."""
 _SHOWN: Final = re.compile(r"(image|audio|video|text)/")
 _UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
 _CONTENT_HEADERS: Final = {
@@ -53,13 +57,17 @@ class FileEndpoints:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             return refusal(BadInputError("Send the file without Content-Encoding; it is not decompressed."), 415)
         length = request.headers.get("content-length", "")
-        if length.isdecimal():
-            check_size(int(length), self.max_file_bytes)
+        announced = int(length) if length.isdecimal() else self.max_file_bytes
+        check_size(announced, self.max_file_bytes)
         with self.intake.share() as share:
-            share.grow(HELD_BYTES)
-            digest, size, is_new = await _files(request).create(
-                project_id, request.stream(), _given_name(request), self.max_file_bytes
-            )
+            share.expect(min(HELD_BYTES, _COPIES * announced))
+            async with aclosing(_counted(pieces(request), share)) as content:
+                try:
+                    digest, size, is_new = await _files(request).create(
+                        project_id, content, _given_name(request), self.max_file_bytes
+                    )
+                except SilenceError as error:
+                    return closing(refusal(error, SILENCE_STATUS))
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})
@@ -85,6 +93,16 @@ class FileEndpoints:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size_bytes}"
         content = files.content(file, start, stop) if request.method == "GET" else _nothing()
         return StreamingResponse(content, 206 if part else 200, headers, file.content_type)
+
+
+async def _counted(content: AsyncIterable[bytes], share: Share) -> AsyncGenerator[bytes, None]:
+    """Content, held by the share as it comes, up to what an upload holds at all."""
+    held = 0
+    async for piece in content:
+        more = min(_COPIES * len(piece), HELD_BYTES - held)
+        share.grow(more)
+        held += more
+        yield piece
 
 
 async def _nothing() -> AsyncIterator[bytes]:

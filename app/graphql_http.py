@@ -20,6 +20,7 @@ from app.graphql_sse import EventStream
 from app.intake import giving_back, large_subscription
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
+from app.request_bodies import SILENCE_STATUS, SilenceError, pieces
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER, unexpected
 from graphql_schema.operations import BoundedSchema, PartlyDone
@@ -105,7 +106,8 @@ class GraphQLHTTP:
                 response = await self._respond(request, share)
             except ClientDisconnect:
                 return
-            except RequestError as error:
+            except (RequestError, SilenceError) as caught:
+                error = _silent(caught) if isinstance(caught, SilenceError) else caught
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
@@ -145,11 +147,13 @@ class GraphQLHTTP:
         sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow)
         with ExitStack() as files:
             try:
-                form = await read_operation(request.headers, request.stream(), sizes, files)
+                form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
             except UnavailableError as error:
                 raise _unavailable(error) from error
+            except SilenceError:
+                raise
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413
                 raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
@@ -172,7 +176,7 @@ class GraphQLHTTP:
             raise self._too_large()
         body, size = bytearray(), 0
         refusal = _refusal_by(share.expect, int(length)) if length.isdecimal() else None
-        async for chunk in request.stream():
+        async for chunk in pieces(request):
             size += len(chunk)
             if size > self.max_body_bytes:
                 raise self._too_large()
@@ -300,6 +304,10 @@ def _unavailable(error: UnavailableError) -> RequestError:
     seconds = error.retry_after_seconds
     headers = {"Retry-After": str(seconds)}
     return RequestError(_UNAVAILABLE, f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
+
+
+def _silent(error: SilenceError) -> RequestError:
+    return RequestError(SILENCE_STATUS, f"{error.message}.", error.code, {"Connection": "close"})
 
 
 def _refusal(operation_type: OperationType) -> RequestError:

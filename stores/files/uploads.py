@@ -6,12 +6,12 @@ process was killed is left behind with that document, which nobody touches any m
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from bson import Binary
 from pymongo.errors import BulkWriteError
@@ -46,6 +46,7 @@ _LOST: Final = f"nothing came for {LEASE_SECONDS} seconds, so that the upload wa
 _ALIVE: Final = {"doomed": {"$exists": False}}
 
 Content = AsyncIterable[bytes]
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,15 @@ class Upload:
         self._touched = monotonic()
         self._chunks: list[Document] = []
         self._bytes = 0
+        self.is_open = False
+        """Whether the database has not answered what it was last asked."""
 
     async def begin(self) -> None:
         """Make it known."""
         work = self._database.file_uploads.update_one(
             {"_id": self._id}, {"$currentDate": {"touched_at": True}}, upsert=True
         )
-        await self._database.run(work)
+        await self._run(work)
 
     async def add(self, file: int, number: int, data: bytes) -> None:
         """Write a part of one of its files, sooner or later."""
@@ -99,7 +102,7 @@ class Upload:
         self._touched = monotonic()
         alive = {"_id": self._id, **_ALIVE}
         work = self._database.file_uploads.update_one(alive, {"$currentDate": {"touched_at": True}})
-        if not (await self._database.run(work)).matched_count:
+        if not (await self._run(work)).matched_count:
             raise ConflictError(_LOST)
 
     async def publish(self, files: dict[int, Document]) -> bool:
@@ -119,7 +122,7 @@ class Upload:
             await self._database.files.insert_many(documents, session=session)
 
         try:
-            await self._database.run(self._database.transaction(work))
+            await self._run(self._database.transaction(work))
         except BulkWriteError as error:
             if any(failure["code"] != _DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
                 raise
@@ -130,19 +133,25 @@ class Upload:
         """Take back the parts of some of its files."""
         await self._flush()
         work = self._database.file_chunks.delete_many({"files_id": {"$in": [self._file_id(file) for file in files]}})
-        await self._database.run(work)
+        await self._run(work)
 
     async def discard(self) -> None:
         """Take everything back."""
-        await self._database.run(discard(self._database, self._id))
+        await self._run(discard(self._database, self._id))
 
     def _file_id(self, file: int) -> str:
         return f"{self._id}.{file}"
 
+    async def _run(self, work: Awaitable[_R]) -> _R:
+        self.is_open = True
+        result = await self._database.run(work)
+        self.is_open = False
+        return result
+
     async def _flush(self) -> None:
         if self._chunks:
             chunks, self._chunks, self._bytes = self._chunks, [], 0
-            await self._database.run(self._database.file_chunks.insert_many(chunks, ordered=False))
+            await self._run(self._database.file_chunks.insert_many(chunks, ordered=False))
 
 
 async def discard(database: Database, upload_id: str) -> None:
@@ -173,11 +182,11 @@ async def _upload(database: Database, project_id: str) -> AsyncIterator[Upload]:
     try:
         await upload.begin()
         yield upload
-    except (UnavailableError, asyncio.CancelledError):
+    except BaseException as error:
         # What is on its way to the database may still get there: this is left to a sweep.
-        raise
-    except BaseException:
-        await upload.discard()
+        away = isinstance(error, UnavailableError) and upload.is_open
+        if not away and not isinstance(error, asyncio.CancelledError):
+            await upload.discard()
         raise
 
 

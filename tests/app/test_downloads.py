@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -33,6 +34,18 @@ async def put(client: httpx.AsyncClient, content: bytes, name: str = "") -> str:
     assert answer.status_code in {200, 201}, answer.text
     url: str = answer.json()["url"]
     return url
+
+
+def uploading(count: int) -> Callable[[tuple[int, int, int]], bool]:
+    return lambda found: found[2] == count
+
+
+async def until(database: Database, is_so: Callable[[tuple[int, int, int]], bool]) -> None:
+    for _ in range(500):
+        if is_so(await left(database)):
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"it did not come to this: {await left(database)}")
 
 
 async def test_a_file_goes_up_and_comes_down(client: httpx.AsyncClient) -> None:
@@ -288,14 +301,88 @@ async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_t
                 if (await left(database))[1]:
                     break
                 await asyncio.sleep(0.02)
-            refused = await client.put("/files/acme/files", content=b"hello")
+            refused = await client.put("/files/acme/files", content=LARGE[1:])
+            small = await client.put("/files/acme/files", content=b"hello")
             go_on.set()
             stored = await first
-            again = await client.put("/files/acme/files", content=b"hello")
+            again = await client.put("/files/acme/files", content=LARGE[1:])
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert refused.json()["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert (small.status_code, small.json()["digest"]) == (201, HELLO)
     assert (stored.status_code, stored.json()["sizeBytes"], again.status_code) == (201, 2 * len(LARGE), 201)
+
+
+async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothing(
+    mongodb_uri: str, database_name: str, database: Database
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            go_on, end = (asyncio.Event(), asyncio.Event()), asyncio.Event()
+
+            async def slow(number: int) -> AsyncIterator[bytes]:
+                yield LARGE[:300_000]
+                await go_on[number].wait()
+                yield LARGE[300_000:]
+                await end.wait()
+                yield b"the end"
+
+            uploads = []
+            for number in (0, 1):
+                uploads.append(asyncio.create_task(client.put("/files/acme/files", content=slow(number))))
+                await until(database, uploading(number + 1))
+            go_on[0].set()
+            await until(database, lambda found: found[1] >= 8)
+            go_on[1].set()
+            await until(database, uploading(1))
+            end.set()
+            stored, refused = await asyncio.gather(*uploads)
+
+    assert (stored.status_code, stored.json()["sizeBytes"]) == (201, len(LARGE) + 7)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert await left(database) == (1, 10, 0)
+
+
+SILENT = b"PUT /files/acme/files HTTP/1.1\r\nHost: loomql\r\nContent-Length: 9999999\r\n\r\n"
+
+
+async def test_who_only_announces_much_keeps_nobody_out(
+    mongodb_uri: str, database_name: str, database: Database
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
+    with live_server(create_app(settings), lifespan="on") as host, ExitStack() as sockets:
+        for _ in range(40):
+            _, writer = await asyncio.open_connection(*host.split(":"))
+            sockets.callback(writer.close)
+            writer.write(SILENT)
+            await writer.drain()
+        await until(database, uploading(40))
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            answer = await client.put("/files/acme/files", content=LARGE)
+
+    assert (answer.status_code, answer.json()["sizeBytes"]) == (201, len(LARGE))
+
+
+async def test_who_falls_silent_is_let_go_and_leaves_nothing(
+    mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.request_bodies.SILENT_SECONDS", 1.0)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
+    with live_server(create_app(settings), lifespan="on") as host:
+        reader, writer = await asyncio.open_connection(*host.split(":"))
+        writer.write(SILENT + LARGE)
+        answer = await reader.read()
+        writer.close()
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            after = await left(database)
+            stored = await client.put("/files/acme/files", content=LARGE)
+
+    head, _, told = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"nothing came for 1 seconds" in told
+    assert after == (0, 0, 0)
+    assert stored.status_code == 201
 
 
 async def test_a_file_of_one_way_in_comes_out_by_the_other(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,46 @@
+"""Bodies of requests as they come, from clients that must not fall silent: what they hold is kept from others."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stores.errors import StoreError
+
+SILENT_SECONDS: Final = 30.0
+SILENCE_STATUS: Final = 408
+
+
+class SilenceError(StoreError):
+    """Nothing more of a request came for too long."""
+
+    code = "TIMEOUT"
+
+
+async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body in the pieces in which it comes.
+
+    Raises:
+        SilenceError: the next one did not come for `SILENT_SECONDS`.
+    """
+    async with aclosing(request.stream()) as body:
+        while True:
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    piece = await anext(body, None)
+            except TimeoutError:
+                raise SilenceError(
+                    f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
+                ) from None
+            if piece is None:
+                return
+            yield piece
+
+
+def closing(response: Response) -> Response:
+    """An answer to a body that did not end, after which the connection is of no use."""
+    response.headers["Connection"] = "close"
+    return response
