@@ -73,7 +73,7 @@ class ObjectQueries:
         digest: Version = "latest",
     ) -> Row:
         """One version of an op."""
-        return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP)
+        return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP, "name")
 
     @resolved("A page of the project's ops, every version an entry.", returns=Connection[ObjSchema])
     async def ops(

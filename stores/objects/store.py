@@ -102,7 +102,13 @@ class ObjectsStore:
 
     @database_query
     async def one(
-        self, project_id: str, object_id: str, version: str, wanted: Iterable[str], kind: Kind | None = None
+        self,
+        project_id: str,
+        object_id: str,
+        version: str,
+        wanted: Iterable[str],
+        kind: Kind | None = None,
+        name_argument: str = "object_id",
     ) -> Row:
         """The wanted fields of one version: of that kind if one is given, or else of the object of that name.
 
@@ -110,7 +116,7 @@ class ObjectsStore:
 
         Raises:
             ObjectDeletedError: it is deleted; for `latest`, all versions are.
-            NotFoundError: there is none.
+            NotFoundError: there is none; where the name has no versions at all, it names `name_argument`.
         """
         check_project_id(project_id)
         kinds = [kind] if kind else [OBJECT, OP]
@@ -123,7 +129,11 @@ class ObjectsStore:
             and await self._was_ever(project_id, OBJECT, object_id)
         ):
             rows = []
-        return versions.found(rows, object_id, version, "op" if kind == OP else "object")
+        noun = OP if kind == OP else OBJECT
+        if rows:
+            return versions.chosen(rows, object_id, noun)
+        is_known = any([await self._was_ever(project_id, each, object_id) for each in kinds])
+        raise versions.not_found(object_id, version, noun, "digest" if is_known else name_argument)
 
     @database_query
     async def page(

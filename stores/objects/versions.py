@@ -26,19 +26,20 @@ def is_named(row: Row, version: str) -> bool:
     return all(row[field] == value for field, value in named(version).items())
 
 
-def found(rows: list[Row], object_id: str, version: str, noun: str) -> Row:
-    """Of the rows of that name and version, one at most for each kind: the object, whether deleted or not, or the op.
+def chosen(rows: list[Row], object_id: str, noun: str) -> Row:
+    """Of the rows of that name and version, one or two of different kinds: the object, even deleted, or the op.
 
     Raises:
-        ObjectDeletedError: what there is of them is deleted.
-        NotFoundError: there are none.
+        ObjectDeletedError: it is deleted.
     """
-    there = sorted(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
-    if not there:
-        raise NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", "digest")
-    row = there[0]
+    row = min(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
     if not row["visible"]:
         when = times.to_text(row["deleted_at"])
         name = f"{'Op ' if noun == OP else ''}{object_id}:v{row['version_index']}"
         raise ObjectDeletedError.since(when, f"{name} was deleted at {when}")
     return row
+
+
+def not_found(object_id: str, version: str, noun: str, argument: str) -> NotFoundError:
+    """The error of a version that is not there."""
+    return NotFoundError(f"{noun} {object_id[:128]}:{version[:64]} not found", argument)

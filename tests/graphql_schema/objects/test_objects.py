@@ -21,7 +21,12 @@ READ = """
         obj(projectId: "acme/chat", objectId: $id, digest: $digest) { digest versionIndex val }
     }
 """
-READ_OP = 'query ($name: String!) { op(projectId: "acme/chat", name: $name) { digest kind val } }'
+READ_OP = """
+    query ($name: String!, $digest: String! = "latest") {
+        op(projectId: "acme/chat", name: $name, digest: $digest) { digest kind val }
+    }
+"""
+OP = {"_type": "Op"}
 
 
 def made(val: object, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
@@ -113,10 +118,16 @@ async def test_a_deleted_version_says_when_it_was_deleted(run: Run, objects: Obj
     assert answer.data is None
 
 
-async def test_what_is_not_there_is_not_found(run: Run) -> None:
+async def test_what_is_not_there_is_not_found(run: Run, objects: ObjectsStore) -> None:
+    await objects.create(version(OP, object_id="f"))
+    await objects.create(version(1, object_id="known"))
     for document, variables, argument in (
-        (READ, {"id": "a/b"}, "digest"),
-        (READ, {"id": "prompt", "digest": "v99999999999"}, "digest"),
+        (READ, {"id": "a/b"}, "objectId"),
+        (READ, {"id": "nope"}, "objectId"),
+        (READ, {"id": "known", "digest": "v99999999999"}, "digest"),
+        (READ, {"id": "f", "digest": "nope"}, "digest"),
+        (READ_OP, {"name": "known"}, "name"),
+        (READ_OP, {"name": "f", "digest": "v1"}, "digest"),
         (DELETE, {"id": "prompt"}, "objectId"),
         (DELETE, {"id": "prompt", "digests": ["x"]}, "digests"),
     ):
