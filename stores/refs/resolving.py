@@ -42,7 +42,7 @@ async def resolve(sources: Sources, refs: Iterable[Ref], budget: Budget | None =
         known |= await sources.read(new, budget) if new else {}
         async for walk in in_turns(waiting):
             walk.go_on(known.get(walk.target))
-            budget.give(walk.end and walk.end.text)
+            budget.give(walk.end.text if walk.end else None)
         waiting = [walk for walk in waiting if not walk.end]
         if not waiting:
             break
