@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from stores import json_path
 from stores.errors import BadInputError
 from stores.query.sort import SortBy
 
@@ -80,9 +81,17 @@ def sort_within_rows(sort_by: Sequence[SortBy]) -> list[SortBy]:
         BadInputError: a key's path is empty, or one of the names in it is blank.
     """
     for position, key in enumerate(sort_by):
-        if not all(step.strip() for step in key.field.split(".")):
+        if not _leads_into_rows(key.field):
             raise BadInputError(
                 f"{key.field[:100]!r} is not a path into rows; write one such as question or usage.total_tokens",
                 f"sort_by.{position}.field",
             )
     return [SortBy(f"val.{key.field}", key.descending) for key in sort_by]
+
+
+def _leads_into_rows(path: str) -> bool:
+    try:
+        steps = json_path.split(path)
+    except BadInputError:
+        return False
+    return bool(steps) and all(step.strip() for step in steps)

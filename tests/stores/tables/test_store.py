@@ -303,6 +303,15 @@ async def test_a_sort_without_a_path_is_refused(tables: TablesStore, path: str) 
     assert refused.value.argument == "sort_by.1.field"
 
 
+async def test_a_sort_goes_by_a_key_with_a_dot_in_it(tables: TablesStore) -> None:
+    rows: list[dict[str, Any]] = [{".": 2, "a. ": 1, "a": {" ": 3}}, {".": 1, "a. ": 2, "a": {" ": 2}}]
+    digest, _ = await tables.create(PROJECT, rows)
+
+    for path, expected in (("\\.", [1, 0]), (r"a\. ", [0, 1])):
+        found = await read_all(tables, digest, sort_by=[SortBy(path)])
+        assert [position for position, _ in found] == expected
+
+
 async def test_an_unknown_field_and_too_long_a_filter_are_refused(tables: TablesStore) -> None:
     query = Query({"$expr": {"$eq": [{"$getField": "a"}, {"$literal": 1}]}})
 
