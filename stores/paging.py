@@ -3,7 +3,8 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Final, Self
@@ -144,6 +145,7 @@ async def find_pages(
 
     Raises:
         BadInputError: the cursor is none of a value's page.
+        UnavailableError: an index was made at this very moment.
     """
     if request.cursor is not None:
         return {
@@ -151,8 +153,9 @@ async def find_pages(
         }
     pipeline = page_pipeline(match, order, request, projection)
     found: dict[str, list[Row]] = {value: [] for value in values}
-    async for row in _of_each(collection, field, values, pipeline):
-        found[row["value"]].append(row["rows"])
+    with _making_no_index():
+        async for row in _of_each(collection, field, values, pipeline):
+            found[row["value"]].append(row["rows"])
     return {
         value: _page(rows, request, order, scope_of(collection.name, {**match, field: value}, order))
         for value, rows in found.items()
@@ -171,7 +174,8 @@ async def count_each(
 ) -> dict[str, int]:
     """For each of some values of a field (or of a member of it) how many documents match; one command for all."""
     counted = _of_each(collection, field, values, [{"$match": match}, {"$count": "number"}])
-    return dict.fromkeys(values, 0) | {row["value"]: row["rows"]["number"] async for row in counted}
+    with _making_no_index():
+        return dict.fromkeys(values, 0) | {row["value"]: row["rows"]["number"] async for row in counted}
 
 
 def _of_each(
@@ -190,7 +194,8 @@ def _of_each(
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    return aiter(collection.database.aggregate(stages, allowDiskUse=True))
+    steady = collection.database.with_options(read_concern=_AT_ONE_MOMENT)
+    return aiter(steady.aggregate(stages, allowDiskUse=True))
 
 
 def page_pipeline(
@@ -211,8 +216,15 @@ def page_pipeline(
 
 async def _rows(collection: Collection, pipeline: list[dict[str, Any]], batch_size: int) -> list[Row]:
     steady = collection.with_options(read_concern=_AT_ONE_MOMENT)
-    try:
+    with _making_no_index():
         return await steady.aggregate(pipeline, allowDiskUse=True, batchSize=batch_size).to_list(None)
+
+
+@contextmanager
+def _making_no_index() -> Iterator[None]:
+    """Reads at one moment, which a database that makes an index just then refuses."""
+    try:
+        yield
     except OperationFailure as error:
         if error.code == _SNAPSHOT_UNAVAILABLE:
             raise UnavailableError("the database is making an index right now; try again") from error
