@@ -18,6 +18,7 @@ from stores.objects.writes import NameWriter
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.tables import content
 from stores.transactions import Session
 
 MAX_DELETED_AT_ONCE: Final = 100
@@ -193,13 +194,12 @@ class ObjectsStore:
         None where it leads to none in this project, or that is deleted.
         """
         ids = {key: _version_id(*key) for key in keys}
-        match = {
-            "_id": {"$in": list({found for found in ids.values() if found})},
-            "project_id": {"$in": list({project_id for project_id, _ in keys})},
-            "visible": True,
-        }
-        rows = self._objects.find(match, dict.fromkeys(["_id", *paths_of(wanted)], 1))
-        by_id: dict[str | None, Row] = {row.pop("_id"): row async for row in rows}
+        visible = {"project_id": {"$in": list({project_id for project_id, _ in keys})}, "visible": True}
+        projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
+        by_id: dict[str | None, Row] = {}
+        for part in content.batches(list({found for found in ids.values() if found}), content.BATCH):
+            rows = self._objects.find({"_id": {"$in": part}, **visible}, projection)
+            by_id |= {row.pop("_id"): row async for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 
 

@@ -6,9 +6,11 @@ from stores import digests, json_text
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
 from stores.objects import ObjectsFilter, ObjectsStore
+from stores.objects.classes import OBJECT
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.objects.builders import version
 
@@ -284,3 +286,31 @@ async def test_pages_go_through_the_versions_in_both_directions(objects: Objects
 
     assert found == created[::-1]
     assert [row["digest"] for row in before.rows] == found[3:5]
+
+
+async def test_many_refs_are_read_in_batches(
+    objects: ObjectsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.tables.content.BATCH", 2)
+    made = [await objects.create(version(number)) for number in range(5)]
+    keys = [(PROJECT, f"weave:///{PROJECT}/object/prompt:{digest}") for digest in [*made, "unknown"]]
+    commands.sent.clear()
+
+    found = await objects.by_refs(keys, frozenset({"version_index"}))
+
+    assert [row and row["version_index"] for row in map(found.get, keys)] == [0, 1, 2, 3, 4, None]
+    assert [len(body["filter"]["_id"]["$in"]) for _, body in commands.sent] == [2, 2, 2]
+
+
+async def test_pages_of_many_names_are_of_one_moment(objects: ObjectsStore, commands: Commands) -> None:
+    names = [(PROJECT, OBJECT, "prompt"), (PROJECT, OBJECT, "other")]
+    for number in range(3):
+        await objects.create(version(number))
+    commands.sent.clear()
+
+    pages = await objects.all_versions(names, frozenset({"version_index"}), PageRequest(2))
+    counts = await objects.count_versions(names)
+
+    assert [[row["version_index"] for row in pages[name].rows] for name in names] == [[0, 1], []]
+    assert counts == dict(zip(names, [3, 0], strict=True))
+    assert [body["readConcern"]["level"] for name, body in commands.sent if name == "aggregate"] == ["snapshot"] * 2
