@@ -1,16 +1,20 @@
 """What resolvers stand on: the stores, and what a request may ask of them."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import strawberry
 
 from graphql_schema.loaders import Loaders
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import PayloadTooLargeError
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
+
+MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,28 @@ class Stores:
         await self.calls.close()
 
 
+class FileContents:
+    """How many bytes of files one answer has in it, bounded: all of it is in memory at once, in Base64."""
+
+    def __init__(self, max_bytes: int = MAX_CONTENT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def take(self, size: int) -> None:
+        """Count so many bytes in, before they are read.
+
+        Raises:
+            PayloadTooLargeError: that is too much for one answer.
+        """
+        if self._bytes + size > self._max_bytes:
+            raise PayloadTooLargeError(
+                f"has {size:,} bytes, too many beside the other files of this answer ({self._max_bytes:,} together); "
+                "leave content out and get the file from its url",
+                "digest",
+            )
+        self._bytes += size
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The context of one request."""
@@ -47,6 +73,7 @@ class Context:
     max_page_size: int = 10_000
     max_file_bytes: int = MAX_FILE_BYTES
     loaders: Loaders = field(default_factory=Loaders)
+    file_contents: FileContents = field(default_factory=FileContents)
 
 
 Info = strawberry.Info[Context, None]

@@ -45,7 +45,9 @@ class FileContentReadRes:
     )
     created_at: DateTime = described("When it was first stored.")
     url: str = described("Where it can be had whole or in parts by GET, as a path on this server.")
-    content: Base64 = described("Its content, of at most 8 MiB; get larger files from their url.")
+    content: Base64 = described(
+        "Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls."
+    )
 
 
 @strawberry.type(description="What a project's files take.")
@@ -74,7 +76,11 @@ class FileQueries:
             "created_at": found.created_at,
             "url": file_url(found.project_id, found.digest),
         }
-        return {**row, "content": await files.read(found)} if "content" in selected_fields(info) else row
+        if "content" not in selected_fields(info):
+            return row
+        found.check_readable()
+        info.context.file_contents.take(found.size_bytes)
+        return {**row, "content": await files.read(found)}
 
     @resolved("How many files a project has, and what they take.", returns=FilesStatsRes)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:

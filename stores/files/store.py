@@ -50,6 +50,19 @@ class StoredFile:
             document["chunkSize"],
         )
 
+    def check_readable(self) -> None:
+        """Hold it to the size that is read at once.
+
+        Raises:
+            PayloadTooLargeError: it has more than `MAX_READ_BYTES`.
+        """
+        if self.size_bytes > MAX_READ_BYTES:
+            raise PayloadTooLargeError(
+                f"has {self.size_bytes:,} bytes, too many for an answer ({MAX_READ_BYTES:,}); "
+                "leave content out and get the file from its url",
+                "digest",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class FilesStats:
@@ -132,12 +145,7 @@ class FilesStore:
         Raises:
             PayloadTooLargeError: it has more than `MAX_READ_BYTES`.
         """
-        if file.size_bytes > MAX_READ_BYTES:
-            raise PayloadTooLargeError(
-                f"has {file.size_bytes:,} bytes, too many for an answer ({MAX_READ_BYTES:,}); "
-                "leave content out and get the file from its url",
-                "digest",
-            )
+        file.check_readable()
         async with aclosing(self.content(file)) as parts:
             return b"".join([part async for part in parts])
 

@@ -12,6 +12,7 @@ from stores.database import Database
 from stores.files.store import MAX_READ_BYTES
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
+from tests.stores.files.streams import pieces
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 CREATE = """
@@ -155,6 +156,22 @@ async def test_a_file_too_large_for_an_answer_says_where_to_get_it(run: Run) -> 
     assert refused.code == "PAYLOAD_TOO_LARGE"
     assert "from its url" in refused.errors[0]["message"]
     assert told.data == {"file": {"url": f"/files/acme/files/{digest}"}}
+
+
+async def test_the_contents_of_one_answer_are_bounded_together(schema: LoomSchema, database: Database) -> None:
+    stores = Stores.over(database)
+    digest, _, _ = await stores.files.create("acme/files", pieces(bytes(MAX_READ_BYTES)), "zeros")
+    file = f'file(projectId: "acme/files", digest: "{digest}")'
+    aliases = " ".join(f"a{number}: {file} {{ content }}" for number in range(5))
+
+    result = await schema.execute(f"{{ {aliases} }}", context_value=Context(stores))
+    alone = await schema.execute(f"{{ {file} {{ content }} url: {file} {{ url }} }}", context_value=Context(stores))
+
+    assert result.errors
+    [error] = result.errors
+    assert (error.extensions or {})["code"] == "PAYLOAD_TOO_LARGE"
+    assert "from its url" in error.message
+    assert alone.errors is None
 
 
 async def test_stats_count_each_content_once(run: Run) -> None:
