@@ -22,6 +22,7 @@ from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of,
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.request_bodies import SILENCE_STATUS, SilenceError, pieces
 from app.results import body_of
+from app.spool_space import SpoolSpace
 from graphql_schema.errors import RETRY_AFTER, unexpected
 from graphql_schema.operations import BoundedSchema, PartlyDone
 from stores import json_text
@@ -80,6 +81,7 @@ class GraphQLHTTP:
         page: what a browser gets that opens the endpoint; None gives it the API, too.
         intake: what bounds the bodies that are held at once.
         max_file_bytes: the most that the files of one multipart request may take together.
+        spool_space: what bounds those of all requests that are under way.
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class GraphQLHTTP:
         page: Callable[[], Response] | None = None,
         intake: Intake | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
+        spool_space: SpoolSpace | None = None,
     ) -> None:
+        self.spool_space = spool_space or SpoolSpace()
         self.max_file_bytes = max_file_bytes
         self.schema = schema
         self.make_context = make_context
@@ -144,8 +148,9 @@ class GraphQLHTTP:
     async def _answer_with_files(self, request: Request, media_type: str, share: Share) -> Response:
         if media_type == EVENT_STREAM:
             raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
-        sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow)
         with ExitStack() as files:
+            part = files.enter_context(self.spool_space.part())
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow, part.grow)
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters)

@@ -46,6 +46,7 @@ async def read_operation(
     Raises:
         BadInputError: no header shows that the browser asked first, or the body is not such a request.
         PayloadTooLargeError: its operation or its files are too large.
+        UnavailableError: there is no room for it beside other requests.
     """
     if not any(headers.get(name) for name in PREFLIGHT_HEADERS):
         raise BadInputError(
@@ -92,11 +93,15 @@ class Form:
 
 @dataclass
 class Sizes:
-    """What a request may take: of its operation, and of all its files. `grow` hears what is held in memory."""
+    """What a request may take: of its operation, and of all its files.
+
+    `hold` hears what is held in memory, `spool` what is on the disk; both may refuse it.
+    """
 
     max_body_bytes: int
     max_file_bytes: int
-    grow: Callable[[int], None] = lambda _size: None
+    hold: Callable[[int], None] = lambda _size: None
+    spool: Callable[[int], None] = lambda _size: None
 
 
 @dataclass
@@ -125,6 +130,7 @@ class _Form:
         else:
             self.size += len(event)
             check_size(self.size, self.sizes.max_file_bytes)
+            self.sizes.spool(len(event))
             await self.spool.write(event)
 
     def finished(self, *, whole: bool) -> Form:
@@ -165,7 +171,7 @@ class _Form:
             if self.reading == "map":
                 self.parameters, self.places, self.paths = _operation(self.texts)
             return
-        self.sizes.grow(len(data))
+        self.sizes.hold(len(data))
         self.texts[self.reading] += data
         if sum(map(len, self.texts.values())) > self.sizes.max_body_bytes:
             raise PayloadTooLargeError(

@@ -17,6 +17,7 @@ from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.settings import Settings
+from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
@@ -73,7 +74,15 @@ def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
         return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
 
     page = graphiql.page if settings.graphiql else None
-    over_http = GraphQLHTTP(schema, make_context, settings.max_body_bytes, page, intake, settings.max_file_bytes)
+    over_http = GraphQLHTTP(
+        schema,
+        make_context,
+        settings.max_body_bytes,
+        page,
+        intake,
+        settings.max_file_bytes,
+        SpoolSpace(settings.max_spooled_bytes),
+    )
     over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes, intake=intake)
     routes: list[BaseRoute] = [
         Route("/", home),

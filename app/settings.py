@@ -8,6 +8,7 @@ import platformdirs
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from stores.files import MAX_FILE_BYTES
 from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
 
@@ -68,6 +69,12 @@ class Settings(BaseSettings):
         default=MAX_FILE_BYTES,
         ge=1024,
         description="Largest file, in bytes; what one multipart request sends of files together.",
+    )
+    max_spooled_bytes: int = Field(
+        default=MAX_SPOOLED_BYTES,
+        ge=1024,
+        description="Bytes of files from multipart requests that one process keeps on the disk at once, in TMPDIR; "
+        "whoever sends more is answered UNAVAILABLE.",
     )
     max_pending_bytes: int = Field(
         default=MAX_PENDING_BYTES,

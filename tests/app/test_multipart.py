@@ -1,5 +1,6 @@
 """GraphQL requests with files, on a real server: what they may look like, and what is refused."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -257,6 +258,48 @@ async def test_what_is_too_large_is_refused(client: httpx.AsyncClient, database:
     assert_refused(together, 413, "PAYLOAD_TOO_LARGE", "LOOMQL_MAX_FILE_BYTES")
     assert fitting.status_code == 200
     assert (await left(database))[0::2] == (1, 0)
+
+
+async def test_files_of_all_requests_take_a_bounded_part_of_the_disk(
+    mongodb_uri: str, database_name: str, database: Database
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_spooled_bytes=len(LARGE))
+    content, edge = body(*fields(), part("0", LARGE, "x")), len(LARGE) // 2
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield content[:edge]
+        arrived.set()
+        await go_on.wait()
+        yield content[edge:]
+
+    kind = {"content-type": "multipart/form-data; boundary=edge", **PREFLIGHT}
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            first = asyncio.create_task(client.post("/graphql", content=slow(), headers=kind))
+            await arrived.wait()
+            refused = await refusal_of(client, content)
+            small = await send(client, body(*fields(), part("0", b"hello", "x")))
+            go_on.set()
+            stored = await first
+            again = await send(client, content)
+
+    assert_refused(refused, 503, "UNAVAILABLE", "LOOMQL_MAX_SPOOLED_BYTES")
+    assert refused.headers["retry-after"] == "1"
+    assert small.json() == {"data": {"fileCreate": {"digest": HELLO}}}
+    assert stored.json() == again.json()
+    assert "errors" not in stored.json()
+    assert (await left(database))[0::2] == (2, 0)
+
+
+async def refusal_of(client: httpx.AsyncClient, content: bytes) -> httpx.Response:
+    """The refusal that comes once the server has read of another request what its client had sent."""
+    for _ in range(100):
+        answer = await send(client, content)
+        if answer.status_code != 200:
+            return answer
+        await asyncio.sleep(0.02)
+    pytest.fail("nothing was refused")
 
 
 async def test_events_are_refused(client: httpx.AsyncClient) -> None:
