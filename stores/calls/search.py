@@ -7,14 +7,13 @@ from typing import Any, Final
 from stores.calls.expansion import Expansion
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter, Match, calls_match
+from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.expressions import And, Operand
 from stores.query.match import compile_match
 from stores.query.sort import Order, SortBy, compile_sort
-
-Pipeline = list[dict[str, Any]]
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
@@ -35,14 +34,14 @@ class Search:
 
 
 def calls_search(
-    objects: str,
+    collections: Collections,
     project_id: str,
     calls_filter: CallsFilter | None = None,
     query: Query | None = None,
     sort_by: Sequence[SortBy] | None = None,
     expansion: Expansion | None = None,
 ) -> Search:
-    """The search of a project's visible calls; `objects` is the collection that refs are looked up in.
+    """The search of a project's visible calls; `collections` are those that refs lead into.
 
     Raises:
         BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
@@ -58,7 +57,7 @@ def calls_search(
     match = calls_match(project_id, calls_filter, also=stored)
     if not fields.paths:
         return Search(match, order)
-    lookups = fields.lookups(objects, project_id)
+    lookups = fields.lookups(collections, project_id)
     narrowing: Match = {"$and": behind} if behind else {}
     if sorts_behind:
         return Search(narrowing, order, source=[{"$match": match}, *lookups])

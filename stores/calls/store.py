@@ -12,6 +12,7 @@ from stores.calls.fan_out import FanOut
 from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
+from stores.calls.lookups import Collections
 from stores.calls.search import OLDEST_FIRST, Search, calls_search
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
@@ -255,7 +256,7 @@ class CallsStore:
         sort_by: Sequence[SortBy] | None = None,
         expansion: Expansion | None = None,
     ) -> Search:
-        return calls_search(self.database.objects.name, project_id, calls_filter, query, sort_by, expansion)
+        return calls_search(Collections.of(self.database), project_id, calls_filter, query, sort_by, expansion)
 
 
 def _by_project(objects: Iterable[ObjectKey]) -> list[tuple[str, list[str]]]:

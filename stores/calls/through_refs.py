@@ -1,26 +1,22 @@
 """Queries and sorts that look through refs: a path below an expanded column goes on in the object that is there.
 
-What is not a ref to an object or op of the project, without edges, leads to nothing there: all below is null, as it is
-where the object is deleted or lacks it. Nulls are told by the same two-valued logic as anywhere.
+What is no ref to an object or op of the project, as a whole or to a row of the table that is its `rows`, leads to
+nothing there: all below is null, as it is where the object is deleted or lacks it. Nulls are told by the same
+two-valued logic as anywhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from stores.calls.expansion import Column
 from stores.calls.fields import CALL_FIELDS
+from stores.calls.lookups import Collections, Lookup, Pipeline
 from stores.query.expressions import Operand, gets
-from stores.query.fields import Access, Field, FieldTable, Kind, is_index
-from stores.query.values import Expression, bound
-from stores.refs import SCHEME
+from stores.query.fields import Access, Field, FieldTable, Kind
 
 MAX_CONDITIONS: Final = 10
 """Fields of a query that lie behind refs."""
-
-Pipeline = list[dict[str, Any]]
-
-_KINDS: Final = ("object", "op")
 
 
 class FieldsThroughRefs(FieldTable):
@@ -48,14 +44,14 @@ class FieldsThroughRefs(FieldTable):
         """Whether a place lies behind a ref."""
         return access.field in self.paths
 
-    def lookups(self, objects: str, project_id: str) -> Pipeline:
-        """The stages that read what was asked for behind refs, from a collection; outer columns come first."""
+    def lookups(self, collections: Collections, project_id: str) -> Pipeline:
+        """The stages that read what was asked for behind refs; outer columns come first."""
         origins: dict[Field, Access] = {}
         for column, behind in reversed(self._columns):
             if behind in self.paths:
                 origins[behind] = self._through(column)
         stages = (
-            _lookup(objects, project_id, origins[behind], behind.path, self.paths[behind])
+            Lookup(collections, project_id, origins[behind], behind.path, self.paths[behind]).stages
             for _, behind in self._columns
             if behind in origins
         )
@@ -70,55 +66,3 @@ def _looked_up(number: int) -> Field:
     """Where the value of the object stands to which the ref at a column leads."""
     name = f"_behind_{number}"
     return Field(name, name, Kind.JSON)
-
-
-def _lookup(objects: str, project_id: str, origin: Access, path: str, wanted: Iterable[tuple[str, ...]]) -> Pipeline:
-    key = f"{path}_id"
-    visible = {"$match": {"project_id": project_id, "visible": True}}
-    parts = {"$project": {"_id": 0} | dict.fromkeys(_parts(wanted), 1)}
-    joined = {
-        "from": objects,
-        "localField": key,
-        "foreignField": "_id",
-        "pipeline": [visible, parts],
-        "as": path,
-    }
-    return [
-        {"$set": {key: _version_id(project_id, origin)}},
-        {"$lookup": joined},
-        {"$set": {path: {"$first": f"${path}.val"}}},
-    ]
-
-
-def _parts(wanted: Iterable[tuple[str, ...]]) -> list[str]:
-    """The parts of a value to read for some paths into it: up to the first index, which no projection follows."""
-    shortest: list[str] = []
-    for steps in sorted(map(_up_to_index, wanted)):
-        part = ".".join(("val", *steps))
-        if not any(f"{part}.".startswith(f"{outer}.") for outer in shortest):
-            shortest.append(part)
-    return shortest
-
-
-def _up_to_index(steps: tuple[str, ...]) -> tuple[str, ...]:
-    end = next((at for at, step in enumerate(steps) if not step or is_index(step)), len(steps))
-    return steps[:end]
-
-
-def _version_id(project_id: str, origin: Access) -> Expression:
-    """The `_id` of the version that the ref at a place leads to; null for anything else, refs with edges included."""
-    text = {"$cond": [{"$eq": [{"$type": "$$v"}, "string"]}, "$$v", ""]}
-    start = f"{SCHEME}{project_id}/"
-    starts = [{"$eq": [{"$indexOfBytes": ["$$v", {"$literal": f"{start}{kind}/"}]}, 0]} for kind in _KINDS]
-    inner = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": ""}}
-    named = {"$replaceOne": {"input": inner, "find": "/", "replacement": ":"}}
-    version_id = {"$concat": [{"$literal": f"{project_id}:"}, named]}
-    return bound(bound(_through_objects(origin), text), {"$cond": [{"$or": starts}, version_id, None]})
-
-
-def _through_objects(origin: Access) -> Expression:
-    """The expression of a place to which only keys lead, not the indexes of lists."""
-    found: Expression = f"${origin.field.path}"
-    for step in origin.steps:
-        found = {"$getField": {"field": {"$literal": step}, "input": found}}
-    return found

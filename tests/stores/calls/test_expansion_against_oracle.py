@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from stores import json_path
+from stores import digests, json_path
 from stores.calls import CallsStore, Expansion
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
@@ -18,6 +18,7 @@ from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.parser import parse_query
+from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, end, start
 from tests.stores.objects.builders import version
 from tests.stores.query import oracle
@@ -109,15 +110,30 @@ class GeneratorBehindRefs(Generator):
 
 
 async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, database: Database) -> World:
-    """Write versions, some of them deleted, that refer to each other, and calls that refer to them."""
+    """Write versions and rows that refer to each other, some of them gone, and calls that refer to them."""
     dice, refs = generator.dice, [f"weave:///{PROJECT}/object/nobody:x"]
+    behind: dict[str, Value] = {}
+    rows: dict[str, Value] = {}
     for number in range(VERSIONS):
         inside = {key: dice.choice(refs) for key in dice.sample("ab", dice.randint(0, 2))}
         val = generator.object(3) | inside if dice.random() < 0.85 else generator.value(2)
+        table: dict[str, Value] = {}
+        if isinstance(val, dict) and dice.random() < 0.6:
+            table = await create_table(generator, refs, database)
+            val["rows"] = f"weave:///{PROJECT}/table/{digests.table_digest(list(table))}"
+            rows |= table
         digest = await objects.create(version(val, object_id=f"o{number}"))
-        refs.append(f"weave:///{PROJECT}/object/o{number}:{digest}")
+        ref = f"weave:///{PROJECT}/object/o{number}:{digest}"
+        refs.append(ref)
+        named = [f"{ref}/attr/rows/id/{row}" for row in table]
+        if dice.random() < 0.3:
+            named.append(f"{ref}/attr/rows/id/{dice.choice(['x' * 43, *rows])}")  # of no table, or of another one
+        refs += named
         if dice.random() < 0.1:
             await objects.delete(PROJECT, f"o{number}", [digest])
+        else:
+            behind[ref] = val
+            behind |= {name: table[row] for name in named if (row := name.rpartition("/")[2]) in table}
 
     def referring(depth: int) -> dict[str, Value]:
         found: dict[str, Value] = generator.object(2)
@@ -128,11 +144,15 @@ async def fill(generator: Generator, calls: CallsStore, objects: ObjectsStore, d
     parts = [start(number, inputs=referring(2), attributes=referring(2)) for number in range(CALLS)]
     ends = [end(number, output=dice.choice([referring(1), dice.choice(refs)])) for number in range(0, CALLS, 2)]
     await calls.write([*parts, *(dice.choice([each, end(0, summary=referring(0))]) for each in ends)])
-    found = {
-        f"weave:///{PROJECT}/{document['id']}": json.loads(document["json"]["val"])
-        async for document in database.objects.find({"visible": True})
-    }
-    return World([row_of(document) async for document in database.calls.find({})], found, [])
+    return World([row_of(document) async for document in database.calls.find({})], behind, [])
+
+
+async def create_table(generator: Generator, refs: Sequence[str], database: Database) -> dict[str, Value]:
+    """Write a table whose rows may hold refs; its rows by their digests."""
+    dice = generator.dice
+    rows = [generator.object(2) | {dice.choice("ab"): dice.choice(refs)} for _ in range(dice.randint(1, 3))]
+    _, row_digests = await TablesStore(database).create(PROJECT, rows)
+    return dict(zip(row_digests, rows, strict=True))
 
 
 def column_sets(generator: Generator, count: int) -> Iterator[list[str]]:
