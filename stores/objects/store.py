@@ -14,7 +14,7 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.fields import OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
-from stores.objects.writes import NameWriter
+from stores.objects.writes import NameWriter, not_found
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -86,7 +86,10 @@ class ObjectsStore:
         if len(chosen) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(chosen):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
         kind = OBJECT if await self._was_ever(project_id, OBJECT, object_id) else OP
-        return await self._delete(project_id, kind, object_id, chosen)
+        deleted = await self._delete(project_id, kind, object_id, chosen)
+        if not deleted:
+            raise not_found(object_id)
+        return deleted
 
     async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:
         """Whether any version of a name was ever made; what is deleted keeps its head."""

@@ -48,24 +48,24 @@ class NameWriter:
     async def delete(self, versions: Sequence[str]) -> int:
         """Delete the versions that are called so, all of the name without any; how many there were.
 
+        Without any, it is 0 where all are deleted already; their values go then, too.
+
         Raises:
-            NotFoundError: one of them is not there, so that none is deleted.
+            NotFoundError: one of them, or the name, is not there, so that none is deleted.
         """
         await self._begin()
         live = await self._objects.find(
             {**self._name, "visible": True}, dict.fromkeys(_PLACE, 1), session=self._session
         ).to_list(None)
         missing = [version for version in dict.fromkeys(versions) if not any(is_named(row, version) for row in live)]
-        if missing or not live:
-            raise _not_found(self._name["object_id"], missing)
+        if missing:
+            raise not_found(self._name["object_id"], missing)
         doomed = [row for row in live if not versions or any(is_named(row, version) for version in versions)]
         gone = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
         keys = {"_id": {"$in": [row["_id"] for row in doomed]}, **self._name}
         await self._objects.update_many(keys, gone, session=self._session)
         if not versions:
-            # Nothing refers to the name any more: all that it ever held is let go of.
-            emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
-            await self._objects.update_many(self._name, emptied, session=self._session)
+            await self._empty()
         if any(row["is_latest"] for row in doomed):
             await self._set_latest(visible=len(doomed) < len(live))
         return len(doomed)
@@ -82,6 +82,17 @@ class NameWriter:
         )
         return dict(head)
 
+    async def _empty(self) -> None:
+        """Let go of all that the name ever held: nothing refers to it any more.
+
+        Raises:
+            NotFoundError: it never had a version.
+        """
+        emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
+        done = await self._objects.update_many(self._name, emptied, session=self._session)
+        if not done.matched_count:
+            raise not_found(self._name["object_id"])
+
     async def _unset_latest(self) -> None:
         latest = {**self._name, "is_latest": 1}
         await self._objects.update_one(latest, {"$set": {"is_latest": 0}}, session=self._session)
@@ -93,7 +104,8 @@ class NameWriter:
         )
 
 
-def _not_found(object_id: str, missing: list[str]) -> NotFoundError:
+def not_found(object_id: str, missing: Sequence[str] = ()) -> NotFoundError:
+    """The error of a name that has none of some versions, or without any, none at all."""
     if not missing:
         return NotFoundError(f"there is no version of {object_id[:128]} that is not deleted", "object_id")
     listed = ", ".join(version[:64] for version in missing)

@@ -87,6 +87,24 @@ async def test_deleting_a_whole_name_lets_go_of_the_values(objects: ObjectsStore
     assert b != a
 
 
+async def test_values_of_versions_that_are_deleted_one_by_one_go_with_the_whole_name(
+    objects: ObjectsStore, database: Database
+) -> None:
+    a, b = [await objects.create(version({"v": name})) for name in "ab"]
+    await objects.delete(PROJECT, "prompt", [a, b])
+
+    with pytest.raises(NotFoundError, match="no version of prompt that is not deleted") as refused:
+        await objects.delete(PROJECT, "prompt")
+
+    assert refused.value.argument == "object_id"
+    assert await database.objects.distinct("json.val") == ["{}"]
+    with pytest.raises(NotFoundError):
+        await objects.delete(PROJECT, "nobody")
+    assert await database.object_heads.count_documents({}) == 1
+    assert await objects.create(version({"v": "a"})) == a
+    assert (await objects.one(PROJECT, "prompt", "v0", {"val"}))["json"]["val"] == '{"v":"a"}'
+
+
 async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: ObjectsStore) -> None:
     plain = [await objects.create(version(number)) for number in range(2)]
     op = await objects.create(version(OP))
