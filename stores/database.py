@@ -42,6 +42,9 @@ _R = TypeVar("_R")
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
+TOO_LARGE = (17419, 10334, 388)
+"""MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
+
 _RETRY_LATER = "the database cannot be reached; nothing of this is known to be stored, try again"
 _TOO_SLOW = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
@@ -242,6 +245,8 @@ def driver_errors() -> Iterator[None]:
     except (DocumentTooLarge, InvalidDocument) as error:
         raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
     except OperationFailure as error:
+        if error.code in TOO_LARGE:
+            raise PayloadTooLargeError("this is larger than the database takes at once") from error
         if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
             raise UnavailableError(_RETRY_LATER) from error
         raise

@@ -10,14 +10,12 @@ from pymongo.errors import BulkWriteError
 from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
-from stores.database import Collection, Database
+from stores.database import TOO_LARGE, Collection, Database
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
 from stores.turns import in_turns
 
 _DUPLICATE_KEY = 11000
-# A document beyond 16 MiB, one beyond BSON, one beyond what the cache of a small server takes at once.
-_TOO_LARGE = (17419, 10334, 388)
 _ATTEMPTS = 10
 
 
@@ -121,7 +119,7 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     details: dict[str, Any] = dict(error.details or {})
     failures = details.get("writeErrors", [])
     others = [failure for failure in failures if failure["code"] != _DUPLICATE_KEY]
-    if any(failure["code"] in _TOO_LARGE for failure in others):
+    if any(failure["code"] in TOO_LARGE for failure in others):
         raise PayloadTooLargeError("a call is larger than the database takes at once, its start and end together")
     if others:
         raise error

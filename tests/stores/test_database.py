@@ -232,6 +232,7 @@ async def test_nothing_is_sent_before_the_first_question() -> None:
         (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
         (ExecutionTimeout("secret"), StoreTimeoutError),
         (DocumentTooLarge("secret"), PayloadTooLargeError),
+        (OperationFailure("secret", 388), PayloadTooLargeError),
         (OperationFailure("a bug"), OperationFailure),
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
