@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, TypeVar
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -28,6 +30,9 @@ Offset = Annotated[
     int | None,
     strawberry.argument(description="How many to leave out first. A cursor is faster at depth and misses nothing."),
 ]
+
+_PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
+_REQUEST: Final = "request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,40 @@ class Connection(Generic[Node]):
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
         """How many entries match."""
         return BigInt(await parent.count())
+
+
+def listed(description: str, of: object) -> Callable[[Callable[..., Awaitable[Listing]]], Any]:
+    """A connection of nodes `of` a type, which an asynchronous method resolves.
+
+    Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
+    """
+    kind = cast("Any", Connection)[of]
+
+    def make(resolver: Callable[..., Awaitable[Listing]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
+        return resolved(description, returns=kind)(_paged(resolver))
+
+    return make
+
+
+def _paged(resolver: Callable[..., Awaitable[Listing]]) -> Callable[..., Awaitable[Listing]]:
+    """The resolver with the five arguments in place of the one that it takes; Strawberry reads its signature."""
+
+    @wraps(resolver)
+    async def resolve(*source: object, info: Info, **given: Any) -> Listing:  # noqa: ANN401 -- the field's arguments
+        paging = (given.pop(name, None) for name in _PAGING)
+        return await resolver(*source, info=info, request=page_request(info, *paging), **given)
+
+    found = signature(resolver)
+    parameters: list[Parameter] = []
+    for name, parameter in found.parameters.items():
+        parameters += _paging_parameters() if name == _REQUEST else [parameter]
+    resolve.__signature__ = found.replace(parameters=parameters)  # type: ignore[attr-defined] # of functions in general
+    return resolve
+
+
+def _paging_parameters() -> list[Parameter]:
+    kind = Parameter.KEYWORD_ONLY
+    return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in _PAGING.items()]
 
 
 def _forget_node(edge: Row) -> None:

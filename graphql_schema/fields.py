@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import strawberry
 from strawberry.scalars import JSON
@@ -11,6 +11,8 @@ from stores.errors import StoreError
 from stores.json_fields import JsonField
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
+_Stored = TypeVar("_Stored")
+_Stored_co = TypeVar("_Stored_co", covariant=True)
 
 ProjectId = Annotated[strawberry.ID, strawberry.argument(description="The project, as entity/project.")]
 
@@ -42,6 +44,17 @@ def streamed(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
     """A field of an input that may be left out."""
     return strawberry.field(description=description, default=None)
+
+
+class _Input(Protocol[_Stored_co]):
+    """An input that the stores have their own form of."""
+
+    def to_store(self) -> _Stored_co: ...
+
+
+def to_store(given: _Input[_Stored] | None) -> _Stored | None:
+    """An input as the stores take it; None where it was left out."""
+    return None if given is None else given.to_store()
 
 
 def json_field(source: JsonField, description: str) -> Any:  # noqa: ANN401 -- as above

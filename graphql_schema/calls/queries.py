@@ -9,17 +9,15 @@ from strawberry.scalars import JSON
 from graphql_schema import connections
 from graphql_schema.calls.inputs import CallsFilter
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, described, resolved, to_store
 from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
-from stores import calls as store
 from stores.calls import CallsStats, Expansion
-from stores.paging import Row
-from stores.query import Query
+from stores.paging import PageRequest, Row
 from stores.query.plans import Plan
 
 Filter = Annotated[CallsFilter | None, strawberry.argument(description="Which calls; all if left out.")]
@@ -82,12 +80,6 @@ class ExplainRes:
         return JSON(parent.pipeline_text)
 
 
-def _conditions(
-    calls_filter: CallsFilter | None, query: QueryInput | None
-) -> tuple[store.CallsFilter | None, Query | None]:
-    return calls_filter.to_store() if calls_filter else None, query.to_store() if query else None
-
-
 @strawberry.type
 class CallQueries:
     """The fields of Query that read calls."""
@@ -97,7 +89,7 @@ class CallQueries:
         """One call."""
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @resolved("A page of the project's calls.", returns=Connection[CallSchema])
+    @listed("A page of the project's calls.", of=CallSchema)
     async def calls(
         self,
         info: Info,
@@ -105,18 +97,14 @@ class CallQueries:
         filter: Filter = None,  # noqa: A002 -- the API's name
         query: Where = None,
         sort_by: Sort = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
+        *,
+        request: PageRequest,
         expand_columns: ExpandColumns = None,
-        return_expanded_column_values: ReturnExpanded = True,  # noqa: FBT002 -- an argument of the API
+        return_expanded_column_values: ReturnExpanded = True,
     ) -> Listing:
         """A page of calls."""
         calls = info.context.stores.calls
-        which, where = _conditions(filter, query)
-        request = connections.page_request(info, first, after, last, before, offset)
+        which, where = to_store(filter), to_store(query)
         wanted = connections.selected_of_nodes(info)
         expansion = Expansion(expand_columns or (), return_expanded_column_values is not False)
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
@@ -133,7 +121,7 @@ class CallQueries:
         expand_columns: ExpandColumns = None,
     ) -> CallsStats:
         """How many calls there are."""
-        which, where = _conditions(filter, query)
+        which, where = to_store(filter), to_store(query)
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
@@ -148,6 +136,6 @@ class CallQueries:
         expand_columns: ExpandColumns = None,
     ) -> Plan:
         """How a list is found."""
-        which, where = _conditions(filter, query)
+        which, where = to_store(filter), to_store(query)
         expansion = Expansion(expand_columns or ())
         return await info.context.stores.calls.explain(project_id, which, sort_keys(sort_by), where, expansion)

@@ -6,9 +6,9 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema import connections
-from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.fields import ProjectId, resolved, to_store
 from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.query_input import QueryInput
@@ -43,7 +43,7 @@ class ObjectQueries:
         """One version of an object."""
         return await info.context.stores.objects.one(project_id, object_id, digest, selected_fields(info))
 
-    @resolved("A page of the project's objects and ops, every version an entry.", returns=Connection[ObjSchema])
+    @listed("A page of the project's objects and ops, every version an entry.", of=ObjSchema)
     async def objs(
         self,
         info: Info,
@@ -53,16 +53,11 @@ class ObjectQueries:
         ] = None,
         query: Where = None,
         sort_by: Sort = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
+        *,
+        request: PageRequest,
     ) -> Listing:
         """A page of objects and ops."""
-        which = filter.to_store() if filter else None
-        request = connections.page_request(info, first, after, last, before, offset)
-        return await _listing(info, project_id, which, query, sort_by, request)
+        return await _listing(info, project_id, to_store(filter), query, sort_by, request)
 
     @resolved("One version of an op.", returns=ObjSchema)
     async def op(
@@ -75,7 +70,7 @@ class ObjectQueries:
         """One version of an op."""
         return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP, "name")
 
-    @resolved("A page of the project's ops, every version an entry.", returns=Connection[ObjSchema])
+    @listed("A page of the project's ops, every version an entry.", of=ObjSchema)
     async def ops(
         self,
         info: Info,
@@ -85,16 +80,12 @@ class ObjectQueries:
         ] = None,
         query: Where = None,
         sort_by: Sort = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
+        *,
+        request: PageRequest,
     ) -> Listing:
         """A page of ops."""
         names, latest_only = (filter.op_names, filter.latest_only) if filter else (None, None)
         which = ObjectsFilter(object_ids=names, latest_only=latest_only, is_op=True, ids_argument="op_names")
-        request = connections.page_request(info, first, after, last, before, offset)
         return await _listing(info, project_id, which, query, sort_by, request)
 
 
@@ -106,7 +97,7 @@ async def _listing(
     sort_by: list[SortBy] | None,
     request: PageRequest,
 ) -> Listing:
-    objects, where = info.context.stores.objects, query.to_store() if query else None
+    objects, where = info.context.stores.objects, to_store(query)
     wanted = connections.selected_of_nodes(info)
     page = await objects.page(project_id, request, wanted, which, sort_keys(sort_by), where)
     return Listing(page, partial(objects.count, project_id, which, where))

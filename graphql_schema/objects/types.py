@@ -7,13 +7,13 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema import connections
-from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.json_fields import JsonField
-from stores.paging import Row
+from stores.paging import PageRequest, Row
 from stores.refs import object_ref
 
 if TYPE_CHECKING:
@@ -48,41 +48,21 @@ class ObjSchema:
         """The refs in its value."""
         return refs_of(parent, "refs")
 
-    @resolved("All versions of the name, by index.", returns=Connection["ObjSchema"])
-    async def versions(
-        self,
-        info: Info,
-        parent: strawberry.Parent[Row],
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
-    ) -> Listing:
+    @listed("All versions of the name, by index.", of="ObjSchema")
+    async def versions(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
         """A page of the versions of the name."""
         load, store = info.context.loaders.load, info.context.stores.objects
         name = parent["project_id"], parent["kind"], parent["object_id"]
-        request = connections.page_request(info, first, after, last, before, offset)
         page = await load(store.all_versions, name, connections.frozen_of_nodes(info), request)
         return Listing(page, partial(load, store.count_versions, name))
 
-    @resolved(
+    @listed(
         "The calls that took just this version as an input, the oldest first.",
-        returns=Connection[Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")]],
+        of=Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")],
     )
-    async def used_by(
-        self,
-        info: Info,
-        parent: strawberry.Parent[Row],
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
-    ) -> Listing:
+    async def used_by(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
         """A page of the calls that took it."""
         load, store = info.context.loaders.load, info.context.stores.calls
         key = parent["project_id"], object_ref(parent)
-        request = connections.page_request(info, first, after, last, before, offset)
         page = await load(store.taking, key, connections.frozen_of_nodes(info), request)
         return Listing(page, partial(load, store.count_taking, key))

@@ -6,15 +6,15 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema import connections
-from graphql_schema.connections import After, Before, Connection, First, Last, Listing, Offset
+from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.fields import ProjectId, resolved, to_store
 from graphql_schema.query_input import QueryInput
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.tables.inputs import TableRowFilter
 from graphql_schema.tables.types import TableRowSchema, TableStatsRow
-from stores.paging import Row
+from stores.paging import PageRequest, Row
 
 Digest = Annotated[str, strawberry.argument(description="The table's digest, as tableCreate gives it.")]
 Digests = Annotated[
@@ -38,10 +38,10 @@ Sort = Annotated[
 class TableQueries:
     """The fields of Query that read tables."""
 
-    @resolved(
+    @listed(
         "A page of a table's rows; none if there is no such table. A row that was never created counts, but is not "
         "among them.",
-        returns=Connection[TableRowSchema],
+        of=TableRowSchema,
     )
     async def table_rows(
         self,
@@ -51,16 +51,12 @@ class TableQueries:
         filter: Filter = None,  # noqa: A002 -- the API's name
         query: Where = None,
         sort_by: Sort = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        offset: Offset = None,
+        *,
+        request: PageRequest,
     ) -> Listing:
         """A page of rows."""
         tables = info.context.stores.tables
-        which, where = filter.to_store() if filter else None, query.to_store() if query else None
-        request = connections.page_request(info, first, after, last, before, offset)
+        which, where = to_store(filter), to_store(query)
         wanted = connections.selected_of_nodes(info)
         page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
         return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
