@@ -10,6 +10,7 @@ from typing import Any, Final
 from stores import times
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
+from stores.calls.usage import kept_usage
 from stores.files import NewFile
 
 Document = dict[str, Any]
@@ -19,7 +20,7 @@ FOUND_BY: Final = ("_id", "project_id", "id")
 """What finds a call's one document, in a sharded collection, too."""
 
 _START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "wb_run_id", "wb_run_step", "input_refs")
-_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs")
+_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens")
 
 _DERIVED: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
@@ -121,7 +122,8 @@ def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
 
 
 def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
-    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"])
+    usage = kept_usage(end.summary)
+    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"], beside=usage)
     fields = {
         **key(end.project_id, end.id),
         "ended_at": end.ended_at,
@@ -131,6 +133,7 @@ def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
             wb_run_step_end=end.wb_run_step_end,
             output_refs=payload.refs["output"] or None,
         ),
+        **usage,
         **payload.mirrors,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,

@@ -28,6 +28,7 @@ CALL_FIELDS: Final = FieldTable(
         Field("wb_run_step", "wb_run_step", Kind.NUMBER),
         Field("wb_run_step_end", "wb_run_step_end", Kind.NUMBER),
         Field("deleted_at", "deleted_at", Kind.TIME),
+        Field("total_tokens", "total_tokens", Kind.NUMBER),
         *(
             field
             for prefix in ("", f"{_WEAVE}.")

@@ -16,8 +16,8 @@ from stores.mirror import mirror
 MAX_BYTES: Final = 7_700_000
 """What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
 
-_MAX_GROWTH: Final = 14
-"""Text, mirror and refs together take at most this many times the text: non-ASCII letters in refs come closest."""
+MAX_GROWTH: Final = 21
+"""Text, mirror, refs and usage together take at most this many times the text: models without counts come closest."""
 
 _IN_ALL_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
@@ -34,11 +34,16 @@ class Payload:
     files: list[NewFile]
 
     @classmethod
-    def of(cls, values: dict[str, object], with_files: Iterable[str] = ()) -> Self:
+    def of(
+        cls,
+        values: dict[str, object],
+        with_files: Iterable[str] = (),
+        beside: dict[str, object] | None = None,
+    ) -> Self:
         """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
 
         Raises:
-            PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts included.
+            PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
             BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
         texts = {name: _text(name, value) for name, value in values.items()}
@@ -50,7 +55,7 @@ class Payload:
         shapes = {name: shape_of(value) for name, value in values.items()}
         mirrors = {name: mirror(value, shapes[name]) for name, value in values.items()}
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
-        _check_size(texts, mirrors, found)
+        _check_size(texts, mirrors, {"refs": found, **(beside or {})})
         size_bytes = sum(shapes[name].default_length(value, texts[name]) for name, value in values.items())
         return cls(texts, mirrors, found, size_bytes, files)
 
@@ -62,11 +67,11 @@ def _text(name: str, value: object) -> str:
         raise error.under(name) from None
 
 
-def _check_size(texts: dict[str, str], mirrors: dict[str, object], found: dict[str, list[str]]) -> None:
+def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[str, object]) -> None:
     length = sum(map(len, texts.values()))
-    if length * _MAX_GROWTH <= MAX_BYTES:
+    if length * MAX_GROWTH <= MAX_BYTES:
         return
-    size = len(bson_encode({**mirrors, "json": texts, "refs": found}))
+    size = len(bson_encode({**mirrors, "json": texts, **beside}))
     if size > MAX_BYTES:
         raise PayloadTooLargeError(
             f"{' and '.join(texts)} take {size:,} bytes as stored (text, refs and what queries look into); the limit "

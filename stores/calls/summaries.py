@@ -3,17 +3,9 @@
 from typing import Any, Final
 
 from stores import json_text
+from stores.calls.usage import by_model, sent_counts
 from stores.json_fields import JsonField
 from stores.paging import Row
-
-USAGE_COUNTS: Final = (
-    "prompt_tokens",
-    "input_tokens",
-    "completion_tokens",
-    "output_tokens",
-    "requests",
-    "total_tokens",
-)
 
 _SENT: Final = JsonField("summary")
 
@@ -56,18 +48,8 @@ def usage(row: Row) -> list[dict[str, Any]]:
 
     What is no whole number of 64 bits is absent, as is what was not sent.
     """
-    by_model = _object(_object(_SENT.value(row)).get("usage"))
-    return [{"model": model, **_counts(counts)} for model, counts in by_model.items() if isinstance(counts, dict)]
-
-
-def _counts(sent: dict[str, Any]) -> dict[str, int]:
-    return {name: int(sent[name]) for name in USAGE_COUNTS if _is_count(sent.get(name))}
-
-
-def _is_count(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return value == value // 1 and -(1 << 63) <= value < 1 << 63
+    models = by_model(_SENT.value(row))
+    return [{"model": model, **sent_counts(counts)} for model, counts in models.items()]
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -104,10 +104,18 @@ class CallModel:
             **{name: getattr(self.end, name) or None for name in _END_FIELDS},
             "output": self.end.output,
             "summary": self.end.summary,
+            **_usage(self.end.summary),
             "output_refs": _refs(self.end.output),
             "end_size_bytes": len(json.dumps(self.end.output)) + len(json.dumps(self.end.summary)),
             "end_json": {"output": self.end.output, "summary": self.end.summary},
         }
+
+
+def _usage(summary: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+    """What is kept of the requests that these tests' summaries count."""
+    none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    models = [{"model": model, **none, **counts} for model, counts in summary.get("usage", {}).items()]
+    return {"usage": models, "total_tokens": 0} if models else {}
 
 
 def _compact(value: object) -> str:

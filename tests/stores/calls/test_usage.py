@@ -1,0 +1,117 @@
+"""What a call keeps of its usage: whole counts under one name each, whatever a writer sends."""
+
+import json
+from typing import Any
+
+import bson
+import pytest
+
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
+from stores.calls.usage import kept_usage
+from stores.database import Database
+from stores.errors import PayloadTooLargeError
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+
+MOST = 2**63 - 1
+COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
+
+
+def entry(model: str, *counts: int) -> dict[str, Any]:
+    return {"model": model, **dict(zip(COUNTS, counts, strict=True))}
+
+
+async def stored(calls: CallsStore, number: int = 1) -> tuple[Any, Any]:
+    row = await calls.one(PROJECT, call_id(number), {"usage", "total_tokens"})
+    kept = await calls.database.calls.find_one({"id": call_id(number)}, {"usage": 1, "total_tokens": 1})
+    assert row is not None
+    assert kept is not None
+    return kept.get("usage"), kept.get("total_tokens")
+
+
+@pytest.mark.parametrize(
+    ("sent", "counts"),
+    [
+        ({}, (0, 0, 0, 0)),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "requests": 1, "total_tokens": 7}, (3, 4, 1, 7)),
+        ({"prompt_tokens": 3, "completion_tokens": 4}, (3, 4, 0, 7)),
+        ({"input_tokens": 3, "output_tokens": 4}, (3, 4, 0, 7)),
+        ({"prompt_tokens": 3, "input_tokens": 3, "completion_tokens": 4, "output_tokens": 4}, (3, 4, 0, 7)),
+        ({"prompt_tokens": 3, "input_tokens": 5, "completion_tokens": 4, "output_tokens": 9}, (3, 4, 0, 7)),
+        ({"prompt_tokens": 0, "input_tokens": 5, "completion_tokens": None, "output_tokens": 9}, (5, 9, 0, 14)),
+        ({"prompt_tokens": 3, "total_tokens": 100}, (3, 0, 0, 100)),
+        ({"prompt_tokens": 3, "total_tokens": 0}, (3, 0, 0, 3)),
+        ({"input_tokens": 3, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 500}, (3, 0, 0, 3)),
+        ({"prompt_tokens": 5.0, "completion_tokens": 1.7, "requests": "1", "total_tokens": [9]}, (5, 0, 0, 5)),
+        ({"prompt_tokens": True, "completion_tokens": {"a": 1}, "requests": -1}, (0, 0, 0, 0)),
+        ({"prompt_tokens": -3, "input_tokens": 5, "completion_tokens": -1.0}, (5, 0, 0, 5)),
+        ({"prompt_tokens": MOST, "completion_tokens": MOST}, (MOST, MOST, 0, MOST)),
+        ({"prompt_tokens": MOST + 1, "completion_tokens": 2**300, "requests": 1e300}, (0, 0, 0, 0)),
+        ({"prompt_tokens": 2.0**63, "completion_tokens": 2.0**62}, (0, 2**62, 0, 2**62)),
+    ],
+)
+async def test_counts_are_kept_under_one_name_each(
+    calls: CallsStore, sent: dict[str, Any], counts: tuple[int, ...]
+) -> None:
+    await calls.write([start(), end(summary={"usage": {"m": sent}})])
+
+    assert await stored(calls) == ([entry("m", *counts)], counts[3])
+
+
+@pytest.mark.parametrize(
+    "summary", [{}, {"usage": {}}, {"usage": None}, {"usage": [1]}, {"usage": "x"}, {"usage": {"m": 3, "n": []}}]
+)
+async def test_a_call_that_names_no_model_keeps_nothing(calls: CallsStore, summary: dict[str, Any]) -> None:
+    await calls.write([start(), end(summary=summary)])
+
+    assert await stored(calls) == (None, None)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["inserted whole", "end upon end"])
+async def test_odd_names_and_many_models_are_kept_and_summed(calls: CallsStore, *, whole: bool) -> None:
+    names = ["", "a.b", "$sum", "$$ROOT", "nul\0", "ключ", "x" * 5_000, *(f"model-{number}" for number in range(9_993))]
+    first: list[CallStart | CallEnd] = [
+        start(),
+        end(summary={"usage": {name: {"requests": 1, "total_tokens": 2} for name in names}}),
+    ]
+    for batch in [first] if whole else [[start(), end()], first[1:]]:
+        await calls.write(batch)
+
+    assert await stored(calls) == ([entry(name, 0, 0, 1, 2) for name in names], 20_000)
+
+
+async def test_sums_beyond_64_bits_are_the_most_that_fits(calls: CallsStore) -> None:
+    await calls.write([start(), end(summary={"usage": {name: {"total_tokens": MOST} for name in "abc"}})])
+
+    assert await stored(calls) == ([entry(name, 0, 0, 0, MOST) for name in "abc"], MOST)
+
+
+async def test_the_last_end_takes_away_what_the_one_before_kept(calls: CallsStore) -> None:
+    await calls.write([start(), end(summary={"usage": {"m": {"requests": 1}}})])
+    await calls.write([end()])
+
+    assert await stored(calls) == (None, None)
+
+
+async def test_more_models_than_a_document_holds_are_refused_and_leave_nothing(
+    calls: CallsStore, database: Database
+) -> None:
+    models: dict[str, Any] = {f"{number:x}": {} for number in range(70_000)}
+    assert len(json.dumps(models)) < MAX_BYTES // 7
+
+    with pytest.raises(PayloadTooLargeError, match="limit is 7,700,000"):
+        await calls.write([start(), end(summary={"usage": models})])
+
+    assert await database.calls.count_documents({}) == 0
+
+
+def test_what_is_kept_takes_no_more_than_payloads_reckon_with() -> None:
+    names = ["", *(chr(0x4E00 + number) for number in range(20_000))]
+    summary: dict[str, Any] = {"usage": {name: {} for name in names}}
+    document = {"summary": summary, "json": {"summary": compact(summary)}, **kept_usage(summary)}
+
+    assert len(bson.encode(document)) < MAX_GROWTH * len(compact(summary))
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
