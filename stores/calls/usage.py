@@ -62,7 +62,7 @@ def _count(counts: dict[str, Any], name: str) -> int:
     sent = counts.get(name)
     if type(sent) is int:  # as nearly all are
         return sent if 0 <= sent <= _MOST else 0
-    return max(int(sent), 0) if _is_whole(sent) else 0
+    return max(int(sent), 0) if sent is not None and _is_whole(sent) else 0
 
 
 def _is_whole(value: object) -> TypeGuard[int | float]:
