@@ -130,6 +130,11 @@ class Database:
         return self._database["table_rows"]
 
     @property
+    def feedback(self) -> Collection:
+        """The feedback, one document each."""
+        return self._database["feedback"]
+
+    @property
     def files(self) -> Collection:
         """The files, one document each, as GridFS has them."""
         return self._database["files.files"]

@@ -44,6 +44,12 @@ def _objects(serves: str, *by: str, newest_first: bool = False) -> Index:
     return Index("objects", keys, serves)
 
 
+def _feedback(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
+    order = DESCENDING if newest_first else ASCENDING
+    keys = [*((path, ASCENDING) for path in ("project_id", *by)), ("created_at", order), ("id", ASCENDING)]
+    return Index("feedback", keys, serves, only or {})
+
+
 _NAME: Final = [("project_id", ASCENDING), ("kind", ASCENDING), ("object_id", ASCENDING)]
 
 INDEXES: Final = (
@@ -81,6 +87,12 @@ INDEXES: Final = (
     Index("objects", [*_NAME, ("digest", ASCENDING)], "the version of a digest", unique=True),
     Index("objects", _NAME, "the latest version, of which there is one", {"is_latest": 1}, unique=True),
     Index("object_heads", _NAME, "what the versions of a name are counted by", unique=True),
+    _feedback("the default list of feedback, oldest first; time ranges"),
+    _feedback("feedback, newest first", newest_first=True),
+    _feedback("feedback of a type, oldest first; how much there is of each type", "feedback_type"),
+    _feedback("feedback of a type, newest first", "feedback_type", newest_first=True),
+    _feedback("feedback on a call", "call_id", only={"call_id": {"$exists": True}}),
+    _feedback("feedback on whatever a ref leads to", "weave_ref"),
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),

@@ -1,0 +1,74 @@
+"""Annotations: values that the JSON Schema of their spec, an object of the project, allows."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from stores import json_text, refs
+from stores.errors import BadInputError, NotFoundError, StoreError
+from stores.feedback.inputs import NewFeedback
+from stores.feedback.kinds import is_annotation
+from stores.json_schema import JsonSchema, bounded_time
+from stores.objects.builtin.annotations import AnnotationSpec
+from stores.objects.classes import classes_of
+from stores.refs.sources import Budget, Content, Sources
+
+MAX_SPEC: Final = 256 * 1024
+"""Characters of the JSON text of a spec that values are held to."""
+
+_REMEMBERED: Final = 64
+_CLASS: Final = AnnotationSpec.__name__
+
+
+async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback]) -> None:
+    """Hold the annotations among checked feedback, by their places among the arguments, to their specs.
+
+    Raises:
+        NotFoundError: a spec is not there.
+        BadInputError: a ref leads to another object, or a value breaks its schema; the error names the path to it.
+    """
+    annotations = {at: new for at, new in feedback.items() if is_annotation(new.feedback_type)}
+    if not annotations:
+        return
+    specs = {refs.parse(str(new.annotation_ref)) for new in annotations.values()}
+    found = await sources.read(set(specs), Budget())
+    texts = {str(spec): found.get(spec) for spec in specs}
+    # A schema may take its time, which others need not wait for.
+    await asyncio.to_thread(_check_all, [(at, new, texts[str(new.annotation_ref)]) for at, new in annotations.items()])
+
+
+def _check_all(annotations: Iterable[tuple[str, NewFeedback, Content | None]]) -> None:
+    with bounded_time():
+        for at, new, spec in annotations:
+            try:
+                _check(new, spec)
+            except StoreError as error:
+                raise error.under(at) from None
+
+
+def _check(new: NewFeedback, spec: Content | None) -> None:
+    if spec is None or spec.text is None:
+        reason = "is deleted" if spec else f"is not in the project {new.project_id}"
+        raise NotFoundError(f"leads to what {reason}; create the {_CLASS} first", "annotation_ref")
+    try:
+        schema = _schema(spec.text)
+    except StoreError as error:
+        raise BadInputError(error.message, "annotation_ref") from None
+    try:
+        schema.check(new.payload["value"])  # type: ignore[index] # checked feedback has it
+    except BadInputError as error:
+        raise error.under("payload.$.value") from None
+
+
+@lru_cache(_REMEMBERED)
+def _schema(spec: str) -> JsonSchema:
+    if len(spec) > MAX_SPEC:
+        raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
+    value = json_text.loads(spec.encode())
+    if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
+        raise BadInputError(f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass")
+    try:
+        return JsonSchema(value.get("field_schema", {}))
+    except BadInputError as error:
+        raise BadInputError(f"leads to a spec whose field_schema {error.message}") from None

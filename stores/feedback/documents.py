@@ -1,0 +1,33 @@
+"""The document of a piece of feedback."""
+
+from stores import refs, times
+from stores.database import Document
+from stores.feedback.inputs import NewFeedback
+from stores.mirror import mirror
+
+
+def key(project_id: str, feedback_id: str) -> Document:
+    """The fields that find it; a project id holds no colon, so no two share an `_id`."""
+    return {"_id": f"{project_id}:{feedback_id}", "project_id": project_id, "id": feedback_id}
+
+
+def new_document(new: NewFeedback) -> Document:
+    """The document of checked feedback, which is made now."""
+    optional = {"creator": new.creator, **new.refs, "call_id": call_of(new.project_id, new.weave_ref)}
+    return {
+        **key(new.project_id, str(new.id)),
+        "weave_ref": new.weave_ref,
+        "feedback_type": new.feedback_type,
+        "created_at": times.now(),
+        "wb_user_id": new.wb_user_id,
+        **{name: text for name, text in optional.items() if text is not None},
+        "json": {"payload": new.text},
+        "payload": mirror(new.payload),
+    }
+
+
+def call_of(project_id: str, weave_ref: str) -> str | None:
+    """The id of the call of a project that a text is the ref of; None for any other text."""
+    if not weave_ref.startswith(f"{refs.SCHEME}{project_id}/call/") or not refs.is_ref(weave_ref):
+        return None
+    return refs.parse(weave_ref).name

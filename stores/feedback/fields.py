@@ -1,0 +1,34 @@
+"""The fields of feedback: by which names it is asked and sorted, and what each of them needs read."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from stores.query.fields import Field, FieldTable, Kind
+
+FEEDBACK_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("weave_ref", "weave_ref", optional=False),
+        Field("creator", "creator"),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("feedback_type", "feedback_type", optional=False, coarse=True),
+        Field("payload", "payload", Kind.JSON, text_path="json.payload"),
+        Field("annotation_ref", "annotation_ref"),
+        Field("runnable_ref", "runnable_ref"),
+        Field("call_ref", "call_ref"),
+        Field("trigger_ref", "trigger_ref"),
+        Field("wb_user_id", "wb_user_id", optional=False),
+    ]
+)
+
+_READS: Final[dict[str, tuple[str, ...]]] = {
+    "payload": ("json.payload",),
+    "call": ("project_id", "call_id"),
+    "annotation": ("project_id", "annotation_ref"),
+}
+
+
+def paths_of(wanted: Iterable[str]) -> list[str]:
+    """The document's paths that hold the wanted fields, each once; a field that is stored as it is reads itself."""
+    return list(dict.fromkeys(path for name in wanted for path in _READS.get(name, (name,))))

@@ -1,0 +1,94 @@
+"""What writers send of feedback: one piece of it, held to its rules."""
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from stores import ids, json_text, refs
+from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length, check_object
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.feedback.kinds import Refs, checked_payload
+
+MAX_ID: Final = 128
+MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+"""Of a payload's compact JSON text, with what LoomQL writes into it."""
+
+REFS: Final = ("annotation_ref", "runnable_ref", "call_ref", "trigger_ref")
+
+_SCHEMES: Final = ":///"
+
+
+@dataclass(slots=True)
+class NewFeedback:
+    """What somebody or something says of what a ref leads to, or of any other text; the payload is a JSON object."""
+
+    project_id: str
+    weave_ref: str
+    feedback_type: str
+    payload: object
+    id: str | None = None
+    creator: str | None = None
+    annotation_ref: str | None = None
+    runnable_ref: str | None = None
+    call_ref: str | None = None
+    trigger_ref: str | None = None
+    wb_user_id: str | None = None
+    is_named: bool = False
+    """Whether the id is its writer's, and so may be there already."""
+    text: str = ""
+    """The payload's JSON text, once it is checked."""
+
+    def checked(self) -> "NewFeedback":
+        """Itself, with an id where none came, and the payload as it is stored; an annotation's spec is not asked yet.
+
+        Raises:
+            BadInputError: a field breaks its rule; the error names the field.
+            PayloadTooLargeError: the payload is too large.
+        """
+        ids.check_project_id(self.project_id)
+        self._check_texts()
+        check_object(self.payload, "payload")
+        payload = cast("dict[str, Any]", self.payload)
+        self.text = _text(payload)
+        completed = checked_payload(self.project_id, self.feedback_type, payload, self.refs)
+        if completed is not payload:
+            self.payload, self.text = completed, _text(completed)
+        self.is_named = self.id is not None
+        self.id = ids.new_id() if self.id is None else self.id
+        self.wb_user_id = self.wb_user_id or LOCAL_USER
+        return self
+
+    @property
+    def refs(self) -> Refs:
+        """The refs that it carries beside the one that it is about."""
+        return {name: text for name in REFS if (text := getattr(self, name)) is not None}
+
+    def _check_texts(self) -> None:
+        if self.id == "":
+            raise BadInputError("is empty; leave it out, and one is made", "id")
+        check_length(self.id, MAX_ID, "id")
+        for name in ("weave_ref", "feedback_type", "creator", "wb_user_id", *REFS):
+            check_length(getattr(self, name), MAX_NAME, name)
+        refs.check_external(self.weave_ref, "weave_ref")
+
+
+def _text(payload: dict[str, Any]) -> str:
+    """The JSON text of a payload.
+
+    Raises:
+        PayloadTooLargeError: it is longer than `MAX_PAYLOAD_BYTES`.
+        BadInputError: it goes beyond `json_bounds`, or a string in it uses the reserved scheme of refs.
+    """
+    try:
+        text = json_text.encode(payload)
+        if _SCHEMES in text:
+            refs.collect(payload)
+    except StoreError as error:
+        raise error.under("payload") from None
+    size = len(text.encode())
+    if size > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLargeError(
+            f"takes {size:,} bytes as JSON, with what is written into it; the limit is {MAX_PAYLOAD_BYTES:,}. "
+            "Keep large content in files or objects and refer to it",
+            "payload",
+        )
+    return text

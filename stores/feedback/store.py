@@ -1,0 +1,199 @@
+"""The store of feedback: every question and change that concerns it, each within one project."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stores import paging
+from stores.calls.filters import MAX_MEMBERS
+from stores.database import Database, Document, database_query, database_write
+from stores.errors import BadInputError, StoreError
+from stores.feedback.annotations import check_annotations
+from stores.feedback.documents import key, new_document
+from stores.feedback.fields import FEEDBACK_FIELDS, paths_of
+from stores.feedback.inputs import NewFeedback
+from stores.feedback.purges import purged_ids
+from stores.feedback.writes import write
+from stores.ids import check_project_id
+from stores.paging import Page, PageRequest, Row
+from stores.query import Query
+from stores.query.sort import SortBy, compile_sort
+from stores.refs.sources import Sources
+from stores.turns import in_turns
+
+MAX_BATCH: Final = 10_000
+"""A batch is one transaction, which MongoDB gives a minute."""
+
+MAX_TYPES: Final = 1_000
+
+CallKey = tuple[str, str]
+"""A project and the id of a call."""
+
+_OLDEST_FIRST = (SortBy("created_at"),)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackStats:
+    """How much there is, and of each type its `feedback_type`, `count` and `last_created_at`, the most first."""
+
+    count: int
+    types: list[Row]
+
+
+class FeedbackStore:
+    """Feedback in MongoDB.
+
+    Rows are dicts of the document's own fields, only those that were asked for: times are microseconds since the epoch,
+    the payload is text under `json`, and what is null is absent.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._feedback = database.feedback
+        self._sources = Sources(database)
+
+    @database_write
+    async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
+        """Store feedback, all or none; the rows that were made, in order.
+
+        What has an id that is there replaces that, if it is by the same user about the same ref.
+
+        Raises:
+            BadInputError, NotFoundError: a rule is broken; the error names it as `batch.<position>`.
+            PayloadTooLargeError: a payload is too large.
+            ConflictError: an id is that of other feedback.
+        """
+        if len(batch) > MAX_BATCH:
+            raise BadInputError(f"has {len(batch):,} items; the limit is {MAX_BATCH:,}", "batch")
+        return await self._write(batch)
+
+    @database_write
+    async def create_one(self, new: NewFeedback) -> Row:
+        """Store a piece of feedback, as `create` does; an error names its field alone."""
+        return await self._write_one(new)
+
+    @database_write
+    async def replace(self, feedback_id: str, new: NewFeedback) -> Row:
+        """Put other feedback in the place of one, at once; where that is not there, it is just created.
+
+        Nothing goes if the new breaks a rule. It has an id of its own unless it comes with one.
+        """
+        return await self._write_one(new, key(new.project_id, feedback_id))
+
+    async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
+        try:
+            [row] = await self._write([new], freed)
+        except StoreError as error:
+            raise error.within("batch.0") from None
+        return row
+
+    async def _write(self, batch: Sequence[NewFeedback], freed: Document | None = None) -> list[Row]:
+        checked: dict[str, NewFeedback] = {}
+        async for position, new in in_turns(enumerate(batch)):
+            try:
+                checked[f"batch.{position}"] = new.checked()
+            except StoreError as error:
+                raise error.under(f"batch.{position}") from None
+        await check_annotations(self._sources, checked)
+        documents = {at: new_document(new) async for at, new in in_turns(checked.items())}
+        named = {at: document for at, document in documents.items() if checked[at].is_named}
+        await write(self.database, [documents[at] for at in documents if at not in named], named, freed)
+        return list(documents.values())
+
+    @database_write
+    async def purge(self, project_id: str, query: Query) -> int:
+        """Delete feedback for good, by ids; how many there were. Unknown ids do no harm.
+
+        Raises:
+            BadInputError: the query asks for anything but ids.
+        """
+        check_project_id(project_id)
+        keys = [key(project_id, feedback_id)["_id"] for feedback_id in purged_ids(query)]
+        done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+        return done.deleted_count
+
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Page:
+        """The wanted fields of a page of feedback; without a sort the oldest comes first.
+
+        Raises:
+            BadInputError: the query, the sort or the cursor breaks a rule.
+        """
+        match = _match(project_id, query)
+        order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
+        return await paging.find_page(self._feedback, match, order, request, paths_of(wanted))
+
+    @database_query
+    async def count(self, project_id: str, query: Query | None = None) -> int:
+        """How much passes the query."""
+        return await self._feedback.count_documents(_match(project_id, query))
+
+    @database_query
+    async def stats(self, project_id: str, query: Query | None = None) -> FeedbackStats:
+        """How much passes the query, by type.
+
+        Raises:
+            BadInputError: it is of more than `MAX_TYPES` types.
+        """
+        by_type = {"_id": "$feedback_type", "count": {"$sum": 1}, "last_created_at": {"$max": "$created_at"}}
+        stages: list[Document] = [
+            {"$match": _match(project_id, query)},
+            {"$group": by_type},
+            {"$sort": {"count": -1, "_id": 1}},
+            {"$limit": MAX_TYPES + 1},
+            {"$project": {"_id": 0, "feedback_type": "$_id", "count": 1, "last_created_at": 1}},
+        ]
+        types = await self._feedback.aggregate(stages).to_list(None)
+        if len(types) > MAX_TYPES:
+            raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
+        return FeedbackStats(sum(row["count"] for row in types), types)
+
+    @database_query
+    async def of_calls(
+        self, calls: Sequence[CallKey], types: frozenset[str], wanted: frozenset[str], request: PageRequest
+    ) -> dict[CallKey, Page]:
+        """For each call a page of the feedback on it, of some types or without any of all, the oldest first."""
+        found: dict[CallKey, Page] = {}
+        order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
+        for project_id, call_ids in _by_project(calls):
+            match = _of_types(project_id, types)
+            pages = await paging.find_pages(
+                self._feedback, "call_id", call_ids, match, order, request, paths_of(wanted)
+            )
+            found |= {(project_id, call_id): page for call_id, page in pages.items()}
+        return found
+
+    @database_query
+    async def count_of_calls(self, calls: Sequence[CallKey], types: frozenset[str]) -> dict[CallKey, int]:
+        """For each call how much feedback there is on it, of some types or without any of all."""
+        found: dict[CallKey, int] = {}
+        for project_id, call_ids in _by_project(calls):
+            counts = await paging.count_each(self._feedback, "call_id", call_ids, _of_types(project_id, types))
+            found |= {(project_id, call_id): count for call_id, count in counts.items()}
+        return found
+
+
+def _match(project_id: str, query: Query | None) -> Document:
+    check_project_id(project_id)
+    return {"project_id": project_id, **({"$and": [query.match(FEEDBACK_FIELDS)]} if query else {})}
+
+
+def _of_types(project_id: str, types: frozenset[str]) -> Document:
+    if len(types) > MAX_MEMBERS:
+        raise BadInputError(f"has {len(types):,} members; the limit is {MAX_MEMBERS:,}", "types")
+    return {"project_id": project_id, **({"feedback_type": {"$in": sorted(types)}} if types else {})}
+
+
+def _by_project(calls: Iterable[CallKey]) -> list[tuple[str, list[str]]]:
+    """The calls of each project."""
+    projects: dict[str, list[str]] = {}
+    for project_id, call_id in calls:
+        projects.setdefault(project_id, []).append(call_id)
+    return list(projects.items())

@@ -1,0 +1,73 @@
+"""Writing feedback: all or none, and an id taken only by its owner."""
+
+from collections.abc import Mapping, Sequence
+
+from pymongo import ReplaceOne
+
+from stores.database import Database, Document
+from stores.errors import ConflictError
+from stores.transactions import Session
+
+_OWNER = ("weave_ref", "wb_user_id")
+
+
+async def write(
+    database: Database,
+    new: Sequence[Document],
+    named: Mapping[str, Document],
+    freed: Document | None = None,
+) -> None:
+    """Store documents, those with ids of their writers' own by their places among the arguments, after freeing one.
+
+    An id that is there already is written anew by the same user about the same ref only; in one batch the later counts.
+
+    Raises:
+        ConflictError: an id is another's, or others wrote it again and again; nothing was stored.
+    """
+    if len(new) == 1 and not named and not freed:
+        await database.feedback.insert_one(new[0])
+        return
+    if not new and not named:
+        return
+    last = _last_of_each(named)
+
+    async def work(session: Session) -> None:
+        if freed:
+            await database.feedback.delete_one(freed, session=session)
+        if last:
+            await _check_owners(database, named, session)
+            replaced = [ReplaceOne(_key(document), document, upsert=True) for document in last]
+            await database.feedback.bulk_write(replaced, session=session)
+        if new:
+            await database.feedback.insert_many(new, session=session)
+
+    await database.transaction(work)
+
+
+def _key(document: Document) -> Document:
+    return {name: document[name] for name in ("_id", "project_id", "id")}
+
+
+def _last_of_each(named: Mapping[str, Document]) -> list[Document]:
+    last: dict[str, Document] = {}
+    for at, document in named.items():
+        _check_owner(at, document, last.get(document["_id"]))
+        last[document["_id"]] = document
+    return list(last.values())
+
+
+async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> None:
+    ids = list({document["_id"] for document in named.values()})
+    projects = list({document["project_id"] for document in named.values()})
+    among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
+    rows = database.feedback.find(among, dict.fromkeys(_OWNER, 1), session=session, batch_size=len(ids) + 1)
+    there = {row["_id"]: row async for row in rows}
+    for at, document in named.items():
+        _check_owner(at, document, there.get(document["_id"]))
+
+
+def _check_owner(at: str, document: Document, there: Document | None) -> None:
+    for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
+        if there and there[name] != document[name]:
+            message = f"{document['id'][:128]!r} is the id of feedback {noun}; send another id, or none, or purge that"
+            raise ConflictError(message, f"{at}.id")
