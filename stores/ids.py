@@ -14,7 +14,8 @@ TRACE_ID_LENGTH: Final = 32
 MAX_PROJECT_PART: Final = 128
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f]{{1,{MAX_PROJECT_PART}}}")
+_PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_PROJECT_PART}}}")
+_PROJECT_PART_RULE: Final = rf"1 to {MAX_PROJECT_PART} characters without any of / \ # ? % : and control characters"
 
 
 def new_id() -> str:
@@ -40,10 +41,18 @@ def check_project_id(project_id: str, argument: str = "project_id") -> None:
     parts = project_id.split("/")
     if len(parts) != 2 or not all(_PROJECT_PART.fullmatch(part) for part in parts):  # noqa: PLR2004 -- entity and project
         raise BadInputError(
-            rf"{project_id[:64]!r} is not a project id; write entity/project, each of 1 to {MAX_PROJECT_PART} "
-            r"characters without any of / \ # ? % : and control characters",
-            argument,
+            f"{project_id[:64]!r} is not a project id; write entity/project, each of {_PROJECT_PART_RULE}", argument
         )
+
+
+def check_project_part(part: str, argument: str) -> None:
+    """Hold an entity or a project's name to the rule of either half of a project id.
+
+    Raises:
+        BadInputError: it is empty, too long or holds a character that no project id has.
+    """
+    if not _PROJECT_PART.fullmatch(part):
+        raise BadInputError(f"{part[:64]!r} cannot be half of a project id; use {_PROJECT_PART_RULE}", argument)
 
 
 def check_call_id(call_id: str, argument: str) -> None:

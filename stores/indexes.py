@@ -32,16 +32,23 @@ class Index:
         return IndexModel(self.keys, name=self.name, **options, **({"unique": True} if self.unique else {}))
 
 
-def _calls(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
+def _calls(
+    serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None, sums: str | None = None
+) -> Index:
     order = DESCENDING if newest_first else ASCENDING
-    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("started_at", order), ("id", ASCENDING)]
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("started_at", order), ("id", ASCENDING), *_last(sums)]
     return Index("calls", keys, serves, only or {})
 
 
-def _objects(serves: str, *by: str, newest_first: bool = False) -> Index:
+def _objects(serves: str, *by: str, newest_first: bool = False, sums: str | None = None) -> Index:
     order = DESCENDING if newest_first else ASCENDING
-    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("created_at", order), ("id", ASCENDING)]
+    keys = [*_VISIBLE, *((path, ASCENDING) for path in by), ("created_at", order), ("id", ASCENDING), *_last(sums)]
     return Index("objects", keys, serves)
+
+
+def _last(sums: str | None) -> Keys:
+    """The number that is summed without a look at documents, behind all that orders."""
+    return [(sums, ASCENDING)] if sums else []
 
 
 def _feedback(serves: str, *by: str, newest_first: bool = False, only: dict[str, Any] | None = None) -> Index:
@@ -55,7 +62,7 @@ _NAME: Final = [("project_id", ASCENDING), ("kind", ASCENDING), ("object_id", AS
 INDEXES: Final = (
     _calls("the default list, oldest first; time ranges"),
     _calls("the list newest first", newest_first=True),
-    _calls("a trace; the total size of a trace", "trace_id"),
+    _calls("a trace; the size of a trace, and of all calls of a project", "trace_id", sums="storage_size_bytes"),
     _calls("a call's children; roots only, oldest first", "parent_id"),
     _calls("roots only, newest first", "parent_id", newest_first=True),
     _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
@@ -70,7 +77,7 @@ INDEXES: Final = (
     _calls("calls by status, newest first", "status", newest_first=True),
     _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
     _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
-    _objects("the default list of objects, oldest first"),
+    _objects("the default list of objects, oldest first; what a project's objects take", sums="size_bytes"),
     _objects("objects, newest first", newest_first=True),
     _objects("latest versions, oldest first", "is_latest"),
     _objects("latest versions, newest first", "is_latest", newest_first=True),
@@ -93,6 +100,7 @@ INDEXES: Final = (
     _feedback("feedback of a type, newest first", "feedback_type", newest_first=True),
     _feedback("feedback on a call", "call_id", only={"call_id": {"$exists": True}}),
     _feedback("feedback on whatever a ref leads to", "weave_ref"),
+    Index("table_rows", [("project_id", ASCENDING), ("size_bytes", ASCENDING)], "what a project's table rows take"),
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),

@@ -90,7 +90,7 @@ async def stock(mongodb_uri: str) -> AsyncIterator[Stock]:
 HOT = [
     pytest.param(None, None, "started_at_id", id="the default list"),
     pytest.param(None, NEWEST, "started_at_desc_id", id="newest first"),
-    pytest.param(TRACE, None, "trace_id_started_at_id", id="a trace"),
+    pytest.param(TRACE, None, "trace_id_started_at_id_storage_size_bytes", id="a trace"),
     pytest.param(THREAD, None, "thread_id_started_at_id", id="a thread"),
     pytest.param(PARENT, None, "parent_id_started_at_id", id="children"),
     pytest.param(OP, None, "op_name_started_at_id", id="an op"),
@@ -135,7 +135,7 @@ async def test_a_page_by_cursor_starts_at_its_position(
 async def test_several_traces_are_merged_in_order(stock: Stock) -> None:
     plan = await stock.plan(PageRequest(SIZE), CallsFilter(trace_ids=[trace_id(1500), trace_id(20), trace_id(700)]))
 
-    assert plan.indexes == {"trace_id_started_at_id"}
+    assert plan.indexes == {"trace_id_started_at_id_storage_size_bytes"}
     assert "SORT" not in plan.stages
     assert plan.keys_examined <= plan.returned + 3
 
