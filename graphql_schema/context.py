@@ -9,6 +9,7 @@ from graphql_schema.loaders import Loaders
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
+from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.refs.store import RefsStore
@@ -25,6 +26,7 @@ class Stores:
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
+    feedback: FeedbackStore
     refs: RefsStore
 
     @classmethod
@@ -32,6 +34,7 @@ class Stores:
         """The stores of a database."""
         return cls(
             calls=CallsStore(database),
+            feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),
             refs=RefsStore(database),

@@ -22,6 +22,7 @@ from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
+from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
@@ -32,12 +33,12 @@ from graphql_schema.tables import TableMutations, TableQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries):
+class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, FeedbackQueries):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations):
+class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations, FeedbackMutations):
     """The root of mutations."""
 
 

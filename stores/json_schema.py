@@ -96,7 +96,8 @@ def _first_error(validator: Validator, value: Any) -> ValidationError | None:  #
         raise BadInputError(
             "cannot be checked: value and schema nest too deeply, or a $ref leads in a circle"
         ) from None
-    except Exception as error:  # noqa: BLE001 -- a $ref may lead to what is no schema, and that raises anything
+    except Exception as error:
+        # What a $ref leads to may be no schema at all, and that raises anything.
         message = f"cannot be checked: a $ref leads out of its schema, or to what is none ({str(error)[:_SHOWN]})"
         raise BadInputError(message) from error
 

@@ -1,11 +1,16 @@
 """What a call looks like."""
 
 from enum import Enum
+from functools import partial
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema import connections
+from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
+from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
@@ -13,8 +18,13 @@ from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from stores.calls.summaries import SUMMARY, usage
 from stores.json_fields import JsonField
-from stores.paging import Row
+from stores.paging import PageRequest, Row
 from stores.refs import call_ref
+
+Types = Annotated[
+    list[str] | None,
+    strawberry.argument(description="Of which types, at most 1,000; of all if left out or empty."),
+]
 
 
 @strawberry.enum(description="How a call went.")
@@ -104,6 +114,16 @@ class CallSchema:
         """The op's version that was called."""
         key, wanted = (parent["project_id"], parent["op_name"]), frozenset(selected_fields(info))
         return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)
+
+    @listed("The feedback on it, the oldest first; `last: 10` gives the newest.", of=Feedback)
+    async def feedback(
+        self, info: Info, parent: strawberry.Parent[Row], types: Types = None, *, request: PageRequest
+    ) -> Listing:
+        """A page of the feedback on it."""
+        load, store = info.context.loaders.load, info.context.stores.feedback
+        key, of_types = (parent["project_id"], parent["id"]), frozenset(types or ())
+        page = await load(store.of_calls, key, of_types, connections.frozen_of_nodes(info), request)
+        return Listing(page, partial(load, store.count_of_calls, key, of_types))
 
     @resolved("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:

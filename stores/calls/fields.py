@@ -55,6 +55,7 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "usage": ("json.summary",),
     "ref": ("project_id", "id"),
     "op": ("project_id", "op_name"),
+    "feedback": ("project_id", "id"),
     "input_refs": ("project_id", "input_refs"),
     "output_refs": ("project_id", "output_refs"),
     TOTAL_STORAGE_SIZE: ("trace_id", "parent_id"),

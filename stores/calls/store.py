@@ -12,8 +12,7 @@ from stores.calls.fan_out import FanOut
 from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter, calls_match
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
-from stores.calls.lookups import Collections
-from stores.calls.search import OLDEST_FIRST, Search, calls_search
+from stores.calls.search import OLDEST_FIRST, calls_search
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
@@ -29,6 +28,9 @@ MAX_DELETED_AT_ONCE = 1000
 
 ObjectKey = tuple[str, str]
 """A project and the ref of an object."""
+
+Key = tuple[str, str]
+"""A project and the id of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,23 @@ class CallsStore:
         return row
 
     @database_query
+    async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
+        """For each project and id of a call in it the wanted fields of that, or None where no such call is visible."""
+        among = {
+            "_id": {"$in": [documents.key(*key)["_id"] for key in keys]},
+            "project_id": {"$in": list({project_id for project_id, _ in keys})},
+            "visible": True,
+        }
+        paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
+        rows = await self._calls.find(among, {"_id": 0} | paths, batch_size=len(keys) + 1).to_list(None)
+        if TOTAL_STORAGE_SIZE in wanted:
+            for project_id in {row["project_id"] for row in rows}:
+                of_project = [row for row in rows if row["project_id"] == project_id]
+                await add_total_sizes(self._calls, project_id, of_project)
+        found = {(row["project_id"], row["id"]): row for row in rows}
+        return {key: found.get(key) for key in keys}
+
+    @database_query
     async def page(
         self,
         project_id: str,
@@ -139,10 +158,18 @@ class CallsStore:
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        search = self._search(project_id, calls_filter, query, sort_by, expansion)
-        page = await paging.find_page(
-            self._calls, search.match, search.order, request, paths_of(wanted), search.source, search.narrowing
-        )
+        async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
+            page = await paging.find_page(
+                self._calls,
+                search.match,
+                search.order,
+                request,
+                paths_of(wanted),
+                search.source,
+                search.narrowing,
+                search.question,
+                search.session,
+            )
         if expansion:
             await expansion.expand(self._sources, project_id, page.rows, wanted)
         if TOTAL_STORAGE_SIZE in wanted:
@@ -188,9 +215,9 @@ class CallsStore:
             BadInputError: the filter, the query, the sort or the expansion breaks a rule.
         """
         check_project_id(project_id)
-        search = self._search(project_id, calls_filter, query, sort_by, expansion)
-        stages = paging.page_pipeline(search.match, search.order, PageRequest(), ["id"], narrowing=search.narrowing)
-        return await explain(self._calls, [*search.source, *stages])
+        async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
+            stages = paging.page_pipeline(search.match, search.order, PageRequest(), ["id"], narrowing=search.narrowing)
+            return await explain(self._calls, [*search.source, *stages])
 
     async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncGenerator[CallEvent, None]:
         """What happens to the project's calls from now on, with the wanted fields at least; close it to end it.
@@ -219,8 +246,8 @@ class CallsStore:
     ) -> int:
         """How many calls pass the filter and the query."""
         check_project_id(project_id)
-        search = self._search(project_id, calls_filter, query, expansion=expansion)
-        return await paging.count(self._calls, search.stages)
+        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+            return await paging.count(self._calls, search.stages, session=search.session)
 
     @database_query
     async def stats(
@@ -240,23 +267,16 @@ class CallsStore:
         check_project_id(project_id)
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; it counts from 0", "limit")
-        search, wanted = self._search(project_id, calls_filter, query, expansion=expansion), set(wanted)
-        if limit == 0:
-            return CallsStats(0, 0)
-        return CallsStats(
-            await paging.count(self._calls, search.stages, limit) if "count" in wanted else None,
-            await total_size(self._calls, project_id, search.stages, limit) if TOTAL_STORAGE_SIZE in wanted else None,
-        )
-
-    def _search(
-        self,
-        project_id: str,
-        calls_filter: CallsFilter | None,
-        query: Query | None,
-        sort_by: Sequence[SortBy] | None = None,
-        expansion: Expansion | None = None,
-    ) -> Search:
-        return calls_search(Collections.of(self.database), project_id, calls_filter, query, sort_by, expansion)
+        wanted = set(wanted)
+        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+            if limit == 0:
+                return CallsStats(0, 0)
+            size = TOTAL_STORAGE_SIZE in wanted
+            stages, session = search.stages, search.session
+            return CallsStats(
+                await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
+                await total_size(self._calls, project_id, stages, limit, session) if size else None,
+            )
 
 
 def _by_project(objects: Iterable[ObjectKey]) -> list[tuple[str, list[str]]]:

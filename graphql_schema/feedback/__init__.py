@@ -1,0 +1,6 @@
+"""Feedback in the API."""
+
+from graphql_schema.feedback.mutations import FeedbackMutations
+from graphql_schema.feedback.queries import FeedbackQueries
+
+__all__ = ["FeedbackMutations", "FeedbackQueries"]

@@ -1,0 +1,145 @@
+"""Writing feedback."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+from strawberry.types.base import get_object_definition
+
+from graphql_schema.context import Info
+from graphql_schema.feedback.inputs import FeedbackCreateReq
+from graphql_schema.feedback.types import PAYLOAD
+from graphql_schema.fields import ProjectId, described, json_field, resolved
+from graphql_schema.query_input import QueryInput
+from graphql_schema.scalars import DateTime
+from stores.paging import Row
+
+_NEW = "new"
+
+
+@strawberry.type(description="Feedback that was created.")
+class FeedbackCreateRes:
+    """What was made of it; the source is a row of `stores.feedback`."""
+
+    id: strawberry.ID = described("Its id, made or given.")
+    created_at: DateTime = described("When it was written.")
+    wb_user_id: str = described("Who wrote it.")
+    payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
+
+
+@strawberry.type(description="Feedback that was created in the place of other.")
+class FeedbackReplaceRes:
+    """What was made of it; the source is a row of `stores.feedback`."""
+
+    id: strawberry.ID = described("Its id, made or given.")
+    created_at: DateTime = described("When it was written.")
+    wb_user_id: str = described("Who wrote it.")
+    payload: JSON | None = json_field(PAYLOAD, "The payload as it is stored.")
+
+
+@strawberry.type(description="What a batch made, item by item.")
+class FeedbackCreateBatchRes:
+    """Results in the batch's order; the source is an object with rows of `stores.feedback`."""
+
+    res: list[FeedbackCreateRes] = described("What each item made, in the batch's order.")
+
+
+@strawberry.type(description="A purge of feedback.")
+class FeedbackPurgeRes:
+    """How many."""
+
+    num_purged: int = described("How many were there and are gone.")
+
+
+def _spread(resolver: Callable[..., Awaitable[Row]]) -> Callable[..., Awaitable[Row]]:
+    """The resolver with an argument for each field of `FeedbackCreateReq` in place of `new`."""
+
+    @wraps(resolver)
+    async def resolve(*source: object, info: Info, **given: Any) -> Row:  # noqa: ANN401 -- the field's arguments
+        names = [parameter.name for parameter in _parameters()]
+        new = FeedbackCreateReq(**{name: given.pop(name) for name in names if name in given})
+        return await resolver(*source, info=info, new=new, **given)
+
+    found = signature(resolver)
+    parameters: list[Parameter] = []
+    for name, parameter in found.parameters.items():
+        parameters += _parameters() if name == _NEW else [parameter]
+    resolve.__signature__ = found.replace(parameters=parameters)  # type: ignore[attr-defined] # of functions in general
+    return resolve
+
+
+def _parameters() -> list[Parameter]:
+    definition = get_object_definition(FeedbackCreateReq, strict=True)
+    return [
+        Parameter(
+            field.python_name,
+            Parameter.KEYWORD_ONLY,
+            default=None if field.default is None else Parameter.empty,
+            annotation=Annotated[
+                FeedbackCreateReq.__annotations__[field.python_name],
+                strawberry.argument(description=field.description),
+            ],
+        )
+        for field in definition.fields
+    ]
+
+
+@strawberry.type
+class FeedbackMutations:
+    """The fields of Mutation that write feedback."""
+
+    @resolved(
+        f"Create feedback. {get_object_definition(FeedbackCreateReq, strict=True).description}", FeedbackCreateRes
+    )
+    @_spread
+    async def feedback_create(self, info: Info, *, new: FeedbackCreateReq) -> Row:
+        """Create feedback."""
+        return await info.context.stores.feedback.create_one(new.to_store())
+
+    @resolved("Create much feedback: all of it, or none if one breaks a rule.", FeedbackCreateBatchRes)
+    async def feedback_create_batch(
+        self,
+        info: Info,
+        batch: Annotated[
+            list[FeedbackCreateReq],
+            strawberry.argument(description="At most 10,000; of two with the same id the later counts."),
+        ],
+    ) -> dict[str, list[Row]]:
+        """Create a batch."""
+        return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
+
+    @resolved(
+        "Put feedback in the place of other, at once. Nothing goes if the new breaks a rule; where the other is not "
+        "there, the new is just created.",
+        FeedbackReplaceRes,
+    )
+    @_spread
+    async def feedback_replace(
+        self,
+        info: Info,
+        feedback_id: Annotated[strawberry.ID, strawberry.argument(description="The feedback that goes.")],
+        *,
+        new: FeedbackCreateReq,
+    ) -> Row:
+        """Replace feedback."""
+        return await info.context.stores.feedback.replace(feedback_id, new.to_store())
+
+    @resolved("Delete feedback for good, by ids.")
+    async def feedback_purge(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        query: Annotated[
+            QueryInput,
+            strawberry.argument(
+                description='What goes: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, or an `or` of such, and nothing '
+                "else. Unknown ids do no harm."
+            ),
+        ],
+    ) -> FeedbackPurgeRes:
+        """Purge feedback."""
+        purged = await info.context.stores.feedback.purge(project_id, query.to_store())
+        return FeedbackPurgeRes(num_purged=purged)

@@ -1,0 +1,49 @@
+"""Reading feedback."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema import connections
+from graphql_schema.connections import Listing, listed
+from graphql_schema.context import Info
+from graphql_schema.feedback.types import Feedback, FeedbackStatsRes
+from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.query_input import QueryInput
+from graphql_schema.sorting import SortBy, sort_keys
+from stores.feedback import FeedbackStats
+from stores.paging import PageRequest
+
+Where = Annotated[
+    QueryInput | None,
+    strawberry.argument(
+        description="Any condition on its fields, and on paths into payload such as `payload.value.x`."
+    ),
+]
+Sort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(
+        description="In which order, also by paths into payload; the oldest first if left out or empty."
+    ),
+]
+
+
+@strawberry.type
+class FeedbackQueries:
+    """The fields of Query that read feedback."""
+
+    @listed("A page of the project's feedback.", of=Feedback)
+    async def feedback(
+        self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest
+    ) -> Listing:
+        """A page of feedback."""
+        feedback, where = info.context.stores.feedback, to_store(query)
+        wanted = connections.selected_of_nodes(info)
+        page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
+        return Listing(page, partial(feedback.count, project_id, where))
+
+    @resolved("How much feedback there is, by type.", returns=FeedbackStatsRes)
+    async def feedback_stats(self, info: Info, project_id: ProjectId, query: Where = None) -> FeedbackStats:
+        """How much feedback there is."""
+        return await info.context.stores.feedback.stats(project_id, to_store(query))
