@@ -3,8 +3,8 @@
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
@@ -28,6 +28,7 @@ from pymongo.write_concern import WriteConcern
 from stores import THREADS, indexes
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
+from stores.register import Register
 from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Database:
         intake: Intake | None = None,
     ) -> None:
         self.intake = intake or Intake()
+        self._register = Register()
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
@@ -103,6 +105,11 @@ class Database:
     def calls(self) -> Collection:
         """The calls, one document each."""
         return self._database["calls"]
+
+    @property
+    def costs(self) -> Collection:
+        """What the tokens of models cost, as projects set it."""
+        return self._database["costs"]
 
     @property
     def objects(self) -> Collection:
@@ -148,6 +155,19 @@ class Database:
     def file_uploads(self) -> Collection:
         """The uploads of files that are under way."""
         return self._database["file_uploads"]
+
+    @property
+    def projects(self) -> Collection:
+        """The projects: a document for each that was asked for or written into."""
+        return self._database["projects"]
+
+    async def enter(self, project_ids: Iterable[str]) -> None:
+        """See that projects are listed, before anything is stored in them: every store's part before it writes.
+
+        Raises:
+            UnavailableError: a majority did not confirm the write.
+        """
+        await self._register.enter(self.projects, project_ids)
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.
@@ -222,6 +242,12 @@ class Database:
             ConflictError: others stood in its way each time.
         """
         return await run_transaction(self._client, work, _DURABLE)
+
+    @asynccontextmanager
+    async def one_moment(self) -> AsyncIterator[Session]:
+        """A session that reads everything as it was at its first command."""
+        async with await self._client.start_session(snapshot=True) as session:
+            yield session
 
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method

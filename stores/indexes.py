@@ -67,6 +67,18 @@ INDEXES: Final = (
     _calls("roots only, newest first", "parent_id", newest_first=True),
     _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
     _calls("a turn", "turn_id", only={"turn_id": {"$exists": True}}),
+    Index(
+        "calls",
+        [*_VISIBLE, *((path, ASCENDING) for path in ("turn_of", "started_at", "id", "ended_at"))],
+        "threads, without a look at their turns' documents; the turns of a thread",
+        {"turn_of": {"$exists": True}},
+    ),
+    Index(
+        "calls",
+        [*_VISIBLE, *((path, ASCENDING) for path in ("started_at", "turn_of", "id", "ended_at"))],
+        "threads in a time range",
+        {"turn_of": {"$exists": True}},
+    ),
     _calls("a run", "wb_run_id", only={"wb_run_id": {"$exists": True}}),
     Index("calls", [*_VISIBLE, ("latency_ms", DESCENDING), ("id", ASCENDING)], "the slowest calls; ranges of latency"),
     _calls("an op, oldest first; all versions of an op", "op_name"),
@@ -101,9 +113,14 @@ INDEXES: Final = (
     _feedback("feedback on a call", "call_id", only={"call_id": {"$exists": True}}),
     _feedback("feedback on whatever a ref leads to", "weave_ref"),
     Index("table_rows", [("project_id", ASCENDING), ("size_bytes", ASCENDING)], "what a project's table rows take"),
+    Index("costs", [("project_id", ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)], "costs, oldest first"),
+    Index("costs", [("project_id", ASCENDING), ("llm_id", ASCENDING)], "the prices of models"),
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),
+    Index("projects", [("id", ASCENDING)], "the default list of projects; those of an entity"),
+    Index("projects", [("name", ASCENDING), ("id", ASCENDING)], "projects by name alone"),
+    Index("projects", [("last_activity_at", DESCENDING), ("id", ASCENDING)], "the projects of late"),
 )
 
 

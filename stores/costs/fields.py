@@ -1,0 +1,21 @@
+"""The fields of costs: by which names they are asked and sorted."""
+
+from typing import Final
+
+from stores.query.fields import Field, FieldTable, Kind
+
+COST_FIELDS: Final = FieldTable(
+    [
+        Field("id", "id", optional=False),
+        Field("project_id", "project_id", optional=False),
+        Field("llm_id", "llm_id", optional=False),
+        Field("provider_id", "provider_id", optional=False),
+        Field("prompt_token_cost", "prompt_token_cost", Kind.NUMBER, optional=False),
+        Field("completion_token_cost", "completion_token_cost", Kind.NUMBER, optional=False),
+        Field("prompt_token_cost_unit", "prompt_token_cost_unit", optional=False),
+        Field("completion_token_cost_unit", "completion_token_cost_unit", optional=False),
+        Field("effective_date", "effective_date", Kind.TIME, optional=False),
+        Field("created_at", "created_at", Kind.TIME, optional=False),
+        Field("created_by", "created_by", optional=False),
+    ]
+)

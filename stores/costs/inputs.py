@@ -1,0 +1,71 @@
+"""What writers send of costs: the prices of a model's tokens from a date on, held to their rules."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+from stores.calls.inputs import check_length
+from stores.errors import BadInputError
+
+MAX_NAME: Final = 1024
+MAX_UNIT: Final = 64
+MAX_TOKEN_COST: Final = 1_000_000.0
+"""For one token; what is more is a slip, and would drown every other cost in a sum."""
+
+USD: Final = "USD"
+DEFAULT_PROVIDER: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCost:
+    """The prices of one token of a model's prompts and completions, from a date on: microseconds since the epoch."""
+
+    llm_id: str
+    prompt_token_cost: float
+    completion_token_cost: float
+    prompt_token_cost_unit: str | None = None
+    completion_token_cost_unit: str | None = None
+    effective_date: int | None = None
+    provider_id: str | None = None
+
+    def checked(self, now: int) -> Self:
+        """Itself, with what was left out filled in: US dollars, the present, the provider `default`.
+
+        Raises:
+            BadInputError: a field breaks its rule; the error names the field.
+        """
+        _check_name(self.llm_id, MAX_NAME, "llm_id")
+        if self.provider_id is not None:
+            _check_name(self.provider_id, MAX_NAME, "provider_id")
+        for name in ("prompt_token_cost_unit", "completion_token_cost_unit"):
+            if getattr(self, name) is not None:
+                _check_name(getattr(self, name), MAX_UNIT, name)
+        return replace(
+            self,
+            prompt_token_cost=_token_cost(self.prompt_token_cost, "prompt_token_cost"),
+            completion_token_cost=_token_cost(self.completion_token_cost, "completion_token_cost"),
+            prompt_token_cost_unit=self.prompt_token_cost_unit or USD,
+            completion_token_cost_unit=self.completion_token_cost_unit or USD,
+            effective_date=now if self.effective_date is None else self.effective_date,
+            provider_id=self.provider_id or DEFAULT_PROVIDER,
+        )
+
+
+def _check_name(text: str, limit: int, argument: str) -> None:
+    if not text:
+        raise BadInputError("is empty; it needs at least one character", argument)
+    check_length(text, limit, argument)
+
+
+def _token_cost(cost: float, argument: str) -> float:
+    if not math.isfinite(cost):
+        raise BadInputError("must be a finite number, the price of one token", argument)
+    if cost < 0:
+        raise BadInputError(f"{cost} is negative; a price is 0 or more", argument)
+    if cost > MAX_TOKEN_COST:
+        raise BadInputError(
+            f"{cost} for one token is above the limit of {MAX_TOKEN_COST:,.0f}; divide a price per million tokens by "
+            "1,000,000",
+            argument,
+        )
+    return abs(float(cost))  # -0.0 is 0.0

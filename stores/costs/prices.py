@@ -1,0 +1,78 @@
+"""Prices of models, and which of them holds for a call.
+
+Of all prices of a model, the project's own and those that LoomQL ships, one holds for a call that starts at a time: one
+in effect by then rather than one of the future, the project's rather than a shipped one, the latest. A price of the
+future still holds where there is no other. Of two that are alike in all that, the one made last holds.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+Level = Literal["project", "default"]
+
+DEFAULT: Final[Level] = "default"
+PROJECT: Final[Level] = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one token of a model costs from a date on. Times are microseconds since the epoch."""
+
+    llm_id: str
+    provider_id: str
+    prompt_token_cost: float
+    completion_token_cost: float
+    prompt_token_cost_unit: str
+    completion_token_cost_unit: str
+    effective_date: int
+    created_at: int
+    created_by: str | None
+    level: Level
+    level_id: str
+    id: str = ""
+
+    @classmethod
+    def of_project(cls, row: Mapping[str, Any]) -> Self:
+        """A project's own price, from its document."""
+        names = set(cls.__dataclass_fields__) - {"level", "level_id"}
+        return cls(level=PROJECT, level_id=row["project_id"], **{name: row[name] for name in names})
+
+
+class Timeline:
+    """The prices of one model as they hold: the first for calls before all `dates`, each other from its date on."""
+
+    __slots__ = ("dates", "prices")
+
+    def __init__(self, prices: Iterable[Price]) -> None:
+        by_date = sorted(prices, key=_age)
+        self.prices = [max(by_date, key=lambda price: (price.level == PROJECT, *_age(price)))]
+        self.dates: list[int] = []
+        latest: dict[Level, Price] = {}
+        for price in by_date:
+            latest[price.level] = price
+            self._hold(price.effective_date, latest.get(PROJECT) or latest[DEFAULT])
+
+    def _hold(self, date: int, price: Price) -> None:
+        if self.dates and self.dates[-1] == date:
+            self.prices[-1] = price
+        elif price is not self.prices[-1]:
+            self.dates.append(date)
+            self.prices.append(price)
+
+    def at(self, moment: int) -> Price:
+        """The price that holds for a call that starts then."""
+        return self.prices[bisect_right(self.dates, moment)]
+
+
+def _age(price: Price) -> tuple[int, int, str]:
+    return price.effective_date, price.created_at, price.id
+
+
+def timelines(prices: Iterable[Price]) -> dict[str, Timeline]:
+    """The timeline of each model that has a price, by the model's name."""
+    by_model: dict[str, list[Price]] = {}
+    for price in prices:
+        by_model.setdefault(price.llm_id, []).append(price)
+    return {model: Timeline(found) for model, found in by_model.items()}

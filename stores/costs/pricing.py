@@ -1,0 +1,87 @@
+"""What usage costs, by the prices of its project: in Python, and as expressions that pipelines compute alike.
+
+The cost of an entry of usage (`stores.calls.usage`) is that of its prompt tokens and of its completion tokens together,
+in US dollars, as a double. What is priced in another unit is left out: no sum mixes units. A call's cost is the sum
+over its models; where nothing is priced in dollars it is null, which is not 0.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from stores.calls.usage import Usage
+from stores.costs.inputs import USD
+from stores.costs.prices import Price, Timeline, timelines
+from stores.query.values import Expression, bound
+
+_NOT_PRICED: Final[dict[str, list[Any]]] = {"from": [], "prompt": [None], "completion": [None]}
+
+
+class Prices:
+    """The prices of a project's models, its own and shipped ones."""
+
+    def __init__(self, prices: Iterable[Price]) -> None:
+        self._timelines = timelines(prices)
+
+    def at(self, model: str, started_at: int) -> Price | None:
+        """The price of a model that holds for a call that starts then."""
+        timeline = self._timelines.get(model)
+        return timeline.at(started_at) if timeline else None
+
+    def cost(self, entry: Usage, started_at: int) -> float | None:
+        """What an entry of the usage of a call costs that starts then."""
+        price = self.at(entry["model"], started_at)
+        prompt, completion = _in_usd(price) if price else (None, None)
+        if prompt is None or completion is None:
+            return None
+        return float(entry["prompt_tokens"] * prompt + entry["completion_tokens"] * completion)
+
+    def total_cost(self, usage: Sequence[Usage], started_at: int) -> float | None:
+        """What the usage of a call costs that starts then."""
+        costs = [cost for entry in usage if (cost := self.cost(entry, started_at)) is not None]
+        return math.fsum(costs) if costs else None
+
+    def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
+        """What an entry of usage at a path costs, for a call that starts at what is at another; null if not priced.
+
+        Sum it with `$sum`, which leaves out nulls, and in which errors of rounding do not add up.
+        """
+        # No model is at -1, which leads to the last row.
+        rows = [*map(_row, self._timelines.values()), _NOT_PRICED]
+        found = {"$indexOfArray": [{"$literal": list(self._timelines)}, f"{entry}.model"]}
+        number = {"$size": {"$filter": {"input": "$$v.from", "cond": {"$lte": ["$$this", started_at]}}}}
+        parts = [
+            {"$multiply": [f"{entry}.{name}_tokens", {"$arrayElemAt": [f"$$row.{name}", "$$v"]}]}
+            for name in ("prompt", "completion")
+        ]
+        priced = {"$let": {"vars": {"row": "$$v"}, "in": bound(number, {"$add": parts})}}
+        return bound({"$arrayElemAt": [{"$literal": rows}, found]}, priced)
+
+    def total_cost_expression(self) -> Expression:
+        """What the usage of a call costs, over its document."""
+        each = {"$map": {"input": {"$ifNull": ["$usage", []]}, "as": "entry", "in": self.cost_expression("$$entry")}}
+        priced = {"$filter": {"input": each, "cond": {"$ne": ["$$this", None]}}}
+        return bound(priced, {"$cond": [{"$eq": ["$$v", []]}, None, {"$sum": "$$v"}]})
+
+
+def _row(timeline: Timeline) -> dict[str, list[Any]]:
+    """A timeline as a document of a pipeline."""
+    costs = [_in_usd(price) for price in timeline.prices]
+    return {
+        "from": timeline.dates,
+        "prompt": [prompt for prompt, _ in costs],
+        "completion": [completion for _, completion in costs],
+    }
+
+
+def _in_usd(price: Price) -> tuple[float | None, float | None]:
+    """What a token of a prompt and of a completion costs in dollars: nothing in another unit; both None if both are."""
+    prompt = price.prompt_token_cost if _is_usd(price.prompt_token_cost_unit) else None
+    completion = price.completion_token_cost if _is_usd(price.completion_token_cost_unit) else None
+    if prompt is None and completion is None:
+        return None, None
+    return prompt or 0.0, completion or 0.0
+
+
+def _is_usd(unit: str) -> bool:
+    return unit.upper() == USD

@@ -1,0 +1,160 @@
+"""The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from stores import paging, times
+from stores.calls.inputs import LOCAL_USER
+from stores.costs.defaults import all_models, of_model
+from stores.costs.fields import COST_FIELDS
+from stores.costs.inputs import NewCost
+from stores.costs.prices import Price
+from stores.costs.pricing import Prices
+from stores.costs.purging import purged_ids
+from stores.database import Database, Document, database_query, database_write
+from stores.errors import BadInputError, StoreError
+from stores.ids import check_project_id, new_id
+from stores.paging import Page, PageRequest
+from stores.query import Query
+from stores.query.match import Match
+from stores.query.sort import SortBy, compile_sort
+from stores.transactions import Session
+
+MAX_AT_ONCE: Final = 1_000
+"""Costs that are made at once."""
+
+MAX_PRICES: Final = 20_000
+"""Prices of a project by which all of its calls are sorted, filtered or summed."""
+
+_OLDEST_FIRST: Final = (SortBy("created_at"),)
+
+Models = tuple[str, tuple[str, ...]]
+"""A project, and names of models."""
+
+
+class CostsStore:
+    """Costs in MongoDB, as projects set them; those that LoomQL ships are in a file of its own.
+
+    Rows are dicts of the document's own fields.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._costs = database.costs
+
+    @database_write
+    async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:
+        """Store costs, all or none, beside what is there; their ids in that order. Nothing happens for none.
+
+        Raises:
+            BadInputError: a cost breaks a rule, named as `costs.<position>`, or there are more than `MAX_AT_ONCE`.
+        """
+        check_project_id(project_id)
+        if len(costs) > MAX_AT_ONCE:
+            raise BadInputError(f"has {len(costs):,} costs; the limit is {MAX_AT_ONCE:,} at once", "costs")
+        made = times.now()
+        documents = [_document(project_id, cost, position, made, wb_user_id) for position, cost in enumerate(costs)]
+
+        async def create(session: Session) -> None:
+            await self._costs.insert_many(documents, session=session)
+
+        if documents:
+            await self.database.transaction(create)
+        return [document["id"] for document in documents]
+
+    @database_query
+    async def page(
+        self,
+        project_id: str,
+        request: PageRequest,
+        wanted: Iterable[str],
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+    ) -> Page:
+        """The wanted fields of a page of the project's costs; without a sort the oldest come first.
+
+        Raises:
+            BadInputError: the query, the sort or the cursor breaks a rule.
+        """
+        match = _match(project_id, query)
+        order = compile_sort(sort_by or _OLDEST_FIRST, COST_FIELDS)
+        return await paging.find_page(self._costs, match, order, request, list(wanted))
+
+    @database_query
+    async def count(self, project_id: str, query: Query | None = None) -> int:
+        """How many costs of the project pass the query."""
+        return await self._costs.count_documents(_match(project_id, query))
+
+    @database_write
+    async def purge(self, project_id: str, query: Query) -> int:
+        """Delete the costs of the project whose ids a query names, for good; how many were there.
+
+        Raises:
+            BadInputError: the query is none of the three that name ids.
+        """
+        check_project_id(project_id)
+        keys = [_key(project_id, cost_id) for cost_id in purged_ids(query)]
+        deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+        return deleted.deleted_count
+
+    @database_query
+    async def prices(self, keys: Sequence[Models]) -> dict[Models, Prices]:
+        """For each project and some names of models their prices."""
+        models: dict[str, set[str]] = {}
+        for project_id, names in keys:
+            models.setdefault(project_id, set()).update(names)
+        found = {project_id: await self._prices_of(project_id, names) for project_id, names in models.items()}
+        return {key: found[key[0]] for key in keys}
+
+    async def _prices_of(self, project_id: str, models: set[str]) -> Prices:
+        match = {"project_id": project_id, "llm_id": {"$in": list(models)}}
+        rows = await self._costs.find(match).to_list(None)
+        shipped = [price for model in models for price in of_model(model)]
+        return Prices([*map(Price.of_project, rows), *shipped])
+
+
+async def prices_of(database: Database, project_id: str) -> Prices:
+    """The prices of all models, shipped ones included; the project's are at most `MAX_PRICES`.
+
+    Raises:
+        BadInputError: it has more.
+    """
+    rows = await database.costs.find({"project_id": project_id}, limit=MAX_PRICES + 1).to_list(None)
+    if len(rows) > MAX_PRICES:
+        raise BadInputError(
+            f"has more than {MAX_PRICES:,} costs, too many to price all of its calls by; purge those that no call "
+            "needs any more",
+            "project_id",
+        )
+    return Prices([*map(Price.of_project, rows), *all_models()])
+
+
+def _key(project_id: str, cost_id: str) -> str:
+    return f"{project_id}:{cost_id}"
+
+
+def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_id: str | None) -> Document:
+    try:
+        checked = cost.checked(made)
+    except StoreError as error:
+        raise error.under(f"costs.{position}") from None
+    cost_id = new_id()
+    return {
+        "_id": _key(project_id, cost_id),
+        "project_id": project_id,
+        "id": cost_id,
+        **{name: getattr(checked, name) for name in NewCost.__dataclass_fields__},
+        "created_at": made,
+        "created_by": wb_user_id or LOCAL_USER,
+    }
+
+
+def _match(project_id: str, query: Query | None) -> Match:
+    """The match of a project's costs that pass a query; a query never leads to another project.
+
+    Raises:
+        BadInputError: the query breaks a rule.
+    """
+    check_project_id(project_id)
+    own: Match = {"project_id": project_id}
+    return own | ({"$and": [query.match(COST_FIELDS)]} if query else {})

@@ -1,0 +1,27 @@
+"""Prices as tests write them: a test names only what it is about."""
+
+from dataclasses import replace
+from typing import Any
+
+from stores.costs.inputs import USD
+from stores.costs.prices import Price
+
+PROJECT = "acme/chat"
+
+
+def price(**changes: Any) -> Price:  # noqa: ANN401 -- any field of a price
+    """A project's own price of the model `m`, from the epoch on."""
+    plain = Price(
+        llm_id="m",
+        provider_id="default",
+        prompt_token_cost=1e-6,
+        completion_token_cost=2e-6,
+        prompt_token_cost_unit=USD,
+        completion_token_cost_unit=USD,
+        effective_date=0,
+        created_at=0,
+        created_by="local",
+        level="project",
+        level_id=PROJECT,
+    )
+    return replace(plain, **changes)
