@@ -53,6 +53,7 @@ async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) 
     """
     calls = database.calls
     parts, files = await _prepare(batch)
+    await database.enter({key.partition(":")[0] for key in parts})
     for project_id, found in files.items():
         await write_files(database, project_id, found)
     there = await _insert(calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start])

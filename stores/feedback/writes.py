@@ -24,10 +24,11 @@ async def write(
     Raises:
         ConflictError: an id is another's, or others wrote it again and again; nothing was stored.
     """
+    if not new and not named:
+        return
+    await database.enter({document["project_id"] for document in (*new, *named.values())})
     if len(new) == 1 and not named and not freed:
         await database.feedback.insert_one(new[0])
-        return
-    if not new and not named:
         return
     last = _last_of_each(named)
 

@@ -112,6 +112,7 @@ class Upload:
             ConflictError: the upload was given up.
         """
         await self._flush()
+        await self._run(self._database.enter([self._project_id]))
         alive = {"_id": self._id, **_ALIVE}
         documents = [{"_id": self._file_id(file), **fields} for file, fields in files.items()]
 

@@ -63,6 +63,7 @@ class ObjectsStore:
         async def create(session: Session) -> None:
             await NameWriter(self.database, session, *name).create(document)
 
+        await self.database.enter([version.project_id])
         async with self._turn(documents.head_id(*name)):
             await self.database.transaction(create)
         digest: str = document["digest"]

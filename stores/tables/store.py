@@ -179,6 +179,7 @@ class TablesStore:
     async def _write(self, builder: Builder, rows: Mapping[str, RowContent], size: int | None) -> str:
         """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts."""
         layout = builder.finish(size)
+        await self.database.enter([builder.project_id])
         await content.add_missing(self._rows, builder.project_id, list(rows.values()))
         await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()))
         await layout.write(self._tables)

@@ -1,0 +1,89 @@
+"""The register of projects: whatever is stored is stored in a project that is listed by then.
+
+A process remembers which projects it has entered, and enters each again only now and then, so that those who write a
+lot pay next to nothing for it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from stores import times
+from stores.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from stores.database import Collection
+
+LAG_SECONDS: Final = 10
+"""By so much at most the last activity of a project is later than the register says."""
+
+_REMEMBERED: Final = 10_000
+_DUPLICATE_KEY: Final = 11000
+
+
+class Register:
+    """What one process knows of the register."""
+
+    def __init__(self) -> None:
+        self._entered: dict[str, float] = {}
+        self._turn = asyncio.Lock()
+
+    async def enter(self, projects: "Collection", project_ids: Iterable[str]) -> None:
+        """Enter projects before anything is written into them; nothing happens where that was done just now.
+
+        Raises:
+            UnavailableError: a majority did not confirm the write.
+        """
+        wanted = set(project_ids)
+        if not self._due(wanted):
+            return
+        async with self._turn:  # of many who write into a new project at once, one enters it
+            due = self._due(wanted)
+            if not due:
+                return
+            began = monotonic()
+            await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(due)])
+            for project_id in due:
+                self._entered.pop(project_id, None)
+                self._entered[project_id] = began
+            for forgotten in list(self._entered)[:-_REMEMBERED]:
+                del self._entered[forgotten]
+
+    def _due(self, project_ids: set[str]) -> set[str]:
+        due_since = monotonic() - LAG_SECONDS
+        return {one for one in project_ids if self._entered.get(one, due_since) <= due_since}
+
+
+def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:
+    """What enters a project, if it is not there, and moves its last activity on, where that is given."""
+    entity, _, name = project_id.partition("/")
+    new = {"id": project_id, "entity": entity, "name": name, "created_at": created_at or times.now()}
+    update: dict[str, Any] = {"$setOnInsert": new}
+    if last_activity_at is not None:
+        update["$max"] = {"last_activity_at": last_activity_at}
+    return UpdateOne({"_id": project_id}, update, upsert=True)
+
+
+async def write(projects: "Collection", entries: list[UpdateOne]) -> int:
+    """Write entries; how many of them are new.
+
+    Raises:
+        UnavailableError: a majority did not confirm the write.
+    """
+    try:
+        done = await projects.bulk_write(entries, ordered=False)
+    except BulkWriteError as error:
+        details: dict[str, Any] = dict(error.details or {})
+        failures = details.get("writeErrors", [])
+        if any(failure["code"] != _DUPLICATE_KEY for failure in failures):
+            raise
+        if details.get("writeConcernErrors"):
+            raise UnavailableError("the database did not confirm the write; send it again") from error
+        # Another process came between MongoDB's look and its write; the project is there now.
+        await projects.bulk_write([entries[failure["index"]] for failure in failures], ordered=False)
+        return int(details["nUpserted"])
+    return done.upserted_count
