@@ -59,6 +59,7 @@ class CostsStore:
             await self._costs.insert_many(documents, session=session)
 
         if documents:
+            await self.database.enter([project_id])
             await self.database.transaction(create)
         return [document["id"] for document in documents]
 
