@@ -17,6 +17,7 @@ from pymongo.read_concern import ReadConcern
 from stores.database import Collection
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
+from stores.transactions import Session
 
 DEFAULT_SIZE: Final = 100
 
@@ -104,20 +105,25 @@ async def find_page(
     projection: Sequence[str],
     source: Sequence[dict[str, Any]] = (),
     narrowing: Sequence[dict[str, Any]] = (),
+    question: Sequence[object] = (),
+    session: Session | None = None,
+    finishing: Sequence[dict[str, Any]] = (),
 ) -> Page:
     """One page of what matches, read in one command.
 
     Stages of a `source` make the documents where a collection has others, and those of a `narrowing` look closer at
-    what matches, one document after the other in their order.
+    what matches, one document after the other in their order. Where they hold what was found out before, and may be
+    other stages for the next page, a `question` tells which cursors are this list's. Stages that are `finishing` add to
+    the rows of the page, of which they see the projection and the keys.
 
     Raises:
         BadInputError: the cursor is none of this query's.
         UnavailableError: an index was made at this very moment.
     """
-    scope = scope_of(collection.name, *source, match, *narrowing, order)
+    scope = scope_of(collection.name, *(question or (*source, match, *narrowing)), order)
     position = position_of(request, scope, len(order.keys))
-    pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing)]
-    found = await _rows(collection, pipeline, request.size + 2)
+    pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
+    found = await _rows(collection, pipeline, request.size + 2, session)
     return _page(found, request, order, scope)
 
 
@@ -153,7 +159,7 @@ async def find_pages(
         }
     pipeline = page_pipeline(match, order, request, projection)
     found: dict[str, list[Row]] = {value: [] for value in values}
-    with _making_no_index():
+    with making_no_index():
         async for row in _of_each(collection, field, values, pipeline):
             found[row["value"]].append(row["rows"])
     return {
@@ -162,10 +168,15 @@ async def find_pages(
     }
 
 
-async def count(collection: Collection, stages: Sequence[dict[str, Any]], limit: int | None = None) -> int:
+async def count(
+    collection: Collection,
+    stages: Sequence[dict[str, Any]],
+    limit: int | None = None,
+    session: Session | None = None,
+) -> int:
     """How many documents some stages find; they stop at a limit."""
     at_most: list[dict[str, Any]] = [{"$limit": limit}] if limit else []
-    counted = collection.aggregate([*stages, *at_most, {"$count": "number"}])
+    counted = collection.aggregate([*stages, *at_most, {"$count": "number"}], session=session)
     return sum([found["number"] async for found in counted])
 
 
@@ -174,7 +185,7 @@ async def count_each(
 ) -> dict[str, int]:
     """For each of some values of a field (or of a member of it) how many documents match; one command for all."""
     counted = _of_each(collection, field, values, [{"$match": match}, {"$count": "number"}])
-    with _making_no_index():
+    with making_no_index():
         return dict.fromkeys(values, 0) | {row["value"]: row["rows"]["number"] async for row in counted}
 
 
@@ -214,14 +225,17 @@ def page_pipeline(
     return [*pipeline, {"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
 
 
-async def _rows(collection: Collection, pipeline: list[dict[str, Any]], batch_size: int) -> list[Row]:
+async def _rows(
+    collection: Collection, pipeline: list[dict[str, Any]], batch_size: int, session: Session | None
+) -> list[Row]:
     steady = collection.with_options(read_concern=_AT_ONE_MOMENT)
-    with _making_no_index():
-        return await steady.aggregate(pipeline, allowDiskUse=True, batchSize=batch_size).to_list(None)
+    with making_no_index():
+        found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=batch_size)
+        return await found.to_list(None)
 
 
 @contextmanager
-def _making_no_index() -> Iterator[None]:
+def making_no_index() -> Iterator[None]:
     """Reads at one moment, which a database that makes an index just then refuses."""
     try:
         yield

@@ -20,8 +20,10 @@ _TO_ROW: Final = "/attr/rows/id/"
 
 @dataclass(frozen=True, slots=True)
 class Collections:
-    """The names of the collections that refs lead into."""
+    """The names of the collections that refs lead into, of the calls and of the feedback on them."""
 
+    calls: str
+    feedback: str
     objects: str
     tables: str
     chunks: str
@@ -30,7 +32,14 @@ class Collections:
     @classmethod
     def of(cls, database: Database) -> Self:
         """Those of a database."""
-        return cls(database.objects.name, database.tables.name, database.table_chunks.name, database.table_rows.name)
+        return cls(
+            calls=database.calls.name,
+            feedback=database.feedback.name,
+            objects=database.objects.name,
+            tables=database.tables.name,
+            chunks=database.table_chunks.name,
+            rows=database.table_rows.name,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +100,17 @@ class Lookup:
 
     @property
     def _parts(self) -> dict[str, Any]:
-        """The projection to what is wanted: up to the first index, which no projection follows."""
-        shortest: list[str] = []
-        for steps in sorted(map(_up_to_index, self.wanted)):
-            part = ".".join(("val", *steps))
-            if not any(f"{part}.".startswith(f"{outer}.") for outer in shortest):
-                shortest.append(part)
-        return {"_id": 0} | dict.fromkeys(shortest, 1)
+        return parts(("val", *steps) for steps in self.wanted)
+
+
+def parts(places: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """The projection to some places in a document: up to the first index, which no projection follows."""
+    shortest: list[str] = []
+    for steps in sorted(map(_up_to_index, places)):
+        part = ".".join(steps)
+        if not any(f"{part}.".startswith(f"{outer}.") for outer in shortest):
+            shortest.append(part)
+    return {"_id": 0} | dict.fromkeys(shortest, 1)
 
 
 def _up_to_index(steps: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,31 +1,43 @@
 """Searches: which calls, and in which order, as the stages of a pipeline."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
+from stores import paging
 from stores.calls.expansion import Expansion
+from stores.calls.feedback import Answers, Conditions, FeedbackNames, NewestFeedback, Question, ask, lookup
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.expressions import And, Operand
 from stores.query.match import compile_match
 from stores.query.sort import Order, SortBy, compile_sort
+from stores.transactions import Session
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then."""
+    """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then.
+
+    Where the stages hold answers that were found before, they are to be run in the session that those were found in,
+    and the question is what tells this list's cursors.
+    """
 
     match: Match
     order: Order
     source: Sequence[dict[str, Any]] = ()
     narrowing: Sequence[dict[str, Any]] = ()
+    question: Sequence[object] = ()
+    session: Session | None = None
 
     @property
     def stages(self) -> Pipeline:
@@ -33,51 +45,103 @@ class Search:
         return [*self.source, {"$match": self.match}, *self.narrowing]
 
 
-def calls_search(
-    collections: Collections,
+@asynccontextmanager
+async def calls_search(
+    database: Database,
     project_id: str,
     calls_filter: CallsFilter | None = None,
     query: Query | None = None,
     sort_by: Sequence[SortBy] | None = None,
     expansion: Expansion | None = None,
-) -> Search:
-    """The search of a project's visible calls; `collections` are those that refs lead into.
+) -> AsyncIterator[Search]:
+    """The search of a project's visible calls, to be run inside the block.
 
     Raises:
         BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
-            `MAX_CONDITIONS` fields behind refs.
+            `MAX_CONDITIONS` fields behind refs, or of conditions on feedback.
+        UnavailableError: an index was made at this very moment.
     """
-    if not expansion or not expansion.columns:
-        order = compile_sort(sort_by or OLDEST_FIRST, CALL_FIELDS)
-        return Search(calls_match(project_id, calls_filter, query), order)
-    fields = FieldsThroughRefs(expansion.columns)
-    order = compile_sort(sort_by or OLDEST_FIRST, fields)
-    sorts_behind = bool(fields.paths)
-    stored, behind = _parted(query, fields)
-    match = calls_match(project_id, calls_filter, also=stored)
-    if not fields.paths:
-        return Search(match, order)
-    lookups = fields.lookups(collections, project_id)
-    narrowing: Match = {"$and": behind} if behind else {}
-    if sorts_behind:
-        return Search(narrowing, order, source=[{"$match": match}, *lookups])
-    # Looked up in order, one by one, until a page is full.
-    return Search(match, order, narrowing=[*lookups, {"$match": narrowing}])
+    asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
+    if not asked.questions:
+        yield asked.search({})
+        return
+    with paging.making_no_index():
+        async with database.one_moment() as session:
+            answers = await ask(database.feedback, project_id, asked.questions, session)
+            yield replace(asked.search(answers), session=session)
 
 
-def _parted(query: Query | None, fields: FieldsThroughRefs) -> tuple[list[Match], list[Match]]:
-    """The conditions of a query on what calls store, and those on what lies behind refs; all must hold."""
-    stored: list[Match] = []
-    behind: list[Match] = []
-    if not query:
+class _Asked:
+    """A search before it is known what there is of feedback."""
+
+    def __init__(
+        self,
+        collections: Collections,
+        project_id: str,
+        calls_filter: CallsFilter | None,
+        query: Query | None,
+        sort_by: Sequence[SortBy] | None,
+        expansion: Expansion | None,
+    ) -> None:
+        self._collections = collections
+        self._project_id = project_id
+        self._filter = calls_filter
+        self._refs = FieldsThroughRefs(expansion.columns if expansion else ())
+        names = FeedbackNames(self._refs if expansion and expansion.columns else CALL_FIELDS)
+        self._newest = NewestFeedback(names)
+        self._order = compile_sort(sort_by or OLDEST_FIRST, self._newest)
+        self._sorts_behind_refs = bool(self._refs.paths)
+        self._operation = query.operation(names) if query else None
+        self._conditions = Conditions(self._operation) if self._operation else None
+        self._check_refs()
+
+    def _check_refs(self) -> None:
+        count = self._refs.count(self._operation) if self._operation else 0
+        if count > MAX_CONDITIONS:
+            raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is to be asked of feedback first."""
+        return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
+
+    def search(self, answers: Answers) -> Search:
+        """The search, once the answers are known."""
+        stored, behind = self._parted(answers)
+        match = calls_match(self._project_id, self._filter, also=stored)
+        lookups = self._lookups(answers)
+        narrowing: Match = {"$and": behind} if behind else {}
+        search = Search(match, self._order)
+        if self._newest.types or self._sorts_behind_refs:
+            source = self._newest.stages(self._collections, self._project_id, match, answers)
+            search = Search(narrowing, self._order, source=[*source, *lookups])
+        elif lookups:
+            # Looked up in order, one by one, until a page is full.
+            search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
+        return replace(search, question=self._question) if self.questions else search
+
+    @property
+    def _question(self) -> Sequence[object]:
+        match = calls_match(self._project_id, self._filter)
+        behind_refs = self._refs.lookups(self._collections, self._project_id)
+        return match, self._operation, self._newest.types, behind_refs
+
+    def _lookups(self, answers: Answers) -> Pipeline:
+        """The stages that read what refs lead to, and what there is of feedback, as far as it is not known."""
+        looked_up = self._conditions.looked_up(answers) if self._conditions else ()
+        on_feedback = (lookup(self._collections.feedback, self._project_id, condition) for condition in looked_up)
+        return [*self._refs.lookups(self._collections, self._project_id), *chain.from_iterable(on_feedback)]
+
+    def _parted(self, answers: Answers) -> tuple[list[Match], list[Match]]:
+        """The conditions on what calls store, and those on what is looked up; all must hold."""
+        stored: list[Match] = []
+        behind: list[Match] = []
+        if not self._conditions:
+            return stored, behind
+        for term in _terms(self._conditions.operation(self._project_id, answers)):
+            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term)
+            (behind if is_behind else stored).append(compile_match(term))
         return stored, behind
-    operation = query.operation(fields)
-    count = fields.count(operation)
-    if count > MAX_CONDITIONS:
-        raise BadInputError(f"has {count:,} fields behind refs; the limit is {MAX_CONDITIONS}", "query")
-    for term in _terms(operation):
-        (behind if fields.count(term) else stored).append(compile_match(term))
-    return stored, behind
 
 
 def _terms(operation: Operand) -> tuple[Operand, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Collection
 from stores.paging import Row
+from stores.transactions import Session
 
 _SUM = {"$sum": "$storage_size_bytes"}
 
@@ -24,7 +25,13 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
 
 
-async def total_size(calls: Collection, project_id: str, stages: Sequence[dict[str, Any]], limit: int | None) -> int:
+async def total_size(
+    calls: Collection,
+    project_id: str,
+    stages: Sequence[dict[str, Any]],
+    limit: int | None,
+    session: Session | None = None,
+) -> int:
     """The sum, over the roots among the calls that some stages find (the first `limit`), of their traces' sizes."""
     pipeline: list[dict[str, Any]] = [*stages]
     if limit:
@@ -47,5 +54,5 @@ async def total_size(calls: Collection, project_id: str, stages: Sequence[dict[s
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    groups = await calls.aggregate(pipeline, allowDiskUse=True).to_list(1)
+    groups = await calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

@@ -1,0 +1,210 @@
+"""What a query asks of the feedback on a call, taken out of it: a condition stands there as a field that is true.
+
+Where a condition is on feedback alone, and stands under nothing but `$and`, `$or` and `$not`, the calls that meet it
+can be found beforehand. All others are looked up call by call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stores.calls.feedback.names import FeedbackAccess
+from stores.calls.feedback.questions import Answers, Question
+from stores.errors import BadInputError
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Contains,
+    Convert,
+    Get,
+    In,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Target,
+    gets,
+)
+from stores.query.fields import Access, Field, Kind
+
+MAX_CONDITIONS: Final = 10
+"""Conditions of a query on feedback."""
+
+_ID: Final = Get("id", Access(Field("_id", "_id", optional=False)))
+_UNKNOWN: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """That some feedback of a type on a call meets an operation; that there is any, if that is None."""
+
+    feedback_type: str | None
+    operation: Operand | None
+    holds: Get
+
+    @property
+    def is_of_feedback_alone(self) -> bool:
+        """Whether no field of the call itself plays a part."""
+        return self.operation is None or all(isinstance(get.access, FeedbackAccess) for get in gets(self.operation))
+
+
+class Conditions:
+    """The conditions of a query on feedback, and the query over what they come to."""
+
+    def __init__(self, operation: Operand) -> None:
+        self._found: list[Condition] = []
+        self._known: dict[Get, Question] = {}
+        self._any_of: dict[str | None, Get] = {}
+        self._operation = self._term(operation, is_inner=False)
+        if len(self._found) > MAX_CONDITIONS:
+            raise BadInputError(
+                f"has {len(self._found):,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query"
+            )
+
+    @property
+    def questions(self) -> list[Question]:
+        """What can be asked of all feedback beforehand."""
+        return list(self._known.values())
+
+    def operation(self, project_id: str, answers: Answers) -> Operand:
+        """The query, with the calls that are known by now to meet a condition in its place."""
+        return self._answered(self._operation, project_id, answers)
+
+    def looked_up(self, answers: Answers) -> Sequence[Condition]:
+        """The conditions that the query is over still."""
+        return [each for each in self._found if answers.get(self._known.get(each.holds)) is None]
+
+    def is_on_feedback(self, operation: Operand) -> bool:
+        """Whether a part of the query is over a condition that is looked up."""
+        fields = {condition.holds.access.field for condition in self._found}
+        return any(get.access.field in fields for get in gets(operation))
+
+    def _term(self, node: Operand, *, is_inner: bool) -> Operand:
+        match node:
+            case And(terms):
+                return And(tuple([self._term(term, is_inner=is_inner) for term in terms]))
+            case Or(terms):
+                return Or(tuple([self._term(term, is_inner=is_inner) for term in terms]))
+            case Not(term):
+                return Not(self._term(term, is_inner=is_inner))
+            case _:
+                return self._comparison(self._operand(node, is_whole=True), is_inner=is_inner)
+
+    def _operand(self, node: Operand, *, is_whole: bool = False) -> Operand:
+        """An operand with the operations inside it made conditions of their own."""
+        match node:
+            case Compare(comparison, left, right) if is_whole:
+                return Compare(comparison, self._operand(left), self._operand(right))
+            case In(operand, members) if is_whole:
+                return In(self._operand(operand), tuple([self._operand(member) for member in members]))
+            case Contains(where, what, folded) if is_whole:
+                return Contains(self._operand(where), self._operand(what), folded)
+            case Convert(operand, to):
+                return Convert(self._operand(operand), to)
+            case Literal() | Get():
+                return node
+            case _:
+                return self._term(node, is_inner=True)
+
+    def _comparison(self, node: Operand, *, is_inner: bool) -> Operand:
+        accesses = [get for get in gets(node) if isinstance(get.access, FeedbackAccess)]
+        if not accesses:
+            return node
+        types = {get.access.feedback_type: get for get in accesses if isinstance(get.access, FeedbackAccess)}
+        if len(types) > 1:
+            first, second, *_ = types.values()
+            raise BadInputError(
+                f"compares {first.name[:100]} with {second.name[:100]}; a comparison is on feedback of one type",
+                "query",
+            )
+        [feedback_type] = types
+        holds = self._condition(feedback_type, node, is_inner=is_inner)
+        if _takes_feedback(node):
+            return holds
+        none = Not(self._any(feedback_type, is_inner=is_inner))
+        return Or((holds, And((none, _without_feedback(node)))))
+
+    def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
+        found = self._any_of.get(feedback_type)
+        if found is None:
+            found = self._any_of[feedback_type] = self._condition(feedback_type, None, is_inner=is_inner)
+        return found
+
+    def _condition(self, feedback_type: str | None, node: Operand | None, *, is_inner: bool) -> Get:
+        name = f"_feedback_{len(self._found)}"
+        condition = Condition(feedback_type, node, Get(name, Access(Field(name, name, Kind.JSON))))
+        self._found.append(condition)
+        if condition.is_of_feedback_alone and not is_inner:
+            self._known[condition.holds] = Question(feedback_type, node)
+        return condition.holds
+
+    def _answered(self, node: Operand, project_id: str, answers: Answers) -> Operand:
+        match node:
+            case And(terms):
+                return And(tuple([self._answered(term, project_id, answers) for term in terms]))
+            case Or(terms):
+                return Or(tuple([self._answered(term, project_id, answers) for term in terms]))
+            case Not(term):
+                return Not(self._answered(term, project_id, answers))
+            case Get() if node in self._known:
+                calls = answers.get(self._known[node])
+                return node if calls is None else In(_ID, tuple([Literal(f"{project_id}:{call}") for call in calls]))
+            case _:
+                return node
+
+
+def _takes_feedback(node: Operand) -> bool:
+    """Whether a comparison certainly fails where all that it names of feedback is null."""
+    match node:
+        case Compare(Comparison.EQ, left, right):
+            return _differ(_of_nulls(left), _of_nulls(right))
+        case Compare(_, left, right):
+            return not all(map(_may_be_ordered, (left, right)))
+        case In(operand, members):
+            known = _of_nulls(operand)
+            return all(_differ(known, _of_nulls(member)) for member in members)
+        case Contains(where, what):
+            return not all(map(_may_be_ordered, (where, what)))
+        case _:
+            return _of_nulls(node) is not _UNKNOWN
+
+
+def _may_be_ordered(node: Operand) -> bool:
+    return _of_nulls(node) is not None
+
+
+def _differ(first: object, second: object) -> bool:
+    """Whether two values are known and cannot be equal, one of them null or false."""
+    return _UNKNOWN not in (first, second) and first is not second
+
+
+def _of_nulls(node: Operand) -> Scalar | object:
+    """The value of an operand where what it names of feedback is null; null and false are told, and literals."""
+    match node:
+        case Literal(value):
+            return value
+        case Get(_, access):
+            return None if isinstance(access, FeedbackAccess) else _UNKNOWN
+        case Convert(operand, to) if _of_nulls(operand) is None:
+            return False if to is Target.EXISTS else None
+        case _:
+            return _UNKNOWN
+
+
+def _without_feedback(node: Operand) -> Operand:
+    """A comparison with null for all that it names of feedback."""
+    match node:
+        case Compare(comparison, left, right):
+            return Compare(comparison, _without_feedback(left), _without_feedback(right))
+        case In(operand, members):
+            return In(_without_feedback(operand), tuple([_without_feedback(member) for member in members]))
+        case Contains(where, what, folded):
+            return Contains(_without_feedback(where), _without_feedback(what), folded)
+        case Convert(operand, to):
+            return Convert(_without_feedback(operand), to)
+        case Get(_, access) if isinstance(access, FeedbackAccess):
+            return Literal(None)
+        case _:
+            return node

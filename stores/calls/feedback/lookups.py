@@ -1,0 +1,74 @@
+"""The stages that look up, call by call, whether its feedback meets a condition."""
+
+from dataclasses import replace
+from typing import Any
+
+from stores.calls.feedback.conditions import Condition
+from stores.calls.feedback.names import FeedbackAccess, match_of_type
+from stores.query.expressions import Compare, Contains, Convert, Get, In, Operand
+from stores.query.fields import Access, Field, Kind
+from stores.query.match import compile_match
+from stores.query.values import Expression, reach, truth
+
+Pipeline = list[dict[str, Any]]
+
+
+def joined(
+    feedback: str,
+    project_id: str,
+    feedback_type: str | None,
+    stages: Pipeline,
+    path: str,
+    names: dict[str, Expression] | None = None,
+) -> dict[str, Any]:
+    """The stage that reads, to a path, what stages make of the feedback of a type on a call."""
+    of_type = {"$match": {"project_id": project_id, **match_of_type(feedback_type)}}
+    lookup = {
+        "from": feedback,
+        "localField": "id",
+        "foreignField": "call_id",
+        "pipeline": [of_type, *stages],
+        "as": path,
+    }
+    return {"$lookup": lookup | ({"let": names} if names else {})}
+
+
+def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
+    """The stages that set a condition's field to whether the feedback on a call meets it."""
+    path = condition.holds.access.field.path
+    names: dict[str, Expression] = {}
+    stages: Pipeline = [{"$limit": 1}, {"$project": {"_id": 1}}]
+    if condition.operation is not None and condition.is_of_feedback_alone:
+        stages.insert(0, {"$match": compile_match(condition.operation)})
+    elif condition.operation is not None:
+        stages.insert(0, {"$match": {"$expr": truth(_with_variables(condition.operation, names))}})
+    found = joined(feedback, project_id, condition.feedback_type, stages, path, names)
+    return [found, {"$set": {path: {"$ne": [f"${path}", []]}}}]
+
+
+def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
+    """A comparison with variables for what it names of the call; their values are put under their names."""
+    match node:
+        case Compare(comparison, left, right):
+            return Compare(comparison, _with_variables(left, names), _with_variables(right, names))
+        case In(operand, members):
+            return In(_with_variables(operand, names), tuple([_with_variables(member, names) for member in members]))
+        case Contains(where, what, folded):
+            return Contains(_with_variables(where, names), _with_variables(what, names), folded)
+        case Convert(operand, to):
+            return Convert(_with_variables(operand, names), to)
+        case Get(name, access) if not isinstance(access, FeedbackAccess):
+            return Get(name, Access(_variable(access, names)))
+        case _:
+            return node
+
+
+def _variable(access: Access, names: dict[str, Expression]) -> Field:
+    """The field that a place in the call is inside of a lookup: a path that starts with a dollar is a variable's."""
+    name = f"call_{len(names)}"
+    names[name] = {"$ifNull": [reach(access), None]}
+    text_path = None
+    if access.field.kind is Kind.JSON and access.is_whole_json and access.field.text_path:
+        names[f"{name}_text"] = {"$ifNull": [f"${access.field.text_path}", None]}
+        text_path = f"${name}_text"
+    return replace(access.field, path=f"${name}", text_path=text_path)

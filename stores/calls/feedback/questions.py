@@ -1,0 +1,47 @@
+"""Questions to all feedback of a project, asked before calls are: on which calls is some of this kind?
+
+The answer makes a condition on feedback one on the calls' ids, so that no call is looked at in vain. An answer that
+would be too long is none; the calls are looked up one by one then.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.calls.feedback.names import match_of_type
+from stores.database import Collection
+from stores.query.expressions import Operand
+from stores.query.match import ANY_TEXT, compile_match
+from stores.transactions import Session
+
+MAX_FOUND: Final = 50_000
+"""Feedback that an answer is made of."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Question:
+    """Which calls have feedback of a type that meets an operation on it? Each question is itself and no other."""
+
+    feedback_type: str | None
+    operation: Operand | None = None
+
+    def match(self, project_id: str) -> dict[str, Any]:
+        """The match of the feedback."""
+        on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **match_of_type(self.feedback_type)}
+        return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
+
+
+Answers = Mapping[Question | None, Sequence[str] | None]
+"""The ids of calls, by question; None where they are too many."""
+
+
+async def ask(feedback: Collection, project_id: str, questions: Sequence[Question], session: Session) -> Answers:
+    """The answers, in one command for each question."""
+    return {question: await _answer(feedback, question.match(project_id), session) for question in questions}
+
+
+async def _answer(feedback: Collection, match: dict[str, Any], session: Session) -> Sequence[str] | None:
+    size = MAX_FOUND + 1
+    cursor = feedback.find(match, {"_id": 0, "call_id": 1}, limit=size, batch_size=size, session=session)
+    found = [row["call_id"] for row in await cursor.to_list(None)]
+    return list(dict.fromkeys(found)) if len(found) < size else None
