@@ -14,6 +14,7 @@ from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
+from stores.threads import ThreadsStore
 
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
@@ -28,6 +29,7 @@ class Stores:
     objects: ObjectsStore
     feedback: FeedbackStore
     refs: RefsStore
+    threads: ThreadsStore
 
     @classmethod
     def over(cls, database: Database) -> "Stores":
@@ -39,6 +41,7 @@ class Stores:
             objects=ObjectsStore(database),
             refs=RefsStore(database),
             tables=TablesStore(database),
+            threads=ThreadsStore(database),
         )
 
     async def close(self) -> None:

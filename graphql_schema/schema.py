@@ -30,10 +30,13 @@ from graphql_schema.operations import BoundedSchema
 from graphql_schema.refs import RefQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
+from graphql_schema.threads import ThreadQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, FeedbackQueries):
+class Query(
+    CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, ThreadQueries, FeedbackQueries
+):
     """The root of queries."""
 
 

@@ -19,7 +19,7 @@ Pipeline = list[dict[str, Any]]
 FOUND_BY: Final = ("_id", "project_id", "id")
 """What finds a call's one document, in a sharded collection, too."""
 
-_START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "wb_run_id", "wb_run_step", "input_refs")
+_START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "turn_of", "wb_run_id", "wb_run_step", "input_refs")
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens")
 
 _DERIVED: Final[Document] = {
@@ -110,6 +110,7 @@ def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
             parent_id=start.parent_id,
             thread_id=start.thread_id,
             turn_id=start.turn_id,
+            turn_of=_turn_of(start),
             wb_run_id=start.wb_run_id,
             wb_run_step=start.wb_run_step,
             input_refs=payload.refs["inputs"] or None,
@@ -119,6 +120,11 @@ def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
         "start_size_bytes": payload.size_bytes,
     }
     return fields, payload.files
+
+
+def _turn_of(start: CallStart) -> str | None:
+    """The thread that a call is a turn of, and not just a step in one of its turns."""
+    return start.thread_id or None if start.turn_id == start.id else None
 
 
 def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:

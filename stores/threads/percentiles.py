@@ -1,0 +1,106 @@
+"""Percentiles of the durations of turns, exact: linear between the two values next to the position q * (n - 1).
+
+They are found in one of two ways. `Gathered` ones come of the turns that a group collects anyway: quick for all threads
+of a project, but it keeps the durations of a thread in one document. `Walked` ones come of one more walk through the
+turns of each thread, in the order of their durations: for a page of threads, and however many turns they have.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from stores.threads.fields import P50, P99
+
+Stages = list[dict[str, Any]]
+Expression = Any
+
+PERCENTILES: Final = {P50: 50, P99: 99}
+
+MAX_GATHERED: Final = 100_000
+"""Durations of one thread in one document: in BSON some 2 MB."""
+
+TOO_MANY: Final = 241
+"""MongoDB's code for a conversion that fails, as the one in `gathered` does for a thread that has too many turns."""
+
+FINISHED_TURNS: Final = "_finished"
+"""Where documents keep how many of their turns have finished, for `walked`."""
+
+_DURATION: Final = {"$subtract": ["$ended_at", "$started_at"]}
+_DURATIONS: Final = "_durations"
+_MICROSECONDS: Final = 1000
+
+
+def gathering() -> dict[str, Any]:
+    """What a group collects for `gathered`."""
+    return {_DURATIONS: {"$firstN": {"n": MAX_GATHERED + 1, "input": _DURATION}}}
+
+
+def gathered(names: Iterable[str]) -> Stages:
+    """The stages that make percentiles of what was collected; they fail with `TOO_MANY` where there is too much."""
+    finished = {"$filter": {"input": f"${_DURATIONS}", "cond": {"$ne": ["$$this", None]}}}
+    # No text with these letters is a number, whatever the thread's id.
+    failing = {"$toInt": {"$concat": ["too many turns: ", "$id"]}}
+    bounded = {"$cond": [{"$gt": [{"$size": f"${_DURATIONS}"}, MAX_GATHERED]}, failing, finished]}
+    return [
+        {"$set": {_DURATIONS: {"$sortArray": {"input": bounded, "sortBy": 1}}}},
+        {"$set": {name: _of_sorted(f"${_DURATIONS}", PERCENTILES[name]) for name in names}},
+        {"$unset": _DURATIONS},
+    ]
+
+
+def counting() -> dict[str, Any]:
+    """What a group collects for `walked`: how many turns have finished."""
+    return {FINISHED_TURNS: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
+
+
+def walked(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stages:
+    """The stages that make percentiles of documents with a thread's `id` and `counting`, of the turns that match."""
+    names = list(names)
+    places = {name: {"$add": [1, _position(f"${FINISHED_TURNS}", PERCENTILES[name])]} for name in names}
+    numbered = {"at": {"$documentNumber": {}}, "next": {"$shift": {"output": "$duration", "by": 1}}}
+    lower = {name: {"$floor": f"$${name}"} for name in names}
+    walk: Stages = [
+        {"$match": turns},
+        {"$project": {"_id": 0, "duration": _DURATION}},
+        {"$setWindowFields": {"sortBy": {"duration": 1}, "output": numbered}},
+        {"$match": {"$expr": {"$in": ["$at", list(lower.values())]}}},
+        {"$group": {"_id": None} | {name: {"$max": _at_place(lower[name], f"$${name}")} for name in names}},
+    ]
+    looked_up = {
+        "from": collection,
+        "localField": "id",
+        "foreignField": "turn_of",
+        "let": places,
+        "pipeline": walk,
+        "as": "_walked",
+    }
+    return [
+        {"$lookup": looked_up},
+        {"$set": {name: {"$first": f"$_walked.{name}"} for name in names}},
+        {"$unset": ["_walked", FINISHED_TURNS]},
+    ]
+
+
+def _position(count: Expression, percent: int) -> Expression:
+    """Where a percentile stands among so many values, from 0; rounded but once."""
+    return {"$divide": [{"$multiply": [{"$subtract": [count, 1]}, percent]}, 100]}
+
+
+def _of_sorted(durations: Expression, percent: int) -> Expression:
+    """A percentile of a sorted list of microseconds, in milliseconds."""
+    at = {"$let": {"vars": {"at": _position({"$size": durations}, percent)}, "in": None}}
+    lower = {"$arrayElemAt": [durations, {"$toInt": {"$floor": "$$at"}}]}
+    upper = {"$arrayElemAt": [durations, {"$toInt": {"$ceil": "$$at"}}]}
+    at["$let"]["in"] = _between(lower, upper, {"$subtract": ["$$at", {"$floor": "$$at"}]})
+    return at
+
+
+def _at_place(lower: Expression, place: Expression) -> Expression:
+    """The percentile, in the document where the value below it stands; null in any other."""
+    found = _between("$duration", {"$ifNull": ["$next", "$duration"]}, {"$subtract": [place, lower]})
+    return {"$cond": [{"$eq": ["$at", lower]}, found, None]}
+
+
+def _between(lower: Expression, upper: Expression, share: Expression) -> Expression:
+    """What lies a share of the way from one to the other, in milliseconds."""
+    way = {"$multiply": [{"$subtract": [upper, lower]}, share]}
+    return {"$divide": [{"$add": [lower, way]}, _MICROSECONDS]}

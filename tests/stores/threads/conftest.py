@@ -1,0 +1,10 @@
+import pytest
+
+from stores.database import Database
+from stores.threads import ThreadsStore
+
+
+@pytest.fixture
+def threads(database: Database) -> ThreadsStore:
+    """A store of threads over `database`."""
+    return ThreadsStore(database)

@@ -1,0 +1,270 @@
+"""Threads as their turns make them."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.errors import BadInputError
+from stores.paging import PageRequest, Row
+from stores.query.sort import SortBy
+from stores.threads import ThreadsFilter, ThreadsStore, percentiles
+from stores.threads.filters import Period
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.threads.builders import at, turn
+
+ALL = {
+    "thread_id",
+    "turn_count",
+    "start_time",
+    "last_updated",
+    "first_turn_id",
+    "last_turn_id",
+    "p50_turn_duration_ms",
+    "p99_turn_duration_ms",
+}
+
+
+async def _read(
+    threads: ThreadsStore, which: ThreadsFilter | None = None, sort_by: list[SortBy] | None = None
+) -> list[Row]:
+    page = await threads.page(PROJECT, PageRequest(), ALL, which, sort_by)
+    assert await threads.count(PROJECT, which) == len(page.rows)
+    return [{name: row[name] for name in ALL} for row in page.rows]
+
+
+def _told(rows: list[Row], *names: str) -> list[Any]:
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+async def test_a_thread_is_what_its_turns_make(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(3, "t", 0, 100) + turn(2, "t", 1000, 300) + turn(1, "t", 2000, None))
+
+    assert await _read(threads) == [
+        {
+            "thread_id": "t",
+            "turn_count": 3,
+            "start_time": at(0),
+            "last_updated": at(1300),
+            "first_turn_id": call_id(3),
+            "last_turn_id": call_id(2),
+            "p50_turn_duration_ms": 200.0,
+            "p99_turn_duration_ms": 298.0,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("took", "p50", "p99"),
+    [
+        ([7], 7.0, 7.0),
+        ([0.001, 0.002], 0.0015, 0.00199),
+        ([1999.5], 1999.5, 1999.5),
+        ([-1500, 1500], 0.0, 1470.0),
+        ([3, 1, 2], 2.0, 2.98),
+        ([*range(101)], 50.0, 99.0),
+        ([*range(1, 201)], 100.5, 198.01),
+        ([5] * 40, 5.0, 5.0),
+    ],
+)
+@pytest.mark.parametrize("sort_by", [None, [SortBy("p99_turn_duration_ms")]], ids=["walked", "gathered"])
+async def test_percentiles_lie_between_the_turns_next_to_them(
+    threads: ThreadsStore, calls: CallsStore, took: list[float], p50: float, p99: float, sort_by: list[SortBy] | None
+) -> None:
+    parts = [turn(number, "t", number, duration) for number, duration in enumerate(took)]
+    await calls.write([part for both in parts for part in both] + turn(900, "t", 900, None))
+
+    [thread] = await _read(threads, None, sort_by)
+
+    assert thread["p50_turn_duration_ms"] == p50
+    assert thread["p99_turn_duration_ms"] == pytest.approx(p99, rel=1e-15)
+    assert isinstance(thread["p50_turn_duration_ms"], float)
+
+
+async def test_only_turns_count_and_only_of_threads_with_an_id(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(
+        [
+            *turn(1, "t", 0),
+            *turn(2, "t", 1, is_turn=False),
+            *turn(3, "steps alone", 2, is_turn=False),
+            *turn(4, "", 3),
+            *turn(5, None, 4),
+            start(6, thread_id="no turn", started_at=at(5)),
+            end(6),
+        ]
+    )
+
+    assert _told(await _read(threads), "thread_id", "turn_count") == [("t", 1)]
+
+
+async def test_a_thread_of_which_no_turn_has_ended_is_none_yet(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(1, "running", 0, None) + turn(2, "running", 1, None) + turn(3, "done", 2))
+
+    assert _told(await _read(threads), "thread_id") == [("done",)]
+
+    await calls.write([end(2, ended_at=at(50))])
+
+    assert _told(await _read(threads), "thread_id", "turn_count", "last_turn_id") == [
+        ("done", 1, call_id(3)),
+        ("running", 2, call_id(2)),
+    ]
+
+
+async def test_turns_that_are_deleted_are_gone(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(1, "t", 0, 100) + turn(2, "t", 500, 300) + turn(3, "u", 0))
+
+    await calls.delete(PROJECT, [call_id(2), call_id(3)])
+
+    assert _told(await _read(threads), "thread_id", "turn_count", "last_turn_id", "p99_turn_duration_ms") == [
+        ("t", 1, call_id(1), 100.0)
+    ]
+
+
+async def test_a_start_that_comes_again_moves_its_turn(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(1, "old", 0) + turn(2, "t", 0) + turn(3, "t", 1))
+
+    await calls.write([start(1, thread_id="new", turn_id=call_id(1), started_at=at(0))])
+    await calls.write([start(2, thread_id="t", turn_id=call_id(3), started_at=at(0))])
+
+    assert _told(await _read(threads), "thread_id", "turn_count", "first_turn_id") == [
+        ("t", 1, call_id(3)),
+        ("new", 1, call_id(1)),
+    ]
+
+
+async def test_an_end_that_comes_first_makes_a_turn_with_its_start(threads: ThreadsStore, calls: CallsStore) -> None:
+    begun, ended = turn(1, "t", 0, 40)
+    await calls.write([ended])
+    assert await _read(threads) == []
+
+    await calls.write([begun])
+
+    assert _told(await _read(threads), "thread_id", "p50_turn_duration_ms") == [("t", 40.0)]
+
+
+async def test_of_turns_at_one_moment_the_first_and_the_last_by_id_are_told(
+    threads: ThreadsStore, calls: CallsStore
+) -> None:
+    await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 0, 10) + turn(3, "t", 0, 10))
+
+    assert _told(await _read(threads), "first_turn_id", "last_turn_id") == [(call_id(1), call_id(3))]
+
+
+async def test_times_choose_the_turns_that_count(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(1, "t", 0, 100) + turn(2, "t", 600, 200) + turn(3, "t", 601, 300) + turn(4, "old", 0))
+
+    after = await _read(threads, ThreadsFilter(after_datetime=at(0)))
+    later = await _read(threads, ThreadsFilter(after_datetime=at(600)))
+    before = await _read(threads, ThreadsFilter(before_datetime=at(600)))
+    between = await _read(threads, ThreadsFilter(at(0), at(601), ["t", "old"]))
+    none = await _read(threads, ThreadsFilter(after_datetime=at(5), before_datetime=at(5)))
+
+    names = ("thread_id", "turn_count", "start_time", "p50_turn_duration_ms", "first_turn_id", "last_turn_id")
+    assert _told(after, *names) == [("t", 2, at(600), 250.0, call_id(2), call_id(3))]
+    assert _told(later, *names) == [("t", 1, at(601), 300.0, call_id(3), call_id(3))]
+    assert _told(before, *names) == [
+        ("old", 1, at(0), 100.0, call_id(4), call_id(4)),
+        ("t", 1, at(0), 100.0, call_id(1), call_id(1)),
+    ]
+    assert _told(between, *names) == [("t", 1, at(600), 200.0, call_id(2), call_id(2))]
+    assert none == []
+
+
+async def test_threads_of_another_project_are_not_there(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write([start(1, project_id="acme/other", thread_id="t", turn_id=call_id(1))])
+    await calls.write([end(1, project_id="acme/other")])
+
+    assert await _read(threads) == []
+    assert await _read(threads, ThreadsFilter(thread_ids=["t"])) == []
+
+
+async def test_threads_are_chosen_by_their_exact_ids(threads: ThreadsStore, calls: CallsStore) -> None:
+    odd = ["$t", "a.b", "a\0b", "'\"`", "😀", "x" * 1024, " ", "$where", "null", "{}", "%00", "T", "t"]
+    await calls.write([part for number, name in enumerate(odd) for part in turn(number, name, number)])
+
+    all_of_them = await _read(threads)
+    each = [await _read(threads, ThreadsFilter(thread_ids=[name])) for name in odd]
+    with_bytes = await _read(threads, ThreadsFilter(thread_ids=["$t", "$t", "", "nowhere"]))
+
+    assert _told(all_of_them, "thread_id") == [(name,) for name in reversed(odd)]
+    assert [_told(rows, "thread_id", "last_turn_id") for rows in each] == [
+        [(name, call_id(number))] for number, name in enumerate(odd)
+    ]
+    assert _told(with_bytes, "thread_id") == [("$t",)]
+    assert _told(await _read(threads, ThreadsFilter(thread_ids=[])), "thread_id") == _told(all_of_them, "thread_id")
+
+
+@pytest.mark.parametrize("name", ["first_turn_id", "last_turn_id", "id", "turns", "p95_turn_duration_ms", "", "a.b"])
+async def test_what_threads_do_not_sort_by_is_refused_by_name(threads: ThreadsStore, name: str) -> None:
+    with pytest.raises(BadInputError, match=r"there is no field|did you mean") as refused:
+        await threads.page(PROJECT, PageRequest(), ALL, sort_by=[SortBy("turn_count"), SortBy(name)])
+
+    assert refused.value.argument == "sort_by.1.field"
+
+
+async def test_a_list_of_threads_has_a_limit(threads: ThreadsStore) -> None:
+    which = ThreadsFilter(thread_ids=[f"t{number}" for number in range(10_000)])
+
+    for asking in (threads.page(PROJECT, PageRequest(), ALL, which), threads.count(PROJECT, which)):
+        with pytest.raises(BadInputError, match="has 10,000 members; the limit is 1,000") as refused:
+            await asking
+        assert refused.value.argument == "filter.thread_ids"
+
+
+async def test_a_page_is_one_command_and_computes_what_is_wanted(
+    threads: ThreadsStore, calls: CallsStore, commands: Commands
+) -> None:
+    await calls.write([part for number in range(50) for part in turn(number, f"t{number % 20}", number)])
+    commands.sent.clear()
+
+    await threads.page(PROJECT, PageRequest(), ALL)
+    whole = str(commands.last("aggregate")["pipeline"])
+    await threads.page(PROJECT, PageRequest(), {"thread_id"})
+    bare = str(commands.last("aggregate")["pipeline"])
+
+    assert commands.names == ["aggregate", "aggregate"]
+    for part in ("$lookup", "$setWindowFields", "turn_count", "start_time", "first_turn_id"):
+        assert part in whole
+        assert part not in bare
+
+
+async def test_a_thread_of_very_many_turns_is_still_told_exactly(
+    threads: ThreadsStore, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(percentiles, "MAX_GATHERED", 20)
+    parts = [turn(number, "few" if number < 20 else "many", number, 1 + number) for number in range(80)]
+    await calls.write([part for both in parts for part in both])
+    commands.sent.clear()
+    by_p50 = [SortBy("p50_turn_duration_ms", descending=True)]
+
+    found = await _read(threads, None, by_p50)
+    few = await _read(threads, ThreadsFilter(thread_ids=["few"]), by_p50)
+
+    assert _told(found, "thread_id", "p50_turn_duration_ms") == [("many", 50.5), ("few", 10.5)]
+    assert _told(few, "thread_id", "p50_turn_duration_ms") == [("few", 10.5)]
+    assert commands.names == ["aggregate", "aggregate", "aggregate", "aggregate", "aggregate"]
+
+
+async def test_calls_and_turns_of_many_threads_come_together(
+    threads: ThreadsStore, calls: CallsStore, commands: Commands
+) -> None:
+    parts = [turn(number, f"t{number % 3}", number, is_turn=number % 2 == 0) for number in range(60)]
+    await calls.write([part for both in parts for part in both])
+    later = Period(after=at(5))
+    keys = [(PROJECT, later, f"t{number}") for number in range(3)]
+    commands.sent.clear()
+
+    turns = await threads.turns(keys, frozenset({"id"}), PageRequest(size=2))
+    all_calls = await threads.calls(keys, frozenset({"id"}), PageRequest(size=3))
+    counts = await threads.count_turns(keys), await threads.count_calls(keys)
+
+    assert commands.names == ["aggregate"] * 4
+    assert {key[2]: [row["id"] for row in page.rows] for key, page in turns.items()} == {
+        "t0": [call_id(6), call_id(12)],
+        "t1": [call_id(10), call_id(16)],
+        "t2": [call_id(8), call_id(14)],
+    }
+    assert all(page.has_next for page in turns.values())
+    assert [row["id"] for row in all_calls[keys[1]].rows] == [call_id(1), call_id(4), call_id(7)]
+    assert [list(count.values()) for count in counts] == [[9, 9, 9], [20, 20, 20]]
