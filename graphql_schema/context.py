@@ -12,9 +12,9 @@ from stores.errors import PayloadTooLargeError
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
+from stores.projects import ProjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
-from stores.threads import ThreadsStore
 
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
@@ -28,8 +28,8 @@ class Stores:
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
+    projects: ProjectsStore
     refs: RefsStore
-    threads: ThreadsStore
 
     @classmethod
     def over(cls, database: Database) -> "Stores":
@@ -39,9 +39,9 @@ class Stores:
             feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),
+            projects=ProjectsStore(database),
             refs=RefsStore(database),
             tables=TablesStore(database),
-            threads=ThreadsStore(database),
         )
 
     async def close(self) -> None:

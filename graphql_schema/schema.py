@@ -27,21 +27,19 @@ from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
+from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.refs import RefQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
-from graphql_schema.threads import ThreadQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(
-    CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, ThreadQueries, FeedbackQueries
-):
+class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, FeedbackQueries, ProjectQueries):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations, FeedbackMutations):
+class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations, FeedbackMutations, ProjectMutations):
     """The root of mutations."""
 
 

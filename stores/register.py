@@ -61,10 +61,10 @@ class Register:
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:
     """What enters a project, if it is not there, and moves its last activity on, where that is given."""
     entity, _, name = project_id.partition("/")
-    new = {"id": project_id, "entity": entity, "name": name, "created_at": created_at or times.now()}
-    update: dict[str, Any] = {"$setOnInsert": new}
-    if last_activity_at is not None:
-        update["$max"] = {"last_activity_at": last_activity_at}
+    created_at = next((time for time in (created_at, last_activity_at) if time is not None), times.now())
+    new = {"id": project_id, "entity": entity, "name": name, "created_at": created_at}
+    moved = {} if last_activity_at is None else {"$max": {"last_activity_at": last_activity_at}}
+    update: dict[str, Any] = {"$setOnInsert": new, **moved}
     return UpdateOne({"_id": project_id}, update, upsert=True)
 
 

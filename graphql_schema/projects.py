@@ -1,0 +1,148 @@
+"""Projects: which there are, what is in each, and what it takes."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema import connections
+from graphql_schema.connections import Listing, listed
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, optional_input, resolved, to_store
+from graphql_schema.scalars import BigInt, DateTime
+from graphql_schema.selection import selected_fields
+from graphql_schema.sorting import SortBy, sort_keys
+from stores.paging import PageRequest, Row
+from stores.projects import ProjectsFilter as StoreFilter
+
+Entity = Annotated[str, strawberry.argument(description="Whose project it is: what comes before the slash in its id.")]
+Name = Annotated[
+    str,
+    strawberry.argument(
+        description="The project's name: 1 to 128 characters without any of / \\ # ? % : and control characters. "
+        "Space around it is taken off, and letters with accents are composed (NFC)."
+    ),
+]
+
+
+@strawberry.input(description="Which projects; what is null or empty asks nothing.")
+class ProjectsFilter:
+    """A filter."""
+
+    entity: str | None = optional_input("Those of this entity.")
+    name_prefix: str | None = optional_input("Those whose names begin with this text, in the same letter case.")
+
+    def to_store(self) -> StoreFilter:
+        """The filter as the stores take it."""
+        return StoreFilter(self.entity, self.name_prefix)
+
+
+Filter = Annotated[ProjectsFilter | None, strawberry.argument(description="Which projects; all if left out.")]
+Sort = Annotated[
+    list[SortBy] | None,
+    strawberry.argument(
+        description="By which fields: id, entity, name, createdAt, lastActivityAt; by id if left out or empty."
+    ),
+]
+
+
+@strawberry.type(description="What a project's data takes in bytes; each size is computed only when selected.")
+class ProjectStatsRes:
+    """Four sizes; the source is a row of `stores.projects`."""
+
+    trace_storage_size_bytes: BigInt = described(
+        "The JSON text of all calls: attributes, inputs, output and summary. Deleted calls count: they are kept."
+    )
+    objects_storage_size_bytes: BigInt = described(
+        "The JSON text of the values of all versions of objects and ops. Deleted versions count, as {} once all of a "
+        "name are deleted together."
+    )
+    tables_storage_size_bytes: BigInt = described(
+        "The JSON text of the rows of all tables, each row once however many tables have it."
+    )
+    files_storage_size_bytes: BigInt = described("The content of all files, each content once.")
+
+
+@strawberry.type(description="A project: what all ids, names and digests are of.")
+class Project:
+    """A project; its source is a row of `stores.projects`."""
+
+    id: strawberry.ID = described("Its id, entity/name: the projectId of all other fields.")
+    entity: str = described("Whose it is.")
+    name: str = described("Its name.")
+    created_at: DateTime = described("When it was first asked for or stored in.")
+    last_activity_at: DateTime | None = described(
+        "When something was last stored in it (a call's start or end, an object, a table, a file, feedback, a price): "
+        "never later than that, and at most 10 seconds earlier. Null while nothing was."
+    )
+
+    @resolved("How many calls it has; counted only when selected.")
+    async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        """How many calls it has."""
+        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
+
+    @resolved("How many versions of objects and ops it has; counted only when selected.")
+    async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        """How many versions it has."""
+        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
+
+    @resolved("How much feedback it has; counted only when selected.")
+    async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
+        """How much feedback it has."""
+        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
+
+    @resolved("What its data takes.", returns=ProjectStatsRes)
+    async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
+        """What its data takes."""
+        wanted = frozenset(selected_fields(info))
+        return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
+
+
+@strawberry.type(description="A project that is there.")
+class EnsureProjectExistsRes:
+    """The project's name, as it is to be used; its source is a row of `stores.projects`."""
+
+    project_name: str = described("Its normalised name, by which it is called from now on.")
+    project_id: strawberry.ID = described("Its id, entity/name, with that name.")
+
+
+@strawberry.type
+class ProjectQueries:
+    """The fields of Query that read projects."""
+
+    @listed("A page of the projects: all that were asked for or stored in.", of=Project)
+    async def projects(
+        self,
+        info: Info,
+        filter: Filter = None,  # noqa: A002 -- the API's name
+        sort_by: Sort = None,
+        *,
+        request: PageRequest,
+    ) -> Listing:
+        """A page of projects."""
+        projects = info.context.stores.projects
+        which = to_store(filter)
+        page = await projects.page(request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
+        return Listing(page, partial(projects.count, which))
+
+    @resolved("A project; null if nothing was ever stored in it and nobody asked for it.", returns=Project | None)
+    async def project(self, info: Info, project_id: ProjectId) -> Row | None:
+        """A project."""
+        return await info.context.stores.projects.one(project_id, selected_fields(info))
+
+    @resolved("What a project's data takes; zeros for one that is not there.", returns=ProjectStatsRes)
+    async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
+        """What a project's data takes."""
+        sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
+        return sizes[project_id]
+
+
+@strawberry.type
+class ProjectMutations:
+    """The fields of Mutation that write projects."""
+
+    @resolved("List a project, unless it is there already; nothing must be done before data is stored in one.")
+    async def ensure_project_exists(self, info: Info, entity: Entity, project: Name) -> EnsureProjectExistsRes:
+        """List a project."""
+        found = await info.context.stores.projects.ensure(entity, project)
+        return EnsureProjectExistsRes(project_name=found["name"], project_id=strawberry.ID(found["id"]))
