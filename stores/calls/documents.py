@@ -11,6 +11,7 @@ from stores import times
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
 from stores.calls.usage import kept_usage
+from stores.calls.usage_scopes import usage_scope
 from stores.files import NewFile
 
 Document = dict[str, Any]
@@ -20,7 +21,7 @@ FOUND_BY: Final = ("_id", "project_id", "id")
 """What finds a call's one document, in a sharded collection, too."""
 
 _START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "turn_of", "wb_run_id", "wb_run_step", "input_refs")
-_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens")
+_END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
 
 _DERIVED: Final[Document] = {
     "visible": {"$and": [{"$isNumber": "$started_at"}, {"$not": [{"$isNumber": "$deleted_at"}]}]},
@@ -140,6 +141,7 @@ def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
             output_refs=payload.refs["output"] or None,
         ),
         **usage,
+        **({"usage_scope": usage_scope(end.summary)} if usage else {}),
         **payload.mirrors,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,

@@ -115,7 +115,8 @@ def _usage(summary: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
     """What is kept of the requests that these tests' summaries count."""
     none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     models = [{"model": model, **none, **counts} for model, counts in summary.get("usage", {}).items()]
-    return {"usage": models, "total_tokens": 0} if models else {}
+    scope = "own" if sum(summary.get("status_counts", {}).values()) == 1 else "unclear"
+    return {"usage": models, "total_tokens": 0, "usage_scope": scope} if models else {}
 
 
 def _compact(value: object) -> str:

@@ -1,0 +1,42 @@
+"""Whose usage a summary reports, told by how many calls it counts."""
+
+import pytest
+
+from stores.calls.usage_scopes import OWN, SUM, UNCLEAR, usage_scope
+from stores.indexes import INDEXES
+
+
+@pytest.mark.parametrize(
+    ("counts", "scope"),
+    [
+        ({"success": 1, "error": 0}, OWN),
+        ({"success": 0, "error": 1}, OWN),
+        ({"error": 1.0}, OWN),
+        ({"success": 2, "error": 1}, SUM),
+        ({"success": 1, "error": 1}, SUM),
+        ({"success": 1 << 80}, UNCLEAR),
+        ({"success": 0, "error": 0}, UNCLEAR),
+        ({"success": -5, "error": 1}, OWN),
+        ({"success": "1", "error": True}, UNCLEAR),
+        ({"success": float("inf")}, UNCLEAR),
+        ({"success": float("nan")}, UNCLEAR),
+        ({}, UNCLEAR),
+        ([1], UNCLEAR),
+        (None, UNCLEAR),
+    ],
+)
+def test_a_summary_that_counts_one_call_speaks_for_it_and_one_that_counts_more_sums_up(
+    counts: object, scope: str
+) -> None:
+    assert usage_scope({"status_counts": counts}) == scope
+
+
+@pytest.mark.parametrize("summary", [{}, [], None, "text", 1])
+def test_what_counts_nothing_leaves_it_unclear(summary: object) -> None:
+    assert usage_scope(summary) == UNCLEAR
+
+
+def test_an_index_has_just_what_is_unclear() -> None:
+    [index] = [index for index in INDEXES if "usage_scope" in dict(index.keys)]
+
+    assert index.only == {"usage_scope": UNCLEAR}
