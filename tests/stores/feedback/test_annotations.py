@@ -1,0 +1,120 @@
+"""Annotations are held to the JSON Schema of their spec."""
+
+import pytest
+
+from stores.database import Database
+from stores.errors import BadInputError, NotFoundError, StoreError
+from stores.feedback import FeedbackStore
+from stores.objects import ObjectsStore, ObjectVersion
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT
+from tests.stores.feedback.builders import annotation, note, spec
+
+SCORE = {"type": "object", "properties": {"score": {"type": "integer", "maximum": 5}}, "required": ["score"]}
+
+
+async def refusal(store: FeedbackStore, ref: str, value: object) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        await store.create_one(annotation(ref, value))
+    return caught.value
+
+
+async def test_a_value_as_its_spec_has_it_is_kept(store: FeedbackStore, objects: ObjectsStore) -> None:
+    ref = await spec(objects, SCORE)
+
+    row = await store.create_one(annotation(ref, {"score": 5}))
+
+    assert row["json"] == {"payload": '{"value":{"score":5}}'}
+    assert row["annotation_ref"] == ref
+
+
+async def test_a_value_that_breaks_its_spec_is_refused_with_the_path(
+    store: FeedbackStore, objects: ObjectsStore, database: Database
+) -> None:
+    ref = await spec(objects, SCORE)
+
+    error = await refusal(store, ref, {"score": 6})
+    whole = await refusal(store, ref, {})
+
+    assert (type(error), error.argument) == (BadInputError, "payload.$.value.score")
+    assert error.message == "breaks its schema: 6 is greater than the maximum of 5"
+    assert whole.argument == "payload.$.value"
+    assert await database.feedback.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], {}])
+async def test_a_spec_without_a_schema_takes_any_value(
+    store: FeedbackStore, objects: ObjectsStore, value: object
+) -> None:
+    assert await store.create_one(annotation(await spec(objects, {}), value))
+
+
+async def test_a_spec_must_be_there(store: FeedbackStore, objects: ObjectsStore) -> None:
+    ref = await spec(objects, SCORE)
+    other = await spec(objects, SCORE, "grade")
+    elsewhere = await spec(objects, SCORE, project_id="acme/other")
+    missing = await refusal(store, ref[:-1] + "_", 1)
+    await objects.delete(PROJECT, "score")
+    deleted = await refusal(store, ref, 1)
+
+    assert [(type(error), error.argument) for error in (missing, deleted)] == [(NotFoundError, "annotation_ref")] * 2
+    assert "is not in the project acme/chat" in missing.message
+    assert "is deleted" in deleted.message
+    assert "leads to 'grade'" in (await refusal(store, other, 1)).message
+    assert "leads into the project acme/other" in (await refusal(store, elsewhere, 1)).message
+
+
+@pytest.mark.parametrize(
+    ("val", "says"),
+    [
+        ({"field_schema": {}}, "is no AnnotationSpec"),
+        ("text", "is no AnnotationSpec"),
+        ({"_class_name": "Prompt", "_bases": ["BaseObject", "BaseModel"]}, "is no AnnotationSpec"),
+        (
+            {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "field_schema": {"type": "x"}},
+            "leads to a spec whose field_schema is no JSON Schema at type",
+        ),
+        (
+            {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "field_schema": "x"},
+            "leads to a spec whose field_schema is no JSON Schema, which is an object",
+        ),
+        (
+            {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"], "name": "x" * 300_000},
+            "the limit for specs is 262,144",
+        ),
+    ],
+)
+async def test_what_is_no_spec_is_refused(store: FeedbackStore, objects: ObjectsStore, val: object, says: str) -> None:
+    digest = await objects.create(ObjectVersion(PROJECT, "score", val))
+
+    error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", 1)
+
+    assert (type(error), error.argument) == (BadInputError, "annotation_ref")
+    assert says in error.message
+
+
+async def test_a_schema_that_would_take_forever_is_given_up(store: FeedbackStore, objects: ObjectsStore) -> None:
+    doubling = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
+    ref = await spec(objects, {"$defs": doubling | {"a40": {}}, "$ref": "#/$defs/a0"})
+
+    error = await refusal(store, ref, 1)
+
+    assert error.argument == "payload.$.value"
+    assert "it takes more than 2 seconds; simplify the schema, or send less at once" in error.message
+
+
+async def test_a_batch_asks_for_all_specs_at_once_and_names_the_item_at_fault(
+    store: FeedbackStore, objects: ObjectsStore, commands: Commands
+) -> None:
+    refs = [await spec(objects, {"maximum": number}) for number in range(20)]
+    batch = [annotation(refs[number % 20], number % 20) for number in range(100)]
+    commands.sent.clear()
+
+    await store.create(batch)
+    sent = commands.names
+    with pytest.raises(BadInputError) as caught:
+        await store.create([note(), annotation(refs[0], 0), annotation(refs[0], 1)])
+
+    assert sent == ["find", "insert", "commitTransaction"]
+    assert caught.value.argument == "batch.2.payload.$.value"
+    assert (await store.count(PROJECT)) == 100
