@@ -15,6 +15,7 @@ from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
+from stores.threads import ThreadsStore
 
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
@@ -30,6 +31,7 @@ class Stores:
     feedback: FeedbackStore
     projects: ProjectsStore
     refs: RefsStore
+    threads: ThreadsStore
 
     @classmethod
     def over(cls, database: Database) -> "Stores":
@@ -42,6 +44,7 @@ class Stores:
             projects=ProjectsStore(database),
             refs=RefsStore(database),
             tables=TablesStore(database),
+            threads=ThreadsStore(database),
         )
 
     async def close(self) -> None:

@@ -31,10 +31,13 @@ from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.refs import RefQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
+from graphql_schema.threads import ThreadQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, FeedbackQueries, ProjectQueries):
+class Query(
+    CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, ThreadQueries, FeedbackQueries, ProjectQueries
+):
     """The root of queries."""
 
 
