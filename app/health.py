@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from app.mongodb import driver_words
 from stores.database import Database
 from stores.errors import UnavailableError
+from stores.projects import ProjectsStore
 
 logger = logging.getLogger("loomql")
 
@@ -31,10 +32,14 @@ class Readiness:
         self._logged = ""
 
     async def prepare(self) -> None:
-        """Ensure the indexes, waiting for as long as the database is away."""
+        """Ensure the indexes, and that all projects are listed, waiting for as long as the database is away."""
         while self.hindrance is not None:
-            self.hindrance = await self._attempt(self.database.ensure_indexes())
+            self.hindrance = await self._attempt(self._make_ready())
             await asyncio.sleep(_RETRY_SECONDS if self.hindrance else 0)
+
+    async def _make_ready(self) -> None:
+        await self.database.ensure_indexes()
+        await ProjectsStore(self.database).adopt()
 
     async def reason_against(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""

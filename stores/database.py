@@ -178,10 +178,16 @@ class Database:
         await self.run(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
-        """Build the indexes of `stores.indexes` that are missing; those that are there cost nothing."""
+        """Build the indexes of `stores.indexes` that are missing, and drop what they took the place of.
+
+        Those that are there cost nothing.
+        """
         with driver_errors():
             for collection, models in indexes.models().items():
                 await self._database[collection].create_indexes(models)
+            for collection, names in indexes.RETIRED.items():
+                for name in set(names) & set(await self._database[collection].index_information()):
+                    await self._database[collection].drop_index(name)
 
     async def run(self, work: Awaitable[_R]) -> _R:
         """What comes of some work on the database, its driver errors as the stores' own.

@@ -124,6 +124,9 @@ INDEXES: Final = (
     Index("projects", [("last_activity_at", DESCENDING), ("id", ASCENDING)], "the projects of late"),
 )
 
+RETIRED: Final = {"calls": ("trace_id_started_at_id",), "objects": ("created_at_id",)}
+"""The names of indexes that others took the place of, by collection."""
+
 
 def models() -> dict[str, list[IndexModel]]:
     """The indexes to build, by collection."""

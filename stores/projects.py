@@ -145,15 +145,16 @@ class ProjectsStore:
         collection, path = self._sizes[name]
         return collection, project_ids, path
 
+    @database_write
     async def adopt(self) -> int:
         """List the projects of which something is there but which are not listed; how many.
 
         So it is in a database that was filled before there was a register, or by others. It costs a look at an index
         for each project and collection.
         """
-        stores = (self.database.calls, self.database.objects, self.database.table_rows, self.database.files)
+        database = self.database
         adopted = 0
-        for collection in (*stores, self.database.feedback):
+        for collection in (database.calls, database.objects, database.table_rows, database.files, database.feedback):
             async for found in self._unlisted(collection):
                 entries = [register.entry(project_id, *await self._span(project_id)) for project_id in found]
                 adopted += await register.write(self._projects, entries)
@@ -162,9 +163,9 @@ class ProjectsStore:
     async def _unlisted(self, collection: Collection) -> AsyncIterator[list[str]]:
         """The ids of projects that something in a collection is of, and that are not listed."""
         found = collection.aggregate([{"$group": {"_id": "$project_id"}}], batchSize=_AT_ONCE)
-        while rows := await self.database.run(found.to_list(_AT_ONCE)):
+        while rows := await found.to_list(_AT_ONCE):
             there = [row["_id"] for row in rows]
-            listed = await self.database.run(self._projects.distinct("_id", {"_id": {"$in": there}}))
+            listed = await self._projects.distinct("_id", {"_id": {"$in": there}})
             if unlisted := sorted(set(there) - set(listed)):
                 yield unlisted
 

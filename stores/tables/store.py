@@ -11,7 +11,7 @@ from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import content
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
-from stores.tables.layout import Builder, Layout
+from stores.tables.layout import Builder, Layout, table_match
 from stores.tables.rows import ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
 from stores.tables.updates import Edit
@@ -150,8 +150,15 @@ class TablesStore:
         if STORAGE_SIZE in wanted:
             for digest, row in found.items():
                 if STORAGE_SIZE not in row:
-                    row[STORAGE_SIZE] = await (await self._walk(project_id, digest)).total_size()
+                    row[STORAGE_SIZE] = await self._find_size(project_id, digest)
         return [found[digest] for digest in dict.fromkeys(table_digests) if digest in found]
+
+    async def _find_size(self, project_id: str, digest: str) -> int:
+        """The size of a table that came before its rows, kept once all of them are there: none is ever deleted."""
+        size, is_final = await (await self._walk(project_id, digest)).total_size()
+        if is_final:
+            await self._tables.update_one(table_match(project_id, digest), {"$set": {STORAGE_SIZE: size}})
+        return size
 
     async def _walk(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None

@@ -66,15 +66,19 @@ class Walk:
             count += len(await self._matching(places))
         return count
 
-    async def total_size(self) -> int:
-        """The size of all rows' JSON in bytes, as far as they are there; each counts as often as it is in the table."""
-        total = 0
+    async def total_size(self) -> tuple[int, bool]:
+        """The size of all rows' JSON in bytes, as far as they are there, and whether all are.
+
+        Each counts as often as it is in the table.
+        """
+        total = count = 0
         async for places in self._stretches(0, self.layout.count, _LONGEST, backward=False):
             times = Counter(digest for _, digest in places)
             projection = {"_id": 0, "digest": 1, "size_bytes": 1}
             async for row in content.find_each(self.rows, self.layout.project_id, times, projection):
                 total += times[row["digest"]] * row["size_bytes"]
-        return total
+                count += times[row["digest"]]
+        return total, count == self.layout.count
 
     @property
     def _is_picky(self) -> bool:
