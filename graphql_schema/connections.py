@@ -165,8 +165,9 @@ def frozen_of_nodes(info: Info) -> frozenset[str]:
 
 
 class ConnectionNames(NameConverter):
-    """Names `CallConnection` and `CallEdge` what is a connection of `CallSchema`."""
+    """Names `CallConnection` and `CallEdge` what is a connection of `CallSchema`, and drops other endings as well."""
 
     def from_generic(self, generic_type: StrawberryObjectDefinition, types: list[StrawberryType | type]) -> str:
         """The name of a generic type for one kind of node."""
-        return super().from_generic(generic_type, types).replace("Schema", "", 1)
+        name = super().from_generic(generic_type, types)
+        return name.replace("Schema", "", 1).replace("QueryOutput", "", 1)

@@ -7,6 +7,7 @@ import strawberry
 
 from graphql_schema.loaders import Loaders
 from stores.calls import CallsStore
+from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from stores.feedback import FeedbackStore
@@ -25,6 +26,7 @@ class Stores:
     """Every store, over one database."""
 
     calls: CallsStore
+    costs: CostsStore
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
@@ -38,6 +40,7 @@ class Stores:
         """The stores of a database."""
         return cls(
             calls=CallsStore(database),
+            costs=CostsStore(database),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),

@@ -20,6 +20,7 @@ from strawberry.types.execution import ExecutionContext
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
+from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
@@ -36,13 +37,29 @@ from graphql_schema.threads import ThreadQueries
 
 @strawberry.type(description="Everything that can be asked.")
 class Query(
-    CallQueries, ObjectQueries, RefQueries, FileQueries, TableQueries, ThreadQueries, FeedbackQueries, ProjectQueries
+    CallQueries,
+    ObjectQueries,
+    RefQueries,
+    FileQueries,
+    TableQueries,
+    ThreadQueries,
+    FeedbackQueries,
+    CostQueries,
+    ProjectQueries,
 ):
     """The root of queries."""
 
 
 @strawberry.type(description="Everything that can be changed.")
-class Mutation(CallMutations, ObjectMutations, FileMutations, TableMutations, FeedbackMutations, ProjectMutations):
+class Mutation(
+    CallMutations,
+    ObjectMutations,
+    FileMutations,
+    TableMutations,
+    FeedbackMutations,
+    CostMutations,
+    ProjectMutations,
+):
     """The root of mutations."""
 
 

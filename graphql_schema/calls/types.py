@@ -10,6 +10,7 @@ from strawberry.scalars import JSON
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
+from graphql_schema.costs.types import LLMCostSchema
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.objects.types import ObjSchema
@@ -17,6 +18,7 @@ from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from stores.calls.summaries import SUMMARY, usage
+from stores.costs import Prices, bill
 from stores.json_fields import JsonField
 from stores.paging import PageRequest, Row
 from stores.refs import call_ref
@@ -78,6 +80,10 @@ class CallSchema:
     status: TraceStatus = described("How it went; the same as summary.weave.status.")
     latency_ms: BigInt | None = described("From start to end in whole milliseconds; null while it runs.")
     trace_name: str = described("Its display name; without one the op's name.")
+    total_tokens: BigInt | None = described(
+        "All tokens that its usage counts, over all models; null where it has no usage. A call whose writer rolls up "
+        "what the calls below it used counts that, too."
+    )
     storage_size_bytes: BigInt | None = described("What its attributes, inputs, output and summary take as JSON text.")
     total_storage_size_bytes: BigInt | None = described(
         "The sum of storageSizeBytes over its trace; null unless it is a root."
@@ -100,6 +106,25 @@ class CallSchema:
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model."""
         return usage(parent)
+
+    @resolved(
+        "What it used of each model, and what that costs; none where no model has a price. A model without one beside "
+        "others that have one has counts alone. It is told by the prices of now, so it is no part of summary.",
+        returns=list[LLMCostSchema],
+    )
+    async def costs(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
+        """What it used of each model costs."""
+        used = parent.get("usage")
+        return bill(used, parent["started_at"], await _prices(info, parent)) if used else []
+
+    @resolved(
+        "What all of its usage costs, in US dollars; null where no model has a price in them. Prices in other "
+        "currencies are left out."
+    )
+    async def total_cost(self, info: Info, parent: strawberry.Parent[Row]) -> float | None:
+        """What its usage costs."""
+        used = parent.get("usage")
+        return (await _prices(info, parent)).total_cost(used, parent["started_at"]) if used else None
 
     @resolved("Its ref, by which values point to it.")
     def ref(self, parent: strawberry.Parent[Row]) -> str:
@@ -134,3 +159,9 @@ class CallSchema:
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """The refs in its output."""
         return refs_of(parent, "output_refs")
+
+
+async def _prices(info: Info, row: Row) -> Prices:
+    """The prices of the models that a call used."""
+    models = row["project_id"], tuple(entry["model"] for entry in row["usage"])
+    return await info.context.loaders.load(info.context.stores.costs.prices, models)

@@ -53,6 +53,8 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "attributes": ("json.attributes",),
     "summary": ("json.summary", "status", "latency_ms", "display_name", "trace_name"),
     "usage": ("json.summary",),
+    "costs": ("project_id", "started_at", "usage"),
+    "total_cost": ("project_id", "started_at", "usage"),
     "ref": ("project_id", "id"),
     "op": ("project_id", "op_name"),
     "feedback": ("project_id", "id"),

@@ -1,8 +1,9 @@
 """Costs: what the tokens of models cost, as projects say and as LoomQL ships it, and what calls cost by that."""
 
+from stores.costs.bills import bill
 from stores.costs.inputs import NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.costs.store import CostsStore, prices_of
 
-__all__ = ["CostsStore", "NewCost", "Price", "Prices", "prices_of"]
+__all__ = ["CostsStore", "NewCost", "Price", "Prices", "bill", "prices_of"]

@@ -1,0 +1,68 @@
+"""Writing costs."""
+
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.costs.inputs import CostCreateInput
+from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.query_input import QueryInput
+
+
+@strawberry.type(description="A price that was set. The reference API has a pair here, in this order.")
+class CostCreateResId:
+    """The ids."""
+
+    id: strawberry.ID = described("The price's id, by which costPurge takes it.")
+    llm_id: str = described("The model that it is of.")
+
+
+@strawberry.type(description="Prices that were set.")
+class CostCreateRes:
+    """The ids."""
+
+    ids: list[CostCreateResId] = described("The ids, in the order in which the prices were sent.")
+
+
+@strawberry.type(description="A purge of prices.")
+class CostPurgeRes:
+    """How many."""
+
+    num_purged: int = described("How many were there and are gone.")
+
+
+@strawberry.type
+class CostMutations:
+    """The fields of Mutation that write costs."""
+
+    @resolved("Set prices, all of them or none if one breaks a rule. What was set before stays, for calls before it.")
+    async def cost_create(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        costs: Annotated[list[CostCreateInput], strawberry.argument(description="The prices, at most 1,000.")],
+        wb_user_id: Annotated[
+            str | None, strawberry.argument(description="Who writes; the caller if left out.")
+        ] = None,
+    ) -> CostCreateRes:
+        """Set prices."""
+        made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
+        ids = zip(made, costs, strict=True)
+        return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])
+
+    @resolved("Delete prices for good, by ids. What calls cost is told by those that are left.")
+    async def cost_purge(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        query: Annotated[
+            QueryInput,
+            strawberry.argument(
+                description='What goes: `{eq: [{getField: "id"}, {literal: "<id>"}]}`, an `or` of such, or an `in` of '
+                "ids, and nothing else. Unknown ids do no harm."
+            ),
+        ],
+    ) -> CostPurgeRes:
+        """Purge prices."""
+        return CostPurgeRes(num_purged=await info.context.stores.costs.purge(project_id, query.to_store()))

@@ -1,0 +1,61 @@
+"""What costs look like: prices that a project sets, and what calls cost by them."""
+
+import strawberry
+
+from graphql_schema.fields import described
+from graphql_schema.scalars import BigInt, DateTime
+
+
+@strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
+class CostQueryOutput:
+    """A price; its source is a row of `stores.costs`."""
+
+    id: strawberry.ID | None = described("Its id, by which costPurge takes it.")
+    llm_id: str | None = described("The model, as usage in summaries of calls names it.")
+    prompt_token_cost: float | None = described("What one token of a prompt costs.")
+    completion_token_cost: float | None = described("What one token of a completion costs.")
+    prompt_token_cost_unit: str | None = described("The currency of promptTokenCost; USD unless another was sent.")
+    completion_token_cost_unit: str | None = described(
+        "The currency of completionTokenCost; USD unless another was sent."
+    )
+    effective_date: DateTime | None = described("From when on it holds.")
+    provider_id: str | None = described("Who provides the model; `default` unless it was sent.")
+
+
+@strawberry.type(
+    description="What a call used of one model, and what that costs by the price that holds for the call: one in "
+    "effect when it started rather than one of the future, the project's own rather than one that LoomQL ships, the "
+    "latest."
+)
+class LLMCostSchema:
+    """Counts and costs of a model; its source is a row of `stores.costs.bill`."""
+
+    model: str = described("The model's name.")
+    prompt_tokens: BigInt | None = described(
+        "Tokens of the prompt, under either name of theirs (promptTokens first); 0 if they were not counted."
+    )
+    input_tokens: BigInt | None = described("The same as promptTokens, as some providers call them.")
+    completion_tokens: BigInt | None = described(
+        "Tokens of the completion, under either name of theirs (completionTokens first); 0 if they were not counted."
+    )
+    output_tokens: BigInt | None = described("The same as completionTokens, as some providers call them.")
+    requests: BigInt | None = described("Requests made; 0 if they were not counted.")
+    total_tokens: BigInt | None = described(
+        "All tokens as the provider counts them; those of prompt and completion together if it did not."
+    )
+    prompt_tokens_total_cost: float | None = described(
+        "What the prompt's tokens cost together; null, as all below, for a model without a price."
+    )
+    completion_tokens_total_cost: float | None = described("What the completion's tokens cost together.")
+    prompt_token_cost: float | None = described("What one token of the prompt costs.")
+    completion_token_cost: float | None = described("What one token of the completion costs.")
+    prompt_token_cost_unit: str | None = described("The currency of the prompt's costs.")
+    completion_token_cost_unit: str | None = described("The currency of the completion's costs.")
+    effective_date: DateTime | None = described("From when on the price holds.")
+    provider_id: str | None = described("Who provides the model.")
+    pricing_level: str | None = described(
+        "project for a price of the project's own, default for one that LoomQL ships."
+    )
+    pricing_level_id: str | None = described("The project whose price it is; default for one that LoomQL ships.")
+    created_at: DateTime | None = described("When the price was set; for one that LoomQL ships when it was looked up.")
+    created_by: str | None = described("Who set the price; null for one that LoomQL ships.")

@@ -1,0 +1,74 @@
+"""What the store of costs refuses by itself, and keeps apart."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stores.costs import CostsStore, NewCost
+from stores.costs import store as module
+from stores.costs.store import prices_of
+from stores.database import Database
+from stores.errors import BadInputError
+from tests.commands import Commands
+from tests.stores.costs.prices import PROJECT
+
+COST = NewCost("m", 1e-6, 2e-6, effective_date=0)
+
+
+@pytest.fixture
+def costs(database: Database) -> CostsStore:
+    return CostsStore(database)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["prompt_token_cost", "completion_token_cost"])
+async def test_a_price_that_is_not_finite_is_refused(
+    costs: CostsStore, database: Database, name: str, number: float
+) -> None:
+    wrong: dict[str, Any] = {name: number}
+    with pytest.raises(BadInputError, match="must be a finite number") as refused:
+        await costs.create(PROJECT, [COST, replace(COST, **wrong)])
+
+    assert refused.value.argument == f"costs.1.{name}"
+    assert await database.costs.count_documents({}) == 0
+
+
+async def test_a_price_of_minus_nothing_is_nothing(costs: CostsStore, database: Database) -> None:
+    await costs.create(PROJECT, [replace(COST, prompt_token_cost=-0.0)])
+
+    found = await database.costs.find_one({})
+    assert found is not None
+    assert math.copysign(1, found["prompt_token_cost"]) == 1
+
+
+async def test_the_prices_of_many_calls_are_read_at_once_and_of_their_projects_alone(
+    costs: CostsStore, commands: Commands
+) -> None:
+    await costs.create(PROJECT, [COST, replace(COST, llm_id="n")])
+    await costs.create("acme/other", [replace(COST, prompt_token_cost=7.0)])
+    commands.sent.clear()
+    keys = [(PROJECT, ("m",)), (PROJECT, ("n", "gpt-4o")), ("acme/other", ("m",)), ("acme/none", ("m",))]
+
+    found = await costs.prices(keys)
+
+    prompt_costs = [
+        [price and price.prompt_token_cost for model in models for price in [found[key].at(model, 0)]]
+        for key in keys
+        for models in [key[1]]
+    ]
+    assert prompt_costs == [[1e-6], [1e-6, 2.5e-6], [7.0], [None]]
+    assert commands.names == ["find"] * 3
+
+
+async def test_a_project_with_too_many_prices_to_sort_by_says_so(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PRICES", 3)
+    await costs.create(PROJECT, [COST] * 3)
+    assert (await prices_of(database, PROJECT)).at("m", 0)
+
+    await costs.create(PROJECT, [COST])
+    with pytest.raises(BadInputError, match="more than 3 costs"):
+        await prices_of(database, PROJECT)
