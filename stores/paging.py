@@ -22,6 +22,8 @@ from stores.transactions import Session
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
+_ALL_AT_ONCE: Final = 1_000_000
+"""What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
 
 _AT_ONE_MOMENT: Final = ReadConcern("snapshot")
 """Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
@@ -206,7 +208,7 @@ def _of_each(
         {"$unwind": "$rows"},
     ]
     steady = collection.database.with_options(read_concern=_AT_ONE_MOMENT)
-    return aiter(steady.aggregate(stages, allowDiskUse=True))
+    return aiter(steady.aggregate(stages, allowDiskUse=True, batchSize=_ALL_AT_ONCE))
 
 
 def page_pipeline(

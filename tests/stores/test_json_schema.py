@@ -189,7 +189,10 @@ def test_verdicts_are_those_of_jsonschema_itself(draft: type[Validator]) -> None
 
 def _schema(dice: random.Random, depth: int) -> dict[str, Any]:
     keys = ["a", "b", "ab", "1"]
-    inner = (lambda: _schema(dice, depth - 1)) if depth else dict
+
+    def inner() -> dict[str, Any]:
+        return _schema(dice, depth - 1) if depth else {}
+
     makers: dict[str, Any] = {
         "type": lambda: dice.choice(["integer", "number", "string", "boolean", "null", "array", "object"]),
         "enum": lambda: [_value(dice, 1) for _ in range(3)],

@@ -95,7 +95,7 @@ async def test_the_same_id_again_replaces_feedback_of_the_same_user_on_the_same_
     ],
 )
 async def test_the_same_id_of_another_is_a_conflict_that_says_why(
-    store: FeedbackStore, changes: dict[str, str], says: str
+    store: FeedbackStore, changes: dict[str, Any], says: str
 ) -> None:
     await store.create_one(note("first", id="f"))
 

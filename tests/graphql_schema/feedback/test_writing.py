@@ -1,0 +1,193 @@
+"""Writing feedback: what each mutation answers, and how it names what it refuses."""
+
+from typing import Any
+
+import pytest
+
+from stores.feedback import FeedbackStore
+from stores.objects import ObjectsStore
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT
+from tests.stores.feedback.builders import call_ref, spec
+from tests.stores.feedback.conftest import store as store  # noqa: PLC0414 -- a fixture
+
+CREATE = """
+mutation (
+    $project: ID!, $about: String!, $type: String!, $payload: JSON!, $id: ID, $creator: String, $annotation: String,
+    $runnable: String, $call: String, $trigger: String, $user: String
+) {
+    feedbackCreate(
+        projectId: $project, weaveRef: $about, feedbackType: $type, payload: $payload, id: $id, creator: $creator,
+        annotationRef: $annotation, runnableRef: $runnable, callRef: $call, triggerRef: $trigger, wbUserId: $user
+    ) { id wbUserId createdAt payload alias: payload(path: "alias") }
+}
+"""
+BATCH = "mutation ($batch: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $batch) { res { id payload } } }"
+REPLACE = """
+mutation ($project: ID!, $gone: ID!, $about: String!, $payload: JSON!, $id: ID) {
+    feedbackReplace(
+        projectId: $project, feedbackId: $gone, weaveRef: $about, feedbackType: "wandb.note.1", payload: $payload,
+        id: $id
+    ) { id wbUserId createdAt payload }
+}
+"""
+PURGE = (
+    "mutation ($project: ID!, $query: QueryInput!) { feedbackPurge(projectId: $project, query: $query) { numPurged } }"
+)
+READ = """
+query ($project: ID!) { feedback(projectId: $project) { nodes {
+    id projectId weaveRef creator feedbackType payload annotationRef runnableRef callRef triggerRef wbUserId
+} } }
+"""
+
+
+def given(**changes: object) -> dict[str, Any]:
+    return {"project": PROJECT, "about": call_ref(), "type": "wandb.note.1", "payload": {"note": "hi"}} | changes
+
+
+def item(**changes: object) -> dict[str, Any]:
+    plain = {"projectId": PROJECT, "weaveRef": call_ref(), "feedbackType": "wandb.note.1", "payload": {"note": "hi"}}
+    return plain | changes
+
+
+async def test_a_reaction_is_created_and_reads_as_it_is_stored(run: Run) -> None:
+    created = await run(CREATE, **given(type="wandb.reaction.1", payload={"emoji": "🎉"}, creator="Ann", user="ann"))
+
+    made = created.data["feedbackCreate"]
+    payload = {"emoji": "🎉", "alias": ":party_popper:", "detoned": "🎉", "detoned_alias": ":party_popper:"}
+    assert (made["wbUserId"], made["payload"], made["alias"]) == ("ann", payload, ":party_popper:")
+    assert made["createdAt"].endswith("Z")
+    assert (await run(READ, project=PROJECT)).data["feedback"]["nodes"] == [
+        {
+            "id": made["id"],
+            "projectId": PROJECT,
+            "weaveRef": call_ref(),
+            "creator": "Ann",
+            "feedbackType": "wandb.reaction.1",
+            "payload": payload,
+            "annotationRef": None,
+            "runnableRef": None,
+            "callRef": None,
+            "triggerRef": None,
+            "wbUserId": "ann",
+        }
+    ]
+
+
+async def test_a_runnable_keeps_its_refs(run: Run) -> None:
+    op, call, trigger = (f"weave:///{PROJECT}/{rest}" for rest in ("op/judge:v", "call/c", "object/monitor:v"))
+
+    await run(
+        CREATE,
+        **given(type="wandb.runnable.judge", payload={"output": 1}, runnable=op, call=call, trigger=trigger),
+    )
+
+    [node] = (await run(READ, project=PROJECT)).data["feedback"]["nodes"]
+    assert (node["runnableRef"], node["callRef"], node["triggerRef"]) == (op, call, trigger)
+    assert (node["payload"], node["wbUserId"]) == ({"output": 1}, "local")
+
+
+async def test_an_annotation_that_breaks_its_schema_is_refused_with_the_path(run: Run, objects: ObjectsStore) -> None:
+    ref = await spec(objects, {"properties": {"lines": {"items": {"enum": ["good", "bad"]}}}})
+    annotated = given(type="wandb.annotation.score", annotation=ref)
+
+    good = await run(CREATE, **annotated | {"payload": {"value": {"lines": ["good"]}}})
+    bad = await run(CREATE, **annotated | {"payload": {"value": {"lines": ["good", "ugly"]}}})
+
+    assert good.data["feedbackCreate"]["payload"] == {"value": {"lines": ["good"]}}
+    assert bad.code == "BAD_USER_INPUT"
+    assert bad.errors[0]["extensions"]["argument"] == "payload.value.lines.1"
+    assert bad.errors[0]["message"] == (
+        "payload.value.lines.1: breaks its schema: 'ugly' is not one of ['good', 'bad']"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "argument"),
+    [
+        ({"payload": {"note": "x" * 1025}}, "BAD_USER_INPUT", "payload.note"),
+        ({"type": "wandb.reaction.1", "payload": {"emoji": "👍👎"}}, "BAD_USER_INPUT", "payload.emoji"),
+        ({"payload": {"note": "hi", "more": "x" * 1024 * 1024}}, "PAYLOAD_TOO_LARGE", "payload"),
+        ({"payload": None}, "BAD_USER_INPUT", None),
+        ({"payload": [1]}, "BAD_USER_INPUT", "payload"),
+        ({"about": None}, "BAD_USER_INPUT", None),
+        ({"about": 5}, "BAD_USER_INPUT", None),
+        ({"project": "acme"}, "BAD_USER_INPUT", "projectId"),
+        ({"type": "wandb.annotation.score", "payload": {"value": 1}}, "BAD_USER_INPUT", "annotationRef"),
+        (
+            {
+                "type": "wandb.annotation.score",
+                "payload": {"value": 1},
+                "annotation": "weave:///acme/other/object/score:v",
+            },
+            "BAD_USER_INPUT",
+            "annotationRef",
+        ),
+        (
+            {
+                "type": "wandb.annotation.score",
+                "payload": {"value": 1},
+                "annotation": f"weave:///{PROJECT}/object/score:v",
+            },
+            "NOT_FOUND",
+            "annotationRef",
+        ),
+        ({"trigger": "weave:///a/b/op/c:d"}, "BAD_USER_INPUT", "triggerRef"),
+        ({"id": "taken"}, "CONFLICT", "id"),
+    ],
+    ids=str,
+)
+async def test_what_breaks_a_rule_is_refused_by_name_and_nothing_is_stored(
+    run: Run, store: FeedbackStore, changes: dict[str, Any], code: str, argument: str | None
+) -> None:
+    await run(CREATE, **given(id="taken", about="elsewhere"))
+
+    answer = await run(CREATE, **given(**changes))
+
+    assert answer.code == code
+    assert answer.errors[0]["extensions"].get("argument") == argument
+    assert await store.count(PROJECT) == 1
+
+
+async def test_a_batch_answers_in_its_order_or_names_the_item_at_fault(run: Run, store: FeedbackStore) -> None:
+    answer = await run(BATCH, batch=[item(id="a"), item(feedbackType="x", payload={}), item(id="b")])
+    broken = await run(BATCH, batch=[item(), item(payload={"note": ""}), item()])
+    taken = await run(BATCH, batch=[item(), item(id="a", wbUserId="bob")])
+    empty = await run(BATCH, batch=[])
+
+    first, second, third = answer.data["feedbackCreateBatch"]["res"]
+    assert (first["id"], third["id"], second["payload"]) == ("a", "b", {})
+    assert broken.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "batch.1.payload.note"}
+    assert taken.errors[0]["extensions"] == {"code": "CONFLICT", "argument": "batch.1.id"}
+    assert empty.data == {"feedbackCreateBatch": {"res": []}}
+    assert await store.count(PROJECT) == 3
+
+
+async def test_replacing_leaves_the_old_where_the_new_is_refused(run: Run) -> None:
+    await run(CREATE, **given(id="old"))
+
+    refused = await run(REPLACE, **given(gone="old", payload={"note": "x" * 1025}))
+    before = await run(READ, project=PROJECT)
+    replaced = await run(REPLACE, **given(gone="old", payload={"note": "new"}))
+    after = await run(READ, project=PROJECT)
+
+    assert refused.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "payload.note"}
+    assert [node["id"] for node in before.data["feedback"]["nodes"]] == ["old"]
+    assert replaced.data["feedbackReplace"]["id"] not in ("old", None)
+    assert [node["payload"] for node in after.data["feedback"]["nodes"]] == [{"note": "new"}]
+
+
+async def test_a_purge_goes_by_ids_in_both_forms_of_the_query(run: Run) -> None:
+    await run(BATCH, batch=[item(id=name) for name in "abc"])
+    equals = [{"eq": [{"getField": "id"}, {"literal": name}]} for name in "ab"]
+
+    typed = await run(PURGE, project=PROJECT, query={"expr": {"or": equals}})
+    raw = await run(
+        PURGE, project=PROJECT, query={"json": {"$expr": {"$eq": [{"$getField": "id"}, {"$literal": "c"}]}}}
+    )
+    refused = await run(PURGE, project=PROJECT, query={"expr": {"not": [equals[0]]}})
+
+    assert typed.data == {"feedbackPurge": {"numPurged": 2}}
+    assert raw.data == {"feedbackPurge": {"numPurged": 1}}
+    assert refused.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "query"}
+    assert "a purge goes by ids" in refused.errors[0]["message"]
