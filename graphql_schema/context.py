@@ -6,6 +6,7 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
+from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.costs import CostsStore
 from stores.database import Database
@@ -25,6 +26,7 @@ MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 class Stores:
     """Every store, over one database."""
 
+    aggregates: AggregatesStore
     calls: CallsStore
     costs: CostsStore
     files: FilesStore
@@ -39,6 +41,7 @@ class Stores:
     def over(cls, database: Database) -> "Stores":
         """The stores of a database."""
         return cls(
+            aggregates=AggregatesStore(database),
             calls=CallsStore(database),
             costs=CostsStore(database),
             feedback=FeedbackStore(database),

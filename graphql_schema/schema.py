@@ -17,6 +17,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
+from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
@@ -38,6 +39,7 @@ from graphql_schema.threads import ThreadQueries
 @strawberry.type(description="Everything that can be asked.")
 class Query(
     CallQueries,
+    AggregateQueries,
     ObjectQueries,
     RefQueries,
     FileQueries,

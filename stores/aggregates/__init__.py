@@ -1,0 +1,8 @@
+"""Roll-ups of calls: their numbers by group, and their usage up the tree of a trace."""
+
+from stores.aggregates.buckets import Bucket
+from stores.aggregates.grouping import GroupBy, Grouping
+from stores.aggregates.own_usage import UsageOf
+from stores.aggregates.store import Aggregate, AggregatesStore
+
+__all__ = ["Aggregate", "AggregatesStore", "Bucket", "GroupBy", "Grouping", "UsageOf"]

@@ -1,0 +1,125 @@
+"""The pipeline of an aggregate: the calls that are found, what of them is needed, groups, and rows in order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.aggregates import percentiles
+from stores.aggregates.grouping import Grouping
+from stores.aggregates.metrics import COSTS, NAMES, UNPRICED, Wanted
+from stores.aggregates.own_usage import UsageOf, with_own_usage
+from stores.costs import Prices
+from stores.query.fields import Field, FieldTable, Kind
+from stores.query.sort import SortBy, compile_sort
+from stores.query.values import Expression
+
+Pipeline = list[dict[str, Any]]
+
+GROUPS: Final = "_groups"
+"""How many groups there are, in each row."""
+
+_COMPUTED: Final = {COSTS, UNPRICED}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows are made of which calls' groups."""
+
+    grouping: Grouping
+    wanted: Wanted
+    usage_of: UsageOf = UsageOf.OWN
+    sort_by: Sequence[SortBy] = ()
+
+    def sorted_wanted(self) -> Wanted:
+        """What is wanted, with what the rows are sorted by.
+
+        Raises:
+            BadInputError: a sort names what rows do not have.
+        """
+        fields = self._fields
+        compile_sort(self.sort_by, fields)
+        return Wanted.of({*self.wanted.metrics, *(fields[key.field].field.name for key in self.sort_by)})
+
+    @property
+    def _fields(self) -> FieldTable:
+        return FieldTable([*self.grouping.fields, *(Field(name, name, Kind.NUMBER) for name in sorted(NAMES))])
+
+    @property
+    def _reads_usage(self) -> bool:
+        return self.grouping.by_model or bool(self._computed or "usage" in self.wanted.reads)
+
+    @property
+    def _computed(self) -> set[str]:
+        return self.wanted.reads & _COMPUTED
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether it takes prices."""
+        return bool(self._computed)
+
+    def facts(self, found: Sequence[dict[str, Any]], calls: str, project_id: str, prices: Prices | None) -> Pipeline:
+        """The calls that some stages find, cut to what is needed: once, or once for each model."""
+        paths = (self.grouping.paths | self.wanted.reads) - _COMPUTED
+        if not self._reads_usage:
+            return [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else [*found]
+        paths |= {"usage"} | ({"started_at"} if prices else set())
+        kept: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
+        is_own = self.usage_of is UsageOf.OWN
+        stages = with_own_usage(calls, project_id, found, kept) if is_own else [*found, *kept]
+        if self.grouping.by_model:
+            stages.append({"$unwind": {"path": "$usage", "preserveNullAndEmptyArrays": True}})
+        return [*stages, {"$set": self._priced(prices)}] if prices else stages
+
+    def _priced(self, prices: Prices) -> dict[str, Expression]:
+        """What each entry of usage costs, and the tokens of what has no price."""
+        return {name: self._each(_ENTRIES[name](prices)) for name in sorted(self._computed)}
+
+    def _each(self, of_entry: Callable[[str], Expression]) -> Expression:
+        if self.grouping.by_model:
+            return of_entry("$usage")
+        return {"$map": {"input": {"$ifNull": ["$usage", []]}, "as": "entry", "in": of_entry("$$entry")}}
+
+    def groups(self, *, in_memory: bool) -> Pipeline:
+        """The stages that make groups of these, with all that is wanted of them."""
+        keys, wanted = self.grouping.keys or None, self.wanted
+        if not wanted.percentiles:
+            return [{"$group": {"_id": keys, **wanted.summed}}]
+        if in_memory:
+            return percentiles.in_memory(keys, wanted.summed, wanted.percentiles)
+        return percentiles.by_counts(keys, wanted.summed, wanted.resummed, wanted.percentiles)
+
+    def rows(self, limit: int, max_groups: int) -> Pipeline:
+        """The stages that make rows of groups, in order, at most `limit`, each with the number of `GROUPS`.
+
+        That number goes up to one more than `max_groups`.
+
+        Raises:
+            BadInputError: a sort names what rows do not have.
+        """
+        order = compile_sort([*self.sort_by, *self._ties()], self._fields)
+        shown = self.grouping.shown | self.wanted.shown | dict.fromkeys(self.wanted.percentiles, 1)
+        numbered = {"output": {GROUPS: {"$sum": 1, "window": {"documents": ["unbounded", "unbounded"]}}}}
+        return [
+            {"$limit": max_groups + 1},
+            {"$project": {"_id": 0} | shown},
+            {"$setWindowFields": numbered},
+            *([{"$set": order.computed}] if order.computed else []),
+            {"$sort": {key.path: key.order(backward=False) for key in order.keys}},
+            {"$limit": limit},
+        ]
+
+    def _ties(self) -> list[SortBy]:
+        """The keys that no sort names, time first."""
+        fields = self._fields
+        named = {fields[key.field].field.name for key in self.sort_by}
+        return [SortBy(field.name) for field in self.grouping.fields if field.name not in named]
+
+
+def _unpriced(prices: Prices) -> Callable[[str], Expression]:
+    return lambda entry: {"$cond": [{"$eq": [prices.cost_expression(entry), None]}, f"{entry}.total_tokens", 0]}
+
+
+_ENTRIES: Final[dict[str, Callable[[Prices], Callable[[str], Expression]]]] = {
+    COSTS: lambda prices: prices.cost_expression,
+    UNPRICED: _unpriced,
+}

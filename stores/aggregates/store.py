@@ -1,0 +1,197 @@
+"""The store of roll-ups: each within one project, over all calls that are asked for, at one moment."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pymongo.errors import OperationFailure
+from pymongo.read_concern import ReadConcern
+
+from stores import paging
+from stores.aggregates.buckets import Bucket, bucket_of
+from stores.aggregates.grouping import Grouping
+from stores.aggregates.metrics import Wanted
+from stores.aggregates.own_usage import UsageOf
+from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
+from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
+from stores.calls import CallsFilter, Expansion
+from stores.calls.search import Search, calls_search
+from stores.costs import CostsStore, Prices, prices_of
+from stores.database import TOO_LARGE, Database, database_query
+from stores.errors import BadInputError
+from stores.ids import check_project_id, check_trace_id
+from stores.paging import Row
+from stores.query import Query
+from stores.query.sort import SortBy
+
+MAX_ROWS: Final = 10_000
+"""Of one answer."""
+MAX_GROUPS: Final = 100_000
+"""Of which the first rows are taken."""
+MAX_CALLS: Final = 100_000
+"""Of one tree."""
+
+_SHOWN: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
+_AT_ONE_MOMENT: Final = ReadConcern("snapshot")
+"""Otherwise a call that changes its place in an index meanwhile is counted twice, or not at all."""
+_EXCEEDED_MEMORY: Final = 146
+_BAD_TIMEZONE: Final = 40485
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """The rows of an aggregate, dicts of keys and numbers, and how many groups there are in all."""
+
+    rows: list[Row]
+    num_groups: int
+
+
+class AggregatesStore:
+    """Roll-ups of the calls in MongoDB."""
+
+    def __init__(
+        self,
+        database: Database,
+        max_groups: int = MAX_GROUPS,
+        max_rows: int = MAX_ROWS,
+        max_calls: int = MAX_CALLS,
+    ) -> None:
+        self.database = database
+        self._costs = CostsStore(database)
+        self._max_calls = max_calls
+        self._calls = database.calls
+        self._max_groups = max_groups
+        self._max_rows = max_rows
+
+    @database_query
+    async def calls(
+        self,
+        project_id: str,
+        grouping: Grouping,
+        wanted: Iterable[str],
+        calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
+        expansion: Expansion | None = None,
+        usage_of: UsageOf = UsageOf.OWN,
+        sort_by: Sequence[SortBy] = (),
+        limit: int | None = None,
+    ) -> Aggregate:
+        """The wanted numbers of each group of calls, by time and then by the other keys unless a sort says otherwise.
+
+        Without keys there is one row, also of no calls. Rows have the names of `GroupBy` and `metrics.NAMES`, and
+        `bucket_end`.
+
+        Raises:
+            BadInputError: the grouping, the filter, the query, the expansion, the sort or the limit breaks a rule, the
+                zone is unknown, or there are more groups than the limit and the store allow.
+        """
+        check_project_id(project_id)
+        grouping.check()
+        self._check_limit(limit)
+        rows = Rows(grouping, Wanted.of(wanted), usage_of, sort_by)
+        rows = replace(rows, wanted=rows.sorted_wanted())
+        await self._check_timezone(grouping.timezone)
+        prices = await prices_of(self.database, project_id) if rows.is_priced else None
+        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
+            found = await self._rows(project_id, search, rows, prices, limit)
+        if not found and not grouping.by:
+            return Aggregate([rows.wanted.of_nothing], 1)
+        groups = found[0][GROUPS] if found else 0
+        self._check_groups(groups, limit)
+        return Aggregate(found, groups)
+
+    async def usage_tree(
+        self, project_id: str, trace_id: str, wanted: Iterable[str], max_depth: int | None = None
+    ) -> list[Row]:
+        """The wanted fields of the calls of a trace, in the order of their tree, down to a depth; none of none.
+
+        Beside fields of calls these are `depth`, `num_calls` and `num_errors` (of the call and all below it),
+        `own_usage` and `total_usage`; without `cost` or `unpriced_tokens` among the wanted these are not priced.
+
+        Raises:
+            BadInputError: the trace id can be no trace's, the depth is negative, or the trace has too many calls.
+        """
+        check_project_id(project_id)
+        check_trace_id(trace_id, "trace_id")
+        if max_depth is not None and max_depth < 0:
+            raise BadInputError(f"{max_depth} is negative; roots are at depth 0", "max_depth")
+        wanted = set(wanted)
+        rows = await self._trace(project_id, trace_id, wanted)
+        prices = None
+        if not wanted.isdisjoint(("cost", "unpriced_tokens")):
+            models = project_id, tuple(sorted(models_of(rows)))
+            prices = (await self._costs.prices([models]))[models]
+        return await usage_tree(rows, wanted, prices, max_depth)
+
+    @database_query
+    async def _trace(self, project_id: str, trace_id: str, wanted: set[str]) -> list[Row]:
+        """The calls of a trace, oldest first."""
+        match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
+        usage = USAGE_READ if wanted.intersection(USAGES) else ()
+        paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
+        steady = self._calls.with_options(read_concern=_AT_ONE_MOMENT)
+        most = self._max_calls + 1
+        with paging.making_no_index():
+            found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
+            rows = await found.limit(most).to_list(None)
+        if len(rows) == most:
+            raise BadInputError(
+                f"this trace has more than {self._max_calls:,} calls, the limit; ask callsAggregate with it in "
+                "filter.traceIds",
+                "trace_id",
+            )
+        return rows
+
+    async def _rows(
+        self, project_id: str, search: Search, rows: Rows, prices: Prices | None, limit: int | None
+    ) -> list[Row]:
+        most = self._max_rows if limit is None else limit
+        facts = rows.facts(search.stages, self._calls.name, project_id, prices)
+        shown = rows.rows(max(most, 1), self._max_groups)
+        try:
+            return await self._read([*facts, *rows.groups(in_memory=True), *shown], search)
+        except OperationFailure as error:
+            if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.wanted.percentiles:
+                raise
+        return await self._read([*facts, *rows.groups(in_memory=False), *shown], search)
+
+    async def _read(self, pipeline: Pipeline, search: Search) -> list[Row]:
+        steady = self._calls.with_options(read_concern=_AT_ONE_MOMENT)
+        with paging.making_no_index():
+            found = steady.aggregate(pipeline, session=search.session, allowDiskUse=True, batchSize=self._max_rows + 1)
+            return await found.to_list(None)
+
+    async def _check_timezone(self, timezone: str | None) -> None:
+        """Let MongoDB, which has its own list of zones, look one up.
+
+        Raises:
+            BadInputError: it does not know it.
+        """
+        if timezone is None:
+            return
+        stages: Pipeline = [{"$documents": [{}]}, {"$set": {"day": bucket_of(0, Bucket.MONTH, timezone)}}]
+        try:
+            await self._calls.database.aggregate(stages).to_list(None)
+        except OperationFailure as error:
+            if error.code != _BAD_TIMEZONE:
+                raise
+            known = "give an IANA name such as Europe/Berlin, or an offset such as +05:30"
+            raise BadInputError(f"{timezone!r} is no time zone that the database knows; {known}", "timezone") from None
+
+    def _check_limit(self, limit: int | None) -> None:
+        if limit is not None and not 1 <= limit <= self._max_rows:
+            raise BadInputError(f"{limit:,} is out of range; it is from 1 to {self._max_rows:,} rows", "limit")
+
+    def _check_groups(self, groups: int, limit: int | None) -> None:
+        if groups > self._max_groups:
+            raise BadInputError(
+                f"makes more than {self._max_groups:,} groups, the limit; group by fewer keys or a longer bucket, or "
+                "narrow the filter, for example to a time range by query",
+                "group_by",
+            )
+        if limit is None and groups > self._max_rows:
+            raise BadInputError(
+                f"makes {groups:,} rows, more than the {self._max_rows:,} of one answer; take the first by sortBy and "
+                "limit, group by fewer keys or a longer bucket, or narrow the filter",
+                "group_by",
+            )

@@ -1,0 +1,75 @@
+"""Tallies of usage: counts and cost by model, added up without drift."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.aggregates.own_usage import COUNTS
+
+Row = dict[str, Any]
+
+_MOST: Final = (1 << 63) - 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts, their cost in US dollars (None where nothing has a price), and the tokens that have none.
+
+    The cost is the sum of two doubles, the second of which is what the first has no digits for.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+    total_tokens: int = 0
+    unpriced_tokens: int = 0
+    dollars: float | None = None
+    beyond: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Add another one."""
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.requests += other.requests
+        self.total_tokens += other.total_tokens
+        self.unpriced_tokens += other.unpriced_tokens
+        if other.dollars is not None:
+            mine = self.dollars or 0.0
+            self.dollars = mine + other.dollars
+            # What the sum has lost of the two, exactly (Knuth's two-sum).
+            kept = self.dollars - mine
+            self.beyond += other.beyond + ((mine - (self.dollars - kept)) + (other.dollars - kept))
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self.total_tokens or self.prompt_tokens or self.completion_tokens or self.requests)
+
+    def row(self) -> Row:
+        """The tally as a row; a count beyond 64 bits is the most that they hold."""
+        found: Row = {name: min(getattr(self, name), _MOST) for name in (*COUNTS, "unpriced_tokens")}
+        return found | {"cost": None if self.dollars is None else self.dollars + self.beyond}
+
+
+Tallies = dict[str, Tally]
+"""By model."""
+
+
+def merged(several: Iterable[Tallies]) -> Tallies:
+    """All of them together; what stands alone is not copied, so do not change it."""
+    some = [tallies for tallies in several if tallies]
+    if len(some) < 2:  # noqa: PLR2004 -- one is itself
+        return some[0] if some else {}
+    found: Tallies = {}
+    for tallies in some:
+        for model, tally in tallies.items():
+            found.setdefault(model, Tally()).add(tally)
+    return found
+
+
+def usage_row(tallies: Tallies) -> Row:
+    """What was used of all models together, and under `models` of each, by name."""
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return total.row() | {"models": [{"model": model} | tallies[model].row() for model in sorted(tallies)]}
