@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from stores import paging
 from stores.calls import documents
 from stores.calls.deletes import delete_calls
+from stores.calls.edges import calls_of_each, count_of_each
 from stores.calls.events import CallEvent
 from stores.calls.expansion import Expansion
 from stores.calls.fan_out import FanOut
-from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
-from stores.calls.filters import CallsFilter, calls_match
+from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
+from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
-from stores.calls.search import OLDEST_FIRST, calls_search
+from stores.calls.search import calls_search
 from stores.calls.sizes import add_total_sizes, total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
@@ -21,7 +22,7 @@ from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import Plan, explain
-from stores.query.sort import SortBy, compile_sort
+from stores.query.sort import SortBy
 from stores.refs.sources import Sources
 
 MAX_DELETED_AT_ONCE = 1000
@@ -182,12 +183,8 @@ class CallsStore:
     ) -> dict[ObjectKey, Page]:
         """For each project and ref of an object in it the page of the calls that took just that as an input."""
         found: dict[ObjectKey, Page] = {}
-        order = compile_sort(OLDEST_FIRST, CALL_FIELDS)
         for project_id, refs in _by_project(objects):
-            match = calls_match(project_id)
-            pages = await paging.find_pages(self._calls, "input_refs", refs, match, order, request, paths_of(wanted))
-            if TOTAL_STORAGE_SIZE in wanted:
-                await add_total_sizes(self._calls, project_id, [row for page in pages.values() for row in page.rows])
+            pages = await calls_of_each(self._calls, project_id, "input_refs", refs, request, wanted)
             found |= {(project_id, ref): page for ref, page in pages.items()}
         return found
 
@@ -196,7 +193,7 @@ class CallsStore:
         """For each project and ref of an object in it how many calls took just that as an input."""
         found: dict[ObjectKey, int] = {}
         for project_id, refs in _by_project(objects):
-            counts = await paging.count_each(self._calls, "input_refs", refs, calls_match(project_id))
+            counts = await count_of_each(self._calls, project_id, "input_refs", refs)
             found |= {(project_id, ref): count for ref, count in counts.items()}
         return found
 

@@ -1,0 +1,228 @@
+"""Threads in the API: their fields, their calls, their pages, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from stores import times
+from stores.calls import CallsStore
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, call_id
+from tests.stores.threads.builders import at, turn
+
+LIST = """
+query ($project: ID!, $filter: ThreadsQueryFilter, $sort: [SortBy!], $first: Int, $after: String, $last: Int,
+    $before: String, $offset: Int) {
+  threads(projectId: $project, filter: $filter, sortBy: $sort, first: $first, after: $after, last: $last,
+      before: $before, offset: $offset) {
+    totalCount
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    edges { cursor node { threadId } }
+  }
+}
+"""
+
+
+@pytest.fixture
+async def stock(calls: CallsStore, commands: Commands) -> None:
+    """Twelve threads of five turns each, with a step after each turn: thread n ends n-th."""
+    parts = []
+    for number in range(60):
+        thread, place = divmod(number, 5)
+        parts += turn(number, f"thread {thread:02}", 1000 * number, 100 * (place + 1))
+        parts += turn(500 + number, f"thread {thread:02}", 1000 * number + 1, is_turn=False)
+    await calls.write(parts)
+    commands.sent.clear()
+
+
+@pytest.mark.usefixtures("stock")
+async def test_a_thread_tells_all_its_fields_and_leads_to_its_calls(run: Run) -> None:
+    answer = await run(
+        """
+        query ($project: ID!, $after: DateTime!) {
+            threads(projectId: $project, filter: {threadIds: ["thread 03"], afterDatetime: $after}) {
+                totalCount
+                nodes {
+                    projectId threadId turnCount startTime lastUpdated firstTurnId lastTurnId
+                    p50TurnDurationMs p99TurnDurationMs
+                    turns(first: 2) { totalCount nodes { id turnId latencyMs } pageInfo { hasNextPage endCursor } }
+                    calls(last: 2) { totalCount edges { node { id threadId } } }
+                }
+            }
+        }
+        """,
+        project=PROJECT,
+        after=times.to_text(at(16_000)),
+    )
+
+    [thread] = answer.data["threads"]["nodes"]
+    cursor = thread["turns"]["pageInfo"].pop("endCursor")
+    assert answer.data["threads"]["totalCount"] == 1
+    assert thread == {
+        "projectId": PROJECT,
+        "threadId": "thread 03",
+        "turnCount": 3,
+        "startTime": "2026-01-31T12:00:17.000000Z",
+        "lastUpdated": "2026-01-31T12:00:19.500000Z",
+        "firstTurnId": call_id(17),
+        "lastTurnId": call_id(19),
+        "p50TurnDurationMs": 400.0,
+        "p99TurnDurationMs": 498.0,
+        "turns": {
+            "totalCount": 3,
+            "nodes": [{"id": call_id(n), "turnId": call_id(n), "latencyMs": 100 * (n - 14)} for n in (17, 18)],
+            "pageInfo": {"hasNextPage": True},
+        },
+        "calls": {
+            "totalCount": 10,
+            "edges": [{"node": {"id": call_id(n), "threadId": "thread 03"}} for n in (19, 519)],
+        },
+    }
+    rest = await run(
+        """
+        query ($project: ID!, $after: DateTime!, $cursor: String!) {
+            threads(projectId: $project, filter: {threadIds: ["thread 03"], afterDatetime: $after}) {
+                nodes { turns(after: $cursor) { nodes { id } } }
+            }
+        }
+        """,
+        project=PROJECT,
+        after=times.to_text(at(16_000)),
+        cursor=cursor,
+    )
+    assert rest.data == {"threads": {"nodes": [{"turns": {"nodes": [{"id": call_id(19)}]}}]}}
+
+
+@pytest.mark.usefixtures("stock")
+async def test_pages_go_both_ways_over_any_sort(run: Run) -> None:
+    async def page(**variables: Any) -> dict[str, Any]:  # noqa: ANN401 -- any variables
+        answer = await run(LIST, project=PROJECT, **variables)
+        assert answer.errors == []
+        found: dict[str, Any] = answer.data["threads"]
+        return found
+
+    def names(found: dict[str, Any]) -> list[int]:
+        return [int(edge["node"]["threadId"][-2:]) for edge in found["edges"]]
+
+    newest = await page(first=5)
+    onward = await page(first=5, after=newest["pageInfo"]["endCursor"])
+    back = await page(last=3, before=onward["pageInfo"]["startCursor"])
+    skipped = await page(first=3, offset=9)
+    beyond = await page(first=3, offset=2**31 - 1)
+    # All have the same percentiles: the id decides.
+    alike = await page(sort=[{"field": "p99_turn_duration_ms", "direction": "DESC"}], first=3)
+    alike_on = await page(
+        sort=[{"field": "p99_turn_duration_ms", "direction": "DESC"}], first=3, after=alike["edges"][0]["cursor"]
+    )
+    by_id = await page(sort=[{"field": "threadId", "direction": "DESC"}], last=2)
+
+    assert names(newest) == [11, 10, 9, 8, 7]
+    assert names(onward) == [6, 5, 4, 3, 2]
+    assert names(back) == [9, 8, 7]
+    assert [newest["pageInfo"]["hasPreviousPage"], onward["pageInfo"]["hasNextPage"]] == [False, True]
+    assert names(skipped) == [2, 1, 0]
+    assert (names(beyond), beyond["totalCount"]) == ([], 12)
+    assert names(alike) == [0, 1, 2]
+    assert names(alike_on) == [1, 2, 3]
+    assert names(by_id) == [1, 0]
+
+
+@pytest.mark.usefixtures("stock")
+async def test_a_page_costs_the_same_number_of_commands_at_any_size(run: Run, commands: Commands) -> None:
+    document = """
+    query ($project: ID!, $first: Int!) {
+        threads(projectId: $project, first: $first) {
+            totalCount
+            nodes {
+                threadId p99TurnDurationMs lastTurnId
+                turns(first: 3) { totalCount nodes { id inputs } } calls(first: 2) { totalCount nodes { id } }
+            }
+        }
+    }
+    """
+
+    async def sent(first: int) -> list[str]:
+        commands.sent.clear()
+        answer = await run(document, project=PROJECT, first=first)
+        assert len(answer.data["threads"]["nodes"]) == first
+        assert answer.data["threads"]["nodes"][0]["turns"]["totalCount"] == 5
+        return commands.names
+
+    assert await sent(2) == await sent(12) == ["aggregate"] * 6
+
+
+@pytest.mark.usefixtures("stock")
+async def test_a_cursor_does_not_depend_on_what_is_selected(run: Run) -> None:
+    answer = await run(LIST, project=PROJECT, first=1)
+
+    onward = await run(
+        """
+        query ($project: ID!, $after: String!) {
+            threads(projectId: $project, first: 1, after: $after) { nodes { threadId p50TurnDurationMs lastTurnId } }
+        }
+        """,
+        project=PROJECT,
+        after=answer.data["threads"]["pageInfo"]["endCursor"],
+    )
+
+    assert onward.data == {
+        "threads": {"nodes": [{"threadId": "thread 10", "p50TurnDurationMs": 300.0, "lastTurnId": call_id(54)}]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "argument", "told"),
+    [
+        ({"sort": [{"field": "turncount", "direction": "ASC"}]}, "sortBy.0.field", "did you mean turn_count"),
+        ({"sort": [{"field": "latency", "direction": "ASC"}]}, "sortBy.0.field", "there are thread_id, turn_count"),
+        (
+            {"sort": [{"field": "turn_count", "direction": "ASC"}, {"field": "turnCount", "direction": "DESC"}]},
+            "sortBy.1.field",
+            "is named twice",
+        ),
+        ({"filter": {"threadIds": ["t"] * 10_000}}, "filter.threadIds", "has 10,000 members; the limit is 1,000"),
+        ({"offset": -1}, "offset", "negative"),
+        ({"first": 10_001}, "first", "the limit of 10,000"),
+        ({"after": "garbage"}, "after", "not a cursor of this query"),
+        ({"last": 2, "before": "Z2FyYmFnZQ=="}, "before", "not a cursor of this query"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_by_its_argument(
+    run: Run, variables: dict[str, Any], argument: str, told: str
+) -> None:
+    answer = await run(LIST, project=PROJECT, **variables)
+
+    [error] = answer.errors
+    assert answer.code == "BAD_USER_INPUT"
+    assert told in error["message"]
+    assert argument in error["message"]
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-13-01T00:00:00Z", "", 5, True])
+@pytest.mark.parametrize("name", ["afterDatetime", "beforeDatetime"])
+async def test_a_time_that_is_none_is_refused(run: Run, name: str, time: object) -> None:
+    answer = await run(LIST, project=PROJECT, filter={name: time})
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert name in answer.errors[0]["message"]
+
+
+@pytest.mark.usefixtures("stock")
+async def test_a_cursor_of_another_filter_is_refused(run: Run) -> None:
+    cursor = (await run(LIST, project=PROJECT, first=1)).data["threads"]["pageInfo"]["endCursor"]
+
+    answer = await run(LIST, project=PROJECT, after=cursor, filter={"threadIds": ["thread 01"]})
+
+    assert answer.code == "BAD_USER_INPUT"
+
+
+async def test_odd_ids_pass_both_ways(run: Run, calls: CallsStore) -> None:
+    odd = ["$t", "a.b", "a\0b", "'\"`\\", "😀", "x" * 1024, "\u202e", "weave:///a/b"]
+    await calls.write([part for number, name in enumerate(odd) for part in turn(number, name, number)])
+
+    answer = await run(LIST, project=PROJECT, sort=[{"field": "start_time", "direction": "ASC"}])
+    one_by_one = [await run(LIST, project=PROJECT, filter={"threadIds": [name]}) for name in odd]
+
+    assert [edge["node"]["threadId"] for edge in answer.data["threads"]["edges"]] == odd
+    assert [found.data["threads"]["edges"][0]["node"]["threadId"] for found in one_by_one] == odd

@@ -1,0 +1,102 @@
+"""Threads are made of an index's keys: no document is read, no turn sorted, and only those that count are seen."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.paging import PageRequest
+from stores.query.plans import Plan, explain
+from stores.query.sort import SortBy
+from stores.threads import ThreadsFilter, ThreadsStore
+from stores.threads.filters import Period
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT
+from tests.stores.threads.builders import at, turn
+
+THREADS = 40
+TURNS = 400
+WANTED = {"thread_id", "turn_count", "first_turn_id", "last_turn_id", "p50_turn_duration_ms"}
+
+
+pytestmark = pytest.mark.usefixtures("stock")
+
+
+@pytest.fixture
+async def stock(calls: CallsStore, commands: Commands) -> None:
+    """Threads of ten turns, each with as many steps beside them."""
+    parts = []
+    for number in range(TURNS):
+        parts += turn(number, f"t{number % THREADS:02}", number)
+        parts += turn(TURNS + number, f"t{number % THREADS:02}", number, is_turn=False)
+    await calls.write(parts)
+    commands.sent.clear()
+
+
+async def _plan(database: Database, commands: Commands) -> Plan:
+    """How threads were made of turns, without what is looked up for the page."""
+    pipeline: list[dict[str, Any]] = commands.last("aggregate")["pipeline"]
+    until = next((place for place, stage in enumerate(pipeline) if "$lookup" in stage), len(pipeline))
+    return await explain(database.calls, pipeline[:until])
+
+
+@pytest.mark.parametrize(
+    ("which", "sort_by", "keys"),
+    [
+        (None, None, TURNS),
+        (None, [SortBy("turn_count")], TURNS),
+        (None, [SortBy("p99_turn_duration_ms", descending=True)], TURNS),
+        (ThreadsFilter(after_datetime=at(TURNS - 21)), None, 20),
+        (ThreadsFilter(after_datetime=at(99), before_datetime=at(151)), [SortBy("thread_id")], 51),
+        (ThreadsFilter(thread_ids=["t03", "t05"]), None, 20),
+        (ThreadsFilter(after_datetime=at(199), thread_ids=["t03", "t05"]), None, 10),
+    ],
+)
+async def test_a_page_reads_the_keys_of_the_turns_that_count(
+    threads: ThreadsStore,
+    database: Database,
+    commands: Commands,
+    which: ThreadsFilter | None,
+    sort_by: list[SortBy] | None,
+    keys: int,
+) -> None:
+    await threads.page(PROJECT, PageRequest(size=5), WANTED, which, sort_by)
+
+    plan = await _plan(database, commands)
+
+    assert plan.documents_examined == 0
+    assert not any(stage == "SORT" for stage in plan.stages)
+    assert keys <= plan.keys_examined <= keys + 5
+    assert len(plan.indexes) == 1
+
+
+async def test_so_does_the_count(threads: ThreadsStore, database: Database, commands: Commands) -> None:
+    assert await threads.count(PROJECT) == THREADS
+
+    plan = await _plan(database, commands)
+
+    assert plan.documents_examined == 0
+    assert plan.keys_examined <= TURNS + 5
+
+
+@pytest.mark.parametrize("period", [Period(), Period(after=at(99))])
+async def test_turns_of_threads_are_read_in_the_order_of_an_index(
+    threads: ThreadsStore, database: Database, commands: Commands, period: Period
+) -> None:
+    keys = [(PROJECT, period, f"t{number:02}") for number in range(5)]
+    pages = await threads.turns(keys, frozenset({"id", "op_name"}), PageRequest(size=3))
+
+    looked_at = await _looked_at(database, commands)
+
+    assert all(len(page.rows) == 3 for page in pages.values())
+    assert looked_at <= 5 * 4
+
+
+async def _looked_at(database: Database, commands: Commands) -> int:
+    """How many documents the last aggregation's lookup looked at: one more than each page."""
+    command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    told = await database.calls.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    assert lookup["collectionScans"] == 0
+    return int(lookup["totalDocsExamined"])
