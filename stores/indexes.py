@@ -81,6 +81,9 @@ INDEXES: Final = (
     ),
     _calls("a run", "wb_run_id", only={"wb_run_id": {"$exists": True}}),
     Index("calls", [*_VISIBLE, ("latency_ms", DESCENDING), ("id", ASCENDING)], "the slowest calls; ranges of latency"),
+    Index(
+        "calls", [*_VISIBLE, ("total_tokens", DESCENDING), ("id", ASCENDING)], "the calls with the most tokens; ranges"
+    ),
     _calls("an op, oldest first; all versions of an op", "op_name"),
     _calls("an op, newest first", "op_name", newest_first=True),
     Index("calls", [*_VISIBLE, ("status", ASCENDING), ("id", ASCENDING)], "calls by status alone"),

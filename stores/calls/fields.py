@@ -8,6 +8,9 @@ from stores.query.fields import Field, FieldTable, Kind
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 """Not stored with a call: the sum over its trace."""
 
+TOTAL_COST: Final = Field("total_cost", "_total_cost", Kind.NUMBER)
+"""Not stored, either: computed by the prices of the moment, before a search looks at it."""
+
 _WEAVE: Final = "summary.weave"
 
 CALL_FIELDS: Final = FieldTable(
@@ -29,6 +32,7 @@ CALL_FIELDS: Final = FieldTable(
         Field("wb_run_step_end", "wb_run_step_end", Kind.NUMBER),
         Field("deleted_at", "deleted_at", Kind.TIME),
         Field("total_tokens", "total_tokens", Kind.NUMBER),
+        TOTAL_COST,
         *(
             field
             for prefix in ("", f"{_WEAVE}.")

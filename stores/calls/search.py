@@ -9,14 +9,16 @@ from typing import Any, Final
 from stores import paging
 from stores.calls.expansion import Expansion
 from stores.calls.feedback import Answers, Conditions, FeedbackNames, NewestFeedback, Question, ask, lookup
-from stores.calls.fields import CALL_FIELDS
+from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
+from stores.costs.pricing import Prices
+from stores.costs.store import prices_of
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.expressions import And, Operand
+from stores.query.expressions import And, Operand, gets
 from stores.query.match import compile_match
 from stores.query.sort import Order, SortBy, compile_sort
 from stores.transactions import Session
@@ -28,8 +30,8 @@ OLDEST_FIRST: Final = (SortBy("started_at"),)
 class Search:
     """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then.
 
-    Where the stages hold answers that were found before, they are to be run in the session that those were found in,
-    and the question is what tells this list's cursors.
+    Where the stages hold answers that were found before, or prices, the question is what tells this list's cursors;
+    answers are to be looked for in the session that they were found in.
     """
 
     match: Match
@@ -62,17 +64,18 @@ async def calls_search(
         UnavailableError: an index was made at this very moment.
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
+    prices = await prices_of(database, project_id) if asked.names_cost else None
     if not asked.questions:
-        yield asked.search({})
+        yield asked.search({}, prices)
         return
     with paging.making_no_index():
         async with database.one_moment() as session:
             answers = await ask(database.feedback, project_id, asked.questions, session)
-            yield replace(asked.search(answers), session=session)
+            yield replace(asked.search(answers, prices), session=session)
 
 
 class _Asked:
-    """A search before it is known what there is of feedback."""
+    """A search before it is known what there is of feedback, and what tokens cost."""
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class _Asked:
         self._newest = NewestFeedback(names)
         self._order = compile_sort(sort_by or OLDEST_FIRST, self._newest)
         self._sorts_behind_refs = bool(self._refs.paths)
+        self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         self._operation = query.operation(names) if query else None
         self._conditions = Conditions(self._operation) if self._operation else None
         self._check_refs()
@@ -105,20 +109,25 @@ class _Asked:
         """What is to be asked of feedback first."""
         return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
 
-    def search(self, answers: Answers) -> Search:
-        """The search, once the answers are known."""
+    @property
+    def names_cost(self) -> bool:
+        """Whether it needs to know what calls cost."""
+        return self._sorts_by_cost or bool(self._operation and _is_on_cost(self._operation))
+
+    def search(self, answers: Answers, prices: Prices | None) -> Search:
+        """The search, once the answers are known, and the prices where it names costs."""
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored)
-        lookups = self._lookups(answers)
+        lookups = [*_pricing(prices), *self._lookups(answers)]
         narrowing: Match = {"$and": behind} if behind else {}
         search = Search(match, self._order)
-        if self._newest.types or self._sorts_behind_refs:
+        if self._newest.types or self._sorts_behind_refs or self._sorts_by_cost:
             source = self._newest.stages(self._collections, self._project_id, match, answers)
             search = Search(narrowing, self._order, source=[*source, *lookups])
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        return replace(search, question=self._question) if self.questions else search
+        return replace(search, question=self._question) if self.questions or prices else search
 
     @property
     def _question(self) -> Sequence[object]:
@@ -139,9 +148,18 @@ class _Asked:
         if not self._conditions:
             return stored, behind
         for term in _terms(self._conditions.operation(self._project_id, answers)):
-            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term)
+            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term) or _is_on_cost(term)
             (behind if is_behind else stored).append(compile_match(term))
         return stored, behind
+
+
+def _is_on_cost(operation: Operand) -> bool:
+    return any(get.access.field is TOTAL_COST for get in gets(operation))
+
+
+def _pricing(prices: Prices | None) -> Pipeline:
+    """The stage that computes what calls cost."""
+    return [{"$set": {TOTAL_COST.path: prices.total_cost_expression()}}] if prices else []
 
 
 def _terms(operation: Operand) -> tuple[Operand, ...]:

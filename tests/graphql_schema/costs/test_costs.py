@@ -376,6 +376,30 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
     assert "usage" not in str(commands.last("aggregate"))
 
 
+async def test_calls_sort_and_filter_by_cost_and_tokens(run: Run, calls: CallsStore) -> None:
+    await create(run, cost())
+    for number in range(5):
+        await calls.write([start(number), end(number, summary={"usage": {"m": {"prompt_tokens": number}}})])
+    document = """query ($query: QueryInput, $sort: [SortBy!]) {
+      calls(projectId: "acme/chat", query: $query, sortBy: $sort) { totalCount nodes { totalCost totalTokens } }
+      callsStats(projectId: "acme/chat", query: $query) { count }
+      explain(projectId: "acme/chat", query: $query, sortBy: $sort) { sortsInMemory }
+    }"""
+
+    for name, least in (("total_cost", 0.002), ("total_tokens", 2)):
+        asked = {"expr": {"gte": [{"getField": name}, {"literal": least}]}}
+        answer = await run(document, query=asked, sort=[{"field": name, "direction": "DESC"}])
+
+        assert answer.errors == []
+        assert answer.data["calls"]["totalCount"] == answer.data["callsStats"]["count"] == 3
+        assert [(node["totalCost"], node["totalTokens"]) for node in answer.data["calls"]["nodes"]] == [
+            (0.004, 4),
+            (0.003, 3),
+            (0.002, 2),
+        ]
+        assert answer.data["explain"] == {"sortsInMemory": name == "total_cost"}
+
+
 async def test_summary_stays_what_it_is_without_costs(run: Run, calls: CallsStore) -> None:
     await create(run, cost())
     await calls.write([start(), end(summary={"usage": {"m": {"prompt_tokens": 1}}})])

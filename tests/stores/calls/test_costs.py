@@ -1,0 +1,223 @@
+"""Lists of calls by what they cost and by their tokens: sorted, filtered and counted by the prices of the moment."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore, Expansion
+from stores.costs import CostsStore, NewCost, Prices, prices_of
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.objects import ObjectsStore
+from stores.objects.inputs import ObjectVersion
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.sort import SortBy
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+
+MODELS = ("a", "b", "euro", "unknown", "gpt-4o")
+CALLS = 60
+
+
+@pytest.fixture
+def costs(database: Database) -> CostsStore:
+    return CostsStore(database)
+
+
+def usages() -> list[dict[str, Any]]:
+    """What each call used: nothing, or some of the models."""
+    chance = random.Random(36)  # noqa: S311 -- the same in every run
+    return [
+        {model: {"prompt_tokens": chance.randrange(5), "completion_tokens": chance.randrange(5)} for model in used}
+        for used in (chance.sample(MODELS, chance.randrange(4)) for _ in range(CALLS))
+    ]
+
+
+async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float | None]]:
+    """Calls with prices that change halfway, and what each costs in plain Python."""
+    euro = {"prompt_token_cost_unit": "EUR", "completion_token_cost_unit": "EUR"}
+    await costs.create(
+        PROJECT,
+        [
+            NewCost("a", 0.1, 0.2, effective_date=0),
+            NewCost("a", 0.3, 0.0, effective_date=NOON + CALLS // 2 * SECOND),
+            NewCost("b", 0.1, 0.7, effective_date=NOON + 2**50),
+            NewCost("euro", 5.0, 5.0, effective_date=0, **euro),
+        ],
+    )
+    await costs.create("acme/other", [NewCost("unknown", 99.0, 99.0, effective_date=0)])
+    for number, used in enumerate(usages()):
+        await calls.write([start(number), end(number, summary={"usage": used})])
+    prices = await prices_of(calls.database, PROJECT)
+    rows = await calls.database.calls.find({}).sort("id", 1).to_list(None)
+    return [(row["id"], prices.total_cost(row.get("usage", []), row["started_at"])) for row in rows]
+
+
+def by_cost(known: list[tuple[str, float | None]], *, descending: bool) -> list[str]:
+    """The ids in order, nulls last, ties by id."""
+
+    def place(call: tuple[str, float | None]) -> tuple[bool, float]:
+        cost = call[1] or 0.0
+        return call[1] is None, -cost if descending else cost
+
+    return [call for call, _ in sorted(known, key=place)]
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("name", ["total_cost", "totalCost"])
+async def test_calls_sort_by_what_they_cost_page_by_page_in_both_directions(
+    calls: CallsStore, costs: CostsStore, name: str, *, descending: bool
+) -> None:
+    ordered = by_cost(await write(calls, costs), descending=descending)
+    sort = [SortBy(name, descending)]
+    for backward in (False, True):
+        found: list[str] = []
+        request = PageRequest(7, backward=backward)
+        more = True
+        while more:
+            page = await calls.page(PROJECT, request, {"id"}, sort_by=sort)
+            part = [row["id"] for row in page.rows]
+            found = [*part, *found] if backward else [*found, *part]
+            more = page.has_previous if backward else page.has_next
+            request = PageRequest(7, page.cursor(page.rows[0 if backward else -1]), backward)
+        assert found == ordered
+
+
+def query(*operation: Any) -> Query:  # noqa: ANN401 -- any operand
+    name, left, right = operation
+    return Query({"$expr": {name: [left, right]}})
+
+
+COST = {"$getField": "total_cost"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "holds"),
+    [
+        ({"$gt": [COST, {"$literal": 1}]}, lambda cost: cost is not None and cost > 1),
+        ({"$lte": [COST, {"$literal": 0.5}]}, lambda cost: cost is not None and cost <= 0.5),
+        ({"$eq": [COST, {"$literal": None}]}, lambda cost: cost is None),
+        ({"$not": [{"$lt": [COST, {"$literal": 1}]}]}, lambda cost: cost is None or cost >= 1),
+        (
+            {"$gt": [{"$literal": 1}, {"$convert": {"input": COST, "to": "double"}}]},
+            lambda cost: (cost or 1) < 1 or cost == 0,
+        ),
+        ({"$gt": [COST, {"$literal": "1"}]}, lambda _: False),
+        ({"$gt": [{"$getField": "total_tokens"}, COST]}, None),
+    ],
+)
+async def test_calls_are_filtered_and_counted_by_what_they_cost(
+    calls: CallsStore,
+    costs: CostsStore,
+    tree: dict[str, Any],
+    holds: Any,  # noqa: ANN401 -- a predicate or none
+) -> None:
+    known = await write(calls, costs)
+    tokens = {row["id"]: row.get("total_tokens") for row in await calls.database.calls.find({}).to_list(None)}
+    expected = [call for call, cost in known if (holds or below(tokens[call]))(cost)]
+    asked = Query({"$expr": tree})
+
+    page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, query=asked)
+
+    assert [row["id"] for row in page.rows] == expected
+    assert await calls.count(PROJECT, query=asked) == len(expected)
+    assert (await calls.stats(PROJECT, {"count"}, query=asked, limit=3)).count == min(3, len(expected))
+
+
+def below(tokens: int | None) -> Callable[[float | None], bool]:
+    return lambda cost: cost is not None and tokens is not None and tokens > cost
+
+
+async def test_costs_go_with_other_conditions_sorts_and_expansion(
+    calls: CallsStore, costs: CostsStore, objects: ObjectsStore
+) -> None:
+    digest = await objects.create(ObjectVersion(PROJECT, "model", {"size": 3}))
+    inputs = {"model": f"weave:///{PROJECT}/object/model:{digest}"}
+    await costs.create(PROJECT, [NewCost("a", 1.0, 0.0, effective_date=0)])
+    for number in range(6):
+        used = {"usage": {"a": {"prompt_tokens": number % 3}}}
+        await calls.write([start(number, inputs=inputs if number else {}), end(number, summary=used)])
+    asked = Query(
+        {
+            "$expr": {
+                "$and": [
+                    {"$eq": [{"$getField": "inputs.model.size"}, {"$literal": 3}]},
+                    {"$gte": [COST, {"$literal": 1}]},
+                    {"$lte": [{"$getField": "started_at"}, {"$literal": (NOON + 4 * SECOND) / SECOND}]},
+                ]
+            }
+        }
+    )
+    sort = [SortBy("inputs.model.size"), SortBy("total_cost", descending=True), SortBy("started_at", descending=True)]
+
+    page = await calls.page(PROJECT, PageRequest(), {"id"}, CallsFilter(), sort, asked, Expansion(["inputs.model"]))
+
+    assert [row["id"] for row in page.rows] == [call_id(number) for number in (2, 4, 1)]
+
+
+async def test_a_price_that_changes_meanwhile_ends_no_cursor(calls: CallsStore, costs: CostsStore) -> None:
+    known = await write(calls, costs)
+    sort = [SortBy("total_cost", descending=True)]
+    first = await calls.page(PROJECT, PageRequest(5), {"id"}, sort_by=sort)
+
+    await costs.create(PROJECT, [NewCost("new", 1.0, 1.0)])
+    second = await calls.page(PROJECT, PageRequest(5, first.cursor(first.rows[-1])), {"id"}, sort_by=sort)
+
+    assert [row["id"] for row in second.rows] == by_cost(known, descending=True)[5:10]
+    other = [SortBy("total_cost", descending=True), SortBy("op_name")]
+    with pytest.raises(BadInputError, match="not a cursor of this query"):
+        await calls.page(PROJECT, PageRequest(5, first.cursor(first.rows[-1])), {"id"}, sort_by=other)
+
+
+async def test_prices_are_read_once_and_only_where_costs_are_named(
+    calls: CallsStore, costs: CostsStore, commands: Commands
+) -> None:
+    await write(calls, costs)
+    for number in (1, CALLS):
+        commands.sent.clear()
+        await calls.page(PROJECT, PageRequest(number), {"id"}, sort_by=[SortBy("total_cost")])
+        assert commands.names == ["find", "aggregate"]
+    commands.sent.clear()
+    await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_tokens")])
+    assert commands.names == ["aggregate"]
+
+
+async def test_nothing_of_a_client_becomes_an_operator(calls: CallsStore, costs: CostsStore) -> None:
+    names = ["$$ROOT", "$sum", "$started_at", "a.b", "nul\0", "$literal"]
+    await costs.create(PROJECT, [NewCost(name, 1.0, 0.0, effective_date=0) for name in names])
+    usage = {name: {"prompt_tokens": 1} for name in names}
+    await calls.write([start(), end(summary={"usage": usage})])
+
+    for cost, count in ((len(names), 1), (len(names) + 1, 0)):
+        assert await calls.count(PROJECT, query=query("$eq", COST, {"$literal": cost})) == count
+
+
+async def test_calls_sort_by_their_tokens(calls: CallsStore) -> None:
+    for number, used in enumerate([{"total_tokens": 5}, {}, None, {"prompt_tokens": 7}, {"total_tokens": 2**62}]):
+        await calls.write([start(number), end(number, summary={} if used is None else {"usage": {"m": used}})])
+
+    for descending, order in ((True, (4, 3, 0, 1, 2)), (False, (1, 0, 3, 4, 2))):
+        page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_tokens", descending)])
+        assert [row["id"] for row in page.rows] == [call_id(number) for number in order]
+    assert await calls.count(PROJECT, query=query("$gte", {"$getField": "totalTokens"}, {"$literal": 7})) == 2
+
+
+async def test_the_calls_with_the_most_tokens_are_found_by_an_index(calls: CallsStore, database: Database) -> None:
+    await database.calls.insert_many(
+        [
+            {"_id": number, "id": str(number), "project_id": PROJECT, "visible": True, "total_tokens": number}
+            for number in range(1_000)
+        ]
+    )
+
+    plan = await calls.explain(PROJECT, sort_by=[SortBy("total_tokens", descending=True)])
+
+    assert not plan.sorts_in_memory
+    assert plan.keys_examined <= 101
+
+
+def test_prices_of_nothing_cost_nothing() -> None:
+    assert Prices([]).total_cost([], 0) is None
