@@ -31,6 +31,8 @@ def _check_json_schema(schema: JsonObject) -> JsonObject:
         raise ValueError(f"no JSON Schema{f' at {place}' if place else ''}: {error.message[:300]}") from None
     except RecursionError:
         raise ValueError("a JSON Schema that nests too deeply") from None
+    except AttributeError:
+        raise ValueError("no JSON Schema at $schema, which is the address of a draft") from None
     return schema
 
 
