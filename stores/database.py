@@ -46,6 +46,8 @@ _HEARTBEAT_SECONDS = 0.5
 TOO_LARGE = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
 
+_SNAPSHOT_TOO_OLD = 239
+
 _RETRY_LATER = "the database cannot be reached; nothing of this is known to be stored, try again"
 _TOO_SLOW = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
@@ -317,6 +319,12 @@ def database_query(
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await store.database.query(method(store, *args, **kwargs))
+        except OperationFailure as error:
+            # Where nothing was written for a while, one moment is one of then, which the server may forget just now.
+            if error.code != _SNAPSHOT_TOO_OLD:
+                raise
         return await store.database.query(method(store, *args, **kwargs))
 
     return run

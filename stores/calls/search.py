@@ -25,6 +25,9 @@ from stores.transactions import Session
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 
+_MAX_BYTES: Final = 10_000_000
+"""Of answers in a pipeline; MongoDB takes one of 16 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -70,7 +73,7 @@ async def calls_search(
         return
     with paging.making_no_index():
         async with database.one_moment() as session:
-            answers = await ask(database.feedback, project_id, asked.questions, session)
+            answers = await ask(database.feedback, project_id, asked.questions, asked.room, session)
             yield replace(asked.search(answers, prices), session=session)
 
 

@@ -1,6 +1,6 @@
 """What a query says, whatever form it came in: a small tree of immutable nodes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,3 +121,24 @@ def gets(node: Operand) -> Iterator[Get]:
             yield from gets(operand)
             for member in members:
                 yield from gets(member)
+
+
+def with_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:
+    """A node with each of its operands changed; one that has none as it is."""
+    match node:
+        case And(terms):
+            return And(tuple([change(term) for term in terms]))
+        case Or(terms):
+            return Or(tuple([change(term) for term in terms]))
+        case Not(term):
+            return Not(change(term))
+        case Convert(operand, to):
+            return Convert(change(operand), to)
+        case Compare(comparison, left, right):
+            return Compare(comparison, change(left), change(right))
+        case Contains(where, what, folded):
+            return Contains(change(where), change(what), folded)
+        case In(operand, members):
+            return In(change(operand), tuple([change(member) for member in members]))
+        case _:
+            return node

@@ -26,6 +26,7 @@ from stores.query.expressions import (
     Scalar,
     Target,
     gets,
+    with_operands,
 )
 from stores.query.fields import Access, Field, Kind
 
@@ -56,12 +57,11 @@ class Conditions:
     def __init__(self, operation: Operand) -> None:
         self._found: list[Condition] = []
         self._known: dict[Get, Question] = {}
-        self._any_of: dict[str | None, Get] = {}
+        self._any_of: dict[tuple[str | None, bool], Get] = {}
         self._operation = self._term(operation, is_inner=False)
-        if len(self._found) > MAX_CONDITIONS:
-            raise BadInputError(
-                f"has {len(self._found):,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query"
-            )
+        count = sum(condition.operation is not None for condition in self._found)
+        if count > MAX_CONDITIONS:
+            raise BadInputError(f"has {count:,} conditions on feedback; the limit is {MAX_CONDITIONS}", "query")
 
     @property
     def questions(self) -> list[Question]:
@@ -82,43 +82,23 @@ class Conditions:
         return any(get.access.field in fields for get in gets(operation))
 
     def _term(self, node: Operand, *, is_inner: bool) -> Operand:
-        match node:
-            case And(terms):
-                return And(tuple([self._term(term, is_inner=is_inner) for term in terms]))
-            case Or(terms):
-                return Or(tuple([self._term(term, is_inner=is_inner) for term in terms]))
-            case Not(term):
-                return Not(self._term(term, is_inner=is_inner))
-            case _:
-                return self._comparison(self._operand(node, is_whole=True), is_inner=is_inner)
+        if isinstance(node, And | Or | Not):
+            return with_operands(node, lambda term: self._term(term, is_inner=is_inner))
+        return self._comparison(with_operands(node, self._operand), is_inner=is_inner)
 
-    def _operand(self, node: Operand, *, is_whole: bool = False) -> Operand:
+    def _operand(self, node: Operand) -> Operand:
         """An operand with the operations inside it made conditions of their own."""
-        match node:
-            case Compare(comparison, left, right) if is_whole:
-                return Compare(comparison, self._operand(left), self._operand(right))
-            case In(operand, members) if is_whole:
-                return In(self._operand(operand), tuple([self._operand(member) for member in members]))
-            case Contains(where, what, folded) if is_whole:
-                return Contains(self._operand(where), self._operand(what), folded)
-            case Convert(operand, to):
-                return Convert(self._operand(operand), to)
-            case Literal() | Get():
-                return node
-            case _:
-                return self._term(node, is_inner=True)
+        if isinstance(node, Literal | Get | Convert):
+            return with_operands(node, self._operand)
+        return self._term(node, is_inner=True)
 
     def _comparison(self, node: Operand, *, is_inner: bool) -> Operand:
-        accesses = [get for get in gets(node) if isinstance(get.access, FeedbackAccess)]
-        if not accesses:
+        types = {get.access.feedback_type: get for get in gets(node) if isinstance(get.access, FeedbackAccess)}
+        if not types:
             return node
-        types = {get.access.feedback_type: get for get in accesses if isinstance(get.access, FeedbackAccess)}
         if len(types) > 1:
-            first, second, *_ = types.values()
-            raise BadInputError(
-                f"compares {first.name[:100]} with {second.name[:100]}; a comparison is on feedback of one type",
-                "query",
-            )
+            first, second, *_ = (get.name[:100] for get in types.values())
+            raise BadInputError(f"compares {first} with {second}; a comparison is on feedback of one type", "query")
         [feedback_type] = types
         holds = self._condition(feedback_type, node, is_inner=is_inner)
         if _takes_feedback(node):
@@ -127,9 +107,10 @@ class Conditions:
         return Or((holds, And((none, _without_feedback(node)))))
 
     def _any(self, feedback_type: str | None, *, is_inner: bool) -> Get:
-        found = self._any_of.get(feedback_type)
+        found = self._any_of.get((feedback_type, is_inner))
         if found is None:
-            found = self._any_of[feedback_type] = self._condition(feedback_type, None, is_inner=is_inner)
+            found = self._condition(feedback_type, None, is_inner=is_inner)
+            self._any_of[feedback_type, is_inner] = found
         return found
 
     def _condition(self, feedback_type: str | None, node: Operand | None, *, is_inner: bool) -> Get:
@@ -141,18 +122,10 @@ class Conditions:
         return condition.holds
 
     def _answered(self, node: Operand, project_id: str, answers: Answers) -> Operand:
-        match node:
-            case And(terms):
-                return And(tuple([self._answered(term, project_id, answers) for term in terms]))
-            case Or(terms):
-                return Or(tuple([self._answered(term, project_id, answers) for term in terms]))
-            case Not(term):
-                return Not(self._answered(term, project_id, answers))
-            case Get() if node in self._known:
-                calls = answers.get(self._known[node])
-                return node if calls is None else In(_ID, tuple([Literal(f"{project_id}:{call}") for call in calls]))
-            case _:
-                return node
+        if isinstance(node, And | Or | Not):
+            return with_operands(node, lambda term: self._answered(term, project_id, answers))
+        calls = answers.get(self._known[node]) if isinstance(node, Get) and node in self._known else None
+        return node if calls is None else In(_ID, tuple([Literal(f"{project_id}:{call}") for call in calls]))
 
 
 def _takes_feedback(node: Operand) -> bool:
@@ -176,8 +149,8 @@ def _may_be_ordered(node: Operand) -> bool:
 
 
 def _differ(first: object, second: object) -> bool:
-    """Whether two values are known and cannot be equal, one of them null or false."""
-    return _UNKNOWN not in (first, second) and first is not second
+    """Whether two values are known and cannot be equal."""
+    return _UNKNOWN not in (first, second) and first != second
 
 
 def _of_nulls(node: Operand) -> Scalar | object:
@@ -195,16 +168,6 @@ def _of_nulls(node: Operand) -> Scalar | object:
 
 def _without_feedback(node: Operand) -> Operand:
     """A comparison with null for all that it names of feedback."""
-    match node:
-        case Compare(comparison, left, right):
-            return Compare(comparison, _without_feedback(left), _without_feedback(right))
-        case In(operand, members):
-            return In(_without_feedback(operand), tuple([_without_feedback(member) for member in members]))
-        case Contains(where, what, folded):
-            return Contains(_without_feedback(where), _without_feedback(what), folded)
-        case Convert(operand, to):
-            return Convert(_without_feedback(operand), to)
-        case Get(_, access) if isinstance(access, FeedbackAccess):
-            return Literal(None)
-        case _:
-            return node
+    if isinstance(node, Get) and isinstance(node.access, FeedbackAccess):
+        return Literal(None)
+    return with_operands(node, _without_feedback)

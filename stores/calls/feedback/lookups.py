@@ -5,7 +5,7 @@ from typing import Any
 
 from stores.calls.feedback.conditions import Condition
 from stores.calls.feedback.names import FeedbackAccess, match_of_type
-from stores.query.expressions import Compare, Contains, Convert, Get, In, Operand
+from stores.query.expressions import Get, Operand, with_operands
 from stores.query.fields import Access, Field, Kind
 from stores.query.match import compile_match
 from stores.query.values import Expression, reach, truth
@@ -48,19 +48,10 @@ def lookup(feedback: str, project_id: str, condition: Condition) -> Pipeline:
 
 def _with_variables(node: Operand, names: dict[str, Expression]) -> Operand:
     """A comparison with variables for what it names of the call; their values are put under their names."""
-    match node:
-        case Compare(comparison, left, right):
-            return Compare(comparison, _with_variables(left, names), _with_variables(right, names))
-        case In(operand, members):
-            return In(_with_variables(operand, names), tuple([_with_variables(member, names) for member in members]))
-        case Contains(where, what, folded):
-            return Contains(_with_variables(where, names), _with_variables(what, names), folded)
-        case Convert(operand, to):
-            return Convert(_with_variables(operand, names), to)
-        case Get(name, access) if not isinstance(access, FeedbackAccess):
-            return Get(name, Access(_variable(access, names)))
-        case _:
-            return node
+    if isinstance(node, Get):
+        is_of_call = not isinstance(node.access, FeedbackAccess)
+        return Get(node.name, Access(_variable(node.access, names))) if is_of_call else node
+    return with_operands(node, lambda operand: _with_variables(operand, names))
 
 
 def _variable(access: Access, names: dict[str, Expression]) -> Field:

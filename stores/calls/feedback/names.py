@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stores.calls.inputs import MAX_NAME
 from stores.errors import BadInputError
 from stores.feedback.fields import FEEDBACK_FIELDS
 from stores.query.fields import MAX_PATH, Access, FieldTable
@@ -15,6 +16,9 @@ from stores.query.fields import MAX_PATH, Access, FieldTable
 PREFIX: Final = "feedback."
 _ANY: Final = "*"
 _PAYLOAD: Final = "payload"
+_MAX_NAME: Final = 2 * MAX_NAME + MAX_PATH
+"""A type may have as many characters as any name, each behind a backslash, with a path behind it."""
+
 _NAME: Final = re.compile(r"feedback\.\[((?:[^\]\\]|\\.)*)\](?:\.(.*))?", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\([\]*\\])")
 _FORM: Final = (
@@ -57,8 +61,8 @@ class FeedbackNames(FieldTable):
 
 
 def _feedback_access(name: str) -> FeedbackAccess:
-    if len(name) > MAX_PATH:
-        raise BadInputError(f"a name of {len(name):,} characters; the limit is {MAX_PATH:,}")
+    if len(name) > _MAX_NAME:
+        raise BadInputError(f"a name of {len(name):,} characters; the limit is {_MAX_NAME:,}")
     parsed = _NAME.fullmatch(name)
     if not parsed:
         raise BadInputError(f"there is no field {name[:100]!r}; {_FORM}")
@@ -67,5 +71,5 @@ def _feedback_access(name: str) -> FeedbackAccess:
     try:
         access = FEEDBACK_FIELDS[_PAYLOAD if field is None else field]
     except BadInputError as error:
-        raise BadInputError(f"of feedback, {error.message}; {_FORM}") from None
+        raise BadInputError(f"of feedback {error.message}") from None
     return FeedbackAccess(access.field, access.steps, feedback_type)

@@ -15,7 +15,10 @@ from stores.query.match import ANY_TEXT, compile_match
 from stores.transactions import Session
 
 MAX_FOUND: Final = 50_000
-"""Feedback that an answer is made of."""
+"""Feedback that the answers of one search are made of."""
+
+_BYTES_OF_A_CALL: Final = 60
+"""Of its key in a list, beside the project's id."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,13 +38,20 @@ Answers = Mapping[Question | None, Sequence[str] | None]
 """The ids of calls, by question; None where they are too many."""
 
 
-async def ask(feedback: Collection, project_id: str, questions: Sequence[Question], session: Session) -> Answers:
-    """The answers, in one command for each question."""
-    return {question: await _answer(feedback, question.match(project_id), session) for question in questions}
+async def ask(
+    feedback: Collection, project_id: str, questions: Sequence[Question], room: int, session: Session
+) -> Answers:
+    """The answers, in one command for each question; all together they take some bytes of a pipeline at most."""
+    left = min(MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
+    answers: dict[Question | None, Sequence[str] | None] = {}
+    for question in questions:
+        found = answers[question] = await _answer(feedback, question.match(project_id), left, session)
+        left -= len(found or ())
+    return answers
 
 
-async def _answer(feedback: Collection, match: dict[str, Any], session: Session) -> Sequence[str] | None:
-    size = MAX_FOUND + 1
+async def _answer(feedback: Collection, match: dict[str, Any], at_most: int, session: Session) -> Sequence[str] | None:
+    size = at_most + 1
     cursor = feedback.find(match, {"_id": 0, "call_id": 1}, limit=size, batch_size=size, session=session)
     found = [row["call_id"] for row in await cursor.to_list(None)]
     return list(dict.fromkeys(found)) if len(found) < size else None

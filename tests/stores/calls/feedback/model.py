@@ -1,0 +1,194 @@
+"""What queries and sorts by feedback mean, in plain Python: each comparison tries the feedback one by one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from stores import json_path
+from stores.query.expressions import And, Compare, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.query.sort import SortBy
+from tests.stores.query import generator as dice
+from tests.stores.query import oracle
+from tests.stores.query.generator import Generator
+from tests.stores.query.oracle import Row
+
+ANY: Final = "*"
+TYPES: Final = {
+    "custom": "custom",
+    "wandb.note.7": "wandb.note.7",
+    r"odd\]$\\.\*[": r"odd]$\.*[",
+    "$a\0b": "$a\0b",
+    "": "",
+    r"\*": "*",
+}
+"""The types that there may be, as names spell them and as they are."""
+
+COLUMNS: Final = ("id", "creator", "created_at", "createdAt", "wb_user_id", "feedback_type", "runnable_ref")
+CHOSEN: Final = "the one feedback that a comparison looks at"
+ALL: Final = "all feedback on a call"
+NOTHING: Final[Row] = {}
+STORED: Final = oracle.stored
+
+
+def parted(name: str) -> tuple[str, str] | None:
+    """The type, as names spell it, and the field of a name of feedback; None for others."""
+    for spelled in (ANY, *TYPES):
+        prefix = f"feedback.[{spelled}]"
+        if name == prefix or name.startswith(f"{prefix}."):
+            return spelled, name.removeprefix(prefix).removeprefix(".") or "payload"
+    return None
+
+
+def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
+    """What lies at a name: of feedback that which is looked at, or else the newest."""
+    parts = parted(name)
+    if not parts:
+        return STORED(name, row)
+    spelled, field = parts
+    if CHOSEN in row:
+        chosen = row[CHOSEN]
+    else:
+        newest = sorted(of_type(spelled, row), key=lambda each: (each["created_at"], each["id"]))
+        chosen = newest[-1] if newest else NOTHING
+    column, _, path = field.partition(".")
+    return oracle._bent(
+        json_path.follow(chosen.get({"createdAt": "created_at"}.get(column, column)), json_path.split(path))
+    )
+
+
+def of_type(spelled: str, row: Row) -> list[Row]:
+    """The feedback of a type on a call."""
+    return [each for each in row[ALL] if spelled == ANY or each["feedback_type"] == TYPES[spelled]]
+
+
+def holds(node: Operand, row: Row) -> bool:
+    """Whether a query holds for a call."""
+    match node:
+        case And(terms):
+            return all(holds(term, row) for term in terms)
+        case Or(terms):
+            return any(holds(term, row) for term in terms)
+        case Not(term):
+            return not holds(term, row)
+    node = _with_inner_ones_done(node, row)
+    types = types_of(node)
+    if not types:
+        return oracle.holds(node, row)
+    [spelled] = types
+    return any(oracle.holds(node, row | {CHOSEN: each}) for each in of_type(spelled, row) or [NOTHING])
+
+
+def types_of(node: Operand) -> set[str]:
+    """The types, as spelled, that a comparison names by itself."""
+    match node:
+        case Get(name):
+            parts = parted(name)
+            return {parts[0]} if parts else set()
+        case _:
+            return set().union(*map(types_of, _members(node)))
+
+
+def _members(node: Operand) -> tuple[Operand, ...]:
+    match node:
+        case Compare(_, left, right) | Contains(left, right):
+            return left, right
+        case In(operand, members):
+            return operand, *members
+        case Convert(operand):
+            return (operand,)
+        case _:
+            return ()
+
+
+def _with_inner_ones_done(node: Operand, row: Row) -> Operand:
+    def done(inner: Operand) -> Operand:
+        if isinstance(inner, Convert):
+            return Convert(done(inner.operand), inner.to)
+        return inner if isinstance(inner, Get | Literal) else Literal(holds(inner, row))
+
+    match node:
+        case Compare(comparison, left, right):
+            return Compare(comparison, done(left), done(right))
+        case Contains(where, what, folded):
+            return Contains(done(where), done(what), folded)
+        case In(operand, members):
+            return In(done(operand), tuple(map(done, members)))
+        case _:
+            return done(node)
+
+
+def mixes_types(node: Operand) -> bool:
+    """Whether a comparison in a query names feedback of two types."""
+    match node:
+        case And(terms) | Or(terms):
+            return any(map(mixes_types, terms))
+        case Not(term):
+            return mixes_types(term)
+        case _:
+            own = [member for member in _members(node) if isinstance(member, Get | Convert)]
+            here = set().union(*map(_own_types, own)) if not isinstance(node, Get) else types_of(node)
+            return len(here) > 1 or any(map(mixes_types, _members(node)))
+
+
+def _own_types(node: Operand) -> set[str]:
+    return _own_types(node.operand) if isinstance(node, Convert) else types_of(node) if isinstance(node, Get) else set()
+
+
+@dataclass
+class GeneratorOfFeedback(Generator):
+    """Names mostly what is in the feedback on one of the rows."""
+
+    def name(self, rows: Sequence[Row]) -> str:
+        """A field of feedback, or any other."""
+        if self.dice.random() < 0.35:
+            return super().name(rows)
+        spelled = self.dice.choice((ANY, *TYPES))
+        roll = self.dice.random()
+        if roll < 0.25:
+            return f"feedback.[{spelled}]" + self.dice.choice(("", ".payload", *(f".{name}" for name in COLUMNS)))
+        there = [each for row in rows for each in of_type(spelled, row)]
+        value = self.dice.choice(there)["payload"] if there else None
+        steps: list[str] = []
+        while isinstance(value, dict | list) and value and (not steps or self.dice.random() < 0.85):
+            key, value = self.dice.choice([*(value.items() if isinstance(value, dict) else enumerate(value))])
+            if key == "":
+                break
+            steps.append(str(key))
+        return f"feedback.[{spelled}].payload" + (f".{json_path.join(steps)}" if steps else "")
+
+    def feedback(self, number: int) -> Row:
+        """What one of a few users says; often at the same time as others."""
+        said: Row = {"feedback_type": self.dice.choice([*TYPES.values()]), "payload": self.object(3)}
+        if self.dice.random() < 0.5:
+            said["creator"] = self.word()
+        return said | {"id": f"{self.dice.choice('ab')}{number}", "wb_user_id": self.dice.choice(("ann", "bob"))}
+
+    def sort(self, rows: Sequence[Row]) -> list[SortBy]:
+        """One to three keys, each of another field."""
+        spelled = {_plain(key.field): key for key in super().sort(rows)}
+        return list(spelled.values())
+
+
+def _plain(name: str) -> str:
+    """The same for all names of one field."""
+    parts = parted(name)
+    return f"{parts[0]} {parts[1]}".replace("createdAt", "created_at") if parts else name
+
+
+def teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the oracle of queries and the dice know the names of feedback."""
+    prefixes = [f"feedback.[{spelled}]" for spelled in (ANY, *TYPES)]
+    times = (*oracle.TIMES, *(f"{prefix}.{name}" for prefix in prefixes for name in ("created_at", "createdAt")))
+    wholes = (*oracle.PAYLOADS, *prefixes, *(f"{prefix}.payload" for prefix in prefixes))
+    for module in (oracle, dice):
+        monkeypatch.setattr(module, "stored", stored)
+        monkeypatch.setattr(module, "TIMES", times)
+    monkeypatch.setattr(oracle, "PAYLOADS", wholes)
+
+
+def feedback_of(document: Row) -> Row:
+    """Stored feedback as the model sees it: its columns, and its payload from the exact text."""
+    return {**document, "payload": json.loads(document["json"]["payload"])}

@@ -1,0 +1,127 @@
+"""Random queries and sorts over random feedback: the real server agrees with the model on each of them."""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.calls.feedback import FeedbackNames
+from stores.calls.fields import CALL_FIELDS
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.feedback import FeedbackStore, NewFeedback
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.parser import parse_query
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.calls.feedback.model import (
+    ALL,
+    GeneratorOfFeedback,
+    feedback_of,
+    holds,
+    mixes_types,
+    teach,
+)
+from tests.stores.query.oracle import Row, in_order
+from tests.stores.query.test_against_oracle import row_of
+
+SEED = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
+CALLS = 40
+FEEDBACK = 90
+QUERIES = 250
+SORTS = 25
+BOUNDS = (50_000, 12, 0)
+"""Of answers that are found before: all of them, some of them, next to none."""
+
+NAMES = FeedbackNames(CALL_FIELDS)
+
+
+async def fill(
+    generator: GeneratorOfFeedback, calls: CallsStore, feedback: FeedbackStore, database: Database
+) -> list[Row]:
+    """Write calls and feedback on most of them, on others and on what is no call; the calls as rows with theirs."""
+    dice = generator.dice
+    await calls.write([*generator.calls(CALLS), start(CALLS), start(0, project_id="acme/other")])
+    await calls.delete(PROJECT, [call_id(CALLS)])
+    said = []
+    for number in range(FEEDBACK):
+        on = call_id(dice.choice((dice.randrange(CALLS), dice.randrange(4), CALLS, 5 * CALLS)))
+        ref = dice.choice((*[f"weave:///{PROJECT}/call/{on}"] * 9, f"weave:///acme/other/call/{on}", "nothing"))
+        said.append(NewFeedback(PROJECT, ref, **generator.feedback(number)))
+    on_other = [NewFeedback("acme/other", f"weave:///acme/other/call/{call_id(0)}", **generator.feedback(0))]
+    await feedback.create([*said, *on_other])
+    async for document in database.feedback.find({}, {"_id": 1}):
+        moment = {"created_at": 1_700_000_000_000_000 + dice.randrange(4) * dice.choice((1, 1_000_000))}
+        await database.feedback.update_one(document, {"$set": moment})
+    found = [feedback_of(document) async for document in database.feedback.find({"project_id": PROJECT})]
+    rows = [row_of(row) async for row in database.calls.find({"project_id": PROJECT, "visible": True})]
+    return [row | {ALL: [each for each in found if each.get("call_id") == row["id"]]} for row in rows]
+
+
+async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
+    calls: CallsStore,
+    feedback: FeedbackStore,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    teach(monkeypatch)
+    generator = GeneratorOfFeedback(SEED)
+    rows = await fill(generator, calls, feedback, database)
+    matched, named, mixed = 0, 0, 0
+
+    for _ in range(QUERIES):
+        tree, sort_by = generator.query(rows), generator.sort(rows)
+        operation = parse_query(tree, NAMES)
+        if mixes_types(operation):
+            with pytest.raises(BadInputError, match="a comparison is on feedback of one type"):
+                await calls.count(PROJECT, query=Query(tree))
+            mixed += 1
+            continue
+        expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
+        for bound in BOUNDS:
+            monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+            page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, sort_by=sort_by, query=Query(tree))
+            assert [row["id"] for row in page.rows] == expected, f"{bound} {sort_by} {tree}"
+            assert await calls.count(PROJECT, query=Query(tree)) == len(expected), f"{bound} {tree}"
+        matched += len(expected)
+        named += "feedback." in repr(tree)
+
+    with capsys.disabled():
+        print(f"\n{QUERIES} queries, {named} of feedback, {mixed} refused, {matched:,} matches")  # noqa: T201
+    assert named > QUERIES / 2
+    assert mixed < QUERIES / 5
+    assert matched > QUERIES * CALLS / 10
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+async def test_paging_over_a_sort_gives_every_row_once_in_the_models_order(
+    calls: CallsStore, feedback: FeedbackStore, database: Database, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    teach(monkeypatch)
+    monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+    generator = GeneratorOfFeedback(SEED + 1)
+    rows = await fill(generator, calls, feedback, database)
+
+    for _ in range(SORTS):
+        sort_by, size = generator.sort(rows), generator.dice.randint(3, 15)
+        expected = [row["id"] for row in in_order(rows, sort_by)]
+
+        for backward in (False, True):
+            assert await walk(calls, size, sort_by, backward=backward) == expected, sort_by
+
+
+async def walk(calls: CallsStore, size: int, sort_by: Sequence[SortBy], *, backward: bool) -> list[str]:
+    """The ids of a whole list, page by page, in the order of the list."""
+    ids: list[str] = []
+    cursor, more = None, True
+    while more:
+        page = await calls.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by=sort_by)
+        here = [row["id"] for row in page.rows]
+        assert len(here) <= size
+        ids = here + ids if backward else ids + here
+        more = page.has_previous if backward else page.has_next
+        cursor = page.cursor(page.rows[0 if backward else -1])
+    return ids
