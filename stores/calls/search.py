@@ -117,6 +117,11 @@ class _Asked:
         """Whether it needs to know what calls cost."""
         return self._sorts_by_cost or bool(self._operation and _is_on_cost(self._operation))
 
+    @property
+    def room(self) -> int:
+        """The bytes that answers may take, all together; with a cursor, each key of an order may hold the match anew."""
+        return _MAX_BYTES // (1 + len(self._order.keys))
+
     def search(self, answers: Answers, prices: Prices | None) -> Search:
         """The search, once the answers are known, and the prices where it names costs."""
         stored, behind = self._parted(answers)
