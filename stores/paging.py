@@ -25,7 +25,7 @@ _CHECKSUM_BYTES: Final = 8
 _ALL_AT_ONCE: Final = 1_000_000
 """What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
 
-_AT_ONE_MOMENT: Final = ReadConcern("snapshot")
+AT_ONE_MOMENT: Final = ReadConcern("snapshot")
 """Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
 comes short and looks like the last."""
 
@@ -207,7 +207,7 @@ def _of_each(
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    steady = collection.database.with_options(read_concern=_AT_ONE_MOMENT)
+    steady = collection.database.with_options(read_concern=AT_ONE_MOMENT)
     return aiter(steady.aggregate(stages, allowDiskUse=True, batchSize=_ALL_AT_ONCE))
 
 
@@ -230,7 +230,7 @@ def page_pipeline(
 async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], batch_size: int, session: Session | None
 ) -> list[Row]:
-    steady = collection.with_options(read_concern=_AT_ONE_MOMENT)
+    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
     with making_no_index():
         found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=batch_size)
         return await found.to_list(None)

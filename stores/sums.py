@@ -1,15 +1,9 @@
 """Sums over all of a project's documents, read from an index alone."""
 
 from collections.abc import Sequence
-from typing import Final
-
-from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection
-from stores.paging import making_no_index
-
-_AT_ONE_MOMENT: Final = ReadConcern("snapshot")
-"""Otherwise what changes its place in the index meanwhile is counted twice, or not at all."""
+from stores.paging import AT_ONE_MOMENT, making_no_index
 
 
 async def sum_each(collection: Collection, project_ids: Sequence[str], path: str) -> dict[str, int]:
@@ -22,7 +16,8 @@ async def sum_each(collection: Collection, project_ids: Sequence[str], path: str
     """
     group: dict[str, object] = {"_id": "$project_id", "sum": {"$sum": f"${path}"}}
     stages: list[dict[str, object]] = [{"$match": {"project_id": {"$in": list(project_ids)}}}, {"$group": group}]
-    steady = collection.with_options(read_concern=_AT_ONE_MOMENT)
+    # Otherwise what changes its place in the index meanwhile is counted twice, or not at all.
+    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
     with making_no_index():
         found = steady.aggregate(stages, batchSize=len(project_ids) + 1)
         return dict.fromkeys(project_ids, 0) | {row["_id"]: row["sum"] async for row in found}

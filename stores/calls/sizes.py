@@ -1,11 +1,14 @@
-"""Sizes of traces: what their visible calls' JSON takes, summed."""
+"""Sizes of traces: what their visible calls' JSON takes, summed.
+
+They are read from an index alone, at one moment: what changes its place there meanwhile would count twice.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Collection
-from stores.paging import Row
+from stores.paging import AT_ONE_MOMENT, Row, making_no_index
 from stores.transactions import Session
 
 _SUM = {"$sum": "$storage_size_bytes"}
@@ -19,8 +22,10 @@ async def add_total_sizes(calls: Collection, project_id: str, rows: Sequence[Row
         return
     match = {"project_id": project_id, "visible": True, "trace_id": {"$in": traces}}
     grouped: list[dict[str, Any]] = [{"$match": match}, {"$group": {"_id": "$trace_id", "size": _SUM}}]
-    groups = calls.aggregate(grouped, batchSize=len(traces) + 1)
-    sizes = {group["_id"]: group["size"] async for group in groups}
+    steady = calls.with_options(read_concern=AT_ONE_MOMENT)
+    with making_no_index():
+        groups = steady.aggregate(grouped, batchSize=len(traces) + 1)
+        sizes = {group["_id"]: group["size"] async for group in groups}
     for row in roots:
         row[TOTAL_STORAGE_SIZE] = sizes.get(row["trace_id"], 0)
 
@@ -54,5 +59,7 @@ async def total_size(
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    groups = await calls.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
+    steady = calls.with_options(read_concern=AT_ONE_MOMENT)
+    with making_no_index():
+        groups = await steady.aggregate(pipeline, session=session, allowDiskUse=True).to_list(1)
     return groups[0]["size"] if groups else 0

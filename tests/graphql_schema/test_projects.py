@@ -1,0 +1,186 @@
+"""Projects in the API: what each has and takes, computed only when selected, for a page in few commands."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.files import FilesStore, NewFile
+from stores.objects import ObjectsStore
+from stores.tables import TablesStore
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run
+from tests.stores.calls.builders import PROJECT, start
+from tests.stores.objects.builders import version
+
+ENSURE = """
+mutation ($entity: String!, $project: String!) {
+  ensureProjectExists(entity: $entity, project: $project) { projectName projectId }
+}
+"""
+SIZES = "traceStorageSizeBytes objectsStorageSizeBytes tablesStorageSizeBytes filesStorageSizeBytes"
+EVERYTHING = (
+    "query ($first: Int) { projects(first: $first) { totalCount nodes { id entity name createdAt lastActivityAt "
+    f"callCount objectCount feedbackCount stats {{ {SIZES} }} }} }} }}"
+)
+STATS = f"query ($project: ID!) {{ projectStats(projectId: $project) {{ {SIZES} }} }}"
+
+
+@pytest.fixture
+async def chat(database: Database, calls: CallsStore, objects: ObjectsStore) -> None:
+    """Two calls of 10 bytes each, an object of 13, a table with rows of 16 and a file of 5."""
+    await calls.write([start(number, inputs={"a": 1}) for number in (1, 2)])
+    await objects.create(version({"x": [1, 2]}))
+    await TablesStore(database).create(PROJECT, [{"a": 1}, {"a": 1}, {"b": 2}])
+    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"hello")])
+
+
+async def test_a_project_is_ensured_again_and_again(run: Run) -> None:
+    for _ in range(2):
+        answer = await run(ENSURE, entity="acme", project=" my chat ")
+        assert answer.data == {"ensureProjectExists": {"projectName": "my chat", "projectId": "acme/my chat"}}
+
+    listed = await run("{ projects { totalCount nodes { id name entity lastActivityAt callCount } } }")
+    node = {"id": "acme/my chat", "name": "my chat", "entity": "acme", "lastActivityAt": None, "callCount": 0}
+    assert listed.data == {"projects": {"totalCount": 1, "nodes": [node]}}
+
+
+@pytest.mark.parametrize(
+    ("entity", "project", "argument"),
+    [
+        ("a/b", "chat", "entity"),
+        ("", "chat", "entity"),
+        ("acme ", "chat", "entity"),
+        ("x" * 1000, "chat", "entity"),
+        ("acme", "a:b", "project"),
+        ("acme", " ", "project"),
+        ("acme", "ы" * 1000, "project"),
+        ("acme", "a\x00", "project"),
+    ],
+)
+async def test_what_names_no_project_is_refused(run: Run, entity: str, project: str, argument: str) -> None:
+    answer = await run(ENSURE, entity=entity, project=project)
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == argument
+    assert answer.errors[0]["message"].startswith(f"{argument}: ")
+
+
+@pytest.mark.usefixtures("chat")
+async def test_a_project_has_all_that_was_stored_in_it(run: Run) -> None:
+    answer = await run(EVERYTHING)
+
+    [node] = answer.data["projects"]["nodes"]
+    assert node.pop("createdAt") <= node.pop("lastActivityAt")
+    assert node == {
+        "id": PROJECT,
+        "entity": "acme",
+        "name": "chat",
+        "callCount": 2,
+        "objectCount": 1,
+        "feedbackCount": 0,
+        "stats": {
+            "traceStorageSizeBytes": 20,
+            "objectsStorageSizeBytes": 13,
+            "tablesStorageSizeBytes": 16,
+            "filesStorageSizeBytes": 5,
+        },
+    }
+    alone = await run(STATS, project=PROJECT)
+    assert alone.data["projectStats"] == node["stats"]
+
+
+async def test_a_project_that_is_not_there_is_null_and_takes_nothing(run: Run) -> None:
+    answer = await run(STATS, project="acme/none")
+    assert set(answer.data["projectStats"].values()) == {0}
+
+    answer = await run('{ project(projectId: "acme/none") { id } }')
+    assert (answer.data, answer.errors) == ({"project": None}, [])
+
+
+@pytest.mark.parametrize("bad", ["acme", "a/b/c", "a/b:c", "/", "x" * 1000, "é/\x01"])
+async def test_what_is_no_project_id_is_refused(run: Run, bad: str) -> None:
+    for document in (STATS, "query ($project: ID!) { project(projectId: $project) { id } }"):
+        answer = await run(document, project=bad)
+        assert answer.code == "BAD_USER_INPUT"
+        assert answer.errors[0]["extensions"]["argument"] == "projectId"
+
+
+@pytest.mark.usefixtures("chat")
+async def test_what_is_not_selected_is_not_computed(run: Run, commands: Commands) -> None:
+    async def asked(document: str) -> list[Any]:
+        commands.sent.clear()
+        assert not (await run(document)).errors
+        return [body.get("aggregate") or body["find"] for name, body in commands.sent]
+
+    stats = f'projectStats(projectId: "{PROJECT}")'
+    assert await asked(f"{{ {stats} {{ filesStorageSizeBytes }} }}") == ["files.files"]
+    assert await asked(f"{{ {stats} {{ __typename }} }}") == []
+    assert await asked("{ projects { totalCount } }") == ["projects", "projects"]
+    assert {"$limit": 1} in commands.sent[0][1]["pipeline"]
+    assert await asked("{ projects { nodes { id } } }") == ["projects"]
+    assert await asked("{ projects { nodes { callCount } } }") == ["projects", 1]  # a pipeline that begins with ids
+    assert await asked("{ projects { nodes { stats { tablesStorageSizeBytes } } } }") == ["projects", "table_rows"]
+
+
+async def test_a_page_of_any_size_takes_the_same_number_of_commands(
+    run: Run, calls: CallsStore, commands: Commands
+) -> None:
+    await calls.write([start(number, project_id=f"acme/p{number:02}") for number in range(40)])
+
+    async def ask(first: int) -> tuple[list[Any], Counter[str]]:
+        commands.sent.clear()
+        answer = await run(EVERYTHING, first=first)
+        assert not answer.errors
+        return answer.data["projects"]["nodes"], Counter(commands.names)
+
+    _, few = await ask(2)
+    nodes, many = await ask(40)
+
+    assert [node["callCount"] for node in nodes] == [1] * 40
+    assert [node["stats"]["traceStorageSizeBytes"] for node in nodes] == [4] * 40
+    assert few == many == {"aggregate": 9}
+
+
+async def test_projects_are_paged_sorted_and_filtered(run: Run, calls: CallsStore) -> None:
+    for number, project in enumerate(("b/chat", "a/chat", "a/other")):
+        await calls.write([start(number, project_id=project)])
+    await run(ENSURE, entity="a", project="charts")
+    document = """
+    query ($filter: ProjectsFilter, $sort: [SortBy!], $after: String) {
+      projects(filter: $filter, sortBy: $sort, first: 2, after: $after) {
+        totalCount nodes { id } pageInfo { hasNextPage endCursor }
+      }
+    }
+    """
+    newest = [{"field": "lastActivityAt", "direction": "DESC"}]
+
+    first = await run(document, sort=newest)
+    page = first.data["projects"]
+    assert [node["id"] for node in page["nodes"]] == ["a/other", "a/chat"]
+    assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (4, True)
+    second = await run(document, sort=newest, after=page["pageInfo"]["endCursor"])
+    assert [node["id"] for node in second.data["projects"]["nodes"]] == ["b/chat", "a/charts"]
+    some = await run(document, filter={"entity": "a", "namePrefix": "cha"})
+    assert [node["id"] for node in some.data["projects"]["nodes"]] == ["a/charts", "a/chat"]
+    assert some.data["projects"]["totalCount"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        ('filter: {entity: "a/b"}', "filter.entity"),
+        ('filter: {namePrefix: "a:"}', "filter.namePrefix"),
+        ('sortBy: [{field: "bytes", direction: ASC}]', "sortBy.0.field"),
+        ("first: -1", "first"),
+        ("first: 10001", "first"),
+        ('after: "x"', "after"),
+    ],
+)
+async def test_a_bad_question_names_its_argument(run: Run, arguments: str, argument: str) -> None:
+    answer = await run(f"{{ projects({arguments}) {{ nodes {{ id }} }} }}")
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == argument
