@@ -21,12 +21,13 @@ from tests.benchmarks.loading import load_stock
 from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
 from tests.benchmarks.servers import server
+from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.timing import clock_of
 from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl")
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes")
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 TITLE: Final = (
@@ -82,7 +83,7 @@ def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
 
 def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespace) -> Report:
     found: Report = {}
-    if {"read", "executor", "dsl"} & set(options.sections):
+    if {"read", "executor", "dsl", "sizes"} & set(options.sections):
         _tell(f"loading {options.calls:,} calls")
         load_stock(uri, DATABASE, options.calls)
         floor.make_nested(uri, DATABASE)
@@ -105,6 +106,10 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         # Not what mongod does by itself, such as writing to disk what was loaded.
         clock = clock_of(process_id, "conn")
         found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
+    if "sizes" in options.sections:
+        _tell("sizes")
+        clock = clock_of(process_id, "conn")
+        found["sizes"] = measure_sizes(uri, DATABASE, clock, options.rounds, options.only)
     if "grow" in options.sections and not options.only:
         _tell("growth")
         counts = QUICK_COUNTS if options.quick else COUNTS

@@ -1,0 +1,94 @@
+"""Measuring sizes and counts of a project beside what is written by hand for the same, in the CPU time of MongoDB.
+
+By hand means a sum over the index that holds the numbers, and a count of its keys, while nobody writes.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pymongo import MongoClient
+
+from stores.database import Database
+from stores.projects import ProjectsStore
+from tests.benchmarks.report import Must, Row, Section
+from tests.benchmarks.stock import PROJECT
+from tests.benchmarks.timing import Clock, compare
+
+_BOUND: Final = Must("ratio", 1.3)
+_SUMS: Final = {
+    "trace_storage_size_bytes": ("calls", "storage_size_bytes"),
+    "objects_storage_size_bytes": ("objects", "size_bytes"),
+    "tables_storage_size_bytes": ("table_rows", "size_bytes"),
+    "files_storage_size_bytes": ("files.files", "length"),
+}
+
+ByHand = Any
+"""A database of the driver's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What LoomQL is asked for, and the same by hand."""
+
+    name: str
+    loomql: Callable[[Database], Coroutine[Any, Any, object]]
+    by_hand: Callable[[ByHand], object]
+
+
+async def _sizes(database: Database) -> object:
+    return (await ProjectsStore(database).sizes([PROJECT], frozenset(_SUMS)))[PROJECT]
+
+
+def _sizes_by_hand(database: ByHand) -> dict[str, int]:
+    return {name: _sum(database[collection], path) for name, (collection, path) in _SUMS.items()}
+
+
+def _sum(collection: ByHand, path: str) -> int:
+    stages = [{"$match": {"project_id": PROJECT}}, {"$group": {"_id": None, "sum": {"$sum": f"${path}"}}}]
+    return sum(row["sum"] for row in collection.aggregate(stages))
+
+
+async def _count(database: Database) -> object:
+    return (await ProjectsStore(database).count_calls([PROJECT]))[PROJECT]
+
+
+def _count_by_hand(database: ByHand) -> object:
+    return database.command("count", "calls", query={"project_id": PROJECT, "visible": True})["n"]
+
+
+CASES: Final = (
+    Case("projectStats, all four sizes", _sizes, _sizes_by_hand),
+    Case("the calls of a project, counted", _count, _count_by_hand),
+)
+
+
+def measure_sizes(uri: str, name: str, clock: Clock, rounds: int, only: str = "") -> Section:
+    """Every case over a stock of calls; the floor is what is written by hand."""
+    section: Section = {}
+    with (
+        asyncio.Runner() as runner,
+        closing(runner.run(_open(uri, name))) as database,
+        MongoClient[dict[str, Any]](uri) as client,
+    ):
+        for case in CASES:
+            if only in case.name:
+                section[case.name] = _compared(case, runner, database, client[name], clock, rounds)
+    return section
+
+
+async def _open(uri: str, name: str) -> Database:
+    """Motor takes the loop that is running."""
+    return Database.open(uri, name)
+
+
+def _compared(
+    case: Case, runner: asyncio.Runner, database: Database, by_hand: ByHand, clock: Clock, rounds: int
+) -> Row:
+    found = [case.by_hand(by_hand), runner.run(case.loomql(database))]
+    if found[0] != found[1] or not found[0]:
+        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
+    floor, loomql = compare(lambda: case.by_hand(by_hand), lambda: runner.run(case.loomql(database)), clock, rounds)
+    return Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor).held_to(_BOUND, loomql / floor)
