@@ -1,8 +1,8 @@
 """Percentiles of the durations of turns, exact: linear between the two values next to the position q * (n - 1).
 
-They are found in one of two ways. `Gathered` ones come of the turns that a group collects anyway: quick for all threads
-of a project, but it keeps the durations of a thread in one document. `Walked` ones come of one more walk through the
-turns of each thread, in the order of their durations: for a page of threads, and however many turns they have.
+They are found in one of two ways. `Gathered` ones come of the turns that a group collects anyway: quick, but it keeps
+the durations of a thread in one document, so that a thread may not have too many. `Walked` ones come of one more walk
+through the turns of each thread, in the order of their durations, which takes several times as long.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,12 @@ MAX_GATHERED: Final = 100_000
 TOO_MANY: Final = 241
 """MongoDB's code for a conversion that fails, as the one in `gathered` does for a thread that has too many turns."""
 
-FINISHED_TURNS: Final = "_finished"
-"""Where documents keep how many of their turns have finished, for `walked`."""
+_FINISHED: Final = "_finished"
+_DURATIONS: Final = "_durations"
+COLLECTED: Final = (_FINISHED, _DURATIONS)
+"""Where documents keep what is collected for percentiles, until it is used."""
 
 _DURATION: Final = {"$subtract": ["$ended_at", "$started_at"]}
-_DURATIONS: Final = "_durations"
 _MICROSECONDS: Final = 1000
 
 
@@ -49,13 +50,13 @@ def gathered(names: Iterable[str]) -> Stages:
 
 def counting() -> dict[str, Any]:
     """What a group collects for `walked`: how many turns have finished."""
-    return {FINISHED_TURNS: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
+    return {_FINISHED: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
 
 
 def walked(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stages:
     """The stages that make percentiles of documents with a thread's `id` and `counting`, of the turns that match."""
     names = list(names)
-    places = {name: {"$add": [1, _position(f"${FINISHED_TURNS}", PERCENTILES[name])]} for name in names}
+    places = {name: {"$add": [1, _position(f"${_FINISHED}", PERCENTILES[name])]} for name in names}
     numbered = {"at": {"$documentNumber": {}}, "next": {"$shift": {"output": "$duration", "by": 1}}}
     lower = {name: {"$floor": f"$${name}"} for name in names}
     walk: Stages = [
@@ -76,7 +77,7 @@ def walked(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stag
     return [
         {"$lookup": looked_up},
         {"$set": {name: {"$first": f"$_walked.{name}"} for name in names}},
-        {"$unset": ["_walked", FINISHED_TURNS]},
+        {"$unset": ["_walked", _FINISHED]},
     ]
 
 

@@ -9,7 +9,7 @@ from stores.query.sort import Order
 from stores.threads import percentiles
 from stores.threads.fields import COLLECTED, LAST_TURN, LAST_UPDATED
 from stores.threads.filters import Match, ThreadsFilter
-from stores.threads.percentiles import FINISHED_TURNS, PERCENTILES
+from stores.threads.percentiles import PERCENTILES
 
 Stages = list[dict[str, Any]]
 
@@ -25,8 +25,8 @@ _BY_TIME: Final = {"started_at": 1, "turn_of": 1, "id": 1}
 class Search:
     """Threads of a project in an order, with the wanted fields; `calls` is the name of the collection of calls.
 
-    What threads are sorted by is computed of all of them, as is what comes with it at once; the rest of those on the
-    page only, in the end. Where it `gathers`, percentiles to sort by come the quick way, which has a limit.
+    Percentiles are computed of all threads where they are sorted by, or else of those on the page, as the last turns
+    are. Where it `gathers`, it is the quick way, which has a limit.
     """
 
     calls: str
@@ -52,41 +52,40 @@ class Search:
     def source(self) -> Stages:
         """The stages that make a document of each thread; its id is its `id`."""
         collected = {name: COLLECTED[name] for name in COLLECTED if name in {*self._names, LAST_UPDATED}}
-        then: Stages = []
-        if self._sorts_by_percentiles and self.gathers:
-            collected |= percentiles.gathering()
-            then = percentiles.gathered(self._percentiles)
-        elif self._percentiles:
-            collected |= percentiles.counting()
-            then = self._walk() if self._sorts_by_percentiles else []
+        if self._percentiles:
+            collected |= percentiles.gathering() if self.gathers else percentiles.counting()
         by_time = bool(self.which.period.match()) and not self.which.thread_ids
         return [
             {"$match": self.which.turns(self.project_id)},
             {"$sort": _BY_TIME if by_time else _BY_THREAD},
             {"$group": {"_id": "$turn_of", "id": {"$first": "$turn_of"}, **collected}},
             {"$match": HAS_FINISHED_TURN},
-            *then,
+            *(self._percentile_stages if self._sorts_by_percentiles else ()),
         ]
 
     @property
     def projection(self) -> list[str]:
         """What a page's rows keep, besides what they are sorted by."""
-        return [*self.wanted, FINISHED_TURNS]
+        return [*self.wanted, *percentiles.COLLECTED]
 
     @property
     def finishing(self) -> Stages:
         """The stages that add to the rows of a page what is looked up for them alone."""
-        stages: Stages = []
-        if self._percentiles and not self._sorts_by_percentiles:
-            stages += self._walk()
-        if LAST_TURN in self.wanted:
-            stages += self._look_up_last_turn()
-        return stages
+        return [
+            *(() if self._sorts_by_percentiles else self._percentile_stages),
+            *(self._last_turn_stages if LAST_TURN in self.wanted else ()),
+        ]
 
-    def _walk(self) -> Stages:
+    @property
+    def _percentile_stages(self) -> Stages:
+        if not self._percentiles:
+            return []
+        if self.gathers:
+            return percentiles.gathered(self._percentiles)
         return percentiles.walked(self._percentiles, self.calls, self._turns_of_one)
 
-    def _look_up_last_turn(self) -> Stages:
+    @property
+    def _last_turn_stages(self) -> Stages:
         """The turn that ended last; of those that ended at one time the one with the last id."""
         pipeline: Stages = [
             {"$match": self._turns_of_one},

@@ -22,17 +22,21 @@ from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
 from tests.benchmarks.servers import server
 from tests.benchmarks.sizes import measure_sizes
+from tests.benchmarks.threads import load_threads, measure_threads
 from tests.benchmarks.timing import clock_of
 from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes")
+THREADS: Final = "threads"
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads")
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
+CALLS_PER_THREAD: Final = 20
+"""10,000 threads, of ten turns each, beside 200,000 calls."""
 TITLE: Final = (
     "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
-    "of the Query DSL they are MongoDB's CPU, and its floor is written by hand"
+    "of the Query DSL and of threads they are MongoDB's CPU, and the floor is written by hand"
 )
 
 
@@ -106,6 +110,12 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         # Not what mongod does by itself, such as writing to disk what was loaded.
         clock = clock_of(process_id, "conn")
         found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
+    if "threads" in options.sections:
+        count = options.calls // CALLS_PER_THREAD
+        _tell(f"threads: loading {count:,}")
+        load_threads(uri, THREADS, count)
+        clock = clock_of(process_id, "conn")
+        found["threads"] = measure_threads(uri, THREADS, count, clock, options.rounds, options.only)
     if "sizes" in options.sections:
         _tell("sizes")
         clock = clock_of(process_id, "conn")

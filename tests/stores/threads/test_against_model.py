@@ -72,7 +72,7 @@ def _threads(stock: Stock, which: ThreadsFilter, sort_by: list[SortBy]) -> list[
 @pytest.fixture
 async def stock(calls: CallsStore) -> Stock:
     """Forty threads of few or many turns, at few different times, so that much is alike."""
-    chance, stock, parts = random.Random(6), Stock(), []  # noqa: S311 -- no secret
+    chance, stock, parts = random.Random(6), Stock(), []  # noqa: S311 -- repeatable on purpose
     for number in range(600):
         name = f"t{min(chance.randrange(60), chance.randrange(60)):02}"
         started = chance.randrange(20)
@@ -107,7 +107,7 @@ async def test_every_list_is_the_models(
     threads: ThreadsStore, stock: Stock, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_GATHERED", limit)
-    chance = random.Random(7)  # noqa: S311 -- no secret
+    chance = random.Random(7)  # noqa: S311 -- repeatable on purpose
     for turn_of_it in range(24):
         fields = chance.sample(SORTABLE, chance.choice([1, 1, 2, 3]))
         sort_by = [SortBy(name, chance.random() < 0.5) for name in fields]

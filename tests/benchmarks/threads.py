@@ -1,0 +1,173 @@
+"""Measuring threads: pages of them beside pipelines written by hand for the same, in the CPU time of MongoDB.
+
+By hand means what one writes who knows the data: every turn has ended, no thread has very many, and the index is there.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.database import Collection, Database, Document
+from stores.paging import PageRequest
+from stores.query.sort import SortBy
+from stores.threads import ThreadsFilter, ThreadsStore
+from tests.benchmarks.report import Must, Row, Section
+from tests.benchmarks.stock import BEGIN, SECOND, id_of
+from tests.benchmarks.timing import Clock, compare
+
+PROJECT: Final = "acme/threads"
+TURNS: Final = 10
+"""Of each thread, on average."""
+
+_BATCH: Final = 1000
+_SIZE: Final = 100
+_PERCENTILES: Final = {"p50_turn_duration_ms": 0.5, "p99_turn_duration_ms": 0.99}
+_FIELDS: Final = ("thread_id", "turn_count", "start_time", "last_updated", "first_turn_id", "last_turn_id")
+_BOUND: Final = Must("ratio", 1.3)
+
+Stages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A list of threads as LoomQL is asked for it, and the pipeline by hand."""
+
+    name: str
+    by_hand: Stages
+    which: ThreadsFilter | None = None
+    sort_by: tuple[SortBy, ...] = ()
+
+
+def load_threads(uri: str, name: str, threads: int) -> None:
+    """So many threads, of some ten turns each; the turns come one a second, each of a random thread."""
+    asyncio.run(_load(uri, name, threads))
+
+
+async def _load(uri: str, name: str, threads: int) -> None:
+    database = Database.open(uri, name)
+    await database.ensure_indexes()
+    store = CallsStore(database)
+    for batch in _batches(threads):
+        await store.write(batch)
+    database.close()
+
+
+def _batches(threads: int) -> Iterator[list[CallStart | CallEnd]]:
+    rng = Random(threads)  # noqa: S311 -- the same every time, no secret
+    for first in range(0, threads * TURNS, _BATCH):
+        numbers = range(first, min(first + _BATCH, threads * TURNS))
+        yield [part for number in numbers for part in _turn(number, f"thread {rng.randrange(threads):06}", rng)]
+
+
+def _turn(number: int, thread_id: str, rng: Random) -> list[CallStart | CallEnd]:
+    turn_id, started_at = id_of(number), BEGIN + number * SECOND
+    start = CallStart(PROJECT, "chat", started_at, {}, {"question": "…"}, id=turn_id, trace_id=turn_id)
+    start.thread_id, start.turn_id = thread_id, turn_id
+    return [start, CallEnd(PROJECT, turn_id, started_at + rng.randrange(SECOND // 2, 20 * SECOND), {}, None, "…")]
+
+
+def cases(threads: int) -> list[Case]:
+    """All cases over so many threads."""
+    worst = "p99_turn_duration_ms"
+    recent = BEGIN + threads * TURNS * SECOND * 49 // 50
+    latest: Stages = [{"$sort": {"last_updated": -1, "_id": 1}}, {"$limit": _SIZE + 1}]
+    return [
+        Case("first page of threads, all fields", [*_grouped({}), *latest, *_percentiles(), *_last_turns()]),
+        Case(
+            "worst threads by p99, all fields",
+            [*_grouped({}), *_percentiles(), {"$sort": {worst: -1, "_id": 1}}, {"$limit": _SIZE + 1}, *_last_turns()],
+            sort_by=(SortBy(worst, descending=True),),
+        ),
+        Case(
+            "threads of the last 2 % of time, all fields",
+            [*_grouped({"started_at": {"$gt": recent}}), *latest, *_percentiles(), *_last_turns(recent)],
+            ThreadsFilter(after_datetime=recent),
+        ),
+    ]
+
+
+def _grouped(also: Document) -> Stages:
+    by_index = ("started_at", "turn_of", "id") if also else ("turn_of", "started_at", "id")
+    return [
+        {"$match": {"project_id": PROJECT, "visible": True, "turn_of": {"$gt": ""}, **also}},
+        {"$sort": dict.fromkeys(by_index, 1)},
+        {
+            "$group": {
+                "_id": "$turn_of",
+                "turn_count": {"$sum": 1},
+                "start_time": {"$first": "$started_at"},
+                "last_updated": {"$max": "$ended_at"},
+                "first_turn_id": {"$first": "$id"},
+                "took": {"$push": {"$subtract": ["$ended_at", "$started_at"]}},
+            }
+        },
+    ]
+
+
+def _percentiles() -> Stages:
+    found = {}
+    for name, share in _PERCENTILES.items():
+        at = {"$multiply": [share, {"$subtract": ["$turn_count", 1]}]}
+        below = {"$arrayElemAt": ["$took", {"$toInt": {"$floor": at}}]}
+        above = {"$arrayElemAt": ["$took", {"$toInt": {"$ceil": at}}]}
+        way = {"$multiply": [{"$subtract": [above, below]}, {"$subtract": [at, {"$floor": at}]}]}
+        found[name] = {"$divide": [{"$add": [below, way]}, 1000]}
+    return [{"$set": {"took": {"$sortArray": {"input": "$took", "sortBy": 1}}}}, {"$set": found}, {"$unset": "took"}]
+
+
+def _last_turns(after: int = 0) -> Stages:
+    last: Stages = [
+        {"$match": {"project_id": PROJECT, "visible": True, "started_at": {"$gt": after}}},
+        {"$sort": {"ended_at": -1, "id": -1}},
+        {"$limit": 1},
+        {"$project": {"_id": 0, "id": 1}},
+    ]
+    turns = {"from": "calls", "localField": "_id", "foreignField": "turn_of", "pipeline": last, "as": "last"}
+    return [{"$lookup": turns}, {"$set": {"last_turn_id": {"$first": "$last.id"}, "thread_id": "$_id"}}]
+
+
+def measure_threads(uri: str, name: str, threads: int, clock: Clock, rounds: int, only: str = "") -> Section:
+    """Every case over so many threads; the floor is the pipeline by hand."""
+    section: Section = {}
+    with asyncio.Runner() as runner, closing(runner.run(_open(uri, name))) as database:
+        for case in cases(threads):
+            if only in case.name:
+                section[case.name] = _compared(runner, database, case, clock, rounds)
+    return section
+
+
+async def _open(uri: str, name: str) -> Database:
+    return Database.open(uri, name)
+
+
+def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clock, rounds: int) -> Row:
+    def by_hand() -> list[Document]:
+        return runner.run(_by_hand(database.calls, case))
+
+    def compiled() -> list[Document]:
+        return runner.run(_compiled(database, case))
+
+    if (found := _told(compiled())) != _told(by_hand()) or not found:
+        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
+    floor, loomql = compare(by_hand, compiled, clock, rounds)
+    return Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor).held_to(_BOUND, loomql / floor)
+
+
+async def _by_hand(calls: Collection, case: Case) -> list[Document]:
+    found = await calls.aggregate(case.by_hand, allowDiskUse=True).to_list(None)
+    return found[:_SIZE]
+
+
+async def _compiled(database: Database, case: Case) -> list[Document]:
+    wanted = {*_FIELDS, *_PERCENTILES}
+    page = await ThreadsStore(database).page(PROJECT, PageRequest(_SIZE), wanted, case.which, case.sort_by)
+    return page.rows
+
+
+def _told(rows: list[Document]) -> list[tuple[object, ...]]:
+    """What both sides must agree on; the last bit of a percentile is none of it."""
+    return [(*(row[name] for name in _FIELDS), *(round(row[name], 6) for name in _PERCENTILES)) for row in rows]
