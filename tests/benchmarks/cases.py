@@ -7,8 +7,11 @@ should be, so with nothing to guard against. Both sides give the same page, a hu
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.calls.fields import CALL_FIELDS
+from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import calls_match
+from stores.costs import Price, Prices
+from stores.costs.defaults import all_models
+from stores.costs.inputs import USD
 from stores.paging import PageRequest, page_pipeline
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -68,6 +71,7 @@ def cases(count: int) -> list[Case]:
         ),
         _sort("sort by a nested number, descending", SortBy("output.score", descending=True)),
         _sort("sort by a nested number, ascending", SortBy("output.score")),
+        _by_cost((BEGIN // SECOND + count // 2) * SECOND),
     ]
 
 
@@ -103,6 +107,50 @@ def _sort(name: str, sort_by: SortBy) -> Case:
     order = {sort_by.field: -1 if sort_by.descending else 1, "id": 1}
     match = {"project_id": PROJECT, "visible": True}
     return Case(name, _SORTED, _page(sort_by), [{"$match": match}, {"$sort": order}, *_cut()])
+
+
+def _by_cost(halfway: int) -> Case:
+    """The dearest calls, where the one model that all use had another price until halfway; none other is in the way."""
+    before, since = 3e-6, 1e-6
+    own = [_price(0, before), _price(halfway, since)]
+    prices = Prices([*all_models(), *own])
+    match = {"project_id": PROJECT, "visible": True}
+    price = {"$cond": [{"$lt": ["$started_at", halfway]}, before, since]}
+    counts = ("prompt_tokens", "completion_tokens")
+    costs = [{"$multiply": [f"$summary.usage.loom-large.{count}", price]} for count in counts]
+    sort_by = [SortBy(TOTAL_COST.name, descending=True)]
+    return Case(
+        "sort by total_cost, among all shipped prices",
+        _SORTED,
+        [
+            {"$match": match},
+            {"$set": {TOTAL_COST.path: prices.total_cost_expression()}},
+            *page_pipeline({}, compile_sort(sort_by, CALL_FIELDS), PageRequest(), _SHOWN),
+        ],
+        [
+            {"$match": match},
+            {"$set": {"cost": {"$add": costs}}},
+            {"$sort": {"cost": -1, "id": 1}},
+            *_cut(),
+        ],
+    )
+
+
+def _price(since: int, token_cost: float) -> Price:
+    """A price of the stock's model, for prompt and completion alike."""
+    return Price(
+        llm_id="loom-large",
+        provider_id="default",
+        prompt_token_cost=token_cost,
+        completion_token_cost=token_cost,
+        prompt_token_cost_unit=USD,
+        completion_token_cost_unit=USD,
+        effective_date=since,
+        created_at=since,
+        created_by=None,
+        level="project",
+        level_id=PROJECT,
+    )
 
 
 def _page(sort_by: SortBy, query: Query | None = None) -> Pipeline:
