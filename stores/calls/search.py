@@ -119,7 +119,7 @@ class _Asked:
 
     @property
     def room(self) -> int:
-        """The bytes that answers may take, all together; with a cursor, each key of an order may hold the match anew."""
+        """The bytes that answers may take together; with a cursor, each key of an order may hold the match anew."""
         return _MAX_BYTES // (1 + len(self._order.keys))
 
     def search(self, answers: Answers, prices: Prices | None) -> Search:
