@@ -20,9 +20,11 @@ from app.embedded_mongod import DataFolder, embedded_mongod
 from app.health import Readiness
 from app.server import create_app
 from app.settings import Settings
+from stores.calls import CallsStore
 from stores.database import Database
 from tests.app.event_stream import all_of
 from tests.live_server import live_server
+from tests.stores.calls.builders import start
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 CALLS = '{ calls(projectId: "acme/none") { totalCount nodes { id } } }'
@@ -283,6 +285,24 @@ async def test_a_database_that_refuses_is_not_ready_and_the_log_says_why_once(
     (record,) = [record for record in caplog.records if record.name == "loomql"]
     assert record.getMessage() == "the database refused: Authentication failed."
     assert record.exc_info is None
+
+
+async def test_a_database_from_before_is_made_ready(database: Database) -> None:
+    # given
+    await CallsStore(database).write([start(number, project_id=f"acme/p{number}") for number in range(3)])
+    await database.projects.drop()
+    await database.calls.create_index([("trace_id", 1)], name="trace_id_started_at_id")
+    await database.calls.create_index([("op_name", 1)], name="somebody's own")
+    # when
+    readiness = Readiness(database, timeout_seconds=5)
+    await readiness.prepare()
+    # then
+    assert readiness.hindrance is None
+    assert await database.projects.distinct("_id") == ["acme/p0", "acme/p1", "acme/p2"]
+    assert len(await database.projects.index_information()) == 4
+    built = await database.calls.index_information()
+    assert "trace_id_started_at_id" not in built
+    assert "somebody's own" in built
 
 
 async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of_the_log(
