@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
 from tests.commands import Commands
+from tests.database_pool import DatabasePool
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +39,21 @@ def _forget_quickly(uri: str) -> None:
         client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
 
 
-@pytest.fixture
-def database_name(mongodb_uri: str) -> Iterator[str]:
-    """The name of a database that only this test uses; it is dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    yield name
+@pytest.fixture(scope="session")
+def databases(mongodb_uri: str) -> Iterator[DatabasePool]:
+    """The databases of this run."""
     with MongoClient[dict[str, object]](mongodb_uri) as client:
-        client.drop_database(name)
+        pool = DatabasePool(client)
+        yield pool
+        pool.close()
+
+
+@pytest.fixture
+def database_name(databases: DatabasePool) -> Iterator[str]:
+    """The name of an empty database that only this test uses; it may have its indexes already."""
+    name = databases.take()
+    yield name
+    databases.give_back(name)
 
 
 @pytest.fixture
