@@ -18,7 +18,7 @@ from stores.turns import in_turns
 
 Row = dict[str, Any]
 
-MAX_ENTRIES: Final = 2_000_000
+MAX_ENTRIES: Final = 1_000_000
 """Models of all calls together, each with all that is below it; real traces have a few of each."""
 
 USAGES: Final = ("own_usage", "total_usage")

@@ -1,0 +1,142 @@
+"""What roll-ups must be, said plainly: over the calls as written, with Python's fractions and calendar."""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from stores.aggregates import Bucket, GroupBy, Grouping, UsageOf
+from stores.calls import CallEnd, CallStart
+from stores.times import from_datetime
+
+Row = dict[str, Any]
+Prices = dict[str, tuple[float, float]]
+Pair = tuple[CallStart, CallEnd | None]
+
+COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
+
+
+def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, prices: Prices) -> list[Row]:
+    """The rows by time and then by the other keys, null last, each with all numbers."""
+    usages = {start.id: reported(end) for start, end in pairs}
+    groups: dict[tuple[Any, ...], list[tuple[Pair, dict[str, Row]]]] = {}
+    for pair in pairs:
+        usage = own(pair, pairs, usages) if usage_of is UsageOf.OWN else usages[pair[0].id]
+        models: list[str | None] = list(usage) if grouping.by_model else [None]
+        for model in models or [None]:
+            counted = {model: usage[model]} if grouping.by_model and model else {} if grouping.by_model else usage
+            key = tuple(_key(by, pair, model, grouping) for by in grouping.by)
+            groups.setdefault(key, []).append((pair, counted))
+    rows = [
+        dict(zip((by.value for by in grouping.by), key, strict=True)) | _numbers(group, prices)
+        for key, group in groups.items()
+    ]
+    order = sorted(grouping.by, key=lambda by: by is not GroupBy.TIME_BUCKET)
+    return sorted(rows, key=lambda row: [(row[by] is None, row[by]) for by in order])
+
+
+def reported(end: CallEnd | None) -> dict[str, Row]:
+    """What an end reports, by model; a total that was not sent is the sum."""
+    sent: Any = end.summary if end else {}
+    return {model: {**counts, "total_tokens": _total(counts)} for model, counts in sent.get("usage", {}).items()}
+
+
+def _total(counts: Row) -> int:
+    return int(counts["prompt_tokens"] + counts["completion_tokens"])
+
+
+def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Row]]) -> dict[str, Row]:
+    """What a call used itself."""
+    start, end = pair
+    summary: Any = end.summary if end else {}
+    calls = sum(summary.get("status_counts", {}).values())
+    if calls > 1:
+        return {}
+    if calls == 1:
+        return usages[start.id]
+    children = [usages[child.id] for child, _ in pairs if child.parent_id == start.id]
+    found = {}
+    for model, counts in usages[start.id].items():
+        theirs = [child[model] for child in children if model in child]
+        beyond = {name: max(0, counts[name] - sum(their[name] for their in theirs)) for name in COUNTS}
+        if any(beyond.values()):
+            found[model] = beyond
+    return found
+
+
+def _key(by: GroupBy, pair: Pair, model: str | None, grouping: Grouping) -> object:
+    start, end = pair
+    match by:
+        case GroupBy.MODEL:
+            return model
+        case GroupBy.STATUS:
+            return "running" if end is None else status(end)
+        case GroupBy.OP_NAME:
+            return start.op_name.rpartition("/")[2].partition(":")[0] if "///" in start.op_name else start.op_name
+        case GroupBy.OP_VERSION:
+            return start.op_name
+        case GroupBy.TIME_BUCKET:
+            return bucket_start(start.started_at, grouping)
+        case _:
+            return getattr(start, by.value)
+
+
+def status(end: CallEnd) -> str:
+    """How a call went."""
+    summary: Any = end.summary
+    if end.exception:
+        return "error"
+    return "descendant_error" if summary.get("status_counts", {}).get("error", 0) else "success"
+
+
+def bucket_start(micros: int, grouping: Grouping) -> int:
+    """The first moment of the bucket, by the wall clock of the zone."""
+    zone = ZoneInfo(grouping.timezone or "UTC")
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).astimezone(zone)
+    hour = moment.replace(minute=0, second=0, microsecond=0)  # keeps which of two hours of the same name it is
+    day = hour.replace(hour=0, fold=0)
+    cut: dict[Bucket | None, Callable[[], datetime]] = {
+        Bucket.MINUTE: lambda: moment.replace(second=0, microsecond=0),
+        Bucket.HOUR: lambda: hour,
+        Bucket.DAY: lambda: day,
+        Bucket.WEEK: lambda: day - timedelta(days=day.weekday()),
+        Bucket.MONTH: lambda: day.replace(day=1),
+    }
+    return from_datetime(cut[grouping.bucket]())
+
+
+def _numbers(group: list[tuple[Pair, dict[str, Row]]], prices: Prices) -> Row:
+    ended = [((end.ended_at - start.started_at) // 1000) for (start, end), _ in group if end]
+    errors = sum(bool(end and end.exception) for (_, end), _ in group)
+    entries = [(model, counts) for _, usage in group for model, counts in usage.items()]
+    costs = [cost(model, counts, prices) for model, counts in entries if model in prices]
+    return {
+        "count": len(group),
+        "error_count": errors,
+        "error_rate": errors / len(group),
+        "mean_latency_ms": float(Fraction(sum(ended), len(ended))) if ended else None,
+        "min_latency_ms": min(ended, default=None),
+        "max_latency_ms": max(ended, default=None),
+        **{f"p{percent}_latency_ms": percentile(ended, percent) for percent in (50, 95, 99)},
+        **{name: sum(counts[name] for _, counts in entries) for name in COUNTS},
+        "cost": float(sum(costs)) if costs else None,
+        "unpriced_tokens": sum(counts["total_tokens"] for model, counts in entries if model not in prices),
+    }
+
+
+def cost(model: str, counts: Row, prices: Prices) -> Fraction:
+    """What an entry costs, exactly."""
+    prompt, completion = map(Fraction, prices[model])
+    return Fraction(counts["prompt_tokens"]) * prompt + Fraction(counts["completion_tokens"]) * completion
+
+
+def percentile(values: Sequence[int], percent: int) -> float | None:
+    """The value at its place among the others, or between two of them."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = Fraction(percent * (len(values) - 1), 100)
+    lower = ordered[math.floor(place)]
+    return float(lower + (place - math.floor(place)) * (ordered[math.ceil(place)] - lower))

@@ -1,0 +1,78 @@
+"""Random calls in trees, of three kinds of writers: who sums up and says so, who does not, who does and does not say.
+
+The first writes as Weave's client for Python does, the second as most instrumentations of OpenTelemetry, the third as
+Weave's client for TypeScript.
+"""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+from stores.calls import CallEnd, CallStart
+from stores.times import parse
+from tests.stores.calls.builders import PROJECT, SECOND, call_id, trace_id
+
+Json = dict[str, Any]
+Pairs = list[tuple[CallStart, CallEnd | None]]
+
+SAYS_SO, SUMS_NOT, SAYS_NOT = "says so", "sums not", "says not"
+WRITERS = (SAYS_SO, SUMS_NOT, SAYS_NOT)
+
+MODELS = ("loom-large", "loom-small", "weft", "warp.2$")
+OPS = (f"weave:///{PROJECT}/op/answer:v1", f"weave:///{PROJECT}/op/answer:v2", "search", "$op", "weave:odd")
+CHANGE_OF_CLOCKS = parse("2026-03-28T20:00:00Z")
+
+
+def random_trace(rng: Random, first: int, size: int, writer: str, running: float = 0.1) -> Pairs:
+    """A trace of so many calls; the first is the root, and each other is below one before it. Some are `running`."""
+    parents = [None, *(rng.randrange(number) for number in range(1, size))]
+    begins = CHANGE_OF_CLOCKS + rng.randrange(-3000, 3 * 86_400) * SECOND
+    thread = rng.choice((None, "thread 1", "$thread", "th.read"))
+    starts = [
+        CallStart(
+            PROJECT,
+            rng.choice(OPS),
+            begins + number * SECOND + rng.randrange(SECOND),
+            {},
+            {},
+            id=call_id(first + number),
+            trace_id=trace_id(first),
+            parent_id=None if parent is None else call_id(first + parent),
+            thread_id=thread,
+            wb_user_id=rng.choice(("ada", "bob")),
+        )
+        for number, parent in enumerate(parents)
+    ]
+    children = [[child for child, parent in enumerate(parents) if parent == number] for number in range(size)]
+    summaries: dict[int, Json] = {}
+    ends: dict[int, CallEnd | None] = {}
+    for number in reversed(range(size)):
+        failed = rng.random() < 0.2
+        below = [summaries[child] for child in children[number]]
+        summaries[number] = _summary(rng, writer, below, failed=failed)
+        latency = rng.choice((rng.randrange(10 * SECOND), 250_000, -1_500_000))
+        ended = CallEnd(PROJECT, call_id(first + number), starts[number].started_at + latency, summaries[number])
+        ended.exception = "it broke" if failed else None
+        ends[number] = None if rng.random() < running and number else ended
+    return [(start, ends[number]) for number, start in enumerate(starts)]
+
+
+def _summary(rng: Random, writer: str, below: list[Json], *, failed: bool) -> Json:
+    usage: Json = {}
+    if below and writer is not SUMS_NOT:
+        for child in below:
+            for model, counts in child.get("usage", {}).items():
+                usage[model] = dict(Counter(usage.get(model, {})) + Counter(counts))
+    elif not below:
+        usage = {model: _counts(rng) for model in rng.sample(MODELS, rng.choice((0, 1, 1, 2)))}
+    summary: Json = {"usage": usage} if usage else {}
+    if writer is SAYS_SO:
+        statuses = Counter({"error": failed, "success": not failed})
+        for child in below:
+            statuses.update(child["status_counts"])
+        summary["status_counts"] = dict(statuses)
+    return summary
+
+
+def _counts(rng: Random) -> Json:
+    return {"requests": 1, "prompt_tokens": rng.randrange(1, 2000), "completion_tokens": rng.randrange(1, 400)}

@@ -1,0 +1,120 @@
+"""Aggregates of random calls agree with what is said plainly in Python, whatever they are grouped by."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
+from stores.aggregates.metrics import NAMES
+from stores.calls import CallsStore
+from stores.costs import CostsStore, NewCost
+from stores.database import Database
+from stores.query.sort import SortBy
+from tests.commands import Commands
+from tests.stores.aggregates import oracle
+from tests.stores.aggregates.random_calls import WRITERS, Pairs, random_trace
+from tests.stores.calls.builders import PROJECT
+
+PRICES = {"loom-large": (0.0000025, 0.00001), "loom-small": (0.00000015, 0.0000006), "warp.2$": (0.0, 0.3)}
+GROUPINGS = (
+    Grouping(),
+    Grouping([GroupBy.MODEL]),
+    Grouping([GroupBy.OP_NAME]),
+    Grouping([GroupBy.OP_VERSION, GroupBy.STATUS]),
+    Grouping([GroupBy.THREAD, GroupBy.USER]),
+    Grouping([GroupBy.MODEL, GroupBy.TIME_BUCKET], Bucket.DAY),
+    Grouping([GroupBy.MODEL, GroupBy.TIME_BUCKET], Bucket.DAY, "Europe/Berlin"),
+    Grouping([GroupBy.TIME_BUCKET], Bucket.MINUTE),
+    Grouping([GroupBy.TIME_BUCKET, GroupBy.OP_NAME], Bucket.HOUR, "Europe/Berlin"),
+    Grouping([GroupBy.TIME_BUCKET], Bucket.WEEK, "America/New_York"),
+    Grouping([GroupBy.TIME_BUCKET], Bucket.MONTH, "Asia/Kolkata"),
+    Grouping(list(GroupBy), Bucket.WEEK),
+)
+
+
+@pytest.fixture(params=range(2))
+async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Database) -> Pairs:
+    """Some hundred calls of every kind of writer, and prices for most of their models."""
+    rng = Random(request.param)  # noqa: S311 -- the same every time, no secret
+    pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
+    await calls.write([part for pair in pairs for part in pair if part])
+    await CostsStore(database).create(PROJECT, [NewCost(model, *price) for model, price in PRICES.items()])
+    return pairs
+
+
+def _writer(rng: Random) -> str:
+    return rng.choice(WRITERS)
+
+
+@pytest.mark.parametrize("usage_of", UsageOf)
+async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
+    pairs: Pairs, database: Database, usage_of: UsageOf
+) -> None:
+    store = AggregatesStore(database)
+
+    for grouping in GROUPINGS:
+        found = await store.calls(PROJECT, grouping, NAMES, usage_of=usage_of)
+
+        expected = oracle.aggregate(pairs, grouping, usage_of, PRICES)
+        assert found.num_groups == len(expected), grouping
+        _assert_same([_public(row) for row in found.rows], expected, grouping)
+
+
+async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
+    pairs: Pairs, database: Database, commands: Commands
+) -> None:
+    store = AggregatesStore(database)
+    grouping = Grouping([GroupBy.OP_NAME, GroupBy.STATUS])
+    in_memory = await store.calls(PROJECT, grouping, NAMES)
+    commands.sent.clear()
+
+    await database.calls.database.client.admin.command("setParameter", 1, internalQueryMaxPushBytes=1)
+    try:
+        by_counts = await store.calls(PROJECT, grouping, NAMES)
+    finally:
+        await database.calls.database.client.admin.command("setParameter", 1, internalQueryMaxPushBytes=100 << 20)
+
+    sent = [command for name, command in commands.sent if name == "aggregate"]
+    assert [
+        "$setWindowFields" in str(command["pipeline"]) and "up_to" in str(command["pipeline"]) for command in sent
+    ] == [
+        False,
+        True,
+    ]
+    assert len(in_memory.rows) > len(pairs) / 100
+    _assert_same([_public(row) for row in by_counts.rows], [_public(row) for row in in_memory.rows], grouping)
+
+
+async def test_rows_sort_by_any_number_and_the_first_are_taken(pairs: Pairs, database: Database) -> None:
+    store = AggregatesStore(database)
+    grouping = Grouping([GroupBy.OP_VERSION, GroupBy.USER])
+    expected = oracle.aggregate(pairs, grouping, UsageOf.OWN, PRICES)
+
+    for name in sorted(NAMES - {"cost"}):
+        for descending in (False, True):
+            top = await store.calls(PROJECT, grouping, ["count"], sort_by=[SortBy(name, descending)], limit=3)
+
+            def rank(row: dict[str, Any], name: str = name, *, descending: bool = descending) -> tuple[bool, float]:
+                value = row[name]
+                return value is None, 0 if value is None else -value if descending else value
+
+            keys = [(row["op_version"], row["wb_user_id"]) for row in sorted(expected, key=rank)[:3]]
+            assert [(row["op_version"], row["wb_user_id"]) for row in top.rows] == keys, name
+            assert top.num_groups == len(expected)
+
+
+def _public(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.startswith("_") and name != "bucket_end"}
+
+
+def _assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], grouping: Grouping) -> None:
+    assert len(found) == len(expected), grouping
+    for row, right in zip(found, expected, strict=True):
+        rounded = {name for name, value in right.items() if isinstance(value, float)}
+        assert row.keys() == right.keys(), grouping
+        assert {name: row[name] for name in row.keys() - rounded} == {
+            name: right[name] for name in row.keys() - rounded
+        }
+        for name in rounded:
+            assert row[name] == pytest.approx(right[name], rel=1e-14, abs=1e-14), (grouping, name, row)

@@ -1,0 +1,137 @@
+"""No token counts twice, whoever wrote the trace: numbers by group and the tree say the same."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf
+from stores.calls import CallsFilter, CallsStore
+from stores.database import Database
+from tests.stores.aggregates.oracle import reported
+from tests.stores.aggregates.random_calls import WRITERS, random_trace
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+TOKENS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
+
+
+def usage(prompt: int, completion: int = 0, requests: int = 1, model: str = "loom") -> dict[str, Any]:
+    """The usage of one model in a summary."""
+    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "requests": requests}
+    return {"usage": {model: counts}}
+
+
+def counted(number: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+    """A summary that counts so many calls."""
+    return {"status_counts": {"success": number, "error": 0}, **more}
+
+
+@pytest.fixture
+def store(database: Database) -> AggregatesStore:
+    """The store of roll-ups."""
+    return AggregatesStore(database)
+
+
+async def tokens(store: AggregatesStore, *by: GroupBy, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any
+    """Tokens and counts by some keys."""
+    found = await store.calls(PROJECT, Grouping(by), ["count", "total_tokens"], **options)
+    return [{name: row[name] for name in row if not name.startswith("_")} for row in found.rows]
+
+
+async def write(calls: CallsStore, *summaries: dict[str, Any], parents: tuple[int | None, ...]) -> None:
+    """A trace of calls, numbered from 1, each with its parent's number."""
+    for number, (summary, parent) in enumerate(zip(summaries, parents, strict=True), 1):
+        above = call_id(parent) if parent else None
+        op = f"step {number}"
+        await calls.write(
+            [start(number, trace_id=trace_id(1), parent_id=above, op_name=op), end(number, summary=summary)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("summaries", "by_op"),
+    [
+        pytest.param(
+            [counted(3, **usage(30)), counted(2, **usage(30)), counted(1, **usage(30))],
+            [0, 0, 30],
+            id="Weave's client for Python: parents sum up and say so",
+        ),
+        pytest.param([{}, {}, usage(30)], [0, 0, 30], id="OpenTelemetry: only the last has usage"),
+        pytest.param([usage(30), usage(30), usage(30)], [0, 0, 30], id="Weave's client for TypeScript: parents sum up"),
+        pytest.param([{}, usage(100), usage(30)], [0, 70, 30], id="an agent that reports more than its model"),
+        pytest.param([{}, usage(20), usage(30)], [0, 0, 30], id="a parent that ended before its child"),
+        pytest.param([counted(1, **usage(5)), {}, usage(30)], [5, 0, 30], id="one that speaks for itself alone"),
+        pytest.param([counted(3, **usage(99)), {}, usage(30)], [0, 0, 30], id="one that sums up what is gone by now"),
+        pytest.param(
+            [usage(30, model="weft"), {}, usage(30)], [30, 0, 30], id="another model than what is below has reported"
+        ),
+    ],
+)
+async def test_a_call_counts_with_what_it_used_itself(
+    calls: CallsStore, store: AggregatesStore, summaries: list[dict[str, Any]], by_op: list[int]
+) -> None:
+    await write(calls, *summaries, parents=(None, 1, 2))
+
+    rows = await tokens(store, GroupBy.OP_NAME)
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage", "total_usage"])
+
+    assert [row["total_tokens"] for row in rows] == by_op
+    assert [node["own_usage"]["total_tokens"] for node in tree] == by_op
+    assert [node["total_usage"]["total_tokens"] for node in tree] == [sum(by_op[at:]) for at in range(3)]
+
+
+async def test_the_tree_looks_below_children_that_report_nothing_where_groups_do_not(
+    calls: CallsStore, store: AggregatesStore
+) -> None:
+    """An agent that sums up without saying so, and a step in between without usage: a known limit of groups."""
+    await write(calls, usage(30), {}, usage(30), parents=(None, 1, 2))
+
+    [total] = await tokens(store)
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["total_usage"])
+
+    assert tree[0]["total_usage"]["total_tokens"] == 30
+    assert total["total_tokens"] == 60
+
+
+async def test_what_is_reported_counts_where_it_is_asked_for(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, counted(2, **usage(30)), counted(1, **usage(30)), parents=(None, 1))
+    roots = CallsFilter(trace_roots_only=True)
+
+    assert await tokens(store, calls_filter=roots) == [{"count": 1, "total_tokens": 0}]
+    assert await tokens(store, calls_filter=roots, usage_of=UsageOf.REPORTED) == [{"count": 1, "total_tokens": 30}]
+    assert await tokens(store, GroupBy.MODEL, usage_of=UsageOf.REPORTED) == [
+        {"model": "loom", "count": 2, "total_tokens": 60}
+    ]
+
+
+async def test_a_call_is_in_the_row_of_each_model_that_it_used_itself(
+    calls: CallsStore, store: AggregatesStore
+) -> None:
+    both = {"usage": {**usage(10)["usage"], **usage(5, model="weft")["usage"]}}
+    await write(calls, counted(2, **both), counted(1, **both), {}, parents=(None, 1, 1))
+
+    assert await tokens(store, GroupBy.MODEL) == [
+        {"model": "loom", "count": 1, "total_tokens": 10},
+        {"model": "weft", "count": 1, "total_tokens": 5},
+        {"model": None, "count": 2, "total_tokens": 0},
+    ]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+async def test_groups_and_the_tree_add_up_to_what_the_calls_at_the_ends_used(
+    calls: CallsStore, store: AggregatesStore, writer: str
+) -> None:
+    rng = Random(f"{writer} 1")  # noqa: S311 -- the same every time, no secret
+    for number in range(8):
+        pairs = random_trace(rng, number * 100, 40, writer, running=0)
+        await calls.write([part for pair in pairs for part in pair if part])
+        only = CallsFilter(trace_ids=[trace_id(number * 100)])
+
+        [row] = (await store.calls(PROJECT, Grouping(), TOKENS, calls_filter=only)).rows
+        tree = await store.usage_tree(PROJECT, trace_id(number * 100), ["total_usage"])
+
+        parents = {first.parent_id for first, _ in pairs}
+        used = [counts for first, last in pairs if first.id not in parents for counts in reported(last).values()]
+        expected = {name: sum(counts[name] for counts in used) for name in TOKENS}
+        assert {name: row[name] for name in TOKENS} == expected
+        assert {name: tree[0]["total_usage"][name] for name in TOKENS} == expected

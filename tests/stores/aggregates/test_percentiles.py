@@ -1,0 +1,76 @@
+"""Percentiles of a great many latencies in one group, by either way."""
+
+from typing import Any
+
+import pytest
+
+from stores.aggregates import percentiles
+from stores.aggregates.percentiles import PERCENTILES
+from stores.database import Database
+from tests.stores.aggregates.oracle import percentile
+
+COUNT = 300_000
+KEYS = {"of": "$of"}
+SUMMED = {"count": {"$sum": 1}}
+IN_MEMORY = percentiles.in_memory(KEYS, SUMMED, PERCENTILES)
+BY_COUNTS = percentiles.by_counts(KEYS, SUMMED, {"count": {"$sum": "$count"}}, PERCENTILES)
+
+
+def latency(number: int) -> int:
+    """A latency that looks like none other near it; few are long."""
+    return number * number * 7919 % 60_000 if number % 97 else number % 1_000_003 * 10
+
+
+@pytest.mark.parametrize("stages", [IN_MEMORY, BY_COUNTS], ids=["in memory", "by counts"])
+async def test_a_group_of_very_many_has_exact_percentiles(database: Database, stages: list[dict[str, Any]]) -> None:
+    square = {"$mod": [{"$multiply": ["$n", "$n", 7919]}, 60_000]}
+    far = {"$multiply": [{"$mod": ["$n", 1_000_003]}, 10]}
+    source: list[dict[str, Any]] = [
+        {"$documents": [{"n": {"$range": [0, COUNT]}}]},
+        {"$unwind": "$n"},
+        {"$set": {"n": {"$toLong": "$n"}}},
+        {"$project": {"of": {"$literal": "all"}, "latency_ms": {"$cond": [{"$mod": ["$n", 97]}, square, far]}}},
+    ]
+
+    [row] = await database.calls.database.aggregate([*source, *stages], allowDiskUse=True).to_list(None)
+
+    values = [latency(number) for number in range(COUNT)]
+    assert row["count"] == COUNT
+    assert {name: row[name] for name in PERCENTILES} == {
+        name: percentile(values, percent) for name, percent in PERCENTILES.items()
+    }
+
+
+@pytest.mark.parametrize("stages", [IN_MEMORY, BY_COUNTS], ids=["in memory", "by counts"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [7],
+        [100, 300],
+        [-1500, 0, 0, 2],
+        [5] * 101,
+        [*range(21)],
+        [*range(101)],
+        [*range(61, 0, -1)],
+        [1, 1 << 60],
+    ],
+    ids=lambda values: str(len(values)),
+)
+async def test_few_and_equal_and_running_ones_have_exact_percentiles_too(
+    database: Database, stages: list[dict[str, Any]], values: list[int]
+) -> None:
+    documents: list[dict[str, Any]] = [
+        {"of": "a"},
+        *({"of": "a", "latency_ms": value} for value in values),
+        {"of": "b"},
+    ]
+
+    found = await database.calls.database.aggregate([{"$documents": documents}, *stages]).to_list(None)
+
+    rows = {row["_id"]["of"]: row for row in found}
+    assert {name: rows["a"][name] for name in PERCENTILES} == {
+        name: percentile(values, percent) for name, percent in PERCENTILES.items()
+    }
+    assert (rows["a"]["count"], rows["b"]["count"]) == (len(values) + 1, 1)
+    assert all(rows["b"][name] is None for name in PERCENTILES)

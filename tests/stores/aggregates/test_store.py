@@ -1,0 +1,240 @@
+"""What aggregates refuse, how they are found, and what of the documents they read."""
+
+from typing import Any
+
+import pytest
+
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.aggregates.metrics import NAMES, Wanted
+from stores.aggregates.pipelines import Rows
+from stores.aggregates.store import MAX_GROUPS
+from stores.calls import CallsFilter, CallsStore, Expansion
+from stores.calls.filters import calls_match
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.objects import ObjectsStore
+from stores.query import Query
+from stores.query.plans import explain
+from stores.query.sort import SortBy
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.objects.builders import version
+
+DAYS = Grouping([GroupBy.TIME_BUCKET], Bucket.DAY)
+
+
+@pytest.fixture
+def store(database: Database) -> AggregatesStore:
+    """The store of roll-ups, of small limits."""
+    return AggregatesStore(database, max_groups=4, max_rows=3)
+
+
+async def write_threads(calls: CallsStore, count: int) -> None:
+    """So many calls, each in a thread of its own."""
+    numbers = range(1, count + 1)
+    await calls.write([part for at in numbers for part in (start(at, thread_id=f"thread {at}"), end(at))])
+
+
+@pytest.mark.parametrize(
+    ("grouping", "argument", "message"),
+    [
+        (Grouping([GroupBy.MODEL, GroupBy.STATUS, GroupBy.MODEL]), "group_by.2", "MODEL is named twice"),
+        (Grouping([GroupBy.TIME_BUCKET]), "bucket", "required with TIME_BUCKET"),
+        (Grouping([GroupBy.MODEL], Bucket.DAY), "bucket", "add TIME_BUCKET to groupBy"),
+        (Grouping([GroupBy.MODEL], None, "UTC"), "timezone", "add TIME_BUCKET to groupBy"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "U" * 101), "timezone", "101 characters; the limit is 100"),
+    ],
+)
+async def test_a_grouping_that_breaks_a_rule_is_refused_also_where_there_is_nothing(
+    store: AggregatesStore, grouping: Grouping, argument: str, message: str
+) -> None:
+    with pytest.raises(BadInputError, match="^.*" + message.replace("$", r"\$")) as caught:
+        await store.calls(PROJECT, grouping, ["count"])
+
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": -1}, "limit"),
+        ({"limit": 4}, "limit"),
+        ({"sort_by": [SortBy("costs")]}, "sort_by.0.field"),
+        ({"sort_by": [SortBy("count"), SortBy("model")]}, "sort_by.1.field"),
+        ({"sort_by": [SortBy("count"), SortBy("count", descending=True)]}, "sort_by.1.field"),
+        ({"sort_by": [SortBy("count")] * 17}, "sort_by"),
+        ({"calls_filter": CallsFilter(op_names=["a"] * 1001)}, "filter.op_names"),
+        (
+            {"query": Query({"$expr": {"$eq": [{"$getField": "nope"}, {"$literal": 1}]}})},
+            "query.json.$expr.$eq.0.$getField",
+        ),
+        ({"expansion": Expansion(["id"])}, "expand_columns.0"),
+    ],
+)
+async def test_other_arguments_that_break_a_rule_are_named(
+    store: AggregatesStore, options: dict[str, Any], argument: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        await store.calls(PROJECT, DAYS, ["count"], **options)
+
+    assert caught.value.argument == argument
+
+
+async def test_what_has_a_bad_project_is_refused(store: AggregatesStore) -> None:
+    with pytest.raises(BadInputError) as caught:
+        await store.calls("acme", DAYS, ["count"])
+
+    assert caught.value.argument == "project_id"
+
+
+async def test_more_rows_than_an_answer_takes_are_refused_and_the_top_can_be_asked_for(
+    calls: CallsStore, store: AggregatesStore
+) -> None:
+    await write_threads(calls, 4)
+    threads = Grouping([GroupBy.THREAD])
+
+    with pytest.raises(BadInputError, match=r"makes 4 rows, more than the 3 of one answer.*sortBy and limit") as caught:
+        await store.calls(PROJECT, threads, ["count"])
+    top = await store.calls(PROJECT, threads, ["count"], sort_by=[SortBy("thread_id", descending=True)], limit=2)
+
+    assert caught.value.argument == "group_by"
+    assert ([row["thread_id"] for row in top.rows], top.num_groups) == (["thread 4", "thread 3"], 4)
+
+
+@pytest.mark.parametrize("wanted", [["count"], ["p99_latency_ms"]])
+async def test_more_groups_than_are_made_are_refused_however_few_are_asked_for(
+    calls: CallsStore, store: AggregatesStore, wanted: list[str]
+) -> None:
+    await write_threads(calls, 5)
+
+    with pytest.raises(BadInputError, match="more than 4 groups, the limit; group by fewer keys") as caught:
+        await store.calls(PROJECT, Grouping([GroupBy.THREAD]), wanted, limit=1)
+
+    assert caught.value.argument == "group_by"
+
+
+async def test_the_limits_are_ten_thousand_rows_and_a_hundred_thousand_groups(database: Database) -> None:
+    kept = {"project_id": PROJECT, "visible": True, "status": "running", "op_name": "f", "started_at": 1}
+    documents: list[dict[str, Any]] = [
+        {**kept, "_id": f"{PROJECT}:{number}", "id": str(number), "thread_id": f"thread {number}"}
+        for number in range(10_001)
+    ]
+    await database.calls.insert_many(documents, ordered=False)
+    store, threads = AggregatesStore(database), Grouping([GroupBy.THREAD])
+
+    with pytest.raises(BadInputError, match="makes 10,001 rows, more than the 10,000 of one answer"):
+        await store.calls(PROJECT, threads, ["count"])
+    found = await store.calls(PROJECT, threads, ["count"], limit=10_000)
+
+    assert (len(found.rows), found.num_groups) == (10_000, 10_001)
+    with pytest.raises(BadInputError, match="from 1 to 10,000"):
+        await store.calls(PROJECT, threads, ["count"], limit=10_001)
+    assert MAX_GROUPS == 100_000, "to make as many would take too long"
+
+
+async def test_nothing_has_a_row_of_its_own_only_without_keys(store: AggregatesStore) -> None:
+    none = await store.calls(PROJECT, Grouping(), NAMES)
+
+    assert (none.num_groups, len(none.rows)) == (1, 1)
+    assert {name for name, value in none.rows[0].items() if value == 0} == {
+        *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens")
+    }
+    assert {name for name, value in none.rows[0].items() if value is None} == NAMES - {
+        name for name, value in none.rows[0].items() if value == 0
+    }
+    by_day = await store.calls(PROJECT, DAYS, NAMES)
+    assert (by_day.rows, by_day.num_groups) == ([], 0)
+
+
+async def test_the_filter_the_query_and_columns_with_refs_say_which_calls_count(
+    calls: CallsStore, objects: ObjectsStore, database: Database
+) -> None:
+    digest = await objects.create(version({"tone": "calm"}))
+    ref = f"weave:///{PROJECT}/object/prompt:{digest}"
+    await calls.write([start(1, inputs={"prompt": ref}), start(2, op_name="other"), end(2), start(3), end(3)])
+    store = AggregatesStore(database)
+
+    async def count(**options: Any) -> int:  # noqa: ANN401 -- any option
+        [row] = (await store.calls(PROJECT, Grouping(), ["count"], **options)).rows
+        return int(row["count"])
+
+    calm = Query({"$expr": {"$eq": [{"$getField": "inputs.prompt.tone"}, {"$literal": "calm"}]}})
+    running = Query({"$expr": {"$eq": [{"$getField": "status"}, {"$literal": "running"}]}})
+    assert await count() == 3
+    assert await count(calls_filter=CallsFilter(op_names=["answer"])) == 2
+    assert await count(query=running) == 1
+    assert await count(query=calm, expansion=Expansion(["inputs.prompt"])) == 1
+    await calls.delete(PROJECT, [call_id(3)])
+    assert await count() == 2
+
+
+async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsStore, store: AggregatesStore) -> None:
+    most = (1 << 63) - 1
+    summary = {"usage": {"loom": {"prompt_tokens": most}}, "status_counts": {"success": 1}}
+    for number in (1, 2):
+        await calls.write([start(number), end(number, summary=summary)])
+
+    [row] = (await store.calls(PROJECT, Grouping(), ["prompt_tokens", "total_tokens"])).rows
+
+    assert (row["prompt_tokens"], row["total_tokens"]) == (most, most)
+
+
+async def test_an_aggregate_is_one_command_and_prices_and_zones_one_each(
+    calls: CallsStore, database: Database, commands: Commands
+) -> None:
+    await write_threads(calls, 20)
+    store = AggregatesStore(database)
+    commands.sent.clear()
+
+    await store.calls(PROJECT, Grouping([GroupBy.THREAD]), NAMES - {"cost", "unpriced_tokens"})
+    assert commands.names == ["aggregate"]
+    commands.sent.clear()
+
+    await store.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Europe/Berlin"), NAMES)
+    assert commands.names == ["aggregate", "find", "aggregate"]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "wanted", "index"),
+    [
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], "started_at_id"),
+        (Grouping([GroupBy.OP_VERSION]), ["count"], "op_name_started_at_id"),
+        (Grouping([GroupBy.STATUS]), ["count", "error_rate"], "status_id"),
+        (Grouping(), ["count"], "started_at_id"),
+        (Grouping(), ["p50_latency_ms", "max_latency_ms"], "latency_ms_desc_id"),
+    ],
+)
+async def test_what_an_index_has_is_read_from_it_alone(
+    calls: CallsStore, database: Database, grouping: Grouping, wanted: list[str], index: str
+) -> None:
+    await write_threads(calls, 10)
+    rows = Rows(grouping, Wanted.of(wanted))
+    match = {"$match": calls_match(PROJECT)}
+
+    plan = await explain(database.calls, [*rows.facts([match], "calls", PROJECT, None), *rows.groups(in_memory=True)])
+
+    assert plan.indexes == {index}
+    assert plan.documents_examined == 0
+
+
+async def test_only_calls_of_which_it_is_unclear_whose_usage_they_report_are_compared_with_their_children(
+    calls: CallsStore, database: Database
+) -> None:
+    clear = {"usage": {"loom": {"prompt_tokens": 1}}, "status_counts": {"success": 1}}
+    await calls.write([part for at in range(1, 101) for part in (start(at), end(at, summary=clear))])
+    unclear = {"usage": {"loom": {"prompt_tokens": 1}}}
+    await calls.write([start(101), end(101, summary=unclear)])
+    await calls.write([start(102, parent_id=call_id(101), trace_id=trace_id(101)), end(102, summary=unclear)])
+    rows = Rows(Grouping(), Wanted.of(["total_tokens"]))
+
+    stages = rows.facts([{"$match": calls_match(PROJECT)}], "calls", PROJECT, None)
+    [union] = [stage["$unionWith"]["pipeline"] for stage in stages if "$unionWith" in stage]
+    plan = await explain(database.calls, union)
+
+    assert "usage_scope_started_at_id" in plan.indexes
+    [row] = (await AggregatesStore(database).calls(PROJECT, Grouping(), ["total_tokens"])).rows
+    assert row["total_tokens"] == 101

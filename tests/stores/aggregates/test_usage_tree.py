@@ -1,0 +1,248 @@
+"""The tree of a trace: its order, whatever parents say; its sums; how deep and how large it may be."""
+
+import math
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import pytest
+
+from stores.aggregates import AggregatesStore
+from stores.aggregates.tallies import Tally
+from stores.aggregates.trees import in_tree_order
+from stores.aggregates.usage_tree import usage_tree
+from stores.calls import CallsStore
+from stores.costs import CostsStore, NewCost
+from stores.database import Database
+from stores.errors import BadInputError
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+
+TRACE = trace_id(1)
+USAGE = ("own_usage", "total_usage", "cost")
+
+
+@pytest.fixture
+def store(database: Database) -> AggregatesStore:
+    """The store of roll-ups."""
+    return AggregatesStore(database, max_calls=50)
+
+
+async def write(calls: CallsStore, parents: dict[int, int | None]) -> None:
+    """A trace of calls by number, each with its parent's."""
+    for number, parent in parents.items():
+        above = None if parent is None else call_id(parent)
+        summary = {
+            "usage": {"loom": {"prompt_tokens": number, "completion_tokens": 1}},
+            "status_counts": {"success": 1},
+        }
+        await calls.write([start(number, trace_id=TRACE, parent_id=above), end(number, summary=summary)])
+
+
+async def shape(store: AggregatesStore, **options: Any) -> list[tuple[int, int | None, int, int]]:  # noqa: ANN401 -- any
+    """Each call's number, parent, depth and how many it and those below it are, in order."""
+    nodes = await store.usage_tree(PROJECT, TRACE, ["total_usage"], **options)
+    return [
+        (
+            int(node["id"][-4:], 16),
+            int(node["parent_id"][-4:], 16) if node["parent_id"] else None,
+            node["depth"],
+            node["num_calls"],
+        )
+        for node in nodes
+    ]
+
+
+async def test_calls_come_in_the_order_of_their_tree(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, {1: None, 2: 1, 3: 1, 4: 2, 5: 3, 6: 2, 7: None})
+
+    assert await shape(store) == [
+        (1, None, 0, 6),
+        (2, 1, 1, 3),
+        (4, 2, 2, 1),
+        (6, 2, 2, 1),
+        (3, 1, 1, 2),
+        (5, 3, 2, 1),
+        (7, None, 0, 1),
+    ]
+
+
+async def test_what_is_too_deep_is_left_out_and_still_counts(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, {1: None, 2: 1, 3: 2, 4: 3})
+
+    assert await shape(store, max_depth=1) == [(1, None, 0, 4), (2, 1, 1, 3)]
+    [root] = await store.usage_tree(PROJECT, TRACE, USAGE, max_depth=0)
+    assert root["total_usage"]["prompt_tokens"] == 1 + 2 + 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("parents", "expected"),
+    [
+        pytest.param({2: 1, 3: 2}, [(2, None, 0, 2), (3, 2, 1, 1)], id="the parent is not stored"),
+        pytest.param({1: 1, 2: 1}, [(1, None, 0, 2), (2, 1, 1, 1)], id="its own parent"),
+        pytest.param({1: 2, 2: 1}, [(1, None, 0, 2), (2, 1, 1, 1)], id="each other's parents"),
+        pytest.param(
+            {1: 4, 2: 4, 3: 2, 4: 3, 5: None, 6: 1},
+            [(2, None, 0, 5), (3, 2, 1, 4), (4, 3, 2, 3), (1, 4, 3, 2), (6, 1, 4, 1), (5, None, 0, 1)],
+            id="a circle that others hang on, the oldest of all among them",
+        ),
+        pytest.param(
+            {1: 2, 2: 1, 3: 4, 4: 3},
+            [(1, None, 0, 2), (2, 1, 1, 1), (3, None, 0, 2), (4, 3, 1, 1)],
+            id="two circles",
+        ),
+    ],
+)
+async def test_every_call_is_in_the_tree_once_whatever_parents_say(
+    calls: CallsStore,
+    store: AggregatesStore,
+    parents: dict[int, int | None],
+    expected: list[tuple[int, int | None, int, int]],
+) -> None:
+    await write(calls, parents)
+
+    assert await shape(store) == expected
+
+
+async def test_random_parents_make_trees_of_all_calls() -> None:
+    rng = Random(4)  # noqa: S311 -- the same every time, no secret
+    for size in range(1, 60):
+        rows = [{"id": str(number), "parent_id": str(rng.randrange(size + 2))} for number in range(size)]
+
+        nodes = await in_tree_order(rows)
+
+        assert sorted(node.row["id"] for node in nodes) == sorted(row["id"] for row in rows)
+        seen: set[str] = set()
+        for node in nodes:
+            if node.parent:
+                assert node.parent.row["id"] == node.row["parent_id"]
+                assert node.parent.row["id"] in seen
+                assert node.depth == node.parent.depth + 1
+            seen.add(node.row["id"])
+
+
+async def test_a_deleted_call_leaves_its_trace(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, {1: None, 2: 1, 3: 1, 4: 3})
+
+    await calls.delete(PROJECT, [call_id(3)])
+
+    assert await shape(store) == [(1, None, 0, 2), (2, 1, 1, 1)]
+
+
+async def test_an_unknown_trace_and_another_projects_have_no_calls(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, {1: None})
+
+    assert await store.usage_tree(PROJECT, trace_id(2), USAGE) == []
+    assert await store.usage_tree("acme/other", TRACE, USAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("trace", "max_depth", "argument"),
+    [("no trace", None, "trace_id"), (TRACE, -1, "max_depth")],
+)
+async def test_bad_arguments_are_named(
+    store: AggregatesStore, trace: str, max_depth: int | None, argument: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        await store.usage_tree(PROJECT, trace, USAGE, max_depth)
+
+    assert caught.value.argument == argument
+
+
+async def test_a_trace_of_too_many_calls_is_refused_with_what_else_to_ask(
+    calls: CallsStore, database: Database
+) -> None:
+    await write(calls, {1: None, 2: 1, 3: 1})
+
+    assert len(await AggregatesStore(database, max_calls=3).usage_tree(PROJECT, TRACE, USAGE)) == 3
+    with pytest.raises(BadInputError, match=r"more than 2 calls.*callsAggregate") as caught:
+        await AggregatesStore(database, max_calls=2).usage_tree(PROJECT, TRACE, USAGE)
+    assert caught.value.argument == "trace_id"
+
+
+async def test_a_chain_of_twenty_thousand_calls_needs_no_stack() -> None:
+    depth = 20_000
+    rows = [
+        {
+            "id": f"{number:05}",
+            "parent_id": f"{number - 1:05}",
+            "status": "error",
+            "started_at": number,
+            "usage": [{"model": "m", "prompt_tokens": 1, "completion_tokens": 2, "requests": 1, "total_tokens": 3}],
+            "usage_scope": "own",
+        }
+        for number in range(depth)
+    ]
+
+    nodes = await usage_tree(rows, ["total_usage"], None, None)
+
+    assert [node["depth"] for node in nodes] == list(range(depth))
+    assert [node["num_errors"] for node in nodes] == list(range(depth, 0, -1))
+    assert nodes[0]["total_usage"]["models"][0]["total_tokens"] == 3 * depth
+
+
+async def test_a_chain_in_which_each_names_other_models_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.aggregates.usage_tree.MAX_ENTRIES", 1000)
+    counts = {"prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
+    rows = [
+        {
+            "id": f"{number:05}",
+            "parent_id": f"{number - 1:05}",
+            "status": "success",
+            "started_at": number,
+            "usage": [{"model": f"model {number}", **counts}],
+        }
+        for number in range(60)
+    ]
+
+    with pytest.raises(BadInputError, match="so many models"):
+        await usage_tree(rows, ["total_usage"], None, None)
+    assert len(await usage_tree(rows[:40], ["total_usage"], None, None)) == 40
+
+
+async def test_each_call_is_priced_at_its_own_start_and_models_without_a_price_are_told(
+    calls: CallsStore, store: AggregatesStore, database: Database
+) -> None:
+    await write(calls, {1: None, 2: 1, 3: 2})
+    dear = start(3).started_at
+    costs = CostsStore(database)
+    await costs.create(
+        PROJECT, [NewCost("loom", 0.5, 0.25, effective_date=0), NewCost("loom", 5.0, 2.5, effective_date=dear)]
+    )
+    weft = {"usage": {"weft": {"prompt_tokens": 7, "completion_tokens": 0}}, "status_counts": {"error": 1}}
+    await calls.write([start(4, trace_id=TRACE, parent_id=call_id(1)), end(4, summary=weft)])
+
+    nodes = await store.usage_tree(PROJECT, TRACE, USAGE)
+
+    assert [node["own_usage"]["cost"] for node in nodes] == [0.75, 1.25, 17.5, None]
+    assert [node["total_usage"]["cost"] for node in nodes] == [19.5, 18.75, 17.5, None]
+    assert [node["total_usage"]["unpriced_tokens"] for node in nodes] == [7, 0, 0, 7]
+    assert [model["cost"] for model in nodes[0]["total_usage"]["models"]] == [19.5, None]
+
+
+async def test_a_tree_takes_two_commands_and_without_costs_one(
+    calls: CallsStore, store: AggregatesStore, commands: Commands
+) -> None:
+    await write(calls, {1: None, 2: 1})
+    commands.sent.clear()
+
+    await store.usage_tree(PROJECT, TRACE, USAGE)
+    assert commands.names == ["find", "find"]
+    commands.sent.clear()
+
+    await store.usage_tree(PROJECT, TRACE, ["op_name"])
+    assert commands.names == ["find"]
+    assert set(commands.last("find")["projection"]) == {"_id", "id", "parent_id", "status", "started_at", "op_name"}
+
+
+def test_a_hundred_thousand_small_costs_add_up_without_drift() -> None:
+    rng = Random(1)  # noqa: S311 -- the same every time, no secret
+    costs = [rng.choice((3e-7, 0.1, 1.7e-6, 12345.678)) for _ in range(100_000)]
+    tally = Tally()
+    for cost in costs:
+        tally.add(Tally(dollars=cost))
+
+    exact = math.fsum(costs)
+    assert exact == float(sum(map(Fraction, costs)))
+    assert tally.row()["cost"] == exact
+    assert sum(costs) != exact
