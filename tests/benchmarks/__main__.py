@@ -15,6 +15,7 @@ from tests.benchmarks import floor, report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.dsl import measure_dsl
 from tests.benchmarks.executor import measure_executor
+from tests.benchmarks.feedback import load_feedback, measure_feedback
 from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
 from tests.benchmarks.ingest import measure_ingest
 from tests.benchmarks.loading import load_stock
@@ -110,6 +111,8 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         # Not what mongod does by itself, such as writing to disk what was loaded.
         clock = clock_of(process_id, "conn")
         found["the Query DSL"] = measure_dsl(uri, DATABASE, options.calls, clock, options.rounds, options.only)
+        load_feedback(uri, DATABASE, options.calls)
+        found["the Query DSL"] |= measure_feedback(uri, DATABASE, clock, options.rounds, options.only)
     if "threads" in options.sections:
         count = options.calls // CALLS_PER_THREAD
         _tell(f"threads: loading {count:,}")
