@@ -17,8 +17,9 @@ from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
+from stores.calls.additions import PRICES
 from stores.calls.summaries import SUMMARY, usage
-from stores.costs import Prices, bill
+from stores.costs import bill
 from stores.json_fields import JsonField
 from stores.paging import PageRequest, Row
 from stores.refs import call_ref
@@ -112,19 +113,20 @@ class CallSchema:
         "others that have one has counts alone. It is told by the prices of now, so it is no part of summary.",
         returns=list[LLMCostSchema],
     )
-    async def costs(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
+    def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model costs."""
         used = parent.get("usage")
-        return bill(used, parent["started_at"], await _prices(info, parent)) if used else []
+        return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
     @resolved(
         "What all of its usage costs, in US dollars; null where no model has a price in them. Prices in other "
         "currencies are left out."
     )
-    async def total_cost(self, info: Info, parent: strawberry.Parent[Row]) -> float | None:
+    def total_cost(self, parent: strawberry.Parent[Row]) -> float | None:
         """What its usage costs."""
         used = parent.get("usage")
-        return (await _prices(info, parent)).total_cost(used, parent["started_at"]) if used else None
+        cost: float | None = parent[PRICES].total_cost(used, parent["started_at"]) if used else None
+        return cost
 
     @resolved("Its ref, by which values point to it.")
     def ref(self, parent: strawberry.Parent[Row]) -> str:
@@ -159,9 +161,3 @@ class CallSchema:
     def output_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """The refs in its output."""
         return refs_of(parent, "output_refs")
-
-
-async def _prices(info: Info, row: Row) -> Prices:
-    """The prices of the models that a call used."""
-    models = row["project_id"], tuple(entry["model"] for entry in row["usage"])
-    return await info.context.loaders.load(info.context.stores.costs.prices, models)

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stores import paging
-from stores.calls.fields import CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of
+from stores.calls.additions import add_rest
+from stores.calls.fields import CALL_FIELDS, paths_of
 from stores.calls.filters import calls_match
 from stores.calls.search import OLDEST_FIRST
-from stores.calls.sizes import add_total_sizes
-from stores.database import Collection
+from stores.database import Database
 from stores.paging import Page, PageRequest
 from stores.query.sort import compile_sort
 
@@ -16,7 +16,7 @@ Match = dict[str, Any]
 
 
 async def calls_of_each(
-    calls: Collection,
+    database: Database,
     project_id: str,
     field: str,
     values: Sequence[str],
@@ -31,14 +31,13 @@ async def calls_of_each(
     """
     order, wanted = compile_sort(OLDEST_FIRST, CALL_FIELDS), set(wanted)
     match = calls_match(project_id) | (also or {})
-    pages = await paging.find_pages(calls, field, values, match, order, request, paths_of(wanted))
-    if TOTAL_STORAGE_SIZE in wanted:
-        await add_total_sizes(calls, project_id, [row for page in pages.values() for row in page.rows])
+    pages = await paging.find_pages(database.calls, field, values, match, order, request, paths_of(wanted))
+    await add_rest(database, project_id, [row for page in pages.values() for row in page.rows], wanted)
     return pages
 
 
 async def count_of_each(
-    calls: Collection, project_id: str, field: str, values: Sequence[str], also: Match | None = None
+    database: Database, project_id: str, field: str, values: Sequence[str], also: Match | None = None
 ) -> dict[str, int]:
     """For each value of a field (or of a member of it) how many of a project's calls have it."""
-    return await paging.count_each(calls, field, values, calls_match(project_id) | (also or {}))
+    return await paging.count_each(database.calls, field, values, calls_match(project_id) | (also or {}))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
+from stores.calls.additions import add_rest, has_additions
 from stores.calls.deletes import delete_calls
 from stores.calls.edges import calls_of_each, count_of_each
 from stores.calls.events import CallEvent
@@ -14,7 +15,7 @@ from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
 from stores.calls.search import calls_search
-from stores.calls.sizes import add_total_sizes, total_size
+from stores.calls.sizes import total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
@@ -120,8 +121,8 @@ class CallsStore:
         wanted = set(wanted)
         match = {**documents.key(project_id, call_id), "visible": True}
         row = await self._calls.find_one(match, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
-        if row and TOTAL_STORAGE_SIZE in wanted:
-            await add_total_sizes(self._calls, project_id, [row])
+        if row:
+            await add_rest(self.database, project_id, [row], wanted)
         return row
 
     @database_query
@@ -134,10 +135,10 @@ class CallsStore:
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
         rows = await self._calls.find(among, {"_id": 0} | paths, batch_size=len(keys) + 1).to_list(None)
-        if TOTAL_STORAGE_SIZE in wanted:
+        if has_additions(wanted):
             for project_id in {row["project_id"] for row in rows}:
                 of_project = [row for row in rows if row["project_id"] == project_id]
-                await add_total_sizes(self._calls, project_id, of_project)
+                await add_rest(self.database, project_id, of_project, wanted)
         found = {(row["project_id"], row["id"]): row for row in rows}
         return {key: found.get(key) for key in keys}
 
@@ -173,8 +174,7 @@ class CallsStore:
             )
         if expansion:
             await expansion.expand(self._sources, project_id, page.rows, wanted)
-        if TOTAL_STORAGE_SIZE in wanted:
-            await add_total_sizes(self._calls, project_id, page.rows)
+        await add_rest(self.database, project_id, page.rows, wanted)
         return page
 
     @database_query
@@ -184,7 +184,7 @@ class CallsStore:
         """For each project and ref of an object in it the page of the calls that took just that as an input."""
         found: dict[ObjectKey, Page] = {}
         for project_id, refs in _by_project(objects):
-            pages = await calls_of_each(self._calls, project_id, "input_refs", refs, request, wanted)
+            pages = await calls_of_each(self.database, project_id, "input_refs", refs, request, wanted)
             found |= {(project_id, ref): page for ref, page in pages.items()}
         return found
 
@@ -193,7 +193,7 @@ class CallsStore:
         """For each project and ref of an object in it how many calls took just that as an input."""
         found: dict[ObjectKey, int] = {}
         for project_id, refs in _by_project(objects):
-            counts = await count_of_each(self._calls, project_id, "input_refs", refs)
+            counts = await count_of_each(self.database, project_id, "input_refs", refs)
             found |= {(project_id, ref): count for ref, count in counts.items()}
         return found
 
@@ -223,14 +223,14 @@ class CallsStore:
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         check_project_id(project_id)
-        with_total = TOTAL_STORAGE_SIZE in wanted
+        wanted = set(wanted)
         async with self._fan_out.subscribed(project_id) as subscriber:
             await self.database.run(subscriber.opened())
             while True:
                 event = await subscriber.next()
                 row = dict(event.call)  # others are told of the same one
-                if with_total:
-                    await self.database.query(add_total_sizes(self._calls, project_id, [row]))
+                if has_additions(wanted):
+                    await self.database.query(add_rest(self.database, project_id, [row], wanted))
                 yield CallEvent(event.type, row)
 
     @database_query

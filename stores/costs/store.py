@@ -1,6 +1,6 @@
 """The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from stores import paging, times
@@ -18,6 +18,7 @@ from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
+from stores.tables.content import BATCH, batches
 from stores.transactions import Session
 
 MAX_AT_ONCE: Final = 1_000
@@ -104,14 +105,20 @@ class CostsStore:
         models: dict[str, set[str]] = {}
         for project_id, names in keys:
             models.setdefault(project_id, set()).update(names)
-        found = {project_id: await self._prices_of(project_id, names) for project_id, names in models.items()}
+        found = {
+            project_id: await prices_of_models(self.database, project_id, names) for project_id, names in models.items()
+        }
         return {key: found[key[0]] for key in keys}
 
-    async def _prices_of(self, project_id: str, models: set[str]) -> Prices:
-        match = {"project_id": project_id, "llm_id": {"$in": list(models)}}
-        rows = await self._costs.find(match).to_list(None)
-        shipped = [price for model in models for price in of_model(model)]
-        return Prices([*map(Price.of_project, rows), *shipped])
+
+async def prices_of_models(database: Database, project_id: str, models: Collection[str]) -> Prices:
+    """The prices of some models, shipped ones included."""
+    rows: list[Document] = []
+    for part in batches(list(models), BATCH):
+        match = {"project_id": project_id, "llm_id": {"$in": part}}
+        rows += await database.costs.find(match, batch_size=MAX_AT_ONCE).to_list(None)
+    shipped = [price for model in models for price in of_model(model)]
+    return Prices([*map(Price.of_project, rows), *shipped])
 
 
 async def prices_of(database: Database, project_id: str) -> Prices:

@@ -97,7 +97,7 @@ class ThreadsStore:
         return await _for_each(
             threads,
             lambda project_id, period, ids: calls_of_each(
-                self._calls, project_id, _TURN_OF, ids, request, wanted, period.match()
+                self.database, project_id, _TURN_OF, ids, request, wanted, period.match()
             ),
         )
 
@@ -106,7 +106,7 @@ class ThreadsStore:
         """For each thread how many of its turns count in the period, running ones, too."""
         return await _for_each(
             threads,
-            lambda project_id, period, ids: count_of_each(self._calls, project_id, _TURN_OF, ids, period.match()),
+            lambda project_id, period, ids: count_of_each(self.database, project_id, _TURN_OF, ids, period.match()),
         )
 
     @database_query
@@ -114,14 +114,14 @@ class ThreadsStore:
         """For each thread the page of its calls, turns or not, of all times."""
         return await _for_each(
             threads,
-            lambda project_id, _, ids: calls_of_each(self._calls, project_id, _THREAD_ID, ids, request, wanted),
+            lambda project_id, _, ids: calls_of_each(self.database, project_id, _THREAD_ID, ids, request, wanted),
         )
 
     @database_query
     async def count_calls(self, threads: Sequence[Turns]) -> dict[Turns, int]:
         """For each thread how many calls it has."""
         return await _for_each(
-            threads, lambda project_id, _, ids: count_of_each(self._calls, project_id, _THREAD_ID, ids)
+            threads, lambda project_id, _, ids: count_of_each(self.database, project_id, _THREAD_ID, ids)
         )
 
 

@@ -12,6 +12,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import json_text
 from stores.calls import fan_out
+from stores.costs import NewCost
 from stores.database import Database
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
@@ -95,6 +96,17 @@ async def test_a_life_is_told_as_it_happens(schema: LoomSchema, stores: Stores) 
         ("ENDED", call_id(4), "SUCCESS", {}),
         ("DELETED", call_id(1), "SUCCESS", {"q": 2**70}),
     ]
+
+
+async def test_calls_are_told_with_what_they_cost_by_now(schema: LoomSchema, stores: Stores) -> None:
+    await stores.costs.create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
+    async with watchers(schema, stores, "type call { totalCost costs { totalTokens } }") as [told]:
+        await stores.calls.write([start(1)])
+        await stores.calls.write([end(1, summary={"usage": {"m": {"prompt_tokens": 3}}})])
+
+        events = await take(told, 2)
+
+    assert [tuple(event["call"].values()) for event in events] == [(None, []), (1.5, [{"totalTokens": 3}])]
 
 
 async def test_a_hundred_subscriptions_are_one_stream_beside_which_all_else_is_answered(

@@ -6,6 +6,8 @@ import pytest
 
 from graphql_schema.schema import sdl
 from stores.calls import CallsStore
+from stores.objects import ObjectsStore
+from stores.objects.inputs import ObjectVersion
 from stores.times import parse
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
@@ -374,6 +376,44 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
     await run('{ calls(projectId: "acme/chat") { nodes { id totalTokens } } }')
     assert commands.names == ["aggregate"]
     assert "usage" not in str(commands.last("aggregate"))
+
+
+async def test_calls_cost_the_same_wherever_they_are_come_upon(
+    run: Run, calls: CallsStore, objects: ObjectsStore, commands: Commands
+) -> None:
+    await create(run, cost())
+    digest = await objects.create(ObjectVersion(PROJECT, "prompt", "hello"))
+    inputs = {"prompt": f"weave:///{PROJECT}/object/prompt:{digest}"}
+    for number in range(3):
+        turn = {"thread_id": "t", "turn_id": call_id(number)}
+        used = {"usage": {"m": {"prompt_tokens": number}}}
+        await calls.write([start(number, inputs=inputs, **turn), end(number, summary=used)])
+        await run(
+            """mutation ($ref: String!) { feedbackCreate(
+              projectId: "acme/chat", weaveRef: $ref, feedbackType: "t", payload: {}) { id } }""",
+            ref=f"weave:///{PROJECT}/call/{call_id(number)}",
+        )
+    told = "totalCost costs { promptTokens }"
+    places = {
+        "calls": f"calls(projectId: $p) {{ nodes {{ {told} }} }}",
+        "turns": f"threads(projectId: $p) {{ nodes {{ calls: turns {{ nodes {{ {told} }} }} }} }}",
+        "steps": f"threads(projectId: $p) {{ nodes {{ calls {{ nodes {{ {told} }} }} }} }}",
+        "used by": f"objs(projectId: $p) {{ nodes {{ calls: usedBy {{ nodes {{ {told} }} }} }} }}",
+        "feedback": f"feedback(projectId: $p) {{ nodes {{ call {{ {told} }} }} }}",
+    }
+    expected = [{"totalCost": number * 0.001, "costs": [{"promptTokens": number}]} for number in range(3)]
+    for place, selection in places.items():
+        commands.sent.clear()
+        answer = await run(f'query ($p: ID = "acme/chat") {{ {selection} }}')
+        assert answer.errors == []
+        [listing] = answer.data.values()
+        nodes = listing["nodes"]
+        found = nodes[0]["calls"]["nodes"] if "calls" in nodes[0] else [node.get("call", node) for node in nodes]
+        assert (place, found) == (place, expected)
+        assert [body["find"] for name, body in commands.sent if name == "find"].count("costs") == 1
+
+    one = await run(f'{{ call(projectId: "acme/chat", id: "{call_id(2)}") {{ {told} }} }}')
+    assert one.data["call"] == expected[2]
 
 
 async def test_calls_sort_and_filter_by_cost_and_tokens(run: Run, calls: CallsStore) -> None:

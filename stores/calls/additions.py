@@ -1,0 +1,36 @@
+"""What rows of calls have beside what is stored with the calls: the size of a trace, the prices of what was used."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from stores.calls.fields import TOTAL_COST, TOTAL_STORAGE_SIZE
+from stores.calls.sizes import add_total_sizes
+from stores.costs.store import prices_of_models
+from stores.database import Database
+from stores.paging import Row
+
+PRICES: Final = "prices"
+"""Under this name a row that has usage has the `Prices` of its models."""
+
+_PRICED: Final = {"costs", TOTAL_COST.name}
+
+
+def has_additions(wanted: Collection[str]) -> bool:
+    """Whether any of the wanted fields needs more than what is stored with a call."""
+    return not {TOTAL_STORAGE_SIZE, *_PRICED}.isdisjoint(wanted)
+
+
+async def add_rest(database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str]) -> None:
+    """Add to the rows of a project what wanted fields need beside what is stored; a command for each kind."""
+    if TOTAL_STORAGE_SIZE in wanted:
+        await add_total_sizes(database.calls, project_id, rows)
+    if not _PRICED.isdisjoint(wanted):
+        await _add_prices(database, project_id, [row for row in rows if row.get("usage")])
+
+
+async def _add_prices(database: Database, project_id: str, rows: Sequence[Row]) -> None:
+    models = {entry["model"] for row in rows for entry in row["usage"]}
+    if models:
+        prices = await prices_of_models(database, project_id, models)
+        for row in rows:
+            row[PRICES] = prices
