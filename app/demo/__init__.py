@@ -1,17 +1,19 @@
-"""Demo data that looks like life: two weeks of a support agent's traces, and what they refer to."""
+"""Demo data that looks like life: two weeks of a support agent's traces, what they refer to, what is said of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from operator import itemgetter
 from random import Random
 from typing import Final
 
-from app.demo import evaluation, nightly, support
+from app.demo import evaluation, feedback, nightly, prices, support
 from app.demo.library import Library
 from app.demo.span import Span, TimedPart
 from app.demo.world import DAYS, HOUR, World
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore, CallStart
+from stores.feedback import NewFeedback
 
 PROJECT_ID: Final = "demo/assistant"
 _THREADS: Final = 145
@@ -20,15 +22,19 @@ _BATCH: Final = 500
 
 
 async def load(stores: Stores, project_id: str, progress: Callable[[int, int], None], *, now: int | None = None) -> int:
-    """Write a few thousand calls of the two weeks before `now`, what they refer to first; returns how many.
+    """Write a few thousand calls of the two weeks before `now`; returns how many.
 
+    What they refer to comes first, then prices and feedback, so that whoever finds the calls finds those, too.
     `now` is in microseconds since the epoch; without it, it is the present. A project gets the same ids every time, so
-    that loading again at the same `now` changes nothing, and at a later one moves the same calls there. `progress`
-    hears how many calls of how many are written.
+    that loading again at the same `now` changes nothing but the time of feedback, and at a later one moves the same
+    calls there. `progress` hears how many calls of how many are written.
     """
-    library = Library(project_id)
-    parts = _story(library, times.now() if now is None else now)
-    await library.write(stores)
+    now = times.now() if now is None else now
+    story = _tell(Library(project_id), now)
+    await story.library.write(stores)
+    await prices.write(stores.costs, project_id, now)
+    await stores.feedback.create(list(story.feedback()))
+    parts = story.parts()
     total = _starts(parts)
     done = 0
     for at in range(0, len(parts), _BATCH):
@@ -41,7 +47,7 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
 
 async def is_loaded(calls: CallsStore, project_id: str) -> bool:
     """Whether a load of this project came to its end, and the call that it wrote last was not deleted since."""
-    _, last = _story(Library(project_id), times.now())[-1]
+    _, last = _tell(Library(project_id), times.now()).parts()[-1]
     return await calls.one(project_id, str(last.id), ["id"]) is not None
 
 
@@ -49,19 +55,39 @@ def _starts(parts: list[TimedPart]) -> int:
     return sum(isinstance(part, CallStart) for _, part in parts)
 
 
-def _story(library: Library, now: int) -> list[TimedPart]:
-    """All starts and ends in the order of time; the library gets the files that they refer to."""
-    roots = _roots(World(library, Random(library.project_id), now))  # noqa: S311 -- a story, no secret
-    return sorted((part for root in roots for part in root.parts()), key=itemgetter(0))
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """The traces of the two weeks, by their roots."""
+
+    library: Library
+    turns: list[Span]
+    nights: list[Span]
+    evaluations: list[Span]
+
+    def parts(self) -> list[TimedPart]:
+        """All starts and ends in the order of time."""
+        roots = [*self.turns, *self.nights, *self.evaluations]
+        return sorted((part for root in roots for part in root.parts()), key=itemgetter(0))
+
+    def feedback(self) -> Iterator[NewFeedback]:
+        """What is said of it, drawn by chance of its own."""
+        rng = Random(f"feedback in {self.library.project_id}")  # noqa: S311 -- a story, no secret
+        yield from feedback.on_turns(self.turns, rng)
+        for run in self.evaluations:
+            yield from feedback.on_evaluation(run)
 
 
-def _roots(world: World) -> list[Span]:
+def _tell(library: Library, now: int) -> _Story:
+    """The story as of a time; the library gets the files that it refers to."""
+    world = World(library, Random(library.project_id), now)  # noqa: S311 -- a story, no secret
     data = evaluation.examples(world)
     before, after = world.moment(7, 14 * HOUR), world.moment(3, 15 * HOUR)
-    return [
-        *(turn for _ in range(_THREADS) for turn in support.thread(world)),
-        *(turn for _ in range(_LIVE_THREADS) for turn in support.live_thread(world)),
-        *(nightly.night(world, days_ago) for days_ago in range(DAYS)),
-        evaluation.evaluate(world, data, before),
-        evaluation.evaluate(world, data, after),
-    ]
+    return _Story(
+        library,
+        [
+            *(turn for _ in range(_THREADS) for turn in support.thread(world)),
+            *(turn for _ in range(_LIVE_THREADS) for turn in support.live_thread(world)),
+        ],
+        [nightly.night(world, days_ago) for days_ago in range(DAYS)],
+        [evaluation.evaluate(world, data, moment) for moment in (before, after)],
+    )

@@ -1,11 +1,11 @@
-"""What the calls refer to: ops with their code, prompts, models, the dataset, the evaluation, and files.
+"""What calls and feedback refer to: ops with their code, prompts, models, a dataset, an evaluation, forms, files.
 
 Everything is called by its content, so that refs are known before anything is written.
 """
 
 from typing import Final
 
-from app.demo import dataset, models, op_code, vocabulary
+from app.demo import dataset, models, op_code, reviews, vocabulary
 from app.demo.span import Json
 from graphql_schema.context import Stores
 from stores import digests, refs
@@ -42,6 +42,7 @@ class Library:
         self._add_ops()
         self._add_assistant()
         self._add_evaluation()
+        self._add_review_forms()
 
     def ref(self, name: str, release: str) -> str:
         """The ref of an object or op in the version that a release works with."""
@@ -118,6 +119,10 @@ class Library:
         }
         about = "How well the assistant answers."
         self._add(EVALUATION, _FIRST, _instance("Evaluation", None, EVALUATION, about, evaluation))
+
+    def _add_review_forms(self) -> None:
+        for name, spec in reviews.specs(list(self._refs["assistant.answer"].values())).items():
+            self._add(name, _FIRST, spec)
 
 
 def _prompt(name: str, description: str, text: str) -> Json:

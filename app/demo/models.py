@@ -28,7 +28,11 @@ class Model:
 
 LARGE: Final = Model("gpt-4o", "gpt-4o-2024-11-20", 0.8, 0.034)
 SMALL: Final = Model("gpt-4o-mini", "gpt-4o-mini-2024-07-18", 0.5, 0.018)
+OWN: Final = Model("lindqvist-planner-8b", "lindqvist-planner-8b", 0.25, 0.011)
 OPEN: Final = Model("mistral-small-2506", "mistral-small-2506", 0.4, 0.025, "mistral.chat.complete")
+
+PLANNERS: Final = {"2.3.1": SMALL, "2.4.0": OWN}
+"""Which one plans, by the release that began with it; the last one runs on the company's own machines."""
 
 
 def message(role: str, content: str) -> Json:

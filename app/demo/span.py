@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from stores.calls import CallEnd, CallStart
+from stores.refs import Ref
 
 if TYPE_CHECKING:
     from app.demo.library import Library
@@ -95,6 +96,11 @@ class Span:
         self.ended_at: int | None = None
         self.usage: dict[str, Counter[str]] = {}
         self.statuses = Counter(success=0, error=0)
+
+    @property
+    def ref(self) -> str:
+        """Its ref, by which feedback points to it."""
+        return str(Ref(self.trace.project_id, "call", self.id))
 
     def step(self, op_name: str, inputs: Json, at: int | None = None) -> "Span":
         """A child that starts now, or at a given time, beside others."""

@@ -17,7 +17,10 @@ from app.demo.world import World
 
 _FOREIGN: Final = 0.2
 _STAGING: Final = 0.12
-_ESCALATED: Final = 0.02
+_ESCALATED: Final = 0.08
+_LONG: Final = (4, 7)
+"""A thread in which a colleague is asked has so many turns at least, and gets some more up to so many."""
+
 _GIVES_UP: Final = 0.35
 _LENGTHS: Final = (24, 26, 20, 12, 8, 5, 3, 2)
 """How common threads of one, two, ... eight turns are."""
@@ -52,7 +55,9 @@ class Conversation:
 def thread(world: World) -> Iterator[Span]:
     """A conversation of one to eight turns somewhere in the two weeks."""
     length = world.rng.choices(range(1, len(_LENGTHS) + 1), _LENGTHS)[0]
-    yield from _turns(_meet(world), length, world.busy_moment())
+    escalates = world.rng.random() < _ESCALATED
+    length = max(length, world.rng.randint(*_LONG)) if escalates else length
+    yield from _turns(_meet(world), length, world.busy_moment(), escalated=length - 2 if escalates else None)
 
 
 def live_thread(world: World) -> Iterator[Span]:
@@ -72,10 +77,10 @@ def _meet(world: World) -> Conversation:
     return Conversation(world, topic, Case.draw(rng), environment, region, user, f"chat-{new_id(rng)[:13]}")
 
 
-def _turns(talk: Conversation, length: int, started_at: int) -> Iterator[Span]:
+def _turns(talk: Conversation, length: int, started_at: int, *, escalated: int | None = None) -> Iterator[Span]:
     for number in range(length):
         exchange = _opening(talk) if number == 0 else _next(talk, last=number == length - 1)
-        turn = _turn(talk, exchange, started_at)
+        turn = _turn(talk, exchange, started_at, escalated=number == escalated)
         yield turn
         started_at = turn.clock + talk.world.rng.randint(15, 240) * SECOND
 
@@ -97,14 +102,15 @@ def _next(talk: Conversation, *, last: bool) -> Exchange:
     return rng.choice(topic.thanks) if last else _opening(talk)
 
 
-def _turn(talk: Conversation, exchange: Exchange, started_at: int, *, hangs: bool = False) -> Span:
+def _turn(
+    talk: Conversation, exchange: Exchange, started_at: int, *, escalated: bool = False, hangs: bool = False
+) -> Span:
     question, reply = (talk.case.tell(text) for text in exchange)
-    escalated = talk.world.rng.random() < _ESCALATED
     display_name = talk.case.tell("Escalated: {case_number} {customer}") if escalated else None
     trace = talk.trace(started_at)
     inputs = {"self": trace.ref(ASSISTANT), "question": question, "history": list(talk.history)}
     with trace.root(trace.ref("assistant.answer"), inputs, started_at, display_name) as turn:
-        steps = _plan(turn, talk, question, smalltalk=exchange in talk.topic.thanks)
+        steps = _plan(turn, talk, question, smalltalk=exchange in talk.topic.thanks, escalated=escalated)
         articles = _look_up(turn, talk.topic, question) if "retrieve" in steps else []
         results = _use_tools(turn, talk, steps, hangs=hangs)
         if None in results:
@@ -115,9 +121,10 @@ def _turn(talk: Conversation, exchange: Exchange, started_at: int, *, hangs: boo
     return turn
 
 
-def _plan(turn: Span, talk: Conversation, question: str, *, smalltalk: bool) -> list[str]:
+def _plan(turn: Span, talk: Conversation, question: str, *, smalltalk: bool, escalated: bool) -> list[str]:
     rng = talk.world.rng
     steps = [] if smalltalk else ["retrieve", *(tool for tool in talk.topic.tools if rng.random() < 2 / 3)]
+    steps += ["ask_colleague"] if escalated else []
     plan = {"intent": talk.topic.intent, "steps": steps, "confidence": round(rng.uniform(0.55, 0.99), 2)}
     with turn.step("plan", {"question": question, "turns_before": len(talk.history) // 2}) as call:
         messages = [
@@ -125,7 +132,7 @@ def _plan(turn: Span, talk: Conversation, question: str, *, smalltalk: bool) -> 
             *talk.history[-4:],
             models.message("user", question),
         ]
-        models.chat(call, models.SMALL, messages, orjson.dumps(plan).decode())
+        models.chat(call, models.PLANNERS[turn.trace.release], messages, orjson.dumps(plan).decode())
         call.output = plan
     return steps
 

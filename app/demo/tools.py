@@ -99,6 +99,12 @@ def _stock_level(case: Case, rng: Random) -> Answer:
     return {"product": case.product, "warehouse": case.city}, {"available": rng.randint(0, 240)}, 0.07
 
 
+def _ask_colleague(case: Case, rng: Random) -> Answer:
+    answer = rng.choice(("Go ahead, I have approved it.", "Yes, but only this once.", "I'll call the customer myself."))
+    arguments = {"channel": "support-leads", "case": case.case_number, "customer": case.customer, "reason": case.reason}
+    return arguments, {"answer": answer, "by": rng.choice(vocabulary.DEVELOPERS)}, 55.0
+
+
 _TOOLS: Final[dict[str, Callable[[Case, Random], Answer]]] = {
     "order_status": _order_status,
     "refund": _refund,
@@ -107,4 +113,5 @@ _TOOLS: Final[dict[str, Callable[[Case, Random], Answer]]] = {
     "subscription_change": _subscription_change,
     "replacement": _replacement,
     "stock_level": _stock_level,
+    "ask_colleague": _ask_colleague,
 }

@@ -187,7 +187,7 @@ async def test_what_parents_count_is_the_sum_of_what_is_below(rows: dict[str, Ro
             assert counted == {"success": below[call_id]["success"], "error": below[call_id]["error"]}
 
 
-async def test_three_models_are_used_and_the_roots_have_what_the_leaves_spent(rows: dict[str, Row]) -> None:
+async def test_four_models_are_used_and_the_roots_have_what_the_leaves_spent(rows: dict[str, Row]) -> None:
     spent: dict[str, Counter[str]] = {}
     leaves: dict[str, Counter[str]] = {}
     unfinished = {row["trace_id"] for row in rows.values() if row["status"] == "running"}
@@ -201,7 +201,7 @@ async def test_three_models_are_used_and_the_roots_have_what_the_leaves_spent(ro
             used = payload(row, "output")["usage"]
             leaves.setdefault(payload(row, "inputs")["model"], Counter()).update({"requests": 1, **used})
 
-    assert set(spent) == {"gpt-4o", "gpt-4o-mini", "mistral-small-2506"}
+    assert set(spent) == {"gpt-4o", "gpt-4o-mini", "lindqvist-planner-8b", "mistral-small-2506"}
     assert spent == leaves
     for tokens in spent.values():
         assert tokens["prompt_tokens"] + tokens["completion_tokens"] == tokens["total_tokens"]

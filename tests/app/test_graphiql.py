@@ -99,10 +99,10 @@ async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
     assert response.text == "GraphiQL was not built"
 
 
-def test_each_of_the_eight_default_tabs_opens_with_the_question_it_answers() -> None:
+def test_each_of_the_eleven_default_tabs_opens_with_the_question_it_answers() -> None:
     tabs = sorted(TABS.glob("*.graphql"))
 
-    assert [tab.name[:3] for tab in tabs] == [f"0{number}-" for number in range(1, 9)]
+    assert [tab.name[:3] for tab in tabs] == [f"{number:02}-" for number in range(1, 12)]
     for tab in tabs:
         comment = [line for line in tab.read_text().splitlines() if line.startswith("#")]
         assert "?" in " ".join(comment), tab.name
@@ -165,6 +165,68 @@ async def test_one_tab_shows_the_objects_and_the_rows_of_the_dataset(ask: Callab
     assert data["tableRows"]["totalCount"] == 25
     assert [row["country"] for row in rows] == sorted(row["country"] for row in rows)
     assert all(row["question"] and row["expected"] for row in rows)
+
+
+async def test_one_tab_is_the_chart_of_what_models_cost_by_day(ask: Callable[[str], Awaitable[Any]]) -> None:
+    data = await ask("09-cost-by-day.graphql")
+
+    rows = [row for row in data["callsAggregate"]["rows"] if row["model"]]
+    cost = {(row["bucketStart"][:10], row["model"]): row["cost"] for row in rows}
+    a_token = {row["bucketStart"][:10]: row["cost"] / row["totalTokens"] for row in rows if row["model"] == "gpt-4o"}
+    assert len({day for day, _ in cost}) >= 14
+    assert {model for _, model in cost} == {"gpt-4o", "gpt-4o-mini", "lindqvist-planner-8b", "mistral-small-2506"}
+    assert all(price > 0 for price in cost.values())
+    assert all(row["unpricedTokens"] == 0 and row["requests"] > 0 for row in rows)
+    assert max(price for day, price in a_token.items() if day >= "2026-03-09") < min(
+        price for day, price in a_token.items() if day < "2026-03-09"
+    )
+    assert {node["llmId"]: node["effectiveDate"][:10] for node in data["costs"]["nodes"]} == {
+        "gpt-4o": "2026-03-09",
+        "lindqvist-planner-8b": "2025-12-14",
+        "mistral-small-2506": "2025-03-14",
+    }
+
+
+async def test_one_tab_shows_the_worst_threads_and_which_of_their_turns_took_long(
+    ask: Callable[[str], Awaitable[Any]],
+) -> None:
+    threads = (await ask("10-worst-threads.graphql"))["threads"]
+
+    worst = [node["p99TurnDurationMs"] for node in threads["nodes"]]
+    assert threads["totalCount"] > 100
+    assert len(worst) == 10
+    assert worst == sorted(worst, reverse=True)
+    for node in threads["nodes"]:
+        turns = node["turns"]["nodes"]
+        assert len(turns) == node["turnCount"]
+        assert max(turn["latencyMs"] for turn in turns) >= int(node["p99TurnDurationMs"])
+    slowest = max(threads["nodes"][0]["turns"]["nodes"], key=lambda turn: turn["latencyMs"])
+    assert slowest["traceName"].startswith("Escalated: ")
+
+
+async def test_one_tab_shows_the_answers_with_a_thumbs_down_and_all_that_was_said_of_them(
+    ask: Callable[[str], Awaitable[Any]],
+) -> None:
+    calls = (await ask("11-thumbs-down.graphql"))["calls"]
+
+    assert calls["totalCount"] > 25
+    assert len(calls["nodes"]) == 20
+    said = [node["feedback"]["nodes"] for node in calls["nodes"]]
+    for found in said:
+        emoji = [each["payload"]["emoji"] for each in found if each["feedbackType"] == "wandb.reaction.1"]
+        assert [text[0] for text in emoji] == ["👎"]
+    everything = [each for found in said for each in found]
+    assert {each["feedbackType"].split(".")[1] for each in everything} == {"reaction", "note", "annotation"}
+    assert {bool(each["annotation"]) for each in everything if "annotation" in each["feedbackType"]} == {True}
+    assert len({emoji for each in everything if (emoji := each["payload"].get("emoji"))}) > 2
+
+
+@pytest.mark.parametrize("tab", sorted(tab.name for tab in TABS.glob("*.graphql") if "query " in tab.read_text()))
+async def test_every_tab_that_asks_has_rows(ask: Callable[[str], Awaitable[Any]], tab: str) -> None:
+    data = await ask(tab)
+
+    for field in data.values():
+        assert len(field.get("nodes", field.get("rows", ()))) >= 2 or field["count"] > 1000
 
 
 def test_variables_belong_to_a_tab() -> None:

@@ -1,0 +1,111 @@
+"""What is said of the calls: reactions of customers, notes and reviews of the team, grades of scorers."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from app.demo import reviews, vocabulary
+from app.demo.span import SECOND, Json, Span
+from stores import refs
+from stores.feedback import NewFeedback
+
+_REACTS: Final = 0.45
+_REVIEWED: Final = 0.08
+_REVIEWED_IF_DISPLEASING: Final = 0.4
+_NOTED: Final = 0.6
+_PRAISED: Final = 0.04
+_SLOW: Final = 25 * SECOND
+
+_DISPLEASES: Final = {"2.3.1": 0.2, "2.4.0": 0.07}
+"""How often an answer of a release displeases, though nothing went wrong."""
+_TROUBLE_DISPLEASES: Final = 0.7
+
+_TONES: Final = ("", "🏻", "🏼", "🏽", "🏾", "🏿")
+_PLEASED: Final = ("👍", "👍", "👍", "👍", "🙏", "❤️", "🎉")
+_TONELESS: Final = ("❤️", "🎉")
+
+_ON_TROUBLE: Final = {
+    "RateLimitError": "The rate limit again. We need a higher one before the next campaign.",
+    "APITimeoutError": "Half a minute until the timeout, and the customer waits. A shorter one, please.",
+    "InternalServerError": "The provider's fault, not ours. The other model should take over here.",
+    "needs an approval": "A refund of this size needs an approval, which the prompt doesn't tell.",
+    "TimeoutError": "Waiting didn't help here. Could it ask once more, or say that it takes longer?",
+    "KeyError": "Old invoices have no VAT rate. A ticket for billing, not a matter of the prompt.",
+    "ask_colleague": "It took a colleague this long to answer. Tell the customer before asking.",
+}
+"""By what went wrong, what somebody notes about it; the first that is found counts."""
+
+_ON_DISPLEASING: Final = (
+    "It answers the question, and then goes on for too long.",
+    "Right as such, but not what the customer asked.",
+    "Correct, but cold. It could say that it is sorry.",
+    "A colleague would have asked back before answering this.",
+)
+_ON_PLEASING: Final = ("A good example for the dataset.", "Just how we want it.", "Nice: it found the case by itself.")
+
+
+def on_turns(turns: Iterable[Span], rng: Random) -> Iterator[NewFeedback]:
+    """What customers and the team say of the turns that have ended."""
+    for turn in turns:
+        if turn.ended_at is not None:
+            yield from _on_turn(turn, rng)
+
+
+def on_evaluation(run: Span) -> Iterator[NewFeedback]:
+    """What the scorers of an evaluation gave, about the calls whose answers they got."""
+    for answer, *scorers in (call.children for call in run.children if call.children):
+        for scorer in scorers:
+            if scorer.output is not None:
+                runnable = scorer.inputs.get("self", scorer.op_name)
+                kind = f"wandb.runnable.{refs.parse(runnable).name}"
+                said = _new(answer, kind, {"output": scorer.output}, run.trace.wb_user_id)
+                yield replace(said, runnable_ref=runnable, call_ref=scorer.ref, trigger_ref=run.ref)
+
+
+def _on_turn(turn: Span, rng: Random) -> Iterator[NewFeedback]:
+    trouble = _trouble(turn)
+    slow = turn.clock - turn.started_at > _SLOW
+    release = turn.trace.release
+    displeasing = rng.random() < (_TROUBLE_DISPLEASES if trouble or slow else _DISPLEASES[release])
+    if rng.random() < _REACTS:
+        customer = turn.trace.attributes["customer"]["name"]
+        emoji = "👎" if displeasing else rng.choice(_PLEASED)
+        reaction = {"emoji": emoji if emoji in _TONELESS else emoji + _tone(customer)}
+        yield _new(turn, "wandb.reaction.1", reaction, turn.trace.wb_user_id, customer)
+    if note := _note(trouble, rng, displeasing=displeasing):
+        yield _new(turn, "wandb.note.1", {"note": note}, rng.choice(vocabulary.DEVELOPERS))
+    if rng.random() < (_REVIEWED_IF_DISPLEASING if displeasing else _REVIEWED):
+        reviewer = rng.choice(vocabulary.DEVELOPERS)
+        for name, value in reviews.review(rng, displeasing=displeasing).items():
+            said = _new(turn, f"wandb.annotation.{name}", {"value": value}, reviewer)
+            yield replace(said, annotation_ref=turn.trace.ref(name))
+
+
+def _tone(customer: str) -> str:
+    """The tone of a customer's skin, the same in all of their reactions."""
+    return _TONES[vocabulary.CUSTOMERS.index(customer) % len(_TONES)]
+
+
+def _trouble(turn: Span) -> str:
+    """What went wrong in a turn, as text; empty if nothing did."""
+    calls = [turn, *turn.children]
+    waited = ["ask_colleague" for call in calls if call.op_name == "tools.ask_colleague"]
+    return " ".join([*(call.exception for call in calls if call.exception), *waited])
+
+
+def _note(trouble: str, rng: Random, *, displeasing: bool) -> str | None:
+    known = next((text for sign, text in _ON_TROUBLE.items() if sign in trouble), None)
+    if known:
+        return known if rng.random() < _NOTED else None
+    if displeasing:
+        return rng.choice(_ON_DISPLEASING) if rng.random() < _NOTED else None
+    return rng.choice(_ON_PLEASING) if rng.random() < _PRAISED else None
+
+
+def _new(about: Span, feedback_type: str, payload: Json, by: str, creator: str | None = None) -> NewFeedback:
+    """Feedback that has the same id each time, so that to write it again replaces it."""
+    feedback_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{about.ref} {feedback_type} {by}"))
+    names = feedback_id, creator or by
+    return NewFeedback(about.trace.project_id, about.ref, feedback_type, payload, *names, wb_user_id=by)
