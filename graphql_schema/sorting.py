@@ -20,7 +20,10 @@ class SortDirection(Enum):
 class SortBy:
     """A field and a direction."""
 
-    field: str = described("The field's name, such as started_at, latency_ms or op_name.")
+    field: str = described(
+        "The field's name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as "
+        "feedback.[wandb.reaction.1].created_at, is that of the newest of the type."
+    )
     direction: SortDirection = described("Which way.")
 
 

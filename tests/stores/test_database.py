@@ -25,7 +25,7 @@ from app.embedded_mongod.log_file import LogFile
 from app.embedded_mongod.replica_set import _make_primary, command
 from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
-from stores.database import Database, driver_errors
+from stores.database import Database, database_query, driver_errors
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
@@ -242,3 +242,24 @@ def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told
         raise raised
 
     assert "secret" not in str(failure.value)
+
+
+async def test_a_query_at_a_moment_that_the_server_forgot_is_asked_again_once(database: Database) -> None:
+    class Store:
+        def __init__(self, failures: list[int]) -> None:
+            self.database = database
+            self.failures = failures
+
+        @database_query
+        async def ask(self) -> str:
+            if self.failures:
+                raise OperationFailure("of the server", self.failures.pop())
+            return "answer"
+
+    too_old, other = 239, 40324
+
+    assert await Store([too_old]).ask() == "answer"
+    for failures in ([too_old, too_old], [other]):
+        with pytest.raises(OperationFailure, match="of the server"):
+            await Store(failures).ask()
+        assert failures == []

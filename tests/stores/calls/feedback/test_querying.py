@@ -115,7 +115,7 @@ async def test_a_sort_takes_the_newest_of_its_type_and_puts_calls_without_last(
     calls: CallsStore, feedback: FeedbackStore, database: Database
 ) -> None:
     await calls.write([start(number) for number in range(6)])
-    marks = {0: [9, 3], 1: [None, 5], 2: ["b"], 3: ["a"], 4: [5, [1]]}
+    marks: dict[int, list[object]] = {0: [9, 3], 1: [None, 5], 2: ["b"], 3: ["a"], 4: [5, [1]]}
     said_at = [(number, mark, at) for number, each in marks.items() for at, mark in enumerate(each)]
     batch = [said({"mark": mark}, weave_ref=call_ref(number), id=f"{number}{at}") for number, mark, at in said_at]
     await feedback.create([*batch, *(note(weave_ref=call_ref(number)) for number in range(6))])
