@@ -80,6 +80,41 @@ async def test_a_call_counts_with_what_it_used_itself(
     assert [node["total_usage"]["total_tokens"] for node in tree] == [sum(by_op[at:]) for at in range(3)]
 
 
+async def test_no_count_is_below_zero_where_a_parent_reports_less_than_its_children(
+    calls: CallsStore, store: AggregatesStore
+) -> None:
+    await write(calls, usage(20, requests=5), usage(30), parents=(None, 1))
+
+    found = await store.calls(PROJECT, Grouping([GroupBy.OP_NAME]), TOKENS)
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
+
+    none = dict.fromkeys(TOKENS, 0)
+    expected = [none | {"requests": 4}, none | {"prompt_tokens": 30, "total_tokens": 30, "requests": 1}]
+    assert [{name: row[name] for name in TOKENS} for row in found.rows] == expected
+    assert [{name: node["own_usage"][name] for name in TOKENS} for node in tree] == expected
+
+
+async def test_what_a_deleted_child_reported_is_its_parents(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, usage(30), usage(30), parents=(None, 1))
+    assert await tokens(store) == [{"count": 2, "total_tokens": 30}]
+
+    await calls.delete(PROJECT, [call_id(2)])
+
+    assert await tokens(store) == [{"count": 1, "total_tokens": 30}]
+    [node] = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
+    assert node["own_usage"]["total_tokens"] == 30
+
+
+async def test_in_the_tree_one_that_speaks_for_itself_adds_to_what_is_below_it(
+    calls: CallsStore, store: AggregatesStore
+) -> None:
+    await write(calls, usage(37), counted(1, **usage(5)), usage(30), parents=(None, 1, 2))
+
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
+
+    assert [node["own_usage"]["total_tokens"] for node in tree] == [2, 5, 30]
+
+
 async def test_the_tree_looks_below_children_that_report_nothing_where_groups_do_not(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
