@@ -1,15 +1,18 @@
 """The plain reads and writes of calls, on a real MongoDB and in memory alike.
 
-In memory is mongomock-motor, which carries whole calls that are inserted, read and counted. Updates by pipeline, pages
-of one moment, change streams and plans it does not know, so the rest of the store is tested on MongoDB alone.
+In memory is mongomock-motor, which carries whole calls that are inserted, read and counted. Updates in bulk or by
+pipeline, pages of one moment, change streams and plans it does not know, so the rest of the store is tested on MongoDB
+alone, and so is the register of projects.
 """
 
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
+from stores import register
 from stores.calls import CallEnd, CallsFilter, CallsStats, CallsStore, CallStart
 from stores.database import Database
 from stores.errors import BadInputError
@@ -17,10 +20,13 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
 
 @pytest.fixture(params=["mongod", "memory"])
-async def calls_on(request: pytest.FixtureRequest, mongodb_uri: str, database_name: str) -> AsyncIterator[CallsStore]:
+async def calls_on(
+    request: pytest.FixtureRequest, mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[CallsStore]:
     """A store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
+        monkeypatch.setattr(register, "write", AsyncMock())
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)
