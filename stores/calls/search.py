@@ -119,8 +119,8 @@ class _Asked:
 
     @property
     def room(self) -> int:
-        """The bytes that answers may take together; with a cursor, each key of an order may hold the match anew."""
-        return _MAX_BYTES // (1 + len(self._order.keys))
+        """The bytes that answers may take together; each stands in two places, or by a coarse order in many."""
+        return _MAX_BYTES // (1 + len(self._order.keys) if self._order.coarse else 2)
 
     def search(self, answers: Answers, prices: Prices | None) -> Search:
         """The search, once the answers are known, and the prices where it names costs."""

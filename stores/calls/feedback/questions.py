@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pymongo import ASCENDING
+
 from stores.calls.feedback.names import match_of_type
 from stores.database import Collection
 from stores.query.expressions import Operand
@@ -33,6 +35,12 @@ class Question:
         on_calls = {"project_id": project_id, "call_id": ANY_TEXT, **match_of_type(self.feedback_type)}
         return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
 
+    @property
+    def order(self) -> list[tuple[str, int]]:
+        """The order of the index that leads to no more than it has to; MongoDB by itself may take another."""
+        first = "call_id" if self.feedback_type is None else "feedback_type"
+        return [(first, ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)]
+
 
 Answers = Mapping[Question | None, Sequence[str] | None]
 """The ids of calls, by question; None where they are too many."""
@@ -45,13 +53,16 @@ async def ask(
     left = min(MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
     answers: dict[Question | None, Sequence[str] | None] = {}
     for question in questions:
-        found = answers[question] = await _answer(feedback, question.match(project_id), left, session)
+        found = answers[question] = await _answer(feedback, question, project_id, left, session)
         left -= len(found or ())
     return answers
 
 
-async def _answer(feedback: Collection, match: dict[str, Any], at_most: int, session: Session) -> Sequence[str] | None:
-    size = at_most + 1
-    cursor = feedback.find(match, {"_id": 0, "call_id": 1}, limit=size, batch_size=size, session=session)
+async def _answer(
+    feedback: Collection, question: Question, project_id: str, at_most: int, session: Session
+) -> Sequence[str] | None:
+    size, only = at_most + 1, {"_id": 0, "call_id": 1}
+    match, order = question.match(project_id), question.order
+    cursor = feedback.find(match, only, sort=order, limit=size, batch_size=size, session=session)
     found = [row["call_id"] for row in await cursor.to_list(None)]
     return list(dict.fromkeys(found)) if len(found) < size else None

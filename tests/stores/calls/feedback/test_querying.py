@@ -265,9 +265,9 @@ async def test_answers_have_room_in_the_commands_of_a_project_with_a_long_name(
     project_id = f"{'é' * 128}/{'🧵' * 128}"
     await calls.write([start(number, project_id=project_id) for number in range(9)])
     await feedback.create([reaction("👎", project_id=project_id, weave_ref=call_ref(1, project_id))])
-    monkeypatch.setattr(searches, "_MAX_BYTES", 3 * 1_000)
+    monkeypatch.setattr(searches, "_MAX_BYTES", 2 * 1_000)
     by_one = await calls.explain(project_id, query=Query({"$expr": DOWN}))
-    monkeypatch.setattr(searches, "_MAX_BYTES", 3 * 700)
+    monkeypatch.setattr(searches, "_MAX_BYTES", 2 * 700)
 
     by_none = await calls.explain(project_id, query=Query({"$expr": DOWN}))
 
@@ -275,3 +275,33 @@ async def test_answers_have_room_in_the_commands_of_a_project_with_a_long_name(
     assert by_one.returned == 1
     page = await calls.page(project_id, PageRequest(), {"id"}, query=Query({"$expr": DOWN}))
     assert [row["id"] for row in page.rows] == [call_id(1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "examined"),
+    [
+        ("feedback.[wandb.reaction.1].payload.emoji", "feedback_type_created_at_id", 40),
+        ("feedback.[*].payload.emoji", "call_id_created_at_id", 800),
+    ],
+)
+async def test_a_question_is_led_by_the_index_of_the_type(
+    calls: CallsStore,
+    feedback: FeedbackStore,
+    database: Database,
+    commands: Commands,
+    name: str,
+    index: str,
+    examined: int,
+) -> None:
+    await calls.write([start(number) for number in range(40)])
+    await feedback.create([note(weave_ref=call_ref(number % 40)) for number in range(760)])
+    await feedback.create([said(weave_ref="nothing") for _ in range(500)])
+    await feedback.create([reaction("👎", weave_ref=call_ref(number)) for number in range(40)])
+
+    assert await calls.count(PROJECT, query=Query({"$expr": compared("eq", name, "👎")})) == 40
+
+    asked = {key: value for key, value in commands.last("find").items() if key in ("find", "filter", "sort", "limit")}
+    told = await database.feedback.database.command("explain", asked, verbosity="executionStats")
+    assert f"'indexName': '{index}'" in repr(told["queryPlanner"]["winningPlan"])
+    assert told["executionStats"]["totalDocsExamined"] == examined
+    assert "'SORT'" not in repr(told["queryPlanner"]["winningPlan"])
