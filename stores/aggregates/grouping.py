@@ -39,6 +39,9 @@ _PATHS: Final = {
     GroupBy.TIME_BUCKET: "started_at",
 }
 
+_OPTIONAL: Final = (GroupBy.MODEL, GroupBy.THREAD)
+"""What a call may have none of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -90,7 +93,8 @@ class Grouping:
     def _key(self, key: GroupBy) -> Expression:
         if key is GroupBy.TIME_BUCKET and self.bucket:
             return buckets.bucket_of("$started_at", self.bucket, self._zone)
-        return {"$ifNull": [f"${_PATHS[key]}", None]}
+        path = f"${_PATHS[key]}"
+        return {"$ifNull": [path, None]} if key in _OPTIONAL else path
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from app.embedded_mongod import DataFolder, embedded_mongod
 from tests.benchmarks import floor, report
+from tests.benchmarks.aggregates import measure_aggregates
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.dsl import measure_dsl
 from tests.benchmarks.executor import measure_executor
@@ -30,14 +31,14 @@ from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
 THREADS: Final = "threads"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads")
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates")
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
 """10,000 threads, of ten turns each, beside 200,000 calls."""
 TITLE: Final = (
     "{calls:,} calls of 2 kB; ms are the wall's p50 over HTTP, CPU is the server's for one request; "
-    "of the Query DSL and of threads they are MongoDB's CPU, and the floor is written by hand"
+    "of the Query DSL, threads and aggregates they are MongoDB's CPU, and the floor is written by hand"
 )
 
 
@@ -88,7 +89,7 @@ def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
 
 def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespace) -> Report:
     found: Report = {}
-    if {"read", "executor", "dsl", "sizes"} & set(options.sections):
+    if {"read", "executor", "dsl", "sizes", "aggregates"} & set(options.sections):
         _tell(f"loading {options.calls:,} calls")
         load_stock(uri, DATABASE, options.calls)
         floor.make_nested(uri, DATABASE)
@@ -123,6 +124,10 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _tell("sizes")
         clock = clock_of(process_id, "conn")
         found["sizes"] = measure_sizes(uri, DATABASE, clock, options.rounds, options.only)
+    if "aggregates" in options.sections:
+        _tell("aggregates")
+        clock = clock_of(process_id, "conn")
+        found["aggregates"] = measure_aggregates(uri, DATABASE, options.calls, clock, options.rounds, options.only)
     if "grow" in options.sections and not options.only:
         _tell("growth")
         counts = QUICK_COUNTS if options.quick else COUNTS

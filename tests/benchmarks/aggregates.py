@@ -1,0 +1,148 @@
+"""Measuring aggregates: the charts of a project beside pipelines by hand for the same, in the CPU time of MongoDB.
+
+By hand means what one writes who knows the data: one model with one price, every call ended, no parent sums up, and no
+group has very many calls.
+"""
+
+import asyncio
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.costs import CostsStore, NewCost
+from stores.database import Collection, Database, Document
+from stores.query import Query
+from tests.benchmarks.report import Must, Row, Section
+from tests.benchmarks.stock import BEGIN, PROJECT, SECOND
+from tests.benchmarks.timing import Clock, compare
+
+MODEL: Final = "loom-large"
+PROMPT, COMPLETION = 0.0000025, 0.00001
+DAY: Final = 86_400 * SECOND
+
+Stages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A chart as LoomQL is asked for it, the pipeline by hand, and how much longer LoomQL may take.
+
+    The rows by hand have the key under `_id`, and the number that both must agree on under `number`.
+    """
+
+    name: str
+    grouping: Grouping
+    number: str
+    by_hand: Stages
+    target: float
+    query: Query | None = None
+
+
+def cases(count: int) -> list[Case]:
+    """All cases over a stock of so many calls."""
+    day = {"$dateTrunc": {"date": {"$toDate": {"$toLong": {"$divide": ["$started_at", 1000]}}}, "unit": "day"}}
+    dollars = {
+        "$add": [
+            {"$multiply": ["$usage.prompt_tokens", PROMPT]},
+            {"$multiply": ["$usage.completion_tokens", COMPLETION]},
+        ]
+    }
+    used: Stages = [{"$project": {"_id": 0, "usage": 1, "started_at": 1}}, {"$unwind": "$usage"}]
+    latencies: Stages = [
+        {"$group": {"_id": "$op_trace_name", "took": {"$push": "$latency_ms"}}},
+        {"$set": {"took": {"$sortArray": {"input": "$took", "sortBy": 1}}}},
+        {"$project": {"number": _p99()}},
+    ]
+    failed = {"$avg": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}}
+    hour = {"$subtract": ["$started_at", {"$mod": ["$started_at", DAY // 24]}]}
+    late = BEGIN + count * SECOND * 9 // 10
+    return [
+        Case(
+            "cost by model by day",
+            Grouping([GroupBy.MODEL, GroupBy.TIME_BUCKET], Bucket.DAY),
+            "cost",
+            [_all(), *used, {"$group": {"_id": {"model": "$usage.model", "day": day}, "number": {"$sum": dollars}}}],
+            target=1.5,
+        ),
+        Case(
+            "p99 of latency by op",
+            Grouping([GroupBy.OP_NAME]),
+            "p99_latency_ms",
+            [_all(), *latencies],
+            target=1.3,
+        ),
+        Case(
+            "p99 of latency by op, the last tenth of time",
+            Grouping([GroupBy.OP_NAME]),
+            "p99_latency_ms",
+            [_all(started_at={"$gte": late}), *latencies],
+            target=1.3,
+            query=Query({"$expr": {"$gte": [{"$getField": "started_at"}, {"$literal": late / SECOND}]}}),
+        ),
+        Case(
+            "error rate by hour",
+            Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR),
+            "error_rate",
+            [_all(), {"$group": {"_id": hour, "number": failed}}],
+            target=1.3,
+        ),
+        Case(
+            "calls by op's version, which an index has",
+            Grouping([GroupBy.OP_VERSION]),
+            "count",
+            [_all(), {"$group": {"_id": "$op_name", "number": {"$sum": 1}}}],
+            target=1.3,
+        ),
+    ]
+
+
+def _all(**conditions: object) -> dict[str, Any]:
+    return {"$match": {"project_id": PROJECT, "visible": True, **conditions}}
+
+
+def _p99() -> Document:
+    at = {"$multiply": [0.99, {"$subtract": [{"$size": "$took"}, 1]}]}
+    below = {"$arrayElemAt": ["$took", {"$toInt": {"$floor": at}}]}
+    above = {"$arrayElemAt": ["$took", {"$toInt": {"$ceil": at}}]}
+    return {"$add": [below, {"$multiply": [{"$subtract": [above, below]}, {"$subtract": [at, {"$floor": at}]}]}]}
+
+
+def measure_aggregates(uri: str, name: str, count: int, clock: Clock, rounds: int, only: str = "") -> Section:
+    """Every case over a stock of so many calls, whose model gets a price; the floor is the pipeline by hand."""
+    section: Section = {}
+    with asyncio.Runner() as runner, closing(runner.run(_opened(uri, name))) as database:
+        for case in cases(count):
+            if only in case.name:
+                section[case.name] = _compared(runner, database, case, clock, rounds)
+    return section
+
+
+async def _opened(uri: str, name: str) -> Database:
+    database = Database.open(uri, name)
+    await CostsStore(database).create(PROJECT, [NewCost(MODEL, PROMPT, COMPLETION, effective_date=0)])
+    return database
+
+
+def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clock, rounds: int) -> Row:
+    def by_hand() -> list[Document]:
+        return runner.run(_by_hand(database.calls, case))
+
+    def compiled() -> list[Document]:
+        return runner.run(_compiled(database, case))
+
+    found = sorted(round(row[case.number], 9) for row in compiled())
+    if found != sorted(round(row["number"], 9) for row in by_hand()) or not found:
+        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
+    floor, loomql = compare(by_hand, compiled, clock, rounds)
+    row = Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor)
+    return row.held_to(Must("ratio", case.target), loomql / floor)
+
+
+async def _by_hand(calls: Collection, case: Case) -> list[Document]:
+    return await calls.aggregate([*case.by_hand, {"$sort": {"_id": 1}}], allowDiskUse=True).to_list(None)
+
+
+async def _compiled(database: Database, case: Case) -> list[Document]:
+    found = await AggregatesStore(database).calls(PROJECT, case.grouping, [case.number], query=case.query)
+    return found.rows
