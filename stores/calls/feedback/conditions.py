@@ -33,7 +33,8 @@ from stores.query.fields import Access, Field, Kind
 MAX_CONDITIONS: Final = 10
 """Conditions of a query on feedback."""
 
-_ID: Final = Get("id", Access(Field("_id", "_id", optional=False)))
+_ID: Final = Get("id", Access(Field("id", "id", optional=False)))
+_KEY: Final = Get("_id", Access(Field("_id", "_id", optional=False)))
 _UNKNOWN: Final = object()
 
 
@@ -121,11 +122,17 @@ class Conditions:
             self._known[condition.holds] = Question(feedback_type, node)
         return condition.holds
 
-    def _answered(self, node: Operand, project_id: str, answers: Answers) -> Operand:
+    def _answered(self, node: Operand, project_id: str, answers: Answers, *, is_negated: bool = False) -> Operand:
         if isinstance(node, And | Or | Not):
-            return with_operands(node, lambda term: self._answered(term, project_id, answers))
+            inner = is_negated or isinstance(node, Not)
+            return with_operands(node, lambda term: self._answered(term, project_id, answers, is_negated=inner))
         calls = answers.get(self._known[node]) if isinstance(node, Get) and node in self._known else None
-        return node if calls is None else In(_ID, tuple([Literal(f"{project_id}:{call}") for call in calls]))
+        if calls is None:
+            return node
+        if is_negated:
+            # Every index ends in the id, so that none of these calls is read.
+            return In(_ID, tuple([Literal(call) for call in calls]))
+        return In(_KEY, tuple([Literal(f"{project_id}:{call}") for call in calls]))
 
 
 def _takes_feedback(node: Operand) -> bool:

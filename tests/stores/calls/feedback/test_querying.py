@@ -14,6 +14,7 @@ from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.plans import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -228,7 +229,9 @@ async def test_a_cursor_goes_on_where_there_is_more_feedback_by_then(
             await calls.page(PROJECT, after, {"id"}, sort_by=[SortBy(name)], query=query)
 
 
-async def test_feedback_leads_to_the_calls_of_a_rare_condition(calls: CallsStore, feedback: FeedbackStore) -> None:
+async def test_feedback_leads_to_the_calls_of_a_rare_condition(
+    calls: CallsStore, feedback: FeedbackStore, database: Database, commands: Commands
+) -> None:
     await calls.write([start(number) for number in range(600)])
     await feedback.create([reaction("👎", weave_ref=call_ref(number)) for number in range(0, 600, 120)])
     down = Query({"$expr": DOWN})
@@ -240,6 +243,9 @@ async def test_feedback_leads_to_the_calls_of_a_rare_condition(calls: CallsStore
     assert plan.returned == plan.documents_examined == 5
     assert not any("$lookup" in stage for stage in [*plan.pipeline, *beside.pipeline])
     assert beside.returned == 5
+    await calls.count(PROJECT, query=Query({"$expr": {"$not": [DOWN]}}))
+    counted = await explain(database.calls, commands.last("aggregate")["pipeline"])
+    assert (counted.returned, counted.documents_examined) == (595, 0)
     sort = await calls.explain(PROJECT, sort_by=[SortBy(EMOJI)])
     assert [next(iter(stage)) for stage in sort.pipeline][:4] == ["$match", "$lookup", "$set", "$unionWith"]
 
