@@ -55,6 +55,11 @@ class Mongod:
         self.process.start()
         _make_primary(self.folder, self.process)
 
+    def halt(self) -> None:
+        """Stop it where it stands, and return when it stands."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         """End it at once; a supervisor that was not confirmed does not begin it again."""
         assert self.process is not None
@@ -130,7 +135,7 @@ async def test_a_killed_database_is_unavailable_within_five_seconds_and_works_ag
 async def test_a_hanging_database_is_unavailable_within_five_seconds_and_works_again(
     mongod: Mongod, own_calls: CallsStore
 ) -> None:
-    os.kill(mongod.pid, signal.SIGSTOP)
+    mongod.halt()
     await asyncio.sleep(0.2)  # its threads come to rest one by one
 
     await assert_unavailable(own_calls, at_once=20)
@@ -178,7 +183,7 @@ async def test_a_server_that_does_not_even_give_up_in_time_is_told_the_same(
     database = Database.open(mongod.folder.uri, "loomql", timeout_seconds=30, query_timeout_seconds=1)
     hasty = CallsStore(database)
     assert await hasty.count(PROJECT) == await own_calls.count(PROJECT)
-    os.kill(mongod.pid, signal.SIGSTOP)
+    mongod.halt()
 
     [failure] = await asyncio.gather(hasty.count(PROJECT), return_exceptions=True)
     database.close()
