@@ -42,7 +42,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 16
+    assert len(examples) == 21
     for document, expected in examples:
         assert answer(client, document) == expected
 
@@ -100,6 +100,62 @@ def test_one_query_goes_from_calls_to_their_prompts(client: httpx.Client) -> Non
         assert (taken["model"]["objectId"], prompt["objectId"]) == ("support-assistant", "support-prompt")
         assert [version["text"] for version in prompt["versions"]["nodes"]] == list(SYSTEM_PROMPTS.values())
         assert node["question"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_worst_threads_have_a_turn_that_took_long(client: httpx.Client) -> None:
+    found = answer(client, asking("threads("))["data"]["threads"]
+
+    worst = [node["p99TurnDurationMs"] for node in found["nodes"]]
+    assert found["totalCount"] > 100
+    assert worst == sorted(worst, reverse=True)
+    assert len(worst) == 3
+    for node in found["nodes"]:
+        latencies = [turn["latencyMs"] for turn in node["turns"]["nodes"]]
+        assert len(latencies) == node["turnCount"] >= 4
+        assert max(latencies) > node["p99TurnDurationMs"] > 8 * node["p50TurnDurationMs"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_chart_of_costs_has_a_line_for_each_model(client: httpx.Client) -> None:
+    rows = answer(client, asking("groupBy: [TIME_BUCKET, MODEL]"))["data"]["callsAggregate"]["rows"]
+
+    days: dict[str | None, list[str]] = {}
+    for row in rows:
+        days.setdefault(row["model"], []).append(row["bucketStart"])
+        assert (row["cost"] is None) == (row["model"] is None)
+        assert row["unpricedTokens"] == 0
+    assert days.keys() == {None, "gpt-4o", "gpt-4o-mini", "lindqvist-planner-8b", "mistral-small-2506"}
+    assert all(found == sorted(set(found)) for found in days.values())
+    assert len(days["gpt-4o"]) >= 14
+    assert {start[11:] for start in days["gpt-4o"]} <= {"22:00:00.000000Z", "23:00:00.000000Z"}
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_chart_of_latency_has_a_line_for_each_op(client: httpx.Client) -> None:
+    rows = answer(client, asking("groupBy: [TIME_BUCKET, OP_NAME]"))["data"]["callsAggregate"]["rows"]
+
+    slowest: dict[str, float] = {}
+    for row in rows:
+        assert row["count"] > 0
+        if row["p99LatencyMs"] is not None:
+            assert row["p50LatencyMs"] <= row["p99LatencyMs"]
+            slowest[row["opName"]] = max(slowest.get(row["opName"], 0), row["p99LatencyMs"])
+    assert slowest.keys() == {"assistant.answer", "retrieve", "tools.ask_colleague"}
+    assert min(slowest["assistant.answer"], slowest["tools.ask_colleague"]) > 30_000 > slowest["retrieve"]
+    assert len({row["bucketStart"] for row in rows if row["opName"] == "assistant.answer"}) >= 14
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -> None:
+    data = answer(client, asking("down: callsAggregate"))["data"]
+
+    count = {name: {row["bucketStart"]: row["count"] for row in found["rows"]} for name, found in data.items()}
+    assert len(count["all"]) >= 14
+    assert all(0 <= row["errorRate"] < 1 for row in data["all"]["rows"])
+    assert sum(row["errorRate"] * row["count"] for row in data["all"]["rows"]) > 2
+    assert all(count["down"][day] <= count["rated"][day] <= count["all"][day] for day in count["down"])
+    assert 25 < sum(count["down"].values()) < sum(count["rated"].values()) / 2 < sum(count["all"].values()) / 4
 
 
 @pytest.mark.usefixtures("demo")

@@ -70,9 +70,8 @@ class _Story:
         return sorted((part for root in roots for part in root.parts()), key=itemgetter(0))
 
     def feedback(self) -> Iterator[NewFeedback]:
-        """What is said of it, drawn by chance of its own."""
-        rng = Random(f"feedback in {self.library.project_id}")  # noqa: S311 -- a story, no secret
-        yield from feedback.on_turns(self.turns, rng)
+        """What is said of it."""
+        yield from feedback.on_turns(self.turns)
         for run in self.evaluations:
             yield from feedback.on_evaluation(run)
 

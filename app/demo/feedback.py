@@ -46,11 +46,11 @@ _ON_DISPLEASING: Final = (
 _ON_PLEASING: Final = ("A good example for the dataset.", "Just how we want it.", "Nice: it found the case by itself.")
 
 
-def on_turns(turns: Iterable[Span], rng: Random) -> Iterator[NewFeedback]:
-    """What customers and the team say of the turns that have ended."""
+def on_turns(turns: Iterable[Span]) -> Iterator[NewFeedback]:
+    """What customers and the team say of the turns that have ended; of each by chance of its own."""
     for turn in turns:
         if turn.ended_at is not None:
-            yield from _on_turn(turn, rng)
+            yield from _on_turn(turn, Random(turn.id))  # noqa: S311 -- a story, no secret
 
 
 def on_evaluation(run: Span) -> Iterator[NewFeedback]:
@@ -68,6 +68,7 @@ def _on_turn(turn: Span, rng: Random) -> Iterator[NewFeedback]:
     trouble = _trouble(turn)
     slow = turn.clock - turn.started_at > _SLOW
     release = turn.trace.release
+    author, reviewer = rng.sample(vocabulary.DEVELOPERS, 2)
     displeasing = rng.random() < (_TROUBLE_DISPLEASES if trouble or slow else _DISPLEASES[release])
     if rng.random() < _REACTS:
         customer = turn.trace.attributes["customer"]["name"]
@@ -75,9 +76,8 @@ def _on_turn(turn: Span, rng: Random) -> Iterator[NewFeedback]:
         reaction = {"emoji": emoji if emoji in _TONELESS else emoji + _tone(customer)}
         yield _new(turn, "wandb.reaction.1", reaction, turn.trace.wb_user_id, customer)
     if note := _note(trouble, rng, displeasing=displeasing):
-        yield _new(turn, "wandb.note.1", {"note": note}, rng.choice(vocabulary.DEVELOPERS))
+        yield _new(turn, "wandb.note.1", {"note": note}, author)
     if rng.random() < (_REVIEWED_IF_DISPLEASING if displeasing else _REVIEWED):
-        reviewer = rng.choice(vocabulary.DEVELOPERS)
         for name, value in reviews.review(rng, displeasing=displeasing).items():
             said = _new(turn, f"wandb.annotation.{name}", {"value": value}, reviewer)
             yield replace(said, annotation_ref=turn.trace.ref(name))
