@@ -46,17 +46,12 @@ Sort = Annotated[
 ]
 
 
-@strawberry.type(description="What a project's data takes in bytes; each size is computed only when selected.")
+@strawberry.type(description="What a project takes in bytes, without what is deleted; computed where it is selected.")
 class ProjectStatsRes:
     """Four sizes; the source is a row of `stores.projects`."""
 
-    trace_storage_size_bytes: BigInt = described(
-        "The JSON text of all calls: attributes, inputs, output and summary. Deleted calls count: they are kept."
-    )
-    objects_storage_size_bytes: BigInt = described(
-        "The JSON text of the values of all versions of objects and ops. Deleted versions count, as {} once all of a "
-        "name are deleted together."
-    )
+    trace_storage_size_bytes: BigInt = described("The JSON text of all calls: attributes, inputs, output and summary.")
+    objects_storage_size_bytes: BigInt = described("The JSON text of the values of all versions of objects and ops.")
     tables_storage_size_bytes: BigInt = described(
         "The JSON text of the rows of all tables, each row once however many tables have it."
     )

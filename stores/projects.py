@@ -27,7 +27,7 @@ PROJECT_FIELDS: Final = FieldTable(
 _STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
 _BY_ID = (SortBy("id"),)
 _AT_ONCE: Final = 1_000
-_VISIBLE: Final = {"visible": True}
+_VISIBLE: Final[dict[str, object]] = {"visible": True}
 _LAST: Final = 0x10FFFF
 _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
@@ -64,11 +64,11 @@ class ProjectsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._projects = database.projects
-        self._sizes: dict[str, tuple[Collection, str]] = {
-            "trace_storage_size_bytes": (database.calls, "storage_size_bytes"),
-            "objects_storage_size_bytes": (database.objects, "size_bytes"),
-            "tables_storage_size_bytes": (database.table_rows, "size_bytes"),
-            "files_storage_size_bytes": (database.files, "length"),
+        self._sizes: dict[str, tuple[Collection, dict[str, object], str]] = {
+            "trace_storage_size_bytes": (database.calls, _VISIBLE, "storage_size_bytes"),
+            "objects_storage_size_bytes": (database.objects, _VISIBLE, "size_bytes"),
+            "tables_storage_size_bytes": (database.table_rows, {}, "size_bytes"),
+            "files_storage_size_bytes": (database.files, {}, "length"),
         }
 
     @database_write
@@ -130,7 +130,7 @@ class ProjectsStore:
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
         """For each of some projects the wanted ones of its four sizes in bytes; 0 where it has nothing.
 
-        What is deleted takes its part as long as it is kept: calls do for good, of objects all but their last values.
+        What is deleted takes none of it, and a call none before it has started.
 
         Raises:
             BadInputError: one of the ids is none of a project.
@@ -138,12 +138,12 @@ class ProjectsStore:
         for project_id in project_ids:
             ids.check_project_id(project_id)
         names = [name for name in self._sizes if name in wanted]
-        sums = await asyncio.gather(*(sum_each(*self._of(name, project_ids)) for name in names))
+        sums = await asyncio.gather(*(self._sum_each(project_ids, name) for name in names))
         return {one: {name: found[one] for name, found in zip(names, sums, strict=True)} for one in project_ids}
 
-    def _of(self, name: str, project_ids: Sequence[str]) -> tuple[Collection, Sequence[str], str]:
-        collection, path = self._sizes[name]
-        return collection, project_ids, path
+    async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
+        collection, match, path = self._sizes[name]
+        return await sum_each(collection, match, project_ids, path)
 
     @database_write
     async def adopt(self) -> int:
