@@ -90,7 +90,12 @@ INDEXES: Final = (
     Index("calls", [*_VISIBLE, ("status", DESCENDING), ("id", ASCENDING)], "calls by status alone, from the last"),
     _calls("calls by status, oldest first", "status"),
     _calls("calls by status, newest first", "status", newest_first=True),
-    _calls("calls of which it is unclear whose usage they report", "usage_scope", only={"usage_scope": "unclear"}),
+    Index(
+        "calls",
+        [*_VISIBLE, *((path, ASCENDING) for path in ("usage_scope", "started_at", "id", "ended_at"))],
+        "calls of which it is unclear whose usage they report, and the time that they take",
+        {"usage_scope": "unclear"},
+    ),
     _calls("calls that took an object", "input_refs", only={"input_refs": {"$exists": True}}),
     _calls("calls that gave an object", "output_refs", only={"output_refs": {"$exists": True}}),
     _objects("the default list of objects, oldest first; what a project's objects take", sums="size_bytes"),

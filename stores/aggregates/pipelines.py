@@ -7,7 +7,7 @@ from typing import Any, Final
 from stores.aggregates import percentiles
 from stores.aggregates.grouping import Grouping
 from stores.aggregates.metrics import COSTS, NAMES, UNPRICED, Wanted
-from stores.aggregates.own_usage import UsageOf, with_own_usage
+from stores.aggregates.own_usage import Unclear, UsageOf, with_own_usage
 from stores.costs import Prices
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
@@ -53,19 +53,32 @@ class Rows:
         return self.wanted.reads & _COMPUTED
 
     @property
+    def counts_own(self) -> bool:
+        """Whether it takes each call's own usage."""
+        return self._reads_usage and self.usage_of is UsageOf.OWN
+
+    @property
     def is_priced(self) -> bool:
         """Whether it takes prices."""
         return bool(self._computed)
 
-    def facts(self, found: Sequence[dict[str, Any]], calls: str, project_id: str, prices: Prices | None) -> Pipeline:
+    def facts(
+        self,
+        found: Sequence[dict[str, Any]],
+        calls: str,
+        project_id: str,
+        prices: Prices | None = None,
+        unclear: Unclear | None = None,
+    ) -> Pipeline:
         """The calls that some stages find, cut to what is needed: once, or once for each model."""
         paths = (self.grouping.paths | self.wanted.reads) - _COMPUTED
         if not self._reads_usage:
             return [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else [*found]
         paths |= {"usage"} | ({"started_at"} if prices else set())
-        kept: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
-        is_own = self.usage_of is UsageOf.OWN
-        stages = with_own_usage(calls, project_id, found, kept) if is_own else [*found, *kept]
+        if self.counts_own:
+            stages = with_own_usage(calls, project_id, found, sorted(paths), unclear)
+        else:
+            stages = [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
         if self.grouping.by_model:
             stages.append({"$unwind": {"path": "$usage", "preserveNullAndEmptyArrays": True}})
         return [*stages, {"$set": self._priced(prices)}] if prices else stages

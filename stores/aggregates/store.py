@@ -1,6 +1,7 @@
 """The store of roll-ups: each within one project, over all calls that are asked for, at one moment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +12,7 @@ from stores import paging
 from stores.aggregates.buckets import Bucket, bucket_of
 from stores.aggregates.grouping import Grouping
 from stores.aggregates.metrics import Wanted
-from stores.aggregates.own_usage import UsageOf
+from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
@@ -23,6 +24,7 @@ from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
+from stores.transactions import Session
 
 MAX_ROWS: Final = 10_000
 """Of one answer."""
@@ -33,7 +35,7 @@ MAX_CALLS: Final = 100_000
 
 _SHOWN: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
 _AT_ONE_MOMENT: Final = ReadConcern("snapshot")
-"""Otherwise a call that changes its place in an index meanwhile is counted twice, or not at all."""
+"""Otherwise a call that changes its place in the index meanwhile comes twice, or not at all."""
 _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
 
@@ -92,8 +94,11 @@ class AggregatesStore:
         rows = replace(rows, wanted=rows.sorted_wanted())
         await self._check_timezone(grouping.timezone)
         prices = await prices_of(self.database, project_id) if rows.is_priced else None
-        async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
-            found = await self._rows(project_id, search, rows, prices, limit)
+        async with (
+            calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search,
+            self._one_moment(search) as session,
+        ):
+            found = await self._rows(project_id, search.stages, rows, prices, limit, session)
         if not found and not grouping.by:
             return Aggregate([rows.wanted.of_nothing], 1)
         groups = found[0][GROUPS] if found else 0
@@ -142,24 +147,39 @@ class AggregatesStore:
             )
         return rows
 
+    @asynccontextmanager
+    async def _one_moment(self, search: Search) -> AsyncIterator[Session]:
+        """The session that a search was begun in, or a new one."""
+        if search.session:
+            yield search.session
+            return
+        with paging.making_no_index():
+            async with self.database.one_moment() as session:
+                yield session
+
     async def _rows(
-        self, project_id: str, search: Search, rows: Rows, prices: Prices | None, limit: int | None
+        self,
+        project_id: str,
+        search: Pipeline,
+        rows: Rows,
+        prices: Prices | None,
+        limit: int | None,
+        session: Session,
     ) -> list[Row]:
         most = self._max_rows if limit is None else limit
-        facts = rows.facts(search.stages, self._calls.name, project_id, prices)
+        unclear = await find_unclear(self._calls, project_id, search, session) if rows.counts_own else None
+        facts = rows.facts(search, self._calls.name, project_id, prices, unclear)
         shown = rows.rows(max(most, 1), self._max_groups)
         try:
-            return await self._read([*facts, *rows.groups(in_memory=True), *shown], search)
+            return await self._read([*facts, *rows.groups(in_memory=True), *shown], session)
         except OperationFailure as error:
             if error.code not in (_EXCEEDED_MEMORY, *TOO_LARGE) or not rows.wanted.percentiles:
                 raise
-        return await self._read([*facts, *rows.groups(in_memory=False), *shown], search)
+        return await self._read([*facts, *rows.groups(in_memory=False), *shown], session)
 
-    async def _read(self, pipeline: Pipeline, search: Search) -> list[Row]:
-        steady = self._calls.with_options(read_concern=_AT_ONE_MOMENT)
-        with paging.making_no_index():
-            found = steady.aggregate(pipeline, session=search.session, allowDiskUse=True, batchSize=self._max_rows + 1)
-            return await found.to_list(None)
+    async def _read(self, pipeline: Pipeline, session: Session) -> list[Row]:
+        found = self._calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=self._max_rows + 1)
+        return await found.to_list(None)
 
     async def _check_timezone(self, timezone: str | None) -> None:
         """Let MongoDB, which has its own list of zones, look one up.

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.own_usage import COUNTS
-
 Row = dict[str, Any]
 
 _MOST: Final = (1 << 63) - 1
@@ -47,8 +45,14 @@ class Tally:
 
     def row(self) -> Row:
         """The tally as a row; a count beyond 64 bits is the most that they hold."""
-        found: Row = {name: min(getattr(self, name), _MOST) for name in (*COUNTS, "unpriced_tokens")}
-        return found | {"cost": None if self.dollars is None else self.dollars + self.beyond}
+        return {
+            "prompt_tokens": min(self.prompt_tokens, _MOST),
+            "completion_tokens": min(self.completion_tokens, _MOST),
+            "requests": min(self.requests, _MOST),
+            "total_tokens": min(self.total_tokens, _MOST),
+            "unpriced_tokens": min(self.unpriced_tokens, _MOST),
+            "cost": None if self.dollars is None else self.dollars + self.beyond,
+        }
 
 
 Tallies = dict[str, Tally]
@@ -69,7 +73,10 @@ def merged(several: Iterable[Tallies]) -> Tallies:
 
 def usage_row(tallies: Tallies) -> Row:
     """What was used of all models together, and under `models` of each, by name."""
+    models = [{"model": model} | tallies[model].row() for model in sorted(tallies)]
+    if len(models) == 1:
+        return {**models[0], "models": models}
     total = Tally()
     for tally in tallies.values():
         total.add(tally)
-    return total.row() | {"models": [{"model": model} | tallies[model].row() for model in sorted(tallies)]}
+    return total.row() | {"models": models}

@@ -107,11 +107,11 @@ def _beyond(mine: _Counts, theirs: _Counts) -> _Counts:
 
 
 def _tally(model: str, counts: list[int], started_at: int, prices: Prices | None) -> Tally:
-    entry: Row = {"model": model, **dict(zip(COUNTS, counts, strict=True))}
-    cost = prices.cost(entry, started_at) if prices else None
-    tally = Tally(**{count: entry[count] for count in COUNTS}, dollars=cost)
-    tally.unpriced_tokens = tally.total_tokens if cost is None else 0
-    return tally
+    prompt, completion, requests, total = counts
+    cost = None
+    if prices:
+        cost = prices.cost({"model": model, "prompt_tokens": prompt, "completion_tokens": completion}, started_at)
+    return Tally(prompt, completion, requests, total, total if cost is None else 0, cost)
 
 
 def _row(node: Node, rolled: _Rolled, wanted: Collection[str]) -> Row:
@@ -125,7 +125,8 @@ def _row(node: Node, rolled: _Rolled, wanted: Collection[str]) -> Row:
     if "own_usage" in wanted:
         found["own_usage"] = usage_row(rolled.own)
     if "total_usage" in wanted:
-        found["total_usage"] = usage_row(rolled.total)
+        is_same = rolled.total is rolled.own and "own_usage" in wanted
+        found["total_usage"] = found["own_usage"] if is_same else usage_row(rolled.total)
     return found
 
 

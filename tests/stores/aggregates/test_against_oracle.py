@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, UsageOf, own_usage
 from stores.aggregates.metrics import NAMES
+from stores.aggregates.own_usage import FEW
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
@@ -47,10 +48,23 @@ def _writer(rng: Random) -> str:
     return rng.choice(WRITERS)
 
 
-@pytest.mark.parametrize("usage_of", UsageOf)
+@pytest.mark.parametrize(
+    ("usage_of", "few"),
+    [
+        pytest.param(UsageOf.OWN, FEW, id="own, each looked up"),
+        pytest.param(UsageOf.OWN, 0, id="own, parents looked up"),
+        pytest.param(UsageOf.REPORTED, FEW, id="reported"),
+    ],
+)
 async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
-    pairs: Pairs, database: Database, usage_of: UsageOf
+    pairs: Pairs,
+    database: Database,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    usage_of: UsageOf,
+    few: int,
 ) -> None:
+    monkeypatch.setattr(own_usage, "FEW", few)
     store = AggregatesStore(database)
 
     for grouping in GROUPINGS:
@@ -59,6 +73,8 @@ async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
         expected = oracle.aggregate(pairs, grouping, usage_of, PRICES)
         assert found.num_groups == len(expected), grouping
         _assert_same([_public(row) for row in found.rows], expected, grouping)
+        stages = str(commands.last("aggregate")["pipeline"])
+        assert ("$nin" in stages, "$lookup" in stages) == (not few, usage_of is UsageOf.OWN)
 
 
 async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
@@ -75,13 +91,8 @@ async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
     finally:
         await database.calls.database.client.admin.command("setParameter", 1, internalQueryMaxPushBytes=100 << 20)
 
-    sent = [command for name, command in commands.sent if name == "aggregate"]
-    assert [
-        "$setWindowFields" in str(command["pipeline"]) and "up_to" in str(command["pipeline"]) for command in sent
-    ] == [
-        False,
-        True,
-    ]
+    ways = ["up_to" in str(command["pipeline"]) for name, command in commands.sent if name == "aggregate"]
+    assert ways[-2:] == [False, True]
     assert len(in_memory.rows) > len(pairs) / 100
     _assert_same([_public(row) for row in by_counts.rows], [_public(row) for row in in_memory.rows], grouping)
 

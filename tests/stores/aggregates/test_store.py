@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping, own_usage
 from stores.aggregates.metrics import NAMES, Wanted
+from stores.aggregates.own_usage import Unclear
 from stores.aggregates.pipelines import Rows
 from stores.aggregates.store import MAX_GROUPS
 from stores.calls import CallsFilter, CallsStore, Expansion
@@ -17,9 +18,10 @@ from stores.query import Query
 from stores.query.plans import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
-from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.objects.builders import version
 
+ONE_CALL = {"status_counts": {"success": 1}}
 DAYS = Grouping([GroupBy.TIME_BUCKET], Bucket.DAY)
 
 
@@ -183,19 +185,19 @@ async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsSto
     assert (row["prompt_tokens"], row["total_tokens"]) == (most, most)
 
 
-async def test_an_aggregate_is_one_command_and_prices_and_zones_one_each(
+async def test_an_aggregate_is_one_command_and_prices_zones_and_what_is_unclear_take_one_each(
     calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await write_threads(calls, 20)
     store = AggregatesStore(database)
     commands.sent.clear()
 
-    await store.calls(PROJECT, Grouping([GroupBy.THREAD]), NAMES - {"cost", "unpriced_tokens"})
+    await store.calls(PROJECT, Grouping([GroupBy.THREAD]), {"count", "error_rate", "p99_latency_ms"})
     assert commands.names == ["aggregate"]
     commands.sent.clear()
 
     await store.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Europe/Berlin"), NAMES)
-    assert commands.names == ["aggregate", "find", "aggregate"]
+    assert commands.names == ["aggregate", "find", "aggregate", "aggregate"]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +233,45 @@ async def test_only_calls_of_which_it_is_unclear_whose_usage_they_report_are_com
     await calls.write([start(102, parent_id=call_id(101), trace_id=trace_id(101)), end(102, summary=unclear)])
     rows = Rows(Grouping(), Wanted.of(["total_tokens"]))
 
-    stages = rows.facts([{"$match": calls_match(PROJECT)}], "calls", PROJECT, None)
+    stages = rows.facts([{"$match": calls_match(PROJECT)}], "calls", PROJECT, None, Unclear())
     [union] = [stage["$unionWith"]["pipeline"] for stage in stages if "$unionWith" in stage]
     plan = await explain(database.calls, union)
 
-    assert "usage_scope_started_at_id" in plan.indexes
+    assert "usage_scope_started_at_id_ended_at" in plan.indexes
     [row] = (await AggregatesStore(database).calls(PROJECT, Grouping(), ["total_tokens"])).rows
     assert row["total_tokens"] == 101
+
+
+@pytest.mark.parametrize(
+    ("few", "many_more", "max_parents", "parents"),
+    [
+        pytest.param(4, 10, 10, None, id="few calls"),
+        pytest.param(3, 10, 10, [1, 3], id="many calls"),
+        pytest.param(3, 1, 10, None, id="far more in their time"),
+        pytest.param(3, 10, 1, None, id="too many parents"),
+    ],
+)
+async def test_all_are_looked_into_or_only_those_with_children_who_report(
+    calls: CallsStore,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    many_more: int,
+    max_parents: int,
+    parents: list[int] | None,
+) -> None:
+    monkeypatch.setattr(own_usage, "FEW", few)
+    monkeypatch.setattr(own_usage, "MANY_MORE", many_more)
+    monkeypatch.setattr(own_usage, "MAX_PARENTS", max_parents)
+    summary = {"usage": {"loom": {"prompt_tokens": 1}}}
+    for number, parent in ((1, None), (2, 1), (3, 1), (4, 3)):
+        above = call_id(parent) if parent else None
+        await calls.write([start(number, parent_id=above), end(number, summary=summary)])
+    await calls.write([start(5, parent_id=call_id(4)), end(5)])
+    late = NOON + 3600 * SECOND
+    await calls.write([start(6, parent_id=call_id(4), started_at=late), end(6, summary={**summary, **ONE_CALL})])
+
+    async with database.one_moment() as session:
+        found = await own_usage.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session)
+
+    assert found == Unclear(None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
