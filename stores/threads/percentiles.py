@@ -1,8 +1,9 @@
 """Percentiles of the durations of turns, exact: linear between the two values next to the position q * (n - 1).
 
 They are found in one of two ways. `Gathered` ones come of the turns that a group collects anyway: quick, but it keeps
-the durations of a thread in one document, so that a thread may not have too many. `Walked` ones come of one more walk
-through the turns of each thread, in the order of their durations, which takes several times as long.
+the durations of a thread in one document, so that a thread may not have too many. Those of a thread that has are
+`walked`: they come of one more walk through its turns, in the order of their durations, which takes several times as
+long; the other threads' come of what was gathered all the same.
 """
 
 from collections.abc import Iterable
@@ -15,14 +16,18 @@ Expression = Any
 
 PERCENTILES: Final = {P50: 50, P99: 99}
 
-MAX_GATHERED: Final = 100_000
-"""Durations of one thread in one document: in BSON some 2 MB."""
+MAX_GATHERED: Final = 400_000
+"""Durations of one thread in one document: in BSON some 7 MB, of the 16 that it may take."""
 
 TOO_MANY: Final = 241
 """MongoDB's code for a conversion that fails, as the one in `gathered` does for a thread that has too many turns."""
 
 _FINISHED: Final = "_finished"
 _DURATIONS: Final = "_durations"
+_WALKED: Final = "_walked"
+_NO_THREAD: Final = True
+"""No text, and so the id of no thread: an index is asked once for nothing."""
+
 COLLECTED: Final = (_FINISHED, _DURATIONS)
 """Where documents keep what is collected for percentiles, until it is used."""
 
@@ -37,10 +42,13 @@ def gathering() -> dict[str, Any]:
 
 def gathered(names: Iterable[str]) -> Stages:
     """The stages that make percentiles of what was collected; they fail with `TOO_MANY` where there is too much."""
-    finished = {"$filter": {"input": f"${_DURATIONS}", "cond": {"$ne": ["$$this", None]}}}
     # No text with these letters is a number, whatever the thread's id.
-    failing = {"$toInt": {"$concat": ["too many turns: ", "$id"]}}
-    bounded = {"$cond": [{"$gt": [{"$size": f"${_DURATIONS}"}, MAX_GATHERED]}, failing, finished]}
+    return _of_gathered(names, {"$toInt": {"$concat": ["too many turns: ", "$id"]}})
+
+
+def _of_gathered(names: Iterable[str], where_too_many: Expression) -> Stages:
+    finished = {"$filter": {"input": f"${_DURATIONS}", "cond": {"$ne": ["$$this", None]}}}
+    bounded = _where_too_many(where_too_many, finished)
     return [
         {"$set": {_DURATIONS: {"$sortArray": {"input": bounded, "sortBy": 1}}}},
         {"$set": {name: _of_sorted(f"${_DURATIONS}", PERCENTILES[name]) for name in names}},
@@ -48,13 +56,20 @@ def gathered(names: Iterable[str]) -> Stages:
     ]
 
 
+def _where_too_many(then: Expression, otherwise: Expression) -> Expression:
+    return {"$cond": [{"$gt": [{"$size": f"${_DURATIONS}"}, MAX_GATHERED]}, then, otherwise]}
+
+
 def counting() -> dict[str, Any]:
-    """What a group collects for `walked`: how many turns have finished."""
-    return {_FINISHED: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
+    """What a group collects for `walked`: what it does for `gathered`, and how many turns have finished."""
+    return gathering() | {_FINISHED: {"$sum": {"$toInt": {"$isNumber": "$ended_at"}}}}
 
 
 def walked(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stages:
-    """The stages that make percentiles of documents with a thread's `id` and `counting`, of the turns that match."""
+    """The stages that make percentiles of documents with a thread's `id` and `counting`, however many turns it has.
+
+    The walk goes through those of its turns that match.
+    """
     names = list(names)
     places = {name: {"$add": [1, _position(f"${_FINISHED}", PERCENTILES[name])]} for name in names}
     numbered = {"at": {"$documentNumber": {}}, "next": {"$shift": {"output": "$duration", "by": 1}}}
@@ -68,16 +83,19 @@ def walked(names: Iterable[str], collection: str, turns: dict[str, Any]) -> Stag
     ]
     looked_up = {
         "from": collection,
-        "localField": "id",
+        "localField": _WALKED,
         "foreignField": "turn_of",
         "let": places,
         "pipeline": walk,
-        "as": "_walked",
+        "as": _WALKED,
     }
+    nothing: list[object] = []
     return [
+        {"$set": {_WALKED: _where_too_many("$id", _NO_THREAD)}},
+        *_of_gathered(names, nothing),
         {"$lookup": looked_up},
-        {"$set": {name: {"$first": f"$_walked.{name}"} for name in names}},
-        {"$unset": ["_walked", _FINISHED]},
+        {"$set": {name: {"$ifNull": [{"$first": f"${_WALKED}.{name}"}, f"${name}"]} for name in names}},
+        {"$unset": [_WALKED, _FINISHED]},
     ]
 
 

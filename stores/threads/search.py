@@ -26,7 +26,7 @@ class Search:
     """Threads of a project in an order, with the wanted fields; `calls` is the name of the collection of calls.
 
     Percentiles are computed of all threads where they are sorted by, or else of those on the page, as the last turns
-    are. Where it `gathers`, it is the quick way, which has a limit.
+    are. Where it only `gathers`, it is the quick way, which no thread of very many turns may be in.
     """
 
     calls: str
@@ -87,16 +87,15 @@ class Search:
     @property
     def _last_turn_stages(self) -> Stages:
         """The turn that ended last; of those that ended at one time the one with the last id."""
+        # Turns come by their starts, so that each is the last for a moment, which a sort with a limit takes long for.
         pipeline: Stages = [
             {"$match": self._turns_of_one},
-            {"$sort": {"ended_at": -1, "id": -1}},
-            {"$limit": 1},
-            {"$project": {"_id": 0, "id": 1}},
+            {"$group": {"_id": None, "last": {"$max": {"ended_at": "$ended_at", "id": "$id"}}}},
         ]
         by_thread = {"from": self.calls, "localField": "id", "foreignField": "turn_of"}
         return [
             {"$lookup": {**by_thread, "pipeline": pipeline, "as": LAST_TURN}},
-            {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.id"}}},
+            {"$set": {LAST_TURN: {"$first": f"${LAST_TURN}.last.id"}}},
         ]
 
     @property

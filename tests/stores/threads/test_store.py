@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
@@ -232,21 +233,63 @@ async def test_a_page_is_one_command_and_computes_what_is_wanted(
         assert part not in bare
 
 
+@pytest.mark.parametrize("sort_by", [None, [SortBy("p50_turn_duration_ms", descending=True)]], ids=["page", "all"])
 async def test_a_thread_of_very_many_turns_is_still_told_exactly(
-    threads: ThreadsStore, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    threads: ThreadsStore,
+    calls: CallsStore,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    sort_by: list[SortBy] | None,
 ) -> None:
     monkeypatch.setattr(percentiles, "MAX_GATHERED", 20)
     parts = [turn(number, "few" if number < 20 else "many", number, 1 + number) for number in range(80)]
-    await calls.write([part for both in parts for part in both])
+    await calls.write([part for both in [*parts, turn(99, "many", 99, None)] for part in both])
     commands.sent.clear()
-    by_p50 = [SortBy("p50_turn_duration_ms", descending=True)]
 
-    found = await _read(threads, None, by_p50)
-    few = await _read(threads, ThreadsFilter(thread_ids=["few"]), by_p50)
+    found = await _read(threads, None, sort_by)
+    few = await _read(threads, ThreadsFilter(thread_ids=["few"]), sort_by)
 
-    assert _told(found, "thread_id", "p50_turn_duration_ms") == [("many", 50.5), ("few", 10.5)]
-    assert _told(few, "thread_id", "p50_turn_duration_ms") == [("few", 10.5)]
+    names = ("thread_id", "turn_count", "p50_turn_duration_ms", "last_turn_id")
+    assert _told(found, *names) == [("many", 61, 50.5, call_id(79)), ("few", 20, 10.5, call_id(19))]
+    assert _told(few, *names) == [("few", 20, 10.5, call_id(19))]
     assert commands.names == ["aggregate", "aggregate", "aggregate", "aggregate", "aggregate"]
+
+
+async def test_a_thread_of_very_many_turns_does_not_slow_the_others(
+    threads: ThreadsStore, calls: CallsStore, database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(percentiles, "MAX_GATHERED", 20)
+    many = [turn(number, "many", number) for number in range(30)]
+    few = [turn(number, f"few {number % 5}", number) for number in range(100, 200)]
+    await calls.write([part for both in [*many, *few] for part in both])
+
+    page = await threads.page(PROJECT, PageRequest(), {"p50_turn_duration_ms"})
+    command = {"aggregate": "calls", "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    told = await database.calls.database.command("explain", command, verbosity="executionStats")
+
+    assert {row["p50_turn_duration_ms"] for row in page.rows} == {100.0}
+    [walk] = [stage for stage in told["stages"] if "$lookup" in stage]
+    assert walk["collectionScans"] == 0
+    assert 30 <= walk["totalKeysExamined"] <= 30 + 7  # and an index asked once for each thread
+
+
+async def test_the_last_turn_is_found_without_sorting_the_turns(
+    threads: ThreadsStore, calls: CallsStore, commands: Commands
+) -> None:
+    # A sort of which one is wanted replaces it with each turn, as turns come by their starts: seconds for 100,000.
+    await calls.write([part for number in range(50) for part in turn(number, "t", number, 100 - 2 * (number % 3))])
+
+    [thread] = (await threads.page(PROJECT, PageRequest(), {"last_turn_id"})).rows
+    [lookup] = [stage["$lookup"] for stage in commands.last("aggregate")["pipeline"] if "$lookup" in stage]
+
+    assert thread["last_turn_id"] == call_id(48)
+    assert [list(stage) for stage in lookup["pipeline"]] == [["$match"], ["$group"]]
+
+
+async def test_turns_that_run_are_never_the_last(threads: ThreadsStore, calls: CallsStore) -> None:
+    await calls.write(turn(2, "t", 0, 10) + turn(1, "t", 5, None) + turn(9, "t", 7, None) + turn(3, "t", 1, -4))
+
+    assert _told(await _read(threads), "last_turn_id", "last_updated") == [(call_id(2), at(10))]
 
 
 async def test_calls_and_turns_of_many_threads_come_together(
