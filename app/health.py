@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.mongodb import driver_words
+from app.upgrading import Upgrading
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.projects import ProjectsStore
@@ -23,19 +24,24 @@ _SEE_LOG: Final = "the server's log says why"
 
 
 class Readiness:
-    """What is known of one database: whether its indexes were ensured, and whether it answers now."""
+    """What is known of one database: whether its indexes and all that is kept are there, and whether it answers now."""
 
     def __init__(self, database: Database, timeout_seconds: float) -> None:
         self.database = database
         self.timeout_seconds = timeout_seconds
         self.hindrance: str | None = "the indexes are not there yet"
+        self.upgrading = Upgrading(database)
         self._logged = ""
 
     async def prepare(self) -> None:
-        """Ensure the indexes, and that all projects are listed, waiting for as long as the database is away."""
+        """Ensure the indexes, and that all projects are listed, waiting for as long as the database is away.
+
+        It is ready then; what calls of older versions lack is filled in after that.
+        """
         while self.hindrance is not None:
             self.hindrance = await self._attempt(self._make_ready())
             await asyncio.sleep(_RETRY_SECONDS if self.hindrance else 0)
+        await self.upgrading.finish()
 
     async def _make_ready(self) -> None:
         await self.database.ensure_indexes()
@@ -93,12 +99,16 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Say whether the database can serve; 503 with the reason when it cannot."""
+    """Say whether the database can serve; 503 with the reason when it cannot.
+
+    While older calls are brought up to date it can, and says how far that is under `upgrading`.
+    """
     readiness: Readiness = request.state["readiness"]
     reason = await readiness.reason_against()
-    if reason is None:
-        return JSONResponse({"status": "ok"})
-    return JSONResponse({"status": "unavailable", "reason": reason}, 503)
+    if reason is not None:
+        return JSONResponse({"status": "unavailable", "reason": reason}, 503)
+    progress = readiness.upgrading.progress
+    return JSONResponse({"status": "ok", **({"upgrading": str(progress)} if progress else {})})
 
 
 def ask(host: str, port: int, path: str, timeout_seconds: float) -> dict[str, str]:

@@ -144,6 +144,8 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
 
 
 def _greeting(readiness: Mapping[str, str]) -> str:
+    if upgrading := readiness.get("upgrading"):
+        return f"LoomQL is up. Older calls lack threads, tokens and costs until all are looked through: {upgrading}."
     if readiness.get("status") == "ok":
         return "LoomQL is up."
     reason = readiness.get("reason", "it does not say why")

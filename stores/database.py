@@ -163,6 +163,11 @@ class Database:
         """The projects: a document for each that was asked for or written into."""
         return self._database["projects"]
 
+    @property
+    def upgrades(self) -> Collection:
+        """How far the upgrades of what older versions stored are: a document for each."""
+        return self._database["upgrades"]
+
     async def enter(self, project_ids: Iterable[str]) -> None:
         """See that projects are listed, before anything is stored in them: every store's part before it writes.
 

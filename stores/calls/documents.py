@@ -20,6 +20,21 @@ Pipeline = list[dict[str, Any]]
 FOUND_BY: Final = ("_id", "project_id", "id")
 """What finds a call's one document, in a sharded collection, too."""
 
+KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope")
+"""The fields that LoomQL makes of what was sent, beside it; nobody sends or reads one without the rest changing."""
+
+KEPT_VERSION: Final = 1
+"""To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
+
+TURN_OF: Final[Document] = {
+    "$cond": [
+        {"$and": [{"$gt": ["$thread_id", ""]}, {"$eq": ["$turn_id", "$id"]}]},
+        "$thread_id",
+        "$$REMOVE",
+    ]
+}
+"""`turn_of` as MongoDB computes it of a call that is there; see `_turn_of`."""
+
 _START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "turn_of", "wb_run_id", "wb_run_step", "input_refs")
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
 
@@ -129,8 +144,8 @@ def _turn_of(start: CallStart) -> str | None:
 
 
 def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
-    usage = kept_usage(end.summary)
-    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"], beside=usage)
+    kept = kept_of_summary(end.summary)
+    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"], beside=kept)
     fields = {
         **key(end.project_id, end.id),
         "ended_at": end.ended_at,
@@ -140,13 +155,18 @@ def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
             wb_run_step_end=end.wb_run_step_end,
             output_refs=payload.refs["output"] or None,
         ),
-        **usage,
-        **({"usage_scope": usage_scope(end.summary)} if usage else {}),
+        **kept,
         **payload.mirrors,
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
     return fields, payload.files
+
+
+def kept_of_summary(summary: object) -> Document:
+    """What a call keeps of its summary beside it; nothing where that names no model."""
+    usage = kept_usage(summary)
+    return usage | {"usage_scope": usage_scope(summary)} if usage else {}
 
 
 def _given(**fields: object) -> Document:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stores.calls.documents import KEPT
 from stores.paging import Row
 
 
@@ -20,6 +21,18 @@ CHANGES: Final[list[dict[str, Any]]] = [
     {
         "$set": {
             "changed": {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}}
+        }
+    },
+    # What older calls lack is filled in (`stores.upgrades`): nothing happens to a call by that.
+    {
+        "$match": {
+            "$expr": {
+                "$or": [
+                    {"$not": [{"$isArray": "$changed"}]},
+                    {"$eq": ["$changed", []]},
+                    {"$not": [{"$setIsSubset": ["$changed", list(KEPT)]}]},
+                ]
+            }
         }
     },
     # The mirrors are half of a document, and what an update wrote is in the document: neither is sent.
