@@ -15,6 +15,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorDatabase,
 )
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
@@ -289,11 +290,18 @@ def driver_errors() -> Iterator[None]:
     except (DocumentTooLarge, InvalidDocument) as error:
         raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
     except OperationFailure as error:
-        if error.code in TOO_LARGE:
+        if not _codes(error).isdisjoint(TOO_LARGE):
             raise PayloadTooLargeError("this is larger than the database takes at once") from error
         if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
             raise UnavailableError(_RETRY_LATER) from error
         raise
+
+
+def _codes(error: OperationFailure) -> set[int | None]:
+    """The codes of a failure; one of several writes has those of each that failed beneath."""
+    if not isinstance(error, BulkWriteError):
+        return {error.code}
+    return {error.code, *(failed.get("code") for failed in (error.details or {}).get("writeErrors", ()))}
 
 
 class _OnDatabase(Protocol):

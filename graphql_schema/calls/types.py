@@ -120,7 +120,7 @@ class CallSchema:
 
     @resolved(
         "What all of its usage costs, in US dollars; null where no model has a price in them. Prices in other "
-        "currencies are left out."
+        "currencies are left out. Parents that sum up their children's usage count that again."
     )
     def total_cost(self, parent: strawberry.Parent[Row]) -> float | None:
         """What its usage costs."""

@@ -48,7 +48,11 @@ CALL_FIELDS: Final = FieldTable(
         ),
         Field("input_refs", "input_refs", Kind.JSON),
         Field("output_refs", "output_refs", Kind.JSON),
-    ]
+    ],
+    elsewhere={
+        ("summary", "weave", "costs"): "costs are told by the prices of now, and are not in summary: filter and sort "
+        "by total_cost, in US dollars"
+    },
 )
 
 _READS: Final[dict[str, tuple[str, ...]]] = {

@@ -14,7 +14,7 @@ from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
-from stores.costs.store import prices_of
+from stores.costs.project_prices import prices_of
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query

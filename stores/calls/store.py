@@ -13,7 +13,7 @@ from stores.calls.expansion import Expansion
 from stores.calls.fan_out import FanOut
 from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, CallEnd, CallStart, check_length
+from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
 from stores.calls.search import calls_search
 from stores.calls.sizes import total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
@@ -85,13 +85,14 @@ class CallsStore:
         """Give a call another display name, or with "" none. Returns 1, or 0 where no such call is visible.
 
         Raises:
-            BadInputError: the id can be no call's, there is no name, or it is too long.
+            BadInputError: the id can be no call's, there is no name, or a text is too long.
         """
         check_project_id(project_id)
         check_call_id(call_id, "call_id")
         if display_name is None:
             raise BadInputError('is required; send "" to take the name away', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
         found = documents.key(project_id, call_id)
         await write_upserts(
             self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER))]
@@ -105,9 +106,10 @@ class CallsStore:
         Returns how many calls were there and are gone; unknown and deleted ids are not counted.
 
         Raises:
-            BadInputError: there are more than 1,000 ids, or one can be no call's.
+            BadInputError: there are more than 1,000 ids, one can be no call's, or the user's is too long.
         """
         check_project_id(project_id)
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
         if len(call_ids) > MAX_DELETED_AT_ONCE:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
         for position, call_id in enumerate(call_ids):

@@ -36,8 +36,10 @@ class Price:
     @classmethod
     def of_project(cls, row: Mapping[str, Any]) -> Self:
         """A project's own price, from its document."""
-        names = set(cls.__dataclass_fields__) - {"level", "level_id"}
-        return cls(level=PROJECT, level_id=row["project_id"], **{name: row[name] for name in names})
+        return cls(level=PROJECT, level_id=row["project_id"], **{name: row[name] for name in _STORED})
+
+
+_STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id")]
 
 
 class Timeline:

@@ -7,7 +7,11 @@ over its models; where nothing is priced in dollars it is null, which is not 0.
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
+
+import bson
+from bson.raw_bson import RawBSONDocument
 
 from stores.calls.usage import Usage
 from stores.costs.inputs import USD
@@ -41,27 +45,45 @@ class Prices:
         costs = [cost for entry in usage if (cost := self.cost(entry, started_at)) is not None]
         return math.fsum(costs) if costs else None
 
+    @cached_property
+    def _models(self) -> RawBSONDocument:
+        """The names of the models, as a literal of pipelines that is encoded once for all of them."""
+        return _encoded(list(self._timelines))
+
+    @cached_property
+    def _rows(self) -> RawBSONDocument:
+        """The timelines of the models, as such a literal; what is not priced comes last."""
+        return _encoded([*map(_row, self._timelines.values()), _NOT_PRICED])
+
+    @property
+    def size(self) -> int:
+        """The bytes that an expression takes by them."""
+        return len(self._models.raw) + len(self._rows.raw)
+
     def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
         """What an entry of usage at a path costs, for a call that starts at what is at another; null if not priced.
 
         Sum it with `$sum`, which leaves out nulls, and in which errors of rounding do not add up.
         """
         # No model is at -1, which leads to the last row.
-        rows = [*map(_row, self._timelines.values()), _NOT_PRICED]
-        found = {"$indexOfArray": [{"$literal": list(self._timelines)}, f"{entry}.model"]}
+        found = {"$indexOfArray": [self._models, f"{entry}.model"]}
         number = {"$size": {"$filter": {"input": "$$v.from", "cond": {"$lte": ["$$this", started_at]}}}}
         parts = [
             {"$multiply": [f"{entry}.{name}_tokens", {"$arrayElemAt": [f"$$row.{name}", "$$v"]}]}
             for name in ("prompt", "completion")
         ]
         priced = {"$let": {"vars": {"row": "$$v"}, "in": bound(number, {"$add": parts})}}
-        return bound({"$arrayElemAt": [{"$literal": rows}, found]}, priced)
+        return bound({"$arrayElemAt": [self._rows, found]}, priced)
 
     def total_cost_expression(self) -> Expression:
         """What the usage of a call costs, over its document."""
         each = {"$map": {"input": {"$ifNull": ["$usage", []]}, "as": "entry", "in": self.cost_expression("$$entry")}}
         priced = {"$filter": {"input": each, "cond": {"$ne": ["$$this", None]}}}
         return bound(priced, {"$cond": [{"$eq": ["$$v", []]}, None, {"$sum": "$$v"}]})
+
+
+def _encoded(members: list[Any]) -> RawBSONDocument:
+    return RawBSONDocument(bson.encode({"$literal": members}))
 
 
 def _row(timeline: Timeline) -> dict[str, list[Any]]:

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from stores import paging, times
-from stores.calls.inputs import LOCAL_USER
-from stores.costs.defaults import all_models, of_model
+from stores.calls.inputs import LOCAL_USER, check_length
+from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS
-from stores.costs.inputs import NewCost
+from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.costs.purging import purged_ids
@@ -23,9 +23,6 @@ from stores.transactions import Session
 
 MAX_AT_ONCE: Final = 1_000
 """Costs that are made at once."""
-
-MAX_PRICES: Final = 20_000
-"""Prices of a project by which all of its calls are sorted, filtered or summed."""
 
 _OLDEST_FIRST: Final = (SortBy("created_at"),)
 
@@ -48,9 +45,11 @@ class CostsStore:
         """Store costs, all or none, beside what is there; their ids in that order. Nothing happens for none.
 
         Raises:
-            BadInputError: a cost breaks a rule, named as `costs.<position>`, or there are more than `MAX_AT_ONCE`.
+            BadInputError: a cost breaks a rule, named as `costs.<position>`, there are more than `MAX_AT_ONCE`, or the
+                user's id is too long.
         """
         check_project_id(project_id)
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
         if len(costs) > MAX_AT_ONCE:
             raise BadInputError(f"has {len(costs):,} costs; the limit is {MAX_AT_ONCE:,} at once", "costs")
         made = times.now()
@@ -119,22 +118,6 @@ async def prices_of_models(database: Database, project_id: str, models: Collecti
         rows += await database.costs.find(match, batch_size=MAX_AT_ONCE).to_list(None)
     shipped = [price for model in models for price in of_model(model)]
     return Prices([*map(Price.of_project, rows), *shipped])
-
-
-async def prices_of(database: Database, project_id: str) -> Prices:
-    """The prices of all models, shipped ones included; the project's are at most `MAX_PRICES`.
-
-    Raises:
-        BadInputError: it has more.
-    """
-    rows = await database.costs.find({"project_id": project_id}, limit=MAX_PRICES + 1).to_list(None)
-    if len(rows) > MAX_PRICES:
-        raise BadInputError(
-            f"has more than {MAX_PRICES:,} costs, too many to price all of its calls by; purge those that no call "
-            "needs any more",
-            "project_id",
-        )
-    return Prices([*map(Price.of_project, rows), *all_models()])
 
 
 def _key(project_id: str, cost_id: str) -> str:

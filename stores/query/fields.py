@@ -1,7 +1,7 @@
 """Tables of fields: which names a collection's clients may use, and where each is stored."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property, lru_cache
@@ -83,9 +83,13 @@ class Access:
 
 
 class FieldTable:
-    """The fields of one collection, by name; a name in camelCase finds the field, too."""
+    """The fields of one collection, by name; a name in camelCase finds the field, too.
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    Places in JSON fields where there is never anything are refused, each with a word on where it is instead.
+    """
+
+    def __init__(self, fields: Iterable[Field], elsewhere: Mapping[tuple[str, ...], str] | None = None) -> None:
+        self._elsewhere = elsewhere or {}
         self._by_name = {field.name: field for field in fields}
         self._by_camel = {_camel(name): field for name, field in self._by_name.items()}
         self._look_up = lru_cache(_REMEMBERED)(self._access)
@@ -94,7 +98,7 @@ class FieldTable:
         """The field of that name, or the place in a JSON field that a dotted name leads to.
 
         Raises:
-            BadInputError: there is none (the message lists near names), or the path is too long.
+            BadInputError: there is none (the message lists near names, or says where it is), or the path is too long.
         """
         return self._look_up(name)
 
@@ -104,8 +108,14 @@ class FieldTable:
             return Access(found)
         field = self._find(name.partition(".")[0])
         if field and field.kind is Kind.JSON:
-            return Access(field, _steps(name))
+            return self._checked(Access(field, _steps(name)))
         raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
+
+    def _checked(self, access: Access) -> Access:
+        for place, instead in self._elsewhere.items():
+            if access.spelling[: len(place)] == place:
+                raise BadInputError(f"there is no field {'.'.join(access.spelling)[:100]!r}; {instead}")
+        return access
 
     def _find(self, name: str) -> Field | None:
         return self._by_name.get(name) or self._by_camel.get(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     DocumentTooLarge,
     ExecutionTimeout,
     NetworkTimeout,
@@ -238,6 +239,8 @@ async def test_nothing_is_sent_before_the_first_question() -> None:
         (ExecutionTimeout("secret"), StoreTimeoutError),
         (DocumentTooLarge("secret"), PayloadTooLargeError),
         (OperationFailure("secret", 388), PayloadTooLargeError),
+        (BulkWriteError({"writeErrors": [{"code": 388, "errmsg": "secret"}]}), PayloadTooLargeError),
+        (BulkWriteError({"writeErrors": [{"code": 11000}]}), BulkWriteError),
         (OperationFailure("a bug"), OperationFailure),
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],

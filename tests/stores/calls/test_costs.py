@@ -176,13 +176,30 @@ async def test_prices_are_read_once_and_only_where_costs_are_named(
     calls: CallsStore, costs: CostsStore, commands: Commands
 ) -> None:
     await write(calls, costs)
-    for number in (1, CALLS):
+    await costs.create(PROJECT, [NewCost("new", 1.0, 1.0)])
+    for number, read in ((1, ["find"]), (CALLS, [])):
         commands.sent.clear()
         await calls.page(PROJECT, PageRequest(number), {"id"}, sort_by=[SortBy("total_cost")])
-        assert commands.names == ["find", "aggregate"]
+        assert commands.names == ["aggregate", *read, "aggregate"]
     commands.sent.clear()
     await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_tokens")])
     assert commands.names == ["aggregate"]
+
+
+@pytest.mark.parametrize("name", ["summary.weave.costs", "summary.weave.costs.gpt-4o.prompt_tokens_total_cost"])
+async def test_costs_in_summaries_are_looked_for_elsewhere(calls: CallsStore, name: str) -> None:
+    await calls.write([start(), end(summary={"weave": {"costs": {"gpt-4o": 1}, "costs_of": 1}})])
+    for argument, asked in (
+        ("sort_by.0.field", {"sort_by": [SortBy(name)]}),
+        ("query.json.$expr.$gt.0.$getField", {"query": query("$gt", {"$getField": name}, {"$literal": 0})}),
+    ):
+        wanted: dict[str, Any] = asked
+        with pytest.raises(BadInputError, match="by total_cost") as refused:
+            await calls.page(PROJECT, PageRequest(), {"id"}, **wanted)
+        assert refused.value.argument == argument
+
+    beside = query("$eq", {"$getField": "summary.weave.costs_of"}, {"$literal": 1})
+    assert await calls.count(PROJECT, query=beside) == 1
 
 
 async def test_nothing_of_a_client_becomes_an_operator(calls: CallsStore, costs: CostsStore) -> None:

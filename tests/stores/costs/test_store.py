@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from stores.costs import CostsStore, NewCost
-from stores.costs import store as module
-from stores.costs.store import prices_of
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands
@@ -60,15 +58,3 @@ async def test_the_prices_of_many_calls_are_read_at_once_and_of_their_projects_a
     ]
     assert prompt_costs == [[1e-6], [1e-6, 2.5e-6], [7.0], [None]]
     assert commands.names == ["find"] * 3
-
-
-async def test_a_project_with_too_many_prices_to_sort_by_says_so(
-    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_PRICES", 3)
-    await costs.create(PROJECT, [COST] * 3)
-    assert (await prices_of(database, PROJECT)).at("m", 0)
-
-    await costs.create(PROJECT, [COST])
-    with pytest.raises(BadInputError, match="more than 3 costs"):
-        await prices_of(database, PROJECT)

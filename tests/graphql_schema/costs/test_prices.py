@@ -1,0 +1,90 @@
+"""Prices through the API: set, listed and purged."""
+
+from typing import Any
+
+from graphql_schema.schema import sdl
+from stores.times import parse
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run
+from tests.graphql_schema.costs.asking import LIST, PURGE, by_id, cost, create, listed
+
+
+async def test_a_price_is_listed_as_it_was_set(run: Run) -> None:
+    before = parse("2026-01-01T00:00:00Z")
+    first, second = await create(
+        run,
+        cost(llmId="a", promptTokenCostUnit="EUR", completionTokenCostUnit="JPY", providerId="own"),
+        {"llmId": "b", "promptTokenCost": 0, "completionTokenCost": 2.5e-06},
+    )
+
+    found = await listed(run)
+
+    assert found[0] == {
+        "id": first,
+        "llmId": "a",
+        "promptTokenCost": 0.001,
+        "completionTokenCost": 0.002,
+        "promptTokenCostUnit": "EUR",
+        "completionTokenCostUnit": "JPY",
+        "effectiveDate": "2020-01-01T00:00:00.000000Z",
+        "providerId": "own",
+    }
+    assert (found[1]["id"], found[1]["promptTokenCost"], found[1]["completionTokenCost"]) == (second, 0.0, 2.5e-06)
+    assert (found[1]["promptTokenCostUnit"], found[1]["completionTokenCostUnit"]) == ("USD", "USD")
+    assert found[1]["providerId"] == "default"
+    assert parse(found[1]["effectiveDate"]) > before
+
+
+async def test_the_same_price_again_is_another_one(run: Run) -> None:
+    first, again = await create(run, cost(), cost())
+    [third] = await create(run, cost())
+
+    assert len({first, again, third}) == 3
+    assert len(await listed(run)) == 3
+
+
+async def test_no_prices_are_set_for_none(run: Run, commands: Commands) -> None:
+    assert await create(run) == []
+    assert commands.names == []
+
+
+async def test_prices_are_asked_sorted_and_paged_within_their_project(run: Run) -> None:
+    await create(run, *(cost(llmId=f"m{number}", promptTokenCost=number % 3 / 10) for number in range(7)))
+    await create(run, cost(llmId="m1"), project="acme/other")
+
+    anything = {
+        "expr": {"or": [{"eq": [{"getField": "llm_id"}, {"literal": "m1"}]}, {"gt": [{"literal": 2}, {"literal": 1}]}]}
+    }
+    sort = [{"field": "prompt_token_cost", "direction": "DESC"}, {"field": "llm_id", "direction": "ASC"}]
+    first = (await run(LIST, query=anything, sort=sort, first=4)).data["costs"]
+    rest = (await run(LIST, query=anything, sort=sort, after=first["pageInfo"]["endCursor"])).data["costs"]
+
+    assert first["totalCount"] == 7
+    assert [node["llmId"] for node in first["nodes"] + rest["nodes"]] == ["m2", "m5", "m1", "m4", "m0", "m3", "m6"]
+    assert [node["llmId"] for node in await listed(run, project="acme/other")] == ["m1"]
+    recent = {"json": {"$expr": {"$gte": [{"$getField": "effective_date"}, {"$literal": "2021-01-01"}]}}}
+    assert await listed(run, query=recent) == []
+
+
+async def test_a_purge_takes_just_the_prices_of_the_project_that_it_names(run: Run) -> None:
+    ids = await create(run, *(cost(llmId=name) for name in "abcdef"))
+    [other] = await create(run, cost(), project="acme/other")
+    shapes: list[tuple[dict[str, Any], int]] = [
+        (by_id(ids[0]), 1),
+        (by_id(ids[0]), 0),
+        ({"or": [by_id(ids[1]), by_id(ids[2]), by_id("unknown"), by_id(other)]}, 2),
+        ({"in": {"input": {"getField": "id"}, "values": [{"literal": ids[3]}, {"literal": "unknown"}]}}, 1),
+        ({"in": {"input": {"getField": "id"}, "values": []}}, 0),
+    ]
+    for expr, purged in shapes:
+        answer = await run(PURGE, query={"expr": expr})
+        assert (answer.errors, answer.data["costPurge"]["numPurged"]) == ([], purged)
+    raw = {"$expr": {"$eq": [{"$getField": "id"}, {"$literal": ids[4]}]}}
+    assert (await run(PURGE, query={"json": raw})).data["costPurge"]["numPurged"] == 1
+
+    assert [node["llmId"] for node in await listed(run)] == ["f"]
+    assert len(await listed(run, project="acme/other")) == 1
+
+
+def test_the_list_is_a_connection_by_the_name_of_what_it_lists() -> None:
+    assert "type CostConnection {" in sdl()
