@@ -13,9 +13,10 @@ from stores.database import Database
 def load_demo(
     settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_missing: bool = False
 ) -> bool:
-    """Write the demo calls into a project, with a progress bar; whether anything was written.
+    """Write the demo calls into a project, with a progress bar; whether any were written.
 
     Loading twice leaves one copy: the calls have the same ids each time, and all else is called by its content.
+    Where the calls are only written if missing, what an earlier version left out beside them is added.
     """
     return asyncio.run(_load(settings, uri, project_id, only_if_missing=only_if_missing))
 
@@ -26,6 +27,7 @@ async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missin
         await database.ensure_indexes()
         stores = Stores.over(database)
         if only_if_missing and await demo.is_loaded(stores.calls, project_id):
+            await demo.complete(stores, project_id)
             return False
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns) as bar:

@@ -46,9 +46,38 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
 
 
 async def is_loaded(calls: CallsStore, project_id: str) -> bool:
-    """Whether a load of this project came to its end, and the call that it wrote last was not deleted since."""
-    _, last = _tell(Library(project_id), times.now()).parts()[-1]
-    return await calls.one(project_id, str(last.id), ["id"]) is not None
+    """Whether a load of this project came to its end, and the call that it wrote last was not deleted since.
+
+    A load by a version that told another story did not.
+    """
+    return await _loaded_at(calls, project_id) is not None
+
+
+async def complete(stores: Stores, project_id: str) -> None:
+    """Add prices and feedback, each where the project has none at all, to calls that are there without.
+
+    So it is where an earlier version wrote the calls. It is as if they had been written then; calls stay as they are.
+    """
+    has_prices, has_feedback = await stores.costs.count(project_id), await stores.feedback.count(project_id)
+    now = None if has_prices and has_feedback else await _loaded_at(stores.calls, project_id)
+    if now is None:
+        return
+    if not has_prices:
+        await prices.write(stores.costs, project_id, now)
+    if not has_feedback:
+        story = _tell(Library(project_id), now)
+        await story.library.write(stores)
+        await stores.feedback.create(list(story.feedback()))
+
+
+async def _loaded_at(calls: CallsStore, project_id: str) -> int | None:
+    """The `now` of the last load of a project; None where none came to its end."""
+    now = times.now()
+    last_at, last = _tell(Library(project_id), now).parts()[-1]
+    moment = "started_at" if isinstance(last, CallStart) else "ended_at"
+    row = await calls.one(project_id, str(last.id), [moment])
+    # Each story ends as long before its `now` as every other.
+    return row[moment] + now - last_at if row and moment in row else None
 
 
 def _starts(parts: list[TimedPart]) -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pymongo import MongoClient
 
+from app.embedded_mongod import DataFolder
 from app.settings import markdown_table, table
 from graphql_schema.schema import sdl
 from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving, start
@@ -218,14 +220,19 @@ def test_with_a_uri_no_mongod_of_its_own_is_started(
     assert not data_dir.exists()
 
 
-def test_serve_with_demo_loads_the_demo_calls_once(data_dir: Path, tmp_path: Path) -> None:
+def test_serve_with_demo_loads_the_demo_calls_once_and_feedback_that_is_missing(data_dir: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "out", "--demo", "--data-dir", str(data_dir)) as server:
         first = total_count(server.url, "demo/assistant")
         said = server.output.read_text()
+        with MongoClient[dict[str, object]](DataFolder(data_dir).uri) as client:
+            client["loomql"]["feedback"].delete_many({})
     with serving(tmp_path / "again", "--demo", "--data-dir", str(data_dir)) as server:
         second = total_count(server.url, "demo/assistant")
+        query = '{ feedback(projectId: "demo/assistant") { totalCount } }'
+        feedback = httpx.post(server.url, json={"query": query}).json()["data"]["feedback"]["totalCount"]
 
     assert first == second > 1000
+    assert feedback > 400
     assert f"{first}/{first}" in said
     assert "Demo calls into" not in (tmp_path / "again").read_text()
 

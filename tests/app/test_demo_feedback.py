@@ -15,7 +15,7 @@ from stores.costs import NewCost, bill, prices_of
 from stores.feedback import NewFeedback
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy
-from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload
+from tests.app.demo_data import NOW, PROJECT, Loaded, ignore, payload, rows_of
 
 SAID = (
     *("id", "weave_ref", "feedback_type", "creator", "wb_user_id", "payload"),
@@ -222,3 +222,33 @@ async def test_loading_again_leaves_what_others_said_and_the_prices_that_they_se
         ("lindqvist-planner-8b", "tomasz.k"),
         ("mistral-small-2506", "tomasz.k"),
     ]
+
+
+async def test_a_demo_that_lacks_feedback_and_prices_gets_both_and_its_calls_stay(fresh: Stores) -> None:
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+    said, calls, paid = await all_feedback(fresh), await rows_of(fresh.calls), await all_prices(fresh)
+    for collection in (fresh.calls.database.feedback, fresh.calls.database.costs):
+        await collection.delete_many({})
+
+    await demo.complete(fresh, PROJECT)
+
+    assert (await all_feedback(fresh), await rows_of(fresh.calls)) == (said, calls)
+    assert [row | {"id": ""} for row in await all_prices(fresh)] == [row | {"id": ""} for row in paid]
+
+
+async def test_what_a_user_left_of_the_feedback_and_prices_of_the_demo_stays_so(fresh: Stores) -> None:
+    await demo.load(fresh, PROJECT, ignore, now=NOW)
+    database = fresh.calls.database
+    await database.feedback.delete_many({"feedback_type": {"$ne": "wandb.note.1"}})
+    await database.costs.delete_many({"llm_id": {"$ne": "gpt-4o"}})
+    left = await all_feedback(fresh), await all_prices(fresh)
+
+    await demo.complete(fresh, PROJECT)
+
+    assert (await all_feedback(fresh), await all_prices(fresh)) == left
+
+
+async def test_a_project_without_the_calls_of_the_demo_gets_neither_feedback_nor_prices(fresh: Stores) -> None:
+    await demo.complete(fresh, PROJECT)
+
+    assert (await all_feedback(fresh), await all_prices(fresh)) == ([], [])
