@@ -2,7 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar, TypeVarTuple, cast
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple
+
+from graphql_schema.beginnings import Beginning
+from stores.turns import AT_ONCE
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -10,12 +14,43 @@ Given = TypeVarTuple("Given")
 
 
 class _Batch:
-    """The keys that were asked for in one turn of the event loop, and what is found for them."""
+    """The keys that were asked for together, and what is found for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[["_Batch"], Awaitable[Mapping[Any, Any]]]) -> None:
         self.keys: dict[Hashable, None] = {}
-        self.found: asyncio.Task[Mapping[Any, Any]] | None = None
         self.waiting = 0
+        self.beginnings: dict[Beginning, None] = {}
+        self._asked = 0
+        self._found = asyncio.ensure_future(find(self))
+        self._last = self._found
+
+    def join(self, key: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
+        """What is found for a key and all others.
+
+        Of very many who ask, some hear of it together, and then the next: what they do with it keeps all else waiting.
+        """
+        self.keys[key] = None
+        if beginning := Beginning.current():
+            self.beginnings[beginning] = None
+        self._asked += 1
+        if self._asked > AT_ONCE and self._asked % AT_ONCE == 1:
+            self._last = asyncio.ensure_future(_after(self._last))
+        return self._last
+
+    async def fill(self) -> None:
+        """Wait until all have asked who are about to."""
+        # All tasks that are ready by now come first, so that the rows of a page ask before the answer is sought.
+        await asyncio.sleep(0)
+        while under_way := [beginning for beginning in self.beginnings if beginning.is_under_way]:
+            await under_way[0].over()
+
+    def cancel(self) -> None:
+        """Give it up; nobody waits for it any more."""
+        self._found.cancel()
+
+
+async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
+    return await found
 
 
 class Loaders:
@@ -37,22 +72,19 @@ class Loaders:
         question = (find, given)
         batch = self._open.get(question)
         if batch is None:
-            batch = self._open[question] = _Batch()
-            batch.found = asyncio.ensure_future(self._find(question, batch))
-        batch.keys[key] = None
-        found = cast("asyncio.Task[Mapping[Key, Value]]", batch.found)
+            batch = self._open[question] = _Batch(partial(self._find, question))
+        found: asyncio.Future[Mapping[Key, Value]] = batch.join(key)
         batch.waiting += 1
         try:
             return (await asyncio.shield(found))[key]
         finally:
             batch.waiting -= 1
             if not batch.waiting:
-                found.cancel()
+                batch.cancel()
                 self._close(question, batch)
 
     async def _find(self, question: tuple[Callable[..., Awaitable[Mapping[Any, Any]]], Any], batch: _Batch) -> Any:  # noqa: ANN401 -- whatever is found
-        # All tasks that are ready by now come first, so that the rows of a page ask before the answer is sought.
-        await asyncio.sleep(0)
+        await batch.fill()
         self._close(question, batch)
         find, given = question
         return await find(list(batch.keys), *given)

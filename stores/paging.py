@@ -18,6 +18,7 @@ from stores.database import Collection
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
 from stores.transactions import Session
+from stores.turns import coming_in_turns, in_turns
 
 DEFAULT_SIZE: Final = 100
 
@@ -126,10 +127,10 @@ async def find_page(
     position = position_of(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
     found = await _rows(collection, pipeline, request.size + 2, session)
-    return _page(found, request, order, scope)
+    return page_of(found, request, order, scope)
 
 
-def _page(found: list[Row], request: PageRequest, order: Order, scope: bytes) -> Page:
+def page_of(found: list[Row], request: PageRequest, order: Order, scope: bytes) -> Page:
     """The page of what its pipeline found, one row more than it has where there are more."""
     rows, more = found[: request.size], len(found) > request.size
     before = request.cursor is not None or request.offset > 0
@@ -162,11 +163,11 @@ async def find_pages(
     pipeline = page_pipeline(match, order, request, projection)
     found: dict[str, list[Row]] = {value: [] for value in values}
     with making_no_index():
-        async for row in _of_each(collection, field, values, pipeline):
+        async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
             found[row["value"]].append(row["rows"])
     return {
-        value: _page(rows, request, order, scope_of(collection.name, {**match, field: value}, order))
-        for value, rows in found.items()
+        value: page_of(rows, request, order, scope_of(collection.name, {**match, field: value}, order))
+        async for value, rows in in_turns(found.items())
     }
 
 
@@ -188,7 +189,8 @@ async def count_each(
     """For each of some values of a field (or of a member of it) how many documents match; one command for all."""
     counted = _of_each(collection, field, values, [{"$match": match}, {"$count": "number"}])
     with making_no_index():
-        return dict.fromkeys(values, 0) | {row["value"]: row["rows"]["number"] async for row in counted}
+        found = {row["value"]: row["rows"]["number"] async for row in coming_in_turns(counted)}
+    return dict.fromkeys(values, 0) | found
 
 
 def _of_each(

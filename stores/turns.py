@@ -1,12 +1,15 @@
 """Long work on the event loop, done in turns with all else that waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 TURN_SECONDS: Final = 0.005
 """How long a request may keep all others waiting, but for one item that takes longer by itself."""
+
+AT_ONCE: Final = 100
+"""How many tasks some work may begin or wake before what else waits comes first: each takes time of its own."""
 
 _Item = TypeVar("_Item")
 
@@ -34,6 +37,15 @@ async def in_turns(items: Iterable[_Item]) -> AsyncIterator[_Item]:
     """The items one by one; whenever they have had their turn, what else waits for the event loop comes first."""
     turn = Turn()
     for item in items:
+        yield item
+        if turn.is_over():
+            await turn.end()
+
+
+async def coming_in_turns(items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
+    """The same for items that come by themselves, many of them without a wait."""
+    turn = Turn()
+    async for item in items:
         yield item
         if turn.is_over():
             await turn.end()

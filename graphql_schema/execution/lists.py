@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
+from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.types.cast import get_strawberry_type_cast
 
+from graphql_schema.beginnings import gathered
 from graphql_schema.execution.abstract import is_told_by_class, told_type
 from graphql_schema.execution.fields import plain_object
 
@@ -121,7 +122,7 @@ class RowList:
             [position] = self._awaited
             self._completed[position] = await self._completed[position]
         else:
-            found = await gather_with_cancel(*self.waiting())
+            found = await gathered(self.waiting())
             for position, data in zip(self._awaited, found, strict=True):
                 self._completed[position] = data
         return self._completed

@@ -16,6 +16,7 @@ from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
 from stores.threads.percentiles import TOO_MANY
 from stores.threads.search import HAS_FINISHED_TURN, Search
+from stores.turns import in_turns
 
 Turns = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread."""
@@ -130,12 +131,12 @@ async def _for_each(
 ) -> dict[Turns, _Found]:
     """What is found for the threads of each project and period at once."""
     scopes: dict[tuple[str, Period], list[str]] = {}
-    for project_id, period, thread_id in threads:
+    async for project_id, period, thread_id in in_turns(threads):
         scopes.setdefault((project_id, period), []).append(thread_id)
     return {
         (project_id, period, thread_id): value
         for (project_id, period), ids in scopes.items()
-        for thread_id, value in (await find(project_id, period, ids)).items()
+        async for thread_id, value in in_turns((await find(project_id, period, ids)).items())
     }
 
 

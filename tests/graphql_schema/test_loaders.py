@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from graphql_schema.loaders import Loaders
+from stores.turns import AT_ONCE
 
 
 class Doubler:
@@ -64,3 +65,15 @@ async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends
         await only
     assert await loaders.load(doubler.find, 4, 2) == 8
     assert doubler.asked == [[1, 2], [4]]
+
+
+async def test_very_many_who_ask_hear_of_a_failure_and_of_an_answer_each_once() -> None:
+    loaders, doubler = Loaders(), Doubler()
+    keys = [*range(20, 20 + 3 * AT_ONCE)]
+
+    found = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in keys))
+    failed = await asyncio.gather(*(loaders.load(doubler.find, key, 2) for key in [*keys, 13]), return_exceptions=True)
+
+    assert found == [2 * key for key in keys]
+    assert [str(error) for error in failed] == ["13"] * (len(keys) + 1)
+    assert doubler.asked == [keys, [*keys, 13]]

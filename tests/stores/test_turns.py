@@ -2,12 +2,21 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+
+import pytest
 
 from stores import turns
-from stores.turns import in_turns
+from stores.turns import coming_in_turns, in_turns
 
 
-async def test_others_run_between_the_items_of_long_work() -> None:
+async def _coming(text: str) -> AsyncIterator[str]:
+    for item in text:
+        yield item
+
+
+@pytest.mark.parametrize("items", [in_turns("abcd"), coming_in_turns(_coming("abcd"))], ids=["there", "coming"])
+async def test_others_run_between_the_items_of_long_work(items: AsyncIterator[str]) -> None:
     # given
     seen: list[str] = []
 
@@ -18,7 +27,7 @@ async def test_others_run_between_the_items_of_long_work() -> None:
 
     waiting = asyncio.create_task(other())
     # when
-    async for item in in_turns("abcd"):
+    async for item in items:
         seen.append(item)
         time.sleep(turns.TURN_SECONDS)  # noqa: ASYNC251 -- stands for work that keeps the event loop
     # then

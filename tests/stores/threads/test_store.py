@@ -1,10 +1,12 @@
 """Threads as their turns make them."""
 
+import asyncio
 from itertools import count
 from typing import Any
 
 import pytest
 
+from stores import paging, turns
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
@@ -314,3 +316,31 @@ async def test_calls_and_turns_of_many_threads_come_together(
     assert all(page.has_next for page in turns.values())
     assert [row["id"] for row in all_calls[keys[1]].rows] == [call_id(1), call_id(4), call_id(7)]
     assert [list(count.values()) for count in counts] == [[9, 9, 9], [20, 20, 20]]
+
+
+async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
+    threads: ThreadsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([part for number in range(20) for part in turn(number, f"t{number:02}", number)])
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    seen: list[int] = []
+    others = 0
+    scope_of = paging.scope_of
+
+    def seen_scope_of(*question: object) -> bytes:
+        seen.append(others)
+        return scope_of(*question)
+
+    async def work() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(paging, "scope_of", seen_scope_of)
+    working = asyncio.create_task(work())
+    pages = await threads.turns([(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest())
+    working.cancel()
+
+    assert [[row["id"] for row in page.rows] for page in pages.values()] == [[call_id(n)] for n in range(20)]
+    assert len(set(seen)) == 20
