@@ -1,5 +1,7 @@
 """Projects: which there are, what is in each, and what it takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from graphql_schema.fields import ProjectId, described, optional_input, resolved
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
+from stores.errors import StoreTimeoutError
 from stores.paging import PageRequest, Row
 from stores.projects import ProjectsFilter as StoreFilter
 
@@ -19,8 +22,9 @@ Entity = Annotated[str, strawberry.argument(description="Whose project it is: wh
 Name = Annotated[
     str,
     strawberry.argument(
-        description="The project's name: 1 to 128 characters without any of / \\ # ? % : and control characters. "
-        "Space around it is taken off, and letters with accents are composed (NFC)."
+        description="The project's name: 1 to 128 characters without any of / \\ # ? % : and control characters, not "
+        "all of them invisible, and neither . nor .. alone. Space around it is taken off, and letters with accents "
+        "are composed (NFC)."
     ),
 ]
 
@@ -58,6 +62,22 @@ class ProjectStatsRes:
     files_storage_size_bytes: BigInt = described("The content of all files, each content once.")
 
 
+@contextmanager
+def _telling_whose_is_too_much(info: Info, instead: str = "ask for fewer projects at once (first)") -> Iterator[None]:
+    """Say of what is not counted in time which field it is, and what to do instead.
+
+    Raises:
+        StoreTimeoutError: it was not counted in time.
+    """
+    try:
+        yield
+    except StoreTimeoutError as error:
+        raise StoreTimeoutError(
+            f"the database did not get through with {info.field_name} in time; {instead}, or without it "
+            "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
+        ) from error
+
+
 @strawberry.type(description="A project: what all ids, names and digests are of.")
 class Project:
     """A project; its source is a row of `stores.projects`."""
@@ -71,26 +91,36 @@ class Project:
         "never later than that, and at most 10 seconds earlier. Null while nothing was."
     )
 
-    @resolved("How many calls it has; counted only when selected.")
+    @resolved(
+        "How many calls it has; counted only when selected, one by one in an index: some half a second for a million."
+    )
     async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How many calls it has."""
-        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
+        with _telling_whose_is_too_much(info):
+            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
 
-    @resolved("How many versions of objects and ops it has; counted only when selected.")
+    @resolved("How many versions of objects and ops it has; counted only when selected, one by one in an index.")
     async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How many versions it has."""
-        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
+        with _telling_whose_is_too_much(info):
+            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
 
-    @resolved("How much feedback it has; counted only when selected.")
+    @resolved("How much feedback it has; counted only when selected, one by one in an index.")
     async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How much feedback it has."""
-        return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
+        with _telling_whose_is_too_much(info):
+            return BigInt(await info.context.loaders.load(info.context.stores.projects.count_feedback, parent["id"]))
 
-    @resolved("What its data takes.", returns=ProjectStatsRes)
+    @resolved(
+        "What its data takes; each size that is selected is summed up in an index, some two seconds for a million "
+        "calls.",
+        returns=ProjectStatsRes,
+    )
     async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """What its data takes."""
         wanted = frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
+        with _telling_whose_is_too_much(info):
+            return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
 
 
 @strawberry.type(description="A project that is there.")
@@ -125,10 +155,15 @@ class ProjectQueries:
         """A project."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
 
-    @resolved("What a project's data takes; zeros for one that is not there.", returns=ProjectStatsRes)
+    @resolved(
+        "What a project's data takes; zeros for one that is not there. Each size that is selected is summed up in an "
+        "index, some two seconds for a million calls.",
+        returns=ProjectStatsRes,
+    )
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
         """What a project's data takes."""
-        sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
+        with _telling_whose_is_too_much(info, "select fewer of the four sizes at once"):
+            sizes = await info.context.stores.projects.sizes([project_id], frozenset(selected_fields(info)))
         return sizes[project_id]
 
 

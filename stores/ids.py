@@ -4,6 +4,7 @@ import functools
 import re
 import secrets
 import time
+import unicodedata
 import uuid
 from typing import Final
 
@@ -15,7 +16,16 @@ MAX_PROJECT_PART: Final = 128
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_PROJECT_PART}}}")
-_PROJECT_PART_RULE: Final = rf"1 to {MAX_PROJECT_PART} characters without any of / \ # ? % : and control characters"
+_STEPS_OF_PATHS: Final = frozenset({".", ".."})
+"""What names a folder that is there already, where a project's id stands in an address."""
+
+_INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp"})
+"""Unicode's categories of formats and spaces."""
+
+PROJECT_PART_RULE: Final = (
+    rf"1 to {MAX_PROJECT_PART} characters without any of / \ # ? % : and control characters, not all of them "
+    "invisible, and neither . nor .. alone"
+)
 
 
 def new_id() -> str:
@@ -36,23 +46,38 @@ def check_project_id(project_id: str, argument: str = "project_id") -> None:
     r"""Hold a project id to `entity/project`.
 
     Raises:
-        BadInputError: there is not exactly one slash, or a part is empty, too long or holds one of `\#?%:`.
+        BadInputError: there is not exactly one slash, or a part is empty, too long, invisible, a step of a path or
+            holds one of `\#?%:`.
     """
     parts = project_id.split("/")
-    if len(parts) != 2 or not all(_PROJECT_PART.fullmatch(part) for part in parts):  # noqa: PLR2004 -- entity and project
+    if len(parts) != 2 or not all(map(is_project_part, parts)):  # noqa: PLR2004 -- entity and project
         raise BadInputError(
-            f"{project_id[:64]!r} is not a project id; write entity/project, each of {_PROJECT_PART_RULE}", argument
+            f"{project_id[:64]!r} is not a project id; write entity/project, each of {PROJECT_PART_RULE}", argument
         )
+
+
+def is_project_part(part: str) -> bool:
+    """Whether a text may be either half of a project id."""
+    return (
+        is_in_project_part(part)
+        and part not in _STEPS_OF_PATHS
+        and any(unicodedata.category(character) not in _INVISIBLE for character in part)
+    )
+
+
+def is_in_project_part(text: str) -> bool:
+    """Whether a half of a project id may begin with a text."""
+    return _PROJECT_PART.fullmatch(text) is not None
 
 
 def check_project_part(part: str, argument: str) -> None:
     """Hold an entity or a project's name to the rule of either half of a project id.
 
     Raises:
-        BadInputError: it is empty, too long or holds a character that no project id has.
+        BadInputError: it is empty, too long, invisible, a step of a path or holds a character that no project id has.
     """
-    if not _PROJECT_PART.fullmatch(part):
-        raise BadInputError(f"{part[:64]!r} cannot be half of a project id; use {_PROJECT_PART_RULE}", argument)
+    if not is_project_part(part):
+        raise BadInputError(f"{part[:64]!r} cannot be half of a project id; use {PROJECT_PART_RULE}", argument)
 
 
 def check_call_id(call_id: str, argument: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ PROJECT_FIELDS: Final = FieldTable(
 _STORED: Final = frozenset({"id", "entity", "name", "created_at", "last_activity_at"})
 _BY_ID = (SortBy("id"),)
 _AT_ONCE: Final = 1_000
+_COUNTED_AT_ONCE: Final = 25
+"""Of how many projects one command counts or sums, so that none walks through the keys of very many."""
+
 _VISIBLE: Final[dict[str, object]] = {"visible": True}
 _LAST: Final = 0x10FFFF
 _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
@@ -47,8 +50,10 @@ class ProjectsFilter:
         """
         if self.entity:
             ids.check_project_part(self.entity, "filter.entity")
-        if self.name_prefix:
-            ids.check_project_part(self.name_prefix, "filter.name_prefix")
+        if self.name_prefix and not ids.is_in_project_part(self.name_prefix):
+            raise BadInputError(
+                f"no name begins with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}", "filter.name_prefix"
+            )
         if self.entity:
             return {"id": _beginning(f"{self.entity}/{self.name_prefix or ''}")}
         return {"name": _beginning(self.name_prefix)} if self.name_prefix else {}
@@ -114,17 +119,26 @@ class ProjectsStore:
     @database_query
     async def count_calls(self, project_ids: Sequence[str]) -> dict[str, int]:
         """For each of some projects how many calls it has."""
-        return await paging.count_each(self.database.calls, "project_id", project_ids, _VISIBLE)
+        return await self._count_each(self.database.calls, project_ids, _VISIBLE)
 
     @database_query
     async def count_objects(self, project_ids: Sequence[str]) -> dict[str, int]:
         """For each of some projects how many versions of objects and ops it has."""
-        return await paging.count_each(self.database.objects, "project_id", project_ids, _VISIBLE)
+        return await self._count_each(self.database.objects, project_ids, _VISIBLE)
 
     @database_query
     async def count_feedback(self, project_ids: Sequence[str]) -> dict[str, int]:
         """For each of some projects how much feedback it has."""
-        return await paging.count_each(self.database.feedback, "project_id", project_ids, {})
+        return await self._count_each(self.database.feedback, project_ids, {})
+
+    async def _count_each(
+        self, collection: Collection, project_ids: Sequence[str], match: dict[str, Any]
+    ) -> dict[str, int]:
+        return {
+            project_id: number
+            for some in _some(project_ids)
+            for project_id, number in (await paging.count_each(collection, "project_id", some, match)).items()
+        }
 
     @database_query
     async def sizes(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:
@@ -143,7 +157,11 @@ class ProjectsStore:
 
     async def _sum_each(self, project_ids: Sequence[str], name: str) -> dict[str, int]:
         collection, match, path = self._sizes[name]
-        return await sum_each(collection, match, project_ids, path)
+        return {
+            project_id: size
+            for some in _some(project_ids)
+            for project_id, size in (await sum_each(collection, match, some, path)).items()
+        }
 
     @database_write
     async def adopt(self) -> int:
@@ -153,8 +171,9 @@ class ProjectsStore:
         for each project and collection.
         """
         database = self.database
+        filled = (database.calls, database.objects, database.table_rows, database.files)
         adopted = 0
-        for collection in (database.calls, database.objects, database.table_rows, database.files, database.feedback):
+        for collection in (*filled, database.feedback, database.costs):
             async for found in self._unlisted(collection):
                 entries = [register.entry(project_id, *await self._span(project_id)) for project_id in found]
                 adopted += await register.write(self._projects, entries)
@@ -182,6 +201,11 @@ class ProjectsStore:
         return (min(ends), max(ends)) if ends else (times.now(), times.now())
 
 
+def _some(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The projects in parts, each for a command of its own."""
+    return (project_ids[start : start + _COUNTED_AT_ONCE] for start in range(0, len(project_ids), _COUNTED_AT_ONCE))
+
+
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
     return projects_filter.match() if projects_filter else {}
 
@@ -202,7 +226,12 @@ def _checked_entity(entity: str) -> str:
 def _checked_name(name: str) -> str:
     ids.check_project_part(name, "project")
     normalised = _normalised(name)
-    ids.check_project_part(normalised, "project")  # of space alone nothing is left
+    if not ids.is_project_part(normalised):
+        raise BadInputError(
+            f"{name[:64]!r} cannot be half of a project id: after taking off space and composing it (NFC) it is "
+            f"{normalised[:64]!r}, of {len(normalised)} characters; use {ids.PROJECT_PART_RULE}",
+            "project",
+        )
     return normalised
 
 

@@ -1,14 +1,19 @@
 """Projects in the API: what each has and takes, computed only when selected, for a page in few commands."""
 
 from collections import Counter
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import pytest
 
+from graphql_schema.context import Context, Stores
+from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import StoreTimeoutError
 from stores.files import FilesStore, NewFile
 from stores.objects import ObjectsStore
+from stores.projects import ProjectsStore
 from stores.tables import TablesStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
@@ -58,6 +63,9 @@ async def test_a_project_is_ensured_again_and_again(run: Run) -> None:
         ("acme", " ", "project"),
         ("acme", "ы" * 1000, "project"),
         ("acme", "a\x00", "project"),
+        ("acme", "..", "project"),
+        (".", "chat", "entity"),
+        ("acme", "\N{ZERO WIDTH SPACE}", "project"),
     ],
 )
 async def test_what_names_no_project_is_refused(run: Run, entity: str, project: str, argument: str) -> None:
@@ -128,7 +136,7 @@ async def test_what_is_not_selected_is_not_computed(run: Run, commands: Commands
 async def test_a_page_of_any_size_takes_the_same_number_of_commands(
     run: Run, calls: CallsStore, commands: Commands
 ) -> None:
-    await calls.write([start(number, project_id=f"acme/p{number:02}") for number in range(40)])
+    await calls.write([start(number, project_id=f"acme/p{number:02}") for number in range(60)])
 
     async def ask(first: int) -> tuple[list[Any], Counter[str]]:
         commands.sent.clear()
@@ -137,11 +145,50 @@ async def test_a_page_of_any_size_takes_the_same_number_of_commands(
         return answer.data["projects"]["nodes"], Counter(commands.names)
 
     _, few = await ask(2)
-    nodes, many = await ask(40)
+    _, many = await ask(25)
+    nodes, very_many = await ask(60)
 
-    assert [node["callCount"] for node in nodes] == [1] * 40
-    assert [node["stats"]["traceStorageSizeBytes"] for node in nodes] == [4] * 40
-    assert few == many == {"aggregate": 9}
+    assert [node["callCount"] for node in nodes] == [1] * 60
+    assert [node["stats"]["traceStorageSizeBytes"] for node in nodes] == [4] * 60
+    assert few == many == {"aggregate": 2 + 7}
+    assert very_many == {"aggregate": 2 + 3 * 7}  # no command counts more than 25 projects
+
+
+class Slow(ProjectsStore):
+    """Gets through with no count and no size in time."""
+
+    async def _never(self, *_: object, **__: object) -> NoReturn:
+        raise StoreTimeoutError("narrow the filter")
+
+    count_calls = count_objects = count_feedback = sizes = _never
+
+
+@pytest.mark.parametrize("field", ["callCount", "objectCount", "feedbackCount", f"stats {{ {SIZES} }}"])
+async def test_what_is_not_counted_in_time_is_told_by_its_field(
+    schema: LoomSchema, database: Database, calls: CallsStore, field: str
+) -> None:
+    await calls.write([start(number, project_id=f"acme/p{number}") for number in range(3)])
+    context = Context(replace(Stores.over(database), projects=Slow(database)))
+
+    result = await schema.execute(f"{{ projects {{ nodes {{ {field} }} }} }}", context_value=context)
+
+    [error] = list(result.errors or ())
+    name = field.partition(" ")[0]
+    assert error.extensions == {"code": "TIMEOUT"}
+    assert error.path == ["projects", "nodes", 0, name]
+    assert f"did not get through with {name} in time; ask for fewer projects at once (first)" in error.message
+
+
+async def test_a_project_whose_sizes_take_too_long_is_told_to_select_fewer(
+    schema: LoomSchema, database: Database
+) -> None:
+    context = Context(replace(Stores.over(database), projects=Slow(database)))
+
+    result = await schema.execute(STATS, variable_values={"project": PROJECT}, context_value=context)
+
+    [error] = list(result.errors or ())
+    assert error.extensions == {"code": "TIMEOUT"}
+    assert "did not get through with projectStats in time; select fewer of the four sizes at once" in error.message
 
 
 async def test_projects_are_paged_sorted_and_filtered(run: Run, calls: CallsStore) -> None:

@@ -54,14 +54,34 @@ def test_other_trace_ids_are_refused() -> None:
         ids.check_trace_id("z" * 16, "trace_id")
 
 
-@pytest.mark.parametrize("project_id", ["acme/chat", "a/b", "Zoë's team/réponse 2.0", "a" * 128 + "/" + "b" * 128])
+@pytest.mark.parametrize(
+    "project_id",
+    [
+        "acme/chat",
+        "a/b",
+        "Zoë's team/réponse 2.0",
+        "a/...",
+        ".a/b.",
+        "a/ b\N{ZERO WIDTH JOINER}",
+        "a" * 128 + "/" + "b" * 128,
+    ],
+)
 def test_a_project_id_is_an_entity_and_a_project(project_id: str) -> None:
     ids.check_project_id(project_id)
 
 
 @pytest.mark.parametrize(
-    "project_id", ["", "acme", "/chat", "acme/", "a/b/c", "a:b/c", "a/b\0", "a/b?", "a/%62", "a#/b", "a" * 129 + "/b"]
+    "project_id",
+    ["", "acme", "/chat", "acme/", "a/b/c", "a:b/c", "a/b\0", "a/b?", "a/%62", "a#/b", "a" * 129 + "/b"],
 )
 def test_other_project_ids_are_refused(project_id: str) -> None:
     with pytest.raises(BadInputError, match="write entity/project"):
+        ids.check_project_id(project_id)
+
+
+@pytest.mark.parametrize(
+    "project_id", ["a/.", "a/..", "../b", "./.", " /b", "a/\N{ZERO WIDTH SPACE}", "\N{RIGHT-TO-LEFT MARK}/b"]
+)
+def test_project_ids_that_lead_elsewhere_or_cannot_be_seen_are_refused(project_id: str) -> None:
+    with pytest.raises(BadInputError, match=r"not all of them invisible, and neither \. nor \.\. alone"):
         ids.check_project_id(project_id)

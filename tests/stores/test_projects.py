@@ -1,7 +1,6 @@
 """Projects: ensured by a normalised name, listed, counted, and found where nothing listed them."""
 
 import asyncio
-import itertools
 import random
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from stores import register, times
 from stores.calls import CallsStore
+from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore, NewFeedback
@@ -92,7 +92,8 @@ async def test_many_may_ensure_the_same_at_once(database: Database, mongodb_uri:
         ("Chat", "Chat"),
         ("🧵", "🧵"),
         ("x" * 128, "x" * 128),
-        ("..", ".."),
+        ("...", "..."),
+        ("a\N{ZERO WIDTH JOINER}b", "a\N{ZERO WIDTH JOINER}b"),
     ],
 )
 async def test_a_name_is_normalised(projects: ProjectsStore, given: str, name: str) -> None:
@@ -100,7 +101,9 @@ async def test_a_name_is_normalised(projects: ProjectsStore, given: str, name: s
     assert await ids_of(projects) == [f"acme/{name}"]
 
 
-BAD = ["", "a/b", "a:b", "a\\b", "a#b", "a?b", "a%b", "x" * 129, "x" * 1000, "a\x00b", "a\n", "a\x7f", "\ud800"]
+INVISIBLE = ["  ", "\N{ZERO WIDTH SPACE}", "\N{WORD JOINER} \N{SOFT HYPHEN}", "\N{LINE SEPARATOR}"]
+BAD_AS_PREFIX = ["a/b", "a:b", "a\\b", "a#b", "a?b", "a%b", "x" * 129, "x" * 1000, "a\x00b", "a\n", "a\x7f", "\ud800"]
+BAD = ["", ".", "..", *INVISIBLE, *BAD_AS_PREFIX]
 
 
 async def test_what_can_be_no_half_of_an_id_is_refused(projects: ProjectsStore) -> None:
@@ -109,14 +112,32 @@ async def test_what_can_be_no_half_of_an_id_is_refused(projects: ProjectsStore) 
         with pytest.raises(BadInputError, match="cannot be half of a project id; use 1 to 128 characters") as caught:
             await projects.ensure(entity, project)
         assert caught.value.argument == argument
+        assert caught.value.message.startswith(repr(project if argument == "project" else entity)[:64])
         assert len(str(caught.value)) < 500
     assert await ids_of(projects) == []
 
 
-async def test_space_alone_is_no_name(projects: ProjectsStore) -> None:
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("   ", "'   ' cannot be half of a project id; use"),
+        (
+            " .. ",
+            "' .. ' cannot be half of a project id: after taking off space and composing it (NFC) it is '..', of 2",
+        ),
+        ("\U0001d15e" * 128, "after taking off space and composing it (NFC) it is '\U0001d157\U0001d165"),
+        ("\U0001d15e" * 128, "of 256 characters; use 1 to 128 characters"),
+    ],
+)
+async def test_a_name_that_breaks_the_rule_once_it_is_normalised_is_told_as_it_was_sent(
+    projects: ProjectsStore, given: str, told: str
+) -> None:
     with pytest.raises(BadInputError) as caught:
-        await projects.ensure("acme", "  ")
+        await projects.ensure("acme", given)
+    assert told in caught.value.message
+    assert caught.value.message.startswith(repr(given[:64]))
     assert caught.value.argument == "project"
+    assert await ids_of(projects) == []
 
 
 @pytest.mark.parametrize("entity", [" acme", "acme ", "e\N{COMBINING ACUTE ACCENT}"])
@@ -186,6 +207,7 @@ async def test_filters_take_an_entity_and_the_beginning_of_a_name(projects: Proj
     assert await ids_of(projects, entity="a", name_prefix="ch") == ["a/chat", "a/chat 2"]
     assert await ids_of(projects, name_prefix="chat") == ["a./chat", "a/chat", "a/chat 2", "ab/chat"]
     assert await ids_of(projects, entity="", name_prefix="") == await ids_of(projects)
+    assert await ids_of(projects, name_prefix=".") == []
     assert await ids_of(projects, entity="c") == []
     assert await projects.count() == 7
     assert await projects.count(ProjectsFilter("a", "ch")) == 2
@@ -205,7 +227,8 @@ async def test_any_text_may_begin_a_name(projects: ProjectsStore, database: Data
 
 
 async def test_a_filter_that_no_project_can_pass_is_refused(projects: ProjectsStore) -> None:
-    for bad, field in itertools.product(filter(None, BAD), ("entity", "name_prefix")):
+    asked = [*((bad, "entity") for bad in filter(None, BAD)), *((bad, "name_prefix") for bad in BAD_AS_PREFIX)]
+    for bad, field in asked:
         with pytest.raises(BadInputError) as caught:
             await projects.count(replace(ProjectsFilter(), **{field: bad}))
         assert caught.value.argument == f"filter.{field}"
@@ -276,15 +299,16 @@ async def test_projects_that_nothing_listed_are_adopted(
     await TablesStore(database).create("acme/tables", [{"a": 1}])
     await FilesStore(database).create_all("acme/files", [NewFile.of(b"hello")])
     await FeedbackStore(database).create_one(NewFeedback("acme/feedback", "a ref", "custom", {}))
+    await CostsStore(database).create("acme/costs", [NewCost("gpt", 1.0, 2.0)])
     await calls.write([start(9, project_id="acme/listed")])
     before = await projects.one("acme/listed", ALL)
     await database.projects.delete_many({"_id": {"$ne": "acme/listed"}})
     began = times.now()
 
-    assert await projects.adopt() == 5
+    assert await projects.adopt() == 6
     assert await projects.adopt() == 0
     assert await ids_of(projects) == [
-        f"acme/{name}" for name in ("calls", "feedback", "files", "listed", "objects", "tables")
+        f"acme/{name}" for name in ("calls", "costs", "feedback", "files", "listed", "objects", "tables")
     ]
     assert await projects.one("acme/listed", ALL) == before
     assert await projects.one("acme/calls", ALL) == {
