@@ -23,6 +23,9 @@ PROJECT: Final = "acme/threads"
 TURNS: Final = 10
 """Of each thread, on average."""
 
+LONG: Final = "acme/long thread"
+"""A project of one thread, which has all the turns."""
+
 _BATCH: Final = 1000
 _SIZE: Final = 100
 _PERCENTILES: Final = {"p50_turn_duration_ms": 0.5, "p99_turn_duration_ms": 0.99}
@@ -40,10 +43,11 @@ class Case:
     by_hand: Stages
     which: ThreadsFilter | None = None
     sort_by: tuple[SortBy, ...] = ()
+    project_id: str = PROJECT
 
 
 def load_threads(uri: str, name: str, threads: int) -> None:
-    """So many threads, of some ten turns each; the turns come one a second, each of a random thread."""
+    """So many threads, of some ten turns each, and one of as many turns; they come one a second, of random threads."""
     asyncio.run(_load(uri, name, threads))
 
 
@@ -51,23 +55,25 @@ async def _load(uri: str, name: str, threads: int) -> None:
     database = Database.open(uri, name)
     await database.ensure_indexes()
     store = CallsStore(database)
-    for batch in _batches(threads):
-        await store.write(batch)
+    for project_id, its_threads in ((PROJECT, threads), (LONG, 1)):
+        for batch in _batches(project_id, threads * TURNS, its_threads):
+            await store.write(batch)
     database.close()
 
 
-def _batches(threads: int) -> Iterator[list[CallStart | CallEnd]]:
-    rng = Random(threads)  # noqa: S311 -- the same every time, no secret
-    for first in range(0, threads * TURNS, _BATCH):
-        numbers = range(first, min(first + _BATCH, threads * TURNS))
-        yield [part for number in numbers for part in _turn(number, f"thread {rng.randrange(threads):06}", rng)]
+def _batches(project_id: str, turns: int, threads: int) -> Iterator[list[CallStart | CallEnd]]:
+    rng = Random(turns)  # noqa: S311 -- the same every time, no secret
+    for first in range(0, turns, _BATCH):
+        numbers = range(first, min(first + _BATCH, turns))
+        chosen = [(number, f"thread {rng.randrange(threads):06}") for number in numbers]
+        yield [part for number, thread_id in chosen for part in _turn(project_id, number, thread_id, rng)]
 
 
-def _turn(number: int, thread_id: str, rng: Random) -> list[CallStart | CallEnd]:
+def _turn(project_id: str, number: int, thread_id: str, rng: Random) -> list[CallStart | CallEnd]:
     turn_id, started_at = id_of(number), BEGIN + number * SECOND
-    start = CallStart(PROJECT, "chat", started_at, {}, {"question": "…"}, id=turn_id, trace_id=turn_id)
+    start = CallStart(project_id, "chat", started_at, {}, {"question": "…"}, id=turn_id, trace_id=turn_id)
     start.thread_id, start.turn_id = thread_id, turn_id
-    return [start, CallEnd(PROJECT, turn_id, started_at + rng.randrange(SECOND // 2, 20 * SECOND), {}, None, "…")]
+    return [start, CallEnd(project_id, turn_id, started_at + rng.randrange(SECOND // 2, 20 * SECOND), {}, None, "…")]
 
 
 def cases(threads: int) -> list[Case]:
@@ -87,13 +93,18 @@ def cases(threads: int) -> list[Case]:
             [*_grouped({"started_at": {"$gt": recent}}), *latest, *_percentiles(), *_last_turns(recent)],
             ThreadsFilter(after_datetime=recent),
         ),
+        Case(
+            "one thread of all the turns, all fields",
+            [*_grouped({}, LONG), *latest, *_percentiles(), *_last_turns(0, LONG)],
+            project_id=LONG,
+        ),
     ]
 
 
-def _grouped(also: Document) -> Stages:
+def _grouped(also: Document, project_id: str = PROJECT) -> Stages:
     by_index = ("started_at", "turn_of", "id") if also else ("turn_of", "started_at", "id")
     return [
-        {"$match": {"project_id": PROJECT, "visible": True, "turn_of": {"$gt": ""}, **also}},
+        {"$match": {"project_id": project_id, "visible": True, "turn_of": {"$gt": ""}, **also}},
         {"$sort": dict.fromkeys(by_index, 1)},
         {
             "$group": {
@@ -119,15 +130,13 @@ def _percentiles() -> Stages:
     return [{"$set": {"took": {"$sortArray": {"input": "$took", "sortBy": 1}}}}, {"$set": found}, {"$unset": "took"}]
 
 
-def _last_turns(after: int = 0) -> Stages:
+def _last_turns(after: int = 0, project_id: str = PROJECT) -> Stages:
     last: Stages = [
-        {"$match": {"project_id": PROJECT, "visible": True, "started_at": {"$gt": after}}},
-        {"$sort": {"ended_at": -1, "id": -1}},
-        {"$limit": 1},
-        {"$project": {"_id": 0, "id": 1}},
+        {"$match": {"project_id": project_id, "visible": True, "started_at": {"$gt": after}}},
+        {"$group": {"_id": None, "last": {"$max": {"ended_at": "$ended_at", "id": "$id"}}}},
     ]
     turns = {"from": "calls", "localField": "_id", "foreignField": "turn_of", "pipeline": last, "as": "last"}
-    return [{"$lookup": turns}, {"$set": {"last_turn_id": {"$first": "$last.id"}, "thread_id": "$_id"}}]
+    return [{"$lookup": turns}, {"$set": {"last_turn_id": {"$first": "$last.last.id"}, "thread_id": "$_id"}}]
 
 
 def measure_threads(uri: str, name: str, threads: int, clock: Clock, rounds: int, only: str = "") -> Section:
@@ -164,7 +173,7 @@ async def _by_hand(calls: Collection, case: Case) -> list[Document]:
 
 async def _compiled(database: Database, case: Case) -> list[Document]:
     wanted = {*_FIELDS, *_PERCENTILES}
-    page = await ThreadsStore(database).page(PROJECT, PageRequest(_SIZE), wanted, case.which, case.sort_by)
+    page = await ThreadsStore(database).page(case.project_id, PageRequest(_SIZE), wanted, case.which, case.sort_by)
     return page.rows
 
 
