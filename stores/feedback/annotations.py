@@ -9,7 +9,7 @@ from stores import json_text, refs
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.feedback.inputs import NewFeedback
 from stores.feedback.kinds import is_annotation
-from stores.json_schema import JsonSchema, bounded_time
+from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.classes import classes_of
 from stores.refs.sources import Budget, Content, Sources
@@ -26,7 +26,8 @@ async def check_annotations(sources: Sources, feedback: Mapping[str, NewFeedback
 
     Raises:
         NotFoundError: a spec is not there.
-        BadInputError: a ref leads to another object, or a value breaks its schema; the error names the path to it.
+        BadInputError: a ref leads to another object or to a spec that is at fault, which the error names, or a value
+            breaks its schema; the error names the path to what does.
     """
     annotations = {at: new for at, new in feedback.items() if is_annotation(new.feedback_type)}
     if not annotations:
@@ -53,10 +54,12 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
         raise NotFoundError(f"leads to what {reason}; create the {_CLASS} first", "annotation_ref")
     try:
         schema = _schema(spec.text)
-    except StoreError as error:
-        raise BadInputError(error.message, "annotation_ref") from None
+    except BadInputError as error:
+        raise error.under("annotation_ref") from None
     try:
         schema.check(new.payload["value"])  # type: ignore[index] # checked feedback has it
+    except SchemaFaultError as error:
+        raise _fault(error).under("annotation_ref") from None
     except BadInputError as error:
         raise error.under("payload.$.value") from None
 
@@ -70,5 +73,9 @@ def _schema(spec: str) -> JsonSchema:
         raise BadInputError(f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass")
     try:
         return JsonSchema(value.get("field_schema", {}))
-    except BadInputError as error:
-        raise BadInputError(f"leads to a spec whose field_schema {error.message}") from None
+    except SchemaFaultError as error:
+        raise _fault(error) from None
+
+
+def _fault(error: SchemaFaultError) -> BadInputError:
+    return BadInputError(f"leads to a spec whose field_schema {error.message}")

@@ -31,6 +31,11 @@ class ObjectVersion:
     kind: Kind | None = None
     classes: Classes | None = None
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the value is to be checked and completed."""
+        return bool(self.builtin_object_class or self.set_base_object_class)
+
     def checked(self) -> "ObjectVersion":
         """Itself, with what follows from the value: its kind unless that was given, and its classes.
 

@@ -1,10 +1,11 @@
 """What built-in classes have in common."""
 
+from collections.abc import Callable
 from typing import Annotated
 
-from jsonschema import SchemaError
-from jsonschema.validators import Draft202012Validator, validator_for
 from pydantic import AfterValidator, BaseModel, JsonValue
+
+from stores import json_schema
 
 JsonObject = dict[str, JsonValue]
 
@@ -23,17 +24,25 @@ class BaseObject(Strict):
     description: str | None = None
 
 
-def _check_json_schema(schema: JsonObject) -> JsonObject:
+def _check_form(schema: JsonObject) -> JsonObject:
+    return _checked(schema, json_schema.check_form)
+
+
+def _check_use(schema: JsonObject) -> JsonObject:
+    return _checked(schema, json_schema.JsonSchema)
+
+
+def _checked(schema: JsonObject, check: Callable[[JsonObject], object]) -> JsonObject:
     try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        place = ".".join(map(str, error.absolute_path))
-        raise ValueError(f"no JSON Schema{f' at {place}' if place else ''}: {error.message[:300]}") from None
-    except RecursionError:
-        raise ValueError("a JSON Schema that nests too deeply") from None
-    except AttributeError:
-        raise ValueError("no JSON Schema at $schema, which is the address of a draft") from None
+        with json_schema.bounded_time():
+            check(schema)
+    except json_schema.SchemaFaultError as error:
+        raise ValueError(f"it {error.message}") from None
     return schema
 
 
-JsonSchema = Annotated[JsonObject, AfterValidator(_check_json_schema)]
+JsonSchema = Annotated[JsonObject, AfterValidator(_check_form)]
+"""A schema that others check values by; its patterns and references are theirs."""
+
+OwnJsonSchema = Annotated[JsonObject, AfterValidator(_check_use)]
+"""A schema that LoomQL itself checks values by."""

@@ -1,7 +1,11 @@
 """Annotations are held to the JSON Schema of their spec."""
 
+import threading
+from typing import Any
+
 import pytest
 
+from stores import json_schema
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.feedback import FeedbackStore
@@ -9,8 +13,11 @@ from stores.objects import ObjectsStore, ObjectVersion
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.feedback.builders import annotation, note, spec
+from tests.stores.json_schema.verdicts import DOUBLING
 
 SCORE = {"type": "object", "properties": {"score": {"type": "integer", "maximum": 5}}, "required": ["score"]}
+
+MARKS = {"_class_name": "AnnotationSpec", "_bases": ["BaseObject", "BaseModel"]}
 
 
 async def refusal(store: FeedbackStore, ref: str, value: object) -> StoreError:
@@ -93,14 +100,60 @@ async def test_what_is_no_spec_is_refused(store: FeedbackStore, objects: Objects
     assert says in error.message
 
 
-async def test_a_schema_that_would_take_forever_is_given_up(store: FeedbackStore, objects: ObjectsStore) -> None:
-    doubling = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
-    ref = await spec(objects, {"$defs": doubling | {"a40": {}}, "$ref": "#/$defs/a0"})
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        (DOUBLING, "takes more than 2 seconds to check by; simplify the schema, or send less at once"),
+        ({"properties": {"a": DOUBLING["$defs"]["a0"]}, **DOUBLING}, "takes more than 2 seconds"),
+        ({"pattern": "(?=a)"}, "holds the pattern '(?=a)', which is none of RE2's"),
+        ({"properties": {"a": {"$ref": "#/nowhere"}}}, "has the $ref '#/nowhere', which leads to nothing inside it"),
+        (
+            {"patternProperties": {f"(.{{1,20}}){{1,20}}{number}": {} for number in range(20)}},
+            "holds patterns of more than 50,000 states",
+        ),
+    ],
+    ids=["doubling", "property", "pattern", "ref", "patterns"],
+)
+async def test_a_spec_at_fault_is_refused_as_an_object_and_as_that_of_an_annotation(
+    store: FeedbackStore, objects: ObjectsStore, schema: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BadInputError) as made:
+        await spec(objects, schema)
+    # What names its classes itself is stored as it is.
+    digest = await objects.create(ObjectVersion(PROJECT, "score", MARKS | {"field_schema": schema}))
+    error = await refusal(store, f"weave:///{PROJECT}/object/score:{digest}", {"b": 1})
 
-    error = await refusal(store, ref, 1)
+    assert (made.value.argument, error.argument) == ("val.$.field_schema", "annotation_ref")
+    assert f"is not as AnnotationSpec has it: it {says}" in made.value.message
+    assert f"leads to a spec whose field_schema {says}" in error.message
 
-    assert error.argument == "payload.$.value"
-    assert "it takes more than 2 seconds; simplify the schema, or send less at once" in error.message
+
+async def test_a_spec_that_only_some_values_take_too_long_by_is_at_fault_then(
+    store: FeedbackStore, objects: ObjectsStore
+) -> None:
+    ref = await spec(objects, {"properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": DOUBLING["$defs"]})
+
+    assert await store.create_one(annotation(ref, {"b": 1}))
+    with pytest.raises(BadInputError) as caught:
+        await store.create([note(), annotation(ref, {"a": 1})])
+
+    assert caught.value.argument == "batch.1.annotation_ref"
+    assert "takes more than 2 seconds to check by" in caught.value.message
+
+
+async def test_a_schema_is_read_beside_the_event_loop(objects: ObjectsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    read = json_schema.JsonSchema
+
+    def seen(schema: object) -> json_schema.JsonSchema:
+        threads.add(threading.get_ident())
+        return read(schema)
+
+    monkeypatch.setattr(json_schema, "JsonSchema", seen)
+    await spec(objects, SCORE)
+
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_a_batch_asks_for_all_specs_at_once_and_names_the_item_at_fault(

@@ -1,0 +1,148 @@
+"""Schemas of strangers take their bounds of time and memory, whatever they hold and are held against."""
+
+import tracemalloc
+
+import pytest
+
+from stores.json_schema import SchemaFaultError, bounded_time
+from stores.json_schema.patterns import Memory
+from tests.stores.json_schema.verdicts import DOUBLING, DRAFT_7, verdict
+
+HOSTILE = "^(a+)+$"
+LARGE = "(.{1,20}){1,20}"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": HOSTILE},
+        {
+            "properties": {"a": {"$schema": DRAFT_7, "pattern": HOSTILE}},
+            "items": {"$schema": DRAFT_7, "pattern": HOSTILE},
+        },
+        {"patternProperties": {HOSTILE: False}, "additionalProperties": True},
+        {"patternProperties": {HOSTILE: False}, "additionalProperties": {}},
+        {"$schema": DRAFT_7, "propertyNames": {"pattern": HOSTILE}},
+        {"contains": {"pattern": HOSTILE}},
+    ],
+)
+def test_a_pattern_that_would_take_years_does_not(schema: object) -> None:
+    text = "a" * 5_000 + "!"  # over which Python's own takes 2^5000 steps
+
+    verdicts = [verdict(schema, value) for value in (text, {text: text, "a": text}, [text])]
+
+    assert all(error is None or "breaks its schema" in error.message for error in verdicts)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        DOUBLING,
+        {"properties": {"a": DOUBLING["$defs"]}, **DOUBLING},
+        {"$defs": DOUBLING["$defs"], "properties": {"a": {"$schema": DRAFT_7, "$ref": "#/$defs/a0"}}},
+        {"$defs": DOUBLING["$defs"], "unevaluatedProperties": False, "allOf": [{"$ref": "#/$defs/a0"}]},
+        {
+            "unevaluatedProperties": False,
+            "$ref": "#/$defs/d0",
+            "$defs": {
+                f"d{n}": {"dependentSchemas": {key: {"$ref": f"#/$defs/d{n + 1}"} for key in "ab"}} for n in range(40)
+            }
+            | {"d40": {}},
+        },
+    ],
+)
+def test_a_schema_that_doubles_itself_ends_in_time(schema: object) -> None:
+    error = verdict(schema, {"a": 1, "b": 1}, seconds=0.2)
+
+    assert isinstance(error, SchemaFaultError)
+    assert error.message == "takes more than 2 seconds to check by; simplify the schema, or send less at once"
+
+
+@pytest.mark.parametrize("other", [{}, {"additionalProperties": False}])
+def test_many_patterns_over_many_names_end_in_time(other: dict[str, object]) -> None:
+    patterns = [*(f"^x{number}$" for number in range(99)), "^a"]
+    names = {f"a{number}": 1 for number in range(60_000)}
+
+    error = verdict(other | {"patternProperties": dict.fromkeys(patterns, True)}, names, seconds=0.2)
+
+    assert isinstance(error, SchemaFaultError)
+    assert "takes more than 2 seconds" in error.message
+
+
+@pytest.mark.parametrize(
+    ("patterns", "says"),
+    [
+        ([f"^a{number}$" for number in range(101)], "holds more than 100 patterns; use fewer"),
+        ([f"{LARGE}{number}" for number in range(20)], "holds patterns of more than 50,000 states together with"),
+    ],
+)
+def test_a_schema_has_so_many_patterns(patterns: list[str], says: str) -> None:
+    known: object = {"patternProperties": dict.fromkeys(patterns, True)}
+    unknown = {"$ref": "#/x", "x": {"properties": {name: {"pattern": name} for name in patterns}}}
+    twice = {"allOf": [{"pattern": pattern} for pattern in patterns[:10]] * 10}
+
+    assert [says in str(verdict(schema, {"b": 1}, seconds=20)) for schema in (known, unknown)] == [True, True]
+    assert verdict(twice, 1, seconds=20) is None
+
+
+def test_patterns_are_remembered_by_their_sizes() -> None:
+    memory = Memory(limit=20_000)
+
+    with bounded_time(20):
+        first = memory.compiled("^0$")
+        assert memory.compiled("^0$") is first
+        for number in range(30):
+            memory.compiled(f"^{number}$")
+            assert memory.compiled("^0$") is first
+        small = len(memory)
+        for number in range(30):
+            memory.compiled(f"{LARGE}{number}")
+
+    assert (small, len(memory)) == (20, 5)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"anyOf": [False] * 300}, "x" * 1_000_000),
+        ({"oneOf": [False] * 300}, "x" * 1_000_000),
+        ({"anyOf": [{"type": "integer", "title": str(number)} for number in range(300)]}, "x" * 1_000_000),
+        ({"anyOf": [{"items": {"type": "string"}}]}, [0] * 50_000),
+        ({"unevaluatedProperties": False, "anyOf": [{"maxProperties": 9}, *[False] * 300]}, {"a": "x" * 1_000_000}),
+    ],
+)
+def test_errors_are_not_gathered(schema: object, value: object) -> None:
+    tracemalloc.start()
+    error = verdict(schema, value, seconds=60)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert "breaks its schema" in str(error)
+    assert most < 20_000_000
+
+
+class Number(int):
+    """An integer that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Number.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_numbers_whose_hashes_are_all_the_same_are_told_apart_at_once() -> None:
+    numbers = [Number(number * (2**61 - 1)) for number in range(1, 500)]  # 2^61 - 1 is what CPython's hashes go by
+
+    assert {hash(number) for number in numbers} == {0}
+    assert verdict({"uniqueItems": True}, numbers, seconds=20) is None
+    assert Number.compared < 1_000
+
+
+def test_long_lists_of_many_kinds_are_told_apart_at_once() -> None:
+    items: list[object] = [[number, str(number), {"n": number}] for number in range(20_000)]
+
+    assert verdict({"uniqueItems": True}, items, seconds=20) is None
+    assert "are equal" in str(verdict({"uniqueItems": True}, [*items, items[5]], seconds=20))

@@ -1,0 +1,230 @@
+"""Schemas of strangers: what they say of values, and what of them cannot be used."""
+
+import urllib.request
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.json_schema import SchemaFaultError, bounded_time, check_form
+from tests.stores.json_schema.verdicts import DRAFT_7, verdict
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "argument", "says"),
+    [
+        ({"type": "integer"}, "five", None, "'five' is not of type 'integer'"),
+        (
+            {"type": "object", "properties": {"scores": {"items": {"maximum": 5}}}},
+            {"scores": [1, 9]},
+            "scores.1",
+            "9 is greater than the maximum of 5",
+        ),
+        ({"properties": {"a.b": {"type": "string"}}}, {"a.b": 1}, r"a\.b", "is not of type 'string'"),
+        ({"enum": ["good", "bad"]}, "ugly", None, "is not one of"),
+        ({"pattern": "^[a-z]+$"}, "ABC", None, "'ABC' does not match '^[a-z]+$'"),
+        ({"additionalProperties": False, "properties": {"a": {}}}, {"a": 1, "b": 2}, "b", "there is no property 'b'"),
+        ({"patternProperties": {"^x": {"type": "number"}}}, {"x1": "y"}, "x1", "is not of type 'number'"),
+        ({"uniqueItems": True}, [1, {"a": [2]}, {"a": [2.0]}], None, "has items that are equal"),
+        ({"type": "string", "maxLength": 2}, "x" * 100_000, None, "is too long"),
+    ],
+)
+def test_a_value_that_breaks_its_schema_is_told_where(
+    schema: object, value: object, argument: str | None, says: str
+) -> None:
+    error = verdict(schema, value)
+
+    assert error is not None
+    assert error.argument == argument
+    assert "breaks its schema" in error.message
+    assert len(error.message) < 400
+    assert says in error.message or len(str(value)) > 1000
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"uniqueItems": True}, [1, True, 0, False, "1", [1], [True], None]),
+        ({"$ref": "#/$defs/score", "$defs": {"score": {"type": "integer"}}}, 4),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "object"}),
+        ({"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 5, "exclusiveMaximum": True}, 4),
+        ({"$schema": DRAFT_7, "items": [{"type": "string"}], "additionalItems": False}, ["a"]),
+        ({"format": "email"}, "nobody"),
+        ({"pattern": r"^\p{L}+$"}, "naïve"),
+    ],
+)
+def test_a_value_that_keeps_its_schema_passes(schema: object, value: object) -> None:
+    assert verdict(schema, value) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "integr"}, "is no JSON Schema at type"),
+        ({"properties": {"a": {"minimum": "one"}}}, r"is no JSON Schema at properties.a.minimum"),
+        ({"$schema": 5}, "is no JSON Schema at $schema"),
+        ({"$schema": "http://["}, "is no JSON Schema at $schema"),
+        (True, "which is an object"),
+        ({"unevaluatedProperties": False, "allOf": [{"patternProperties": {"(a+)+$": {}}}]}, "cannot be checked here"),
+    ],
+)
+def test_what_is_no_schema_is_refused(schema: object, says: str) -> None:
+    assert says in str(verdict(schema, {}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"pattern": "(?=a)b"}, "'(?=a)b', which is none of RE2's, for that has no lookaround and no backreferences"),
+        ({"properties": {"a": {"patternProperties": {"(": {}}}}}, "holds the pattern '(', which is none of RE2's"),
+        ({"$ref": "#/x", "x": {"pattern": "("}}, "holds the pattern '('"),
+        ({"$ref": "#"}, "has a $ref that leads in a circle"),
+        ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"not": {"$ref": "#"}}}}, "leads in a circle"),
+        ({"$ref": "#/x", "x": {"minimum": "a"}}, "has a $ref that leads to what is no JSON Schema at minimum: 'a' is"),
+        ({"$ref": "#/enum/0", "enum": ["x"]}, "has a $ref that leads to what is no JSON Schema: 'x' is not of type"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/y"}}, "y": 5}, "leads to what is no JSON Schema: 5"),
+        ({"$ref": "#/nowhere"}, "has the $ref '#/nowhere', which leads to nothing inside it"),
+        ({"$ref": "#nowhere"}, "has the $ref '#nowhere', which leads to nothing"),
+        ({"$ref": "#/enum/x", "enum": ["x"]}, "has the $ref '#/enum/x', which leads to nothing"),
+        ({"$ref": "#/title/0/0/a", "title": "x"}, "has the $ref '#/title/0/0/a', which leads to nothing"),
+        ({"$dynamicRef": "#nowhere"}, "has the $ref '#nowhere', which leads to nothing"),
+        ({"$id": "http://[", "$ref": "other"}, "has the $ref 'other', which leads to nothing"),
+        ({"$id": "http://x", "not": {"$id": "http://["}}, "has the $id 'http://[', which is no address"),
+        ({"$schema": "http://json-schema.org/draft-03/schema#"}, "is of draft 3"),
+        ({"$schema": {"a": 1}}, "is no JSON Schema at $schema"),
+    ],
+)
+def test_a_schema_that_no_value_can_be_checked_by_is_at_fault_itself(schema: object, says: str) -> None:
+    errors = [verdict(schema, value) for value in (None, 1, "b", {"a": {"b": 1}})]
+
+    assert {type(error) for error in errors} == {SchemaFaultError}
+    assert {error.argument for error in errors if error} == {None}
+    assert all(says in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("broken", [{"$ref": "#/nowhere"}, {"pattern": "(?=a)b"}])
+def test_what_is_at_fault_is_found_wherever_it_is_before_a_value_comes_there(broken: object) -> None:
+    schemas: list[object] = [
+        {"properties": {"never": broken}},
+        {"items": {"prefixItems": [{"oneOf": [{"if": broken}]}]}},
+        {"$schema": DRAFT_7, "dependencies": {"a": broken, "b": ["c"]}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [True, {"$ref": "#/x/0"}]}}, "x": [{"not": broken}]},
+        {"const": 1, "$defs": {"a": broken}},
+    ]
+
+    assert {type(verdict(schema, None)) for schema in schemas} == {SchemaFaultError}
+
+
+@pytest.mark.parametrize("keyword", ["const", "default"])
+def test_what_only_looks_like_a_part_of_a_schema_is_none(keyword: str) -> None:
+    value = {"pattern": "(?=a)b", "$ref": "#/nowhere", "patternProperties": {"(": 1}}
+
+    assert verdict({keyword: value, "properties": {"pattern": {}, "$ref": {"type": "string"}}}, value) is None
+
+
+def test_what_is_found_at_fault_only_with_a_value_is_the_schema_still() -> None:
+    # `referencing` takes what follows names for names, too.
+    inner = {"properties": {"d": {"pattern": "("}, "e": {"$ref": "#/nowhere"}}}
+    schema = {"$schema": DRAFT_7, "dependencies": {"a": ["b"], "c": inner}}
+
+    errors = [verdict(schema, value) for value in ({"c": 1}, {"a": 1}, {"c": 1, "d": "x"}, {"c": 1, "e": "x"})]
+
+    assert [type(error) for error in errors] == [type(None), BadInputError, SchemaFaultError, SchemaFaultError]
+    assert "has a $ref that leads to nothing inside it ('/nowhere')" in str(errors[3])
+
+
+def test_a_value_that_nests_too_deeply_for_its_schema_is_at_fault() -> None:
+    value: list[object] = []
+    for _ in range(1000):
+        value = [value]
+
+    error = verdict({"items": {"$ref": "#"}}, value)
+
+    assert (type(error), str(error)) == (BadInputError, "cannot be checked: it nests too deeply for its schema")
+    assert verdict({"items": {"$ref": "#"}}, [[[[[1]]]]]) is None
+
+
+def test_a_text_too_long_for_a_pattern_is_at_fault() -> None:
+    error = verdict({"pattern": "(a{0,100}b{0,100}){0,9}"}, "ab" * 100_000)
+
+    assert type(error) is BadInputError
+    assert "a text of 200,000 characters is too long for the pattern '(a{0,100}b{0,100}){0,9}'" in str(error)
+
+
+def test_of_many_names_that_must_not_be_there_the_first_is_told() -> None:
+    names = [f"n{number * 7919 % 1000}" for number in range(40)]
+
+    for allowed in (False, {"type": "string"}):
+        error = verdict({"additionalProperties": allowed, "properties": {names[0]: {}}}, dict.fromkeys(names, 1))
+        assert error is not None
+        assert error.argument == names[1]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "argument", "says"),
+    [
+        ({"properties": {"a": {"items": False}}}, {"a": [1]}, "a", "Expected at most 0 items"),
+        ({"properties": {"a": False}}, {"a": 1}, "a", "nothing is allowed here"),
+        ({"anyOf": [{"type": "string"}, {"minimum": 5}]}, 1, None, "under none of the schemas in anyOf"),
+        ({"oneOf": [{"type": "string"}, False]}, 1, None, "under none of the schemas in oneOf"),
+        ({"oneOf": [{"type": "integer"}, False, True]}, 1, None, "under more than one of the schemas in oneOf"),
+    ],
+)
+def test_what_no_schema_among_some_allows_is_told_where(
+    schema: object, value: object, argument: str | None, says: str
+) -> None:
+    error = verdict(schema, value)
+
+    assert error is not None
+    assert error.argument == argument
+    assert says in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "passes"),
+    [
+        (0.3, 0.1, True),
+        (0.7, 0.1, True),
+        (19.99, 0.01, True),
+        (1.1, 0.1, True),
+        (4, 0.1, True),
+        (1e-7, 1e-8, True),
+        (0.35, 0.1, False),
+        (0.30000000000000004, 0.1, False),
+        (19.995, 0.01, False),
+        (10**300 + 1, 0.5, True),
+        (10**300 + 1, 2, False),
+        (10**300 + 1, 2.0, False),
+        (1e308, 1e-300, True),
+        (1e308, 3, False),
+        (0, 0.1, True),
+        (-0.3, 0.1, True),
+        (True, 0.3, True),
+        ("0.35", 0.1, True),
+    ],
+)
+def test_multiples_are_told_of_numbers_as_they_are_written(value: object, unit: float, *, passes: bool) -> None:
+    assert (verdict({"multipleOf": unit}, value) is None) == passes
+
+
+def test_the_form_alone_leaves_patterns_and_references_to_others() -> None:
+    with bounded_time():
+        check_form({"pattern": "(?=a)b", "$ref": "#/nowhere"})
+        with pytest.raises(SchemaFaultError, match="is no JSON Schema at type: 'x' is valid under none"):
+            check_form({"type": "x"})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://127.0.0.1:9/schema.json"},
+        {"$ref": "file:///etc/passwd"},
+        {"$id": "http://127.0.0.1:9/base.json", "properties": {"a": {"$ref": "other.json"}}},
+        {"$schema": "http://127.0.0.1:9/meta.json", "$ref": "meta.json#/x"},
+    ],
+)
+def test_nothing_is_fetched(schema: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", asked.append)
+
+    assert "leads to nothing inside it" in str(verdict(schema, {"a": 1}))
+    assert asked == []

@@ -1,0 +1,23 @@
+"""What a schema of strangers says of a value, as tests ask it."""
+
+from typing import Any
+
+from stores.errors import BadInputError
+from stores.json_schema import JsonSchema, bounded_time
+
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+DOUBLING: dict[str, Any] = {
+    "$defs": {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)} | {"a40": {}},
+    "$ref": "#/$defs/a0",
+}
+"""A schema that is checked 2^40 times over, unless somebody looks at the clock."""
+
+
+def verdict(schema: object, value: object, seconds: float = 2.0) -> BadInputError | None:
+    """What is wrong with a value, or with the schema; None if the value passes."""
+    with bounded_time(seconds):
+        try:
+            JsonSchema(schema).check(value)
+        except BadInputError as error:
+            return error
+    return None
