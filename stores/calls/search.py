@@ -1,29 +1,46 @@
 """Searches: which calls, and in which order, as the stages of a pipeline."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
 from stores import paging
 from stores.calls.expansion import Expansion
-from stores.calls.feedback import Answers, Conditions, FeedbackNames, NewestFeedback, Question, ask, lookup
+from stores.calls.feedback import (
+    AT_FIRST,
+    MAX_FOUND,
+    Answers,
+    Conditions,
+    FeedbackNames,
+    LedCalls,
+    NewestFeedback,
+    Question,
+    ask,
+    lookup,
+)
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import prices_of
-from stores.database import Database
+from stores.database import Collection, Database
 from stores.errors import BadInputError
+from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.expressions import And, Operand, gets
 from stores.query.match import compile_match
+from stores.query.plans import Plan, explain
 from stores.query.sort import Order, SortBy, compile_sort
 from stores.transactions import Session
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
+
+_PEEKED: Final = 2_000
+"""Calls that a page looks up before it asks which of them to look at."""
 
 _MAX_BYTES: Final = 10_000_000
 """Of answers in a pipeline; MongoDB takes one of 16 MiB."""
@@ -34,7 +51,8 @@ class Search:
     """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then.
 
     Where the stages hold answers that were found before, or prices, the question is what tells this list's cursors;
-    answers are to be looked for in the session that they were found in.
+    answers are to be looked for in the session that they were found in. Where feedback leads the order, pages are found
+    from there. One that is hasty has answers of few calls alone, and gives the one to fall back on.
     """
 
     match: Match
@@ -43,6 +61,8 @@ class Search:
     narrowing: Sequence[dict[str, Any]] = ()
     question: Sequence[object] = ()
     session: Session | None = None
+    led: LedCalls | None = None
+    patient: "Callable[[], Awaitable[Search]] | None" = None
 
     @property
     def stages(self) -> Pipeline:
@@ -58,8 +78,10 @@ async def calls_search(
     query: Query | None = None,
     sort_by: Sequence[SortBy] | None = None,
     expansion: Expansion | None = None,
+    *,
+    is_hasty: bool = False,
 ) -> AsyncIterator[Search]:
-    """The search of a project's visible calls, to be run inside the block.
+    """The search of a project's visible calls, to be run inside the block; a hasty one is for a page.
 
     Raises:
         BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
@@ -73,8 +95,61 @@ async def calls_search(
         return
     with paging.making_no_index():
         async with database.one_moment() as session:
-            answers = await ask(database.feedback, project_id, asked.questions, asked.room, session)
-            yield replace(asked.search(answers, prices), session=session)
+
+            async def search(at_most: int) -> Search:
+                questions = asked.open_questions
+                answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+                found = replace(asked.search(answers, prices), session=session)
+                if at_most < MAX_FOUND and None in answers.values():
+                    return replace(found, patient=partial(search, MAX_FOUND))
+                return replace(found, led=asked.led(database, answers, prices, session))
+
+            yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+
+
+async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
+    """A page of a search, with some paths of its calls.
+
+    Raises:
+        BadInputError: the cursor is none of this search's.
+        UnavailableError: an index was made at this very moment.
+    """
+    if search.led:
+        scope = paging.scope_of(calls.name, *search.question, search.order)
+        page = await search.led.page(request, projection, scope)
+        if page:
+            return page
+    if search.patient:
+        page = await _found_page(calls, search, request, projection, [{"$limit": _PEEKED}])
+        if page.has_previous if request.backward else page.has_next:
+            return page
+        search = await search.patient()
+    return await _found_page(calls, search, request, projection)
+
+
+async def _found_page(
+    calls: Collection, search: Search, request: PageRequest, projection: Sequence[str], limit: Pipeline | None = None
+) -> Page:
+    return await paging.find_page(
+        calls,
+        search.match,
+        search.order,
+        request,
+        projection,
+        search.source,
+        [*(limit or ()), *search.narrowing],
+        search.question,
+        search.session,
+    )
+
+
+async def explained(calls: Collection, search: Search) -> Plan:
+    """How the first page of a search is found, by finding it."""
+    request, shown = PageRequest(), ["id"]
+    if search.led:
+        return await explain(search.led.database.feedback, search.led.stages(request, shown))
+    stages = paging.page_pipeline(search.match, search.order, request, shown, narrowing=search.narrowing)
+    return await explain(calls, [*search.source, *stages])
 
 
 class _Asked:
@@ -96,6 +171,7 @@ class _Asked:
         names = FeedbackNames(self._refs if expansion and expansion.columns else CALL_FIELDS)
         self._newest = NewestFeedback(names)
         self._order = compile_sort(sort_by or OLDEST_FIRST, self._newest)
+        self._leading = self._newest.leading(sort_by or OLDEST_FIRST, self._order)
         self._sorts_behind_refs = bool(self._refs.paths)
         self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         self._operation = query.operation(names) if query else None
@@ -109,8 +185,20 @@ class _Asked:
 
     @property
     def questions(self) -> list[Question]:
-        """What is to be asked of feedback first."""
+        """What a search asks of feedback."""
         return [*(self._conditions.questions if self._conditions else ()), *self._newest.questions]
+
+    @property
+    def open_questions(self) -> list[Question]:
+        """What of that is to be asked before the calls are looked for."""
+        if not self._leading:
+            return self.questions
+        return self._conditions.questions if self._conditions else []
+
+    @property
+    def goes_in_order(self) -> bool:
+        """Whether calls can be looked up in order, one by one, until a page is full."""
+        return not (self._newest.types or self._sorts_behind_refs or self._sorts_by_cost)
 
     @property
     def names_cost(self) -> bool:
@@ -129,13 +217,22 @@ class _Asked:
         lookups = [*_pricing(prices), *self._lookups(answers)]
         narrowing: Match = {"$and": behind} if behind else {}
         search = Search(match, self._order)
-        if self._newest.types or self._sorts_behind_refs or self._sorts_by_cost:
+        if not self.goes_in_order:
             source = self._newest.stages(self._collections, self._project_id, match, answers)
             search = Search(narrowing, self._order, source=[*source, *lookups])
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
         return replace(search, question=self._question) if self.questions or prices else search
+
+    def led(self, database: Database, answers: Answers, prices: Prices | None, session: Session) -> LedCalls | None:
+        """The calls, found from the feedback that leads their order."""
+        if not self._leading:
+            return None
+        stored, behind = self._parted(answers)
+        match = calls_match(self._project_id, self._filter, also=stored)
+        narrowing = [*_pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
+        return LedCalls(database, self._project_id, self._leading, match, narrowing, session)
 
     @property
     def _question(self) -> Sequence[object]:

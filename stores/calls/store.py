@@ -14,7 +14,7 @@ from stores.calls.fan_out import FanOut
 from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
-from stores.calls.search import calls_search
+from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
@@ -22,7 +22,7 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.plans import Plan, explain
+from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
 
@@ -162,18 +162,9 @@ class CallsStore:
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
-            page = await paging.find_page(
-                self._calls,
-                search.match,
-                search.order,
-                request,
-                paths_of(wanted),
-                search.source,
-                search.narrowing,
-                search.question,
-                search.session,
-            )
+        found = calls_search(self.database, project_id, calls_filter, query, sort_by, expansion, is_hasty=True)
+        async with found as search:
+            page = await found_page(self._calls, search, request, paths_of(wanted))
         if expansion:
             await expansion.expand(self._sources, project_id, page.rows, wanted)
         await add_rest(self.database, project_id, page.rows, wanted)
@@ -215,8 +206,7 @@ class CallsStore:
         """
         check_project_id(project_id)
         async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
-            stages = paging.page_pipeline(search.match, search.order, PageRequest(), ["id"], narrowing=search.narrowing)
-            return await explain(self._calls, [*search.source, *stages])
+            return await explained(self._calls, search)
 
     async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncGenerator[CallEvent, None]:
         """What happens to the project's calls from now on, with the wanted fields at least; close it to end it.

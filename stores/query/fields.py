@@ -2,10 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Any, Final
 
 from stores import json_path
 from stores.errors import BadInputError
@@ -82,6 +82,13 @@ class Access:
         return ".".join(self.spelling)
 
 
+@dataclass(frozen=True, eq=False)
+class Known(Access):
+    """What is known to be true just where a match holds; a query names it by itself, under `$and`, `$or` and `$not`."""
+
+    match: Mapping[str, Any] = field(default_factory=dict)
+
+
 class FieldTable:
     """The fields of one collection, by name; a name in camelCase finds the field, too.
 
@@ -90,8 +97,8 @@ class FieldTable:
 
     def __init__(self, fields: Iterable[Field], elsewhere: Mapping[tuple[str, ...], str] | None = None) -> None:
         self._elsewhere = elsewhere or {}
-        self._by_name = {field.name: field for field in fields}
-        self._by_camel = {_camel(name): field for name, field in self._by_name.items()}
+        self._by_name = {each.name: each for each in fields}
+        self._by_camel = {_camel(name): each for name, each in self._by_name.items()}
         self._look_up = lru_cache(_REMEMBERED)(self._access)
 
     def __getitem__(self, name: str) -> Access:
@@ -106,9 +113,9 @@ class FieldTable:
         found = self._find(name)
         if found:
             return Access(found)
-        field = self._find(name.partition(".")[0])
-        if field and field.kind is Kind.JSON:
-            return self._checked(Access(field, _steps(name)))
+        found = self._find(name.partition(".")[0])
+        if found and found.kind is Kind.JSON:
+            return self._checked(Access(found, _steps(name)))
         raise BadInputError(f"there is no field {name[:100]!r}; {self._near(name)}")
 
     def _checked(self, access: Access) -> Access:

@@ -25,7 +25,7 @@ from stores.query.expressions import (
     Scalar,
     Target,
 )
-from stores.query.fields import Access, Kind
+from stores.query.fields import Access, Kind, Known
 from stores.query.values import NUMERIC, reach, time_literal, truth
 
 Match = dict[str, Any]
@@ -147,6 +147,8 @@ def _fits(access: Access, scalar: Scalar) -> bool:
 
 def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Scalar) -> Match | None:
     path = access.path
+    if isinstance(access, Known):
+        return dict(access.match)
     if path is None:
         return None
     if scalar is None and comparison is Comparison.EQ and access.field.kind is not Kind.JSON:

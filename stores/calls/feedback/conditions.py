@@ -28,13 +28,12 @@ from stores.query.expressions import (
     gets,
     with_operands,
 )
-from stores.query.fields import Access, Field, Kind
+from stores.query.fields import Access, Field, Kind, Known
 
 MAX_CONDITIONS: Final = 10
 """Conditions of a query on feedback."""
 
-_ID: Final = Get("id", Access(Field("id", "id", optional=False)))
-_KEY: Final = Get("_id", Access(Field("_id", "_id", optional=False)))
+_KNOWN: Final = Field("known", "known", Kind.JSON)
 _UNKNOWN: Final = object()
 
 
@@ -127,12 +126,11 @@ class Conditions:
             inner = is_negated or isinstance(node, Not)
             return with_operands(node, lambda term: self._answered(term, project_id, answers, is_negated=inner))
         calls = answers.get(self._known[node]) if isinstance(node, Get) and node in self._known else None
-        if calls is None:
+        if not isinstance(node, Get) or calls is None:
             return node
-        if is_negated:
-            # Every index ends in the id, so that none of these calls is read.
-            return In(_ID, tuple([Literal(call) for call in calls]))
-        return In(_KEY, tuple([Literal(f"{project_id}:{call}") for call in calls]))
+        # Every index ends in the id, so that none of these calls is read.
+        match = calls.by_id if is_negated else calls.by_key(project_id)
+        return Get(node.name, Known(_KNOWN, match=match))
 
 
 def _takes_feedback(node: Operand) -> bool:

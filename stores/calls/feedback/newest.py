@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from stores.calls.feedback.leading import Leading
 from stores.calls.feedback.lookups import Pipeline, joined
 from stores.calls.feedback.names import FeedbackAccess
-from stores.calls.feedback.questions import Answers, Question
+from stores.calls.feedback.questions import Answers, Calls, Question
 from stores.calls.lookups import Collections, parts
-from stores.query.fields import Access, FieldTable
+from stores.query.fields import Access, FieldTable, Kind
+from stores.query.sort import Order, SortBy
 
 _NEWEST_FIRST: Final[Pipeline] = [{"$sort": {"created_at": -1, "id": -1}}, {"$limit": 1}]
 
@@ -57,20 +59,32 @@ class NewestFeedback(FieldTable):
         if found is None:
             return [{"$match": match}, *lookups]
         # A lookup of each of 200,000 calls takes twelve seconds.
-        keys = [f"{project_id}:{call}" for call in found]
-        others: Pipeline = [{"$match": {"$and": [match, {"_id": {"$nin": keys}}]}}]
-        with_any = {"$match": {"$and": [match, {"_id": {"$in": keys}}]}}
+        others: Pipeline = [{"$match": {"$and": [match, {"$nor": [found.by_id]}]}}]
+        with_any = {"$match": {"$and": [match, found.by_key(project_id)]}}
         return [with_any, *lookups, {"$unionWith": {"coll": collections.calls, "pipeline": others}}]
+
+    def leading(self, sort_by: Sequence[SortBy], order: Order) -> Leading | None:
+        """The order of a sort as one that feedback leads, if its one field of feedback comes first, then the id."""
+        first, *then = (self[key.field].field for key in sort_by)
+        [(feedback_type, wanted), *others] = self._wanted.items() or [(None, set())]
+        path = self._path(feedback_type) if wanted else ""
+        if others or len(wanted) != 1 or not first.path.startswith(f"{path}.") or any(f.path != "id" for f in then):
+            return None
+        without_ranks = None if sort_by[0].descending else 1
+        nothing = 3 if first.kind is Kind.JSON else without_ranks
+        return Leading(feedback_type, path, parts(wanted), order, nothing)
 
     def _path(self, feedback_type: str | None) -> str:
         return f"_newest_{list(self._wanted).index(feedback_type)}"
 
 
-def _all_of(answers: Iterable[Sequence[str] | None]) -> Sequence[str] | None:
+def _all_of(answers: Iterable[Calls | None]) -> Calls | None:
     """The calls of all answers, each once; None where one is missing."""
     found: dict[str, None] = {}
+    feedback = 0
     for calls in answers:
         if calls is None:
             return None
-        found |= dict.fromkeys(calls)
-    return list(found)
+        found |= dict.fromkeys(calls.ids)
+        feedback += calls.feedback
+    return Calls(list(found), feedback)

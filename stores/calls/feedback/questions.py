@@ -6,9 +6,11 @@ would be too long is none; the calls are looked up one by one then.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
-from pymongo import ASCENDING
+import bson
+from bson.raw_bson import RawBSONDocument
 
 from stores.calls.feedback.names import match_of_type
 from stores.database import Collection
@@ -16,8 +18,13 @@ from stores.query.expressions import Operand
 from stores.query.match import ANY_TEXT, compile_match
 from stores.transactions import Session
 
+Pipeline = list[dict[str, Any]]
+
 MAX_FOUND: Final = 50_000
 """Feedback that the answers of one search are made of."""
+
+AT_FIRST: Final = 5_000
+"""The same for a page at first: where there is more, the first calls that are looked up may well fill it."""
 
 _BYTES_OF_A_CALL: Final = 60
 """Of its key in a list, beside the project's id."""
@@ -36,33 +43,60 @@ class Question:
         return on_calls if self.operation is None else {**on_calls, "$and": [compile_match(self.operation)]}
 
     @property
-    def order(self) -> list[tuple[str, int]]:
+    def order(self) -> dict[str, int]:
         """The order of the index that leads to no more than it has to; MongoDB by itself may take another."""
         first = "call_id" if self.feedback_type is None else "feedback_type"
-        return [(first, ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)]
+        return {first: 1, "created_at": 1, "id": 1}
 
 
-Answers = Mapping[Question | None, Sequence[str] | None]
-"""The ids of calls, by question; None where they are too many."""
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """The ids of calls, each once, as matches of them: however many they are, they are encoded but once."""
+
+    ids: Sequence[str]
+    feedback: int
+    """How much feedback they are of."""
+
+    @cached_property
+    def by_id(self) -> dict[str, Any]:
+        """The match of their ids."""
+        return {"id": _among(self.ids)}
+
+    def by_key(self, project_id: str) -> dict[str, Any]:
+        """The match of their keys."""
+        return {"_id": _among([f"{project_id}:{call}" for call in self.ids])}
+
+
+def _among(members: Sequence[str]) -> RawBSONDocument:
+    return RawBSONDocument(bson.encode({"$in": members}))
+
+
+Answers = Mapping[Question | None, Calls | None]
+"""The calls, by question; None where they are too many."""
 
 
 async def ask(
-    feedback: Collection, project_id: str, questions: Sequence[Question], room: int, session: Session
+    feedback: Collection,
+    project_id: str,
+    questions: Sequence[Question],
+    room: int,
+    session: Session,
+    at_most: int = MAX_FOUND,
 ) -> Answers:
     """The answers, in one command for each question; all together they take some bytes of a pipeline at most."""
-    left = min(MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
-    answers: dict[Question | None, Sequence[str] | None] = {}
+    left = min(at_most, MAX_FOUND, room // (len(project_id.encode()) + _BYTES_OF_A_CALL))
+    answers: dict[Question | None, Calls | None] = {}
     for question in questions:
-        found = answers[question] = await _answer(feedback, question, project_id, left, session)
-        left -= len(found or ())
+        stages: Pipeline = [{"$match": question.match(project_id)}, {"$sort": question.order}]
+        found = answers[question] = await gathered(feedback, stages, left, session)
+        left -= found.feedback if found else 0
     return answers
 
 
-async def _answer(
-    feedback: Collection, question: Question, project_id: str, at_most: int, session: Session
-) -> Sequence[str] | None:
-    size, only = at_most + 1, {"_id": 0, "call_id": 1}
-    match, order = question.match(project_id), question.order
-    cursor = feedback.find(match, only, sort=order, limit=size, batch_size=size, session=session)
-    found = [row["call_id"] for row in await cursor.to_list(None)]
-    return list(dict.fromkeys(found)) if len(found) < size else None
+async def gathered(feedback: Collection, stages: Pipeline, at_most: int, session: Session) -> Calls | None:
+    """The calls of all feedback that some stages find; None where that is too much."""
+    together = {"_id": None, "calls": {"$addToSet": "$call_id"}, "feedback": {"$sum": 1}}
+    cursor = feedback.aggregate([*stages, {"$limit": at_most + 1}, {"$group": together}], session=session)
+    async for found in cursor:
+        return Calls(found["calls"], found["feedback"]) if found["feedback"] <= at_most else None
+    return Calls([], 0)

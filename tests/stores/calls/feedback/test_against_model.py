@@ -15,6 +15,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.calls.feedback.model import (
     ALL,
@@ -34,6 +35,11 @@ QUERIES = 250
 SORTS = 25
 BOUNDS = (50_000, 12, 0)
 """Of answers that are found before: all of them, some of them, next to none."""
+
+AT_FIRST = (20, 5_000, 5)
+"""The same for pages at first, and of calls that are looked up to fill them."""
+
+EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
 
 NAMES = FeedbackNames(CALL_FIELDS)
 
@@ -81,10 +87,13 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
             mixed += 1
             continue
         expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
-        for bound in BOUNDS:
+        for bound, at_first in zip(BOUNDS, AT_FIRST, strict=True):
             monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
-            page = await calls.page(PROJECT, PageRequest(CALLS), {"id"}, sort_by=sort_by, query=Query(tree))
-            assert [row["id"] for row in page.rows] == expected, f"{bound} {sort_by} {tree}"
+            monkeypatch.setattr("stores.calls.search.AT_FIRST", at_first)
+            monkeypatch.setattr("stores.calls.search._PEEKED", at_first)
+            size = generator.dice.choice((3, CALLS))
+            page = await calls.page(PROJECT, PageRequest(size), {"id"}, sort_by=sort_by, query=Query(tree))
+            assert [row["id"] for row in page.rows] == expected[:size], f"{bound} {sort_by} {tree}"
             assert await calls.count(PROJECT, query=Query(tree)) == len(expected), f"{bound} {tree}"
         matched += len(expected)
         named += "feedback." in repr(tree)
@@ -94,6 +103,47 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
     assert named > QUERIES / 2
     assert mixed < QUERIES / 5
     assert matched > QUERIES * CALLS / 10
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+async def test_sorts_that_feedback_leads_page_through_what_a_query_finds(
+    calls: CallsStore,
+    feedback: FeedbackStore,
+    database: Database,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: int,
+) -> None:
+    teach(monkeypatch)
+    monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+    generator = GeneratorOfFeedback(SEED + 2)
+    dice = generator.dice
+    rows = await fill(generator, calls, feedback, database)
+    led = 0
+
+    for _ in range(SORTS):
+        by_feedback = [key for key in generator.sort(rows) if key.field.startswith("feedback.")][:1]
+        tree = dice.choice((EVERYTHING, generator.query(rows)))
+        operation = parse_query(tree, NAMES)
+        if not by_feedback or mixes_types(operation):
+            continue
+        sort_by = [*by_feedback, *dice.choice(([], [SortBy("id")], [SortBy("id", descending=True)]))]
+        expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
+        size, offset = dice.randint(1, 15), dice.randrange(CALLS)
+        commands.sent.clear()
+
+        for backward in (False, True):
+            assert await walk(calls, size, sort_by, Query(tree), backward=backward) == expected, f"{sort_by} {tree}"
+        page = await calls.page(PROJECT, PageRequest(size, offset=offset), {"id"}, sort_by=sort_by, query=Query(tree))
+        assert [row["id"] for row in page.rows] == expected[offset : offset + size], f"{offset} {sort_by} {tree}"
+        assert page.has_next == (offset + size < len(expected))
+        after = page.rows and PageRequest(3, page.cursor(page.rows[0]), offset=2)
+        if after:
+            page = await calls.page(PROJECT, after, {"id"}, sort_by=sort_by, query=Query(tree))
+            assert [row["id"] for row in page.rows] == expected[offset + 3 : offset + 6], f"{offset} {sort_by} {tree}"
+        led += any("$unwind" in stage for _, body in commands.sent for stage in body.get("pipeline", ()))
+
+    assert led > SORTS / 5
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
@@ -113,15 +163,17 @@ async def test_paging_over_a_sort_gives_every_row_once_in_the_models_order(
             assert await walk(calls, size, sort_by, backward=backward) == expected, sort_by
 
 
-async def walk(calls: CallsStore, size: int, sort_by: Sequence[SortBy], *, backward: bool) -> list[str]:
+async def walk(
+    calls: CallsStore, size: int, sort_by: Sequence[SortBy], query: Query | None = None, *, backward: bool
+) -> list[str]:
     """The ids of a whole list, page by page, in the order of the list."""
     ids: list[str] = []
     cursor, more = None, True
     while more:
-        page = await calls.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by=sort_by)
+        page = await calls.page(PROJECT, PageRequest(size, cursor, backward), {"id"}, sort_by=sort_by, query=query)
         here = [row["id"] for row in page.rows]
         assert len(here) <= size
         ids = here + ids if backward else ids + here
         more = page.has_previous if backward else page.has_next
-        cursor = page.cursor(page.rows[0 if backward else -1])
+        cursor = page.cursor(page.rows[0 if backward else -1]) if page.rows else None
     return ids

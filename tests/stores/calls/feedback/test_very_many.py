@@ -1,0 +1,131 @@
+"""What lists of calls ask for where very much feedback meets a condition, or calls are sorted by it."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.calls.feedback.questions import Calls
+from stores.database import Database
+from stores.feedback import FeedbackStore
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.query.sort import SortBy
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.feedback.builders import call_ref, reaction
+
+EMOJI = "feedback.[wandb.reaction.1].payload.emoji"
+DOWN = Query({"$expr": {"$eq": [{"$getField": EMOJI}, {"$literal": "👎"}]}})
+CALLS = 300
+
+
+@pytest.fixture
+async def written(calls: CallsStore, feedback: FeedbackStore) -> None:
+    """Calls of which all but the last ten have a reaction, every other one a thumbs-down."""
+    await calls.write([start(number) for number in range(CALLS)])
+    await feedback.create([reaction("👎👍"[number % 2], weave_ref=call_ref(number)) for number in range(CALLS - 10)])
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.calls.search.AT_FIRST", 100)
+    monkeypatch.setattr("stores.calls.search._PEEKED", 50)
+
+
+def asked(commands: Commands) -> list[tuple[str, set[str]]]:
+    """The collection of each command, and its stages."""
+    return [(body["aggregate"], {name for stage in body["pipeline"] for name in stage}) for _, body in commands.sent]
+
+
+@pytest.mark.usefixtures("written", "hasty")
+async def test_a_page_of_a_condition_that_many_calls_meet_looks_at_the_first_of_them(
+    calls: CallsStore, commands: Commands
+) -> None:
+    for backward, numbers in ((False, range(0, 20, 2)), (True, range(270, 290, 2))):
+        commands.sent.clear()
+        page = await calls.page(PROJECT, PageRequest(10, backward=backward), {"id"}, query=DOWN)
+
+        assert [row["id"] for row in page.rows] == [call_id(number) for number in numbers]
+        (first, _), (then, stages) = asked(commands)
+        assert (first, then) == ("feedback", "calls")
+        assert "$lookup" in stages
+        assert commands.sent[0][1]["pipeline"][2] == {"$limit": 101}
+        assert {"$limit": 50} in commands.sent[1][1]["pipeline"]
+
+
+@pytest.mark.usefixtures("written", "hasty")
+async def test_where_these_do_not_fill_it_the_page_is_led_by_the_feedback(
+    calls: CallsStore, commands: Commands
+) -> None:
+    commands.sent.clear()
+    page = await calls.page(PROJECT, PageRequest(60), {"id"}, query=DOWN)
+
+    assert [row["id"] for row in page.rows] == [call_id(number) for number in range(0, 120, 2)]
+    assert page.has_next
+    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls", "feedback", "calls"]
+    assert "$lookup" not in asked(commands)[-1][1]
+    rest = await calls.page(PROJECT, PageRequest(200, page.cursor(page.rows[-1])), {"id"}, query=DOWN)
+    assert [row["id"] for row in rest.rows] == [call_id(number) for number in range(120, 290, 2)]
+    assert not rest.has_next
+
+
+@pytest.mark.usefixtures("written", "hasty")
+async def test_a_count_asks_for_all_at_once(calls: CallsStore, commands: Commands) -> None:
+    commands.sent.clear()
+
+    assert await calls.count(PROJECT, query=DOWN) == (CALLS - 10) // 2
+    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls"]
+
+
+def test_ids_are_encoded_at_once_and_not_walked_through() -> None:
+    found = Calls(["b", "a"], 2)
+    matches: list[tuple[dict[str, Any], str, list[str]]] = [
+        (found.by_id, "id", ["b", "a"]),
+        (found.by_key(PROJECT), "_id", [f"{PROJECT}:b", f"{PROJECT}:a"]),
+    ]
+    for match, path, members in matches:
+        assert not isinstance(match[path], dict)  # what walks through queries walks through those
+        assert dict(match[path]) == {"$in": members}
+    assert found.by_id is found.by_id
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("name", [EMOJI, "feedback.[wandb.reaction.1].created_at", "feedback.[*].payload.emoji"])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_sort_by_feedback_looks_up_the_calls_of_its_page_alone(
+    calls: CallsStore, database: Database, commands: Commands, name: str, *, descending: bool
+) -> None:
+    commands.sent.clear()
+    page = await calls.page(PROJECT, PageRequest(10), {"id"}, sort_by=[SortBy(name, descending)])
+
+    assert len(page.rows) == 10
+    assert [collection for collection, _ in asked(commands)] == ["feedback"]
+    command = {"aggregate": "feedback", "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    told = await database.feedback.database.command("explain", command, verbosity="executionStats")
+    [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
+    assert lookup["totalDocsExamined"] == 11
+
+
+@pytest.mark.usefixtures("written")
+async def test_calls_without_feedback_are_looked_for_where_a_page_reaches_them(
+    calls: CallsStore, commands: Commands
+) -> None:
+    sort_by = [SortBy(EMOJI), SortBy("id", descending=True)]
+    ups, downs = ([call_id(number) for number in range(288 + odd, -1, -2)] for odd in (1, 0))
+    ordered = [*sorted((ups, downs), key=lambda ids: "👎👍"[ids is ups])]
+    expected = [*ordered[0], *ordered[1], *(call_id(number) for number in range(299, 289, -1))]
+    commands.sent.clear()
+
+    page = await calls.page(PROJECT, PageRequest(15, offset=280), {"id"}, sort_by=sort_by)
+
+    assert [row["id"] for row in page.rows] == expected[280:295]
+    assert [collection for collection, _ in asked(commands)] == ["feedback", "feedback", "calls"]
+    commands.sent.clear()
+    last = await calls.page(PROJECT, PageRequest(5, backward=True), {"id"}, sort_by=sort_by)
+    assert [row["id"] for row in last.rows] == expected[-5:]
+    assert [collection for collection, _ in asked(commands)] == ["feedback", "calls"]
+    before: dict[str, Any] = {"cursor": last.cursor(last.rows[0]), "backward": True}
+    page = await calls.page(PROJECT, PageRequest(10, **before), {"id"}, sort_by=sort_by)
+    assert [row["id"] for row in page.rows] == expected[-15:-5]
+    assert (page.has_previous, page.has_next) == (True, True)
