@@ -1,11 +1,13 @@
 """The prices of all models of a project: how many may be, how they are read, and how long they are kept."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 import pytest
 
-from stores.costs import CostsStore, NewCost, prices_of, project_prices
-from stores.database import Database
+from stores.costs import CostsStore, NewCost, Prices, prices_of, project_prices
+from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.query import Query
 from tests.commands import Commands
@@ -132,3 +134,21 @@ async def test_prices_are_encoded_for_pipelines_but_once(costs: CostsStore, data
 def entry() -> dict[str, object]:
     """One token of a prompt."""
     return {"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
+
+
+async def test_prices_are_put_together_beside_the_event_loop(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_together = project_prices._prices
+    threads: list[threading.Thread] = []
+
+    def put_together_here(rows: Sequence[Document]) -> Prices:
+        threads.append(threading.current_thread())
+        return put_together(rows)
+
+    monkeypatch.setattr(project_prices, "_prices", put_together_here)
+    await costs.create(PROJECT, [COST])
+    await prices_of(database, PROJECT)
+
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
