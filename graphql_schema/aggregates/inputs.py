@@ -50,10 +50,11 @@ class UsageCounting(Enum):
 
     OWN = strawberry.enum_value(
         "own",
-        description="Each call's own, so that no token counts twice over the calls of a trace. What a call reports is "
-        "its own if its summary.status_counts count one call, and nothing of it if they count more: then it sums up, "
-        "as the parents that Weave's client writes. Without such counts its own is what it reports beyond what its "
-        "children do.",
+        description="Each call's own, so that what parents sum up counts once. What a call reports is its own if its "
+        "summary.status_counts count one call, and nothing of it if they count more: then it sums up, as the parents "
+        "that Weave's client writes. Without such counts its own is what it reports of a model beyond what its "
+        "children do, and all of it if that is less than they do. usageTree also looks below children that report "
+        "nothing.",
     )
     REPORTED = strawberry.enum_value(
         "reported",

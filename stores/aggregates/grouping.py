@@ -1,5 +1,6 @@
 """What calls are grouped by: the keys of a row, and where the documents have them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ from stores.query.fields import Field, Kind
 from stores.query.values import Expression
 
 MAX_TIMEZONE: Final = 100
+_CAPITAL: Final = re.compile("[A-Z]")
 
 
 class GroupBy(StrEnum):
@@ -69,6 +71,18 @@ class Grouping:
         if self.timezone is not None and len(self.timezone) > MAX_TIMEZONE:
             raise BadInputError(f"has {len(self.timezone):,} characters; the limit is {MAX_TIMEZONE}", "timezone")
 
+    def check_sort(self, name: str, argument: str) -> None:
+        """Hold what rows are sorted by to what they have.
+
+        Raises:
+            BadInputError: it is a key by which they are not grouped.
+        """
+        key = next((key for key in GroupBy if key.value in (name, _snake(name))), None)
+        if key and key not in self.by:
+            raise BadInputError(
+                f"rows have {name} only with {key.name} in groupBy; add it, or sort by another", argument
+            )
+
     @property
     def by_model(self) -> bool:
         """Whether a call is in a row for each of its models."""
@@ -108,3 +122,7 @@ class Grouping:
     @property
     def _zone(self) -> str:
         return self.timezone or buckets.UTC
+
+
+def _snake(name: str) -> str:
+    return _CAPITAL.sub(lambda found: "_" + str(found[0]).lower(), name[:100])

@@ -36,6 +36,8 @@ class Rows:
         Raises:
             BadInputError: a sort names what rows do not have.
         """
+        for position, key in enumerate(self.sort_by):
+            self.grouping.check_sort(key.field, f"sort_by.{position}.field")
         fields = self._fields
         compile_sort(self.sort_by, fields)
         return Wanted.of({*self.wanted.metrics, *(fields[key.field].field.name for key in self.sort_by)})

@@ -1,12 +1,12 @@
 """The store of roll-ups: each within one project, over all calls that are asked for, at one moment."""
 
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
 
 from stores import paging
 from stores.aggregates.buckets import Bucket, bucket_of
@@ -34,8 +34,7 @@ MAX_CALLS: Final = 100_000
 """Of one tree."""
 
 _SHOWN: Final = frozenset({"op_name", "display_name", "trace_name", "ended_at", "latency_ms"})
-_AT_ONE_MOMENT: Final = ReadConcern("snapshot")
-"""Otherwise a call that changes its place in the index meanwhile comes twice, or not at all."""
+_OFFSET: Final = re.compile(r"[+-](0\d|1[0-4]):?([0-5]\d)?")
 _EXCEEDED_MEMORY: Final = 146
 _BAD_TIMEZONE: Final = 40485
 
@@ -134,7 +133,7 @@ class AggregatesStore:
         match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
-        steady = self._calls.with_options(read_concern=_AT_ONE_MOMENT)
+        steady = self._calls.with_options(read_concern=paging.AT_ONE_MOMENT)
         most = self._max_calls + 1
         with paging.making_no_index():
             found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
@@ -189,14 +188,17 @@ class AggregatesStore:
         """
         if timezone is None:
             return
+        known = "give an IANA name such as Europe/Berlin, or an offset such as +05:30"
+        unknown = BadInputError(f"{timezone!r} is no time zone that the database knows; {known}", "timezone")
+        if timezone[:1] in {"+", "-"} and not _OFFSET.fullmatch(timezone):
+            raise unknown  # MongoDB takes any digits
         stages: Pipeline = [{"$documents": [{}]}, {"$set": {"day": bucket_of(0, Bucket.MONTH, timezone)}}]
         try:
             await self._calls.database.aggregate(stages).to_list(None)
         except OperationFailure as error:
             if error.code != _BAD_TIMEZONE:
                 raise
-            known = "give an IANA name such as Europe/Berlin, or an offset such as +05:30"
-            raise BadInputError(f"{timezone!r} is no time zone that the database knows; {known}", "timezone") from None
+            raise unknown from None
 
     def _check_limit(self, limit: int | None) -> None:
         if limit is not None and not 1 <= limit <= self._max_rows:

@@ -59,6 +59,12 @@ Tallies = dict[str, Tally]
 """By model."""
 
 
+def add_to(sums: Tallies, more: Tallies) -> None:
+    """Add tallies to sums that are no one else's."""
+    for model, tally in more.items():
+        sums.setdefault(model, Tally()).add(tally)
+
+
 def merged(several: Iterable[Tallies]) -> Tallies:
     """All of them together; what stands alone is not copied, so do not change it."""
     some = [tallies for tallies in several if tallies]
@@ -66,8 +72,7 @@ def merged(several: Iterable[Tallies]) -> Tallies:
         return some[0] if some else {}
     found: Tallies = {}
     for tallies in some:
-        for model, tally in tallies.items():
-            found.setdefault(model, Tally()).add(tally)
+        add_to(found, tallies)
     return found
 
 

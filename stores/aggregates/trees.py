@@ -27,7 +27,7 @@ class Node:
 
 async def in_tree_order(rows: Sequence[Row]) -> list[Node]:
     """The calls, each before its descendants and after those of its elder siblings; rows come oldest first."""
-    nodes = {row["id"]: Node(row) for row in rows}
+    nodes = {row["id"]: Node(row) async for row in in_turns(rows)}
     roots = []
     async for node in in_turns(nodes.values()):
         parent = nodes.get(node.row.get("parent_id"))

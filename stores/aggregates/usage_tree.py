@@ -1,15 +1,16 @@
 """Usage rolled up the calls of a trace: what each used itself, and what it used with all that descends from it.
 
 A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up; and where that is unclear
-(see `stores.calls.usage_scopes`), what it reports of each model beyond what is reported below it.
+(see `stores.calls.usage_scopes`), what it reports of each model beyond what is reported below it: all of it where it
+reports less than they do, since no sum is below its parts.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores.aggregates.own_usage import COUNTS
-from stores.aggregates.tallies import Tallies, Tally, merged, usage_row
+from stores.aggregates.own_usage import COUNTS, TOKENS
+from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
 from stores.aggregates.trees import Node, in_tree_order
 from stores.calls.usage_scopes import OWN, SUM
 from stores.costs import Prices
@@ -27,8 +28,29 @@ ALWAYS_READ: Final = ("id", "parent_id", "status", "started_at")
 USAGE_READ: Final = ("usage", "usage_scope")
 """What rows are to have, the latter where one of `USAGES` is wanted."""
 
+_TOKENS: Final = [COUNTS.index(name) for name in TOKENS]
+
 _Counts = dict[str, list[int]]
 """Of each model the counts in the order of `COUNTS`."""
+
+
+@dataclass(slots=True)
+class _Below:
+    """What is known of the calls below one, gathered one by one: it may have very many children."""
+
+    reported: _Counts = field(default_factory=dict)
+    total: Tallies = field(default_factory=dict)
+    calls: int = 0
+    errors: int = 0
+
+    def add(self, child: "_Rolled") -> None:
+        """Add a child, which has all that is below it in it."""
+        for model, numbers in child.reported.items():
+            there = self.reported.get(model)
+            self.reported[model] = _plus(there, numbers) if there else numbers
+        add_to(self.total, child.total)
+        self.calls += child.calls
+        self.errors += child.errors
 
 
 @dataclass(slots=True)
@@ -54,9 +76,12 @@ async def usage_tree(
     """
     ordered = await in_tree_order(rows)
     rolled: dict[int, _Rolled] = {}
+    below: dict[int, _Below] = {}
     entries = 0
     async for node in in_turns(reversed(ordered)):
-        found = rolled[id(node)] = _roll(node, [rolled[id(child)] for child in node.children], prices)
+        found = rolled[id(node)] = _roll(node.row, below.pop(id(node), _Below()), prices)
+        if node.parent:
+            below.setdefault(id(node.parent), _Below()).add(found)
         entries += len(found.total)
         if entries > MAX_ENTRIES:
             raise BadInputError(
@@ -68,42 +93,46 @@ async def usage_tree(
     return [row async for row in in_turns(_row(node, rolled[id(node)], wanted) for node in shown)]
 
 
-def _roll(node: Node, below: list[_Rolled], prices: Prices | None) -> _Rolled:
-    row = node.row
-    theirs = _summed([child.reported for child in below])
+def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
     mine = {entry["model"]: [entry[count] for count in COUNTS] for entry in row.get("usage", ())}
-    scope = row.get("usage_scope")
-    reported = theirs | mine if scope != OWN else _summed([theirs, mine])
-    counts = {} if scope == SUM else mine if scope == OWN else _beyond(mine, theirs)
+    counts, reported = _settled(row.get("usage_scope"), mine, below.reported)
     own = {model: _tally(model, of_model, row["started_at"], prices) for model, of_model in counts.items()}
     return _Rolled(
         reported,
         own,
-        merged([own, *(child.total for child in below)]),
-        1 + sum(child.calls for child in below),
-        (row["status"] == "error") + sum(child.errors for child in below),
+        merged([own, below.total]),
+        1 + below.calls,
+        (row["status"] == "error") + below.errors,
     )
 
 
-def _summed(several: list[_Counts]) -> _Counts:
-    some = [counts for counts in several if counts]
-    if len(some) < 2:  # noqa: PLR2004 -- one is itself
-        return some[0] if some else {}
-    found: _Counts = {}
-    for counts in some:
-        for model, numbers in counts.items():
-            there = found.get(model)
-            found[model] = [a + b for a, b in zip(there, numbers, strict=True)] if there else numbers
-    return found
+def _settled(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts, _Counts]:
+    """What a call used itself, and what it and all below it report together, which stands for them further up."""
+    if scope == SUM:
+        return {}, theirs | mine
+    own: _Counts = {}
+    reported = dict(theirs)
+    for model, numbers in mine.items():
+        there = theirs.get(model)
+        if there is None:
+            own[model] = reported[model] = numbers
+        elif scope == OWN or _is_no_sum(numbers, there):
+            own[model], reported[model] = numbers, _plus(there, numbers)
+        else:
+            reported[model] = numbers
+            beyond = [a - b for a, b in zip(numbers, there, strict=True)]
+            if any(beyond[place] for place in _TOKENS):
+                own[model] = [max(0, number) for number in beyond]
+    return own, reported
 
 
-def _beyond(mine: _Counts, theirs: _Counts) -> _Counts:
-    """What is reported beyond what others do; nothing of a model that is all theirs."""
-    found = {
-        model: [max(0, a - b) for a, b in zip(numbers, theirs[model], strict=True)] if model in theirs else numbers
-        for model, numbers in mine.items()
-    }
-    return {model: numbers for model, numbers in found.items() if any(numbers)}
+def _is_no_sum(mine: list[int], theirs: list[int]) -> bool:
+    """Whether a call that reports so much cannot have summed up those who report so much: no sum is below its parts."""
+    return any(mine[place] < theirs[place] for place in _TOKENS)
+
+
+def _plus(some: list[int], more: list[int]) -> list[int]:
+    return [a + b for a, b in zip(some, more, strict=True)]
 
 
 def _tally(model: str, counts: list[int], started_at: int, prices: Prices | None) -> Tally:

@@ -16,6 +16,7 @@ Prices = dict[str, tuple[float, float]]
 Pair = tuple[CallStart, CallEnd | None]
 
 COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
+TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, prices: Prices) -> list[Row]:
@@ -60,9 +61,12 @@ def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Ro
     found = {}
     for model, counts in usages[start.id].items():
         theirs = [child[model] for child in children if model in child]
-        beyond = {name: max(0, counts[name] - sum(their[name] for their in theirs)) for name in COUNTS}
-        if any(beyond.values()):
-            found[model] = beyond
+        beyond = {name: counts[name] - sum(their[name] for their in theirs) for name in COUNTS}
+        tokens = [beyond[name] for name in TOKENS]
+        if not theirs or min(tokens) < 0:  # no sum is below its parts
+            found[model] = counts
+        elif any(tokens):
+            found[model] = {name: max(0, number) for name, number in beyond.items()}
     return found
 
 

@@ -1,4 +1,4 @@
-"""No token counts twice, whoever wrote the trace: numbers by group and the tree say the same."""
+"""No token of a sum counts twice, whoever wrote the trace; the tree looks further down than numbers by group do."""
 
 from random import Random
 from typing import Any
@@ -59,7 +59,7 @@ async def write(calls: CallsStore, *summaries: dict[str, Any], parents: tuple[in
         pytest.param([{}, {}, usage(30)], [0, 0, 30], id="OpenTelemetry: only the last has usage"),
         pytest.param([usage(30), usage(30), usage(30)], [0, 0, 30], id="Weave's client for TypeScript: parents sum up"),
         pytest.param([{}, usage(100), usage(30)], [0, 70, 30], id="an agent that reports more than its model"),
-        pytest.param([{}, usage(20), usage(30)], [0, 0, 30], id="a parent that ended before its child"),
+        pytest.param([{}, usage(20), usage(30)], [0, 20, 30], id="a parent below its child, of which it is no sum"),
         pytest.param([counted(1, **usage(5)), {}, usage(30)], [5, 0, 30], id="one that speaks for itself alone"),
         pytest.param([counted(3, **usage(99)), {}, usage(30)], [0, 0, 30], id="one that sums up what is gone by now"),
         pytest.param(
@@ -80,18 +80,37 @@ async def test_a_call_counts_with_what_it_used_itself(
     assert [node["total_usage"]["total_tokens"] for node in tree] == [sum(by_op[at:]) for at in range(3)]
 
 
-async def test_no_count_is_below_zero_where_a_parent_reports_less_than_its_children(
+async def test_a_parent_that_reports_fewer_tokens_than_its_children_counts_whole(
     calls: CallsStore, store: AggregatesStore
 ) -> None:
-    await write(calls, usage(20, requests=5), usage(30), parents=(None, 1))
+    await write(calls, usage(20, requests=5), usage(15), usage(15), parents=(None, 1, 1))
 
     found = await store.calls(PROJECT, Grouping([GroupBy.OP_NAME]), TOKENS)
-    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage", "total_usage"])
 
     none = dict.fromkeys(TOKENS, 0)
-    expected = [none | {"requests": 4}, none | {"prompt_tokens": 30, "total_tokens": 30, "requests": 1}]
+    expected = [
+        none | {"prompt_tokens": 20, "total_tokens": 20, "requests": 5},
+        *[none | {"prompt_tokens": 15, "total_tokens": 15, "requests": 1}] * 2,
+    ]
     assert [{name: row[name] for name in TOKENS} for row in found.rows] == expected
     assert [{name: node["own_usage"][name] for name in TOKENS} for node in tree] == expected
+    assert tree[0]["total_usage"]["total_tokens"] == 50
+
+
+async def test_requests_alone_are_nothing_of_a_parents_own(calls: CallsStore, store: AggregatesStore) -> None:
+    await write(calls, usage(30, requests=5), usage(30), parents=(None, 1))
+
+    [total] = (await store.calls(PROJECT, Grouping(), TOKENS)).rows
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage"])
+
+    assert {name: total[name] for name in TOKENS} == {
+        "prompt_tokens": 30,
+        "completion_tokens": 0,
+        "requests": 1,
+        "total_tokens": 30,
+    }
+    assert tree[0]["own_usage"]["models"] == []
 
 
 async def test_what_a_deleted_child_reported_is_its_parents(calls: CallsStore, store: AggregatesStore) -> None:

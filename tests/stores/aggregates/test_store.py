@@ -47,6 +47,8 @@ async def write_threads(calls: CallsStore, count: int) -> None:
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Mars/Olympus"), "timezone", "'Mars/Olympus' is no time zone"),
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, ""), "timezone", "'' is no time zone"),
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "$project_id"), "timezone", "is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-09:99"), "timezone", "'-09:99' is no time zone"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "-15:00"), "timezone", "'-15:00' is no time zone"),
         (Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "U" * 101), "timezone", "101 characters; the limit is 100"),
     ],
 )
@@ -276,3 +278,11 @@ async def test_all_are_looked_into_or_only_those_with_children_who_report(
 
     assert found
     assert found.parents == (None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
+
+
+@pytest.mark.parametrize("name", ["op_name", "opName"])
+async def test_a_sort_by_a_key_that_rows_lack_says_what_gives_it(store: AggregatesStore, name: str) -> None:
+    with pytest.raises(BadInputError, match=f"rows have {name} only with OP_NAME in groupBy") as caught:
+        await store.calls(PROJECT, Grouping([GroupBy.MODEL]), ["count"], sort_by=[SortBy("count"), SortBy(name)])
+
+    assert caught.value.argument == "sort_by.1.field"

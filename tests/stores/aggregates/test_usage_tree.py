@@ -1,5 +1,6 @@
 """The tree of a trace: its order, whatever parents say; its sums; how deep and how large it may be."""
 
+import asyncio
 import math
 from fractions import Fraction
 from random import Random
@@ -179,6 +180,30 @@ async def test_a_chain_of_twenty_thousand_calls_needs_no_stack() -> None:
     assert [node["depth"] for node in nodes] == list(range(depth))
     assert [node["num_errors"] for node in nodes] == list(range(depth, 0, -1))
     assert nodes[0]["total_usage"]["models"][0]["total_tokens"] == 3 * depth
+
+
+async def test_others_have_their_turns_while_a_root_of_very_many_calls_is_summed_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
+    counts = {"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
+    below: dict[str, Any] = {"parent_id": "root", "status": "success", "usage": [counts], "usage_scope": "own"}
+    rows: list[dict[str, Any]] = [{"id": "root", "parent_id": None, "status": "success", "started_at": 0}]
+    rows += [{"id": f"{number}", "started_at": number, **below} for number in range(300)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    ticking = asyncio.ensure_future(others())
+    [root, *_] = await usage_tree(rows, ["total_usage"], None, None)
+    ticking.cancel()
+
+    assert root["total_usage"]["total_tokens"] == 300
+    assert turns >= 5 * 300  # nodes, their parents, their order, their sums, their rows
 
 
 async def test_a_chain_in_which_each_names_other_models_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
