@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import wraps
-from inspect import Parameter, signature
 from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
+from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
 from graphql_schema.scalars import BigInt
@@ -105,48 +104,25 @@ def listed(description: str, of: object) -> Callable[[Callable[..., Awaitable[Li
     """
     kind = cast("Any", Connection)[of]
 
+    paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
+
     def make(resolver: Callable[..., Awaitable[Listing]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind)(_paged(resolver))
+        return resolved(description, returns=kind)(paged(resolver))
 
     return make
-
-
-def _paged(resolver: Callable[..., Awaitable[Listing]]) -> Callable[..., Awaitable[Listing]]:
-    """The resolver with the five arguments in place of the one that it takes; Strawberry reads its signature."""
-
-    @wraps(resolver)
-    async def resolve(*source: object, info: Info, **given: Any) -> Listing:  # noqa: ANN401 -- the field's arguments
-        paging = (given.pop(name, None) for name in _PAGING)
-        return await resolver(*source, info=info, request=page_request(info, *paging), **given)
-
-    found = signature(resolver)
-    parameters: list[Parameter] = []
-    for name, parameter in found.parameters.items():
-        parameters += _paging_parameters() if name == _REQUEST else [parameter]
-    resolve.__signature__ = found.replace(parameters=parameters)  # type: ignore[attr-defined] # of functions in general
-    return resolve
-
-
-def _paging_parameters() -> list[Parameter]:
-    kind = Parameter.KEYWORD_ONLY
-    return [Parameter(name, kind, default=None, annotation=annotation) for name, annotation in _PAGING.items()]
 
 
 def _forget_node(edge: Row) -> None:
     forget(edge["node"])
 
 
-def page_request(
-    info: Info, first: int | None, after: str | None, last: int | None, before: str | None, offset: int | None
-) -> PageRequest:
+def page_request(info: Info, given: dict[str, Any]) -> PageRequest:
     """The page that a list's arguments ask for, held to the server's limit; of no rows if none are selected.
 
     Raises:
         BadInputError: a number is out of its range, or forward and backward arguments are mixed.
     """
-    request = PageRequest.of(
-        first=first, after=after, last=last, before=before, offset=offset, max_size=info.context.max_page_size
-    )
+    request = PageRequest.of(**{name: given.get(name) for name in _PAGING}, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
 
 

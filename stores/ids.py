@@ -6,6 +6,7 @@ import secrets
 import time
 import unicodedata
 import uuid
+from collections.abc import Iterable
 from typing import Final
 
 from stores.errors import BadInputError
@@ -13,6 +14,8 @@ from stores.errors import BadInputError
 SPAN_ID_LENGTH: Final = 16
 TRACE_ID_LENGTH: Final = 32
 MAX_PROJECT_PART: Final = 128
+MAX_ID: Final = 128
+"""Characters of an id that clients may make up, and more than any other has."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_PROJECT_PART}}}")
@@ -39,6 +42,14 @@ def new_id() -> str:
 def version_id(project_id: str, kind: str, object_id: str, digest: str) -> str:
     """The `_id` of a version of an object or op; none of the four holds a colon."""
     return f"{project_id}:{kind}:{object_id}:{digest}"
+
+
+def by_project(keys: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """The ids, or refs, of each project, out of pairs of a project and one of them."""
+    projects: dict[str, list[str]] = {}
+    for project_id, found in keys:
+        projects.setdefault(project_id, []).append(found)
+    return list(projects.items())
 
 
 @functools.lru_cache(1024)  # a batch names one project again and again; what is refused is not kept

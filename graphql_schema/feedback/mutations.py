@@ -1,14 +1,13 @@
 """Writing feedback."""
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from inspect import Parameter, signature
-from typing import Annotated, Any
+from inspect import Parameter
+from typing import Annotated, Final
 
 import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.base import get_object_definition
 
+from graphql_schema.arguments import in_place_of
 from graphql_schema.context import Info
 from graphql_schema.feedback.inputs import FeedbackCreateReq
 from graphql_schema.feedback.types import PAYLOAD
@@ -16,8 +15,6 @@ from graphql_schema.fields import ProjectId, described, json_field, resolved
 from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import DateTime
 from stores.paging import Row
-
-_NEW = "new"
 
 
 @strawberry.type(description="Feedback that was created.")
@@ -54,25 +51,8 @@ class FeedbackPurgeRes:
     num_purged: int = described("How many were there and are gone.")
 
 
-def _spread(resolver: Callable[..., Awaitable[Row]]) -> Callable[..., Awaitable[Row]]:
-    """The resolver with an argument for each field of `FeedbackCreateReq` in place of `new`."""
-
-    @wraps(resolver)
-    async def resolve(*source: object, info: Info, **given: Any) -> Row:  # noqa: ANN401 -- the field's arguments
-        names = [parameter.name for parameter in _parameters()]
-        new = FeedbackCreateReq(**{name: given.pop(name) for name in names if name in given})
-        return await resolver(*source, info=info, new=new, **given)
-
-    found = signature(resolver)
-    parameters: list[Parameter] = []
-    for name, parameter in found.parameters.items():
-        parameters += _parameters() if name == _NEW else [parameter]
-    resolve.__signature__ = found.replace(parameters=parameters)  # type: ignore[attr-defined] # of functions in general
-    return resolve
-
-
-def _parameters() -> list[Parameter]:
-    definition = get_object_definition(FeedbackCreateReq, strict=True)
+def _arguments() -> list[Parameter]:
+    """An argument for each field of `FeedbackCreateReq`."""
     return [
         Parameter(
             field.python_name,
@@ -83,8 +63,11 @@ def _parameters() -> list[Parameter]:
                 strawberry.argument(description=field.description),
             ],
         )
-        for field in definition.fields
+        for field in get_object_definition(FeedbackCreateReq, strict=True).fields
     ]
+
+
+_spread: Final = in_place_of("new", _arguments(), lambda _info, given: FeedbackCreateReq(**given))
 
 
 @strawberry.type
@@ -105,15 +88,19 @@ class FeedbackMutations:
         info: Info,
         batch: Annotated[
             list[FeedbackCreateReq],
-            strawberry.argument(description="At most 10,000; of two with the same id the later counts."),
+            strawberry.argument(
+                description="At most 10,000, and 48 MiB as stored, about twice the JSON of their payloads; of two with "
+                "the same id the later counts."
+            ),
         ],
     ) -> dict[str, list[Row]]:
         """Create a batch."""
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
     @resolved(
-        "Put feedback in the place of other, at once. Nothing goes if the new breaks a rule; where the other is not "
-        "there, the new is just created.",
+        "Put feedback in the place of other, at once, whoever wrote that. Nothing goes if the new breaks a rule; where "
+        "the other is not there, the new is just created. It may have the other's id only if both are by the same user "
+        "on the same weaveRef.",
         FeedbackReplaceRes,
     )
     @_spread

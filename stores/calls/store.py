@@ -19,7 +19,7 @@ from stores.calls.sizes import total_size
 from stores.calls.writes import upsert, write_batch, write_upserts
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_call_id, check_project_id
+from stores.ids import by_project, check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import Plan
@@ -176,7 +176,7 @@ class CallsStore:
     ) -> dict[ObjectKey, Page]:
         """For each project and ref of an object in it the page of the calls that took just that as an input."""
         found: dict[ObjectKey, Page] = {}
-        for project_id, refs in _by_project(objects):
+        for project_id, refs in by_project(objects):
             pages = await calls_of_each(self.database, project_id, "input_refs", refs, request, wanted)
             found |= {(project_id, ref): page for ref, page in pages.items()}
         return found
@@ -185,7 +185,7 @@ class CallsStore:
     async def count_taking(self, objects: Sequence[ObjectKey]) -> dict[ObjectKey, int]:
         """For each project and ref of an object in it how many calls took just that as an input."""
         found: dict[ObjectKey, int] = {}
-        for project_id, refs in _by_project(objects):
+        for project_id, refs in by_project(objects):
             counts = await count_of_each(self.database, project_id, "input_refs", refs)
             found |= {(project_id, ref): count for ref, count in counts.items()}
         return found
@@ -266,11 +266,3 @@ class CallsStore:
                 await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
-
-
-def _by_project(objects: Iterable[ObjectKey]) -> list[tuple[str, list[str]]]:
-    """The refs of each project."""
-    projects: dict[str, list[str]] = {}
-    for project_id, ref in objects:
-        projects.setdefault(project_id, []).append(ref)
-    return list(projects.items())

@@ -10,12 +10,12 @@ from stores.costs.fields import COST_FIELDS
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
-from stores.costs.purging import purged_ids
 from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_project_id, new_id
 from stores.paging import Page, PageRequest
 from stores.query import Query
+from stores.query.ids import named_ids
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.tables.content import BATCH, batches
@@ -94,7 +94,9 @@ class CostsStore:
             BadInputError: the query is none of the three that name ids.
         """
         check_project_id(project_id)
-        keys = [_key(project_id, cost_id) for cost_id in purged_ids(query)]
+        keys = [_key(project_id, cost_id) for cost_id in named_ids(query, COST_FIELDS, takes_in=True)]
+        if not keys:
+            return 0
         deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
         return deleted.deleted_count
 

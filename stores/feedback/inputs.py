@@ -8,7 +8,6 @@ from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length, check_object
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.kinds import Refs, checked_payload
 
-MAX_ID: Final = 128
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Of a payload's compact JSON text, with what LoomQL writes into it."""
 
@@ -63,12 +62,22 @@ class NewFeedback:
         return {name: text for name in REFS if (text := getattr(self, name)) is not None}
 
     def _check_texts(self) -> None:
-        if self.id == "":
-            raise BadInputError("is empty; leave it out, and one is made", "id")
-        check_length(self.id, MAX_ID, "id")
+        if self.id is not None:
+            check_id(self.id, "id", "leave it out, and one is made")
         for name in ("weave_ref", "feedback_type", "creator", "wb_user_id", *REFS):
             check_length(getattr(self, name), MAX_NAME, name)
         refs.check_external(self.weave_ref, "weave_ref")
+
+
+def check_id(feedback_id: str, argument: str, if_empty: str) -> None:
+    """Hold an id that a client made up, or names, to its rule; `if_empty` says what to do instead of sending none.
+
+    Raises:
+        BadInputError: it is empty or too long.
+    """
+    if not feedback_id:
+        raise BadInputError(f"is empty; {if_empty}", argument)
+    check_length(feedback_id, ids.MAX_ID, argument)
 
 
 def _text(payload: dict[str, Any]) -> str:

@@ -1,28 +1,33 @@
 """The store of feedback: every question and change that concerns it, each within one project."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bson import encode as bson_encode
+
 from stores import paging
 from stores.calls.filters import MAX_MEMBERS
-from stores.database import Database, Document, database_query, database_write
-from stores.errors import BadInputError, StoreError
+from stores.database import Database, Document, database_query, database_write, driver_errors
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
 from stores.feedback.fields import FEEDBACK_FIELDS, paths_of
-from stores.feedback.inputs import NewFeedback
-from stores.feedback.purges import purged_ids
+from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import write
-from stores.ids import check_project_id
+from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.query.ids import named_ids
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
 from stores.turns import in_turns
 
 MAX_BATCH: Final = 10_000
 """A batch is one transaction, which MongoDB gives a minute."""
+
+MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
+"""Of a batch's documents: what a transaction takes of a MongoDB whose cache is a gigabyte."""
 
 MAX_TYPES: Final = 1_000
 
@@ -60,7 +65,7 @@ class FeedbackStore:
 
         Raises:
             BadInputError, NotFoundError: a rule is broken; the error names it as `batch.<position>`.
-            PayloadTooLargeError: a payload is too large.
+            PayloadTooLargeError: a payload is too large, or the batch is.
             ConflictError: an id is that of other feedback.
         """
         if len(batch) > MAX_BATCH:
@@ -76,8 +81,10 @@ class FeedbackStore:
     async def replace(self, feedback_id: str, new: NewFeedback) -> Row:
         """Put other feedback in the place of one, at once; where that is not there, it is just created.
 
-        Nothing goes if the new breaks a rule. It has an id of its own unless it comes with one.
+        Nothing goes if the new breaks a rule. It has an id of its own unless it comes with one; that may be the id of
+        what goes only if both are by the same user about the same ref.
         """
+        check_id(feedback_id, "feedback_id", "name the feedback that goes")
         return await self._write_one(new, key(new.project_id, feedback_id))
 
     async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
@@ -95,9 +102,14 @@ class FeedbackStore:
             except StoreError as error:
                 raise error.under(f"batch.{position}") from None
         await check_annotations(self._sources, checked)
-        documents = {at: new_document(new) async for at, new in in_turns(checked.items())}
+        documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
-        await write(self.database, [documents[at] for at in documents if at not in named], named, freed)
+        unnamed = [documents[at] for at in documents if at not in named]
+        try:
+            with driver_errors():
+                await write(self.database, unnamed, named, freed)
+        except PayloadTooLargeError as error:
+            raise error.under("batch" if len(batch) > 1 else "batch.0.payload") from None
         return list(documents.values())
 
     @database_write
@@ -108,7 +120,11 @@ class FeedbackStore:
             BadInputError: the query asks for anything but ids.
         """
         check_project_id(project_id)
-        keys = [key(project_id, feedback_id)["_id"] for feedback_id in purged_ids(query)]
+        keys = [
+            key(project_id, feedback_id)["_id"] for feedback_id in named_ids(query, FEEDBACK_FIELDS, takes_in=False)
+        ]
+        if not keys:
+            return 0
         done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
         return done.deleted_count
 
@@ -162,7 +178,7 @@ class FeedbackStore:
         """For each call a page of the feedback on it, of some types or without any of all, the oldest first."""
         found: dict[CallKey, Page] = {}
         order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
-        for project_id, call_ids in _by_project(calls):
+        for project_id, call_ids in by_project(calls):
             match = _of_types(project_id, types)
             pages = await paging.find_pages(
                 self._feedback, "call_id", call_ids, match, order, request, paths_of(wanted)
@@ -174,10 +190,30 @@ class FeedbackStore:
     async def count_of_calls(self, calls: Sequence[CallKey], types: frozenset[str]) -> dict[CallKey, int]:
         """For each call how much feedback there is on it, of some types or without any of all."""
         found: dict[CallKey, int] = {}
-        for project_id, call_ids in _by_project(calls):
+        for project_id, call_ids in by_project(calls):
             counts = await paging.count_each(self._feedback, "call_id", call_ids, _of_types(project_id, types))
             found |= {(project_id, call_id): count for call_id, count in counts.items()}
         return found
+
+
+async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:
+    """The documents of checked feedback, by its places among the arguments.
+
+    Raises:
+        PayloadTooLargeError: together they are larger than `MAX_BATCH_BYTES`.
+    """
+    documents: dict[str, Document] = {}
+    size = 0
+    async for at, new in in_turns(checked.items()):
+        documents[at] = new_document(new)
+        size += len(bson_encode(documents[at])) if len(checked) > 1 else 0
+        if size > MAX_BATCH_BYTES:
+            raise PayloadTooLargeError(
+                f"takes more than {MAX_BATCH_BYTES // 2**20} MiB as stored (text, and what queries look into), which "
+                f"the first {len(documents):,} of its {len(checked):,} items do; send fewer at once",
+                "batch",
+            )
+    return documents
 
 
 def _match(project_id: str, query: Query | None) -> Document:
@@ -189,11 +225,3 @@ def _of_types(project_id: str, types: frozenset[str]) -> Document:
     if len(types) > MAX_MEMBERS:
         raise BadInputError(f"has {len(types):,} members; the limit is {MAX_MEMBERS:,}", "types")
     return {"project_id": project_id, **({"feedback_type": {"$in": sorted(types)}} if types else {})}
-
-
-def _by_project(calls: Iterable[CallKey]) -> list[tuple[str, list[str]]]:
-    """The calls of each project."""
-    projects: dict[str, list[str]] = {}
-    for project_id, call_id in calls:
-        projects.setdefault(project_id, []).append(call_id)
-    return list(projects.items())

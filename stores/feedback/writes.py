@@ -33,10 +33,12 @@ async def write(
     last = _last_of_each(named)
 
     async def work(session: Session) -> None:
+        if last:
+            # Before the old goes: its id may be kept by its owner only.
+            await _check_owners(database, named, session)
         if freed:
             await database.feedback.delete_one(freed, session=session)
         if last:
-            await _check_owners(database, named, session)
             replaced = [ReplaceOne(_key(document), document, upsert=True) for document in last]
             await database.feedback.bulk_write(replaced, session=session)
         if new:

@@ -177,6 +177,19 @@ async def test_replacing_leaves_the_old_where_the_new_is_refused(run: Run) -> No
     assert [node["payload"] for node in after.data["feedback"]["nodes"]] == [{"note": "new"}]
 
 
+async def test_a_replacement_names_what_goes_and_takes_no_id_of_another(run: Run, store: FeedbackStore) -> None:
+    await run(CREATE, **given(id="theirs", user="ann"))
+
+    taken = await run(REPLACE, **given(gone="theirs", id="theirs"))
+    empty = await run(REPLACE, **given(gone=""))
+    huge = await run(REPLACE, **given(gone="x" * 1_000_000))
+
+    assert taken.errors[0]["extensions"] == {"code": "CONFLICT", "argument": "id"}
+    assert [answer.errors[0]["extensions"]["argument"] for answer in (empty, huge)] == ["feedbackId", "feedbackId"]
+    assert huge.errors[0]["message"] == "feedbackId: has 1,000,000 characters; the limit is 128"
+    assert await store.count(PROJECT) == 1
+
+
 async def test_a_purge_goes_by_ids_in_both_forms_of_the_query(run: Run) -> None:
     await run(BATCH, batch=[item(id=name) for name in "abc"])
     equals = [{"eq": [{"getField": "id"}, {"literal": name}]} for name in "ab"]
@@ -190,4 +203,4 @@ async def test_a_purge_goes_by_ids_in_both_forms_of_the_query(run: Run) -> None:
     assert typed.data == {"feedbackPurge": {"numPurged": 2}}
     assert raw.data == {"feedbackPurge": {"numPurged": 1}}
     assert refused.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "query"}
-    assert "a purge goes by ids" in refused.errors[0]["message"]
+    assert "must name ids" in refused.errors[0]["message"]

@@ -1,0 +1,106 @@
+"""Putting feedback in the place of other: all at once, and an id kept by its owner only."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stores.errors import BadInputError, ConflictError, StoreError
+from stores.feedback import FeedbackStore, NewFeedback
+from tests.stores.feedback.builders import call_ref, note, reaction
+from tests.stores.feedback.stored import everything, notes
+
+
+async def test_replacing_puts_new_feedback_in_the_place_of_the_old(store: FeedbackStore) -> None:
+    await store.create([note("old", id="f"), note("other", id="g")])
+
+    made = await store.replace("f", note("new", weave_ref=call_ref(2), wb_user_id="bob"))
+    named = await store.replace(made["id"], note("newer", id="h"))
+    same = await store.replace("h", note("newest", id="h"))
+    unknown = await store.replace("nothing", note("just created", id="i"))
+
+    assert (named["id"], same["id"], unknown["id"]) == ("h", "h", "i")
+    assert await notes(store) == {
+        "g": '{"note":"other"}',
+        "h": '{"note":"newest"}',
+        "i": '{"note":"just created"}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("new", "kind", "argument"),
+    [
+        (note("x" * 1025), BadInputError, "payload.$.note"),
+        (reaction("👍👍"), BadInputError, "payload.$.emoji"),
+        (note(id="taken", weave_ref="elsewhere"), ConflictError, "id"),
+    ],
+)
+async def test_what_cannot_be_stored_takes_no_place(
+    store: FeedbackStore, new: NewFeedback, kind: type[StoreError], argument: str
+) -> None:
+    await store.create([note("old", id="f"), note("other", id="taken")])
+
+    with pytest.raises(kind) as caught:
+        await store.replace("f", new)
+
+    assert caught.value.argument == argument
+    assert await notes(store) == {"f": '{"note":"old"}', "taken": '{"note":"other"}'}
+
+
+async def test_a_reader_never_sees_neither_or_both_of_old_and_new(store: FeedbackStore) -> None:
+    await store.create_one(note("0", id="f0"))
+    seen: list[int] = []
+
+    async def read() -> None:
+        while not done:
+            seen.append(len(await everything(store)))
+
+    done = False
+    reader = asyncio.create_task(read())
+    for number in range(1, 30):
+        await store.replace(f"f{number - 1}", note(str(number), id=f"f{number}"))
+    done = True
+    await reader
+
+    assert set(seen) == {1}
+    assert await notes(store) == {"f29": '{"note":"29"}'}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"wb_user_id": "eve"}, "'theirs' is the id of feedback of another user; send another id, or none"),
+        ({"weave_ref": call_ref(2)}, "'theirs' is the id of feedback about another weaveRef; send another id"),
+    ],
+)
+async def test_the_id_of_what_goes_stays_with_its_user_and_ref(
+    store: FeedbackStore, changes: dict[str, Any], says: str
+) -> None:
+    await store.create_one(note("old", id="theirs"))
+
+    with pytest.raises(ConflictError) as caught:
+        await store.replace("theirs", note("new", id="theirs", **changes))
+    kept = await notes(store)
+    other = await store.replace("theirs", note("new", id="mine", **changes))
+
+    assert (caught.value.argument, kept) == ("id", {"theirs": '{"note":"old"}'})
+    assert says in caught.value.message
+    assert (other["id"], await notes(store)) == ("mine", {"mine": '{"note":"new"}'})
+
+
+@pytest.mark.parametrize(
+    ("feedback_id", "says"),
+    [
+        ("", "is empty; name the feedback that goes"),
+        ("x" * 129, "has 129 characters; the limit is 128"),
+        ("x" * 17_000_000, "has 17,000,000 characters; the limit is 128"),
+    ],
+    ids=["empty", "long", "huge"],
+)
+async def test_what_cannot_be_an_id_names_nothing_that_goes(store: FeedbackStore, feedback_id: str, says: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        await store.replace(feedback_id, note())
+
+    assert caught.value.argument == "feedback_id"
+    assert says in caught.value.message
+    assert await everything(store) == []
