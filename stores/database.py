@@ -28,6 +28,7 @@ from pymongo.write_concern import WriteConcern
 from stores import THREADS, indexes
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
+from stores.reach import RETRY_LATER, while_in_reach
 from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _HEARTBEAT_SECONDS = 0.5
 TOO_LARGE = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
 
-_RETRY_LATER = "the database cannot be reached; nothing of this is known to be stored, try again"
 _TOO_SLOW = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
     "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
@@ -173,10 +173,15 @@ class Database:
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._in_reach():
-                        raise UnavailableError(_RETRY_LATER)
+                        raise UnavailableError(RETRY_LATER)
                 return task.result()
             finally:
                 task.cancel()
+
+    async def _read(self, work: Awaitable[_R]) -> _R:
+        """The same for work that has nothing to undo when it is given up."""
+        with driver_errors():
+            return await while_in_reach(work, self._in_reach, self._timeout_seconds)
 
     async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
         """What comes of some writing, as by `run`, in its turn among all that write.
@@ -201,7 +206,7 @@ class Database:
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds):
             try:
-                return await self.run(work)
+                return await self._read(work)
             except UnavailableError as error:
                 # A server that is too busy even to give up in time leaves that to the connection.
                 if time.monotonic() >= deadline and self._in_reach():
@@ -239,7 +244,7 @@ def driver_errors() -> Iterator[None]:
     try:
         yield
     except (ConnectionFailure, ConfigurationError, WTimeoutError) as error:
-        raise UnavailableError(_RETRY_LATER) from error
+        raise UnavailableError(RETRY_LATER) from error
     except ExecutionTimeout as error:
         raise StoreTimeoutError(_TOO_SLOW) from error
     except (DocumentTooLarge, InvalidDocument) as error:
@@ -248,7 +253,7 @@ def driver_errors() -> Iterator[None]:
         if error.code in TOO_LARGE:
             raise PayloadTooLargeError("this is larger than the database takes at once") from error
         if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
-            raise UnavailableError(_RETRY_LATER) from error
+            raise UnavailableError(RETRY_LATER) from error
         raise
 
 
