@@ -15,18 +15,15 @@ async def test_what_comes_in_time_comes_through() -> None:
 
 
 async def test_a_server_that_is_in_reach_may_take_its_time() -> None:
-    looks = []
+    looks, thrice = [], asyncio.Event()
 
     def in_reach() -> bool:
         looks.append(True)
+        if len(looks) == 3:
+            thrice.set()
         return True
 
-    async def slow() -> str:
-        while len(looks) < 3:
-            await asyncio.sleep(SECONDS)
-        return "found"
-
-    assert await while_in_reach(slow(), in_reach, SECONDS) == "found"
+    assert await while_in_reach(thrice.wait(), in_reach, SECONDS)
 
 
 async def test_it_is_given_up_once_no_server_is_in_reach() -> None:
