@@ -29,6 +29,7 @@ from pymongo.write_concern import WriteConcern
 from stores import THREADS, indexes
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
+from stores.reach import RETRY_LATER, while_in_reach
 from stores.register import Register
 from stores.transactions import APP_NAME, Session, run_transaction
 
@@ -49,7 +50,6 @@ TOO_LARGE = (17419, 10334, 388)
 
 _SNAPSHOT_TOO_OLD = 239
 
-_RETRY_LATER = "the database cannot be reached; nothing of this is known to be stored, try again"
 _TOO_SLOW = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
     "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
@@ -212,10 +212,15 @@ class Database:
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._in_reach():
-                        raise UnavailableError(_RETRY_LATER)
+                        raise UnavailableError(RETRY_LATER)
                 return task.result()
             finally:
                 task.cancel()
+
+    async def _read(self, work: Awaitable[_R]) -> _R:
+        """The same for work that has nothing to undo when it is given up."""
+        with driver_errors():
+            return await while_in_reach(work, self._in_reach, self._timeout_seconds)
 
     async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
         """What comes of some writing, as by `run`, in its turn among all that write.
@@ -240,7 +245,7 @@ class Database:
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds):
             try:
-                return await self.run(work)
+                return await self._read(work)
             except UnavailableError as error:
                 # A server that is too busy even to give up in time leaves that to the connection.
                 if time.monotonic() >= deadline and self._in_reach():
@@ -284,7 +289,7 @@ def driver_errors() -> Iterator[None]:
     try:
         yield
     except (ConnectionFailure, ConfigurationError, WTimeoutError) as error:
-        raise UnavailableError(_RETRY_LATER) from error
+        raise UnavailableError(RETRY_LATER) from error
     except ExecutionTimeout as error:
         raise StoreTimeoutError(_TOO_SLOW) from error
     except (DocumentTooLarge, InvalidDocument) as error:
@@ -293,7 +298,7 @@ def driver_errors() -> Iterator[None]:
         if not _codes(error).isdisjoint(TOO_LARGE):
             raise PayloadTooLargeError("this is larger than the database takes at once") from error
         if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
-            raise UnavailableError(_RETRY_LATER) from error
+            raise UnavailableError(RETRY_LATER) from error
         raise
 
 

@@ -1,5 +1,6 @@
 """A call's summary as it reads: what the writer sent, with what LoomQL knows under `weave`; and its token usage."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from stores import json_text
@@ -19,10 +20,10 @@ class Summary(JsonField):
         if '"weave"' in sent:
             return json_text.encode(self.value(row))
         comma = "," if len(sent) > len("{}") else ""
-        latency = f',"latency_ms":{row["latency_ms"]}' if "latency_ms" in row else ""
+        latency = row.get("latency_ms")
+        took = "" if latency is None else f',"latency_ms":{int(latency)}'
         name = _name(row)
-        weave = f'"status":"{row["status"]}","{name}":{json_text.encode(row[name])}{latency}'
-        return f'{sent[:-1]}{comma}"weave":{{{weave}}}}}'
+        return f"{sent[:-1]}{comma}{_told(row['status'], name, row[name])}{took}}}}}"
 
     def value(self, row: Row) -> dict[str, Any]:
         """The parsed value."""
@@ -31,6 +32,12 @@ class Summary(JsonField):
 
 
 SUMMARY: Final = Summary("summary")
+
+
+@lru_cache(1024)
+def _told(status: str, name: str, text: str) -> str:
+    """The text of a call's status and name under `weave`: many calls of a page have theirs in common."""
+    return f'"weave":{{"status":"{status}","{name}":{json_text.encode(text)}'
 
 
 def _name(row: Row) -> str:
