@@ -3,31 +3,22 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
-from bson.errors import InvalidDocument
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo.errors import (
-    BulkWriteError,
-    ConfigurationError,
-    ConnectionFailure,
-    DocumentTooLarge,
-    ExecutionTimeout,
-    OperationFailure,
-    PyMongoError,
-    WTimeoutError,
-)
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
-from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.driver_errors import TOO_SLOW, driver_errors
+from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
 from stores.reach import RETRY_LATER, while_in_reach
 from stores.register import Register
@@ -45,15 +36,7 @@ _R = TypeVar("_R")
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
-TOO_LARGE = (17419, 10334, 388)
-"""MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
-
 _SNAPSHOT_TOO_OLD = 239
-
-_TOO_SLOW = (
-    "the database did not finish in time; narrow the filter or the query, or ask for less "
-    "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
-)
 
 
 class Database:
@@ -249,7 +232,7 @@ class Database:
             except UnavailableError as error:
                 # A server that is too busy even to give up in time leaves that to the connection.
                 if time.monotonic() >= deadline and self._in_reach():
-                    raise StoreTimeoutError(_TOO_SLOW) from error
+                    raise StoreTimeoutError(TOO_SLOW) from error
                 raise
 
     async def transaction(self, work: Callable[[Session], Coroutine[Any, Any, _R]]) -> _R:
@@ -275,38 +258,6 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
-
-
-@contextmanager
-def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises inside into the stores' errors, its words left behind.
-
-    Raises:
-        UnavailableError: no server that can answer was reached, or a majority did not confirm a write.
-        StoreTimeoutError: the server gave up at its time limit.
-        PayloadTooLargeError: a document is larger than MongoDB takes.
-    """
-    try:
-        yield
-    except (ConnectionFailure, ConfigurationError, WTimeoutError) as error:
-        raise UnavailableError(RETRY_LATER) from error
-    except ExecutionTimeout as error:
-        raise StoreTimeoutError(_TOO_SLOW) from error
-    except (DocumentTooLarge, InvalidDocument) as error:
-        raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
-    except OperationFailure as error:
-        if not _codes(error).isdisjoint(TOO_LARGE):
-            raise PayloadTooLargeError("this is larger than the database takes at once") from error
-        if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
-            raise UnavailableError(RETRY_LATER) from error
-        raise
-
-
-def _codes(error: OperationFailure) -> set[int | None]:
-    """The codes of a failure; one of several writes has those of each that failed beneath."""
-    if not isinstance(error, BulkWriteError):
-        return {error.code}
-    return {error.code, *(failed.get("code") for failed in (error.details or {}).get("writeErrors", ()))}
 
 
 class _OnDatabase(Protocol):

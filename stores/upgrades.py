@@ -19,7 +19,8 @@ from pymongo.errors import BulkWriteError
 from stores import json_text
 from stores.calls.documents import FOUND_BY, KEPT, KEPT_VERSION, TURN_OF, kept_of_summary
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
-from stores.database import TOO_LARGE, Database, Document
+from stores.database import Database, Document
+from stores.driver_errors import TOO_LARGE
 from stores.errors import StoreError
 from stores.turns import Turn
 

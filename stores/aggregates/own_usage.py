@@ -36,6 +36,7 @@ MAX_PARENTS: Final = 50_000
 _SKEW: Final = 60_000_000
 """Microseconds by which the clocks of a trace's machines may differ."""
 _CALL: Final = "_call"
+_PLACE: Final = "_place"
 _THEIRS: Final = "_theirs"
 
 
@@ -62,12 +63,13 @@ class Unclear:
         return {"usage_scope": UNCLEAR} if self.parents is None else {"_id": {"$in": self.parents}}
 
     @property
-    def others(self) -> dict[str, Any]:
-        """All other calls, whoever reports what."""
+    def others(self) -> Pipeline:
+        """The stages that leave all other calls, whoever reports what."""
         if self.parents is None:
-            return {"usage_scope": {"$ne": UNCLEAR}}
-        # MongoDB hashes a literal list for this, while by `$nin` it would take as long as a lookup.
-        return {"$expr": {"$lt": [{"$indexOfArray": [{"$literal": self.parents}, "$_id"]}, 0]}}
+            return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
+        # MongoDB hashes a literal list for this; by `$nin` it would take as long as a lookup.
+        place = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
+        return [{"$set": {_PLACE: place}}, {"$match": {_PLACE: {"$lt": 0}}}]
 
 
 async def find_unclear(
@@ -113,7 +115,7 @@ def with_own_usage(
     settled: Pipeline = [*found, {"$match": unclear.match}, {"$project": dict.fromkeys([*paths, "id"], 1)}]
     settled += [_looked_up(calls, project_id)] if unclear.parents is None else _joined(calls, unclear.reporting)
     union = {"$unionWith": {"coll": calls, "pipeline": [*settled, _compared(), *kept]}}
-    return [*found, {"$match": unclear.others}, told, *kept, union]
+    return [*found, *unclear.others, told, *kept, union]
 
 
 def _looked_up(calls: str, project_id: str) -> dict[str, Any]:

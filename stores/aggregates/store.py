@@ -18,7 +18,8 @@ from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models
 from stores.calls import CallsFilter, Expansion
 from stores.calls.search import Search, calls_search
 from stores.costs import CostsStore, Prices, prices_of
-from stores.database import TOO_LARGE, Database, database_query
+from stores.database import Database, database_query
+from stores.driver_errors import TOO_LARGE
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row

@@ -10,7 +10,8 @@ from pymongo.errors import BulkWriteError
 from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
-from stores.database import TOO_LARGE, Collection, Database
+from stores.database import Collection, Database
+from stores.driver_errors import TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
 from stores.turns import in_turns

@@ -8,7 +8,8 @@ from bson import encode as bson_encode
 
 from stores import paging
 from stores.calls.filters import MAX_MEMBERS
-from stores.database import Database, Document, database_query, database_write, driver_errors
+from stores.database import Database, Document, database_query, database_write
+from stores.driver_errors import driver_errors
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document

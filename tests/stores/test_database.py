@@ -26,7 +26,8 @@ from app.embedded_mongod.log_file import LogFile
 from app.embedded_mongod.replica_set import _make_primary, command
 from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
-from stores.database import Database, database_query, driver_errors
+from stores.database import Database, database_query
+from stores.driver_errors import driver_errors
 from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
