@@ -74,7 +74,7 @@ async def test_every_number_of_every_group_is_what_the_calls_add_up_to(
         assert found.num_groups == len(expected), grouping
         _assert_same([_public(row) for row in found.rows], expected, grouping)
         stages = str(commands.last("aggregate")["pipeline"])
-        assert ("_call" in stages, "$lookup" in stages) == (not few, bool(few) and usage_of is UsageOf.OWN)
+        assert ("_place" in stages, "$lookup" in stages) == (not few, bool(few) and usage_of is UsageOf.OWN)
 
 
 async def test_what_is_counted_by_latency_is_the_same_to_the_last_bit(
