@@ -38,11 +38,6 @@ class Tally:
             kept = self.dollars - mine
             self.beyond += other.beyond + ((mine - (self.dollars - kept)) + (other.dollars - kept))
 
-    @property
-    def is_any(self) -> bool:
-        """Whether anything was counted."""
-        return bool(self.total_tokens or self.prompt_tokens or self.completion_tokens or self.requests)
-
     def row(self) -> Row:
         """The tally as a row; a count beyond 64 bits is the most that they hold."""
         return {

@@ -16,9 +16,10 @@ from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.paging import PageRequest
 from stores.query import Query
+from tests.benchmarks.by_hand import beside
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT, id_of
-from tests.benchmarks.timing import Clock, compare
+from tests.benchmarks.timing import Clock
 
 APART: Final = 100
 """Calls from one reaction to the next; every other one is a thumbs-down."""
@@ -128,7 +129,4 @@ def _compared(
     def compiled() -> list[str]:
         return runner.run(_compiled(database, case))
 
-    if (found := case.by_hand(by_hand)) != compiled() or not found:
-        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
-    floor, loomql = compare(lambda: case.by_hand(by_hand), compiled, clock, rounds)
-    return Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor).held_to(_BOUND, loomql / floor)
+    return beside(case.name, lambda: case.by_hand(by_hand), compiled, must=_BOUND, clock=clock, rounds=rounds)

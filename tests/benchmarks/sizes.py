@@ -13,9 +13,10 @@ from pymongo import MongoClient
 
 from stores.database import Database
 from stores.projects import ProjectsStore
+from tests.benchmarks.by_hand import beside
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import PROJECT
-from tests.benchmarks.timing import Clock, compare
+from tests.benchmarks.timing import Clock
 
 _BOUND: Final = Must("ratio", 1.3)
 _SUMS: Final = {
@@ -87,8 +88,11 @@ async def _open(uri: str, name: str) -> Database:
 def _compared(
     case: Case, runner: asyncio.Runner, database: Database, by_hand: ByHand, clock: Clock, rounds: int
 ) -> Row:
-    found = [case.by_hand(by_hand), runner.run(case.loomql(database))]
-    if found[0] != found[1] or not found[0]:
-        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
-    floor, loomql = compare(lambda: case.by_hand(by_hand), lambda: runner.run(case.loomql(database)), clock, rounds)
-    return Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor).held_to(_BOUND, loomql / floor)
+    return beside(
+        case.name,
+        lambda: case.by_hand(by_hand),
+        lambda: runner.run(case.loomql(database)),
+        must=_BOUND,
+        clock=clock,
+        rounds=rounds,
+    )

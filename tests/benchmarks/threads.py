@@ -15,9 +15,10 @@ from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
+from tests.benchmarks.by_hand import beside
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, SECOND, id_of
-from tests.benchmarks.timing import Clock, compare
+from tests.benchmarks.timing import Clock
 
 PROJECT: Final = "acme/threads"
 TURNS: Final = 10
@@ -160,10 +161,7 @@ def _compared(runner: asyncio.Runner, database: Database, case: Case, clock: Clo
     def compiled() -> list[Document]:
         return runner.run(_compiled(database, case))
 
-    if (found := _told(compiled())) != _told(by_hand()) or not found:
-        raise AssertionError(f"{case.name}: the two sides differ, or nothing was found")
-    floor, loomql = compare(by_hand, compiled, clock, rounds)
-    return Row(loomql_ms=1000 * loomql, floor_ms=1000 * floor, ratio=loomql / floor).held_to(_BOUND, loomql / floor)
+    return beside(case.name, by_hand, compiled, must=_BOUND, clock=clock, rounds=rounds, told=_told)
 
 
 async def _by_hand(calls: Collection, case: Case) -> list[Document]:

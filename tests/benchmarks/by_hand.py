@@ -1,0 +1,33 @@
+"""Measuring LoomQL's way to an answer beside what is written by hand for the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.benchmarks.report import Must, Row
+from tests.benchmarks.timing import Clock, compare
+
+
+def _as_it_is(found: object) -> object:
+    return found
+
+
+def beside(
+    name: str,
+    by_hand: Callable[[], object],
+    loomql: Callable[[], object],
+    *,
+    must: Must,
+    clock: Clock,
+    rounds: int,
+    told: Callable[[Any], object] = _as_it_is,
+) -> Row:
+    """What both ways take by a clock, in turns; LoomQL's by the other's, the floor, is held to a bound.
+
+    Raises:
+        AssertionError: what is told of their answers differs, or there is nothing to tell.
+    """
+    found = told(loomql())
+    if found != told(by_hand()) or not found:
+        raise AssertionError(f"{name}: the two sides differ, or nothing was found")
+    floor, ours = compare(by_hand, loomql, clock, rounds)
+    return Row(loomql_ms=1000 * ours, floor_ms=1000 * floor, ratio=ours / floor).held_to(must, ours / floor)
