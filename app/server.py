@@ -12,6 +12,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.downloads import FileEndpoints
+from app.exports.endpoint import ExportEndpoint
+from app.exports.process import ExportProcesses
 from app.file_sweep import sweep_files
 from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
@@ -40,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
     intake = Intake(settings.max_pending_bytes)
+    exports = ExportProcesses(settings.max_exports)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -54,8 +57,13 @@ def create_app(settings: Settings | None = None) -> Starlette:
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-            with told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
-                yield {"stores": stores, "readiness": readiness}
+
+            def stop() -> None:
+                exports.stop()
+                ending.append(asyncio.create_task(stores.close()))
+
+            with told_to_stop(stop):
+                yield {"stores": stores, "database": database, "readiness": readiness}
         finally:
             for task in (preparation, sweeping):
                 task.cancel()
@@ -64,10 +72,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
             await asyncio.gather(stores.close(), *ending)
             database.close()
 
-    return Starlette(routes=_routes(settings, intake), lifespan=lifespan, exception_handlers={404: not_found})
+    return Starlette(routes=_routes(settings, intake, exports), lifespan=lifespan, exception_handlers={404: not_found})
 
 
-def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
+def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> list[BaseRoute]:
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
@@ -89,6 +97,7 @@ def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
         Route("/graphql", over_http),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
+        *ExportEndpoint(schema, settings, exports).routes(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
         description="Request bytes that one process holds at once while the database is slower than its clients; "
         "whoever sends more is answered UNAVAILABLE.",
     )
+    max_exports: int = Field(
+        default=2,
+        ge=1,
+        description="Exports of more than a page that one process runs at once, each in a process of its own of some "
+        "60 MB; whoever asks for more is answered UNAVAILABLE.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")

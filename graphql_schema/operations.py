@@ -57,6 +57,12 @@ class BoundedSchema(strawberry.Schema):
             return False
         return True
 
+    def argument_type(self, field: str, argument: str) -> graphql.GraphQLInputType:
+        """The type of an argument of a field of Query; both must be there."""
+        query = cast("graphql.GraphQLObjectType", self._schema.query_type)
+        kind: graphql.GraphQLInputType = query.fields[field].args[argument].type
+        return kind
+
     def variable_types(self, query: str | None, operation_name: str | None) -> dict[str, str]:
         """The name of the type of each variable of an operation; none for what cannot be run."""
         try:

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, Final, Self
 
@@ -38,12 +38,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page: `size` rows after (or, backward, before) a cursor, `offset` rows left out first."""
+    """Which page: `size` rows after (or, backward, before) a cursor, `offset` rows left out first.
+
+    With `max_characters` a page ends early, but not before its first row, where its rows have so many of JSON text.
+    """
 
     size: int = DEFAULT_SIZE
     cursor: str | None = None
     backward: bool = False
     offset: int = 0
+    max_characters: int | None = None
 
     @classmethod
     def of(
@@ -126,8 +130,8 @@ async def find_page(
     scope = scope_of(collection.name, *(question or (*source, match, *narrowing)), order)
     position = position_of(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
-    found = await _rows(collection, pipeline, request.size + 2, session)
-    return page_of(found, request, order, scope)
+    found, is_cut = await _rows(collection, pipeline, request, session)
+    return page_of(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
 
 def page_of(found: list[Row], request: PageRequest, order: Order, scope: bytes) -> Page:
@@ -230,12 +234,34 @@ def page_pipeline(
 
 
 async def _rows(
-    collection: Collection, pipeline: list[dict[str, Any]], batch_size: int, session: Session | None
-) -> list[Row]:
+    collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
+) -> tuple[list[Row], bool]:
+    """The rows that a pipeline finds, and whether they end early, with one row more than their page has."""
     steady = collection.with_options(read_concern=AT_ONE_MOMENT)
     with making_no_index():
-        found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=batch_size)
-        return await found.to_list(None)
+        found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=request.size + 2)
+        if request.max_characters is None:
+            return await found.to_list(None), False
+        try:
+            return await _until(found, request.max_characters)
+        finally:
+            await found.close()
+
+
+async def _until(found: AsyncIterator[Row], max_characters: int) -> tuple[list[Row], bool]:
+    rows: list[Row] = []
+    characters = 0
+    async for row in found:
+        rows.append(row)
+        if characters >= max_characters:
+            return rows, True
+        characters += json_characters(row)
+    return rows, False
+
+
+def json_characters(row: Row) -> int:
+    """How much JSON text a row holds."""
+    return sum(map(len, row["json"].values())) if "json" in row else 0
 
 
 @contextmanager

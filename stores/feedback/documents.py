@@ -12,13 +12,13 @@ def key(project_id: str, feedback_id: str) -> Document:
 
 
 def new_document(new: NewFeedback) -> Document:
-    """The document of checked feedback, which is made now."""
+    """The document of checked feedback, which is made now unless it says when it was."""
     optional = {"creator": new.creator, **new.refs, "call_id": call_of(new.project_id, new.weave_ref)}
     return {
         **key(new.project_id, str(new.id)),
         "weave_ref": new.weave_ref,
         "feedback_type": new.feedback_type,
-        "created_at": times.now(),
+        "created_at": times.now() if new.created_at is None else new.created_at,
         "wb_user_id": new.wb_user_id,
         **{name: text for name, text in optional.items() if text is not None},
         "json": {"payload": new.text},

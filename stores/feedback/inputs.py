@@ -31,6 +31,8 @@ class NewFeedback:
     call_ref: str | None = None
     trigger_ref: str | None = None
     wb_user_id: str | None = None
+    created_at: int | None = None
+    """When it was made, in microseconds since the epoch; now, if left out."""
     is_named: bool = False
     """Whether the id is its writer's, and so may be there already."""
     text: str = ""

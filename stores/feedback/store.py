@@ -74,6 +74,14 @@ class FeedbackStore:
         return await self._write(batch)
 
     @database_write
+    async def restore(self, batch: Sequence[NewFeedback]) -> None:
+        """Store feedback that was stored before, here or elsewhere, as `create` does, all or none.
+
+        An annotation's spec held for it then, and is not asked for again.
+        """
+        await self._write(batch, is_held_to_specs=False)
+
+    @database_write
     async def create_one(self, new: NewFeedback) -> Row:
         """Store a piece of feedback, as `create` does; an error names its field alone."""
         return await self._write_one(new)
@@ -95,14 +103,17 @@ class FeedbackStore:
             raise error.within("batch.0") from None
         return row
 
-    async def _write(self, batch: Sequence[NewFeedback], freed: Document | None = None) -> list[Row]:
+    async def _write(
+        self, batch: Sequence[NewFeedback], freed: Document | None = None, *, is_held_to_specs: bool = True
+    ) -> list[Row]:
         checked: dict[str, NewFeedback] = {}
         async for position, new in in_turns(enumerate(batch)):
             try:
                 checked[f"batch.{position}"] = new.checked()
             except StoreError as error:
                 raise error.under(f"batch.{position}") from None
-        await check_annotations(self._sources, checked)
+        if is_held_to_specs:
+            await check_annotations(self._sources, checked)
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]

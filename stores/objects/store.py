@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import paging, refs
-from stores.database import Database, database_query, database_write
+from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -14,6 +15,7 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.fields import OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
+from stores.objects.restoring import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, not_found
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
@@ -22,9 +24,6 @@ from stores.tables import content
 from stores.transactions import Session
 
 MAX_DELETED_AT_ONCE: Final = 100
-
-Name = tuple[str, Kind, str]
-"""A project, the kind and the name of what all versions of one object share."""
 
 Key = tuple[str, str]
 """A project and a ref."""
@@ -69,6 +68,29 @@ class ObjectsStore:
             await self.database.transaction(create)
         digest: str = document["digest"]
         return digest
+
+    @database_write
+    async def restore(self, batch: Sequence[RestoredVersion]) -> None:
+        """Put back versions that were made before, name by name; what is there already stays as it is.
+
+        A version has the index that it had, or, where another has that, the next; the latest is the one that was.
+
+        Raises:
+            BadInputError: a field breaks a rule, or a digest is not its value's; the error names it as
+                `batch.<position>`, and nothing is stored.
+            PayloadTooLargeError: a value does not fit into a document.
+            ConflictError: other processes wrote the same name again and again.
+        """
+        names = await by_name(batch)
+        await self.database.enter({project_id for project_id, _, _ in names})
+        for name, members in names.items():
+            async with self._turn(documents.head_id(*name)):
+                await self.database.transaction(partial(self._restore, name, members))
+
+    async def _restore(self, name: Name, versions: list[tuple[RestoredVersion, Document]], session: Session) -> None:
+        writer = NameWriter(self.database, session, *name)
+        for restored, document in versions:
+            await writer.restore(document, restored.version_index, is_latest=restored.is_latest)
 
     def _turn(self, head_id: str) -> asyncio.Lock:
         return self._turns.setdefault(head_id, asyncio.Lock())

@@ -37,13 +37,52 @@ class NameWriter:
         await self._unset_latest()
         place = {"visible": True, "is_latest": 1, "write_index": head["writes"]}
         if old:
-            content = {name: document[name] for name in documents.CONTENT if name in document}
-            update = {"$set": content | place, "$unset": {"deleted_at": ""}}
-            await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
+            await self._revive(document, place)
             return
         await self._objects.insert_one(document | place | {"version_index": head["versions"]}, session=self._session)
         counted = {"$inc": {"versions": 1}}
         await self._heads.update_one({"_id": self._head_id, **self._name}, counted, session=self._session)
+
+    async def restore(self, document: Document, version_index: int, *, is_latest: bool) -> None:
+        """Put back a version that was made elsewhere, at its index there if that is free; one that is there stays.
+
+        It is the latest if it was so there, or as long as no other is.
+        """
+        old = await self._objects.find_one({"_id": document["_id"]}, {"visible": 1}, session=self._session)
+        if old and old["visible"]:
+            return
+        head = await self._begin()
+        leads = is_latest or await self._is_led_less_far(version_index)
+        if leads:
+            await self._unset_latest()
+        stands_in = {"stands_in": True} if leads and not is_latest else {}
+        place = {"visible": True, "is_latest": int(leads), "write_index": head["writes"], **stands_in}
+        if old:
+            await self._revive(document, place)
+            return
+        index = head["versions"] if await self._is_taken(version_index) else version_index
+        await self._objects.insert_one(document | place | {"version_index": index}, session=self._session)
+        counted = {"$max": {"versions": index + 1}}
+        await self._heads.update_one({"_id": self._head_id, **self._name}, counted, session=self._session)
+
+    async def _is_led_less_far(self, version_index: int) -> bool:
+        """Whether no version is the latest, or only one that stands in for it, with a lower index."""
+        seen = {"visible": 1, "version_index": 1, "stands_in": 1}
+        latest = await self._objects.find_one({**self._name, "is_latest": 1}, seen, session=self._session)
+        if not latest or not latest["visible"]:
+            return True
+        return bool(latest.get("stands_in")) and latest["version_index"] < version_index
+
+    async def _is_taken(self, version_index: int) -> bool:
+        taken = {**self._name, "version_index": version_index}
+        return await self._objects.find_one(taken, {"_id": 1}, session=self._session) is not None
+
+    async def _revive(self, document: Document, place: Document) -> None:
+        """Give a deleted version its content and another place."""
+        content = {name: document[name] for name in documents.CONTENT if name in document}
+        gone = {"deleted_at": ""} | ({} if "stands_in" in place else {"stands_in": ""})
+        update = {"$set": content | place, "$unset": gone}
+        await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
 
     async def delete(self, versions: Sequence[str]) -> int:
         """Delete the versions that are called so, all of the name without any; how many there were.

@@ -1,0 +1,36 @@
+"""Exports as NDJSON: a line for each row, and one that ends it."""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from app.exports.export import Export
+from stores import json_text
+from stores.database import Database
+from stores.exports.columns import Columns
+from stores.paging import Page
+from stores.turns import in_turns
+
+MEDIA_TYPE: Final = "application/x-ndjson"
+
+
+async def ndjson(export: Export, database: Database, *, with_cursors: bool) -> AsyncGenerator[bytes, None]:
+    """The lines, page by page; whatever goes wrong is told by the last one."""
+    failure: Exception | None = None
+    try:
+        async for page in export.pages(database):
+            yield await lines(export.columns, page, with_cursors=with_cursors)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the client is told
+        failure = error
+    yield trailer(export, failure)
+
+
+def trailer(export: Export, failure: Exception | None = None) -> bytes:
+    """The line that ends an export."""
+    return json_text.dumps(export.trailer(failure)) + b"\n"
+
+
+async def lines(columns: Columns, page: Page, *, with_cursors: bool) -> bytes:
+    """The lines of a page, each with its cursor if these are asked for."""
+    if with_cursors:
+        return b"".join([columns.line(row, page.cursor(row)) async for row in in_turns(page.rows)])
+    return b"".join([columns.line(row) async for row in in_turns(page.rows)])

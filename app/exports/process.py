@@ -1,0 +1,99 @@
+"""Running an export in a process of its own, and passing on what it writes."""
+
+import asyncio
+import pickle
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import IO, Final, cast
+
+from app.exports.worker import Job
+from stores.errors import UnavailableError
+
+_HELD_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 256 * 1024
+
+
+class WorkerDiedError(Exception):
+    """The process ended in the middle; the answer must end so, too, without an end."""
+
+
+class ExportProcesses:
+    """The processes of one server's exports, at most so many at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running: set[ExportProcess] = set()
+
+    def start(self) -> "ExportProcess":
+        """One more, which must be ended.
+
+        Raises:
+            UnavailableError: there are as many as there may be.
+        """
+        if len(self._running) >= self._most:
+            raise UnavailableError(
+                f"{self._most} exports are under way, as many as one process of the server runs at once "
+                "(LOOMQL_MAX_EXPORTS); try again when one is done"
+            )
+        process = ExportProcess(self._running.discard)
+        self._running.add(process)
+        return process
+
+    def stop(self) -> None:
+        """Let all end after the pages that they are at, each with a line that says so."""
+        for process in self._running:
+            process.stop()
+
+
+class ExportProcess:
+    """A process that writes an export."""
+
+    def __init__(self, ended: "Callable[[ExportProcess], object]") -> None:
+        self._ended = ended
+        # In a session of its own, so that Ctrl-C in a terminal is the server's alone to deal with.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app.exports.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def written(self, job: Job) -> AsyncGenerator[bytes, None]:
+        """What it writes, as it is written.
+
+        Raises:
+            WorkerDiedError: it ended before its end.
+        """
+        await asyncio.to_thread(self._give, pickle.dumps(job))
+        reader = asyncio.StreamReader(limit=_HELD_BYTES)
+        output = cast("IO[bytes]", self._process.stdout)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), output
+        )
+        try:
+            while part := await reader.read(_READ_BYTES):
+                yield part
+        finally:
+            transport.close()
+        code = await asyncio.to_thread(self._process.wait)
+        if code:
+            raise WorkerDiedError(f"the process of an export ended with {code}")
+
+    def _give(self, job: bytes) -> None:
+        stdin = cast("IO[bytes]", self._process.stdin)
+        with stdin:
+            stdin.write(job)
+
+    def stop(self) -> None:
+        """Let it end after the page that it is at."""
+        self._process.terminate()
+
+    def end(self) -> None:
+        """End it now, if it has not ended."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        self._ended(self)

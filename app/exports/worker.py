@@ -1,0 +1,77 @@
+"""The process that writes an export: it takes a job from its standard input, and writes to its standard output.
+
+When it is told to stop it ends with a line that says so; when nobody reads any more, it just ends.
+"""
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from app.exports.export import Export
+from app.exports.ndjson import ndjson
+from stores.database import Database
+
+_NICENESS: Final = 5
+
+Format = Literal["ndjson", "parquet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An export, how it is written, and the database that it is read from."""
+
+    export: Export
+    format: Format
+    with_cursors: bool
+    uri: str
+    database: str
+    timeout_seconds: float
+    query_timeout_seconds: float
+
+
+async def run(job: Job) -> None:
+    """Write an export."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, job.export)
+    database = Database.open(job.uri, job.database, job.timeout_seconds, job.query_timeout_seconds)
+    try:
+        async with aclosing(_content(job, database)) as content:
+            async for part in content:
+                # Nothing else is to be done here meanwhile, so that waiting for the reader may stop it all.
+                sys.stdout.buffer.write(part)
+                sys.stdout.buffer.flush()
+    finally:
+        database.close()
+
+
+def _content(job: Job, database: Database) -> AsyncGenerator[bytes, None]:
+    if job.format == "parquet":
+        from app.exports.parquet import parquet  # noqa: PLC0415 -- of the size of all else, and seldom needed
+
+        return parquet(job.export, database, with_cursors=job.with_cursors)
+    return ndjson(job.export, database, with_cursors=job.with_cursors)
+
+
+def _stop(export: Export) -> None:
+    export.is_stopping = True
+
+
+def main() -> int:
+    """Run the one job; 1 where nobody reads what it writes."""
+    os.nice(_NICENESS)
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from the server, whose process this is
+    try:
+        asyncio.run(run(job))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

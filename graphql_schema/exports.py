@@ -1,0 +1,106 @@
+"""What an export asks: the arguments of the field that lists the same, in a query string.
+
+They are JSON, as they would stand in the variables of an operation, and the schema coerces them as it does those.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from graphql import GraphQLError
+from graphql.utilities import coerce_input_value, validate_input_value
+
+from graphql_schema.fields import to_store
+from graphql_schema.operations import BoundedSchema
+from graphql_schema.sorting import sort_keys
+from stores import json_text
+from stores.errors import BadInputError, NotFoundError, StoreError
+from stores.exports.lists import Asked
+from stores.ids import check_project_id
+
+PROJECT_ID: Final = "projectId"
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A list by its name in exports: the field of Query that gives it, and which of its arguments an export takes."""
+
+    name: str
+    field: str
+    arguments: tuple[str, ...]
+
+
+_CONCEPTS: Final = {
+    concept.name: concept
+    for concept in (
+        Concept("calls", "calls", ("filter", "query", "sortBy")),
+        Concept("objects", "objs", ("filter", "query", "sortBy")),
+        Concept("feedback", "feedback", ("query", "sortBy")),
+        Concept("threads", "threads", ("filter", "sortBy")),
+    )
+}
+
+
+def concept_of(name: str) -> Concept:
+    """The concept of a name.
+
+    Raises:
+        NotFoundError: there is no such export.
+    """
+    if name not in _CONCEPTS:
+        raise NotFoundError(f"there is no export of {name[:64]!r}; there are {', '.join(_CONCEPTS)}")
+    return _CONCEPTS[name]
+
+
+def single(parameters: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
+    """The parameters of a query string by name.
+
+    Raises:
+        BadInputError: one is unknown, or there twice.
+    """
+    known = list(known)
+    found: dict[str, str] = {}
+    for name, value in parameters:
+        if name not in known:
+            raise BadInputError(f"is no parameter of this export; there are {', '.join(known)}", name[:64])
+        if name in found:
+            raise BadInputError("is given more than once", name)
+        found[name] = value
+    return found
+
+
+def asked(schema: BoundedSchema, concept: Concept, parameters: Mapping[str, str]) -> Asked:
+    """What some parameters ask.
+
+    Raises:
+        BadInputError: one is no JSON, or not what the field takes; the error names it, and the place in it.
+    """
+    project_id = parameters.get(PROJECT_ID)
+    if project_id is None:
+        raise BadInputError("is required, as entity/project", PROJECT_ID)
+    check_project_id(project_id, PROJECT_ID)
+    given = {name: _argument(schema, concept, name, parameters.get(name)) for name in concept.arguments}
+    return Asked(
+        project_id,
+        to_store(given.get("filter")),
+        to_store(given.get("query")),
+        sort_keys(given.get("sortBy")),
+    )
+
+
+def _argument(schema: BoundedSchema, concept: Concept, name: str, text: str | None) -> Any:  # noqa: ANN401 -- an input
+    if text is None:
+        return None
+    try:
+        value = json_text.loads(text.encode())
+    except StoreError as error:
+        raise error.under(name) from None
+    kind = schema.argument_type(concept.field, name)
+
+    def refuse(error: GraphQLError, path: list[str | int]) -> None:
+        cause = error.original_error
+        message = cause.message if isinstance(cause, StoreError) else error.message
+        raise BadInputError(message, ".".join(map(str, [name, *path])))
+
+    validate_input_value(value, kind, refuse)
+    return coerce_input_value(value, kind)

@@ -1,0 +1,53 @@
+"""Whole lists page by page, in memory that does not grow with them."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Final
+
+from stores.paging import Page, PageRequest, Row, json_characters
+
+Read = Callable[[PageRequest], Awaitable[Page]]
+"""What reads a page of a list."""
+
+_FIRST_ROWS: Final = 50
+_MOST_ROWS: Final = 5_000
+_GROWTH: Final = 4
+_CHARACTERS: Final = 700_000
+"""Of JSON text that a page should have."""
+
+_MOST_CHARACTERS: Final = 4_000_000
+_SLOW_SECONDS: Final = 0.25
+"""A page that takes longer, as where all that matches is sorted for each, should have more."""
+
+
+async def pages(read: Read, after: str | None = None) -> AsyncGenerator[Page, None]:
+    """The pages of a list from a cursor on, the first even if it is empty; each is read when it is asked for.
+
+    How many rows they have goes by what rows take, and by how long they take to be found.
+
+    Raises:
+        StoreError: whatever reading raises.
+    """
+    size = _FIRST_ROWS
+    characters = _CHARACTERS
+    has_next = True
+    while has_next:
+        began = time.monotonic()
+        page = await read(PageRequest(size, after, max_characters=characters))
+        yield page
+        if page.rows:
+            after = page.cursor(page.rows[-1])
+            characters = _next_characters(characters, time.monotonic() - began)
+            size = _next_size(page.rows, size, characters)
+        has_next = page.has_next
+
+
+def _next_characters(characters: int, seconds: float) -> int:
+    if seconds > _SLOW_SECONDS:
+        return min(2 * characters, _MOST_CHARACTERS)
+    return max(characters // 2, _CHARACTERS)
+
+
+def _next_size(rows: Sequence[Row], size: int, characters: int) -> int:
+    mean = 1 + sum(map(json_characters, rows)) / len(rows)
+    return max(1, min(int(characters / mean), _GROWTH * size, _MOST_ROWS))
