@@ -10,7 +10,7 @@ from stores import json_text, refs
 from stores.calls.data_urls import may_hold_data_urls, take_out
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
-from stores.json_shape import shape_of
+from stores.json_shape import Shape, shape_of
 from stores.mirror import mirror
 
 MAX_BYTES: Final = 7_700_000
@@ -39,8 +39,11 @@ class Payload:
         values: dict[str, object],
         with_files: Iterable[str] = (),
         beside: dict[str, object] | None = None,
+        shapes: dict[str, Shape] | None = None,
     ) -> Self:
         """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
+
+        The shapes of values, where the caller knows them, spare a walk through those.
 
         Raises:
             PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
@@ -52,7 +55,8 @@ class Payload:
             if may_hold_data_urls(texts[name]):
                 value, taken = take_out(values[name])
                 values, texts, files = values | {name: value}, texts | {name: _text(name, value)}, files + taken
-        shapes = {name: shape_of(value) for name, value in values.items()}
+                shapes = {known: shape for known, shape in (shapes or {}).items() if known != name}
+        shapes = {name: (shapes or {}).get(name) or shape_of(value) for name, value in values.items()}
         mirrors = {name: mirror(value, shapes[name]) for name, value in values.items()}
         found = {name: _refs(name, values[name], text) for name, text in texts.items()}
         _check_size(texts, mirrors, {"refs": found, **(beside or {})})
