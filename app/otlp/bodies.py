@@ -1,7 +1,7 @@
 """Bodies of OTLP over HTTP, decompressed as they come and never beyond the largest that is read."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from starlette.requests import Request
@@ -33,47 +33,65 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
-    decoder = _Decompression(encoding) if encoding in _WINDOW_BITS else None
-    body, refusal, turn = bytearray(), None, Turn()
-    if length.isdecimal():
-        refusal = _refusal(share, int(length), expected=True)
+    body = _Body(max_bytes, share)
+    body.expect(request.headers.get("content-length", ""))
+    decompression = _Decompression(encoding) if encoding in _WINDOW_BITS else None
+    turn = Turn()
     async for piece in pieces(request):
-        if refusal:
+        if body.refusal:
             continue  # it passes by to its end: a sender that still sends would find but a cut connection
-        for part in decoder.parts(piece) if decoder else (piece,):
-            refusal = refusal or _refusal(share, len(part))
-            if refusal:
-                body.clear()
-                break
-            if len(body) + len(part) > max_bytes:
-                raise _too_large(max_bytes)
-            body += part
+        for part in decompression.parts(piece) if decompression else (piece,):
+            body.add(part)
             if turn.is_over():
                 await turn.end()
-    if refusal:
-        raise refusal
-    if decoder:
-        decoder.check_end()
-    return bytes(body)
+    if decompression and not body.refusal:
+        decompression.check_end()
+    return body.whole()
 
 
-def _refusal(share: Share, size: int, *, expected: bool = False) -> UnavailableError | None:
-    try:
-        (share.expect if expected else share.grow)(size)
-    except UnavailableError as error:
-        share.close()
-        return error
-    return None
+class _Body:
+    """What has come so far, or why it is refused for now."""
 
+    def __init__(self, max_bytes: int, share: Share) -> None:
+        self._max_bytes = max_bytes
+        self._share = share
+        self._bytes = bytearray()
+        self.refusal: UnavailableError | None = None
 
-def _too_large(max_bytes: int) -> PayloadTooLargeError:
-    return PayloadTooLargeError(
-        f"the body is larger than {max_bytes:,} bytes once it is decompressed; "
-        "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
-    )
+    def expect(self, length: str) -> None:
+        """Hold an announced length to the limit, and to the room there is."""
+        if length.isdecimal():
+            self._check(int(length))
+            self._hold(self._share.expect, int(length))
+
+    def add(self, part: bytes) -> None:
+        """Put a part of it behind what came before."""
+        if not self.refusal:
+            self._check(len(self._bytes) + len(part))
+            self._hold(self._share.grow, len(part))
+        if not self.refusal:
+            self._bytes += part
+
+    def whole(self) -> bytes:
+        """All of it, once."""
+        if self.refusal:
+            raise self.refusal
+        return bytes(self._bytes)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise PayloadTooLargeError(
+                f"the body is larger than {self._max_bytes:,} bytes once it is decompressed; "
+                "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
+            )
+
+    def _hold(self, take: Callable[[int], None], size: int) -> None:
+        try:
+            take(size)
+        except UnavailableError as error:
+            self.refusal = error
+            self._bytes.clear()
+            self._share.close()
 
 
 class _Decompression:

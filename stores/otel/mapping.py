@@ -10,16 +10,17 @@ from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX
 from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
-from stores.json_shape import ODD_KEY, Shape, shape_of
+from stores.json_shape import Shape, shape_of
 from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import usage_of
-from stores.otel.values import decoded, is_json
+from stores.otel.values import OPENING, decoded
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
 
+_EMPTY: Final = {"summary": Shape()}
 _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 
 
@@ -39,7 +40,7 @@ class _Read:
         for at, value in enumerate(self.values):
             kind = type(value)
             if kind is str:
-                if is_json(value):
+                if value[:1] in OPENING:
                     self.values[at] = inner = decoded(value)
                     _add(self.shape, shape_of(inner))
             elif kind is not int and kind is not bool:
@@ -108,7 +109,11 @@ def _start(
 
 
 def _end(
-    span: Span, origin: Origin, read: _Read, output: Any, usage: dict[str, Any]  # noqa: ANN401 -- JSON
+    span: Span,
+    origin: Origin,
+    read: _Read,
+    output: Any,  # noqa: ANN401 -- JSON
+    usage: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     kept = kept_of_summary(summary) if usage else {}
@@ -118,7 +123,7 @@ def _end(
         {"output": output, "summary": summary},
         with_files=["output"],
         beside=kept,
-        shapes={"output": _payload_shape(output)},
+        shapes={"output": _payload_shape(output), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
         project_id=origin.project_id,
@@ -171,8 +176,10 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
 
 def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Shape:
     """The shape of a call's attributes, put together from those of their parts."""
-    shape = shape_of(noted)
-    shape.separators += 2 if noted else 1
+    shape = Shape(2 * len(noted) + 1)
+    for value in noted.values():
+        if type(value) is not str:
+            _add(shape, shape_of(value))
     shape.separators += _ENVELOPE + 2 * len(span.dropped) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
@@ -187,7 +194,7 @@ def _payload_shape(value: Any) -> Shape:  # noqa: ANN401 -- JSON
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
         if type(inner) is str:
-            return Shape(1, ODD_KEY.search(key) is not None)
+            return Shape(1, "." in key)  # no key of the conventions is odd in another way
     return shape_of(value)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stores.otel import conventions
-from stores.otel.values import decoded, is_json
+from stores.otel.values import OPENING, decoded
 
 Event = dict[str, Any]
 
@@ -58,4 +58,4 @@ def _at(attributes: dict[str, Any], key: str) -> Any:  # noqa: ANN401 -- JSON
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401 -- JSON
-    return decoded(value) if isinstance(value, str) and is_json(value) else value
+    return decoded(value) if isinstance(value, str) and value.startswith(OPENING) else value

@@ -31,7 +31,8 @@ class Candidate(NamedTuple):
 
     def value(self, values: list[object]) -> object:
         """What it comes to, with a list where all keys of an object count from 0; None where it leads nowhere."""
-        found: object = values[self.place] if isinstance(self.place, int) else _listed(self.place, values)
+        place = self.place
+        found: object = values[place] if isinstance(place, int) else _listed(place, values)
         for step in self.rest:
             found = found.get(step) if isinstance(found, dict) else None
         return found
@@ -68,6 +69,8 @@ class Layout:
 
     def pick(self, role: str, values: list[object]) -> Any:  # noqa: ANN401 -- JSON
         """The same, the value alone."""
+        if role not in self.found:
+            return None
         found = self.first(role, values)
         return found and found[1]
 

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError, StoreError
@@ -108,52 +108,64 @@ def _pairs(pairs: Iterable[dict[str, Any]], depth: int) -> dict[str, object]:
 
 
 def _value(value: object, depth: int) -> object:
+    """A value of an attribute; of members that it does not know it takes no notice."""
     if value is None:
         return None
     if not depth:
         raise BadInputError(f"a value of an attribute nests deeper than {_DEEPEST} levels")
     for kind, inner in _object(value, "a value of an attribute").items():
-        match kind:
-            case "stringValue" if isinstance(inner, str):
-                return inner
-            case "boolValue" if isinstance(inner, bool):
-                return inner
-            case "intValue":
-                return _whole(inner, "intValue", -_INT64, _INT64)
-            case "doubleValue":
-                return _double(inner)
-            case "bytesValue" if isinstance(inner, str):
-                return _bytes(inner)
-            case "arrayValue":
-                held = _object(inner, "arrayValue")
-                return [_value(one, depth - 1) for one in _list(held, "values", "arrayValue")]
-            case "kvlistValue":
-                return _pairs(_objects(_object(inner, "kvlistValue"), "values", "kvlistValue"), depth - 1)
-            case "stringValue" | "boolValue" | "bytesValue":
-                raise BadInputError(f"{kind} is of the wrong type")
+        if kind in _SCALARS:
+            return _SCALARS[kind](inner, kind)
+        if kind == "arrayValue":
+            return [_value(one, depth - 1) for one in _list(_object(inner, kind), "values", kind)]
+        if kind == "kvlistValue":
+            return _pairs(_objects(_object(inner, kind), "values", kind), depth - 1)
     return None
 
 
-def _double(value: object) -> float | str:
-    if isinstance(value, str):
-        try:
-            return number(float(value))
-        except ValueError:
-            raise BadInputError(f"doubleValue is {value[:64]!r}, which is no number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadInputError("doubleValue is of the wrong type; write a number")
-    return number(float(value))
+def _string(value: object, kind: str) -> str:
+    if not isinstance(value, str):
+        raise BadInputError(f"{kind} must be a string")
+    return value
 
 
-def _bytes(text: str) -> str:
+def _boolean(value: object, kind: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadInputError(f"{kind} must be true or false")
+    return value
+
+
+def _integer64(value: object, kind: str) -> int:
+    return _whole(value, kind, -_INT64, _INT64)
+
+
+def _double(value: object, kind: str) -> float | str:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise BadInputError(f"{kind} must be a number")
+        return number(float(value))
+    except (ValueError, OverflowError):
+        raise BadInputError(f"{kind} must be a number, or one of NaN, Infinity and -Infinity") from None
+
+
+def _bytes(value: object, kind: str) -> str:
     """Base64 as it came, once it is known to be some; the URL's alphabet and missing padding are taken, too."""
-    plain = text.translate({ord("-"): "+", ord("_"): "/"})
+    plain = _string(value, kind).translate({ord("-"): "+", ord("_"): "/"})
     padded = plain + "=" * (-len(plain) % 4)
     try:
         base64.b64decode(padded, validate=True)
     except binascii.Error:
-        raise BadInputError("bytesValue is not Base64") from None
+        raise BadInputError(f"{kind} must be Base64") from None
     return padded
+
+
+_SCALARS: Final[dict[str, Callable[[object, str], object]]] = {
+    "stringValue": _string,
+    "boolValue": _boolean,
+    "intValue": _integer64,
+    "doubleValue": _double,
+    "bytesValue": _bytes,
+}
 
 
 def _object(value: object, what: str) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def undecoded_spans(body: bytes, projects: Projects) -> Iterator[Undecoded]:
     try:
         request = _Request.FromString(body)
     except DecodeError as error:
-        raise BadInputError(f"the body is not an ExportTraceServiceRequest in protobuf, or is cut off ({error})") from None
+        raise BadInputError(
+            f"the body is not an ExportTraceServiceRequest in protobuf, or is cut off ({error})"
+        ) from None
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             origin = _origin(resource_spans.resource, scope_spans.scope, projects)

@@ -77,7 +77,7 @@ class OtelStore:
         *,
         fixed: bool = False,
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in OTLP's JSON; with `fixed` all in the project that is given.
+        """Store the spans of an ExportTraceServiceRequest in OTLP's JSON; with `fixed` all in the project given.
 
         Raises:
             BadInputError: it is none, or the project's id breaks a rule; or the user's name is too long.

@@ -20,7 +20,10 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any]) -> dic
     if all(count is None for count in counts.values()):
         return {}
     if counts["total_tokens"] is None:
-        parts = (counts["prompt_tokens"] or counts["input_tokens"], counts["completion_tokens"] or counts["output_tokens"])
+        parts = (
+            counts["prompt_tokens"] or counts["input_tokens"],
+            counts["completion_tokens"] or counts["output_tokens"],
+        )
         counts["total_tokens"] = sum(part or 0 for part in parts)
     return {_model(noted): counts}
 

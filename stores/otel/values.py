@@ -10,7 +10,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from stores import json_text
 from stores.errors import StoreError
 
-_OPENING: Final = ("[", "{")
+OPENING: Final = ("[", "{")
+"""How a string begins that may be JSON of a list or an object."""
 
 
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
@@ -50,13 +51,8 @@ def number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def is_json(text: str) -> bool:
-    """Whether a string looks like JSON of a list or an object."""
-    return text.startswith(_OPENING)
-
-
 def decoded(text: str) -> Any:  # noqa: ANN401 -- JSON
-    """The value of a string that may be JSON; the string where it is none."""
+    """The value of a string that begins like JSON; the string where it is none."""
     try:
         return json_text.loads(text.encode())
     except (StoreError, UnicodeEncodeError):
