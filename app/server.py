@@ -18,6 +18,7 @@ from app.file_sweep import sweep_files
 from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
+from app.otlp import TracesEndpoint
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
@@ -98,6 +99,7 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
         *ExportEndpoint(schema, settings, exports).routes(),
+        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

@@ -9,8 +9,11 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
+from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
+from stores.ids import check_project_part
 from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
+from stores.otel.projects import ENTITY
 
 MIB = 1024 * 1024
 PREFIX = "LOOMQL_"
@@ -88,6 +91,10 @@ class Settings(BaseSettings):
         description="Exports of more than a page that one process runs at once, each in a process of its own of some "
         "60 MB; whoever asks for more is answered UNAVAILABLE.",
     )
+    otlp_entity: str = Field(
+        default=ENTITY,
+        description="Entity of the projects of OpenTelemetry programs that name none: LOOMQL_OTLP_ENTITY/service.name.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
@@ -118,6 +125,15 @@ class Settings(BaseSettings):
                 f"{' '.join(_NOT_IN_DATABASE_NAMES.replace(' ', ''))}"
             )
         return name
+
+    @field_validator("otlp_entity")
+    @classmethod
+    def _is_an_entity(cls, entity: str) -> str:
+        try:
+            check_project_part(entity, "otlp_entity")
+        except StoreError as error:
+            raise ValueError(error.message) from None
+        return entity
 
 
 class Row(NamedTuple):

@@ -14,6 +14,7 @@ from stores.errors import PayloadTooLargeError
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
+from stores.otel import OtelStore
 from stores.projects import ProjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
@@ -33,6 +34,7 @@ class Stores:
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
+    otel: OtelStore
     projects: ProjectsStore
     refs: RefsStore
     threads: ThreadsStore
@@ -40,13 +42,15 @@ class Stores:
     @classmethod
     def over(cls, database: Database) -> "Stores":
         """The stores of a database."""
+        calls = CallsStore(database)
         return cls(
             aggregates=AggregatesStore(database),
-            calls=CallsStore(database),
+            calls=calls,
             costs=CostsStore(database),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),
+            otel=OtelStore(calls),
             projects=ProjectsStore(database),
             refs=RefsStore(database),
             tables=TablesStore(database),

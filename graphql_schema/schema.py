@@ -29,6 +29,7 @@ from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
+from graphql_schema.otel import OtelMutations
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.refs import RefQueries
 from graphql_schema.scalars import SCALARS
@@ -60,6 +61,7 @@ class Mutation(
     TableMutations,
     FeedbackMutations,
     CostMutations,
+    OtelMutations,
     ProjectMutations,
 ):
     """The root of mutations."""

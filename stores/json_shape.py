@@ -42,33 +42,32 @@ class Shape:
 
 def shape_of(value: object) -> Shape:
     """The shape of a value made of dicts, lists, strings, numbers, booleans and None."""
-    shape, depth = Shape(), 0
+    separators, depth, is_odd, has_exponents = 0, 0, False, False
     level: list[Any] = [(value,)]
     while level:
-        shape.is_odd = shape.is_odd or depth > MAX_DEPTH
+        is_odd = is_odd or depth > MAX_DEPTH
         depth += 1
-        level = [inner for container in level for inner in _members(container, shape)]
-    return shape
-
-
-def _members(container: Any, shape: Shape) -> list[Any]:  # noqa: ANN401 -- a dict, a list or a tuple
-    """The dicts and lists among the members of one; the rest is noted."""
-    members = container
-    if type(container) is dict:
-        members = container.values()
-        shape.separators += len(container)
-        shape.is_odd = shape.is_odd or not (_plain_keys.issuperset(container) or _are_plain(container))
-    shape.separators += len(container) - 1 if container else 0
-    inner = []
-    for member in members:
-        kind = type(member)
-        if kind is dict or kind is list:
-            inner.append(member)
-        elif kind is int:
-            shape.is_odd = shape.is_odd or not -INT64 <= member < INT64
-        elif kind is float and not 1e-4 <= abs(member) < 1e16 and member:  # noqa: PLR2004 -- where Python's exponents begin
-            shape.has_exponents = True
-    return inner
+        inner: list[Any] = []
+        # All of it in one loop: this is done to everything that is written.
+        for container in level:
+            members = container
+            if type(container) is dict:
+                members = container.values()
+                separators += len(container)
+                is_odd = is_odd or not (_plain_keys.issuperset(container) or _are_plain(container))
+            separators += len(container) - 1 if container else 0
+            for member in members:
+                kind = type(member)
+                if kind is str:
+                    continue
+                if kind is dict or kind is list:
+                    inner.append(member)
+                elif kind is int:
+                    is_odd = is_odd or not -INT64 <= member < INT64
+                elif kind is float and not 1e-4 <= abs(member) < 1e16 and member:  # noqa: PLR2004 -- where Python's exponents begin
+                    has_exponents = True
+        level = inner
+    return Shape(separators, is_odd, has_exponents)
 
 
 def _are_plain(keys: dict[str, Any]) -> bool:

@@ -1,6 +1,11 @@
 """The BSON copy of a JSON value that queries look into; what BSON cannot hold is bent, since it is never returned."""
 
+from functools import lru_cache
+from typing import Final
+
 from stores.json_shape import INT64, MAX_DEPTH, ODD_KEY, Shape, shape_of
+
+_LONGEST_KEPT: Final = 64
 
 
 def mirror(value: object, shape: Shape | None = None) -> object:
@@ -25,7 +30,15 @@ def _bent(value: object, depth: int) -> object:
 
 def mirror_key(key: str) -> str:
     """A key as the mirror holds it: dots, NUL, a leading `$` and the escape `%` itself as percent codes."""
+    return _escaped_again(key) if len(key) <= _LONGEST_KEPT else _escaped(key)
+
+
+def _escaped(key: str) -> str:
     return ODD_KEY.sub(lambda odd: f"%{ord(odd[0]):02X}", key) if ODD_KEY.search(key) else key
+
+
+_escaped_again: Final = lru_cache(10_000)(_escaped)
+"""The same for keys that are kept: programs send the same few again and again."""
 
 
 def _double(value: int) -> float:

@@ -109,12 +109,22 @@ def fields_of(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
         PayloadTooLargeError: its JSON is too large for its share of a document.
         BadInputError: a string in its JSON uses the reserved scheme of refs.
     """
-    return _start_fields(part) if isinstance(part, CallStart) else _end_fields(part)
+    if isinstance(part, CallStart):
+        values = {"attributes": part.attributes, "inputs": part.inputs}
+        payload = Payload.of(values, with_files=["inputs"])
+        return start_fields(part, payload), payload.files
+    kept = kept_of_summary(part.summary)
+    payload = Payload.of({"output": part.output, "summary": part.summary}, with_files=["output"], beside=kept)
+    return end_fields(part, payload, kept), payload.files
 
 
-def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
-    payload = Payload.of({"attributes": start.attributes, "inputs": start.inputs}, with_files=["inputs"])
-    fields = {
+def start_fields(start: CallStart, payload: Payload) -> Document:
+    """What a checked start stores by itself, its JSON made ready.
+
+    Raises:
+        BadInputError: the op's name is no name of an op.
+    """
+    return {
         **key(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
@@ -135,7 +145,6 @@ def _start_fields(start: CallStart) -> tuple[Document, list[NewFile]]:
         "json": payload.texts,
         "start_size_bytes": payload.size_bytes,
     }
-    return fields, payload.files
 
 
 def _turn_of(start: CallStart) -> str | None:
@@ -143,10 +152,9 @@ def _turn_of(start: CallStart) -> str | None:
     return start.thread_id or None if start.turn_id == start.id else None
 
 
-def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
-    kept = kept_of_summary(end.summary)
-    payload = Payload.of({"output": end.output, "summary": end.summary}, with_files=["output"], beside=kept)
-    fields = {
+def end_fields(end: CallEnd, payload: Payload, kept: Document) -> Document:
+    """What a checked end stores by itself, its JSON made ready, and what is kept of its summary."""
+    return {
         **key(end.project_id, end.id),
         "ended_at": end.ended_at,
         "status": _status(end),
@@ -160,7 +168,6 @@ def _end_fields(end: CallEnd) -> tuple[Document, list[NewFile]]:
         "json": payload.texts,
         "end_size_bytes": payload.size_bytes,
     }
-    return fields, payload.files
 
 
 def kept_of_summary(summary: object) -> Document:

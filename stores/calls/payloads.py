@@ -10,7 +10,7 @@ from stores import json_text, refs
 from stores.calls.data_urls import may_hold_data_urls, take_out
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
-from stores.json_shape import shape_of
+from stores.json_shape import Shape, shape_of
 from stores.mirror import mirror
 
 MAX_BYTES: Final = 7_700_000
@@ -39,25 +39,34 @@ class Payload:
         values: dict[str, object],
         with_files: Iterable[str] = (),
         beside: dict[str, object] | None = None,
+        shapes: dict[str, Shape] | None = None,
     ) -> Self:
         """The payload of some values; from those `with_files` long data URLs are taken out, to be files.
+
+        The shapes of values, where the caller knows them, spare a walk through those.
 
         Raises:
             PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
             BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
-        texts = {name: _text(name, value) for name, value in values.items()}
-        files: list[NewFile] = []
-        for name in with_files:
-            if may_hold_data_urls(texts[name]):
-                value, taken = take_out(values[name])
-                values, texts, files = values | {name: value}, texts | {name: _text(name, value)}, files + taken
-        shapes = {name: shape_of(value) for name, value in values.items()}
-        mirrors = {name: mirror(value, shapes[name]) for name, value in values.items()}
-        found = {name: _refs(name, values[name], text) for name, text in texts.items()}
-        _check_size(texts, mirrors, {"refs": found, **(beside or {})})
-        size_bytes = sum(shapes[name].default_length(value, texts[name]) for name, value in values.items())
-        return cls(texts, mirrors, found, size_bytes, files)
+        payload = cls({}, {}, {}, 0, [])
+        for name, value in values.items():
+            payload.add(name, value, (shapes or {}).get(name), with_files=name in with_files)
+        _check_size(payload.texts, payload.mirrors, {"refs": payload.refs, **(beside or {})})
+        return payload
+
+    def add(self, name: str, value: object, shape: Shape | None, *, with_files: bool) -> None:
+        """Put a value in; its size is not held to the limit here."""
+        text = _text(name, value)
+        if with_files and may_hold_data_urls(text):
+            value, taken = take_out(value)
+            text, shape = _text(name, value), None
+            self.files += taken
+        shape = shape or shape_of(value)
+        self.texts[name] = text
+        self.mirrors[name] = mirror(value, shape)
+        self.refs[name] = _refs(name, value, text) if _IN_ALL_SCHEMES in text else []
+        self.size_bytes += shape.default_length(value, text)
 
 
 def _text(name: str, value: object) -> str:
@@ -81,7 +90,7 @@ def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[
 
 
 def _refs(name: str, value: object, text: str) -> list[str]:
-    if _IN_ALL_SCHEMES not in text or not any(scheme in text for scheme in _SCHEMES):
+    if not any(scheme in text for scheme in _SCHEMES):
         return []
     try:
         return refs.collect(value)

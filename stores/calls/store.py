@@ -16,7 +16,7 @@ from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
-from stores.calls.writes import upsert, write_batch, write_upserts
+from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
 from stores.ids import by_project, check_call_id, check_project_id
@@ -69,6 +69,11 @@ class CallsStore:
             PayloadTooLargeError: the JSON of a part does not fit into a document.
         """
         await write_batch(self.database, batch)
+
+    @database_write
+    async def write_whole(self, whole_calls: Sequence[WholeCall]) -> None:
+        """Store calls that were made ready, and held to their rules, before. Nothing happens where there are none."""
+        await write_whole_calls(self.database, whole_calls)
 
     @database_write
     async def write_one(self, part: CallStart | CallEnd) -> None:

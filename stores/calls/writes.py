@@ -1,7 +1,7 @@
 """Writing calls: batches of starts and ends, and upserts that hold against other writers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pymongo import UpdateOne
@@ -18,6 +18,23 @@ from stores.turns import in_turns
 
 _DUPLICATE_KEY = 11000
 _ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WholeCall:
+    """What the start and the end of one call store, each held to its rules before, and the files in them.
+
+    A call without an end is one that runs.
+    """
+
+    start: Document
+    end: Document | None = None
+    files: list[NewFile] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """What its JSON takes as text."""
+        return int(self.start["start_size_bytes"]) + int(self.end["end_size_bytes"] if self.end else 0)
 
 
 @dataclass(slots=True)
@@ -52,8 +69,24 @@ async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) 
     Raises:
         StoreError: a part breaks a rule or is too large; the error names its position, and nothing is stored.
     """
+    await _store(database, *await _prepare(batch))
+
+
+async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]) -> None:
+    """Store calls that were made ready before; of one that comes twice the later counts."""
+    parts: dict[str, _Call] = {}
+    files: dict[str, list[NewFile]] = {}
+    for whole in whole_calls:
+        call = parts.setdefault(whole.start["_id"], _Call())
+        call.add_start(whole.start)
+        call.end = whole.end or call.end
+        if whole.files:
+            files.setdefault(whole.start["project_id"], []).extend(whole.files)
+    await _store(database, parts, files)
+
+
+async def _store(database: Database, parts: dict[str, _Call], files: dict[str, list[NewFile]]) -> None:
     calls = database.calls
-    parts, files = await _prepare(batch)
     await database.enter({key.partition(":")[0] for key in parts})
     for project_id, found in files.items():
         await write_files(database, project_id, found)

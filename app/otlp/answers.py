@@ -1,0 +1,65 @@
+"""The answers of OTLP over HTTP: what was stored, or a Status that says why nothing was, in the request's own form."""
+
+from typing import Final
+
+from google.rpc.code_pb2 import Code
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from starlette.responses import Response
+
+from stores import json_text
+from stores.errors import StoreError, UnavailableError
+from stores.otel import Exported
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+CODES: Final = {
+    "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
+    "PAYLOAD_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
+    "CONFLICT": Code.UNAVAILABLE,
+    "UNAVAILABLE": Code.UNAVAILABLE,
+    "TIMEOUT": Code.DEADLINE_EXCEEDED,
+}
+"""gRPC's codes of what stores refuse; all else is INTERNAL."""
+
+
+def success(exported: Exported, media_type: str) -> Response:
+    """The answer to a request whose valid spans are all stored."""
+    if media_type == JSON:
+        rejected = exported.rejected_spans
+        partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
+        return _answer(json_text.dumps({"partialSuccess": partial} if rejected else {}), 200, JSON)
+    return _answer(response_of(exported).SerializeToString(), 200, PROTOBUF)
+
+
+def response_of(exported: Exported) -> ExportTraceServiceResponse:
+    """The same as the message that both protocols answer with."""
+    response = ExportTraceServiceResponse()
+    if exported.rejected_spans:
+        response.partial_success.rejected_spans = exported.rejected_spans
+        response.partial_success.error_message = exported.error_message
+    return response
+
+
+def failure(error: StoreError, status: int, media_type: str) -> Response:
+    """The answer to a request that is refused as a whole; with Retry-After where it may be sent again soon."""
+    message = told(error)
+    code = CODES.get(error.code, Code.INTERNAL)
+    if media_type == JSON:
+        body = json_text.dumps({"code": code, "message": message})
+    else:
+        body = Status(code=code, message=message).SerializeToString()
+    answer = _answer(body, status, media_type)
+    if isinstance(error, UnavailableError):
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    return answer
+
+
+def told(error: StoreError) -> str:
+    """What a sender is told of an error."""
+    return f"{error.argument}: {error.message}" if error.argument else error.message
+
+
+def _answer(body: bytes, status: int, media_type: str) -> Response:
+    return Response(body, status, {"Cache-Control": "no-store"}, media_type)

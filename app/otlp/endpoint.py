@@ -1,0 +1,86 @@
+"""OTLP over HTTP: `POST /v1/traces` and `/otel/v1/traces`, as https://opentelemetry.io/docs/specs/otlp/ asks for.
+
+A request is answered with success once its spans are stored. What a sender may send again by itself is refused with
+503 and Retry-After, or 504; what it would send in vain, with another status.
+"""
+
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.media_types import media_type_of
+from app.otlp.answers import JSON, PROTOBUF, failure, success
+from app.otlp.bodies import UnknownEncodingError, read_body
+from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from graphql_schema.errors import unexpected
+from stores import json_text
+from stores.errors import BadInputError, StoreError
+from stores.intake import Intake, Share
+from stores.otel import Exported, OtelStore
+
+PROJECT_HEADER: Final = "project_id"
+PATHS: Final = ("/v1/traces", "/otel/v1/traces")
+
+_STATUS_BY_CODE: Final = {
+    "BAD_USER_INPUT": 400,
+    "PAYLOAD_TOO_LARGE": 413,
+    "CONFLICT": 503,
+    "UNAVAILABLE": 503,
+    "TIMEOUT": 504,
+}
+_INTERNAL: Final = 500
+
+
+class TracesEndpoint:
+    """The endpoint of traces.
+
+    Args:
+        max_body_bytes: the largest body, once it is decompressed.
+        entity: whose projects those are that only a program's resource names.
+        intake: what bounds the bodies that are held at once.
+    """
+
+    def __init__(self, max_body_bytes: int, entity: str, intake: Intake) -> None:
+        self.max_body_bytes = max_body_bytes
+        self.entity = entity
+        self.intake = intake
+
+    def routes(self) -> list[Route]:
+        """Where it is."""
+        return [Route(path, self.post, methods=["POST"]) for path in PATHS]
+
+    async def post(self, request: Request) -> Response:
+        """Store what a request brings."""
+        media_type = media_type_of(request.headers.get("content-type", ""))[0]
+        if media_type not in {PROTOBUF, JSON}:
+            return failure(BadInputError(f"send {PROTOBUF} or {JSON}, and say so in Content-Type"), 415, JSON)
+        try:
+            return success(await self._export(request, media_type), media_type)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except SilenceError as error:
+            return closing(failure(error, SILENCE_STATUS, media_type))
+        except UnknownEncodingError as error:
+            return failure(error, 415, media_type)
+        except StoreError as error:
+            return failure(error, _STATUS_BY_CODE.get(error.code, _INTERNAL), media_type)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            masked = unexpected(error, f"at {request.url.path}")
+            return failure(StoreError(masked.message), _INTERNAL, media_type)
+
+    async def _export(self, request: Request, media_type: str) -> Exported:
+        store: OtelStore = request.state["stores"].otel
+        header = request.headers.get(PROJECT_HEADER)
+        project_id = unquote(header) if header else None
+        with self.intake.share() as share:
+            body = await self._body(request, share)
+            if media_type == PROTOBUF:
+                return await store.export_protobuf(body, project_id, entity=self.entity)
+            decoded = json_text.loads(body)
+            return await store.export_json(decoded, project_id, entity=self.entity)
+
+    async def _body(self, request: Request, share: Share) -> bytes:
+        return await read_body(request, self.max_body_bytes, share)

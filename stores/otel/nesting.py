@@ -1,0 +1,170 @@
+"""Flat keys made nested: `{"llm.model_name": "m"}` is `{"llm": {"model_name": "m"}}`.
+
+Programs send the same few sets of keys again and again, so what a set of keys comes to is worked out once, its layout:
+how the values nest, and at which of the keys `stores.otel.conventions` has something to say.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from stores.errors import BadInputError
+from stores.json_shape import ODD_KEY
+from stores.otel.conventions import JSON_PREFIXES, ROLES
+
+MAX_LEVELS: Final = 64
+"""Levels of nesting that the dots of one key may make."""
+
+_MOST_KEPT: Final = 2_000
+_MOST_KEYS: Final = 512
+
+Place = int | tuple[tuple[str, Any], ...]
+"""Where a value is: its position among the values, or what nests there: names with their own places."""
+
+
+class Candidate(NamedTuple):
+    """A key that a convention names, where its value is, and what leads on from there into a value of JSON."""
+
+    key: str
+    place: Place
+    rest: tuple[str, ...]
+
+    def value(self, values: list[object]) -> object:
+        """What it comes to, with a list where all keys of an object count from 0; None where it leads nowhere."""
+        place = self.place
+        found: object = values[place] if isinstance(place, int) else _listed(place, values)
+        for step in self.rest:
+            found = found.get(step) if isinstance(found, dict) else None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one set of keys comes to.
+
+    Attributes:
+        separators: commas and colons of the nested object, that of values which are objects themselves aside.
+        is_odd: whether MongoDB takes one of the names only with signs escaped.
+        found: by role in `conventions.ROLES` the keys that are there, the first first.
+        json_at: where strings of JSON are that may be quoted.
+    """
+
+    root: tuple[tuple[str, Any], ...]
+    separators: int
+    is_odd: bool
+    found: dict[str, list[Candidate]]
+    json_at: tuple[int, ...]
+
+    def nest(self, values: list[object]) -> dict[str, Any]:
+        """The nested object of values in the order of the keys."""
+        return _built(self.root, values)
+
+    def first(self, role: str, values: list[object]) -> tuple[str, Any] | None:
+        """The first key of a role whose value says something, and that value."""
+        for candidate in self.found.get(role, ()):
+            value = candidate.value(values)
+            if value:
+                return candidate.key, value
+        return None
+
+    def pick(self, role: str, values: list[object]) -> Any:  # noqa: ANN401 -- JSON
+        """The same, the value alone."""
+        if role not in self.found:
+            return None
+        found = self.first(role, values)
+        return found and found[1]
+
+
+_layouts: dict[tuple[str, ...], Layout] = {}
+
+
+def layout_of(keys: tuple[str, ...]) -> Layout:
+    """The layout of a set of keys.
+
+    Raises:
+        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots.
+    """
+    layout = _layouts.get(keys)
+    if layout is None:
+        layout = _made(keys)
+        if len(keys) <= _MOST_KEYS:
+            if len(_layouts) >= _MOST_KEPT:
+                _layouts.clear()
+            _layouts[keys] = layout
+    return layout
+
+
+def nested(attributes: dict[str, object]) -> dict[str, Any]:
+    """Attributes as a nested object.
+
+    Raises:
+        BadInputError: as for `layout_of`.
+    """
+    return layout_of(tuple(attributes)).nest(list(attributes.values())) if attributes else {}
+
+
+def _made(keys: tuple[str, ...]) -> Layout:
+    tree: dict[str, Any] = {}
+    for position, key in enumerate(keys):
+        _plant(tree, key, position)
+    nodes = list(_nodes(tree))
+    return Layout(
+        root=_frozen(tree),
+        separators=sum(2 * len(node) - 1 for node in nodes if node),
+        is_odd=any(ODD_KEY.search(name) for node in nodes for name in node),
+        found={role: found for role, names in ROLES.items() if (found := list(_candidates(tree, names)))},
+        json_at=tuple(at for at, key in enumerate(keys) if key.startswith(JSON_PREFIXES)),
+    )
+
+
+def _plant(tree: dict[str, Any], key: str, position: int) -> None:
+    steps = key.split(".")
+    if len(steps) > MAX_LEVELS:
+        raise BadInputError(f"the key {key[:64]!r}… has {len(steps) - 1:,} dots; the limit is {MAX_LEVELS - 1}")
+    node = tree
+    for depth, step in enumerate(steps[:-1]):
+        node = node.setdefault(step, {})
+        if not isinstance(node, dict):
+            raise _conflict(".".join(steps[: depth + 1]), key)
+    if steps[-1] in node:
+        raise _conflict(key, f"{key}.…")
+    node[steps[-1]] = position
+
+
+def _conflict(short: str, long: str) -> BadInputError:
+    return BadInputError(
+        f"attributes conflict: {short[:200]!r} is a value, and {long[:200]!r} asks for an object there; rename one"
+    )
+
+
+def _nodes(tree: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    yield tree
+    for child in tree.values():
+        if isinstance(child, dict):
+            yield from _nodes(child)
+
+
+def _frozen(tree: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, _frozen(child) if isinstance(child, dict) else child) for name, child in tree.items())
+
+
+def _candidates(tree: dict[str, Any], keys: Iterable[str]) -> Iterable[Candidate]:
+    for key in keys:
+        steps = key.split(".")
+        place: Any = tree
+        while steps and isinstance(place, dict) and steps[0] in place:
+            place = place[steps.pop(0)]
+        if isinstance(place, int) or not steps:
+            yield Candidate(key, _frozen(place) if isinstance(place, dict) else place, tuple(steps))
+
+
+def _built(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:
+    return {name: values[at] if type(at) is int else _built(at, values) for name, at in places}
+
+
+def _listed(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any] | list[Any]:
+    """The same, but a list where all names are 0, 1, 2 and so on, in whatever order they came."""
+    members = {name: values[at] if type(at) is int else _listed(at, values) for name, at in places}
+    if "0" in members and all(str(index) in members for index in range(len(members))):
+        return [members[str(index)] for index in range(len(members))]
+    return members

@@ -1,0 +1,131 @@
+"""The store of OpenTelemetry's spans, which are calls once they are stored."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from stores.calls import CallsStore
+from stores.calls.inputs import MAX_NAME, check_length
+from stores.calls.writes import WholeCall
+from stores.errors import StoreError
+from stores.ids import check_project_id
+from stores.otel import otlp_json, protobuf
+from stores.otel.mapping import call_of
+from stores.otel.projects import ENTITY, Projects
+from stores.otel.spans import Origin, Span
+from stores.turns import in_turns
+
+_MOST_CALLS: Final = 1_000
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""What is made ready of a request before it is written, and the next part made ready."""
+
+_AT_ONCE: Final = 4
+"""Requests that are worked on at once: of those that wait there is no more in memory than came."""
+
+_TOLD: Final = 20
+"""Rejected spans of which a request is told why."""
+
+
+@dataclass(slots=True)
+class Exported:
+    """What came of a request: how many spans were rejected, and why the first of them were."""
+
+    rejected_spans: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def reject(self, reason: str) -> None:
+        """Count one in."""
+        self.rejected_spans += 1
+        if len(self.reasons) < _TOLD:
+            self.reasons.append(reason)
+
+    @property
+    def error_message(self) -> str:
+        """The reasons in one text, which ends with `...` where there are more."""
+        return "; ".join([*self.reasons, *(["..."] if self.rejected_spans > len(self.reasons) else [])])
+
+
+class OtelStore:
+    """Spans in MongoDB, over the store of calls.
+
+    A span that breaks a rule is rejected, and all others are stored by the time that a request is answered. A request
+    that is sent again, or whose parts were stored before it failed, changes nothing: the last of a span counts.
+    """
+
+    def __init__(self, calls: CallsStore) -> None:
+        self._calls = calls
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def export_protobuf(
+        self, body: bytes, project_id: str | None = None, wb_user_id: str | None = None, entity: str = ENTITY
+    ) -> Exported:
+        """Store the spans of an ExportTraceServiceRequest in protobuf.
+
+        Raises:
+            BadInputError: it is none, or the project's id breaks a rule.
+        """
+        projects = _projects(project_id, entity)
+        return await self._export(_made(protobuf.undecoded_spans(body, projects), protobuf.span_of, wb_user_id))
+
+    async def export_json(
+        self,
+        request: object,
+        project_id: str | None = None,
+        wb_user_id: str | None = None,
+        entity: str = ENTITY,
+        *,
+        fixed: bool = False,
+    ) -> Exported:
+        """Store the spans of an ExportTraceServiceRequest in OTLP's JSON; with `fixed` all in the project given.
+
+        Raises:
+            BadInputError: it is none, or the project's id breaks a rule; or the user's name is too long.
+        """
+        check_length(wb_user_id, MAX_NAME, "wb_user_id")
+        projects = _projects(project_id, entity, fixed=fixed)
+        return await self._export(_made(otlp_json.undecoded_spans(request, projects), otlp_json.span_of, wb_user_id))
+
+    async def _export(self, made: Iterable[WholeCall | str]) -> Exported:
+        exported = Exported()
+        async with self._turns:
+            ready: list[WholeCall] = []
+            size = 0
+            async for one in in_turns(made):
+                if isinstance(one, str):
+                    exported.reject(one)
+                    continue
+                ready.append(one)
+                size += one.size_bytes
+                if len(ready) >= _MOST_CALLS or size >= _MOST_BYTES:
+                    await self._calls.write_whole(ready)
+                    ready, size = [], 0
+            if ready:
+                await self._calls.write_whole(ready)
+        return exported
+
+
+def _projects(project_id: str | None, entity: str, *, fixed: bool = False) -> Projects:
+    if project_id is not None:
+        check_project_id(project_id)
+    return Projects(project_id, fixed, entity)
+
+
+def _made(
+    undecoded: Iterable[tuple[object, Origin | StoreError]], span_of: Callable[..., Span], wb_user_id: str | None
+) -> Iterator[WholeCall | str]:
+    """The call of each span, or why it is rejected."""
+    for message, origin in undecoded:
+        span = None
+        try:
+            if isinstance(origin, StoreError):
+                raise origin
+            span = span_of(message)
+            yield call_of(span, origin, wb_user_id)
+        except StoreError as error:
+            yield _reason(span, error)
+
+
+def _reason(span: Span | None, error: StoreError) -> str:
+    of = f"span {span.span_id} ({span.name[:100]})" if span else "a span"
+    return f"{of}: {f'{error.argument}: ' if error.argument else ''}{error.message}"

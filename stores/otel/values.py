@@ -1,0 +1,59 @@
+"""Values of attributes as JSON: what protobuf holds, and what strings hold that are JSON themselves."""
+
+import base64
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from stores import json_text
+from stores.errors import StoreError
+
+OPENING: Final = ("[", "{")
+"""How a string begins that may be JSON of a list or an object."""
+
+
+def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
+    """Attributes as JSON values by key; of a key that comes twice the last counts."""
+    found = {}
+    for pair in pairs:
+        value = pair.value
+        # Most values are strings, and to ask which kind one is takes as long as to read it.
+        found[pair.key] = value.string_value or value_of(value)
+    return found
+
+
+def value_of(value: AnyValue) -> object:
+    """A value as JSON: bytes are Base64, and numbers that JSON lacks are `NaN`, `Infinity` and `-Infinity`."""
+    match value.WhichOneof("value"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "bool_value":
+            return value.bool_value
+        case "double_value":
+            return number(value.double_value)
+        case "array_value":
+            return [value_of(inner) for inner in value.array_value.values]
+        case "kvlist_value":
+            return {pair.key: value_of(pair.value) for pair in value.kvlist_value.values}
+        case "bytes_value":
+            return base64.b64encode(value.bytes_value).decode()
+    return None
+
+
+def number(value: float) -> float | str:
+    """A number as JSON has it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def decoded(text: str) -> Any:  # noqa: ANN401 -- JSON
+    """The value of a string that begins like JSON; the string where it is none."""
+    try:
+        return json_text.loads(text.encode())
+    except (StoreError, UnicodeEncodeError):
+        return text
