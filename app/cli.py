@@ -18,6 +18,9 @@ from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
 from app.doctor import Level, examine
 from app.embedded_mongod import EmbeddedMongodError
+from app.exports.client import EXPORTS, ExportError
+from app.exports.command import own_url, run_export
+from app.imports.command import SOME_LEFT, run_import
 from app.mongodb import MongodbUriError, driver_words, shared_mongodb, whereabouts
 from app.serving import ServeError, serve
 from app.settings import Settings
@@ -31,6 +34,7 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 EXPECTED = (
     EmbeddedMongodError,
+    ExportError,
     MongodbUriError,
     ServeError,
     StoreError,
@@ -44,7 +48,11 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage."""
+    """Run one subcommand.
+
+    Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 3 imported but for some lines, or from a
+    file that is not whole.
+    """
     options = parser().parse_args(arguments)
     command: Command = options.command
     try:
@@ -82,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
     demo.set_defaults(command=demo_command)
 
+    _add_transfer_parsers(commands.add_parser)
     _add_index_parser(commands.add_parser("index", help="index a path into the JSON of calls, for queries by it"))
 
     doctor = commands.add_parser("doctor", parents=[where], help="say what is configured and what answers")
@@ -94,6 +103,26 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--markdown", action="store_true", help="as the table in the README")
     table.set_defaults(command=settings_command)
     return top
+
+
+def _add_transfer_parsers(add: Callable[..., argparse.ArgumentParser]) -> None:
+    exporting = add("export", help="write a list of a server's into a file")
+    exporting.add_argument("concept", choices=EXPORTS, help="calls, objects, feedback or threads")
+    exporting.add_argument("file", type=Path, metavar="FILE", help="file to write, or to go on with if it was cut off")
+    exporting.add_argument("--project", required=True, help="the project, as entity/project")
+    exporting.add_argument("--url", help="the server (default: http://LOOMQL_HOST:LOOMQL_PORT)")
+    exporting.add_argument("--filter", metavar="JSON", help="as the argument of the GraphQL field")
+    exporting.add_argument("--query", metavar="JSON", help="as the argument of the GraphQL field")
+    exporting.add_argument("--sort-by", metavar="JSON", help="as the argument sortBy of the GraphQL field")
+    exporting.add_argument("--format", choices=("ndjson", "parquet"), help="ndjson if left out")
+    exporting.set_defaults(command=export_command)
+
+    importing = add("import", help="store exported rows, Weave's calls, and OTLP JSON")
+    importing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files; their kinds are recognised")
+    importing.add_argument("--project", help="project to store all of it in (default: the one that each row names)")
+    importing.add_argument("--beside", type=Path, metavar="FOLDER", help="folder of rejects and progress")
+    importing.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    importing.set_defaults(command=import_command)
 
 
 def _add_index_parser(index: argparse.ArgumentParser) -> None:
@@ -126,6 +155,26 @@ def demo_command(options: argparse.Namespace) -> int:
         load_demo(settings, uri, options.project)
     _say(f"The demo calls, and what they refer to, are in project {options.project} of {whereabouts(settings)}.")
     return 0
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Write a list into a file."""
+    given = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
+    parameters = {name: text for name, text in given.items() if text is not None}
+    url = options.url or own_url(_settings(options))
+    count = run_export(url, options.concept, options.project, parameters, options.file, Console(stderr=True))
+    _say(f"{options.file} has all {count:,} {options.concept} of {options.project} that were asked for.")
+    return 0
+
+
+def import_command(options: argparse.Namespace) -> int:
+    """Store files; 3 if not all of what there should be is stored."""
+    console = Console(stderr=True)
+    outcomes = run_import(_settings(options), options.files, options.project, options.beside, console)
+    for outcome in outcomes:
+        for line in outcome.lines():
+            _say(line)
+    return 0 if all(outcome.is_whole for outcome in outcomes) else SOME_LEFT
 
 
 def index_add_command(options: argparse.Namespace) -> int:
