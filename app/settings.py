@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     max_exports: int = Field(
         default=2,
         ge=1,
-        description="Exports of more than a page that one process runs at once, each in a process of its own of some "
+        description="Exports of more than 500 rows that one process runs at once, each in a process of its own of some "
         "60 MB; whoever asks for more is answered UNAVAILABLE.",
     )
     otlp_entity: str = Field(

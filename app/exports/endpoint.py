@@ -27,11 +27,13 @@ _OWN: Final = ("after", "cursors", "format")
 _BOOLEANS: Final = {"false": False, "true": True}
 
 
+_LITTLE_ROWS: Final = 500
+_LITTLE_BYTES: Final = 500_000
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class ExportEndpoint:
-    """`GET /export/{concept}`; an export of more than a page has a process of its own."""
+    """`GET /export/{concept}`; an export of more than a little has a process of its own, which takes time to start."""
 
     def __init__(self, schema: BoundedSchema, settings: Settings, processes: ExportProcesses) -> None:
         self._schema = schema
@@ -64,12 +66,13 @@ class ExportEndpoint:
         return await (self._parquet if form == "parquet" else self._ndjson)(job, database)
 
     async def _ndjson(self, job: Job, database: Database) -> Response:
-        """The first page is read before the answer begins, and is all of it where there is no more."""
+        """What is little is read before the answer begins, and is all of it where there is no more."""
+        beginning = b""
         async with aclosing(job.export.pages(database)) as pages:
-            page = await anext(pages)
-        beginning = await ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
-        if page.has_next:
-            return self._streamed(job, beginning)
+            async for page in pages:
+                beginning += await ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
+                if page.has_next and (job.export.count >= _LITTLE_ROWS or len(beginning) >= _LITTLE_BYTES):
+                    return self._streamed(job, beginning)
         return Response(beginning + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
     async def _parquet(self, job: Job, database: Database) -> Response:

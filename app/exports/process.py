@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
@@ -58,6 +59,8 @@ class ExportProcess:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        self._input = cast("IO[bytes]", self._process.stdin)
+        self._output = cast("IO[bytes]", self._process.stdout)
 
     async def written(self, job: Job) -> AsyncGenerator[bytes, None]:
         """What it writes, as it is written.
@@ -67,9 +70,8 @@ class ExportProcess:
         """
         await asyncio.to_thread(self._give, pickle.dumps(job))
         reader = asyncio.StreamReader(limit=_HELD_BYTES)
-        output = cast("IO[bytes]", self._process.stdout)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), output
+            lambda: asyncio.StreamReaderProtocol(reader), self._output
         )
         try:
             while part := await reader.read(_READ_BYTES):
@@ -81,19 +83,18 @@ class ExportProcess:
             raise WorkerDiedError(f"the process of an export ended with {code}")
 
     def _give(self, job: bytes) -> None:
-        stdin = cast("IO[bytes]", self._process.stdin)
-        with stdin:
-            stdin.write(job)
+        self._input.write(job)
+        self._input.flush()
 
     def stop(self) -> None:
         """Let it end after the page that it is at."""
-        self._process.terminate()
+        with suppress(BrokenPipeError):  # it has ended
+            self._input.close()
 
     def end(self) -> None:
         """End it now, if it has not ended."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+        self.stop()
+        self._output.close()
         self._ended(self)

@@ -1,17 +1,18 @@
 """The process that writes an export: it takes a job from its standard input, and writes to its standard output.
 
-When it is told to stop it ends with a line that says so; when nobody reads any more, it just ends.
+When its input ends, since the server stops or is gone, it ends with a line that says so; when nobody reads any more, it
+just ends.
 """
 
 import asyncio
 import os
 import pickle
-import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from app.exports.export import Export
 from app.exports.ndjson import ndjson
@@ -37,7 +38,7 @@ class Job:
 
 async def run(job: Job) -> None:
     """Write an export."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, job.export)
+    threading.Thread(target=_stop_with, args=(sys.stdin.buffer, job.export), name="input", daemon=True).start()
     database = Database.open(job.uri, job.database, job.timeout_seconds, job.query_timeout_seconds)
     try:
         async with aclosing(_content(job, database)) as content:
@@ -57,7 +58,11 @@ def _content(job: Job, database: Database) -> AsyncGenerator[bytes, None]:
     return ndjson(job.export, database, with_cursors=job.with_cursors)
 
 
-def _stop(export: Export) -> None:
+def _stop_with(source: BinaryIO, export: Export) -> None:
+    """Stop the export when a source ends."""
+    # Not by its buffer, whose lock this thread would hold while all ends.
+    while os.read(source.fileno(), 1):
+        continue
     export.is_stopping = True
 
 

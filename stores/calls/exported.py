@@ -84,8 +84,7 @@ def _as_sent(summary: object) -> object:
     if not isinstance(summary, dict) or not isinstance(summary.get("weave"), dict):
         return _object(summary)
     weave: dict[str, Any] = {name: value for name, value in summary["weave"].items() if name not in _DERIVED}
-    rest = {name: value for name, value in summary.items() if name != "weave"}
-    return rest | ({"weave": weave} if weave else {})
+    return {name: weave if name == "weave" else value for name, value in summary.items() if weave or name != "weave"}
 
 
 def _check_runs(fields: Fields, summary: object) -> None:

@@ -9,10 +9,15 @@ import pytest
 from pymongo import MongoClient
 
 from app import demo
+from app.server import create_app
+from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.paging import Row
 from tests.app.demo_data import NOW, PROJECT, Loaded, rows_of
+from tests.app.exported_project import fill
+from tests.database_pool import DatabasePool
+from tests.live_server import live_server
 
 
 @pytest.fixture
@@ -40,6 +45,20 @@ async def loaded(mongodb_uri: str) -> AsyncIterator[Loaded]:
 async def rows(loaded: Loaded) -> dict[str, Row]:
     """All calls of the demo by id."""
     return await rows_of(loaded.stores.calls)
+
+
+@pytest.fixture(scope="session")
+async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[str]:
+    """The address of a server that has `exported_project`, which nobody changes, and runs one export at once."""
+    name = databases.take()
+    database = Database.open(mongodb_uri, name)
+    await database.ensure_indexes()
+    await fill(Stores.over(database))
+    database.close()
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=1)
+    with live_server(create_app(settings), lifespan="on") as host:
+        yield f"http://{host}"
+    databases.give_back(name)
 
 
 @pytest.fixture

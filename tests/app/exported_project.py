@@ -1,0 +1,36 @@
+"""A project with something of everything that is exported."""
+
+from typing import Final
+
+from graphql_schema.context import Stores
+from stores.calls import CallEnd, CallStart
+from tests.stores.calls.builders import NOON, SECOND, call_id, end, start
+from tests.stores.feedback.builders import feedback, note
+from tests.stores.objects.builders import version
+
+COUNT: Final = 1_200
+"""Calls, so that an export of them has a process of its own."""
+
+EMPTY: Final = "acme/empty"
+
+
+async def fill(stores: Stores) -> None:
+    """Calls of every kind, one of them deleted; versions, one of them deleted; feedback; and a thread."""
+    parts: list[CallStart | CallEnd] = [
+        part for number in range(COUNT) for part in (start(number, inputs={"n": number}), end(number))
+    ]
+    odd: list[CallStart | CallEnd] = [
+        start(0, inputs={"big": 10**30, "a.b": None, "text": 'quo"te\n'}, display_name="first", wb_run_step=7),
+        end(0, output=[1, "1", None, 1.5], summary={"weave": {"mine": 1}, "usage": {"m": {"requests": 1}}}),
+        start(1, turn_id=call_id(1), thread_id="thread", started_at=NOON + SECOND + 1),
+        end(1, exception="ValueError: no", ended_at=NOON + SECOND + 2_000_123),
+        start(COUNT),
+        start(COUNT + 1),
+    ]
+    await stores.calls.write([*parts, *odd])
+    await stores.calls.delete("acme/chat", [call_id(COUNT + 1)])
+    for value in ("one", "two", "three", {"_type": "Op"}):
+        await stores.objects.create(version(value))
+    await stores.objects.create(version("one"))
+    await stores.objects.delete("acme/chat", "prompt", ["v1"])
+    await stores.feedback.create([note("fine"), feedback({"score": 0.5}, creator="Ada")])

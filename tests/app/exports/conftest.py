@@ -1,0 +1,13 @@
+"""What tests of exports over HTTP share."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+
+@pytest.fixture(scope="module")
+async def client(exporting: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server that exports."""
+    async with httpx.AsyncClient(base_url=exporting, timeout=60) as client:
+        yield client

@@ -1,0 +1,27 @@
+"""What tests of imports share."""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from app.imports.command import Outcome, run_import
+from app.settings import Settings
+
+Import = Callable[..., Awaitable[Outcome]]
+
+
+@pytest.fixture
+def import_file(mongodb_uri: str, database_name: str) -> Import:
+    """Import a file into the test's database; what became of it."""
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+
+    async def run(source: Path, project_id: str | None = None) -> Outcome:
+        console = Console(file=io.StringIO())
+        [outcome] = await asyncio.to_thread(run_import, settings, [source], project_id, None, console)
+        return outcome
+
+    return run

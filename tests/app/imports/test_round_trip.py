@@ -1,0 +1,75 @@
+"""What is exported and imported is what it was."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.exports.command import run_export
+from app.server import create_app
+from app.settings import Settings
+from tests.app.exported_project import COUNT
+from tests.app.imports.conftest import Import
+from tests.live_server import live_server
+from tests.stores.calls.builders import PROJECT
+
+CONCEPTS = ("objects", "calls", "feedback", "threads")
+COPY = "acme/copy"
+
+
+@pytest.fixture
+async def copying(mongodb_uri: str, database_name: str) -> AsyncIterator[str]:
+    """The address of a server on the test's own database."""
+    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
+        yield f"http://{host}"
+
+
+async def exported(url: str, folder: Path, project_id: str = PROJECT) -> dict[str, Path]:
+    """A file of each list of a project."""
+    files = {concept: folder.with_name(f"{folder.name}-{concept}.ndjson") for concept in CONCEPTS}
+    for concept, file in files.items():
+        await asyncio.to_thread(run_export, url, concept, project_id, {}, file, Console(file=io.StringIO()))
+    return files
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file, without its last line."""
+    return [json.loads(line) for line in file.read_text().splitlines()[:-1]]
+
+
+async def test_an_empty_database_has_the_same_afterwards_however_often(
+    exporting: str, copying: str, import_file: Import, tmp_path: Path
+) -> None:
+    originals = await exported(exporting, tmp_path / "originals")
+
+    for _ in range(2):
+        outcomes = {concept: await import_file(file) for concept, file in originals.items()}
+
+    copies = await exported(copying, tmp_path / "copies")
+    assert all(outcome.is_whole for outcome in outcomes.values())
+    assert outcomes["calls"].progress.stored["calls"] == COUNT + 1
+    for concept in CONCEPTS:
+        assert rows(copies[concept]) == rows(originals[concept])
+        # The same to the byte, but for the last line, whose cursor is of another list.
+        assert copies[concept].read_bytes().splitlines()[:-1] == originals[concept].read_bytes().splitlines()[:-1]
+
+
+async def test_another_project_has_the_same_under_its_own_name(
+    exporting: str, copying: str, import_file: Import, tmp_path: Path
+) -> None:
+    originals = await exported(exporting, tmp_path / "originals")
+
+    for file in originals.values():
+        await import_file(file, COPY)
+
+    copies = await exported(copying, tmp_path / "copies", COPY)
+    for concept in CONCEPTS:
+        moved = [row | {"project_id": COPY} for row in rows(originals[concept])]
+        if concept == "feedback":
+            moved = [row | {"weave_ref": row["weave_ref"].replace(PROJECT, COPY)} for row in moved]
+        assert rows(copies[concept]) == moved

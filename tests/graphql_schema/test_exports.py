@@ -1,0 +1,63 @@
+"""What an export asks, as the fields' own arguments in a query string."""
+
+import pickle
+
+import pytest
+
+from graphql_schema.exports import asked, concept_of, single
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.calls import CallsFilter
+from stores.errors import BadInputError, NotFoundError
+from stores.exports.lists import LISTS
+from stores.query import Query
+from stores.query.sort import SortBy
+from stores.threads import ThreadsFilter
+
+SCHEMA = build_schema(Limits())
+
+
+def test_arguments_become_what_the_stores_take() -> None:
+    calls = asked(
+        SCHEMA,
+        concept_of("calls"),
+        {
+            "projectId": "acme/chat",
+            "filter": '{"opNames": ["a:*"], "traceRootsOnly": true}',
+            "query": '{"expr": {"eq": [{"getField": "status"}, {"literal": "error"}]}}',
+            "sortBy": '[{"field": "started_at", "direction": "DESC"}]',
+        },
+    )
+    threads = asked(
+        SCHEMA, concept_of("threads"), {"projectId": "acme/chat", "filter": '{"afterDatetime": "1970-01-01T00:00:01Z"}'}
+    )
+
+    assert calls.filter == CallsFilter(op_names=["a:*"], trace_roots_only=True)
+    assert calls.query == Query({"eq": [{"getField": "status"}, {"literal": "error"}]}, typed=True)
+    assert calls.sort_by == [SortBy("started_at", descending=True)]
+    assert threads.filter == ThreadsFilter(after_datetime=1_000_000)
+    assert pickle.loads(pickle.dumps(calls)) == calls  # noqa: S301 -- our own
+
+
+def test_null_is_as_good_as_left_out() -> None:
+    found = asked(SCHEMA, concept_of("objects"), {"projectId": "acme/chat", "filter": "null", "sortBy": "null"})
+
+    assert (found.filter, found.query, found.sort_by) == (None, None, [])
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_list_can_be_asked_for(name: str) -> None:
+    concept = concept_of(name)
+
+    assert [SCHEMA.argument_type(concept.field, argument) for argument in concept.arguments]
+
+
+def test_what_is_unknown_is_refused_by_its_name() -> None:
+    with pytest.raises(NotFoundError, match="calls, objects, feedback, threads"):
+        concept_of("costs")
+    with pytest.raises(BadInputError, match="there are a, b") as refused:
+        single([("c", "1")], ["a", "b"])
+    with pytest.raises(BadInputError, match="more than once"):
+        single([("a", "1"), ("a", "1")], ["a", "b"])
+
+    assert refused.value.argument == "c"

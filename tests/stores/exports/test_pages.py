@@ -1,0 +1,64 @@
+"""Whole lists page by page: of bounded size, whatever rows take, and each row once."""
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.exports.lists import LISTS, Asked
+from stores.exports.pages import Read, pages
+from stores.paging import Page, PageRequest
+from stores.query.sort import SortBy
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+LARGE = {"text": "x" * 400_000}
+
+
+async def read_all(read: Read, after: str | None = None) -> list[Page]:
+    return [page async for page in pages(read, after)]
+
+
+def ids(found: list[Page]) -> list[str]:
+    return [row["id"] for page in found for row in page.rows]
+
+
+@pytest.mark.parametrize("count", [0, 1, 50, 51, 250])
+async def test_each_row_comes_once_also_where_pages_are_just_full(
+    database: Database, calls: CallsStore, count: int
+) -> None:
+    await calls.write([start(number) for number in range(count)])
+
+    found = await read_all(LISTS["calls"].reading(database, Asked(PROJECT)))
+
+    assert ids(found) == [call_id(number) for number in range(count)]
+    assert all(page.rows for page in found[1:])
+
+
+async def test_pages_end_early_where_rows_are_large(database: Database, calls: CallsStore) -> None:
+    for number in range(12):
+        await calls.write([start(number, inputs=LARGE if number < 10 else {})])
+
+    found = await read_all(LISTS["calls"].reading(database, Asked(PROJECT)))
+
+    assert ids(found) == [call_id(number) for number in range(12)]
+    assert max(len(page.rows) for page in found) <= 4
+
+
+async def test_a_page_has_a_row_however_large_and_says_whether_there_are_more(calls: CallsStore) -> None:
+    await calls.write([start(number, inputs=LARGE) for number in range(2)])
+
+    first = await calls.page(PROJECT, PageRequest(10, max_characters=1), ["id", "inputs"])
+    rest = await calls.page(PROJECT, PageRequest(10, first.cursor(first.rows[0]), max_characters=1), ["id", "inputs"])
+
+    assert ([row["id"] for row in first.rows], first.has_next) == ([call_id(0)], True)
+    assert ([row["id"] for row in rest.rows], rest.has_next) == ([call_id(1)], False)
+
+
+async def test_a_list_goes_on_after_a_cursor_in_its_order(database: Database, calls: CallsStore) -> None:
+    await calls.write([start(number, inputs={"n": number % 7}) for number in range(120)])
+    asked = Asked(PROJECT, sort_by=[SortBy("inputs.n", descending=True)])
+    read = LISTS["calls"].reading(database, asked)
+    whole = await read_all(read)
+
+    rest = await read_all(read, whole[0].cursor(whole[0].rows[30]))
+
+    assert ids(rest) == ids(whole)[31:]

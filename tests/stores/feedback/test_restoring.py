@@ -1,0 +1,40 @@
+"""Feedback that was stored before, put back."""
+
+import pytest
+
+from stores.database import Database
+from stores.errors import ConflictError
+from stores.feedback import FeedbackStore
+from stores.objects import ObjectsStore
+from stores.paging import PageRequest
+from tests.stores.calls.builders import NOON, PROJECT
+from tests.stores.feedback.builders import annotation, feedback, spec
+
+
+async def test_it_has_the_id_and_the_time_that_it_had_however_often(database: Database) -> None:
+    store = FeedbackStore(database)
+    old = feedback({"score": 1}, id="mine", created_at=NOON, wb_user_id="ada")
+
+    for _ in range(2):
+        await store.restore([old])
+
+    page = await store.page(PROJECT, PageRequest(), ["id", "created_at", "wb_user_id"])
+    assert page.rows == [{"id": "mine", "created_at": NOON, "wb_user_id": "ada"}]
+
+
+async def test_an_annotation_whose_spec_is_gone_stays_what_it_was(database: Database, objects: ObjectsStore) -> None:
+    store = FeedbackStore(database)
+    ref = await spec(objects, {"type": "number"})
+    await objects.delete(PROJECT, "score")
+
+    await store.restore([annotation(ref, 1, id="mine", created_at=NOON)])
+
+    assert await store.count(PROJECT) == 1
+
+
+async def test_an_id_of_others_is_not_taken(database: Database) -> None:
+    store = FeedbackStore(database)
+    await store.create([feedback(id="taken", wb_user_id="ada")])
+
+    with pytest.raises(ConflictError):
+        await store.restore([feedback(id="taken", wb_user_id="bob", created_at=NOON)])
