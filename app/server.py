@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.otlp import TracesEndpoint
+from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
@@ -58,13 +59,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-
-            def stop() -> None:
-                exports.stop()
-                ending.append(asyncio.create_task(stores.close()))
-
-            with told_to_stop(stop):
-                yield {"stores": stores, "database": database, "readiness": readiness}
+            with told_to_stop(exports.stop), told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
+                async with _grpc(settings, stores, intake):
+                    yield {"stores": stores, "readiness": readiness}
         finally:
             for task in (preparation, sweeping):
                 task.cancel()
@@ -104,6 +101,13 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         Route("/readyz", readyz),
     ]
     return [*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes
+
+
+def _grpc(settings: Settings, stores: Stores, intake: Intake) -> AbstractAsyncContextManager[None]:
+    if settings.otlp_grpc_port is None:
+        return nullcontext()
+    address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
+    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
         default=ENTITY,
         description="Entity of the projects of OpenTelemetry programs that name none: LOOMQL_OTLP_ENTITY/service.name.",
     )
+    otlp_grpc_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port for OTLP over gRPC, beside that of HTTP; unset leaves it off. It needs `loomql[grpc]`.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")

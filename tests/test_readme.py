@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +178,20 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
 
     assert event["type"] == "STARTED"
     assert event["call"]["status"] == "RUNNING"
+
+
+def test_the_program_sends_its_spans(client: httpx.Client) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": str(client.base_url)}
+
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)  # noqa: S603 -- the README's own
+    chat, root = answer(client, asking("otel/weaver"))["data"]["calls"]["nodes"]
+
+    assert (root["traceName"], root["parentId"], root["usage"]) == ("answer", None, [])
+    assert (root["inputs"], root["output"]) == ({"input.value": "What is a weft?"}, {"output.value": "A thread."})
+    assert (chat["traceName"], chat["kind"], bool(chat["parentId"])) == ("chat small", "chat", True)
+    assert chat["inputs"]["gen_ai.input.messages"] == [{"role": "user", "content": "What is a weft?"}]
+    assert chat["usage"] == [{"model": "small", "inputTokens": 12, "outputTokens": 3, "totalTokens": 15}]
 
 
 def test_ci_can_find_the_test_command() -> None:

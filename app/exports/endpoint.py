@@ -62,7 +62,7 @@ class ExportEndpoint:
             self._settings.database_timeout_seconds,
             self._settings.query_timeout_seconds,
         )
-        database: Database = request.state["database"]
+        database: Database = request.state["stores"].calls.database
         return await (self._parquet if form == "parquet" else self._ndjson)(job, database)
 
     async def _ndjson(self, job: Job, database: Database) -> Response:

@@ -18,7 +18,7 @@ from app.request_bodies import SILENCE_STATUS, SilenceError, closing
 from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError, StoreError
-from stores.intake import Intake, Share
+from stores.intake import Intake
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"
@@ -73,14 +73,16 @@ class TracesEndpoint:
 
     async def _export(self, request: Request, media_type: str) -> Exported:
         store: OtelStore = request.state["stores"].otel
-        header = request.headers.get(PROJECT_HEADER)
-        project_id = unquote(header) if header else None
+        project_id = project_of(request.headers.get(PROJECT_HEADER))
         with self.intake.share() as share:
-            body = await self._body(request, share)
+            body = await read_body(request, self.max_body_bytes, share)
             if media_type == PROTOBUF:
                 return await store.export_protobuf(body, project_id, entity=self.entity)
             decoded = json_text.loads(body)
             return await store.export_json(decoded, project_id, entity=self.entity)
 
-    async def _body(self, request: Request, share: Share) -> bytes:
-        return await read_body(request, self.max_body_bytes, share)
+
+def project_of(header: str | bytes | None) -> str | None:
+    """The project that a header names, as it is or percent-encoded; None where there is no such header."""
+    text = header.decode(errors="replace") if isinstance(header, bytes) else header
+    return unquote(text).strip() if text else None

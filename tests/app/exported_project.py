@@ -8,6 +8,8 @@ from tests.stores.calls.builders import NOON, SECOND, call_id, end, start
 from tests.stores.feedback.builders import feedback, note
 from tests.stores.objects.builders import version
 
+Part = CallStart | CallEnd
+
 COUNT: Final = 1_200
 """Calls, so that an export of them has a process of its own."""
 
@@ -16,10 +18,8 @@ EMPTY: Final = "acme/empty"
 
 async def fill(stores: Stores) -> None:
     """Calls of every kind, one of them deleted; versions, one of them deleted; feedback; and a thread."""
-    parts: list[CallStart | CallEnd] = [
-        part for number in range(COUNT) for part in (start(number, inputs={"n": number}), end(number))
-    ]
-    odd: list[CallStart | CallEnd] = [
+    parts: list[Part] = [part for number in range(COUNT) for part in (start(number, inputs={"n": number}), end(number))]
+    odd: list[Part] = [
         start(0, inputs={"big": 10**30, "a.b": None, "text": 'quo"te\n'}, display_name="first", wb_run_step=7),
         end(0, output=[1, "1", None, 1.5], summary={"weave": {"mine": 1}, "usage": {"m": {"requests": 1}}}),
         start(1, turn_id=call_id(1), thread_id="thread", started_at=NOON + SECOND + 1),

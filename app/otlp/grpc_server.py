@@ -1,0 +1,112 @@
+"""OTLP over gRPC, on a port of its own, for who sets `LOOMQL_OTLP_GRPC_PORT`; it needs the extra `loomql[grpc]`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from app.otlp.answers import CODES, response_of, told
+from app.otlp.endpoint import PROJECT_HEADER, project_of
+from graphql_schema.errors import unexpected
+from stores.errors import StoreError, UnavailableError
+from stores.intake import Intake
+from stores.otel import Exported, OtelStore
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+_GRACE_SECONDS: Final = 5
+
+_log = logging.getLogger("loomql")
+
+
+class GrpcError(Exception):
+    """OTLP over gRPC cannot be served; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcAddress:
+    """Where to listen, and whether other processes of this server do so, too."""
+
+    host: str
+    port: int
+    is_shared: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def traces_over_grpc(
+    address: GrpcAddress, store: OtelStore, max_body_bytes: int, entity: str, intake: Intake
+) -> AsyncIterator[None]:
+    """Serve until the block ends; what is under way then has some seconds more.
+
+    Raises:
+        GrpcError: grpcio is not installed, or nobody can listen at the address.
+    """
+    try:
+        import grpc.aio  # noqa: PLC0415 -- an extra that few need
+    except ImportError as error:
+        raise GrpcError(
+            "LOOMQL_OTLP_GRPC_PORT is set, but grpcio is not installed: pip install 'loomql[grpc]', or unset it"
+        ) from error
+    limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
+    server = grpc.aio.server(options=limits)
+    export: Any = grpc.unary_unary_rpc_method_handler(_Traces(store, entity, intake).export)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
+    try:
+        server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise GrpcError(
+            f"cannot listen on {address} for OTLP over gRPC: stop what uses it, or change LOOMQL_OTLP_GRPC_PORT"
+        ) from error
+    await server.start()
+    _log.info("OTLP over gRPC is served at %s", address)
+    try:
+        yield
+    finally:
+        await server.stop(_GRACE_SECONDS)
+
+
+class _Traces:
+    """The one method of OTLP's service of traces; messages come and go as bytes."""
+
+    def __init__(self, store: OtelStore, entity: str, intake: Intake) -> None:
+        self._store = store
+        self._entity = entity
+        self._intake = intake
+
+    async def export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
+        """Store what a request brings; it is answered once all of it is stored."""
+        try:
+            return response_of(await self._export(request, context)).SerializeToString()
+        except StoreError as error:
+            await _refuse(context, error, CODES.get(error.code, Code.INTERNAL))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            masked = unexpected(error, "in OTLP over gRPC")
+            await _refuse(context, StoreError(masked.message), Code.INTERNAL)
+
+    async def _export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
+        sent = dict(context.invocation_metadata() or ())
+        with self._intake.share() as share:
+            share.grow(len(request))
+            return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
+
+
+async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int) -> NoReturn:
+    import grpc  # noqa: PLC0415 -- it is there where this runs
+
+    status = Status(code=code, message=told(error))
+    if isinstance(error, UnavailableError):
+        retry = RetryInfo()
+        retry.retry_delay.seconds = error.retry_after_seconds
+        status.details.add().Pack(retry)
+    codes = {known.value[0]: known for known in grpc.StatusCode}
+    await context.abort(codes[code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))

@@ -1,0 +1,186 @@
+"""OTLP over HTTP as the specification has it: forms, encodings, answers, and what is refused."""
+
+import asyncio
+import gzip
+import json
+import uuid
+import zlib
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from google.rpc.code_pb2 import Code
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from app.server import create_app
+from app.settings import Settings
+from stores.intake import FREE_BYTES
+from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
+from tests.live_server import live_server
+from tests.stores.otel.messages import body, otlp_json, request, span, span_id
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+JSON = {"content-type": "application/json"}
+CONFLICT = {"a": 1, "a.b": 2}
+
+
+@pytest.fixture
+def headers() -> dict[str, str]:
+    """Those of a request in protobuf to a project of the test's own."""
+    return PROTOBUF | {"project_id": f"acme/{uuid.uuid4().hex}"}
+
+
+def raw_deflate(content: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(content) + stream.flush()
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/otel/v1/traces"])
+@pytest.mark.parametrize(
+    ("encoding", "encoded"),
+    [
+        (None, bytes),
+        ("identity", bytes),
+        ("gzip", gzip.compress),
+        ("gzip", lambda content: gzip.compress(content[:10]) + gzip.compress(content[10:])),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+    ],
+    ids=["none", "identity", "gzip", "gzip in members", "deflate", "raw deflate"],
+)
+async def test_protobuf_is_stored_in_every_encoding(
+    path: str,
+    encoding: str | None,
+    encoded: Callable[[bytes], bytes],
+    http: httpx.AsyncClient,
+    headers: dict[str, str],
+    receiver: Receiver,
+) -> None:
+    if encoding:
+        headers |= {"content-encoding": encoding}
+    answer = await http.post(path, content=encoded(body(span(1, {"input.value": "hi"}))), headers=headers)
+
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, PROTOBUF["content-type"], b"")
+    [call] = (await receiver.stored(headers["project_id"])).values()
+    assert (call["id"], call["inputs"]) == (span_id(1), {"input.value": "hi"})
+
+
+async def test_json_is_stored_and_answered_in_json(
+    http: httpx.AsyncClient, headers: dict[str, str], receiver: Receiver
+) -> None:
+    whole = otlp_json(request(span(1), span(2, CONFLICT)))
+    headers |= JSON
+    answer = await http.post(
+        "/v1/traces", content=gzip.compress(json.dumps(whole).encode()), headers=headers | {"content-encoding": "gzip"}
+    )
+    empty = await http.post("/v1/traces", content=b"{}", headers=headers)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    partial = answer.json()["partialSuccess"]
+    assert partial["rejectedSpans"] == "1"
+    assert partial["errorMessage"].startswith("span 0000000000000002 (step 2): attributes conflict")
+    assert (empty.status_code, empty.json()) == (200, {})
+    assert list(await receiver.stored(headers["project_id"])) == [span_id(1)]
+
+
+async def test_a_partial_success_says_how_many_and_why(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await http.post("/v1/traces", content=body(span(1), span(2, CONFLICT)), headers=headers)
+
+    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (answer.status_code, told.rejected_spans) == (200, 1)
+    assert "attributes conflict: 'a' is a value" in told.error_message
+
+
+async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    large = body(span(1, {"input.value": "x" * 20_000_000}))
+
+    answer = await http.post(
+        "/v1/traces", content=gzip.compress(large, 1), headers=headers | {"content-encoding": "gzip"}
+    )
+
+    assert answer.status_code == 413
+    assert Status.FromString(answer.content).code == Code.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "status", "reason"),
+    [
+        (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is cut off"),
+        (gzip.compress(body(span(1)))[:-9], {"content-encoding": "gzip"}, 400, "cut off before the end of its gzip"),
+        (body(span(1)), {"content-encoding": "gzip"}, 400, "the body is not gzip"),
+        (b"x", {"content-encoding": "br"}, 415, "Content-Encoding 'br' is not known; send gzip, deflate or neither"),
+        (gzip.compress(bytes(40_000_000), 9), {"content-encoding": "gzip"}, 413, "4,000,000 bytes once it is"),
+        (zlib.compress(bytes(40_000_000), 9), {"content-encoding": "deflate"}, 413, "4,000,000 bytes once it is"),
+        (bytes(MAX_BODY_BYTES + 1), {}, 413, "raise LOOMQL_MAX_BODY_BYTES"),
+        (body(span(1)), {"project_id": "nonsense"}, 400, "project_id: 'nonsense' is not a project id; write entity/"),
+        (b"{", JSON, 400, "not JSON"),
+        (b"[]", JSON, 400, "the request must be a JSON object"),
+        (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
+    ],
+    ids=[
+        *("cut protobuf", "cut gzip", "no gzip", "unknown encoding", "bomb of gzip", "bomb of deflate", "too large"),
+        *("no project", "no JSON", "no object", "names of protobuf"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_in_the_senders_form(
+    content: bytes, changes: dict[str, str], status: int, reason: str, http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    sent = headers | changes
+
+    answer = await http.post("/v1/traces", content=content, headers=sent)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (status, sent["content-type"])
+    is_json = sent["content-type"] == JSON["content-type"]
+    message = answer.json()["message"] if is_json else Status.FromString(answer.content).message
+    assert reason in message
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])
+async def test_another_media_type_is_refused(content_type: str, http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/traces", content=body(span(1)), headers={"content-type": content_type})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/json")
+    assert answer.json()["message"].startswith("send application/x-protobuf or application/json")
+
+
+async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/v1/traces")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+@pytest.fixture
+async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A server with room for one body of 100,000 bytes at once."""
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=100_000)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_who_sends_too_much_at_once_is_told_when_to_come_again(narrow: httpx.AsyncClient, encoding: str) -> None:
+    sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
+    headers = PROTOBUF | {"content-encoding": encoding}
+    content = gzip.compress(sent) if encoding == "gzip" else sent
+    is_sent, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield sent[:-1]
+        is_sent.set()
+        await goes_on.wait()
+        yield sent[-1:]
+
+    first = asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF))
+    await is_sent.wait()
+    await asyncio.sleep(0.1)  # the server takes it in
+    second = await narrow.post("/v1/traces", content=content, headers=headers)
+    goes_on.set()
+    answered = await first
+    third = await narrow.post("/v1/traces", content=content, headers=headers)
+
+    assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+    assert Status.FromString(second.content).code == Code.UNAVAILABLE
+    assert (answered.status_code, third.status_code) == (200, 200)

@@ -1,0 +1,146 @@
+"""Those who send spans for real, in processes of their own: what arrives is what they sent."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.app.otlp.conftest import FRAME, Program, Receiver
+from tests.app.otlp.provider import ANSWER, provider
+
+
+@pytest.fixture
+def model() -> Iterator[str]:
+    with provider() as url:
+        yield url
+
+
+def check_frames(sent: list[dict[str, Any]], stored: dict[str, Any]) -> None:
+    """See that each span is there once: its name, its place in the trace, its times to the microsecond."""
+    assert len({span["id"] for span in sent}) == len(sent) == len(stored)
+    for span in sent:
+        call = stored[span["id"]]
+        assert {key: call.get(key) for key in ("trace_id", "parent_id", "op_name")} == {
+            "trace_id": span["trace_id"],
+            "parent_id": span["parent_id"],
+            "op_name": span["name"],
+        }
+        assert (call["started_at"], call["ended_at"]) == (span["start"] // 1000, span["end"] // 1000)
+        assert call["latency_ms"] == (span["end"] // 1000 - span["start"] // 1000) // 1000
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Attributes as LoomQL nests them, said plainly."""
+    found: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = found
+        for step in path:
+            node = node.setdefault(step, {})
+        is_json = isinstance(value, str) and value[:1] in "[{" and value != ""
+        node[last] = json.loads(value) if is_json else value
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+async def test_one_environment_variable_is_enough(protocol: str, program: Program, receiver: Receiver) -> None:
+    endpoint = receiver.url if protocol == "http" else receiver.grpc_endpoint
+    sent = await program("sdk_program", protocol, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+
+    traces = {span["trace_id"] for span in sent}
+    stored = {key: call for key, call in (await receiver.stored("otel/weather")).items() if call["trace_id"] in traces}
+    check_frames(sent, stored)
+    by_name = {call["op_name"]: call for call in stored.values()}
+    for span in sent:
+        assert stored[span["id"]]["attributes"]["otel_span"]["attributes"] == nested(span["attributes"])
+    answer, fetch, search = by_name["answer"], by_name["fetch"], by_name["search"]
+    assert (answer["inputs"], answer["output"]) == ({"input.value": "Rain?"}, {"output.value": "No."})
+    assert (answer["thread_id"], answer["turn_id"], answer["status"]) == ("s-1", answer["id"], "success")
+    assert (fetch["exception"], fetch["status"]) == ("ValueError: no such page", "error")
+    told = search["attributes"]["otel_span"]
+    assert (told["kind"], told["scope"]) == ("CLIENT", {"name": "tests.weather", "version": "1.2.3"})
+    assert told["resource"]["attributes"]["service"]["name"] == "weather"
+    assert [(event["name"], event["attributes"]) for event in told["events"]] == [("found", {"count": 3})]
+    [link] = by_name["later, renamed"]["attributes"]["otel_span"]["links"]
+    assert link["context"] == {"trace_id": answer["trace_id"], "span_id": answer["id"], "trace_state": ""}
+    assert link["attributes"] == {"why": "follow-up"}
+
+
+async def test_a_header_names_the_project(program: Program, receiver: Receiver) -> None:
+    header = "project_id=acme%2Fweather"
+    over_http, over_grpc = await asyncio.gather(
+        program("sdk_program", "http", OTEL_EXPORTER_OTLP_HEADERS=header),
+        program(
+            "sdk_program",
+            "grpc",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc_endpoint,
+            OTEL_EXPORTER_OTLP_HEADERS=header,
+        ),
+    )
+
+    check_frames(over_http + over_grpc, await receiver.stored("acme/weather"))
+
+
+async def test_openinference_says_what_a_model_was_asked_and_answered(
+    program: Program, receiver: Receiver, model: str
+) -> None:
+    sent = await program("openai_program", "openinference", model, OTEL_SERVICE_NAME="openinference")
+
+    stored = await receiver.stored("otel/openinference")
+    check_frames(sent, stored)
+    root, first, second = stored.values()
+    assert (root["op_name"], root["inputs"], root["output"], root["summary"]) == ("ask", {}, {}, {})
+    for call, span in zip((first, second), sent[:2], strict=True):
+        flat = span["attributes"]
+        assert call["inputs"] == {"input.value": json.loads(flat["input.value"])}
+        assert call["output"] == {"output.value": json.loads(flat["output.value"])}
+        noted = call["attributes"]
+        assert (noted["kind"], noted["system"], noted["model"]) == ("LLM", "openai", "tiny-1-2026")
+        assert noted["model_parameters"] == json.loads(flat["llm.invocation_parameters"])
+        assert call["summary"]["usage"]["tiny-1-2026"] == {
+            "prompt_tokens": 21,
+            "completion_tokens": 8,
+            "input_tokens": None,
+            "output_tokens": None,
+            "total_tokens": 29,
+        }
+    assert first["output"]["output.value"]["choices"][0]["message"]["content"] == ANSWER
+    tool_call = second["attributes"]["otel_span"]["attributes"]["llm"]["output_messages"]["0"]["message"]["tool_calls"]
+    assert tool_call["0"]["tool_call"]["function"] == {"name": "weather", "arguments": {"city": "Lund"}}
+
+
+async def test_openllmetry_says_what_a_model_was_asked_and_answered(
+    program: Program, receiver: Receiver, model: str
+) -> None:
+    sent = await program("openai_program", "openllmetry", model, OTEL_SERVICE_NAME="openllmetry")
+
+    stored = await receiver.stored("otel/openllmetry")
+    check_frames(sent, stored)
+    root, first, second = stored.values()
+    assert (root["op_name"], root["inputs"]) == ("ask", {})
+    for call, span in zip((first, second), sent[:2], strict=True):
+        flat = span["attributes"]
+        assert call["inputs"]["gen_ai.input.messages"] == json.loads(flat["gen_ai.input.messages"])
+        assert call["output"] == {"gen_ai.output.messages": json.loads(flat["gen_ai.output.messages"])}
+        noted = call["attributes"]
+        assert (noted["kind"], noted["provider"], noted["model"]) == ("chat", "openai", "tiny-1-2026")
+        assert noted["model_parameters"]["model"] == "tiny-1"
+        assert call["summary"]["usage"]["tiny-1-2026"] == {
+            "prompt_tokens": None,
+            "completion_tokens": None,
+            "input_tokens": 21,
+            "output_tokens": 8,
+            "total_tokens": 29,
+        }
+    assert second["inputs"]["gen_ai.tool.definitions"][0]["name"] == "weather"
+    assert second["output"]["gen_ai.output.messages"][0]["parts"][0]["arguments"] == {"city": "Lund"}
+
+
+async def test_none_of_10_000_spans_of_8_senders_is_lost_or_doubled(program: Program, receiver: Receiver) -> None:
+    parts = await asyncio.gather(*(program("many_program", "4", "1250", "many") for _ in range(2)))
+
+    sent = [span for part in parts for span in part]
+    assert len(sent) == 10_000
+    check_frames(sent, await receiver.stored("otel/many", FRAME))

@@ -1,0 +1,34 @@
+"""The store of spans over a database of the test's own."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stores import json_text
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.otel import OtelStore
+
+PROJECT = "acme/spans"
+
+Stored = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+def otel(calls: CallsStore) -> OtelStore:
+    return OtelStore(calls)
+
+
+@pytest.fixture
+def stored(database: Database) -> Stored:
+    """Reads the documents of a project's calls by id, their JSON decoded from its text."""
+
+    async def read(project_id: str = PROJECT) -> dict[str, Any]:
+        found = {}
+        async for document in database.calls.find({"project_id": project_id}).sort("started_at", 1):
+            texts = {name: json_text.loads(text.encode()) for name, text in document["json"].items()}
+            found[document["id"]] = document | texts
+        return found
+
+    return read

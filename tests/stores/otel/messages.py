@@ -1,0 +1,100 @@
+"""Messages of OTLP as tests write them: a test names only what it is about."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+NOON = 1_769_860_800_000_000_000
+"""2026-01-31T12:00:00Z in nanoseconds."""
+
+SECOND = 1_000_000_000
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def span_id(number: int) -> str:
+    """A span id in hexadecimal."""
+    return f"{number:016x}"
+
+
+def any_value(value: object) -> AnyValue:
+    """A value of Python as OTLP has it."""
+    match value:
+        case None:
+            return AnyValue()
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case str():
+            return AnyValue(string_value=value)
+        case bytes():
+            return AnyValue(bytes_value=value)
+        case list():
+            found = AnyValue()
+            found.array_value.values.extend(map(any_value, value))
+            return found
+        case dict():
+            found = AnyValue()
+            found.kvlist_value.values.extend(pairs(value))
+            return found
+        case _:
+            raise TypeError(type(value))
+
+
+def pairs(attributes: Mapping[str, object]) -> list[KeyValue]:
+    """Attributes as OTLP has them."""
+    return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
+
+
+def span(number: int = 1, attributes: Mapping[str, object] | None = None, parent: int = 0, **changes: Any) -> Span:  # noqa: ANN401 -- any field of a span
+    """A span of one second; the root of a trace, if it has no parent."""
+    plain: dict[str, Any] = {
+        "trace_id": bytes.fromhex(TRACE),
+        "span_id": bytes.fromhex(span_id(number)),
+        "parent_span_id": bytes.fromhex(span_id(parent)) if parent else b"",
+        "name": f"step {number}",
+        "kind": Span.SPAN_KIND_INTERNAL,
+        "start_time_unix_nano": NOON + number * SECOND,
+        "end_time_unix_nano": NOON + (number + 1) * SECOND,
+        "attributes": pairs(attributes or {}),
+    }
+    return Span(**(plain | changes))
+
+
+def failed(message: str = "") -> Status:
+    """The status of a span that failed."""
+    return Status(code=Status.STATUS_CODE_ERROR, message=message)
+
+
+def request(*spans: Span, resource: Mapping[str, object] | None = None) -> ExportTraceServiceRequest:
+    """A request with the spans of one program."""
+    found = ExportTraceServiceRequest()
+    resource_spans = found.resource_spans.add()
+    resource_spans.resource.attributes.extend(pairs(resource or {}))
+    resource_spans.scope_spans.add().spans.extend(spans)
+    return found
+
+
+def body(*spans: Span, resource: Mapping[str, object] | None = None) -> bytes:
+    """The same in protobuf."""
+    return request(*spans, resource=resource).SerializeToString()
+
+
+def otlp_json(message: ExportTraceServiceRequest) -> Any:  # noqa: ANN401 -- JSON
+    """The same in OTLP's JSON: that of protobuf, but for ids in hexadecimal and enumerations in numbers."""
+    whole = json_format.MessageToDict(message, use_integers_for_enums=True)
+    for resource_spans in whole.get("resourceSpans", []):
+        for scope_spans in resource_spans["scopeSpans"]:
+            for one in scope_spans.get("spans", []):
+                for holder in (one, *one.get("links", [])):
+                    for name in ("traceId", "spanId", "parentSpanId"):
+                        if name in holder:
+                            holder[name] = base64.b64decode(holder[name]).hex()
+    return whole

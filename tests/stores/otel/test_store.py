@@ -1,0 +1,151 @@
+"""Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
+
+import pytest
+
+from stores.aggregates import AggregatesStore
+from stores.calls import CallsStore
+from stores.calls.inputs import MAX_NAME
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.otel import OtelStore
+from stores.paging import PageRequest
+from tests.stores.otel.conftest import PROJECT, Stored
+from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, request, span, span_id
+
+
+async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
+    exported = await otel.export_protobuf(
+        body(span(1), span(2, {"a": 1, "a.b": 2}), span(3, span_id=b"\0" * 8), span(4, parent=2)), PROJECT
+    )
+
+    assert exported.rejected_spans == 2
+    assert exported.error_message == (
+        "span 0000000000000002 (step 2): attributes conflict: 'a' is a value, and 'a.b' asks for an object there; "
+        "rename one; a span: span_id is all zeros, which no span or trace is called"
+    )
+    assert list(await stored()) == [span_id(1), span_id(4)]
+
+
+async def test_the_first_20_reasons_are_told(otel: OtelStore) -> None:
+    exported = await otel.export_protobuf(body(*(span(number, trace_id=b"") for number in range(1, 23))), PROJECT)
+
+    reasons = exported.error_message.split("; ")
+    assert (exported.rejected_spans, len(reasons), reasons[-1]) == (22, 2 * 20 + 1, "...")
+
+
+async def test_a_span_that_comes_again_replaces_itself(otel: OtelStore, stored: Stored) -> None:
+    running, ended = span(1, {"input.value": "a"}, end_time_unix_nano=0), span(1, {"input.value": "b"}, name="renamed")
+
+    await otel.export_protobuf(body(running, span(2), span(2, name="twice", status=failed("late"))), PROJECT)
+    first = await stored()
+    await otel.export_protobuf(body(ended), PROJECT)
+    second = await stored()
+    await otel.export_protobuf(body(running), PROJECT)
+    third = await stored()
+
+    assert [first[span_id(1)][name] for name in ("status", "inputs")] == ["running", {"input.value": "a"}]
+    assert [first[span_id(2)][name] for name in ("op_name", "exception")] == ["twice", "late"]
+    assert [second[span_id(1)][name] for name in ("status", "inputs")] == ["success", {"input.value": "b"}]
+    assert (second[span_id(1)]["op_name"], third[span_id(1)]["op_name"]) == ("renamed", "step 1")
+    assert third[span_id(1)]["ended_at"] == (NOON + 2 * SECOND) // 1000
+
+
+async def test_parents_may_come_late_never_or_in_circles(
+    otel: OtelStore, stored: Stored, calls: CallsStore, database: Database
+) -> None:
+    await otel.export_protobuf(
+        body(
+            span(1, {"gen_ai.usage.input_tokens": 1}, parent=2),
+            span(2, {"gen_ai.usage.input_tokens": 2}, parent=1),
+            span(3, {"gen_ai.usage.input_tokens": 4}, parent=3),
+            span(4, parent=99),
+            span(5, parent=6),
+        ),
+        PROJECT,
+    )
+    await otel.export_protobuf(body(span(6)), PROJECT)
+
+    parents = {int(key, 16): call.get("parent_id") for key, call in (await stored()).items()}
+    assert parents == {1: span_id(2), 2: span_id(1), 3: span_id(3), 4: span_id(99), 5: span_id(6), 6: None}
+    page = await calls.page(PROJECT, PageRequest(), ["id", "total_storage_size_bytes"])
+    assert len(page.rows) == 6
+    tree = await AggregatesStore(database).usage_tree(PROJECT, TRACE, ["total_usage"])
+    assert sorted(int(node["id"], 16) for node in tree) == [1, 2, 3, 4, 5, 6]
+    assert await calls.delete(PROJECT, [span_id(1)]) == 2
+    assert await calls.delete(PROJECT, [span_id(3)]) == 1
+
+
+async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, stored: Stored) -> None:
+    both = request(span(1), resource={"service.name": "one"})
+    both.MergeFrom(request(span(2), resource={"wandb.entity": "acme", "wandb.project": "two"}))
+    both.MergeFrom(request(span(3), resource={"wandb.entity": "acme", "wandb.project": "a:b"}))
+
+    exported = await otel.export_protobuf(both.SerializeToString())
+
+    assert exported.rejected_spans == 1
+    assert "wandb.entity and wandb.project: 'acme/a:b' is not a project id" in exported.error_message
+    assert (list(await stored("otel/one")), list(await stored("acme/two"))) == ([span_id(1)], [span_id(2)])
+
+
+async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
+    message = request(span(1, {"input.value": "hi"}), span(2, {"a": 1, "a.b": 1}))
+
+    exported = await otel.export_json(otlp_json(message), PROJECT, "ada")
+    by_json = await stored()
+    await otel.export_protobuf(message.SerializeToString(), PROJECT, "ada")
+
+    assert exported.rejected_spans == 1
+    assert by_json == await stored()
+    assert by_json[span_id(1)]["wb_user_id"] == "ada"
+
+
+async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
+    picture = f"data:image/png;base64,{'iVBORw0KGgo' * 200}AAA="
+
+    await otel.export_protobuf(body(span(1, {"input": [{"url": picture}]})), PROJECT)
+
+    [call] = (await stored()).values()
+    assert call["inputs"]["input"][0]["url"]["_type"] == "CustomWeaveType"
+    assert await database.files.count_documents({"project_id": PROJECT}) == 2
+
+
+async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Stored, database: Database) -> None:
+    large = "x" * 1_000_000
+    spans = [span(number, {"input.value": large}) for number in range(1, 8)]
+
+    exported = await otel.export_protobuf(body(*spans, span(8, {"input.value": large * 20})), PROJECT)
+
+    assert exported.rejected_spans == 1
+    assert "the limit is 7,700,000" in exported.error_message
+    assert len(await stored()) == 7
+    assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
+
+
+@pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
+async def test_a_damaged_request_is_refused(damaged: bytes, otel: OtelStore, stored: Stored) -> None:
+    with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest in protobuf, or is cut off"):
+        await otel.export_protobuf(damaged, PROJECT)
+
+    assert await stored() == {}
+
+
+async def test_a_damaged_span_is_rejected_alone(otel: OtelStore, stored: Stored) -> None:
+    whole = body(span(1), span(2, name="?!"))
+
+    exported = await otel.export_protobuf(whole.replace(b"?!", b"\xff\xfe"), PROJECT)
+
+    assert exported.rejected_spans == 1
+    assert exported.error_message.startswith("a span: it cannot be decoded")
+    assert list(await stored()) == [span_id(1)]
+
+
+async def test_names_of_projects_and_users_are_held_to_their_rules(otel: OtelStore) -> None:
+    with pytest.raises(BadInputError, match="is not a project id"):
+        await otel.export_protobuf(body(span(1)), "nonsense")
+    with pytest.raises(BadInputError, match="1,025 characters"):
+        await otel.export_json({}, PROJECT, "u" * (MAX_NAME + 1))
+
+
+async def test_nothing_is_stored_of_an_empty_request(otel: OtelStore, database: Database) -> None:
+    assert (await otel.export_protobuf(b"")).rejected_spans == 0
+    assert await database.projects.count_documents({}) == 0
