@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.cli import main
 from app.demo import PROJECT_ID
 from app.demo.vocabulary import SYSTEM_PROMPTS
 from app.demo_loading import load_demo
@@ -192,6 +194,30 @@ def test_the_program_sends_its_spans(client: httpx.Client) -> None:
     assert (chat["traceName"], chat["kind"], bool(chat["parentId"])) == ("chat small", "chat", True)
     assert chat["inputs"]["gen_ai.input.messages"] == [{"role": "user", "content": "What is a weft?"}]
     assert chat["usage"] == [{"model": "small", "inputTokens": 12, "outputTokens": 3, "totalTokens": 15}]
+
+
+@pytest.mark.usefixtures("demo")
+def test_what_is_taken_out_can_be_brought_in(
+    client: httpx.Client, mongodb_uri: str, database_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database_name)
+    monkeypatch.setenv("LOOMQL_PORT", str(client.base_url.port))
+    commands = [shlex.split(line) for line in re.findall(r"^loomql ((?:ex|im)port .*)$", README, re.MULTILINE)]
+
+    codes = [main(command) for command in commands]
+
+    [command] = re.findall(r"^curl -G \S+(/export/calls .*?) > failures", README, re.MULTILINE | re.DOTALL)
+    path, *options = shlex.split(command.replace("\\\n", ""))
+    given = [option.partition("=") for option in options if "=" in option]
+    *failures, end = client.get(path, params=[(name, value) for name, _, value in given]).text.splitlines()
+    stats = 'callsStats(projectId: "demo/{}") {{ count }}'.format
+    counts = answer(client, f"{{ from: {stats('assistant')} to: {stats('copy')} }}")["data"]
+    assert codes == [0, 0, 0, 0]
+    assert json.loads(end)["loomql_export"]["count"] == len(failures) > 5
+    assert all(json.loads(line)["summary"]["weave"]["status"] == "error" for line in failures)
+    assert counts["from"] == counts["to"] != {"count": 0}
 
 
 def test_ci_can_find_the_test_command() -> None:

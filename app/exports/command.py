@@ -102,6 +102,7 @@ class _LinesFile:
         standing = self._standing
         for line in lines:
             if line.startswith(_END):
+                told(standing.count)
                 return _checked(json.loads(line)[TRAILER], standing.count)
             at = line.rindex(_CURSOR)
             standing.size += output.write(line[:at] + b"}\n")
