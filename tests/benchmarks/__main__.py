@@ -16,6 +16,7 @@ from tests.benchmarks.aggregates import measure_aggregates
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.dsl import measure_dsl
 from tests.benchmarks.executor import measure_executor
+from tests.benchmarks.exports import measure_exports
 from tests.benchmarks.feedback import load_feedback, measure_feedback
 from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
 from tests.benchmarks.ingest import measure_ingest
@@ -31,7 +32,7 @@ from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
 THREADS: Final = "threads"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates")
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates", "exports")
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
@@ -89,7 +90,7 @@ def _mongod(cache_gb: float) -> Iterator[tuple[str, int]]:
 
 def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespace) -> Report:
     found: Report = {}
-    if {"read", "executor", "dsl", "sizes", "aggregates"} & set(options.sections):
+    if {"read", "executor", "dsl", "sizes", "aggregates", "exports"} & set(options.sections):
         _tell(f"loading {options.calls:,} calls")
         load_stock(uri, DATABASE, options.calls)
         floor.make_nested(uri, DATABASE)
@@ -128,7 +129,19 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _tell("aggregates")
         clock = clock_of(process_id, "conn")
         found["aggregates"] = measure_aggregates(uri, DATABASE, options.calls, clock, options.rounds, options.only)
-    if "grow" in options.sections and not options.only:
+    return found | _measure_long(folder, uri, options)
+
+
+def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report:
+    """What takes a server of its own for some time, and has no cases to choose from."""
+    found: Report = {}
+    if options.only:
+        return found
+    if "exports" in options.sections:
+        _tell("exports")
+        with server(folder, uri, DATABASE) as loomql:
+            found["exports"] = measure_exports(loomql, options.calls, options.rounds)
+    if "grow" in options.sections:
         _tell("growth")
         counts = QUICK_COUNTS if options.quick else COUNTS
         found["growth and memory"] = measure_growth(folder, uri, counts, options.rounds)
