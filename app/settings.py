@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         description="Exports of more than 500 rows that one process runs at once, each in a process of its own of some "
-        "60 MB; whoever asks for more is answered UNAVAILABLE.",
+        "70 MB, or 150 for Parquet; whoever asks for more is answered UNAVAILABLE.",
     )
     otlp_entity: str = Field(
         default=ENTITY,

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 import bson
 import bson.errors
+from motor.motor_asyncio import AsyncIOMotorCommandCursor
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
@@ -25,6 +26,9 @@ DEFAULT_SIZE: Final = 100
 _CHECKSUM_BYTES: Final = 8
 _ALL_AT_ONCE: Final = 1_000_000
 """What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
+
+_READ_ON: Final = 64
+"""Rows that are taken out of what came before one looks at how large they are."""
 
 AT_ONE_MOMENT: Final = ReadConcern("snapshot")
 """Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
@@ -248,15 +252,18 @@ async def _rows(
             await found.close()
 
 
-async def _until(found: AsyncIterator[Row], max_characters: int) -> tuple[list[Row], bool]:
+async def _until(found: AsyncIOMotorCommandCursor[Row], max_characters: int) -> tuple[list[Row], bool]:
+    """The rows until there is so much in them; each time at most as many more as there are, as they may be large."""
     rows: list[Row] = []
     characters = 0
-    async for row in found:
-        rows.append(row)
-        if characters >= max_characters:
-            return rows, True
-        characters += json_characters(row)
-    return rows, False
+    while characters < max_characters:
+        more = await found.to_list(min(len(rows) + 1, _READ_ON))
+        if not more:
+            return rows, False
+        rows += more
+        characters += sum(map(json_characters, more))
+    one_more = await found.to_list(1)
+    return rows + one_more, bool(one_more)
 
 
 def json_characters(row: Row) -> int:

@@ -5,6 +5,7 @@ just ends.
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import sys
@@ -19,6 +20,8 @@ from app.exports.ndjson import ndjson
 from stores.database import Database
 
 _NICENESS: Final = 5
+_GARBAGE_THRESHOLDS: Final = (25_000, 4, 250)
+"""As the server's: rows are no garbage, and looking through them takes a tenth of the time."""
 
 Format = Literal["ndjson", "parquet"]
 
@@ -69,6 +72,8 @@ def _stop_with(source: BinaryIO, export: Export) -> None:
 def main() -> int:
     """Run the one job; 1 where nobody reads what it writes."""
     os.nice(_NICENESS)
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from the server, whose process this is
     try:
         asyncio.run(run(job))
