@@ -22,7 +22,7 @@ _NOT_A_NUMBER: Final = re.compile(rb"(?:\A|[:\[,\s])(-?Infinity|NaN)\b")
 _WORD: Final = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"|[^\s\[\]{},:"]+')
 
 
-def loads(text: bytes) -> object:
+def loads(text: bytes | bytearray) -> object:
     """The value of a JSON text, its integers exact whatever their size.
 
     Raises:
@@ -36,7 +36,7 @@ def loads(text: bytes) -> object:
     return _loads_wide(text) if _has_wide_integers(text) else value
 
 
-def _has_wide_integers(text: bytes) -> bool:
+def _has_wide_integers(text: bytes | bytearray) -> bool:
     """Whether there may be an integer beyond 64 bits: 20 digits, or 19 after a minus, but for those of a fraction."""
     # A regular expression would take longer than all the parsing.
     zeros = text.translate(_DIGITS_AS_ZEROS)
@@ -49,7 +49,7 @@ def _has_wide_integers(text: bytes) -> bool:
     return False
 
 
-def _explain(text: bytes, reason: str) -> str:
+def _explain(text: bytes | bytearray, reason: str) -> str:
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -67,7 +67,7 @@ def _explain(text: bytes, reason: str) -> str:
     return f"not JSON: {reason}"
 
 
-def _loads_wide(text: bytes) -> object:
+def _loads_wide(text: bytes | bytearray) -> object:
     try:
         return json.loads(text)
     except RecursionError:

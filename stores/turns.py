@@ -17,11 +17,12 @@ _Item = TypeVar("_Item")
 class Turn:
     """The time that one piece of long work has before what else waits comes first."""
 
-    __slots__ = ("_ends", "_now")
+    __slots__ = ("_ends", "_now", "_seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = TURN_SECONDS) -> None:
         self._now = asyncio.get_running_loop().time
-        self._ends = self._now() + TURN_SECONDS
+        self._seconds = seconds
+        self._ends = self._now() + seconds
 
     def is_over(self) -> bool:
         """Whether others should come first."""
@@ -30,12 +31,12 @@ class Turn:
     async def end(self) -> None:
         """Let others come first, and begin another turn."""
         await asyncio.sleep(0)
-        self._ends = self._now() + TURN_SECONDS
+        self._ends = self._now() + self._seconds
 
 
-async def in_turns(items: Iterable[_Item]) -> AsyncIterator[_Item]:
+async def in_turns(items: Iterable[_Item], seconds: float = TURN_SECONDS) -> AsyncIterator[_Item]:
     """The items one by one; whenever they have had their turn, what else waits for the event loop comes first."""
-    turn = Turn()
+    turn = Turn(seconds)
     for item in items:
         yield item
         if turn.is_over():

@@ -14,6 +14,9 @@ from stores.turns import Turn
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
+COPIES: Final = 2
+"""What comes is held twice while it is decoded."""
+
 _STEP_BYTES: Final = 256 * 1024
 """What is decompressed at once."""
 
@@ -22,7 +25,7 @@ class UnknownEncodingError(BadInputError):
     """A body comes in an encoding that is not known."""
 
 
-async def read_body(request: Request, max_bytes: int, share: Share) -> bytes:
+async def read_body(request: Request, max_bytes: int, share: Share) -> bytearray:
     """The whole body, decompressed.
 
     Raises:
@@ -72,11 +75,11 @@ class _Body:
         if not self.refusal:
             self._bytes += part
 
-    def whole(self) -> bytes:
-        """All of it, once."""
+    def whole(self) -> bytearray:
+        """All of it."""
         if self.refusal:
             raise self.refusal
-        return bytes(self._bytes)
+        return self._bytes
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
@@ -87,7 +90,7 @@ class _Body:
 
     def _hold(self, take: Callable[[int], None], size: int) -> None:
         try:
-            take(size)
+            take(COPIES * size)
         except UnavailableError as error:
             self.refusal = error
             self._bytes.clear()

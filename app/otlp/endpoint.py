@@ -75,10 +75,11 @@ class TracesEndpoint:
         store: OtelStore = request.state["stores"].otel
         project_id = project_of(request.headers.get(PROJECT_HEADER))
         with self.intake.share() as share:
-            body = await read_body(request, self.max_body_bytes, share)
+            # Nothing here holds the body beside what reads it.
             if media_type == PROTOBUF:
-                return await store.export_protobuf(body, project_id, entity=self.entity)
-            decoded = json_text.loads(body)
+                body = read_body(request, self.max_body_bytes, share)
+                return await store.export_protobuf(await body, project_id, entity=self.entity)
+            decoded = json_text.loads(await read_body(request, self.max_body_bytes, share))
             return await store.export_json(decoded, project_id, entity=self.entity)
 
 

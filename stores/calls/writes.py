@@ -20,7 +20,7 @@ _DUPLICATE_KEY = 11000
 _ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WholeCall:
     """What the start and the end of one call store, each held to its rules before, and the files in them.
 

@@ -88,7 +88,7 @@ def _start(
     attributes = {**noted, "otel_span": _otel_span(span, origin, read)}
     payload = Payload.of(
         {"attributes": attributes, "inputs": inputs},
-        with_files=["inputs"],
+        with_files=["attributes", "inputs"],  # what the inputs hold the span's own attributes do, too
         shapes={"attributes": _shape(span, origin, read, noted), "inputs": _payload_shape(inputs)},
     )
     start = CallStart(

@@ -51,18 +51,22 @@ class Undecoded(NamedTuple):
     origin: Origin | StoreError
 
 
-def undecoded_spans(body: bytes, projects: Projects) -> Iterator[Undecoded]:
-    """The spans of a request in its order.
+def request_of(body: bytes | bytearray) -> Any:  # noqa: ANN401 -- of the class above
+    """A request, whose spans are yet to be decoded.
 
     Raises:
-        BadInputError: the request cannot be decoded.
+        BadInputError: it cannot be decoded.
     """
     try:
-        request = _Request.FromString(body)
+        return _Request.FromString(body)
     except DecodeError as error:
         raise BadInputError(
             f"the body is not an ExportTraceServiceRequest in protobuf, or is cut off ({error})"
         ) from None
+
+
+def undecoded_spans(request: Any, projects: Projects) -> Iterator[Undecoded]:  # noqa: ANN401 -- of the class above
+    """The spans of a request in its order."""
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             origin = _origin(resource_spans.resource, scope_spans.scope, projects)

@@ -16,12 +16,15 @@ from stores.otel.projects import ENTITY, Projects
 from stores.otel.spans import Origin, Span
 from stores.turns import in_turns
 
-_MOST_CALLS: Final = 1_000
-_MOST_BYTES: Final = 4 * 1024 * 1024
+_MOST_CALLS: Final = 500
+_MOST_BYTES: Final = 2 * 1024 * 1024
 """What is made ready of a request before it is written, and the next part made ready."""
 
-_AT_ONCE: Final = 4
-"""Requests that are worked on at once: of those that wait there is no more in memory than came."""
+_AT_ONCE: Final = 3
+"""Parts of requests that are ready or on their way at once: of what waits there is no more in memory than came."""
+
+_TURN_SECONDS: Final = 0.002
+"""A turn of those who bring spans without end: whoever reads meanwhile has to wait for several."""
 
 _TOLD: Final = 20
 """Rejected spans of which a request is told why."""
@@ -55,18 +58,24 @@ class OtelStore:
 
     def __init__(self, calls: CallsStore) -> None:
         self._calls = calls
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._parts = asyncio.Semaphore(_AT_ONCE)
+        self._making = asyncio.Lock()
 
     async def export_protobuf(
-        self, body: bytes, project_id: str | None = None, wb_user_id: str | None = None, entity: str = ENTITY
+        self,
+        body: bytes | bytearray,
+        project_id: str | None = None,
+        wb_user_id: str | None = None,
+        entity: str = ENTITY,
     ) -> Exported:
         """Store the spans of an ExportTraceServiceRequest in protobuf.
 
         Raises:
             BadInputError: it is none, or the project's id breaks a rule.
         """
-        projects = _projects(project_id, entity)
-        return await self._export(_made(protobuf.undecoded_spans(body, projects), protobuf.span_of, wb_user_id))
+        undecoded = protobuf.undecoded_spans(protobuf.request_of(body), _projects(project_id, entity))
+        del body  # the request has all of it, and may take a while
+        return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
 
     async def export_json(
         self,
@@ -86,23 +95,32 @@ class OtelStore:
         projects = _projects(project_id, entity, fixed=fixed)
         return await self._export(_made(otlp_json.undecoded_spans(request, projects), otlp_json.span_of, wb_user_id))
 
-    async def _export(self, made: Iterable[WholeCall | str]) -> Exported:
-        exported = Exported()
-        async with self._turns:
-            ready: list[WholeCall] = []
-            size = 0
-            async for one in in_turns(made):
-                if isinstance(one, str):
-                    exported.reject(one)
-                    continue
-                ready.append(one)
-                size += one.size_bytes
-                if len(ready) >= _MOST_CALLS or size >= _MOST_BYTES:
+    async def _export(self, made: Iterator[WholeCall | str]) -> Exported:
+        exported, is_done = Exported(), False
+        while not is_done:
+            # Who brings little waits for a part of what others bring, not for all of it.
+            async with self._parts:
+                # To make two parts at once would take as long as one after the other, and keep all else waiting.
+                async with self._making:
+                    ready, is_done = await _part(made, exported)
+                if ready:
                     await self._calls.write_whole(ready)
-                    ready, size = [], 0
-            if ready:
-                await self._calls.write_whole(ready)
         return exported
+
+
+async def _part(made: Iterator[WholeCall | str], exported: Exported) -> tuple[list[WholeCall], bool]:
+    """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
+    ready: list[WholeCall] = []
+    size = 0
+    async for one in in_turns(made, _TURN_SECONDS):
+        if isinstance(one, str):
+            exported.reject(one)
+            continue
+        ready.append(one)
+        size += one.size_bytes
+        if len(ready) >= _MOST_CALLS or size >= _MOST_BYTES:
+            return ready, False
+    return ready, True
 
 
 def _projects(project_id: str | None, entity: str, *, fixed: bool = False) -> Projects:

@@ -44,7 +44,7 @@ def test_both_forms_say_the_same() -> None:
     message = request(FULL, span(3), resource={"service.name": "weather"})
     whole = as_json(message)
 
-    by_protobuf = list(protobuf.undecoded_spans(message.SerializeToString(), Projects()))
+    by_protobuf = list(protobuf.undecoded_spans(protobuf.request_of(message.SerializeToString()), Projects()))
     by_json = list(otlp_json.undecoded_spans(whole, Projects()))
 
     assert [one.origin for one in by_json] == [one.origin for one in by_protobuf]

@@ -105,7 +105,9 @@ async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: 
     await otel.export_protobuf(body(span(1, {"input": [{"url": picture}]})), PROJECT)
 
     [call] = (await stored()).values()
-    assert call["inputs"]["input"][0]["url"]["_type"] == "CustomWeaveType"
+    [taken] = call["inputs"]["input"]
+    assert taken["url"]["_type"] == "CustomWeaveType"
+    assert call["attributes"]["otel_span"]["attributes"]["input"] == [taken]
     assert await database.files.count_documents({"project_id": PROJECT}) == 2
 
 
