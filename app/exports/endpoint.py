@@ -62,6 +62,8 @@ class ExportEndpoint:
             self._settings.database_timeout_seconds,
             self._settings.query_timeout_seconds,
         )
+        if request.method == "HEAD":
+            return Response(headers=_HEADERS, media_type=_FORMATS[form])
         database: Database = request.state["stores"].calls.database
         return await (self._parquet if form == "parquet" else self._ndjson)(job, database)
 

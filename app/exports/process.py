@@ -52,12 +52,13 @@ class ExportProcess:
 
     def __init__(self, ended: "Callable[[ExportProcess], object]") -> None:
         self._ended = ended
-        # In a session of its own, so that Ctrl-C in a terminal is the server's alone to deal with.
+        # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
+        # which Linux would give as much of the processor as the server's.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "app.exports.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,
+            process_group=0,
         )
         self._input = cast("IO[bytes]", self._process.stdin)
         self._output = cast("IO[bytes]", self._process.stdout)

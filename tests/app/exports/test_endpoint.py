@@ -184,6 +184,13 @@ async def test_an_export_that_is_not_there_is_not_found(client: httpx.AsyncClien
     assert "more than once" in twice.text
 
 
+async def test_whoever_asks_for_the_headers_alone_starts_nothing(client: httpx.AsyncClient) -> None:
+    answer = await client.head("/export/calls", params={"projectId": PROJECT})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    assert worker() is None
+
+
 async def test_more_exports_than_may_run_are_told_to_come_again_until_a_client_goes_away(
     client: httpx.AsyncClient,
 ) -> None:
