@@ -19,6 +19,7 @@ from app.demo_loading import load_demo
 from app.doctor import Level, examine
 from app.embedded_mongod import EmbeddedMongodError
 from app.mongodb import MongodbUriError, driver_words, shared_mongodb, whereabouts
+from app.otlp.grpc_server import GrpcError
 from app.serving import ServeError, serve
 from app.settings import Settings
 from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
@@ -31,6 +32,7 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 EXPECTED = (
     EmbeddedMongodError,
+    GrpcError,
     MongodbUriError,
     ServeError,
     StoreError,
