@@ -12,9 +12,8 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.otlp.answers import CODES, response_of, told
-from app.otlp.bodies import COPIES
-from app.otlp.endpoint import PROJECT_HEADER, project_of
+from app.otlp.answers import CODES, PROTOBUF, response_of, told
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from graphql_schema.errors import unexpected
 from stores.errors import StoreError, UnavailableError
 from stores.intake import Intake
@@ -121,7 +120,7 @@ class _Traces:
     async def _export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
         with self._intake.share() as share:
-            share.grow(COPIES * len(request))
+            share.grow(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
 
 

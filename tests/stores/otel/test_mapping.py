@@ -146,6 +146,7 @@ def test_inputs_are_found_in_every_convention(attributes: dict[str, object], inp
         ({"langfuse.observation.output": "ho"}, {"langfuse.observation.output": "ho"}),
         ({"gen_ai.tool.call.result": "22 °C"}, {"gen_ai.tool.call.result": "22 °C"}),
         ({"retrieval.documents.0.document.content": "d"}, {"retrieval.documents": [{"document": {"content": "d"}}]}),
+        ({"ai.value": "hi", "ai.embedding": "[0.5]"}, {"ai.embedding": [0.5]}),
         ({"output": "ho"}, "ho"),
         ({"outputs": "[1, 2]"}, [1, 2]),
         ({"output.a": 1}, {"a": 1}),
@@ -194,6 +195,11 @@ def test_output_is_found_in_every_convention(attributes: dict[str, object], outp
         (
             {"llm.usage.total_tokens": 5, "llm.invocation_parameters": '{"model": "m"}'},
             {"m": NO_COUNTS | {"total_tokens": 5}},
+        ),
+        ({"ai.usage.tokens": 5, "ai.model.id": "m"}, {"m": NO_COUNTS | {"total_tokens": 5}}),
+        (
+            {"langfuse.observation.usage_details": '{"prompt_tokens": 3, "completion_tokens": 4}'},
+            {"usage": NO_COUNTS | {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}},
         ),
         ({"gen_ai.usage.input_tokens": "many", "gen_ai.response.model": "m"}, None),
         ({"gen_ai.response.model": "m"}, None),
