@@ -435,14 +435,22 @@ JSON = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "$b", "c.d", "%", "é"]), inner),
     max_leaves=8,
 )
 KEYS = st.sampled_from(
     [
         *("gen_ai.prompt", "input.value", "input", "output.value", "outputs", "gen_ai.response.model", "metadata"),
         *("llm.model_name", "llm.invocation_parameters", "gen_ai.usage.input_tokens", "session.id", "odd%$x", "a.b.c"),
-        *("gen_ai.completion.0.content", "gen_ai.completion.1.content", "a.d", "mlflow.spanType"),
+        *(
+            "inputs",
+            "otel_span",
+            "$odd",
+            "gen_ai.completion.0.content",
+            "gen_ai.completion.1.content",
+            "a.d",
+            "mlflow.spanType",
+        ),
     ]
 )
 

@@ -40,8 +40,9 @@ def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(nesting, "_layouts", {})
     monkeypatch.setattr(nesting, "_MOST_KEPT", 3)
 
-    many = tuple(f"key {number}" for number in range(513))
-    assert layout_of(many).nest([*range(513)]) == {f"key {number}": number for number in range(513)}
+    many = tuple(f"key {number}" for number in range(129))
+    assert layout_of(many).nest([*range(129)]) == {f"key {number}": number for number in range(129)}
+    layout_of(("long" * 2049,))
     assert nesting._layouts == {}
     for number in range(4):
         layout_of((f"key {number}",))
