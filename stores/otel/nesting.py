@@ -15,6 +15,9 @@ from stores.otel.conventions import JSON_PREFIXES, ROLES
 MAX_LEVELS: Final = 64
 """Levels of nesting that the dots of one key may make."""
 
+MAX_KEYS: Final = 10_000
+"""Attributes of one span, event, link, scope or resource."""
+
 _MOST_KEPT: Final = 1_000
 _MOST_KEYS: Final = 128
 _LONGEST_KEYS: Final = 8_192
@@ -84,10 +87,12 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     """The layout of a set of keys.
 
     Raises:
-        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots.
+        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots; or there are too many.
     """
     layout = _layouts.get(keys)
     if layout is None:
+        if len(keys) > MAX_KEYS:
+            raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
         layout = _made(keys)
         if len(keys) <= _MOST_KEYS and sum(map(len, keys)) <= _LONGEST_KEYS:
             if len(_layouts) >= _MOST_KEPT:

@@ -47,3 +47,8 @@ def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None
     for number in range(4):
         layout_of((f"key {number}",))
     assert list(nesting._layouts) == [("key 3",)]
+
+
+def test_a_span_has_so_many_attributes_at_most() -> None:
+    with pytest.raises(BadInputError, match="has 10,001 attributes; the limit is 10,000"):
+        layout_of(tuple(map(str, range(10_001))))
