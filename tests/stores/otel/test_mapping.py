@@ -393,6 +393,7 @@ def test_an_end_before_the_start_is_kept() -> None:
         ({"a": 1, "a.b": 2}, r"attributes conflict: 'a' is a value, and 'a\.b' asks for an object there; rename one"),
         ({"a.b": 1, "a": 2}, r"attributes conflict: 'a' is a value, and 'a\.…'"),
         ({"." * 64: 1}, "has 64 dots; the limit is 63"),
+        ({"a": [True] * 200_001}, "has 200,001 values; the limit is 200,000"),
         ({"wandb.thread_id": "t" * 1025}, "1,025 characters; the limit is 1,024"),
         ({"wandb.display_name": "n" * 1025}, "1,025 characters; the limit is 1,024"),
         ({"input.value": "weave-trace-internal:///x"}, "weave-trace-internal"),
