@@ -22,6 +22,7 @@ from app.exports.client import EXPORTS, ExportError
 from app.exports.command import own_url, run_export
 from app.imports.command import SOME_LEFT, run_import
 from app.mongodb import MongodbUriError, driver_words, shared_mongodb, whereabouts
+from app.otlp.grpc_server import GrpcError
 from app.serving import ServeError, serve
 from app.settings import Settings
 from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
@@ -35,6 +36,7 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 EXPECTED = (
     EmbeddedMongodError,
     ExportError,
+    GrpcError,
     MongodbUriError,
     ServeError,
     StoreError,

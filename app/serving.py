@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.health import ask
 from app.mongodb import mongodb, whereabouts
+from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
 from app.settings import Settings, variable
 
@@ -42,6 +43,8 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     sys.unraisablehook = _leave_a_little_later
+    if settings.otlp_grpc_port is not None:
+        check_grpc(GrpcAddress(settings.host, settings.otlp_grpc_port))
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri

@@ -19,10 +19,10 @@ class Turn:
 
     __slots__ = ("_ends", "_now", "_seconds")
 
-    def __init__(self, seconds: float = TURN_SECONDS) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self._now = asyncio.get_running_loop().time
-        self._seconds = seconds
-        self._ends = self._now() + seconds
+        self._seconds = TURN_SECONDS if seconds is None else seconds
+        self._ends = self._now() + self._seconds
 
     def is_over(self) -> bool:
         """Whether others should come first."""
@@ -34,7 +34,7 @@ class Turn:
         self._ends = self._now() + self._seconds
 
 
-async def in_turns(items: Iterable[_Item], seconds: float = TURN_SECONDS) -> AsyncIterator[_Item]:
+async def in_turns(items: Iterable[_Item], seconds: float | None = None) -> AsyncIterator[_Item]:
     """The items one by one; whenever they have had their turn, what else waits for the event loop comes first."""
     turn = Turn(seconds)
     for item in items:

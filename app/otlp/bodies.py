@@ -14,9 +14,6 @@ from stores.turns import Turn
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
-COPIES: Final = 2
-"""What comes is held twice while it is decoded."""
-
 _STEP_BYTES: Final = 256 * 1024
 """What is decompressed at once."""
 
@@ -25,8 +22,8 @@ class UnknownEncodingError(BadInputError):
     """A body comes in an encoding that is not known."""
 
 
-async def read_body(request: Request, max_bytes: int, share: Share) -> bytearray:
-    """The whole body, decompressed.
+async def read_body(request: Request, max_bytes: int, share: Share, copies: int) -> bytearray:
+    """The whole body, decompressed; it takes so many times its size of the share as it takes of memory, once decoded.
 
     Raises:
         PayloadTooLargeError: it is larger than `max_bytes`, as it comes or decompressed.
@@ -36,7 +33,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> bytearray
     encoding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
-    body = _Body(max_bytes, share)
+    body = _Body(max_bytes, share, copies)
     body.expect(request.headers.get("content-length", ""))
     decompression = _Decompression(encoding) if encoding in _WINDOW_BITS else None
     turn = Turn()
@@ -55,8 +52,9 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> bytearray
 class _Body:
     """What has come so far, or why it is refused for now."""
 
-    def __init__(self, max_bytes: int, share: Share) -> None:
+    def __init__(self, max_bytes: int, share: Share, copies: int) -> None:
         self._max_bytes = max_bytes
+        self._copies = copies
         self._share = share
         self._bytes = bytearray()
         self.refusal: UnavailableError | None = None
@@ -90,7 +88,7 @@ class _Body:
 
     def _hold(self, take: Callable[[int], None], size: int) -> None:
         try:
-            take(COPIES * size)
+            take(self._copies * size)
         except UnavailableError as error:
             self.refusal = error
             self._bytes.clear()

@@ -1,6 +1,8 @@
 """OTLP over gRPC, on a port of its own, for who sets `LOOMQL_OTLP_GRPC_PORT`; it needs the extra `loomql[grpc]`."""
 
+import importlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +12,8 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.otlp.answers import CODES, response_of, told
-from app.otlp.bodies import COPIES
-from app.otlp.endpoint import PROJECT_HEADER, project_of
+from app.otlp.answers import CODES, PROTOBUF, response_of, told
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from graphql_schema.errors import unexpected
 from stores.errors import StoreError, UnavailableError
 from stores.intake import Intake
@@ -43,6 +44,35 @@ class GrpcAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def check_grpc(address: GrpcAddress) -> None:
+    """See, before anything is started, that it can be served there.
+
+    Raises:
+        GrpcError: grpcio is not installed, or nobody can listen at the address.
+    """
+    _grpc()
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        raise _taken(address) from error
+
+
+def _grpc() -> Any:  # noqa: ANN401 -- a module
+    try:
+        return importlib.import_module("grpc.aio") and importlib.import_module("grpc")
+    except ImportError as error:
+        raise GrpcError(
+            "LOOMQL_OTLP_GRPC_PORT is set, but grpcio is not installed: pip install 'loomql[grpc]', or unset it"
+        ) from error
+
+
+def _taken(address: GrpcAddress) -> GrpcError:
+    return GrpcError(
+        f"cannot listen on {address} for OTLP over gRPC: stop what uses it, or change LOOMQL_OTLP_GRPC_PORT"
+    )
+
+
 @asynccontextmanager
 async def traces_over_grpc(
     address: GrpcAddress, store: OtelStore, max_body_bytes: int, entity: str, intake: Intake
@@ -52,12 +82,7 @@ async def traces_over_grpc(
     Raises:
         GrpcError: grpcio is not installed, or nobody can listen at the address.
     """
-    try:
-        import grpc.aio  # noqa: PLC0415 -- an extra that few need
-    except ImportError as error:
-        raise GrpcError(
-            "LOOMQL_OTLP_GRPC_PORT is set, but grpcio is not installed: pip install 'loomql[grpc]', or unset it"
-        ) from error
+    grpc = _grpc()
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     export: Any = grpc.unary_unary_rpc_method_handler(_Traces(store, entity, intake).export)
@@ -65,9 +90,7 @@ async def traces_over_grpc(
     try:
         server.add_insecure_port(str(address))
     except RuntimeError as error:
-        raise GrpcError(
-            f"cannot listen on {address} for OTLP over gRPC: stop what uses it, or change LOOMQL_OTLP_GRPC_PORT"
-        ) from error
+        raise _taken(address) from error
     await server.start()
     _log.info("OTLP over gRPC is served at %s", address)
     try:
@@ -97,17 +120,15 @@ class _Traces:
     async def _export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
         with self._intake.share() as share:
-            share.grow(COPIES * len(request))
+            share.grow(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
 
 
 async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int) -> NoReturn:
-    import grpc  # noqa: PLC0415 -- it is there where this runs
-
     status = Status(code=code, message=told(error))
     if isinstance(error, UnavailableError):
         retry = RetryInfo()
         retry.retry_delay.seconds = error.retry_after_seconds
         status.details.add().Pack(retry)
-    codes = {known.value[0]: known for known in grpc.StatusCode}
+    codes = {known.value[0]: known for known in _grpc().StatusCode}
     await context.abort(codes[code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))

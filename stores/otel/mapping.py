@@ -10,7 +10,7 @@ from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX
 from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
-from stores.json_shape import Shape, shape_of
+from stores.json_shape import ODD_KEY, Shape, shape_of
 from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -72,6 +72,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     usage = usage_of(read.layout, read.values, noted)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
+        noted.pop("otel_span", None)  # it is among the span's own attributes still
     start, files = _start(span, origin, read, noted, inputs, wb_user_id)
     if not span.ended_at:
         return WholeCall(start, None, files)
@@ -194,7 +195,7 @@ def _payload_shape(value: Any) -> Shape:  # noqa: ANN401 -- JSON
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
         if type(inner) is str:
-            return Shape(1, "." in key)  # no key of the conventions is odd in another way
+            return Shape(1, ODD_KEY.search(key) is not None)
     return shape_of(value)
 
 

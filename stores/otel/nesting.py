@@ -15,8 +15,13 @@ from stores.otel.conventions import JSON_PREFIXES, ROLES
 MAX_LEVELS: Final = 64
 """Levels of nesting that the dots of one key may make."""
 
-_MOST_KEPT: Final = 2_000
-_MOST_KEYS: Final = 512
+MAX_KEYS: Final = 10_000
+"""Attributes of one span, event, link, scope or resource."""
+
+_MOST_KEPT: Final = 1_000
+_MOST_KEYS: Final = 128
+_LONGEST_KEYS: Final = 8_192
+"""Layouts that are kept, the keys of each, and the characters of these together."""
 
 Place = int | tuple[tuple[str, Any], ...]
 """Where a value is: its position among the values, or what nests there: names with their own places."""
@@ -82,12 +87,14 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     """The layout of a set of keys.
 
     Raises:
-        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots.
+        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots; or there are too many.
     """
     layout = _layouts.get(keys)
     if layout is None:
+        if len(keys) > MAX_KEYS:
+            raise BadInputError(f"has {len(keys):,} attributes; the limit is {MAX_KEYS:,}")
         layout = _made(keys)
-        if len(keys) <= _MOST_KEYS:
+        if len(keys) <= _MOST_KEYS and sum(map(len, keys)) <= _LONGEST_KEYS:
             if len(_layouts) >= _MOST_KEPT:
                 _layouts.clear()
             _layouts[keys] = layout

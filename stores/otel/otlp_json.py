@@ -10,6 +10,9 @@ from stores.otel.projects import Projects
 from stores.otel.spans import Origin, Span, check_id, event_of, link_of, parent_id_of, resource_of, scope_of
 from stores.otel.values import number
 
+_BYTES: Final = 100
+"""What an attribute takes, by a guess: to measure it would take as long as to read it."""
+
 _DEEPEST: Final = 100
 _UINT64: Final = 1 << 64
 _INT64: Final = 1 << 63
@@ -17,10 +20,11 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 class Undecoded(NamedTuple):
-    """A span that waits to be read, or why it cannot be stored; and where it is from."""
+    """A span that waits to be read, where it is from or why it cannot be stored, and about how large it is."""
 
     message: object
     origin: Origin | StoreError
+    size_bytes: int
 
 
 def undecoded_spans(request: object, projects: Projects) -> Iterator[Undecoded]:
@@ -36,7 +40,13 @@ def undecoded_spans(request: object, projects: Projects) -> Iterator[Undecoded]:
         for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans"):
             origin = _origin(resource_spans, scope_spans, projects)
             for message in _list(scope_spans, "spans", "scopeSpans"):
-                yield Undecoded(message, origin)
+                yield Undecoded(message, origin, _BYTES * len(_known(message)))
+
+
+def _known(message: object) -> list[object]:
+    """The attributes of a span, if they are such."""
+    attributes = message.get("attributes") if isinstance(message, dict) else None
+    return attributes if isinstance(attributes, list) else []
 
 
 def _origin(resource_spans: dict[str, Any], scope_spans: dict[str, Any], projects: Projects) -> Origin | StoreError:

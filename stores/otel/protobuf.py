@@ -9,7 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
-from stores.errors import BadInputError, StoreError
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.otel.projects import Projects
 from stores.otel.spans import Origin, Span, check_id, event_of, link_of, parent_id_of, resource_of, scope_of
 from stores.otel.values import attributes_of
@@ -44,11 +44,16 @@ def _undecoded_request() -> Any:  # noqa: ANN401 -- protobuf makes the class
 _Request: Final = _undecoded_request()
 
 
+MAX_SPAN_BYTES: Final = 8 * 1024 * 1024
+"""The largest span that is decoded: values without content take ten times as much memory as they come in."""
+
+
 class Undecoded(NamedTuple):
-    """A span that waits to be decoded, or why it cannot be stored; and where it is from."""
+    """A span that waits to be decoded, where it is from or why it cannot be stored, and about how large it is."""
 
     message: bytes
     origin: Origin | StoreError
+    size_bytes: int
 
 
 def request_of(body: bytes | bytearray) -> Any:  # noqa: ANN401 -- of the class above
@@ -71,7 +76,7 @@ def undecoded_spans(request: Any, projects: Projects) -> Iterator[Undecoded]:  #
         for scope_spans in resource_spans.scope_spans:
             origin = _origin(resource_spans.resource, scope_spans.scope, projects)
             for message in scope_spans.spans:
-                yield Undecoded(message, origin)
+                yield Undecoded(message, origin, len(message))
 
 
 def _origin(resource: bytes, scope: bytes, projects: Projects) -> Origin | StoreError:
@@ -93,8 +98,14 @@ def span_of(message: bytes) -> Span:
     """A span as protobuf has it.
 
     Raises:
-        BadInputError: it cannot be decoded, or its ids or the keys of its events break a rule.
+        BadInputError: it cannot be decoded, or its ids or attributes break a rule.
+        PayloadTooLargeError: it is larger than `MAX_SPAN_BYTES`.
     """
+    if len(message) > MAX_SPAN_BYTES:
+        raise PayloadTooLargeError(
+            f"it has {len(message):,} bytes; the limit is {MAX_SPAN_BYTES:,}. "
+            "Keep large content elsewhere and send a reference to it"
+        )
     try:
         span = SpanMessage.FromString(message)
     except DecodeError as error:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
@@ -23,11 +24,17 @@ _MOST_BYTES: Final = 2 * 1024 * 1024
 _AT_ONCE: Final = 3
 """Parts of requests that are ready or on their way at once: of what waits there is no more in memory than came."""
 
+_LARGE_BYTES: Final = 256 * 1024
+"""A span that takes longer than a turn by itself."""
+
 _TURN_SECONDS: Final = 0.002
 """A turn of those who bring spans without end: whoever reads meanwhile has to wait for several."""
 
 _TOLD: Final = 20
 """Rejected spans of which a request is told why."""
+
+_Message = TypeVar("_Message")
+_Made = tuple[int, Callable[[], WholeCall | str]]
 
 
 @dataclass(slots=True)
@@ -95,7 +102,7 @@ class OtelStore:
         projects = _projects(project_id, entity, fixed=fixed)
         return await self._export(_made(otlp_json.undecoded_spans(request, projects), otlp_json.span_of, wb_user_id))
 
-    async def _export(self, made: Iterator[WholeCall | str]) -> Exported:
+    async def _export(self, made: Iterator[_Made]) -> Exported:
         exported, is_done = Exported(), False
         while not is_done:
             # Who brings little waits for a part of what others bring, not for all of it.
@@ -108,11 +115,13 @@ class OtelStore:
         return exported
 
 
-async def _part(made: Iterator[WholeCall | str], exported: Exported) -> tuple[list[WholeCall], bool]:
+async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCall], bool]:
     """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
     ready: list[WholeCall] = []
     size = 0
-    async for one in in_turns(made, _TURN_SECONDS):
+    async for size_bytes, make in in_turns(made, _TURN_SECONDS):
+        # A thread lets others come first in between, at some cost.
+        one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
         if isinstance(one, str):
             exported.reject(one)
             continue
@@ -130,18 +139,27 @@ def _projects(project_id: str | None, entity: str, *, fixed: bool = False) -> Pr
 
 
 def _made(
-    undecoded: Iterable[tuple[object, Origin | StoreError]], span_of: Callable[..., Span], wb_user_id: str | None
-) -> Iterator[WholeCall | str]:
-    """The call of each span, or why it is rejected."""
-    for message, origin in undecoded:
-        span = None
-        try:
-            if isinstance(origin, StoreError):
-                raise origin
-            span = span_of(message)
-            yield call_of(span, origin, wb_user_id)
-        except StoreError as error:
-            yield _reason(span, error)
+    undecoded: Iterable[tuple[_Message, Origin | StoreError, int]],
+    span_of: Callable[[_Message], Span],
+    wb_user_id: str | None,
+) -> Iterator[_Made]:
+    """About how large each span is, and what makes it a call."""
+    for message, origin, size_bytes in undecoded:
+        yield size_bytes, partial(_call, message, origin, span_of, wb_user_id)
+
+
+def _call(
+    message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
+) -> WholeCall | str:
+    """The call of a span, or why it is rejected."""
+    span = None
+    try:
+        if isinstance(origin, StoreError):
+            raise origin
+        span = span_of(message)
+        return call_of(span, origin, wb_user_id)
+    except StoreError as error:
+        return _reason(span, error)
 
 
 def _reason(span: Span | None, error: StoreError) -> str:

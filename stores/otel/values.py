@@ -2,13 +2,18 @@
 
 import base64
 import math
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sized
+from typing import Any, Final, TypeVar
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from stores import json_text
-from stores.errors import StoreError
+from stores.errors import BadInputError, StoreError
+
+_Values = TypeVar("_Values", bound=Sized)
+
+MAX_VALUES: Final = 200_000
+"""Members of one list or object: more than that no document holds."""
 
 OPENING: Final = ("[", "{")
 """How a string begins that may be JSON of a list or an object."""
@@ -25,7 +30,11 @@ def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, object]:
 
 
 def value_of(value: AnyValue) -> object:
-    """A value as JSON: bytes are Base64, and numbers that JSON lacks are `NaN`, `Infinity` and `-Infinity`."""
+    """A value as JSON: bytes are Base64, and numbers that JSON lacks are `NaN`, `Infinity` and `-Infinity`.
+
+    Raises:
+        BadInputError: a list or an object in it has more than `MAX_VALUES` members.
+    """
     match value.WhichOneof("value"):
         case "string_value":
             return value.string_value
@@ -36,12 +45,18 @@ def value_of(value: AnyValue) -> object:
         case "double_value":
             return number(value.double_value)
         case "array_value":
-            return [value_of(inner) for inner in value.array_value.values]
+            return [value_of(inner) for inner in _few(value.array_value.values)]
         case "kvlist_value":
-            return {pair.key: value_of(pair.value) for pair in value.kvlist_value.values}
+            return {pair.key: value_of(pair.value) for pair in _few(value.kvlist_value.values)}
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
     return None
+
+
+def _few(values: _Values) -> _Values:
+    if len(values) > MAX_VALUES:
+        raise BadInputError(f"a list or object in it has {len(values):,} values; the limit is {MAX_VALUES:,}")
+    return values
 
 
 def number(value: float) -> float | str:

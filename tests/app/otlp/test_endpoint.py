@@ -184,3 +184,13 @@ async def test_who_sends_too_much_at_once_is_told_when_to_come_again(narrow: htt
     assert (second.status_code, second.headers["retry-after"]) == (503, "1")
     assert Status.FromString(second.content).code == Code.UNAVAILABLE
     assert (answered.status_code, third.status_code) == (200, 200)
+
+
+async def test_without_a_database_senders_are_told_to_come_again() -> None:
+    settings = Settings(mongodb_uri="mongodb://127.0.0.1:1", database_timeout_seconds=0.5)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            answer = await client.post("/v1/traces", content=body(span(1)), headers=PROTOBUF)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert Status.FromString(answer.content).code == Code.UNAVAILABLE

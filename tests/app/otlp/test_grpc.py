@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, traces_over_grpc
+from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from stores.calls import CallsStore
 from stores.intake import Intake
 from stores.otel import OtelStore
@@ -95,16 +95,19 @@ async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: Call
 async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = GrpcAddress("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(GrpcError, match=f"cannot listen on {address} for OTLP over gRPC: stop what uses it"):
+        reason = f"cannot listen on {address} for OTLP over gRPC: stop what uses it"
+        with pytest.raises(GrpcError, match=reason):
+            check_grpc(address)
+        with pytest.raises(GrpcError, match=reason):
             async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake()):
                 pytest.fail("it listens")
 
 
 def test_without_grpcio_the_error_says_what_to_install() -> None:
     code = (
-        "import sys, asyncio; sys.modules.update(dict.fromkeys(['grpc', 'grpc.aio']))\n"
+        "import sys; sys.modules.update(dict.fromkeys(['grpc', 'grpc.aio']))\n"
         "from app.otlp.grpc_server import *\n"
-        "asyncio.run(traces_over_grpc(GrpcAddress('127.0.0.1', 1), None, 1, 'otel', None).__aenter__())\n"
+        "check_grpc(GrpcAddress('127.0.0.1', 1))\n"
     )
 
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 -- the code stands above

@@ -32,7 +32,7 @@ FULL.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=pairs({"x": 3}
 
 
 def spans_of(whole: object) -> list[Any]:
-    return [otlp_json.span_of(message) for message, _ in otlp_json.undecoded_spans(whole, Projects("acme/spans"))]
+    return [otlp_json.span_of(message) for message, _, _ in otlp_json.undecoded_spans(whole, Projects("acme/spans"))]
 
 
 def with_span(**changes: object) -> dict[str, Any]:

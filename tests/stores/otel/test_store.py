@@ -115,10 +115,16 @@ async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Store
     large = "x" * 1_000_000
     spans = [span(number, {"input.value": large}) for number in range(1, 8)]
 
-    exported = await otel.export_protobuf(body(*spans, span(8, {"input.value": large * 20})), PROJECT)
+    exported = await otel.export_protobuf(
+        body(*spans, span(8, {"input.value": large * 20}), span(9, {"input.value": large * 2})), PROJECT
+    )
 
-    assert exported.rejected_spans == 1
-    assert "the limit is 7,700,000" in exported.error_message
+    assert exported.rejected_spans == 2
+    too_large_to_decode, too_large_to_store = exported.error_message.split("; span")
+    assert "a span: it has 20,000," in too_large_to_decode
+    assert "; the limit is 8,388,608. Keep large" in too_large_to_decode
+    assert "inputs take 8,0" in too_large_to_store
+    assert "the limit is 7,700,000" in too_large_to_store
     assert len(await stored()) == 7
     assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
 
