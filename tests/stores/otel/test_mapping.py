@@ -430,15 +430,16 @@ def test_a_parent_of_zeros_is_none() -> None:
     assert "parent_id" not in call(span(1, parent_span_id=b"\0" * 8)).start
 
 
-JSON = st.recursive(
+LEAVES = (
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "$b", "c.d", "%", "é"]), inner),
-    max_leaves=8,
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 )
+MEMBERS = st.sampled_from(["a", "$b", "c.d", "%", "é"])
+FLAT = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(MEMBERS, LEAVES)
+JSON = FLAT | st.lists(FLAT, max_size=3) | st.dictionaries(MEMBERS, FLAT)
 KEYS = st.sampled_from(
     [
         *("gen_ai.prompt", "input.value", "input", "output.value", "outputs", "gen_ai.response.model", "metadata"),
