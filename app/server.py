@@ -19,6 +19,7 @@ from app.health import Readiness, healthz, readyz
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
+from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -89,6 +90,7 @@ def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
         Route("/graphql", over_http),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
+        WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

@@ -1,0 +1,193 @@
+"""Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from app.request_bodies import pieces
+from app.weave.errors import InvalidRequestError, invalid
+from stores import json_slices, json_text
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.intake import Share
+
+PROJECT_ID: Final = "project_id"
+_SMALL: Final = 4 * json_slices.SMALL
+_RETRY_ID: Final = "x-weave-retry-id"
+_PASSES_BY: Final = 4
+"""So many times the largest body passes by unread, so that its sender hears why it is refused."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass
+class Body:
+    """The body of one request, and what its address and headers say."""
+
+    text: bytearray
+    path: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def retry_id(self) -> str | None:
+        """What all attempts at one request have in common, if its client says that."""
+        return self.headers.get(_RETRY_ID)
+
+    @property
+    def project_id(self) -> str:
+        """The project in the address."""
+        return f"{self.path['entity']}/{self.path['project']}"
+
+    async def read(self, model: type[_Model]) -> _Model:
+        """The request as a model; what the model does not know is left out.
+
+        Raises:
+            InvalidRequestError: it is no JSON, or a field is missing or of the wrong type.
+        """
+        return _validated(model, await _decoded(self.text))
+
+    async def items(self, *path: str) -> "Items":
+        """The request's list at a path of keys, none of its members read yet.
+
+        Raises:
+            InvalidRequestError: it is no JSON as a whole, or has no such list.
+        """
+        return self._small_items(path) or await self._sliced_items(path)
+
+    def _small_items(self, path: tuple[str, ...]) -> "Items | None":
+        """The same of a body that is soon parsed; None where it is none, or all of it is no JSON for one member."""
+        if len(self.text) > _SMALL:
+            return None
+        try:
+            around = found = json_text.loads(bytes(self.text))
+        except BadInputError:
+            return None
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return Items([(value, 0) for value in found], around, ".".join(path)) if isinstance(found, list) else None
+
+    async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
+        try:
+            found = await json_slices.members(self.text, path)
+            around = json_text.loads(found.around) if found else None
+        except BadInputError as error:
+            raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
+        if found is None:
+            await _decoded(self.text)
+            raise InvalidRequestError("is required: a list", ".".join(path))
+        return Items(found, around, ".".join(path))
+
+
+@dataclass(frozen=True)
+class Items:
+    """The members of a list, each read when it is asked for, and what stands around the list."""
+
+    members: Sequence[bytes | tuple[object, int]]
+    around: object
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def at(self, position: int) -> str:
+        """Where a member stands."""
+        return f"{self.name}.{position}"
+
+    async def value(self, position: int, max_values: int = json_slices.MAX_VALUES) -> tuple[object, int]:
+        """A member, and the length of its text; 0 where that is small.
+
+        Raises:
+            StoreError: it is no JSON, or holds too much.
+        """
+        text = self.members[position]
+        if isinstance(text, tuple):
+            return text
+        try:
+            return await json_slices.loads(text, max_values), len(text)
+        except StoreError as error:
+            raise error.under(self.at(position)) from None
+
+    def read_around(self, model: type[_Model]) -> _Model:
+        """What stands around the list.
+
+        Raises:
+            InvalidRequestError: a field is missing or of the wrong type.
+        """
+        return _validated(model, self.around)
+
+
+def read_item(model: type[_Model], value: object, at: str) -> _Model:
+    """A member of a list as a model.
+
+    Raises:
+        InvalidRequestError: a field is missing or of the wrong type.
+    """
+    return _validated(model, value, at)
+
+
+def _validated(model: type[_Model], value: object, at: str = "") -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error, at) from None
+
+
+async def _decoded(text: bytearray) -> object:
+    try:
+        return await json_slices.loads(text)
+    except BadInputError as error:
+        raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
+
+
+async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
+    """The body as it comes, kept from others who send as long as the share is open.
+
+    What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
+
+    Raises:
+        PayloadTooLargeError: it is larger than that.
+        UnavailableError: there is no room for it beside other requests.
+        SilenceError: nothing more of it came.
+    """
+    refused: StoreError | None = _encoded(request)
+    text, size = bytearray(), 0
+    length = request.headers.get("content-length", "")
+    if length.isdecimal():
+        refused = refused or _refused_by(share.expect, int(length))
+    async for piece in pieces(request):
+        size += len(piece)
+        if size > max_bytes:
+            refused = _too_large(max_bytes)
+        if size > _PASSES_BY * max_bytes:
+            break
+        refused = refused or _refused_by(share.grow, len(piece))
+        if refused is None:
+            text += piece
+        elif text:
+            text = bytearray()
+            share.close()
+    if refused:
+        raise refused
+    return Body(text, request.path_params, dict(request.headers))
+
+
+def _refused_by(hold: Callable[[int], None], size: int) -> StoreError | None:
+    try:
+        hold(size)
+    except UnavailableError as error:
+        return error
+    return None
+
+
+def _encoded(request: Request) -> StoreError | None:
+    if request.headers.get("content-encoding", "identity").lower() == "identity":
+        return None
+    return InvalidRequestError("send the body without Content-Encoding; it is not decompressed")
+
+
+def _too_large(max_bytes: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"the body is larger than {max_bytes:,} bytes; send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
+    )

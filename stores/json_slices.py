@@ -1,0 +1,263 @@
+"""JSON texts of megabytes, read slice by slice in turns with all else: parsed at once, they would hold everyone up.
+
+A text is looked through for the brackets and commas that take it apart, and orjson parses one slice after the other.
+So the members of a list can also be had one by one, each of which may be no JSON without the others being lost.
+"""
+
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stores import json_text
+from stores.errors import BadInputError, PayloadTooLargeError
+from stores.json_bounds import MAX_DEPTH
+from stores.turns import Turn
+
+SMALL: Final = 64 * 1024
+"""Bytes that are parsed at once."""
+
+MAX_VALUES: Final = 1_600_000
+"""Values in one text, each of which takes some tens of bytes of memory; a document of MongoDB has room for fewer."""
+
+MAX_MEMBERS: Final = 500_000
+"""Members of a list that are had one by one."""
+
+_CHECK_EVERY: Final = 512
+_TOKEN: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[\[\]{},]', re.DOTALL)
+_OPEN: Final = frozenset(b"[{")
+_QUOTE, _COMMA, _LIST, _COLON = b'",[:'
+
+Text = bytes | bytearray
+
+
+async def loads(text: Text, max_values: int = MAX_VALUES) -> object:
+    """The value of a JSON text, as `json_text.loads` gives it.
+
+    Raises:
+        BadInputError: the text is not JSON, or goes beyond its bounds.
+        PayloadTooLargeError: it has more than `max_values` values.
+    """
+    if len(text) <= SMALL:
+        return json_text.loads(bytes(text))
+    reader, turn = _Reader(text, max_values), Turn()
+    for count, token in enumerate(_TOKEN.finditer(text)):
+        reader.take(text[token.start()], token.start())
+        if count % _CHECK_EVERY == 0 and turn.is_over():
+            await turn.end()
+    return reader.finished()
+
+
+@dataclass(slots=True)
+class _Container:
+    """A list or object that is open: where it began, its part that is not parsed yet, and what was parsed of it."""
+
+    opened: int
+    is_object: bool
+    start: int
+    member: int
+    value: Any = None
+    is_after_inner: bool = False
+
+    def parse_up_to(self, text: Text, end: int) -> None:
+        """Parse what there is up to a comma, or to the end of the container."""
+        part = bytes(text[self.start : end])
+        if self.is_after_inner or not part.strip():
+            if part.strip() or not self.is_after_inner:
+                raise BadInputError(f"not JSON: there is no value before the comma or bracket at byte {end + 1:,}")
+        elif self.is_object:
+            self._begun().update(json_text.loads(b"{" + part + b"}"))
+        else:
+            self._begun().extend(json_text.loads(b"[" + part + b"]"))
+        self.is_after_inner = False
+
+    def put(self, text: Text, inner: "_Container", end: int) -> None:
+        """Add a large container, parsed by itself, after what comes before it."""
+        if self.member > self.start:
+            self.parse_up_to(text, self.member - 1)
+        before = bytes(text[self.member : inner.opened]).strip()
+        if self.is_object and before.endswith(b":"):
+            self._begun().update(json_text.loads(b"{" + before + b"null}"))
+            self.value[json_text.loads(before[:-1])] = inner.value
+        elif self.is_object or before or self.is_after_inner:
+            raise BadInputError(f"not JSON: a list or object is out of place at byte {inner.opened + 1:,}")
+        else:
+            self._begun().append(inner.value)
+        self.start, self.is_after_inner = end, True
+
+    def _begun(self) -> Any:  # noqa: ANN401 -- a list or a dict
+        if self.value is None:
+            self.value = {} if self.is_object else []
+        return self.value
+
+
+class _Reader:
+    """Takes the tokens of a text and puts together what the large containers in it hold."""
+
+    def __init__(self, text: Text, max_values: int) -> None:
+        self._text = text
+        self._left = max_values
+        self._open: list[_Container] = []
+        self._done: _Container | None = None
+        self._end = 0
+
+    def take(self, sign: int, at: int) -> None:
+        if sign in _OPEN:
+            self._count()
+            if len(self._open) >= MAX_DEPTH:
+                raise BadInputError(f"JSON nested deeper than {MAX_DEPTH:,} levels")
+            self._open.append(_Container(at, sign != _LIST, at + 1, at + 1))
+        elif sign == _QUOTE:
+            return
+        elif not self._open:
+            raise BadInputError(f"not JSON: it goes on after its end at byte {at + 1:,}")
+        elif sign == _COMMA:
+            self._count()
+            self._separate(self._open[-1], at)
+        else:
+            self._close(self._open.pop(), at)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise PayloadTooLargeError("has more values than any document of the database holds; send less at once")
+
+    def _separate(self, container: _Container, at: int) -> None:
+        if container.is_after_inner or at - container.start > SMALL:
+            container.parse_up_to(self._text, at)
+            container.start = at + 1
+        container.member = at + 1
+
+    def _close(self, container: _Container, at: int) -> None:
+        is_small = container.value is None and at - container.opened <= SMALL
+        if is_small and self._open:
+            return  # it is parsed with what is around it
+        if self._text[at] != (b"}" if container.is_object else b"]")[0]:
+            raise BadInputError(f"not JSON: the bracket at byte {at + 1:,} does not close what is open")
+        if container.value is None and not bytes(self._text[container.start : at]).strip():
+            container._begun()  # noqa: SLF001 -- its own kind
+        else:
+            container.parse_up_to(self._text, at)
+        if self._open:
+            self._open[-1].put(self._text, container, at + 1)
+        else:
+            self._finish(container, at + 1)
+
+    def _finish(self, container: _Container, end: int) -> None:
+        if self._done or bytes(self._text[self._end : container.opened]).strip():
+            raise BadInputError("not JSON: there is more than one value")
+        self._done, self._end = container, end
+
+    def finished(self) -> object:
+        if self._open:
+            raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
+        if not self._done:
+            return json_text.loads(bytes(self._text))
+        if bytes(self._text[self._end :]).strip():
+            raise BadInputError("not JSON: it goes on after its end")
+        return self._done.value
+
+
+@dataclass(slots=True)
+class Members(Sequence[bytes]):
+    """The texts of a list's members, each cut out when it is asked for, and the text around the list."""
+
+    text: Text
+    ends: "array[int]" = field(default_factory=lambda: array("Q"))
+    around: bytes = b""
+
+    def __len__(self) -> int:
+        return len(self.ends) // 2
+
+    def __getitem__(self, position: Any) -> Any:  # noqa: ANN401 -- a Sequence's own signature is as wide
+        if isinstance(position, slice):
+            return [self[each] for each in range(*position.indices(len(self)))]
+        start, end = self.ends[2 * position : 2 * position + 2]
+        return bytes(self.text[start:end])
+
+
+async def members(text: Text, path: Sequence[str]) -> Members | None:
+    """The members of the list at a path of keys, none of them parsed; None where there is no list at that path.
+
+    Raises:
+        BadInputError: the text is no JSON as a whole, or the path leads to several lists.
+        PayloadTooLargeError: the list has more than `MAX_MEMBERS` members.
+    """
+    finder, turn = _Finder(text, [json_text.encode(key).encode() for key in path]), Turn()
+    for count, token in enumerate(_TOKEN.finditer(text)):
+        finder.take(token)
+        if count % _CHECK_EVERY == 0 and turn.is_over():
+            await turn.end()
+    return finder.finished()
+
+
+class _Finder:
+    """Follows a path of keys through the tokens of a text, and marks the members of the list at its end."""
+
+    def __init__(self, text: Text, path: Sequence[bytes]) -> None:
+        self._path = path
+        self._depth = 0
+        self._matched = 0
+        self._is_due = True  # whether the next container is the one that the path leads to
+        self._members = Members(text)
+        self._span: tuple[int, int] | None = None
+        self._list_depth = 0
+        self._start = 0
+
+    def take(self, token: "re.Match[bytes]") -> None:
+        at = token.start()
+        sign = self._members.text[at]
+        if sign == _QUOTE:
+            if token[2] is not None and not self._list_depth:
+                self._is_due = self._depth == self._matched and token[1] == self._path[self._matched - 1]
+        elif sign in _OPEN:
+            self._open(sign, at)
+        elif sign == _COMMA:
+            self._is_due = False
+            if self._list_depth and self._depth == self._list_depth:
+                self._mark(at)
+        else:
+            self._close(at)
+
+    def _open(self, sign: int, at: int) -> None:
+        self._depth += 1
+        if self._list_depth or not self._is_due:
+            return
+        self._is_due = False
+        if self._matched == len(self._path):
+            if sign == _LIST:
+                self._begin(at)
+        elif sign != _LIST:
+            self._matched += 1
+
+    def _begin(self, at: int) -> None:
+        if self._span:
+            raise BadInputError("not JSON of use: it has the same key twice")
+        self._list_depth, self._start, self._span = self._depth, at + 1, (at, at)
+
+    def _mark(self, end: int) -> None:
+        if len(self._members) >= MAX_MEMBERS:
+            raise PayloadTooLargeError(f"has more than {MAX_MEMBERS:,} members; send fewer at once")
+        self._members.ends.extend((self._start, end))
+        self._start = end + 1
+
+    def _close(self, at: int) -> None:
+        if self._list_depth and self._depth == self._list_depth:
+            is_empty = not self._members and not bytes(self._members.text[self._start : at]).strip()
+            if not is_empty:
+                self._mark(at)
+            self._list_depth = 0
+            self._span = (self._span or (0, 0))[0], at + 1
+        self._depth -= 1
+        self._matched = min(self._matched, self._depth)
+
+    def finished(self) -> Members | None:
+        if self._depth or self._list_depth:
+            raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
+        if not self._span:
+            return None
+        start, end = self._span
+        text = self._members.text
+        self._members.around = bytes(text[:start]) + b"[]" + bytes(text[end:])
+        return self._members
