@@ -1,6 +1,6 @@
 """Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -14,7 +14,7 @@ from stores.errors import BadInputError, PayloadTooLargeError, StoreError, Unava
 from stores.intake import Share
 
 PROJECT_ID: Final = "project_id"
-_SMALL: Final = 4 * json_slices.SMALL
+LARGE: Final = 4 * json_slices.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"
 _PASSES_BY: Final = 4
 """So many times the largest body passes by unread, so that its sender hears why it is refused."""
@@ -29,6 +29,11 @@ class Body:
     text: bytearray
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes so long to work on it that a thread had better do it."""
+        return len(self.text) > LARGE
 
     @property
     def retry_id(self) -> str | None:
@@ -58,7 +63,7 @@ class Body:
 
     def _small_items(self, path: tuple[str, ...]) -> "Items | None":
         """The same of a body that is soon parsed; None where it is none, or all of it is no JSON for one member."""
-        if len(self.text) > _SMALL:
+        if len(self.text) > LARGE:
             return None
         try:
             around = found = json_text.loads(bytes(self.text))
@@ -66,7 +71,7 @@ class Body:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items([(value, 0) for value in found], around, ".".join(path)) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path)) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
@@ -84,7 +89,7 @@ class Body:
 class Items:
     """The members of a list, each read when it is asked for, and what stands around the list."""
 
-    members: Sequence[bytes | tuple[object, int]]
+    members: json_slices.Members | list[object]
     around: object
     name: str
 
@@ -95,19 +100,26 @@ class Items:
         """Where a member stands."""
         return f"{self.name}.{position}"
 
-    async def value(self, position: int, max_values: int = json_slices.MAX_VALUES) -> tuple[object, int]:
-        """A member, and the length of its text; 0 where that is small.
+    def size(self, position: int) -> int:
+        """The length of a member's text; 0 in a body that was soon parsed."""
+        return self.members.size(position) if isinstance(self.members, json_slices.Members) else 0
+
+    async def value(self, position: int, max_values: int = json_slices.MAX_VALUES) -> object:
+        """A member.
 
         Raises:
             StoreError: it is no JSON, or holds too much.
         """
-        text = self.members[position]
-        if isinstance(text, tuple):
-            return text
+        if isinstance(self.members, list):
+            return self.members[position]
         try:
-            return await json_slices.loads(text, max_values), len(text)
+            return await json_slices.loads(self.members[position], max_values)
         except StoreError as error:
             raise error.under(self.at(position)) from None
+
+    def has(self, position: int, part: bytes) -> bool:
+        """Whether some bytes are in a member's text, as far as that is at hand."""
+        return isinstance(self.members, json_slices.Members) and part in self.members[position]
 
     def read_around(self, model: type[_Model]) -> _Model:
         """What stands around the list.

@@ -7,17 +7,19 @@ from typing import Final
 from starlette.responses import Response
 
 from app.weave.batches import Outcome
-from app.weave.bodies import Body, Items, read_item
+from app.weave.bodies import LARGE, Body, Items, read_item
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
-from stores.errors import StoreError
+from stores.errors import PayloadTooLargeError, StoreError
 
 _BATCH: Final = "batch"
 _PARTS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024
-_LARGE: Final = 256 * 1024
+_MOST_WITHOUT_FILES: Final = 12_000_000
+"""Bytes of an item's text, each letter of it perhaps escaped; more fit into a document only if files are taken out."""
+
 _MAX_VALUES: Final = 800_000
 """Values in one item; more do not fit into a call's document."""
 
@@ -48,14 +50,14 @@ async def complete(stores: Stores, body: Body) -> Response:
 
 async def start(stores: Stores, body: Body) -> Response:
     """Store one start."""
-    part = (await body.read(CallStartReq)).start.to_store(is_large=len(body.text) > _LARGE)
+    part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
     await stores.calls.write_one(part)
     return answer({"id": part.id, "trace_id": part.trace_id})
 
 
 async def end(stores: Stores, body: Body) -> Response:
     """Store one end."""
-    await stores.calls.write_one((await body.read(CallEndReq)).end.to_store(is_large=len(body.text) > _LARGE))
+    await stores.calls.write_one((await body.read(CallEndReq)).end.to_store(is_large=body.is_large))
     return answer({})
 
 
@@ -89,8 +91,9 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
     outcome, waiting = Outcome(items), _Waiting()
     for position in range(len(items)):
         try:
-            value, size = await items.value(position, _MAX_VALUES)
-            parts = read(value, items.at(position), size > _LARGE)
+            _check_size(items, position)
+            size = items.size(position)
+            parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
         except StoreError as error:
             outcome.refused[position] = error
             continue
@@ -100,6 +103,21 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
             waiting = _Waiting()
     await _flush(stores, waiting, outcome)
     return outcome.answer()
+
+
+def _check_size(items: Items, position: int) -> None:
+    """Refuse what is too large before it is parsed, which would take several times its memory.
+
+    Raises:
+        PayloadTooLargeError: it is.
+    """
+    size = items.size(position)
+    if size > _MOST_WITHOUT_FILES and not items.has(position, b";base64,"):
+        raise PayloadTooLargeError(
+            f"has {size:,} bytes, of which not even a third fits into a document; keep large content elsewhere and "
+            "send a reference to it",
+            items.at(position),
+        )
 
 
 async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:

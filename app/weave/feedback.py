@@ -45,12 +45,11 @@ async def create_batch(stores: Stores, body: Body) -> Response:
     size = 0
     for position in range(len(items)):
         try:
-            value, length = await items.value(position)
-            waiting[position] = read_item(FeedbackCreateReq, value, items.at(position))
+            waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
             outcome.refused[position] = error
             continue
-        size += length
+        size += items.size(position)
         if len(waiting) == _STORED_AT_ONCE or size >= _BYTES_AT_ONCE:
             await _flush(stores, waiting, outcome)
             waiting, size = {}, 0

@@ -38,7 +38,7 @@ async def create(stores: Stores, body: Body) -> Response:
     """Make a version."""
     asked = await body.read(ObjCreateReq)
     try:
-        return answer({"digest": await stores.objects.create(asked.to_store())})
+        return answer({"digest": await stores.objects.create(asked.to_store(is_large=body.is_large))})
     except StoreError as error:
         raise error.under("obj") from None
 

@@ -199,9 +199,9 @@ class ObjCreateReq(Request):
 
     obj: ObjectForInsert
 
-    def to_store(self) -> ObjectVersion:
+    def to_store(self, *, is_large: bool = False) -> ObjectVersion:
         """The version as the store takes it."""
-        return ObjectVersion(**dict(self.obj))
+        return ObjectVersion(**dict(self.obj), is_large=is_large)
 
 
 class ObjReadReq(OfProject):

@@ -41,9 +41,8 @@ async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
     rows: list[object] = []
     size = 0
     for position in range(len(items)):
-        row, length = await items.value(position)
-        rows.append(row)
-        size += length
+        rows.append(await items.value(position))
+        size += items.size(position)
         if size >= _BYTES_AT_ONCE or len(rows) >= _ROWS_AT_ONCE:
             yield rows
             rows, size = [], 0
