@@ -59,7 +59,8 @@ class Body:
         Raises:
             InvalidRequestError: it is no JSON as a whole, or has no such list.
         """
-        return self._small_items(path) or await self._sliced_items(path)
+        small = self._small_items(path)
+        return await self._sliced_items(path) if small is None else small
 
     def _small_items(self, path: tuple[str, ...]) -> "Items | None":
         """The same of a body that is soon parsed; None where it is none, or all of it is no JSON for one member."""
@@ -76,7 +77,7 @@ class Body:
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await json_slices.members(self.text, path)
-            around = json_text.loads(found.around) if found else None
+            around = None if found is None else json_text.loads(found.around)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:

@@ -15,7 +15,6 @@ from graphql_schema.context import Stores
 from stores.calls import Expansion
 from stores.paging import Page, PageRequest, Row
 
-_READ_AT_ONCE: Final = 200
 _EXPANDED_AT_ONCE: Final = 20
 _SIZE: Final = "storage_size_bytes"
 _JSON: Final = "application/json"
@@ -50,7 +49,7 @@ async def _found(stores: Stores, asked: CallsQueryReq) -> AsyncGenerator[bytes, 
         expansion = Expansion(asked.expand_columns, asked.return_expanded_column_values is not False)
     wanted = shape.wanted | {"project_id"}
     async for rows in _pages(stores, asked, expansion):
-        for part in in_parts(rows, _SIZE, _EXPANDED_AT_ONCE if expansion else _READ_AT_ONCE):
+        for part in in_parts(rows, _SIZE, _EXPANDED_AT_ONCE if expansion else None):
             keys = [(asked.project_id, row["id"]) for row in part]
             found = await stores.calls.by_keys(keys, wanted, expansion)
             # What was deleted since the search found it is left out.

@@ -20,6 +20,7 @@ PREFIX: Final = "/weave"
 
 _Endpoint = Callable[[Stores, Body], Awaitable[Response]]
 _NOT_FOUND: Final = 404
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
     "/graphql": wandb.look_up,
@@ -76,7 +77,10 @@ class WeaveDoor:
             Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in _POSTS.items()
         ]
         routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
-        routes += [Route("/server_info", _server_info, methods=["GET"]), Route("/{path:path}", _unknown)]
+        routes += [
+            Route("/server_info", _server_info, methods=["GET"]),
+            Route("/{path:path}", _unknown, methods=_METHODS),
+        ]
         return Mount(PREFIX, routes=routes)
 
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
