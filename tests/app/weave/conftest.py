@@ -23,6 +23,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             sdk.begin()
 
 
+def pytest_sessionfinish() -> None:
+    """End what was begun for tests that did not come to run."""
+    for sdk in SDKS.values():
+        sdk.give_up()
+
+
 @pytest.fixture(scope="session")
 def sdks() -> dict[str, Sdk]:
     """The SDKs; where they cannot be had the tests are skipped, or fail where LOOMQL_REQUIRE_WEAVE is 1."""

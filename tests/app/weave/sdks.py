@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,9 +34,14 @@ class Sdk:
         if self._done.exists() or self._pip:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        venv.create(self.folder, with_pip=True)
-        command = [str(self.python), "-m", "pip", "install", "-q", "--no-compile", f"weave=={self.version}", PICTURES]
-        self._pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # noqa: S603 -- our own command
+        venv.create(self.folder)
+        wanted = [f"weave=={self.version}", PICTURES]
+        self._pip = subprocess.Popen(  # noqa: S603 -- our own command
+            [sys.executable, "-m", "pip", "--python", str(self.python), "install", "-q", "--no-compile", *wanted],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def finish(self) -> str:
         """Wait until it is installed; why it is not, or an empty text."""
@@ -48,6 +54,13 @@ class Sdk:
             self._pip = None
             return ""
         return said.strip() or f"pip ended with {self._pip.returncode}"
+
+    def give_up(self) -> None:
+        """End an installation that nobody waits for any more."""
+        if self._pip is not None:
+            self._pip.terminate()
+            self._pip.communicate()
+            self._pip = None
 
     def start(self, program: Sequence[str | Path], url: str, folder: Path) -> "subprocess.Popen[str]":
         """Start a program that is pointed at a server by the three variables, and at a private cache and home."""
