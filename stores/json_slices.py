@@ -35,28 +35,30 @@ _QUOTE, _COMMA, _LIST, _BACKSLASH = b'",[\\'
 Text = bytes | bytearray
 
 
-async def loads(text: Text, max_values: int = MAX_VALUES) -> object:
-    """The value of a JSON text, as `json_text.loads` gives it.
+async def loads(text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] | None = None) -> object:
+    """The value of a JSON text, or of what stands in a span of it, as `json_text.loads` gives it.
 
     Raises:
         BadInputError: the text is not JSON, or goes beyond its bounds.
         PayloadTooLargeError: it has more than `max_values` values.
     """
-    return json_text.loads(bytes(text)) if len(text) <= SMALL else await asyncio.to_thread(_loads, text, max_values)
+    start, end = span or (0, len(text))
+    if end - start <= SMALL:
+        return json_text.loads(bytes(memoryview(text)[start:end]))
+    return await asyncio.to_thread(_loads, text, max_values, start, end)
 
 
-def _loads(text: Text, max_values: int) -> object:
-    reader = _Reader(text, max_values)
-    for token in _tokens(text):
+def _loads(text: Text, max_values: int, start: int, end: int) -> object:
+    reader = _Reader(text, max_values, start, end)
+    for token in _tokens(text, start, end):
         reader.take(text[token.start()], token.start())
     return reader.finished()
 
 
-def _tokens(text: Text) -> Iterator["re.Match[bytes]"]:
+def _tokens(text: Text, start: int, end: int) -> Iterator["re.Match[bytes]"]:
     """The tokens of a text, but for what is inside its strings."""
-    start = 0
     while True:
-        for token in _TOKEN.finditer(text, start):
+        for token in _TOKEN.finditer(text, start, end):
             yield token
             if token[1] is None and text[token.start()] == _QUOTE:
                 start = _end_of_string(text, token.start())
@@ -95,15 +97,14 @@ class _Container:
 
     def parse_up_to(self, text: Text, end: int) -> None:
         """Parse what there is up to a comma, or to the end of the container."""
-        part = bytes(memoryview(text)[self.start : end])
-        is_blank = part.isspace() or not part
+        is_blank = _is_blank(text, self.start, end)
         if self.is_after_inner or is_blank:
             if not is_blank or not self.is_after_inner:
                 raise BadInputError(f"not JSON: there is no value before the comma or bracket at byte {end + 1:,}")
         elif self.is_object:
-            self._begun().update(json_text.loads(b"{" + part + b"}"))
+            self._begun().update(json_text.loads(b"".join((b"{", memoryview(text)[self.start : end], b"}"))))
         else:
-            self._begun().extend(json_text.loads(b"[" + part + b"]"))
+            self._begun().extend(json_text.loads(b"".join((b"[", memoryview(text)[self.start : end], b"]"))))
         self.is_after_inner = False
 
     def put(self, text: Text, inner: "_Container", end: int) -> None:
@@ -129,12 +130,13 @@ class _Container:
 class _Reader:
     """Takes the tokens of a text and puts together what the large containers in it hold."""
 
-    def __init__(self, text: Text, max_values: int) -> None:
+    def __init__(self, text: Text, max_values: int, start: int, end: int) -> None:
         self._text = text
+        self._stop = end
         self._left = max_values
         self._open: list[_Container] = []
         self._done: _Container | None = None
-        self._end = 0
+        self._start = self._end = start
 
     def take(self, sign: int, at: int) -> None:
         if sign in _OPEN:
@@ -187,15 +189,15 @@ class _Reader:
         if self._open:
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
         if not self._done:
-            return json_text.loads(bytes(self._text))
-        if not _is_blank(self._text, self._end, len(self._text)):
+            return json_text.loads(bytes(memoryview(self._text)[self._start : self._stop]))
+        if not _is_blank(self._text, self._end, self._stop):
             raise BadInputError("not JSON: it goes on after its end")
         return self._done.value
 
 
 @dataclass(slots=True)
 class Members:
-    """The texts of a list's members, each cut out when it is asked for, and the text around the list."""
+    """The texts of a list's members, none of them cut out, and the text around the list."""
 
     text: Text
     ends: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -204,16 +206,15 @@ class Members:
     def __len__(self) -> int:
         return len(self.ends) // 2
 
+    def span(self, position: int) -> tuple[int, int]:
+        """Where a member begins and ends in the text."""
+        start, end = self.ends[2 * position : 2 * position + 2]
+        return start, end
+
     def size(self, position: int) -> int:
         """The length of a member's text."""
-        return self.ends[2 * position + 1] - self.ends[2 * position]
-
-    def __getitem__(self, position: int) -> bytes:
-        """A member's text."""
-        if not 0 <= position < len(self):
-            raise IndexError(position)
-        start, end = self.ends[2 * position : 2 * position + 2]
-        return bytes(memoryview(self.text)[start:end])
+        start, end = self.span(position)
+        return end - start
 
 
 async def members(text: Text, path: Sequence[str]) -> Members | None:

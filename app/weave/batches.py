@@ -28,7 +28,8 @@ class Outcome:
 
     def refuse(self, position: int, error: StoreError) -> None:
         """Note why an item is not stored; of several reasons the first counts."""
-        self.refused.setdefault(position, error.under(self.items.at(position)))
+        # What an error was raised in leads back to the whole body.
+        self.refused.setdefault(position, error.with_traceback(None))
 
     def answer(self) -> Response:
         """The answer to the batch."""

@@ -114,13 +114,16 @@ class Items:
         if isinstance(self.members, list):
             return self.members[position]
         try:
-            return await json_slices.loads(self.members[position], max_values)
+            return await json_slices.loads(self.members.text, max_values, self.members.span(position))
         except StoreError as error:
             raise error.under(self.at(position)) from None
 
     def has(self, position: int, part: bytes) -> bool:
         """Whether some bytes are in a member's text, as far as that is at hand."""
-        return isinstance(self.members, json_slices.Members) and part in self.members[position]
+        return (
+            isinstance(self.members, json_slices.Members)
+            and self.members.text.find(part, *self.members.span(position)) >= 0
+        )
 
     def read_around(self, model: type[_Model]) -> _Model:
         """What stands around the list.
@@ -182,7 +185,10 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
             text = bytearray()
             share.close()
     if refused:
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused  # it leads to what it was raised in, which would stay for long
     return Body(text, request.path_params, dict(request.headers))
 
 

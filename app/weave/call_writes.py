@@ -95,7 +95,7 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
             size = items.size(position)
             parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
         except StoreError as error:
-            outcome.refused[position] = error
+            outcome.refuse(position, error)
             continue
         waiting.add(position, parts, size)
         if waiting.is_full:
@@ -124,6 +124,6 @@ async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
     errors = await stores.calls.write_partly(waiting.parts)
     for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
         if at in errors:
-            outcome.refuse(position, errors[at])
+            outcome.refuse(position, errors[at].under(outcome.items.at(position)))
         elif isinstance(part, CallStart):
             outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}

@@ -1,5 +1,6 @@
 """The Weave SDK's door: its trace server's API and W&B's look-ups under one prefix, over the stores of all else."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -8,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from app import memory
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
 from app.weave import call_writes, calls, costs, feedback, files, objects, projects, tables, wandb
 from app.weave.bodies import Body, read_body
@@ -86,7 +88,12 @@ class WeaveDoor:
     async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
         async def answered(share: Share) -> Response:
             body = await read_body(request, self._max_body_bytes, share)
-            return await endpoint(request.state["stores"], body)
+            try:
+                return await endpoint(request.state["stores"], body)
+            finally:
+                if len(body.text) > memory.LARGE:
+                    del body
+                    await asyncio.to_thread(memory.give_back)
 
         return await self._guarded(request, answered)
 

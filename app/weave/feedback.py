@@ -47,7 +47,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
         try:
             waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
-            outcome.refused[position] = error
+            outcome.refuse(position, error)
             continue
         size += items.size(position)
         if len(waiting) == _STORED_AT_ONCE or size >= _BYTES_AT_ONCE:
@@ -70,7 +70,7 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
             except UnavailableError:
                 raise
             except StoreError as error:
-                outcome.refuse(position, error)
+                outcome.refuse(position, error.under(outcome.items.at(position)))
             else:
                 outcome.results[position] = feedback_fields(row, _ANSWERED)
         return

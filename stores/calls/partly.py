@@ -36,7 +36,7 @@ async def _looked_at(batch: Sequence[CallStart | CallEnd]) -> Refused:
         try:
             await made_ready(part.checked())
         except StoreError as error:
-            refused[position] = error
+            refused[position] = error.with_traceback(None)  # which leads back to all of the batch
     return refused
 
 
