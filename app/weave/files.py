@@ -11,18 +11,19 @@ from starlette.responses import Response, StreamingResponse
 from app.form_parts import Head, PartParser
 from app.media_types import media_type_of
 from app.multipart import is_multipart
-from app.request_bodies import pieces
+from app.request_bodies import SilenceError, pieces
 from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import FileReq
 from graphql_schema.context import Stores
-from stores.errors import BadInputError
+from stores.errors import BadInputError, StoreError
 from stores.files import HELD_BYTES, check_size
 from stores.intake import Share
 
 _PROJECT_ID: Final = "project_id"
 _FILE: Final = "file"
 _LONGEST_FIELD: Final = 1024
+_PASSES_BY: Final = 32 * 1024 * 1024
 _COPIES: Final = 2
 """What comes is held twice while it is written, the second time by the driver."""
 
@@ -39,9 +40,24 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
         share.expect(min(HELD_BYTES, _COPIES * int(length)))
     async with aclosing(pieces(request)) as body:
         form = _Form(body, _parser(request), share)
-        await form.read_head()
-        digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
+        try:
+            await form.read_head()
+            digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
+        except SilenceError:
+            raise
+        except StoreError:
+            await _pass_by(body)
+            raise
     return answer({"digest": digest})
+
+
+async def _pass_by(body: AsyncGenerator[bytes, None]) -> None:
+    """Let the rest of a form that is refused pass by, unless it is long: its sender hears why once all is sent."""
+    size = 0
+    async for piece in body:
+        size += len(piece)
+        if size > _PASSES_BY:
+            return
 
 
 async def content(stores: Stores, body: Body) -> Response:

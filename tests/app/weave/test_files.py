@@ -49,5 +49,13 @@ def test_what_is_no_form_with_a_file_is_refused(
     assert posted(door, "/files/stats", project_id="acme/forms") == {"total_size_bytes": 0}
 
 
+def test_the_sender_of_much_hears_why_it_is_refused(door: httpx.Client) -> None:
+    form = {"data": {"project_id": "nowhere"}, "files": {"file": ("x", b" " * 5_000_000)}}
+
+    answer = door.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
+
+    assert (answer.status_code, "is not a project id" in answer.json()["reason"]) == (400, True)
+
+
 def test_an_unknown_file_is_told(door: httpx.Client, project: str) -> None:
     assert refused(door, "/files/content", project_id=project, digest="x")[0] == 404
