@@ -15,10 +15,12 @@ from app.weave.requests import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import unexpected
 from stores.calls.inputs import LOCAL_USER
-from stores.errors import StoreError
+from stores.errors import PayloadTooLargeError, StoreError
 from stores.paging import Row
 
 Info = GraphQLResolveInfo[None]
+
+_LONGEST: Final = 10_000
 
 _SCHEMA: Final = build_schema(
     """
@@ -40,8 +42,14 @@ _SCHEMA: Final = build_schema(
 
 
 async def look_up(stores: Stores, body: Body) -> Response:
-    """Answer a GraphQL request."""
+    """Answer a GraphQL request.
+
+    Raises:
+        PayloadTooLargeError: its query is longer than any that the SDK sends.
+    """
     asked = await body.read(Lookup)
+    if len(asked.query) > _LONGEST:
+        raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_LONGEST:,}", "query")
     result = await graphql(
         _SCHEMA,
         asked.query,

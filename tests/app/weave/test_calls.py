@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from app.weave import call_rows, listings
+from stores.calls import CallsStore
+from stores.errors import UnavailableError
+from stores.paging import Page
 from tests.app.weave.asking import MOMENT, call_ref, end, posted, refused, start, started, streamed
 
 STREAM = "/calls/stream_query"
@@ -264,3 +267,27 @@ def test_an_answer_of_no_calls_is_empty(door: httpx.Client, project: str) -> Non
     assert (answer.status_code, answer.content) == (200, b"")
     assert door.post("/calls/query", json={"project_id": project}).content == b'{"calls":[]}'
     assert json.loads(door.post("/calls/query_stats", json={"project_id": project}).content)["count"] == 0
+
+
+def test_an_answer_that_fails_on_its_way_is_cut_off(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 2)
+    with_calls(door, project, 5)
+    page = CallsStore.page
+    left = 2
+
+    async def page_until_the_database_is_away(*args: Any, **kwargs: Any) -> Page:  # noqa: ANN401 -- as the method's
+        nonlocal left
+        if not left:
+            raise UnavailableError("the database is away")
+        left -= 1
+        return await page(*args, **kwargs)
+
+    monkeypatch.setattr(CallsStore, "page", page_until_the_database_is_away)
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        streamed(door, STREAM, project_id=project)
+    early = door.post(STREAM, json={"project_id": project})
+    assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+    assert early.json() == {"reason": "the database is away"}
