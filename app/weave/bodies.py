@@ -13,7 +13,6 @@ from stores import json_slices, json_text
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.intake import Share
 
-PROJECT_ID: Final = "project_id"
 LARGE: Final = 4 * json_slices.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"
 _PASSES_BY: Final = 4

@@ -11,7 +11,7 @@ from app.weave import answers
 from app.weave.bodies import Body
 from app.weave.errors import answer
 from app.weave.listings import in_parts, pages
-from app.weave.requests import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
+from app.weave.object_requests import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
 from graphql_schema.context import Stores
 from stores import json_text, times
 from stores.errors import StoreError

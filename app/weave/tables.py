@@ -10,7 +10,7 @@ from app.weave import answers
 from app.weave.bodies import Body, Items
 from app.weave.errors import answer
 from app.weave.listings import in_parts, pages
-from app.weave.requests import (
+from app.weave.object_requests import (
     TableAround,
     TableCreateFromDigestsReq,
     TableQueryReq,
