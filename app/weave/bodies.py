@@ -151,7 +151,7 @@ def _validated(model: type[_Model], value: object, at: str = "") -> _Model:
 
 async def _decoded(text: bytearray) -> object:
     try:
-        return await json_slices.loads(text)
+        return await json_slices.loads(text, json_slices.MAX_VALUES)
     except BadInputError as error:
         raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 

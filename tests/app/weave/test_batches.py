@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.weave import call_writes
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 
 BATCH = "/call/upsert_batch"
@@ -45,7 +46,7 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
         ),
         "too large": (start(project, inputs={"a": "x" * 5_000_000}), "batch.1.inputs: attributes and inputs take"),
         "far too large": (start(project, inputs={"a": "x" * 13_000_000}), "batch.1: has 13,000,"),
-        "too dense": (start(project, inputs={"a": [0] * 900_000}), "batch.1: has more values than"),
+        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more values than"),
         "an end without summary": (
             {"mode": "end", "req": {"end": {"project_id": project, "id": "a" * 16, "ended_at": MOMENT}}},
             "batch.1.req.end.summary: Field required",
@@ -55,8 +56,13 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
 
 @pytest.mark.parametrize("name", bad_items("acme/names").keys())
 def test_one_bad_item_loses_no_other(
-    door: httpx.Client, project: str, name: str, caplog: pytest.LogCaptureFixture
+    door: httpx.Client,
+    project: str,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(call_writes, "_MAX_VALUES", 50_000)
     item, reason = bad_items(project)[name]
     first, last = start(project), start(project)
 
