@@ -23,6 +23,7 @@ from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
+from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -97,6 +98,7 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
         *ExportEndpoint(schema, settings, exports).routes(),
         *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
+        WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

@@ -33,6 +33,8 @@ class CallStart:
     wb_user_id: str | None = None
     wb_run_id: str | None = None
     wb_run_step: int | None = None
+    is_large: bool = False
+    """Whether it takes so long to make its JSON ready that a thread does that."""
 
     def checked(self) -> "CallStart":
         """Itself, with ids made where none came.
@@ -69,6 +71,7 @@ class CallEnd:
     exception: str | None = None
     output: object = None
     wb_run_step_end: int | None = None
+    is_large: bool = False
 
     def checked(self) -> "CallEnd":
         """Itself.

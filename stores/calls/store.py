@@ -14,6 +14,7 @@ from stores.calls.fan_out import FanOut
 from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
+from stores.calls.partly import Refused, write_partly
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
@@ -76,6 +77,11 @@ class CallsStore:
         await write_whole_calls(self.database, whole_calls)
 
     @database_write
+    async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Refused:
+        """Store those starts and ends that break no rule, whatever the others do; the errors of these by position."""
+        return await write_partly(self.database, batch)
+
+    @database_write
     async def write_one(self, part: CallStart | CallEnd) -> None:
         """Store one start or end; an error names its field as `start.<field>` or `end.<field>`."""
         try:
@@ -133,7 +139,9 @@ class CallsStore:
         return row
 
     @database_query
-    async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
+    async def by_keys(
+        self, keys: Sequence[Key], wanted: frozenset[str], expansion: Expansion | None = None
+    ) -> dict[Key, Row | None]:
         """For each project and id of a call in it the wanted fields of that, or None where no such call is visible."""
         among = {
             "_id": {"$in": [documents.key(*key)["_id"] for key in keys]},
@@ -142,9 +150,11 @@ class CallsStore:
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
         rows = await self._calls.find(among, {"_id": 0} | paths, batch_size=len(keys) + 1).to_list(None)
-        if has_additions(wanted):
+        if has_additions(wanted) or expansion:
             for project_id in {row["project_id"] for row in rows}:
                 of_project = [row for row in rows if row["project_id"] == project_id]
+                if expansion:
+                    await expansion.expand(self._sources, project_id, of_project, wanted)
                 await add_rest(self.database, project_id, of_project, wanted)
         found = {(row["project_id"], row["id"]): row for row in rows}
         return {key: found.get(key) for key in keys}

@@ -1,5 +1,6 @@
 """Writing calls: batches of starts and ends, and upserts that hold against other writers."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,7 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
     async for position, part in in_turns(enumerate(batch)):
         mode = "start" if isinstance(part, CallStart) else "end"
         try:
-            fields, found = documents.fields_of(part.checked())
+            fields, found = await made_ready(part.checked())
         except StoreError as error:
             raise error.under(f"batch.{position}.{mode}") from None
         if found:
@@ -112,6 +113,11 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
         else:
             call.end = fields
     return parts, files
+
+
+async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
+    """What a checked start or end stores, as by `documents.fields_of`; what is large keeps no one waiting."""
+    return await asyncio.to_thread(documents.fields_of, part) if part.is_large else documents.fields_of(part)
 
 
 async def _insert(calls: Collection, new: list[Document]) -> set[str]:

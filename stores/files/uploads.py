@@ -282,7 +282,8 @@ async def _write_group(database: Database, project_id: str, group: list[NewFile]
 
 
 async def _write_content(upload: Upload, project_id: str, number: int, file: NewFile) -> Document:
-    content = file.load()
+    # To decode megabytes takes its time, which others need not wait for.
+    content = await asyncio.to_thread(file.load) if file.size_bytes > _BYTES_AT_ONCE else file.load()
     for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
         await upload.add(number, position, content[start : start + CHUNK_BYTES])
     await upload.touch()

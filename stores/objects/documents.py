@@ -14,6 +14,9 @@ from stores.objects.inputs import ObjectVersion
 MAX_BYTES: Final = 15_700_000
 """What a value may take in BSON with its text and refs; what else a document holds has room in the 16 MiB."""
 
+_LONG: Final = 256 * 1024
+"""Characters of a value that is digested piece by piece."""
+
 
 def name_key(project_id: str, kind: Kind, object_id: str) -> Document:
     """The fields that find all versions of a name."""
@@ -56,7 +59,8 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
 
 def _content(value: object) -> Document:
     text = json_text.encode(value)
-    canonical = json_text.canonical(value)
+    is_long = len(text) > _LONG
+    canonical = json_text.canonical_in_pieces(value) if is_long else json_text.canonical(value)
     found = list(dict.fromkeys(refs.collect(value)))
     content = {
         "digest": digests.text_digest(canonical),

@@ -30,6 +30,8 @@ class ObjectVersion:
     wb_user_id: str | None = None
     kind: Kind | None = None
     classes: Classes | None = None
+    is_large: bool = False
+    """Whether it takes so long to make its document that a thread does that."""
 
     @property
     def is_builtin(self) -> bool:

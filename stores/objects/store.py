@@ -57,7 +57,8 @@ class ObjectsStore:
         # What a class of ours checks may take its time, as the schema of a spec does, which others need not wait for.
         version = await asyncio.to_thread(version.checked) if version.is_builtin else version.checked()
         kind = version.kind or OBJECT
-        document = documents.new_document(version, kind)
+        make = partial(documents.new_document, version, kind)
+        document = await asyncio.to_thread(make) if version.is_large else make()
         name = version.project_id, kind, version.object_id
 
         async def create(session: Session) -> None:

@@ -23,7 +23,7 @@ ROW_FIELDS: Final = FieldTable(
     [Field("digest", "digest", optional=False), Field("val", "val", Kind.JSON, text_path="json.val")]
 )
 
-_READS: Final = {"val": "json.val", "digest": "digest"}
+_READS: Final = {"val": "json.val", "digest": "digest", "size_bytes": "size_bytes"}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The store of tables: every question and change that concerns them, each within one project."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Final
 
 from stores.database import Database, database_query, database_write
@@ -52,6 +52,26 @@ class TablesStore:
         size = sum(contents[digest].size_bytes for digest in row_digests)
         builder = await _built(project_id, row_digests)
         return await self._write(builder, contents, size), row_digests
+
+    @database_write
+    async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
+        """Store a table whose rows come part by part, as `create` does, and let go of each part once it is written.
+
+        Where a part cannot be had or is refused there is no table, but rows before it may be there, unseen.
+        """
+        check_project_id(project_id, "table.project_id")
+        row_digests: list[str] = []
+        size = 0
+        async for part in parts:
+            contents: dict[str, RowContent] = {}
+            async for position, row in in_turns(enumerate(part, len(row_digests))):
+                found = RowContent.of(row, f"table.rows.{position}")
+                contents[found.digest] = found
+                row_digests.append(found.digest)
+                size += found.size_bytes
+            await self.database.enter([project_id])
+            await content.add_missing(self._rows, project_id, list(contents.values()))
+        return await self._write(await _built(project_id, row_digests), {}, size), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:

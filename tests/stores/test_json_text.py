@@ -142,3 +142,19 @@ def test_a_response_holds_stored_text_as_it_is() -> None:
 @pytest.mark.parametrize("before", ["0.00012345678901234567", "1.5", '"' + "7" * 19 + '"', "0." + "0" * 40 + "1"])
 def test_a_wide_integer_is_found_behind_other_long_runs_of_digits(wide: int, before: str) -> None:
     assert json_text.loads(f"[{before},{wide}]".encode()) == [json.loads(before), wide]
+
+
+@given(JSON)
+def test_what_is_canonical_is_the_same_in_pieces(value: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_text, "_PIECE", 2)
+
+        assert json_text.canonical_in_pieces(value) == json_text.canonical(value)
+
+
+def test_deep_values_are_canonical_in_pieces_too() -> None:
+    value: object = 1
+    for _ in range(1000):
+        value = [{"b": value, "a": 2**70}, "ü"]
+
+    assert json_text.canonical_in_pieces(value) == json_text.canonical(value)

@@ -449,3 +449,15 @@ async def test_large_objects_do_not_burst_a_document(objects: ObjectsStore, call
     assert await found(calls, *columns, query=few, sort_by=[SortBy("inputs.a.name"), SortBy("inputs.b.name")]) == [1]
     assert await found(calls, *columns, query=texts) == [1]
     assert await found(calls, *columns, query=texts, sort_by=[SortBy("inputs.a.text")]) == [1]
+
+
+async def test_calls_by_their_keys_are_expanded(calls: CallsStore, objects: ObjectsStore) -> None:
+    ref = await made(objects, {"t": 1})
+    await calls.write([start(1, inputs={"model": ref}), start(2, inputs={"model": "plain"})])
+    keys = [(PROJECT, call_id(number)) for number in (2, 1, 3)]
+
+    rows = await calls.by_keys(keys, frozenset({"inputs"}), Expansion(["inputs.model"]))
+
+    texts = [row and row["json"]["inputs"] for row in rows.values()]
+    assert list(rows) == keys
+    assert texts == ['{"model":"plain"}', f'{{"model":{{"t":1,"_ref":"{ref}"}}}}', None]

@@ -1,0 +1,129 @@
+"""Writing calls at the Weave SDK's door."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.responses import Response
+
+from app.weave.batches import Outcome
+from app.weave.bodies import LARGE, Body, Items, read_item
+from app.weave.errors import InvalidRequestError, answer
+from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
+from graphql_schema.context import Stores
+from stores.calls import CallEnd, CallStart
+from stores.errors import PayloadTooLargeError, StoreError
+
+_BATCH: Final = "batch"
+_PARTS_AT_ONCE: Final = 500
+_BYTES_AT_ONCE: Final = 1024 * 1024
+_MOST_WITHOUT_FILES: Final = 12_000_000
+"""Bytes of an item's text, each letter of it perhaps escaped; more fit into a document only if files are taken out."""
+
+_MAX_VALUES: Final = 800_000
+"""Values in one item; more do not fit into a call's document."""
+
+Part = CallStart | CallEnd
+_Read = Callable[[object, str, bool], list[Part]]
+"""Makes the parts of an item, which stands at a place and may be large."""
+
+
+async def upsert_batch(stores: Stores, body: Body) -> Response:
+    """Store starts and ends."""
+    return await _store(stores, await body.items(_BATCH), _start_or_end)
+
+
+async def complete(stores: Stores, body: Body) -> Response:
+    """Store calls that are complete, of the project in the address."""
+    project_id = body.project_id
+
+    def read(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
+        value = {"project_id": project_id, **value} if isinstance(value, dict) else value
+        start, end = read_item(Start, value, at), read_item(End, value, at)
+        if start.project_id != project_id:
+            raise InvalidRequestError(f"is not {project_id}, the project in the address", f"{at}.project_id")
+        parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
+        return parts
+
+    return await _store(stores, await body.items(_BATCH), read)
+
+
+async def start(stores: Stores, body: Body) -> Response:
+    """Store one start."""
+    part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
+    await stores.calls.write_one(part)
+    return answer({"id": part.id, "trace_id": part.trace_id})
+
+
+async def end(stores: Stores, body: Body) -> Response:
+    """Store one end."""
+    await stores.calls.write_one((await body.read(CallEndReq)).end.to_store(is_large=body.is_large))
+    return answer({})
+
+
+def _start_or_end(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
+    item = read_item(BatchItem, value, at)
+    if item.mode == "start":
+        return [read_item(CallStartReq, item.req, f"{at}.req").start.to_store(is_large=is_large)]
+    return [read_item(CallEndReq, item.req, f"{at}.req").end.to_store(is_large=is_large)]
+
+
+@dataclass
+class _Waiting:
+    """The parts that are stored next, each with the position of its item."""
+
+    parts: list[Part] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.parts) >= _PARTS_AT_ONCE or self.size >= _BYTES_AT_ONCE
+
+    def add(self, position: int, parts: list[Part], size: int) -> None:
+        self.parts += parts
+        self.positions += [position] * len(parts)
+        self.size += size
+
+
+async def _store(stores: Stores, items: Items, read: _Read) -> Response:
+    """Store the items, few at once; of a large body not all is ever parsed."""
+    outcome, waiting = Outcome(items), _Waiting()
+    for position in range(len(items)):
+        try:
+            _check_size(items, position)
+            size = items.size(position)
+            parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
+        except StoreError as error:
+            outcome.refuse(position, error)
+            continue
+        waiting.add(position, parts, size)
+        if waiting.is_full:
+            await _flush(stores, waiting, outcome)
+            waiting = _Waiting()
+    await _flush(stores, waiting, outcome)
+    return outcome.answer()
+
+
+def _check_size(items: Items, position: int) -> None:
+    """Refuse what is too large before it is parsed, which would take several times its memory.
+
+    Raises:
+        PayloadTooLargeError: it is.
+    """
+    size = items.size(position)
+    if size > _MOST_WITHOUT_FILES and not items.has(position, b";base64,"):
+        raise PayloadTooLargeError(
+            f"has {size:,} bytes, of which not even a third fits into a document; keep large content elsewhere and "
+            "send a reference to it",
+            items.at(position),
+        )
+
+
+async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
+    errors = await stores.calls.write_partly(waiting.parts)
+    for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
+        if at in errors:
+            outcome.refuse(position, errors[at].under(outcome.items.at(position)))
+        elif isinstance(part, CallStart):
+            outcome.results[position] = {"id": part.id, "trace_id": part.trace_id}

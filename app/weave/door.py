@@ -1,0 +1,129 @@
+"""The Weave SDK's door: its trace server's API and W&B's look-ups under one prefix, over the stores of all else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app import memory
+from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from app.weave import call_writes, calls, costs, feedback, files, objects, projects, tables, wandb
+from app.weave.bodies import Body, read_body
+from app.weave.errors import answer, failure, refusal
+from graphql_schema.context import Stores
+from stores.errors import StoreError
+from stores.intake import Intake, Share
+
+PREFIX: Final = "/weave"
+
+_Endpoint = Callable[[Stores, Body], Awaitable[Response]]
+_NOT_FOUND: Final = 404
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+_POSTS: Final[dict[str, _Endpoint]] = {
+    "/graphql": wandb.look_up,
+    "/call/upsert_batch": call_writes.upsert_batch,
+    "/call/start": call_writes.start,
+    "/call/end": call_writes.end,
+    "/call/read": calls.read,
+    "/call/update": calls.update,
+    "/calls/delete": calls.delete,
+    "/calls/query": calls.query,
+    "/calls/stream_query": calls.stream_query,
+    "/calls/query_stats": calls.query_stats,
+    "/v2/{entity}/{project}/calls/complete": call_writes.complete,
+    "/v2/{entity}/{project}/call/start": call_writes.start,
+    "/v2/{entity}/{project}/call/end": call_writes.end,
+    "/obj/create": objects.create,
+    "/obj/read": objects.read,
+    "/obj/delete": objects.delete,
+    "/objs/query": objects.query,
+    "/refs/read_batch": objects.read_refs,
+    "/table/create": tables.create,
+    "/table/create_from_digests": tables.create_from_digests,
+    "/table/update": tables.update,
+    "/table/query": tables.query,
+    "/table/query_stats": tables.query_stats,
+    "/table/query_stats_batch": tables.query_stats_batch,
+    "/files/content": files.content,
+    "/file/content": files.content,
+    "/files/stats": projects.files_stats,
+    "/feedback/create": feedback.create,
+    "/feedback/batch/create": feedback.create_batch,
+    "/feedback/query": feedback.query,
+    "/feedback/purge": feedback.purge,
+    "/feedback/replace": feedback.replace,
+    "/cost/create": costs.create,
+    "/cost/query": costs.query,
+    "/cost/purge": costs.purge,
+    "/threads/stream_query": projects.threads,
+    "/project/stats": projects.stats,
+}
+
+
+class WeaveDoor:
+    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`."""
+
+    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._max_file_bytes = max_file_bytes
+        self._intake = intake
+
+    def mount(self) -> Mount:
+        """All of them under the prefix, and an answer in JSON to whatever else is asked there."""
+        routes: list[BaseRoute] = [
+            Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in _POSTS.items()
+        ]
+        routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
+        routes += [
+            Route("/server_info", _server_info, methods=["GET"]),
+            Route("/{path:path}", _unknown, methods=_METHODS),
+        ]
+        return Mount(PREFIX, routes=routes)
+
+    async def _post(self, endpoint: _Endpoint, request: Request) -> Response:
+        async def answered(share: Share) -> Response:
+            body = await read_body(request, self._max_body_bytes, share)
+            try:
+                return await endpoint(request.state["stores"], body)
+            finally:
+                if len(body.text) > memory.LARGE:
+                    del body
+                    await asyncio.to_thread(memory.give_back)
+
+        return await self._guarded(request, answered)
+
+    async def _create_file(self, request: Request) -> Response:
+        return await self._guarded(
+            request, partial(files.create, request.state["stores"], request, max_bytes=self._max_file_bytes)
+        )
+
+    async def _guarded(self, request: Request, answered: Callable[[Share], Awaitable[Response]]) -> Response:
+        """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
+        with self._intake.share() as share:
+            try:
+                return await answered(share)
+            except SilenceError as error:
+                return closing(answer({"reason": error.message}, SILENCE_STATUS))
+            except StoreError as error:
+                return refusal(error)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                return failure(error, f"at {request.url.path}")
+
+
+async def _server_info(_request: Request) -> Response:
+    return answer(projects.SERVER_INFO)
+
+
+async def _unknown(request: Request) -> Response:
+    """By 404, after which the SDK does without; it would ask again and again for what is answered by 501."""
+    path = f"/{request.path_params['path']}"
+    if path in _POSTS:
+        return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
+    return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)

@@ -1,0 +1,71 @@
+"""What is refused at the Weave SDK's door, told as its client understands it: a status, and the reason in JSON."""
+
+import logging
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from graphql_schema.errors import unexpected
+from stores import json_text
+from stores.errors import BadInputError, StoreError, UnavailableError
+
+INVALID: Final = 422
+_INTERNAL: Final = 500
+_STATUS_BY_CODE: Final = {
+    "BAD_USER_INPUT": 400,
+    "NOT_FOUND": 404,
+    "OBJECT_DELETED": 404,
+    "CONFLICT": 409,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNAVAILABLE": 503,
+    "TIMEOUT": 504,
+}
+_SHOWN: Final = 5
+
+log: Final = logging.getLogger("loomql")
+
+
+class InvalidRequestError(BadInputError):
+    """A request lacks a field, or has one of the wrong type."""
+
+
+def invalid(error: ValidationError, at: str = "") -> InvalidRequestError:
+    """What is wrong with the fields of a request, the first of which the argument names; `at` is where they stand."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [f"{_place(problem['loc'], at)}: {problem['msg']}" for problem in problems[:_SHOWN]]
+    more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    first = told[0].partition(": ")
+    return InvalidRequestError("; ".join([first[2], *told[1:]]) + more, first[0])
+
+
+def _place(steps: tuple[int | str, ...], at: str) -> str:
+    return ".".join(map(str, (*([at] if at else ()), *steps))) or "the body"
+
+
+def reason(error: StoreError) -> str:
+    """The error in one sentence, the argument at fault first."""
+    return error.message if error.argument is None else f"{error.argument}: {error.message}"
+
+
+def status_of(error: StoreError) -> int:
+    """The HTTP status of an error; its client sends again what is answered by 5xx, and by nothing else."""
+    return INVALID if isinstance(error, InvalidRequestError) else _STATUS_BY_CODE.get(error.code, _INTERNAL)
+
+
+def refusal(error: StoreError) -> Response:
+    """The answer to what was refused."""
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, UnavailableError) else {}
+    return answer({"reason": reason(error), **error.details}, status_of(error), headers)
+
+
+def failure(error: Exception, where: str) -> Response:
+    """The answer to a failure that nobody expected; the log has the rest under the id in it."""
+    return answer({"reason": unexpected(error, where).message}, _INTERNAL)
+
+
+def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Any answer in JSON."""
+    return Response(
+        json_text.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )

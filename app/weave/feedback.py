@@ -1,0 +1,129 @@
+"""Feedback at the Weave SDK's door."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from app.weave import answers
+from app.weave.batches import Outcome
+from app.weave.bodies import Body, read_item
+from app.weave.errors import answer
+from app.weave.feedback_rows import FEEDBACK, feedback_fields
+from app.weave.listings import pages
+from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
+from graphql_schema.context import Stores
+from stores import json_path, json_text
+from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.json_fields import JsonField, forget
+from stores.paging import Page, PageRequest, Row
+from stores.query import Query
+
+_BATCH: Final = "batch"
+_READ_AT_ONCE: Final = 32
+"""Each has a payload of at most a mebibyte."""
+
+_STORED_AT_ONCE: Final = 100
+_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+_COUNT: Final = "count(*)"
+_PAYLOAD: Final = JsonField("payload")
+_ANSWERED: Final = ("id", "created_at", "wb_user_id", "payload")
+
+
+async def create(stores: Stores, body: Body) -> Response:
+    """Store a piece of feedback; sent again by a client that got no answer, it is the same piece."""
+    new = (await body.read(FeedbackCreateReq)).to_store()
+    new.id = new.id if new.id is not None else body.retry_id
+    return answer(feedback_fields(await stores.feedback.create_one(new), _ANSWERED))
+
+
+async def create_batch(stores: Stores, body: Body) -> Response:
+    """Store feedback, whatever is wrong with other feedback in the batch, as batches of calls are stored."""
+    items = await body.items(_BATCH)
+    outcome = Outcome(items)
+    waiting: dict[int, FeedbackCreateReq] = {}
+    size = 0
+    for position in range(len(items)):
+        try:
+            waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
+        except StoreError as error:
+            outcome.refuse(position, error)
+            continue
+        size += items.size(position)
+        if len(waiting) == _STORED_AT_ONCE or size >= _BYTES_AT_ONCE:
+            await _flush(stores, waiting, outcome)
+            waiting, size = {}, 0
+    await _flush(stores, waiting, outcome)
+    return outcome.answer()
+
+
+async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
+    """Store all that waits at once, or piece by piece where something is wrong with one."""
+    try:
+        rows = await stores.feedback.create([asked.to_store() for asked in waiting.values()])
+    except UnavailableError:
+        raise
+    except StoreError:
+        for position, asked in waiting.items():
+            try:
+                row = await stores.feedback.create_one(asked.to_store())
+            except UnavailableError:
+                raise
+            except StoreError as error:
+                outcome.refuse(position, error.under(outcome.items.at(position)))
+            else:
+                outcome.results[position] = feedback_fields(row, _ANSWERED)
+        return
+    for position, row in zip(waiting, rows, strict=True):
+        outcome.results[position] = feedback_fields(row, _ANSWERED)
+
+
+async def replace(stores: Stores, body: Body) -> Response:
+    """Put a piece of feedback in the place of another."""
+    asked = await body.read(FeedbackReplaceReq)
+    return answer(feedback_fields(await stores.feedback.replace(asked.feedback_id, asked.to_store()), _ANSWERED))
+
+
+async def purge(stores: Stores, body: Body) -> Response:
+    """Delete feedback."""
+    asked = await body.read(PurgeReq)
+    return answer({"num_purged": await stores.feedback.purge(asked.project_id, Query(asked.query))})
+
+
+async def query(stores: Stores, body: Body) -> Response:
+    """The feedback that passes a query."""
+    asked = await body.read(FieldsQueryReq)
+    if asked.fields == [_COUNT]:
+        return answer({"result": [{_COUNT: await stores.feedback.count(asked.project_id, asked.where)}]})
+    for position, name in enumerate(asked.fields or ()):
+        if name not in FEEDBACK and not name.startswith("payload."):
+            raise BadInputError(
+                f"there is no field {name[:100]!r}; there are {', '.join(FEEDBACK)}", f"fields.{position}"
+            )
+    return await answers.listed("result", _found(stores, asked))
+
+
+async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:
+    names = tuple(asked.fields or FEEDBACK)
+    wanted = {name.partition(".")[0] for name in names}
+
+    async def read(request: PageRequest) -> Page:
+        return await stores.feedback.page(asked.project_id, request, wanted, asked.sort_keys, asked.where)
+
+    async for page in pages(read, asked, _READ_AT_ONCE):
+        for row in page.rows:
+            yield json_text.dumps(_fields(row, names)) + b"\n"
+            forget(row)
+
+
+def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
+    """The named fields; a path into the payload gives a text, as the reference does, and an empty one for nothing."""
+    plain = feedback_fields(row, tuple(name for name in names if "." not in name))
+    return {name: plain[name] if name in plain else _text(row, name) for name in names}
+
+
+def _text(row: Row, name: str) -> str:
+    value = json_path.follow(_PAYLOAD.value(row), json_path.split(name)[1:])
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json_text.encode(value)

@@ -1,0 +1,150 @@
+"""Files at the Weave SDK's door: a form with the field project_id and the part file, streamed in and out."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.form_parts import Head, PartParser
+from app.media_types import media_type_of
+from app.multipart import is_multipart
+from app.request_bodies import SilenceError, pieces
+from app.weave.bodies import Body
+from app.weave.errors import InvalidRequestError, answer
+from app.weave.requests import FileReq
+from graphql_schema.context import Stores
+from stores.errors import BadInputError, StoreError
+from stores.files import HELD_BYTES, check_size
+from stores.intake import Share
+
+_PROJECT_ID: Final = "project_id"
+_FILE: Final = "file"
+_LONGEST_FIELD: Final = 1024
+_PASSES_BY: Final = 32 * 1024 * 1024
+_COPIES: Final = 2
+"""What comes is held twice while it is written, the second time by the driver."""
+
+_RULE: Final = "send multipart/form-data with the field project_id, and after it the file as the part file"
+
+
+async def create(stores: Stores, request: Request, share: Share, max_bytes: int) -> Response:
+    """Store the file of a form as it comes."""
+    if not is_multipart(request.headers):
+        raise InvalidRequestError(f"the body is no form; {_RULE}")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal():
+        check_size(int(length) - _LONGEST_FIELD, max_bytes)
+        share.expect(min(HELD_BYTES, _COPIES * int(length)))
+    async with aclosing(pieces(request)) as body:
+        form = _Form(body, _parser(request), share)
+        try:
+            await form.read_head()
+            digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
+        except SilenceError:
+            raise
+        except StoreError:
+            await _pass_by(body)
+            raise
+    return answer({"digest": digest})
+
+
+async def _pass_by(body: AsyncGenerator[bytes, None]) -> None:
+    """Let the rest of a form that is refused pass by, unless it is long: its sender hears why once all is sent."""
+    size = 0
+    async for piece in body:
+        size += len(piece)
+        if size > _PASSES_BY:
+            return
+
+
+async def content(stores: Stores, body: Body) -> Response:
+    """The bytes of a file."""
+    asked = await body.read(FileReq)
+    file = await stores.files.one(asked.project_id, asked.digest)
+    headers = {"Content-Length": str(file.size_bytes), "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(stores.files.content(file), headers=headers, media_type="application/octet-stream")
+
+
+def _parser(request: Request) -> PartParser:
+    _, parameters = media_type_of(request.headers["content-type"])
+    if not parameters.get("boundary"):
+        raise InvalidRequestError("Content-Type names no boundary")
+    return PartParser(parameters["boundary"])
+
+
+@dataclass
+class _Form:
+    """A form of one field and one file, read as far as it is asked for."""
+
+    body: AsyncGenerator[bytes, None]
+    parser: PartParser
+    share: Share
+    project_id: str = ""
+    name: str | None = None
+    _events: list[Head | bytes | None] = field(default_factory=list)
+    _held: int = 0
+
+    async def read_head(self) -> None:
+        """Read all that comes before the file's content.
+
+        Raises:
+            InvalidRequestError: the file comes before the project, or there is none.
+        """
+        reading, text = "", bytearray()
+        while (event := await self._next()) is not _END:
+            match event:
+                case Head(name, file_name):
+                    reading = name
+                    if reading == _FILE:
+                        self.project_id, self.name = _text(text), file_name or None
+                        return
+                case bytes() as piece if reading == _PROJECT_ID:
+                    text += piece
+                    if len(text) > _LONGEST_FIELD:
+                        raise InvalidRequestError("is too long for a project id", _PROJECT_ID)
+        raise InvalidRequestError(f"there is no file in the form; {_RULE}")
+
+    async def content(self) -> AsyncGenerator[bytes, None]:
+        """The content of the file, to its end and that of the form.
+
+        Raises:
+            BadInputError: the form breaks off; nothing is stored then.
+        """
+        is_over = False
+        while (event := await self._next()) is not _END:
+            if event is None:
+                is_over = True
+            elif isinstance(event, bytes) and not is_over:
+                self._hold(len(event))
+                yield event
+        if not self.parser.ended:
+            raise BadInputError("the body ends before its last boundary")
+
+    def _hold(self, size: int) -> None:
+        more = min(_COPIES * size, HELD_BYTES - self._held)
+        self.share.grow(more)
+        self._held += more
+
+    async def _next(self) -> "Head | bytes | _End | None":
+        while not self._events:
+            piece = await anext(self.body, None)
+            if piece is None:
+                return _END
+            self._events = self.parser.feed(piece)[::-1]
+        return self._events.pop()
+
+
+class _End:
+    """Nothing more comes."""
+
+
+_END: Final = _End()
+
+
+def _text(text: bytearray) -> str:
+    if not text:
+        raise InvalidRequestError(f"is required before the file; {_RULE}", _PROJECT_ID)
+    return text.decode(errors="replace")

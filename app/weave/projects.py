@@ -1,0 +1,60 @@
+"""What the Weave SDK asks of the server, its projects and their threads."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from app.weave import answers
+from app.weave.bodies import Body
+from app.weave.errors import answer
+from app.weave.listings import pages
+from app.weave.requests import OfProject, ThreadsQueryReq
+from graphql_schema.context import Stores
+from stores import json_text, times
+from stores.paging import Page, PageRequest, Row
+
+SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
+"""Any client will do; the client, too, knows a least version of the server."""
+
+_SIZES: Final = frozenset(f"{kind}_storage_size_bytes" for kind in ("trace", "objects", "tables", "files"))
+_THREAD_TIMES: Final = ("start_time", "last_updated")
+_THREAD: Final = (
+    "thread_id",
+    "turn_count",
+    *_THREAD_TIMES,
+    "first_turn_id",
+    "last_turn_id",
+    "p50_turn_duration_ms",
+    "p99_turn_duration_ms",
+)
+
+
+async def stats(stores: Stores, body: Body) -> Response:
+    """What a project takes, in bytes."""
+    project_id = (await body.read(OfProject)).project_id
+    return answer((await stores.projects.sizes([project_id], _SIZES))[project_id])
+
+
+async def threads(stores: Stores, body: Body) -> Response:
+    """Threads as JSON lines."""
+    return await answers.lines(_threads(stores, await body.read(ThreadsQueryReq)))
+
+
+async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:
+    async def read(request: PageRequest) -> Page:
+        return await stores.threads.page(asked.project_id, request, _THREAD, asked.which, asked.sort_keys)
+
+    async for page in pages(read, asked):
+        for row in page.rows:
+            yield json_text.dumps(_thread(row)) + b"\n"
+
+
+def _thread(row: Row) -> dict[str, Any]:
+    return {name: row.get(name) for name in _THREAD} | {name: times.to_text(row[name]) for name in _THREAD_TIMES}
+
+
+async def files_stats(stores: Stores, body: Body) -> Response:
+    """What a project's files take, in bytes."""
+    found = await stores.files.stats((await body.read(OfProject)).project_id)
+    return answer({"total_size_bytes": found.total_size_bytes})

@@ -1,0 +1,113 @@
+"""Tables at the Weave SDK's door."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+
+from app.weave import answers
+from app.weave.bodies import Body, Items
+from app.weave.errors import answer
+from app.weave.listings import in_parts, pages
+from app.weave.object_requests import (
+    TableAround,
+    TableCreateFromDigestsReq,
+    TableQueryReq,
+    TablesStatsReq,
+    TableStatsReq,
+    TableUpdateReq,
+)
+from graphql_schema.context import Stores
+from stores import json_text
+from stores.paging import Page, PageRequest, Row
+
+_ROWS: Final = ("table", "rows")
+_BYTES_AT_ONCE: Final = 1024 * 1024
+_ROWS_AT_ONCE: Final = 1_000
+_SIZE: Final = "size_bytes"
+_COUNT, _STORAGE_SIZE = "count", "storage_size_bytes"
+
+
+async def create(stores: Stores, body: Body) -> Response:
+    """Make a table of its rows, few of which are held at once."""
+    items = await body.items(*_ROWS)
+    project_id = items.read_around(TableAround).table.project_id
+    digest, row_digests = await stores.tables.create_in_parts(project_id, _row_parts(items))
+    return answer({"digest": digest, "row_digests": row_digests})
+
+
+async def _row_parts(items: Items) -> AsyncGenerator[Sequence[object], None]:
+    rows: list[object] = []
+    size = 0
+    for position in range(len(items)):
+        rows.append(await items.value(position))
+        size += items.size(position)
+        if size >= _BYTES_AT_ONCE or len(rows) >= _ROWS_AT_ONCE:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+async def create_from_digests(stores: Stores, body: Body) -> Response:
+    """Make a table of rows that are there."""
+    asked = await body.read(TableCreateFromDigestsReq)
+    return answer({"digest": await stores.tables.create_from_digests(asked.project_id, asked.row_digests)})
+
+
+async def update(stores: Stores, body: Body) -> Response:
+    """Make a table of another."""
+    asked = await body.read(TableUpdateReq)
+    changes = [change.to_store(f"updates.{position}") for position, change in enumerate(asked.updates)]
+    digest, updated = await stores.tables.update(asked.project_id, asked.base_digest, changes)
+    return answer({"digest": digest, "updated_row_digests": updated})
+
+
+async def query(stores: Stores, body: Body) -> Response:
+    """Rows of a table."""
+    return await answers.listed("rows", _found(stores, await body.read(TableQueryReq)))
+
+
+async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:
+    """The rows in JSON: a look at their sizes first, then as many at once as memory has room for."""
+
+    async def read(request: PageRequest, wanted: str) -> Page:
+        return await stores.tables.rows(
+            asked.project_id, asked.digest, request, [wanted], asked.which, asked.sort_keys, asked.where
+        )
+
+    cursor, offset = None, asked.offset or 0
+    async for page in pages(lambda request: read(request, _SIZE), asked):
+        for part in in_parts(page.rows, _SIZE):
+            for row in (await read(PageRequest(len(part), cursor, offset=offset), "val")).rows:
+                yield json_text.dumps(_row(row)) + b"\n"
+            cursor, offset = page.cursor(part[-1]), 0
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "digest": row["digest"],
+        "val": orjson.Fragment(row["json"]["val"]),
+        "original_index": row["original_index"],
+    }
+
+
+async def query_stats(stores: Stores, body: Body) -> Response:
+    """How many rows a table has."""
+    asked = await body.read(TableStatsReq)
+    row = await stores.tables.stats_of_one(asked.project_id, asked.digest, [_COUNT])
+    return answer({_COUNT: row[_COUNT]})
+
+
+async def query_stats_batch(stores: Stores, body: Body) -> Response:
+    """Numbers about tables."""
+    asked = await body.read(TablesStatsReq)
+    wanted = [_COUNT, _STORAGE_SIZE] if asked.include_storage_size else [_COUNT]
+    rows = await stores.tables.stats(asked.project_id, asked.digests or [], wanted)
+    return answer({"tables": [_stats(row, wanted) for row in rows]})
+
+
+def _stats(row: Row, wanted: Sequence[str]) -> dict[str, Any]:
+    size = row.get(_STORAGE_SIZE) if _STORAGE_SIZE in wanted else None
+    return {"digest": row["digest"], _COUNT: row[_COUNT], _STORAGE_SIZE: size}

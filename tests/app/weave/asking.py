@@ -1,0 +1,78 @@
+"""What tests of the Weave SDK's door send and ask."""
+
+import json
+import uuid
+from typing import Any
+
+import httpx
+
+MOMENT = "2026-01-02T03:04:05.678901Z"
+
+
+def asked(client: httpx.Client, document: str, **variables: Any) -> Any:  # noqa: ANN401 -- any JSON
+    """What GraphQL answers."""
+    answer = client.post("/graphql", json={"query": document, "variables": variables}).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def posted(door: httpx.Client, path: str, **body: Any) -> Any:  # noqa: ANN401 -- any JSON
+    """What the door answers to a request that it takes."""
+    answer = door.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(door: httpx.Client, path: str, **body: Any) -> tuple[int, str]:  # noqa: ANN401 -- any JSON
+    """The status and the reason of a refusal."""
+    answer = door.post(path, json=body)
+    return answer.status_code, answer.json()["reason"]
+
+
+def streamed(door: httpx.Client, path: str, **body: Any) -> list[Any]:  # noqa: ANN401 -- any JSON
+    """The lines of an answer."""
+    answer = door.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/jsonl"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def start(project: str, **fields: object) -> dict[str, Any]:
+    """An item of a batch: the start of a call, with ids unless they are given."""
+    made: dict[str, object] = {
+        "project_id": project,
+        "id": str(uuid.uuid4()),
+        "trace_id": str(uuid.uuid4()),
+        "op_name": "chat",
+        "started_at": MOMENT,
+        "attributes": {},
+        "inputs": {},
+        "display_name": None,
+        "wb_user_id": None,
+        "otel_dump": None,
+    }
+    return {"mode": "start", "req": {"start": made | fields}}
+
+
+def end(project: str, call_id: str, **fields: object) -> dict[str, Any]:
+    """An item of a batch: the end of a call."""
+    made: dict[str, object] = {
+        "project_id": project,
+        "id": call_id,
+        "ended_at": MOMENT,
+        "summary": {},
+        "exception": None,
+        "output": None,
+    }
+    return {"mode": "end", "req": {"end": made | fields}}
+
+
+def started(door: httpx.Client, project: str, **fields: object) -> str:
+    """The id of a call that is started."""
+    [result] = posted(door, "/call/upsert_batch", batch=[start(project, **fields)])["res"]
+    return str(result["id"])
+
+
+def call_ref(project: str, call_id: str) -> str:
+    """The ref of a call."""
+    return f"weave:///{project}/call/{call_id}"

@@ -1,0 +1,71 @@
+"""A server with the Weave SDK's door for all tests of it, and the SDKs, installed while other tests run."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from app.server import create_app
+from app.settings import Settings
+from tests.app.weave.sdks import SDKS, Sdk
+from tests.live_server import live_server
+
+REQUIRED = "LOOMQL_REQUIRE_WEAVE"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install the SDKs as soon as it is known that they are needed: it takes a minute."""
+    if any("sdks" in getattr(item, "fixturenames", ()) for item in session.items):
+        for sdk in SDKS.values():
+            sdk.begin()
+
+
+def pytest_sessionfinish() -> None:
+    """End what was begun for tests that did not come to run."""
+    for sdk in SDKS.values():
+        sdk.give_up()
+
+
+@pytest.fixture(scope="session")
+def sdks() -> dict[str, Sdk]:
+    """The SDKs; where they cannot be had the tests are skipped, or fail where LOOMQL_REQUIRE_WEAVE is 1."""
+    for version, sdk in SDKS.items():
+        if problem := sdk.finish():
+            reason = f"weave {version} cannot be installed: {problem[-500:]}"
+            if os.environ.get(REQUIRED) == "1":
+                pytest.fail(reason)
+            pytest.skip(reason)
+    return SDKS
+
+
+@pytest.fixture(scope="session")
+def url(mongodb_uri: str) -> Iterator[str]:
+    """The address of a server."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name))) as address:
+        yield f"http://{address}"
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def door(url: str) -> Iterator[httpx.Client]:
+    """A client of the door, as an SDK is one."""
+    with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def graphql(url: str) -> Iterator[httpx.Client]:
+    """A client of GraphQL."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project of the test's own."""
+    return f"acme/{request.node.originalname}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,87 @@
+"""The real Weave SDKs, each in an environment of its own that is made once in a checkout and used again."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+VERSIONS: Final = ("0.52.10", "0.54.0")
+"""The one that the reference is of, and the newest; raise it as new ones come out."""
+
+NEWEST: Final = VERSIONS[-1]
+PICTURES: Final = "pillow"
+
+_ROOT: Final = Path(__file__).parents[3]
+_PATIENCE_SECONDS: Final = 420
+
+
+class Sdk:
+    """The environment of one version, in a folder that git ignores."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.folder = _ROOT / f".venv-weave-{version}"
+        self.python = self.folder / "bin" / "python"
+        self._done = self.folder / "whole"
+        self._pip: subprocess.Popen[str] | None = None
+
+    def begin(self) -> None:
+        """Begin to install it, unless it is there; it goes on beside whatever else is done."""
+        if self._done.exists() or self._pip:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        venv.create(self.folder)
+        wanted = [f"weave=={self.version}", PICTURES]
+        self._pip = subprocess.Popen(  # noqa: S603 -- our own command
+            [sys.executable, "-m", "pip", "--python", str(self.python), "install", "-q", "--no-compile", *wanted],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> str:
+        """Wait until it is installed; why it is not, or an empty text."""
+        self.begin()
+        if self._pip is None:
+            return ""
+        said, _ = self._pip.communicate(timeout=_PATIENCE_SECONDS)
+        if self._pip.returncode == 0:
+            self._done.touch()
+            self._pip = None
+            return ""
+        return said.strip() or f"pip ended with {self._pip.returncode}"
+
+    def give_up(self) -> None:
+        """End an installation that nobody waits for any more."""
+        if self._pip is not None:
+            self._pip.terminate()
+            self._pip.communicate()
+            self._pip = None
+
+    def start(self, program: Sequence[str | Path], url: str, folder: Path) -> "subprocess.Popen[str]":
+        """Start a program that is pointed at a server by the three variables, and at a private cache and home."""
+        settings = {
+            "WANDB_BASE_URL": url,
+            "WF_TRACE_SERVER_URL": url,
+            "WANDB_API_KEY": "k" * 40,
+            "WEAVE_SERVER_CACHE_DIR": str(folder / "cache"),
+            "HOME": str(folder),
+        }
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "WEAVE", "WF_"))
+        }
+        return subprocess.Popen(  # noqa: S603 -- our own programs
+            [str(self.python), *map(str, program)],
+            cwd=folder,
+            env={**inherited, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+SDKS: Final = {version: Sdk(version) for version in VERSIONS}

@@ -1,0 +1,261 @@
+"""Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored, and it is told."""
+
+import json
+import logging
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+
+from app.weave import call_writes
+from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
+
+BATCH = "/call/upsert_batch"
+LARGE = 300_000
+"""Bytes of a body that is read in slices."""
+
+
+def ids_of(door: httpx.Client, project: str) -> set[str]:
+    return {call["id"] for call in streamed(door, "/calls/stream_query", project_id=project, columns=["id"])}
+
+
+def bad_items(project: str) -> dict[str, tuple[Any, str]]:
+    """Items that break a rule, with what is said of them."""
+    good = start(project)
+    without_op = start(project)
+    del without_op["req"]["start"]["op_name"]
+    return {
+        "no object": (7, "batch.1: Input should be a valid dictionary"),
+        "no mode": ({"req": good["req"]}, "batch.1.mode: Field required"),
+        "another mode": ({**good, "mode": "middle"}, "batch.1.mode: Input should be 'start' or 'end'"),
+        "no request": ({"mode": "start", "req": None}, "batch.1.req: Input should be a valid dictionary"),
+        "no op": (without_op, "batch.1.req.start.op_name: Field required"),
+        "an id in capitals": (start(project, id="A" * 16), "batch.1.id: 'AAAAAAAAAAAAAAAA' is not a call id"),
+        "no time": (
+            start(project, started_at="soon"),
+            "batch.1.req.start.started_at: Value error, 'soon' is not an ISO",
+        ),
+        "a number for a time": (start(project, started_at=5), "must be a time in ISO 8601"),
+        "inputs in a list": (start(project, inputs=[1]), "batch.1.inputs: must be a JSON object"),
+        "a long name": (start(project, display_name="x" * 2000), "batch.1.display_name: has 2,000 characters"),
+        "no project": (start("nowhere"), "batch.1.project_id: 'nowhere' is not a project id"),
+        "an inner ref": (
+            start(project, inputs={"a": "weave-trace-internal:///x/object/y:z"}),
+            "batch.1.inputs: refs from outside",
+        ),
+        "too large": (start(project, inputs={"a": "x" * 5_000_000}), "batch.1.inputs: attributes and inputs take"),
+        "far too large": (start(project, inputs={"a": "x" * 13_000_000}), "batch.1: has 13,000,"),
+        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more values than"),
+        "an end without summary": (
+            {"mode": "end", "req": {"end": {"project_id": project, "id": "a" * 16, "ended_at": MOMENT}}},
+            "batch.1.req.end.summary: Field required",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", bad_items("acme/names").keys())
+def test_one_bad_item_loses_no_other(
+    door: httpx.Client,
+    project: str,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_writes, "_MAX_VALUES", 50_000)
+    item, reason = bad_items(project)[name]
+    first, last = start(project), start(project)
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        results = posted(door, BATCH, batch=[first, item, last])["res"]
+
+    stored = [each["req"]["start"] for each in (first, last)]
+    assert [results[0], results[2]] == [{"id": each["id"], "trace_id": each["trace_id"]} for each in stored]
+    assert reason in results[1]["error"]
+    assert ids_of(door, project) == {each["id"] for each in stored}
+    [line] = [record.message for record in caplog.records]
+    assert line.startswith("1 of 3 items of a batch at /weave are not stored: batch.1")
+
+
+@pytest.mark.parametrize("padding", [0, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"a": NaN}', "not JSON"),
+        (b'{"a": "\\ud800"}', "lone surrogate"),
+        (b'{"a": 1e999}', "beyond a double's range"),
+        (b"{" + b'"a":{' * 1100 + b"}" * 1101, "deeper than"),
+        (b'{"a" 1}', "not JSON"),
+    ],
+    ids=["NaN", "surrogate", "number", "depth", "colon"],
+)
+def test_an_item_that_is_no_json_loses_no_other(
+    door: httpx.Client, project: str, text: bytes, reason: str, padding: int
+) -> None:
+    good, bad = start(project, inputs={"a": "x" * padding}), start(project, inputs="HERE")
+    body = json.dumps({"batch": [good, bad, good]}).encode().replace(b'"HERE"', text)
+
+    answer = door.post(BATCH, content=body)
+
+    assert answer.status_code == 200
+    assert reason in answer.json()["res"][1]["error"]
+    assert ids_of(door, project) == {good["req"]["start"]["id"]}
+
+
+def test_a_batch_of_nothing_good_is_refused(door: httpx.Client, project: str) -> None:
+    assert refused(door, BATCH, batch=[start(project, id="BAD"), 7])[0] == 400
+    status, reason = refused(door, BATCH, batch=[7, start(project, id="BAD")])
+
+    assert (status, reason) == (422, "batch.0: Input should be a valid dictionary or instance of BatchItem")
+    assert ids_of(door, project) == set()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body cannot be read"),
+        (b"\xff", "no part of a UTF-8 text"),
+        (b"[]", "batch: is required: a list"),
+        (b'{"batch": {}}', "batch: is required: a list"),
+        (b'{"batch": [{}', "ends before"),
+        (b'{"batch": [' + b"[" * 5, "ends before"),
+    ],
+)
+def test_a_body_without_a_batch_is_refused(door: httpx.Client, body: bytes, reason: str) -> None:
+    answer = door.post(BATCH, content=body)
+
+    assert answer.status_code == 422
+    assert reason in answer.json()["reason"]
+
+
+def test_an_empty_batch_is_taken(door: httpx.Client) -> None:
+    assert posted(door, BATCH, batch=[]) == {"res": []}
+
+
+def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project: str) -> None:
+    call_id = str(uuid.uuid4())
+    ended = end(project, call_id, output={"b": [1, None]}, exception="", wb_run_step_end=3)
+    begun = start(project, id=call_id, wb_run_step=2, inputs={"wide": 2**70, "": {"$a.b": -0.5}})
+
+    assert posted(door, BATCH, batch=[ended])["res"] == [{}]
+    assert ids_of(door, project) == set()
+    for _ in range(2):
+        posted(door, BATCH, batch=[begun])
+        posted(door, BATCH, batch=[ended])
+
+    text = door.post("/calls/stream_query", json={"project_id": project}).text
+    [call] = [json.loads(line) for line in text.splitlines()]
+    assert f'"wide":{2**70}' in text
+    assert call["inputs"] == {"wide": 2**70, "": {"$a.b": -0.5}}
+    assert (call["output"], call["exception"], call["wb_run_step"], call["wb_run_step_end"]) == (
+        {"b": [1, None]},
+        None,
+        2,
+        3,
+    )
+    assert (call["wb_user_id"], call["summary"]["weave"]["status"]) == ("local", "success")
+
+
+def test_single_starts_and_ends_are_told_by_their_status(door: httpx.Client, project: str) -> None:
+    begun = start(project)["req"]
+    made = posted(door, "/call/start", **begun)
+    without_ids = posted(door, "/call/start", start={**begun["start"], "id": None, "trace_id": None})
+
+    assert made == {"id": begun["start"]["id"], "trace_id": begun["start"]["trace_id"]}
+    assert uuid.UUID(without_ids["id"]).version == uuid.UUID(without_ids["trace_id"]).version == 7
+    assert posted(door, "/call/end", **end(project, made["id"])["req"]) == {}
+    assert refused(door, "/call/start", start={**begun["start"], "id": "BAD"})[0] == 400
+    missing = ("project_id", "op_name", "started_at", "attributes", "inputs")
+    told = "; ".join(f"start.{name}: Field required" for name in missing)
+    assert refused(door, "/call/start", start={}) == (422, told)
+    assert refused(door, "/call/end", end={**end(project, "b" * 16)["req"]["end"], "summary": [1]})[0] == 400
+
+
+def complete(project: str, **fields: object) -> dict[str, Any]:
+    """A call that is whole, as newer SDKs send it."""
+    begun = start(project)["req"]["start"]
+    return {**begun, **end(project, begun["id"])["req"]["end"], "is_eval": False, **fields}
+
+
+def test_complete_calls_are_stored(door: httpx.Client, project: str) -> None:
+    whole = complete(project, output=5, summary={"usage": {"m": {"total_tokens": 7}}})
+    elsewhere, unnamed = complete("acme/elsewhere"), complete(project)
+    del unnamed["project_id"]
+
+    results = posted(door, f"/v2/{project}/calls/complete", batch=[whole, elsewhere, unnamed, {"id": "x"}])["res"]
+
+    assert results[0] == {"id": whole["id"], "trace_id": whole["trace_id"]}
+    assert results[1]["error"] == f"batch.1.project_id: is not {project}, the project in the address"
+    assert "batch.3.op_name: Field required" in results[3]["error"]
+    assert ids_of(door, project) == {whole["id"], unnamed["id"]}
+    [read] = streamed(door, "/calls/stream_query", project_id=project, filter={"call_ids": [whole["id"]]})
+    assert (read["output"], read["summary"]["usage"]) == (5, {"m": {"total_tokens": 7}})
+
+
+def test_an_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> None:
+    begun = start(project)["req"]
+    ended = end(project, begun["start"]["id"], trace_id=begun["start"]["trace_id"], started_at=MOMENT, is_eval=True)
+
+    posted(door, f"/v2/{project}/call/start", **begun)
+    posted(door, f"/v2/{project}/call/end", **ended["req"])
+
+    [read] = streamed(door, "/calls/stream_query", project_id=project)
+    assert read["ended_at"] == MOMENT
+
+
+def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+    # 1,300 calls in 6 MB, their ends in the same body, and one among them that is no JSON.
+    begun = [start(project, inputs={"text": 'word, [word] {word} \\" ü ' * 160}) for _ in range(1300)]
+    ended = [end(project, item["req"]["start"]["id"], output={"n": number}) for number, item in enumerate(begun)]
+    body = json.dumps({"batch": [*begun[:700], "HERE", *begun[700:], *ended]}).encode()
+
+    results = door.post(BATCH, content=body.replace(b'"HERE"', b'{"mode": nul}')).json()["res"]
+
+    assert len(results) == 2601
+    assert [at for at, result in enumerate(results) if "error" in result] == [700]
+    counts = asked(
+        graphql,
+        "query ($p: ID!) { callsStats(projectId: $p) { count } calls(projectId: $p, first: 1, sortBy:"
+        ' [{field: "output.n", direction: DESC}]) { nodes { status inputs(path: "text") output } } }',
+        p=project,
+    )
+    assert counts["callsStats"]["count"] == 1300
+    assert counts["calls"]["nodes"] == [
+        {"status": "SUCCESS", "inputs": 'word, [word] {word} \\" ü ' * 160, "output": {"n": 1299}}
+    ]
+
+
+def test_a_data_url_of_megabytes_becomes_a_file(door: httpx.Client, project: str) -> None:
+    call_id = started(door, project, inputs={"picture": "data:image/png;base64," + "QUFB" * 3_500_000})
+
+    [call] = streamed(door, "/calls/stream_query", project_id=project)
+    digest = call["inputs"]["picture"]["files"]["content"]
+    content = door.post("/files/content", json={"project_id": project, "digest": digest})
+    assert call["id"] == call_id
+    assert content.content == b"AAA" * 3_500_000
+
+
+def test_one_bad_piece_of_feedback_loses_no_other(
+    door: httpx.Client, project: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def piece(**fields: object) -> dict[str, object]:
+        return {
+            "project_id": project,
+            "weave_ref": call_ref(project, "a" * 16),
+            "feedback_type": "stars",
+            "payload": {"stars": 5},
+            **fields,
+        }
+
+    mine = str(uuid.uuid4())
+    batch = [piece(id=mine), piece(feedback_type="wandb.note.1"), 7, piece(payload={"stars": 2**70}), piece(payload=3)]
+    with caplog.at_level(logging.WARNING, "loomql"):
+        results = posted(door, "/feedback/batch/create", batch=batch)["res"]
+    again = posted(door, "/feedback/batch/create", batch=batch[:1])["res"]
+
+    assert [("error" in result) for result in results] == [False, True, True, False, True]
+    assert "batch.1.payload" in results[1]["error"]
+    assert (results[0]["id"], results[0]["wb_user_id"], again[0]["id"]) == (mine, "local", mine)
+    found = posted(door, "/feedback/query", project_id=project)["result"]
+    assert sorted(each["payload"]["stars"] for each in found) == [5, 2**70]
+    assert [record.message[:8] for record in caplog.records] == ["3 of 5 i"]

@@ -1,0 +1,201 @@
+"""The Weave SDK's door as a whole: its bodies, refusals and look-ups, by plain HTTP."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from app.weave import WeaveDoor
+from graphql_schema.context import Stores
+from stores.database import Database
+from stores.intake import FREE_BYTES, Intake
+from tests.app.weave.asking import end, posted, refused, start, started, streamed
+from tests.live_server import live_server
+
+MAX_BODY_BYTES = 100_000
+
+
+def test_the_server_tells_of_itself(url: str) -> None:
+    with httpx.Client(base_url=f"{url}/weave") as nobody:
+        told = nobody.get("/server_info")
+
+    assert told.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/completions/create", "/image/create", "/actions/execute_batch", "/service/projects_info", "/x/y/z", "/"]
+)
+def test_what_is_not_served_is_told_by_404(door: httpx.Client, path: str) -> None:
+    status, reason = refused(door, path, project_id="acme/x")
+
+    assert (status, reason) == (404, f"LoomQL has no {path} for the Weave SDK")
+
+
+def test_a_route_takes_post_only(door: httpx.Client) -> None:
+    answer = door.get("/call/read")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json() == {"reason": "/call/read takes POST only"}
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_is_json_whatever_its_type_says(door: httpx.Client, project: str, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    body = json.dumps({"project_id": project, "id": "a" * 16, "unknown": [1]}).encode()
+
+    assert door.post("/call/read", content=body, headers=headers).json() == {"call": None}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "reason"),
+    [
+        ({"content-encoding": "gzip"}, b"{}", 422, "without Content-Encoding"),
+        ({}, b"not JSON", 422, "the body cannot be read: not JSON"),
+        ({}, b"[1]", 422, "the body: Input should be a valid dictionary"),
+        ({}, b"7" * 400, 422, "the body"),
+        ({}, b'{"a":' + b"[" * 70_000, 422, "the body cannot be read"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(
+    door: httpx.Client, headers: dict[str, str], body: bytes, status: int, reason: str
+) -> None:
+    answer = door.post("/call/read", content=body, headers=headers)
+
+    assert answer.status_code == status
+    assert reason in answer.json()["reason"]
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake(200_000)
+
+
+@pytest.fixture
+def narrow(database: Database, intake: Intake) -> Iterator[httpx.Client]:
+    """A client of a door that takes little."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        own = Database(database._client, database.calls.database.name, intake=intake)
+        yield {"stores": Stores.over(own)}
+
+    door = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, intake)
+    app = Starlette(routes=[door.mount()], lifespan=lifespan)
+    with live_server(app, lifespan="on") as address, httpx.Client(base_url=f"http://{address}/weave") as client:
+        yield client
+
+
+def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b" " * 10_000
+
+    for content in (b" " * 150_000, pieces()):
+        answer = narrow.post("/call/upsert_batch", content=content)
+        assert answer.status_code == 413
+        assert "LOOMQL_MAX_BODY_BYTES" in answer.json()["reason"]
+    form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 150_000)})
+    assert (form.status_code, "LOOMQL_MAX_FILE_BYTES" in form.json()["reason"]) == (413, True)
+
+
+def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: Intake) -> None:
+    body = {"batch": [start("acme/full", inputs={"text": "x" * 50_000})]}
+
+    with intake.share() as share:
+        share.grow(FREE_BYTES + 190_000)
+        full = narrow.post("/call/upsert_batch", json=body)
+        form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 50_000)})
+    for answer in (full, form):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "LOOMQL_MAX_PENDING_BYTES" in answer.json()["reason"]
+
+    intake.check(200_000)  # what was refused is not kept
+
+
+def looked_up(door: httpx.Client, query: str, **variables: object) -> Any:  # noqa: ANN401 -- any JSON
+    return posted(door, "/graphql", query=query, variables=variables)
+
+
+def test_projects_are_looked_up_and_made(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
+    entity, name = project.split("/")
+    asking = (
+        "query Project($name: String!, $entityName: String!) { project(name: $name, entityName: $entityName) { name } }"
+    )
+    making = (
+        "mutation UpsertModel($name: String!, $id: String, $entity: String!, $description: String, $repo: String) {"
+        " upsertModel(input: {id: $id, name: $name, entityName: $entity, description: $description, repo: $repo}) {"
+        " model { name description } } }"
+    )
+
+    before = looked_up(door, asking, name=name, entityName=entity)
+    made = looked_up(door, making, name=name, entity=entity)
+    after = looked_up(door, asking, name=name, entityName=entity)
+
+    assert before == {"data": {"project": None}}
+    assert made == {"data": {"upsertModel": {"model": {"name": name, "description": None}}}}
+    assert after == {"data": {"project": {"name": name}}}
+    listed = graphql.post("/graphql", json={"query": f'{{ project(projectId: "{project}") {{ id }} }}'}).json()
+    assert listed["data"]["project"]["id"] == project
+
+
+def test_who_asks_is_local(door: httpx.Client) -> None:
+    answer = looked_up(
+        door, "query DefaultEntity { viewer { username defaultEntity { name } } serverInfo { frontendHost } }"
+    )
+
+    assert answer["data"]["viewer"] == {"username": "local", "defaultEntity": {"name": "local"}}
+    assert looked_up(door, '{ entity(name: "x") { name readOnly } }')["data"]["entity"]["readOnly"] is False
+
+
+def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
+    [unknown] = looked_up(door, "{ artifacts }")["errors"]
+    [unfit] = looked_up(door, 'mutation { upsertModel(input: {name: "a/b"}) { model { name } } }')["errors"]
+    [no_query] = looked_up(door, "{")["errors"]
+
+    assert "artifacts" in unknown["message"]
+    assert unfit["message"].startswith("project: 'a/b' cannot be half of a project id")
+    assert "Syntax Error" in no_query["message"]
+    assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
+    assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
+
+
+def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
+    for name, last in (("a", "05"), ("b", "06")):
+        call_id = started(door, project, thread_id=name, turn_id="u" * 16, id=name * 16)
+        assert call_id == name * 16
+        turn = start(project, id=("t" + name) * 8, turn_id=("t" + name) * 8, thread_id=name)
+        ended = end(project, ("t" + name) * 8, ended_at=f"2026-01-02T03:04:{last}.678901Z")
+        posted(door, "/call/upsert_batch", batch=[turn, ended])
+
+    threads = streamed(door, "/threads/stream_query", project_id=project, limit=1)
+    filtered = streamed(
+        door,
+        "/threads/stream_query",
+        project_id=project,
+        filter={"thread_ids": ["a"], "after_datetime": "2026-01-01T00:00:00Z"},
+    )
+
+    assert threads == [
+        {
+            "thread_id": "b",
+            "turn_count": 1,
+            "start_time": "2026-01-02T03:04:05.678901Z",
+            "last_updated": "2026-01-02T03:04:06.678901Z",
+            "first_turn_id": "tb" * 8,
+            "last_turn_id": "tb" * 8,
+            "p50_turn_duration_ms": 1000.0,
+            "p99_turn_duration_ms": 1000.0,
+        }
+    ]
+    assert [thread["thread_id"] for thread in filtered] == ["a"]
+    sizes = posted(door, "/project/stats", project_id=project, include_trace_storage_size=True)
+    assert sizes == {
+        "trace_storage_size_bytes": 28,
+        "objects_storage_size_bytes": 0,
+        "tables_storage_size_bytes": 0,
+        "files_storage_size_bytes": 0,
+    }

@@ -1,0 +1,155 @@
+"""Feedback and costs at the Weave SDK's door, by plain HTTP."""
+
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+
+from app.weave import feedback as feedback_door
+from tests.app.weave.asking import call_ref, posted, refused
+
+PIECE = {"feedback_type": "stars", "weave_ref": "anything", "creator": "Ann", "scorer_tags": ["unknown"]}
+BY_ID = {"$getField": "id"}
+
+
+def made(door: httpx.Client, project: str, stars: Any, **fields: object) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+    answer: dict[str, Any] = posted(
+        door, "/feedback/create", project_id=project, **PIECE, payload={"stars": stars}, **fields
+    )
+    return answer
+
+
+def found(door: httpx.Client, project: str, **asked: object) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = posted(door, "/feedback/query", project_id=project, **asked)["result"]
+    return result
+
+
+def test_feedback_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
+    answer = made(door, project, 5)
+
+    [read] = found(door, project)
+
+    assert answer == {name: read[name] for name in ("id", "created_at", "wb_user_id", "payload")}
+    assert read == {
+        "id": answer["id"],
+        "project_id": project,
+        "weave_ref": "anything",
+        "feedback_type": "stars",
+        "creator": "Ann",
+        "payload": {"stars": 5},
+        "created_at": answer["created_at"],
+        "wb_user_id": "local",
+        "annotation_ref": None,
+        "runnable_ref": None,
+        "call_ref": None,
+        "trigger_ref": None,
+    }
+
+
+def test_what_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
+    body = {"project_id": project, **PIECE, "payload": {"stars": 1}}
+    retry_id = str(uuid.uuid4())
+
+    answers = [door.post("/feedback/create", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
+
+    assert [answer.json()["id"] for answer in answers] == [retry_id] * 2
+    assert len(found(door, project)) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"fields": ["payload.stars"]}, [{"payload.stars": each} for each in ("0", "1", "two", "", "[4]")]),
+        ({"fields": ["payload.stars", "creator"], "limit": 1}, [{"payload.stars": "0", "creator": "Ann"}]),
+        ({"fields": ["count(*)"]}, [{"count(*)": 5}]),
+        ({"fields": ["feedback_type"], "offset": 4}, [{"feedback_type": "stars"}]),
+        ({"fields": ["id"], "offset": 5}, []),
+        (
+            {"fields": ["payload.stars"], "sort_by": [{"field": "payload.stars", "direction": "desc"}], "limit": 2},
+            [{"payload.stars": "1"}, {"payload.stars": "0"}],
+        ),
+        (
+            {
+                "fields": ["payload.stars"],
+                "query": {"$expr": {"$eq": [{"$getField": "payload.stars"}, {"$literal": 1}]}},
+            },
+            [{"payload.stars": "1"}],
+        ),
+    ],
+)
+def test_feedback_is_found(
+    door: httpx.Client,
+    project: str,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    expected: list[dict[str, Any]],
+) -> None:
+    monkeypatch.setattr(feedback_door, "_READ_AT_ONCE", 2)
+    for stars in (0, 1, "two", None, [4]):
+        made(door, project, stars)
+
+    assert found(door, project, **asked) == expected
+
+
+def test_feedback_is_replaced_and_purged(door: httpx.Client, project: str) -> None:
+    old = made(door, project, 1)["id"]
+    replacing = {"project_id": project, **PIECE, "feedback_id": old}
+
+    assert refused(door, "/feedback/replace", **replacing, payload=5)[0] == 400
+    new = posted(door, "/feedback/replace", **replacing, payload={"stars": 2})["id"]
+    assert [each["payload"]["stars"] for each in found(door, project)] == [2]
+
+    purge = {"project_id": project, "query": {"$expr": {"$eq": [BY_ID, {"$literal": new}]}}}
+    assert [posted(door, "/feedback/purge", **purge)["num_purged"] for _ in range(2)] == [1, 0]
+    assert door.post("/feedback/query", json={"project_id": project}).content == b'{"result":[]}'
+    wide = {"$expr": {"$gt": [BY_ID, {"$literal": ""}]}}
+    assert refused(door, "/feedback/purge", project_id=project, query=wide)[0] == 400
+
+
+def test_feedback_that_breaks_a_rule_is_refused(door: httpx.Client, project: str) -> None:
+    piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16)}
+    taken = made(door, project, 1)["id"]
+
+    assert refused(door, "/feedback/create", **piece, feedback_type="wandb.note.1", payload={})[0] == 400
+    assert refused(door, "/feedback/create", **piece, feedback_type="n") == (422, "payload: Field required")
+    large = {"text": "x" * 1_100_000}
+    assert refused(door, "/feedback/create", **piece, feedback_type="n", payload=large)[0] == 413
+    assert refused(door, "/feedback/create", **piece, feedback_type="n", payload={}, id=taken)[0] == 409
+    assert refused(door, "/feedback/query", project_id=project, fields=["nothing"])[0] == 400
+
+
+def test_prices_are_set_found_and_purged(door: httpx.Client, project: str) -> None:
+    price = {"prompt_token_cost": 1, "completion_token_cost": 0.25}
+    costs = {"a": price, "b": {**price, "effective_date": "2026-01-01T00:00:00", "provider_id": "p"}}
+
+    ids = posted(door, "/cost/create", project_id=project, costs=costs, wb_user_id=None)["ids"]
+    read = posted(door, "/cost/query", project_id=project)["results"]
+
+    assert [name for _, name in ids] == ["a", "b"]
+    assert sorted(read, key=lambda each: str(each["llm_id"]))[1] == {
+        "id": ids[1][0],
+        "llm_id": "b",
+        "prompt_token_cost": 1.0,
+        "completion_token_cost": 0.25,
+        "prompt_token_cost_unit": "USD",
+        "completion_token_cost_unit": "USD",
+        "effective_date": "2026-01-01T00:00:00.000000Z",
+        "provider_id": "p",
+    }
+    by_model = {"$expr": {"$eq": [{"$getField": "llm_id"}, {"$literal": "a"}]}}
+    assert posted(door, "/cost/query", project_id=project, query=by_model, fields=["llm_id"])["results"] == [
+        {"llm_id": "a"}
+    ]
+    purge = {"$expr": {"$or": [{"$eq": [BY_ID, {"$literal": each}]} for each, _ in ids]}}
+    assert posted(door, "/cost/purge", project_id=project, query=purge) == {"num_purged": 2}
+    assert door.post("/cost/query", json={"project_id": project}).content == b'{"results":[]}'
+
+
+def test_prices_that_break_a_rule_are_refused(door: httpx.Client, project: str) -> None:
+    negative = {"a": {"prompt_token_cost": -1, "completion_token_cost": 0}}
+
+    assert refused(door, "/cost/create", project_id=project, costs=negative)[0] == 400
+    assert refused(door, "/cost/create", project_id=project, costs={"a": {}})[0] == 422
+    assert refused(door, "/cost/query", project_id=project, fields=["nothing"])[0] == 400
+    assert refused(door, "/cost/purge", project_id=project, query={"$expr": {"$not": [{"$literal": 1}]}})[0] == 400

@@ -1,0 +1,61 @@
+"""Files at the Weave SDK's door, by plain HTTP."""
+
+import httpx
+import pytest
+
+from tests.app.weave.asking import posted, refused
+
+HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+BOUNDARY = {"content-type": "multipart/form-data; boundary=b"}
+PROJECT_FIELD = b'--b\r\ncontent-disposition: form-data; name="project_id"\r\n\r\nacme/forms\r\n'
+FILE_HEAD = b'--b\r\ncontent-disposition: form-data; name="file"; filename="x"\r\n\r\n'
+
+
+@pytest.mark.parametrize("files", ["/files", "/file"])
+def test_a_file_goes_up_and_comes_down(door: httpx.Client, project: str, files: str) -> None:
+    large = bytes(range(256)) * 20_000
+    for body in (b"hello", b"", large):
+        made = door.post(f"{files}/create", data={"project_id": project}, files={"file": ("obj.py", body)})
+        assert made.status_code == 200, made.text
+        asked = {"project_id": project, "digest": made.json()["digest"]}
+        read = door.post(f"{files}/content", json=asked)
+        assert (read.content, read.headers["content-type"]) == (body, "application/octet-stream")
+        assert (made.json()["digest"] == HELLO) == (body == b"hello")
+
+    assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 5 + len(large)}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "reason"),
+    [
+        (b"{}", {}, 422, "the body is no form"),
+        (b"", {"content-type": "multipart/form-data"}, 422, "names no boundary"),
+        (b"nonsense", BOUNDARY, 400, "not multipart/form-data"),
+        (PROJECT_FIELD + b"--b--\r\n", BOUNDARY, 422, "there is no file"),
+        (FILE_HEAD + b"hello\r\n" + PROJECT_FIELD + b"--b--\r\n", BOUNDARY, 422, "project_id: is required before"),
+        (PROJECT_FIELD.replace(b"acme/", b"") + FILE_HEAD + b"x\r\n--b--\r\n", BOUNDARY, 400, "is not a project id"),
+        (PROJECT_FIELD.replace(b"acme", b"a" * 2000) + FILE_HEAD, BOUNDARY, 422, "project_id: is too long"),
+        (PROJECT_FIELD + FILE_HEAD + b"cut off", BOUNDARY, 400, "ends before its last boundary"),
+        (PROJECT_FIELD + FILE_HEAD.replace(b'"x"', b'"../x"') + b"x\r\n--b--\r\n", BOUNDARY, 400, "no path upward"),
+    ],
+)
+def test_what_is_no_form_with_a_file_is_refused(
+    door: httpx.Client, body: bytes, headers: dict[str, str], status: int, reason: str
+) -> None:
+    answer = door.post("/files/create", content=body, headers=headers)
+
+    assert answer.status_code == status
+    assert reason in answer.json()["reason"]
+    assert posted(door, "/files/stats", project_id="acme/forms") == {"total_size_bytes": 0}
+
+
+def test_the_sender_of_much_hears_why_it_is_refused(door: httpx.Client) -> None:
+    form = {"data": {"project_id": "nowhere"}, "files": {"file": ("x", b" " * 5_000_000)}}
+
+    answer = door.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
+
+    assert (answer.status_code, "is not a project id" in answer.json()["reason"]) == (400, True)
+
+
+def test_an_unknown_file_is_told(door: httpx.Client, project: str) -> None:
+    assert refused(door, "/files/content", project_id=project, digest="x")[0] == 404

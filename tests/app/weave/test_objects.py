@@ -1,0 +1,142 @@
+"""Objects, ops and refs at the Weave SDK's door, by plain HTTP."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.weave import listings
+from stores import json_slices
+from tests.app.weave.asking import posted, refused
+
+KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
+"""Of {"a": 1}, as the reference computes it."""
+
+
+def made(door: httpx.Client, project: str, name: str, val: object, **fields: object) -> str:
+    obj = {"project_id": project, "object_id": name, "val": val, "wb_user_id": None, **fields}
+    return str(posted(door, "/obj/create", obj=obj, expected_digest=None)["digest"])
+
+
+def found(door: httpx.Client, project: str, **asked: object) -> list[Any]:
+    return [each["val"] for each in posted(door, "/objs/query", project_id=project, **asked)["objs"]]
+
+
+def test_a_version_is_read_as_it_was_made(door: httpx.Client, project: str) -> None:
+    digest = made(door, project, "o", {"a": 1})
+    wide = made(door, project, "wide", {"n": 2**80, "text": "x" * 300_000})
+
+    obj = posted(door, "/obj/read", project_id=project, object_id="o", digest="latest")["obj"]
+
+    assert digest == KNOWN_DIGEST
+    assert obj.pop("created_at").endswith("Z")
+    assert obj == {
+        "project_id": project,
+        "object_id": "o",
+        "digest": digest,
+        "version_index": 0,
+        "is_latest": 1,
+        "kind": "object",
+        "base_object_class": None,
+        "leaf_object_class": None,
+        "wb_user_id": "local",
+        "val": {"a": 1},
+        "deleted_at": None,
+    }
+    light = posted(door, "/obj/read", project_id=project, object_id="o", digest="v0", metadata_only=True)["obj"]
+    assert (light["val"], light["digest"]) == ({}, digest)
+    text = door.post("/obj/read", json={"project_id": project, "object_id": "wide", "digest": wide}).text
+    assert f'"n":{2**80}' in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, [{"v": 0}, {"v": 1}, {"v": 2}, {"v": 3}, {"_type": "Op", "v": 4}]),
+        ({"limit": 0}, []),
+        ({"limit": 2, "offset": 1}, [{"v": 1}, {"v": 2}]),
+        ({"limit": 2, "offset": 9}, []),
+        ({"sort_by": [{"field": "created_at", "direction": "desc"}], "limit": 1}, [{"_type": "Op", "v": 4}]),
+        ({"filter": {"is_op": True}}, [{"_type": "Op", "v": 4}]),
+        ({"filter": {"latest_only": True, "object_ids": ["o"]}}, [{"v": 3}]),
+        ({"filter": {"object_ids": ["nothing"]}}, []),
+        ({"metadata_only": True, "limit": 2}, [{}, {}]),
+    ],
+)
+def test_versions_are_found(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], expected: list[Any]
+) -> None:
+    monkeypatch.setattr(listings, "FOUND_AT_ONCE", 2)
+    monkeypatch.setattr(listings, "BYTES_AT_ONCE", 10)
+    for number in range(4):
+        made(door, project, "o", {"v": number})
+    made(door, project, "f", {"_type": "Op", "v": 4})
+
+    assert found(door, project, **asked) == expected
+
+
+def test_sizes_come_where_they_are_asked_for(door: httpx.Client, project: str) -> None:
+    made(door, project, "o", {"v": 1})
+
+    told = [
+        posted(door, "/objs/query", project_id=project, include_storage_size=asked)["objs"][0]["size_bytes"]
+        for asked in (True, False)
+    ]
+
+    assert told == [8, None]
+
+
+def test_deleted_versions_are_told_from_unknown_ones(door: httpx.Client, project: str) -> None:
+    digest = made(door, project, "o", {"v": 1})
+    made(door, project, "o", {"v": 2})
+    deleting = {"project_id": project, "object_id": "o"}
+
+    assert posted(door, "/obj/delete", **deleting, digests=[digest]) == {"num_deleted": 1}
+
+    gone = door.post("/obj/read", json={**deleting, "digest": digest})
+    assert gone.status_code == 404
+    assert gone.json().keys() == {"reason", "deleted_at"}
+    assert gone.json()["deleted_at"].endswith("Z")
+    unknown = door.post("/obj/read", json={**deleting, "digest": "x"})
+    assert (unknown.status_code, unknown.json().keys()) == (404, {"reason"})
+    assert refused(door, "/obj/delete", **deleting, digests=[digest])[0] == 404
+    assert found(door, project) == [{"v": 2}]
+
+
+@pytest.mark.parametrize(
+    ("obj", "status", "reason"),
+    [
+        ({"object_id": "a b"}, 400, "obj.object_id: 'a b' cannot name an object"),
+        ({"builtin_object_class": "Nothing"}, 400, "obj.builtin_object_class"),
+        ({"val": "weave-trace-internal:///x"}, 400, "obj.val: refs from outside"),
+        ({"val": "x" * 9_000_000}, 413, "obj.val: takes"),
+        ({"val": [1] * 60_000}, 413, "more values"),
+        ({"object_id": None}, 422, "obj.object_id: Input should be a valid string"),
+    ],
+)
+def test_what_cannot_be_an_object_is_refused(
+    door: httpx.Client,
+    project: str,
+    monkeypatch: pytest.MonkeyPatch,
+    obj: dict[str, Any],
+    status: int,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(json_slices, "MAX_VALUES", 50_000)
+
+    found = refused(door, "/obj/create", obj={"project_id": project, "object_id": "o", "val": 1, **obj})
+
+    assert found[0] == status
+    assert reason in found[1]
+
+
+def test_refs_are_read(door: httpx.Client, project: str) -> None:
+    ref = f"weave:///{project}/object/o:{made(door, project, 'o', {'a': [{'b': 5}], 'n': None})}"
+
+    vals = posted(door, "/refs/read_batch", refs=[f"{ref}/key/a/index/0", ref, f"{ref}/key/n", ref])["vals"]
+
+    assert vals == [{"b": 5}, {"a": [{"b": 5}], "n": None}, None, {"a": [{"b": 5}], "n": None}]
+    assert refused(door, "/refs/read_batch", refs=[f"weave:///{project}/object/o:nothing"])[0] == 404
+    assert refused(door, "/refs/read_batch", refs=["nothing"])[0] == 400
+    assert refused(door, "/refs/read_batch", refs=[ref] * 1001)[0] == 400
+    assert posted(door, "/refs/read_batch", refs=[]) == {"vals": []}

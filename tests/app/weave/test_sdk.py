@@ -1,0 +1,209 @@
+"""Programs that are instrumented with the real Weave SDK, in processes of their own, log into LoomQL as they are."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.weave.asking import asked
+from tests.app.weave.sdks import NEWEST, VERSIONS, Sdk
+
+PROGRAM = Path(__file__).parent / "programs" / "everything.py"
+README = (Path(__file__).parents[3] / "README.md").read_text()
+PATIENCE_SECONDS = 180
+QUESTION = "x" * 20 + "ü🍵"
+RUNTIMES = [pytest.param(version, id=version) for version in VERSIONS]
+
+
+def project_of(version: str) -> str:
+    return f"acme/everything-{version}"
+
+
+@pytest.fixture(scope="session")
+def readme_program() -> str:
+    """The program of README's section on the Weave SDK."""
+    [program] = re.findall(r"```python\n(import weave\n.*?)```", README, re.DOTALL)
+    return str(program)
+
+
+@pytest.fixture(scope="session")
+def runs(
+    url: str, sdks: dict[str, Sdk], readme_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, "subprocess.CompletedProcess[str]"]:
+    """The program under each version, and README's under the newest; all of them at once."""
+    started = {
+        version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
+        for version, sdk in sdks.items()
+    }
+    started["README"] = sdks[NEWEST].start(["-c", readme_program], f"{url}/weave", tmp_path_factory.mktemp("weave"))
+    ended = {}
+    for name, process in started.items():
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        ended[name] = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return ended
+
+
+@pytest.fixture(params=RUNTIMES)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def seen(runs: dict[str, "subprocess.CompletedProcess[str]"], version: str) -> dict[str, Any]:
+    """What the program saw."""
+    run = runs[version]
+    assert run.returncode == 0, run.stderr[-3000:]
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    assert found["version"] == version
+    return found
+
+
+def calls_of(graphql: httpx.Client, project: str) -> list[dict[str, Any]]:
+    """All calls of a project, the oldest first."""
+    document = (
+        "query ($project: ID!) { calls(projectId: $project) {"
+        " nodes { id parentId traceId opName traceName status threadId output exception } } }"
+    )
+    found: list[dict[str, Any]] = asked(graphql, document, project=project)["calls"]["nodes"]
+    return found
+
+
+def test_calls_are_stored_as_they_were_made(seen: dict[str, Any], version: str, graphql: httpx.Client) -> None:
+    stored = calls_of(graphql, project_of(version))
+
+    assert seen["answer"]["result"] == {"text": QUESTION.upper(), "sum": 6}
+    assert seen["read"]["question"] == QUESTION
+    assert seen["read"]["output"] == {"text": QUESTION.upper(), "sum": 6}
+    assert seen["read"]["errors"] == ["out of tea"]
+    assert seen["read"]["found"] == [6, 6, 6]
+    assert seen["read"]["page"] is True
+    assert len(stored) == seen["left"]
+    # The first trace was deleted at the end, with all that was below its root.
+    assert seen["answer"]["trace_id"] not in {call["traceId"] for call in stored}
+    [failed] = [call for call in stored if call["status"] == "ERROR"]
+    assert (failed["traceName"], json.loads(failed["exception"])["message"]) == ("fail", "out of tea")
+
+
+def test_one_bad_call_loses_no_other(seen: dict[str, Any]) -> None:
+    # One call is in a thread whose name is too long: it alone is missing from the twenty that were made.
+    assert seen["read"]["count"] == [19, 19]
+    assert seen["left"] == 16
+
+
+def test_threads_are_told(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+    threads = asked(
+        graphql,
+        "query ($project: ID!) { threads(projectId: $project) { nodes {"
+        " threadId turnCount turns { nodes { id traceName output } } } } }",
+        project=project_of(version),
+    )["threads"]["nodes"]
+
+    assert seen
+    [thread] = threads
+    turns = thread["turns"]["nodes"]
+    assert (thread["threadId"], thread["turnCount"]) == ("tea time", 2)
+    assert [(turn["traceName"], turn["output"]["text"]) for turn in turns] == [("answer", "ONE"), ("answer", "TWO")]
+    below = [call for call in calls_of(graphql, project_of(version)) if call["parentId"] in {t["id"] for t in turns}]
+    assert [(call["traceName"], call["threadId"], call["output"]) for call in below] == [
+        ("add", "tea time", 5),
+        ("add", "tea time", 6),
+    ] * 2
+
+
+def test_what_is_published_can_be_got(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+    versions = asked(
+        graphql,
+        'query ($project: ID!) { objs(projectId: $project, filter: {objectIds: ["config"]}) {'
+        " nodes { versionIndex isLatest val ref wbUserId } } }",
+        project=project_of(version),
+    )["objs"]["nodes"]
+
+    assert seen["published"]["got"] == {"a": 1, "nested": {"b": [1, 2.5, None]}}
+    assert seen["published"]["latest"] == 2
+    assert seen["published"]["rows"] == [250, 250, {"question": "q249", "wide": 2**40 + 249}]
+    assert seen["published"]["picture"] == [[3, 2], [255, 0, 128]]
+    assert seen["model"] == [3, 15]
+    assert [(each["val"], each["versionIndex"], each["isLatest"]) for each in versions] == [
+        ({"a": 1, "nested": {"b": [1, 2.5, None]}}, 0, 0),
+        ({"a": 2}, 1, 1),
+    ]
+    assert [each["ref"] for each in versions] == seen["published"]["config"]
+    assert {each["wbUserId"] for each in versions} == {"local"}
+
+
+def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+    calls = calls_of(graphql, project_of(version))
+
+    assert seen["evaluation"] == {"right": {"true_count": 2, "true_fraction": 1.0}}
+    [root] = [call for call in calls if "/op/Evaluation.evaluate:" in call["opName"]]
+    assert root["status"] == "SUCCESS"
+    assert root["output"]["is_triple"] == seen["evaluation"]
+    below = [call for call in calls if call["parentId"] == root["id"]]
+    assert sorted(call["traceName"] for call in below) == [
+        "Evaluation.predict_and_score",
+        "Evaluation.predict_and_score",
+        "Evaluation.summarize",
+    ]
+    steps = {call["id"] for call in below if call["traceName"] == "Evaluation.predict_and_score"}
+    assert sorted(call["traceName"] for call in calls if call["parentId"] in steps) == [
+        "Tripler.predict",
+        "Tripler.predict",
+        "is_triple",
+        "is_triple",
+    ]
+
+
+def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
+    feedback = asked(
+        graphql,
+        "query ($project: ID!) { feedback(projectId: $project) { nodes { feedbackType weaveRef } } }",
+        project=project_of(version),
+    )["feedback"]["nodes"]
+
+    thumb = {"emoji": "👍", "alias": ":thumbs_up:", "detoned": "👍", "detoned_alias": ":thumbs_up:"}
+    assert seen["feedback"] == [
+        ["wandb.reaction.1", thumb],
+        ["wandb.note.1", {"note": "well said"}],
+        ["stars", {"stars": 5}],
+    ]
+    assert seen["feedback_left"] == ["wandb.reaction.1", "wandb.note.1"]
+    # What a scorer gave the two predictions is feedback on them.
+    said = [each for each in feedback if each["feedbackType"] != "wandb.runnable.is_triple"]
+    assert len(feedback) - len(said) == 2
+    assert [each["feedbackType"] for each in said] == seen["feedback_left"]
+    assert {each["weaveRef"] for each in said} == {f"weave:///{project_of(version)}/call/{seen['answer']['id']}"}
+    assert seen["costs"] == {
+        "prices": [["my-model", 0.5, 2.0]],
+        "of_call": 50.0,
+        "feedback_on_call": ["wandb.reaction.1", "wandb.note.1"],
+        "left": 0,
+    }
+    assert seen["renamed"] == "renamed"
+
+
+def test_the_program_of_the_readme_logs_its_calls(
+    runs: dict[str, "subprocess.CompletedProcess[str]"], graphql: httpx.Client
+) -> None:
+    run = runs["README"]
+    [query] = [text for text in re.findall(r"```graphql\n(.*?)```", README, re.DOTALL) if "acme/weave-demo" in text]
+
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.splitlines()[-1] == "YOU ASKED: WHAT IS A TRACE?"
+    answer = "YOU ASKED: WHAT IS A TRACE?"
+    assert asked(graphql, query)["calls"]["nodes"] == [
+        {"traceName": "chat", "status": "SUCCESS", "inputs": {"question": "what is a trace?"}, "output": answer},
+        {"traceName": "shout", "status": "SUCCESS", "inputs": {"text": answer.lower()}, "output": answer},
+    ]
+
+
+def test_the_readme_names_the_variables_that_the_programs_had() -> None:
+    [lines] = re.findall(r"```sh\n(export WANDB_BASE_URL=.*?)```", README, re.DOTALL)
+    given = dict(re.findall(r"^export (\w+)=(\S+)", lines, re.MULTILINE))
+
+    assert given.keys() == {"WANDB_BASE_URL", "WF_TRACE_SERVER_URL", "WANDB_API_KEY"}
+    assert given["WANDB_BASE_URL"] == given["WF_TRACE_SERVER_URL"] == "http://127.0.0.1:8000/weave"
+    assert len(given["WANDB_API_KEY"]) == 40

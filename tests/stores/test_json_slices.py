@@ -1,0 +1,132 @@
+"""Large JSON texts read slice by slice: what comes of it is what comes of parsing them at once."""
+
+import json
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stores import json_slices
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=40,
+)
+
+
+def texts_of(found: json_slices.Members) -> list[bytes]:
+    spans = [found.span(position) for position in range(len(found))]
+    return [bytes(found.text[start:end]) for start, end in spans]
+
+
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every few bytes are large, so that small texts go the way of large ones."""
+    monkeypatch.setattr(json_slices, "SMALL", 8)
+    monkeypatch.setattr(json_slices, "_WINDOW", 5)
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_any_value_is_read_as_it_was_written() -> None:
+    texts: list[bytes] = []
+    before = b'{"before": ['
+
+    @settings(max_examples=150, deadline=None)
+    @given(JSON, st.sampled_from([None, 1]), st.booleans())
+    def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: ANN401, FBT001 -- any JSON
+        texts.append(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode())
+
+    collect()
+    for text in texts:
+        assert await json_slices.loads(text) == json.loads(text), text
+        inside = before + text + b', "after"]}'
+        assert await json_slices.loads(inside, span=(len(before), len(before) + len(text))) == json.loads(text)
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_what_is_no_json_is_never_read() -> None:
+    whole = json.dumps({"a": [1, {"b": [[1, 2, 3], 'x\\"y', {}]}], "c": {"d": [], "e": "tail, [and] {more}"}}).encode()
+    signs = b'[]{},:"\\ 1x'
+    source = random.Random(7)  # noqa: S311 -- no secret
+    for _ in range(1000):
+        text = bytearray(whole)
+        for _ in range(source.randint(1, 3)):
+            at = source.randrange(len(text))
+            text[at : at + source.randint(0, 2)] = bytes(source.choices(signs, k=source.randint(0, 2)))
+        try:
+            expected = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            with pytest.raises(StoreError):
+                await json_slices.loads(bytes(text))
+        else:
+            assert await json_slices.loads(bytes(text)) == expected
+
+
+async def test_a_text_of_megabytes_is_read(subtests: pytest.Subtests) -> None:
+    many = {"rows": [{"at": at, "text": "x" * 50, "deep": [[at]]} for at in range(20_000)]}
+    for name, value in (("many", many), ("one string", {"a": ['"\\' * 300_000]}), ("scalar", "y" * 200_000)):
+        with subtests.test(name):
+            assert await json_slices.loads(json.dumps(value).encode()) == value
+
+
+async def test_too_many_values_are_refused_before_they_take_memory() -> None:
+    with pytest.raises(PayloadTooLargeError, match="more values"):
+        await json_slices.loads(b"[" + b"{}," * 40_000 + b"{}]", max_values=30_000)
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("path", [(), ("batch",), ("table", "rows")])
+async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
+    members: list[object] = [1, "a,]", {"batch": [{"rows": []}]}, [[], [2, '\\"']], None, {}, 'x"y' * 80]
+    value: Any = members
+    for key in reversed(path):
+        value = {"before": {"rows": [1], "batch": 2}, key: value, "after": [3]}
+
+    found = await json_slices.members(json.dumps(value, indent=1).encode(), path)
+
+    assert found is not None
+    assert [json.loads(text) for text in texts_of(found)] == members
+    around = json.loads(found.around)
+    for key in path:
+        assert around.get("after") == [3]
+        around = around[key]
+    assert around == []
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_a_member_that_is_no_json_stands_by_itself() -> None:
+    found = await json_slices.members(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
+
+    assert found is not None
+    assert texts_of(found) == [
+        b'{"a": 1}',
+        b' {"b": NaN}',
+        b' {"c" 2}',
+        b" 3 4",
+        b' {"d": 5}',
+    ]
+    assert found.around == b'{"batch": []}'
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"batch": [{"a": 1}', "ends before"),
+        (b'{"batch": [{"a": "x}]}', "does not end"),
+        (b'{"batch": [1], "batch": [2]}', "twice"),
+    ],
+)
+async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        await json_slices.members(text, ["batch"])
+
+
+@pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
+async def test_no_list_at_the_path_is_told(text: bytes) -> None:
+    assert await json_slices.members(text, ["batch"]) is None
