@@ -11,28 +11,21 @@ from typing import Any, Final, Self
 
 import bson
 import bson.errors
-from motor.motor_asyncio import AsyncIOMotorCommandCursor
 from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
 
+from stores.bounded_reads import rows_up_to
 from stores.database import Collection
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
 from stores.transactions import Session
 from stores.turns import coming_in_turns, in_turns
+from stores.whole_reads import AT_ONE_MOMENT, all_rows
 
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
 _ALL_AT_ONCE: Final = 1_000_000
 """What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
-
-_READ_ON: Final = 64
-"""Rows that are taken out of what came before one looks at how large they are."""
-
-AT_ONE_MOMENT: Final = ReadConcern("snapshot")
-"""Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
-comes short and looks like the last."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
 _SNAPSHOT_UNAVAILABLE: Final = 246
@@ -241,34 +234,10 @@ async def _rows(
     collection: Collection, pipeline: list[dict[str, Any]], request: PageRequest, session: Session | None
 ) -> tuple[list[Row], bool]:
     """The rows that a pipeline finds, and whether they end early, with one row more than their page has."""
-    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
     with making_no_index():
-        found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=request.size + 2)
         if request.max_characters is None:
-            return await found.to_list(None), False
-        try:
-            return await _until(found, request.max_characters)
-        finally:
-            await found.close()
-
-
-async def _until(found: AsyncIOMotorCommandCursor[Row], max_characters: int) -> tuple[list[Row], bool]:
-    """The rows until there is so much in them; each time at most as many more as there are, as they may be large."""
-    rows: list[Row] = []
-    characters = 0
-    while characters < max_characters:
-        more = await found.to_list(min(len(rows) + 1, _READ_ON))
-        if not more:
-            return rows, False
-        rows += more
-        characters += sum(map(json_characters, more))
-    one_more = await found.to_list(1)
-    return rows + one_more, bool(one_more)
-
-
-def json_characters(row: Row) -> int:
-    """How much JSON text a row holds."""
-    return sum(map(len, row["json"].values())) if "json" in row else 0
+            return await all_rows(collection, pipeline, request.size + 2, session), False
+        return await rows_up_to(collection, pipeline, request.size + 2, request.max_characters, session)
 
 
 @contextmanager

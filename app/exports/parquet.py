@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from app.exports.export import TRAILER, Export
 from stores import json_text
+from stores.bounded_reads import json_characters
 from stores.database import Database
 from stores.exports.columns import CURSOR, Columns, Kind
-from stores.paging import Page, json_characters
+from stores.paging import Page
 
 _GROUP_ROWS: Final = 10_000
 _GROUP_CHARACTERS: Final = 4_000_000

@@ -4,7 +4,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
-from stores.paging import Page, PageRequest, Row, json_characters
+from stores.bounded_reads import json_characters
+from stores.paging import Page, PageRequest, Row
 
 Read = Callable[[PageRequest], Awaitable[Page]]
 """What reads a page of a list."""
