@@ -1,4 +1,4 @@
-"""Reads that end early where their rows hold much, so that what is in memory at once is bounded, however large rows are."""
+"""Reads that end early where their rows hold much: what is in memory at once is bounded, however large rows are."""
 
 from typing import Final
 
