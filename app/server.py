@@ -16,6 +16,7 @@ from app.file_sweep import sweep_files
 from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
+from app.removing import Removing
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
+        removing = asyncio.create_task(Removing(database, stores).go_on())
         ending: list[asyncio.Task[None]] = []
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
@@ -57,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             with told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
                 yield {"stores": stores, "readiness": readiness}
         finally:
-            for task in (preparation, sweeping):
+            for task in (preparation, sweeping, removing):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -71,7 +73,9 @@ def _routes(settings: Settings, intake: Intake) -> list[BaseRoute]:
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
-        return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
+        return Context(
+            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, is_admin=settings.admin
+        )
 
     page = graphiql.page if settings.graphiql else None
     over_http = GraphQLHTTP(

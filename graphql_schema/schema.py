@@ -30,7 +30,9 @@ from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.projects import ProjectMutations, ProjectQueries
+from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries
+from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
 from graphql_schema.threads import ThreadQueries
@@ -48,6 +50,8 @@ class Query(
     FeedbackQueries,
     CostQueries,
     ProjectQueries,
+    RetentionQueries,
+    PurgeQueries,
 ):
     """The root of queries."""
 
@@ -61,6 +65,8 @@ class Mutation(
     FeedbackMutations,
     CostMutations,
     ProjectMutations,
+    RetentionMutations,
+    PurgeMutations,
 ):
     """The root of mutations."""
 

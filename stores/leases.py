@@ -40,12 +40,18 @@ class Lease:
 
     async def take(self) -> bool:
         """Have the lease from now on; False where another has it."""
-        match = {"_id": self._work, **is_free_for(self._holder)}
+        if await self._take():
+            return True
         try:
-            await self._leases.update_one(match, [{"$set": held_by(self._holder, self._seconds)}], upsert=True)
-        except DuplicateKeyError:  # the document is there, and does not match
+            await self._leases.insert_one({"_id": self._work})
+        except DuplicateKeyError:  # it is there, and another's
             return False
-        return True
+        return await self._take()
+
+    async def _take(self) -> bool:
+        match = {"_id": self._work, **is_free_for(self._holder)}
+        done = await self._leases.update_one(match, [{"$set": held_by(self._holder, self._seconds)}])
+        return done.matched_count == 1
 
     async def free(self) -> None:
         """Give it back, if it is ours."""

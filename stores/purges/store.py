@@ -34,7 +34,7 @@ class PurgesStore:
         """
         check_project_id(project_id)
         if confirm != project_id:
-            raise BadInputError(f"is not {project_id}; repeat the project's id to remove all that is in it", "confirm")
+            raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
         database = self.database
         entry = await database.query(database.projects.find_one({"_id": project_id}, {"created_at": 1}))
         if entry is None or not await database.run(begin(database, project_id, entry["created_at"])):

@@ -32,10 +32,10 @@ class Rule:
         Raises:
             BadInputError: a number is below 1 or beyond what there can be.
         """
-        for name, most in (("keep_days", MAX_DAYS), ("keep_calls", MAX_CALLS)):
+        for name, most, noun in (("keep_days", MAX_DAYS, "days"), ("keep_calls", MAX_CALLS, "calls")):
             number = getattr(self, name)
             if number is not None and not 1 <= number <= most:
-                raise BadInputError(f"{number:,} is not from 1 to {most:,}; projectPurge removes all", name)
+                raise BadInputError(f"{number:,} {noun} cannot be kept; name from 1 to {most:,}", name)
 
 
 @dataclass(frozen=True, slots=True)

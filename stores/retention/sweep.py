@@ -44,6 +44,9 @@ class Sweep:
         except StoreError as error:
             await self._database.run(self._hold.finish(error.message))
             raise
+        except Exception:
+            await self._database.run(self._hold.finish("something went wrong on the server; its log says what"))
+            raise
 
     async def _steps(self) -> Steps:
         limits = await limits_of(self._database, self._hold.project_id, self._hold.rule, self._patience)
