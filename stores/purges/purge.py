@@ -14,7 +14,7 @@ from pymongo import ReturnDocument
 
 from stores import ids, register, times
 from stores.database import Collection, Database, Document
-from stores.files.removal import discard_removed, remove
+from stores.files.removal import FIELDS, discard_removed, remove
 from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.steps import Steps
 from stores.transactions import Session
@@ -132,7 +132,7 @@ class Purge:
             yield
 
     async def _remove_some(self, session: Session, name: str, collection: Collection) -> int:
-        found = collection.find(self._match, {"project_id": 1}, limit=_AT_ONCE, session=session)
+        found = collection.find(self._match, FIELDS if name == "files" else {"_id": 1}, limit=_AT_ONCE, session=session)
         documents: list[Document] = await found.to_list(None)
         if not documents:
             return 0

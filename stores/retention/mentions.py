@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
+import re2
+
 from stores.database import Collection, Database, Document
 from stores.steps import Steps
 from stores.turns import Turn
@@ -13,6 +15,9 @@ DIGEST_LENGTH: Final = 43
 """Letters and digits of a file's digest (`stores.digests`)."""
 
 _RUN: Final = re.compile(rf"[0-9A-Za-z]{{{DIGEST_LENGTH},}}")
+_ANY_RUN: Final = re2.compile(_RUN.pattern)
+"""Tells ten times as fast that there is none, as in most texts."""
+
 _SLICE: Final = 50_000
 _STEP: Final = 500
 
@@ -21,7 +26,7 @@ Goes = Callable[[Document], bool]
 
 def mentioned(text: str, digests: AbstractSet[str]) -> Iterator[str]:
     """Those of some digests that a text has in it, in words of any kind: what stands around them does not matter."""
-    for run in _RUN.findall(text):
+    for run in _RUN.findall(text) if _ANY_RUN.search(text) else ():
         for start in range(len(run) - DIGEST_LENGTH + 1):
             word = run[start : start + DIGEST_LENGTH]
             if word in digests:
@@ -60,7 +65,7 @@ async def _look_through(
     """Look through the documents that come next; the key of the last, or the same where there are no more."""
     match = {"_id": {"$gt": after, "$lt": f"{project_id};"}, "project_id": project_id}
     turn = Turn()
-    async for document in collection.find(match, paths, sort=[("_id", 1)], limit=_STEP):
+    async for document in collection.find(match, paths, sort=[("_id", 1)], limit=_STEP, batch_size=_STEP + 1):
         after = document["_id"]
         if goes(document):
             continue

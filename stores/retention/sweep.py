@@ -11,7 +11,7 @@ from stores.retention.traces import LARGE, TracesSweep
 from stores.retention.unused_files import UnusedFilesSweep
 from stores.steps import Steps, deadline_in, take
 
-PAUSE: Final = 1.0
+PAUSE: Final = 0.25
 """After each step, how many times as long as it took all others have the database for themselves."""
 
 

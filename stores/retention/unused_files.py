@@ -12,7 +12,7 @@ from typing import Final
 from stores import times
 from stores.database import Database, Document
 from stores.files.presence import stored_before
-from stores.files.removal import discard_removed, remove
+from stores.files.removal import FIELDS, discard_removed, remove
 from stores.retention.mentions import all_mentioned
 from stores.retention.rules import DAY, Patience
 from stores.retention.states import Hold
@@ -66,8 +66,7 @@ class UnusedFilesSweep:
     async def _remove(self, session: Session, keys: list[str]) -> None:
         """Remove those of some files that nobody stored again or asked for meanwhile."""
         match = {"_id": {"$in": keys}, "project_id": self._hold.project_id, **stored_before(self._before)}
-        paths = {"project_id": 1, "length": 1}
-        files = await self._database.files.find(match, paths, session=session).to_list(None)
+        files = await self._database.files.find(match, FIELDS, session=session).to_list(None)
         if files:
             await remove(self._database, session, files)
             counts = {"files": len(files), "file_bytes": sum(file["length"] for file in files)}
