@@ -70,7 +70,7 @@ class RemainsSweep:
         if keys:
             emptied = {"$set": EMPTY, "$unset": {"refs": ""}}
             await objects.update_many({**match, "_id": {"$in": keys}}, emptied, session=session)
-            await self._hold.advance(session=session, files_unchecked=True)
+            await self._hold.advance(session=session)
         return len(keys)
 
     async def _remove_orphans(self) -> Steps:
@@ -103,7 +103,7 @@ class RemainsSweep:
     async def _remove_orphaned(self, session: Session, orphans: dict[str, str]) -> None:
         still = await self._orphans(orphans, session)
         done = await self._database.feedback.delete_many(_among(self._hold, still), session=session)
-        await self._hold.advance({"feedback": done.deleted_count}, session, files_unchecked=True)
+        await self._hold.advance({"feedback": done.deleted_count}, session)
 
 
 def deleted_calls(project_id: str, before: int) -> Document:

@@ -177,7 +177,7 @@ async def remove_calls(
     on_them = {"project_id": project_id, "call_id": {"$in": list(call_ids)}}
     feedback = await database.feedback.delete_many(on_them, session=session)
     counts = {**counts, "feedback": feedback.deleted_count}
-    await hold.advance(counts, session, files_unchecked=True)
+    await hold.advance(counts, session)
 
 
 def _packed(going: Sequence[Document]) -> Iterator[list[Document]]:

@@ -2,8 +2,8 @@
 
 A file stays for a day after it was last stored or asked for (`stores.files.presence`), so that what refers to it may
 come later; and as long as its digest stands anywhere in a call, an object, a table's row or feedback of its project,
-deleted ones included while they are there. To know that, all of these are looked through: after something went that
-may have spoken of files, and once a day, in projects that have files of that age.
+deleted ones included while they are there. To know that, all of these are looked through, in projects that have files
+of that age; where it takes long, not in every sweep.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ from stores.database import Database, Document
 from stores.files.presence import stored_before
 from stores.files.removal import FIELDS, discard_removed, remove
 from stores.retention.mentions import all_mentioned
-from stores.retention.rules import DAY, Patience
+from stores.retention.rules import Patience
 from stores.retention.states import Hold
 from stores.steps import Steps
 from stores.tables.content import batches
@@ -24,6 +24,11 @@ _CANDIDATES: Final = 100_000
 """Digests that are looked for at once: some ten megabytes."""
 
 _AT_ONCE: Final = 200
+
+_SHORT: Final = 1_000_000
+"""What takes less, in microseconds, can be done at any time."""
+_SELDOM: Final = 20
+"""What takes longer is done again after so many times as long."""
 
 
 class UnusedFilesSweep:
@@ -38,19 +43,19 @@ class UnusedFilesSweep:
         """Remove them, some at a time."""
         async for _ in discard_removed(self._database, self._hold.project_id):
             yield
-        if not await self._is_due():
+        if not self._is_due():
             return
-        last = ""
+        began, last = times.now(), ""
         while candidates := await some_files(self._database, self._hold.project_id, self._before, last):
             last = max(candidates)
             async for _ in self._remove_unused({digest for digest, _ in candidates.values()}, candidates):
                 yield
-        await self._hold.advance(files_checked_at=times.now(), files_unchecked=False)
+        now = times.now()
+        await self._hold.advance(files_looked_for={"at": now, "took": now - began})
 
-    async def _is_due(self) -> bool:
-        state = await self._database.retention.find_one({"_id": self._hold.project_id}) or {}
-        last = state.get("files_checked_at", 0)
-        return bool(state.get("files_unchecked", True)) or last < times.now() - DAY
+    def _is_due(self) -> bool:
+        last: dict[str, int] = self._hold.state.get("files_looked_for", {"at": 0, "took": 0})
+        return last["took"] < _SHORT or times.now() - last["at"] >= _SELDOM * last["took"]
 
     async def _remove_unused(self, digests: set[str], candidates: dict[str, tuple[str, int]]) -> Steps:
         async for _ in all_mentioned(self._database, self._hold.project_id, digests):

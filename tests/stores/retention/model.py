@@ -33,10 +33,11 @@ async def contents(database: Database, project_id: str) -> Contents:
         return {one["_id"]: one async for one in collection.find({"project_id": project_id})}
 
     found = Contents(
-        *[
-            await of(each)
-            for each in (database.calls, database.feedback, database.objects, database.table_rows, database.files)
-        ]
+        calls=await of(database.calls),
+        feedback=await of(database.feedback),
+        objects=await of(database.objects),
+        rows=await of(database.table_rows),
+        files=await of(database.files),
     )
     keys = await database.file_chunks.distinct("files_id")
     found.chunks = {key for key in keys if key.startswith(f"{project_id}:")}
