@@ -83,7 +83,7 @@ class RetentionRes:
 
 @strawberry.type(
     description="What a rule would remove now: a dry run. What is selected is counted, by looking at all calls of the "
-    "project, some three seconds for a million; for files, at all its JSON."
+    "project, some ten seconds for a million; for files, at all its JSON."
 )
 class RetentionPreviewRes:
     """Counts; the source is a row of `_count_row`."""

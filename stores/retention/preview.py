@@ -13,6 +13,7 @@ from stores.retention.rules import Limits, Patience, Rule, limits_of
 from stores.retention.unused_files import some_files
 
 _AT_ONCE = 1_000
+_HEAPS = 4_096
 _OF_TRACES = {"traces", "calls", "trace_bytes"}
 _OF_FILES = {"files", "file_bytes"}
 
@@ -91,7 +92,9 @@ class Preview:
     async def _files(self) -> dict[str, int]:
         """The files that nothing would speak of any more."""
         counts = dict.fromkeys(sorted(_OF_FILES), 0)
-        going = _Texts([trace["_id"] async for trace in self._going()])
+        going = _Texts()
+        async for trace in self._going():
+            going.add(trace["_id"])
 
         def goes(document: Document) -> bool:
             deleted_at = document.get("deleted_at")
@@ -113,10 +116,22 @@ class Preview:
 class _Texts:
     """Very many texts, of which only a number of 64 bits each is kept, to know them again."""
 
-    def __init__(self, texts: Collection[str]) -> None:
-        self._numbers = array("q", sorted(map(hash, texts)))
+    def __init__(self) -> None:
+        self._numbers = [array("q") for _ in range(_HEAPS)]
+        self._is_sorted = [False] * _HEAPS
+
+    def add(self, text: str) -> None:
+        """Keep one, before any is looked for."""
+        number = hash(text)
+        self._numbers[number % _HEAPS].append(number)
 
     def __contains__(self, text: object) -> bool:
         number = hash(text)
-        place = bisect_left(self._numbers, number)
-        return place < len(self._numbers) and self._numbers[place] == number
+        heap = number % _HEAPS
+        if not self._is_sorted[heap]:
+            # Only now, and only these: to sort a million at once would keep all others waiting.
+            self._numbers[heap] = array("q", sorted(self._numbers[heap]))
+            self._is_sorted[heap] = True
+        numbers = self._numbers[heap]
+        place = bisect_left(numbers, number)
+        return place < len(numbers) and numbers[place] == number
