@@ -88,7 +88,11 @@ class Purge:
             yield
         while True:
             for name, collection in self._collections():
-                while await self._database.transaction(partial(self._remove_some, name=name, collection=collection)):
+                after = f"{self.project_id}:"
+                while last := await self._database.transaction(
+                    partial(self._remove_some, name=name, collection=collection, after=after)
+                ):
+                    after = last  # MongoDB steps over what was removed lately, key by key
                     yield
             async for _ in discard_removed(self._database, self.project_id):
                 await self._advance()
@@ -131,18 +135,22 @@ class Purge:
             await self._advance()
             yield
 
-    async def _remove_some(self, session: Session, name: str, collection: Collection) -> int:
-        found = collection.find(self._match, FIELDS if name == "files" else {"_id": 1}, limit=_AT_ONCE, session=session)
+    async def _remove_some(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
+        """Remove some documents, those whose keys come next after one; the last key, None where there are no more."""
+        match = {**self._match, "_id": {**self._keys, "$gt": after}}
+        paths = FIELDS if name == "files" else {"_id": 1}
+        found = collection.find(match, paths, sort=[("_id", 1)], limit=_AT_ONCE, session=session)
         documents: list[Document] = await found.to_list(None)
         if not documents:
-            return 0
+            return None
         if name == "files":
             await remove(self._database, session, documents)
         else:
             keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self.project_id}
             await collection.delete_many(keys, session=session)
         await self._advance({name: len(documents)}, session)
-        return len(documents)
+        last: str = documents[-1]["_id"]
+        return last
 
     async def _end(self, session: Session) -> bool:
         """End it, if nothing is left; from then on the project may be made anew."""

@@ -11,7 +11,7 @@ from stores.database import Database, Document
 from stores.objects.documents import EMPTY
 from stores.retention.rules import Patience
 from stores.retention.states import Hold
-from stores.retention.traces import remove_calls
+from stores.retention.traces import orphans_of, remove_calls, remove_orphaned
 from stores.steps import Steps
 from stores.transactions import Session
 
@@ -31,9 +31,13 @@ class RemainsSweep:
 
     async def steps(self) -> Steps:
         """Remove them, some at a time."""
-        for match in (deleted_calls(self._hold.project_id, self._deleted), self._unstarted()):
-            while await self._database.transaction(partial(self._remove_some, match=match)):
-                yield
+        deleted = deleted_calls(self._hold.project_id, self._deleted)
+        while last := await self._database.transaction(partial(self._remove_some, match=deleted)):
+            # MongoDB steps over what was removed lately, key by key.
+            deleted["deleted_at"]["$gte"] = last["deleted_at"]
+            yield
+        while await self._database.transaction(partial(self._remove_some, match=self._unstarted())):
+            yield
         while await self._mark_unstarted():
             yield
         while await self._database.transaction(self._empty_some):
@@ -41,12 +45,14 @@ class RemainsSweep:
         async for _ in self._remove_orphans():
             yield
 
-    async def _remove_some(self, session: Session, match: Document) -> int:
-        """Remove some hidden calls that match, with the feedback on them; how many."""
-        found = self._database.calls.find(match, {"id": 1}, limit=_STEP, session=session)
-        call_ids = [call["id"] for call in await found.to_list(None)]
+    async def _remove_some(self, session: Session, match: Document) -> Document | None:
+        """Remove some hidden calls that match, with the feedback on them; the one that was deleted last, or None."""
+        paths = {"id": 1, "deleted_at": 1}
+        found = self._database.calls.find(match, paths, sort=[("deleted_at", 1)], limit=_STEP, session=session)
+        calls: list[Document] = await found.to_list(None)
+        call_ids = [call["id"] for call in calls]
         await remove_calls(self._database, self._hold, session, call_ids, {"hidden_calls": len(call_ids)})
-        return len(call_ids)
+        return calls[-1] if calls else None
 
     def _unstarted(self) -> Document:
         return {**_never_started(self._hold.project_id), "unstarted_since": {"$lt": self._deleted}}
@@ -85,25 +91,13 @@ class RemainsSweep:
         order = [("created_at", 1), ("id", 1)]
         while rows := await feedback.find(match, paths, sort=order, limit=_STEP).to_list(None):
             on_calls = {row["_id"]: row["call_id"] for row in rows if "call_id" in row}
-            orphans = await self._orphans(on_calls)
+            orphans = await orphans_of(self._database, self._hold.project_id, on_calls)
             if orphans:
-                await self._database.transaction(partial(self._remove_orphaned, orphans=orphans))
+                await self._database.transaction(partial(remove_orphaned, self._database, self._hold, on_calls=orphans))
             began["$gte"] = at = rows[-1]["created_at"]
             match["$or"] = [{"created_at": {"$gt": at}}, {"created_at": at, "id": {"$gt": rows[-1]["id"]}}]
             await self._hold.advance(feedback_checked_until=at)
             yield
-
-    async def _orphans(self, on_calls: dict[str, str], session: Session | None = None) -> dict[str, str]:
-        """Those whose calls are not there, not even deleted."""
-        keys = {f"{self._hold.project_id}:{call_id}" for call_id in on_calls.values()}
-        found = self._database.calls.find(_among(self._hold, keys), {"id": 1}, session=session)
-        there = {call["id"] async for call in found}
-        return {key: call_id for key, call_id in on_calls.items() if call_id not in there}
-
-    async def _remove_orphaned(self, session: Session, orphans: dict[str, str]) -> None:
-        still = await self._orphans(orphans, session)
-        done = await self._database.feedback.delete_many(_among(self._hold, still), session=session)
-        await self._hold.advance({"feedback": done.deleted_count}, session)
 
 
 def deleted_calls(project_id: str, before: int) -> Document:
@@ -119,7 +113,3 @@ def deleted_values(project_id: str, before: int) -> Document:
 
 def _never_started(project_id: str) -> Document:
     return {"project_id": project_id, "visible": False, "started_at": None, "deleted_at": None}
-
-
-def _among(hold: Hold, keys: "dict[str, str] | set[str]") -> Document:
-    return {"_id": {"$in": list(keys)}, "project_id": hold.project_id}

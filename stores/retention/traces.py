@@ -5,8 +5,9 @@ trace got another call meanwhile; then all of it is done again. An end that come
 transaction, and one of the two is done again.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from stores.database import Database, Document
 from stores.retention.rules import Limits, Pipeline
@@ -25,6 +26,8 @@ LARGE: Final = 5_000
 
 _ATTEMPTS: Final = 5
 _REMEMBERED: Final = 10_000
+
+_Found = TypeVar("_Found")
 
 
 class _GotMoreError(Exception):
@@ -101,21 +104,36 @@ class TracesSweep:
 
     async def _remove(self, limits: Limits, going: list[Document]) -> Steps:
         if going[0]["calls"] > self._large:
-            doomed = {"trace_id": going[0]["_id"], "before": limits.before}
-            await self._hold.advance({"traces": 1}, doomed=doomed)
-            async for _ in self._remove_large(doomed):
-                yield
+            if doomed := await self._attempt(partial(self._doomed, limits=limits, trace_id=going[0]["_id"])):
+                async for _ in self._remove_large(doomed):
+                    yield
             return
-        for _ in range(_ATTEMPTS):
-            try:
-                call_ids = await self._database.transaction(lambda session: self._removed(session, limits, going))
-            except _GotMoreError:
-                continue
+        if call_ids := await self._attempt(partial(self._removed, limits=limits, going=going)):
             await self._remove_late_feedback(call_ids)
-            break
         yield
 
-    async def _removed(self, session: Session, limits: Limits, going: list[Document]) -> list[str]:
+    async def _attempt(self, work: Callable[[Session], Coroutine[Any, Any, _Found]]) -> _Found | None:
+        """What comes of a transaction; None where a trace got a call each time: it is left for the next sweep."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._database.transaction(work)
+            except _GotMoreError:
+                continue
+        return None
+
+    async def _doomed(self, session: Session, limits: Limits, trace_id: str) -> Document | None:
+        """Decide about a large trace once and for all: what is to go of it, None where it no longer goes."""
+        stages = self._of([trace_id], limits.going())
+        rows = await self._calls.aggregate(stages, session=session).to_list(None)
+        if not rows:
+            return None
+        doomed = {"trace_id": trace_id, "before": limits.before}
+        await self._hold.advance({"traces": 1}, session, doomed=doomed)
+        if await self._calls.aggregate(stages).to_list(None) != rows:
+            raise _GotMoreError
+        return doomed
+
+    async def _removed(self, session: Session, limits: Limits, going: Sequence[Document]) -> list[str]:
         """Remove those of some traces that still go, with the feedback on them; the ids of their calls."""
         stages = self._of([trace["_id"] for trace in going], limits.going())
         rows = await self._calls.aggregate(stages, session=session).to_list(None)
@@ -133,32 +151,31 @@ class TracesSweep:
     async def _remove_late_feedback(self, call_ids: list[str]) -> None:
         """Remove what was said of calls while they went."""
         match = {"project_id": self._hold.project_id, "call_id": {"$in": call_ids}}
-        if not call_ids or not await self._database.feedback.find_one(match, {"_id": 1}):
-            return
-
-        async def work(session: Session) -> None:
-            await remove_calls(self._database, self._hold, session, call_ids, {})
-
-        await self._database.transaction(work)
+        found = await self._database.feedback.find(match, {"call_id": 1}).to_list(None)
+        if found:
+            on_calls = {one["_id"]: one["call_id"] for one in found}
+            await self._database.transaction(partial(remove_orphaned, self._database, self._hold, on_calls=on_calls))
 
     async def _remove_large(self, doomed: Document) -> Steps:
         """Remove the calls of a trace that had begun by the time it was decided about."""
-        match = {**self._visible, "trace_id": doomed["trace_id"], "started_at": {"$lt": doomed["before"]}}
-        paths = {"_id": 0, "id": 1, "storage_size_bytes": 1}
-
-        async def work(session: Session) -> list[str]:
-            order = [("started_at", -1), ("id", 1)]
-            found = self._calls.find(match, paths, sort=order, limit=CALLS_AT_ONCE, session=session)
-            rows: list[Document] = await found.to_list(None)
-            counts = {"calls": len(rows), "trace_bytes": sum(row["storage_size_bytes"] for row in rows)}
-            call_ids = [row["id"] for row in rows]
-            await remove_calls(self._database, self._hold, session, call_ids, counts)
-            return call_ids
-
-        while call_ids := await self._database.transaction(work):
-            await self._remove_late_feedback(call_ids)
+        began: Document = {"$lt": doomed["before"]}
+        match = {**self._visible, "trace_id": doomed["trace_id"], "started_at": began}
+        while rows := await self._database.transaction(partial(self._removed_of_large, match=match)):
+            # MongoDB steps over what was removed lately, key by key.
+            began["$lte"] = rows[-1]["started_at"]
+            await self._remove_late_feedback([row["id"] for row in rows])
             yield
         await self._hold.advance(doomed=None)
+
+    async def _removed_of_large(self, session: Session, match: Document) -> list[Document]:
+        """Remove some calls of a large trace, those that began last; what is known of them."""
+        paths = {"_id": 0, "id": 1, "started_at": 1, "storage_size_bytes": 1}
+        order = [("started_at", -1), ("id", 1)]
+        found = self._calls.find(match, paths, sort=order, limit=CALLS_AT_ONCE, session=session)
+        rows: list[Document] = await found.to_list(None)
+        counts = {"calls": len(rows), "trace_bytes": sum(row["storage_size_bytes"] for row in rows)}
+        await remove_calls(self._database, self._hold, session, [row["id"] for row in rows], counts)
+        return rows
 
 
 async def remove_calls(
@@ -190,3 +207,21 @@ def _packed(going: Sequence[Document]) -> Iterator[list[Document]]:
         pack.append(trace)
     if pack:
         yield pack
+
+
+async def remove_orphaned(database: Database, hold: Hold, session: Session, on_calls: Mapping[str, str]) -> None:
+    """Remove feedback, given by its keys with the ids of its calls, as far as these are not there."""
+    orphans = await orphans_of(database, hold.project_id, on_calls, session)
+    keys = {"_id": {"$in": list(orphans)}, "project_id": hold.project_id}
+    done = await database.feedback.delete_many(keys, session=session)
+    await hold.advance({"feedback": done.deleted_count}, session)
+
+
+async def orphans_of(
+    database: Database, project_id: str, on_calls: Mapping[str, str], session: Session | None = None
+) -> dict[str, str]:
+    """The feedback, given so, whose calls are not there, not even deleted."""
+    keys = list({f"{project_id}:{call_id}" for call_id in on_calls.values()})
+    among = {"_id": {"$in": keys}, "project_id": project_id}
+    there = {call["id"] async for call in database.calls.find(among, {"id": 1}, session=session)}
+    return {key: call_id for key, call_id in on_calls.items() if call_id not in there}

@@ -111,6 +111,46 @@ async def test_feedback_that_comes_while_its_call_goes_goes_too(
     assert (await contents(database, PROJECT)).feedback == {}
 
 
+async def test_a_call_that_is_written_anew_while_it_goes_stays(
+    retention: RetentionStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log(calls, range(1, 2), 9)
+    remove_late_feedback = traces.TracesSweep._remove_late_feedback
+
+    async def write_anew(sweep: traces.TracesSweep, call_ids: list[str]) -> None:
+        await log(calls, range(1, 2), 4)
+        await FeedbackStore(database).create([feedback()])
+        await remove_late_feedback(sweep, call_ids)
+
+    monkeypatch.setattr(traces.TracesSweep, "_remove_late_feedback", write_anew)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    report = await retention.sweep(PROJECT, pause=0)
+
+    assert (report.counts.calls, report.counts.feedback) == (1, 0)
+    found = await contents(database, PROJECT)
+    assert (len(found.calls), len(found.feedback)) == (1, 1)
+
+
+async def test_a_large_trace_that_gets_a_call_while_it_is_decided_about_stays_whole(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log(calls, range(6), 9, **ALL)
+    advance = states.Hold.advance
+
+    async def add_a_child_first(hold: states.Hold, *arguments: Any, **changes: Any) -> None:  # noqa: ANN401 -- as it is
+        if changes.get("doomed") and await calls.count(PROJECT) == 6:
+            await log(calls, range(6, 7), 0, **ALL, parent_id=call_id(0))
+        await advance(hold, *arguments, **changes)
+
+    monkeypatch.setattr(states.Hold, "advance", add_a_child_first)
+    retention = RetentionStore(database, large=3)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    report = await retention.sweep(PROJECT, pause=0)
+
+    assert (report.counts.traces, report.counts.calls) == (0, 0)
+    assert await calls.count(PROJECT) == 7
+
+
 @pytest.mark.parametrize("rule", [Rule(), Rule(keep_days=30)])
 async def test_a_rule_that_is_changed_stops_the_sweep_at_once(
     retention: RetentionStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, rule: Rule
