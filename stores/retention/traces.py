@@ -25,6 +25,9 @@ LARGE: Final = 5_000
 """Calls of a trace that is not removed at once, but in steps, those that began last first."""
 
 _ATTEMPTS: Final = 5
+_BY_TRACE: Final = "trace_id_started_at_id_storage_size_bytes"
+"""The index of traces. MongoDB would go through all calls by time: those it tries first are the ones it seeks."""
+
 _REMEMBERED: Final = 10_000
 
 _Found = TypeVar("_Found")
@@ -78,7 +81,7 @@ class TracesSweep:
         await self._leave_out_newer(limits, traces)
         if not traces:
             return []
-        rows = await self._calls.aggregate(self._of(traces, limits.going())).to_list(None)
+        rows = await self._calls.aggregate(self._of(traces, limits.going()), hint=_BY_TRACE).to_list(None)
         self._remember(traces.keys() - {row["_id"] for row in rows})
         return rows
 
@@ -86,10 +89,11 @@ class TracesSweep:
         """Leave those out that have calls beyond the limit: some may have very many, which need not be grouped."""
         while traces:
             newer = {**self._visible, "trace_id": {"$in": list(traces)}, "started_at": {"$gte": limits.before}}
-            rows = await self._calls.find(newer, {"_id": 0, "trace_id": 1}, limit=_STEP).to_list(_STEP)
-            found = {row["trace_id"] for row in rows}
-            self._remember(found)
-            for trace_id in found:
+            found = self._calls.find(newer, {"_id": 0, "trace_id": 1}, limit=_STEP, hint=_BY_TRACE)
+            rows = await found.to_list(_STEP)
+            staying = {row["trace_id"] for row in rows}
+            self._remember(staying)
+            for trace_id in staying:
                 del traces[trace_id]
             if len(rows) < _STEP:
                 return
@@ -124,26 +128,26 @@ class TracesSweep:
     async def _doomed(self, session: Session, limits: Limits, trace_id: str) -> Document | None:
         """Decide about a large trace once and for all: what is to go of it, None where it no longer goes."""
         stages = self._of([trace_id], limits.going())
-        rows = await self._calls.aggregate(stages, session=session).to_list(None)
+        rows = await self._calls.aggregate(stages, session=session, hint=_BY_TRACE).to_list(None)
         if not rows:
             return None
         doomed = {"trace_id": trace_id, "before": limits.before}
         await self._hold.advance({"traces": 1}, session, doomed=doomed)
-        if await self._calls.aggregate(stages).to_list(None) != rows:
+        if await self._calls.aggregate(stages, hint=_BY_TRACE).to_list(None) != rows:
             raise _GotMoreError
         return doomed
 
     async def _removed(self, session: Session, limits: Limits, going: Sequence[Document]) -> list[str]:
         """Remove those of some traces that still go, with the feedback on them; the ids of their calls."""
         stages = self._of([trace["_id"] for trace in going], limits.going())
-        rows = await self._calls.aggregate(stages, session=session).to_list(None)
+        rows = await self._calls.aggregate(stages, session=session, hint=_BY_TRACE).to_list(None)
         if not rows:
             return []
         match = {**self._visible, "trace_id": {"$in": [row["_id"] for row in rows]}}
-        call_ids = [call["id"] async for call in self._calls.find(match, {"id": 1}, session=session)]
+        call_ids = [call["id"] async for call in self._calls.find(match, {"id": 1}, session=session, hint=_BY_TRACE)]
         counts = {"traces": len(rows), "trace_bytes": sum(row["bytes"] for row in rows)}
         await remove_calls(self._database, self._hold, session, call_ids, counts | {"calls": len(call_ids)})
-        there = {call["id"] async for call in self._calls.find(match, {"id": 1})}
+        there = {call["id"] async for call in self._calls.find(match, {"id": 1}, hint=_BY_TRACE)}
         if not there <= set(call_ids):
             raise _GotMoreError
         return call_ids
@@ -171,7 +175,7 @@ class TracesSweep:
         """Remove some calls of a large trace, those that began last; what is known of them."""
         paths = {"_id": 0, "id": 1, "started_at": 1, "storage_size_bytes": 1}
         order = [("started_at", -1), ("id", 1)]
-        found = self._calls.find(match, paths, sort=order, limit=CALLS_AT_ONCE, session=session)
+        found = self._calls.find(match, paths, sort=order, limit=CALLS_AT_ONCE, session=session, hint=_BY_TRACE)
         rows: list[Document] = await found.to_list(None)
         counts = {"calls": len(rows), "trace_bytes": sum(row["storage_size_bytes"] for row in rows)}
         await remove_calls(self._database, self._hold, session, [row["id"] for row in rows], counts)

@@ -1,6 +1,7 @@
 """Sweeps beside others: writers, other sweepers, another rule, a database that is away, and sweepers that die."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from stores.retention import Counts, Outcome, Patience, RetentionStore, Rule, st
 from stores.retention.rules import DAY
 from stores.retention.traces import CALLS_AT_ONCE
 from stores.threads import ThreadsStore
+from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import call_ref, feedback
 from tests.stores.retention.model import contents
@@ -364,3 +366,22 @@ async def test_what_cannot_be_is_refused(retention: RetentionStore, calls: Calls
             await unknown
     assert await retention.one("acme/typo") is None
     assert await calls.count(PROJECT) == 1
+
+
+async def test_what_stays_is_not_looked_through(
+    retention: RetentionStore, calls: CallsStore, database: Database, commands: Commands
+) -> None:
+    await log(calls, range(20), 9)
+    await log(calls, range(20, 800), 1)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    commands.sent.clear()
+
+    await retention.sweep(PROJECT, pause=0)
+
+    sent = [body for name, body in commands.sent if name == "aggregate" and body["aggregate"] == "calls"]
+    assert len(sent) == 2
+    for body in sent:
+        command = {name: body[name] for name in ("aggregate", "pipeline", "hint")} | {"cursor": {}}
+        plan = await database.calls.database.command("explain", command, verbosity="executionStats")
+        examined = re.findall(r"'totalKeysExamined': (\d+)", str(plan))
+        assert int(examined[0]) <= 60
