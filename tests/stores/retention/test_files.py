@@ -16,6 +16,7 @@ from stores.files.presence import TOUCHED_SECONDS
 from stores.files.removal import FIELDS, discard_removed, remove
 from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
+from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.mentions import mentioned
 from stores.retention.rules import DAY
@@ -105,13 +106,14 @@ async def test_young_files_and_those_stored_again_stay(database: Database, files
 async def test_a_file_that_is_asked_for_while_it_goes_is_there_afterwards(
     database: Database, files: FilesStore, calls: CallsStore
 ) -> None:
+    await ProjectsStore(database).ensure(*PROJECT.split("/"))
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    old = {"$set": {"created_at": times.now() - 3 * DAY}, "$unset": {"touched_at": 1}}
     for number in range(8):
-        await database.files.update_many(
-            {}, {"$set": {"created_at": times.now() - 3 * DAY}, "$unset": {"touched_at": 1}}
-        )
-        url = {"url": DATA_URL}
-        storing = calls.write([start(number, started_at=times.now(), inputs=url)])
-        await asyncio.gather(sweep(database), storing)
+        await database.files.update_many({}, old)
+        storing = calls.write([start(number, started_at=times.now(), inputs={"url": DATA_URL})])
+        await asyncio.gather(retention.sweep(PROJECT, pause=0), storing)
         digests = await there(database)
         assert len(digests) == 2
         for digest in digests:
