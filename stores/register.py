@@ -64,9 +64,11 @@ class Register:
 
 
 async def _list(projects: "Collection", project_ids: set[str]) -> None:
+    # Who is refused must not write first: many of them would stand in the way of the purge's own writes.
+    await refuse_purged(projects, project_ids)
     for _ in range(_ATTEMPTS):
         await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)])
-        # Only now: a purge marks first and looks at the last activity then, so that one of the two sees the other.
+        # Once more: a purge marks first and looks at the last activity then, so that one of the two sees the other.
         if await refuse_purged(projects, project_ids) == project_ids:
             return
     raise UnavailableError("the project is purged again and again; send it again")  # an entry was gone each time

@@ -215,8 +215,10 @@ async def test_it_does_not_wait_where_nothing_was_stored_lately(
 
 
 async def test_writers_who_go_on_find_all_that_they_were_told_is_stored(
-    database: Database, purges: PurgesStore
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0.2)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0.5)
     stored: list[tuple[int, int]] = []
     is_over = False
 
