@@ -3,6 +3,7 @@
 A client that would rather have events gets the answer of `graphql_sse`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -327,6 +328,8 @@ def _refusal(operation_type: OperationType) -> RequestError:
 
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
     body = body_of(result)
+    # Large data takes a while to be let go of, for which its client need not wait: the answer is written first.
+    asyncio.get_running_loop().call_soon(_let_go, body)
     status = 200
     extensions = (result.errors[0].extensions or {}) if result.errors else {}
     if result.errors and "data" not in body:
@@ -337,6 +340,10 @@ def _result_response(result: ExecutionResult, media_type: str) -> Response:
         # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
         return _response(body, media_type, _UNAVAILABLE, {"Retry-After": str(extensions[RETRY_AFTER])})
     return _response(body, media_type, status)
+
+
+def _let_go(_held: object) -> None:
+    """Whoever has this called later holds something until then."""
 
 
 def _response(body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None) -> Response:

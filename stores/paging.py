@@ -12,23 +12,19 @@ from typing import Any, Final, Self
 import bson
 import bson.errors
 from pymongo.errors import OperationFailure
-from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
 from stores.transactions import Session
 from stores.turns import coming_in_turns, in_turns
+from stores.whole_reads import AT_ONE_MOMENT, all_rows
 
 DEFAULT_SIZE: Final = 100
 
 _CHECKSUM_BYTES: Final = 8
 _ALL_AT_ONCE: Final = 1_000_000
 """What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
-
-AT_ONE_MOMENT: Final = ReadConcern("snapshot")
-"""Otherwise MongoDB, sorting by an index alone, drops what is deleted meanwhile after the limit has cut: such a page
-comes short and looks like the last."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
 _SNAPSHOT_UNAVAILABLE: Final = 246
@@ -126,7 +122,8 @@ async def find_page(
     scope = scope_of(collection.name, *(question or (*source, match, *narrowing)), order)
     position = position_of(request, scope, len(order.keys))
     pipeline = [*source, *page_pipeline(match, order, request, projection, position, narrowing), *finishing]
-    found = await _rows(collection, pipeline, request.size + 2, session)
+    with making_no_index():
+        found = await all_rows(collection, pipeline, request.size + 2, session)
     return page_of(found, request, order, scope)
 
 
@@ -227,15 +224,6 @@ def page_pipeline(
         pipeline.append({"$skip": request.offset})
     paths = [*projection, *(key.path for key in order.keys)]
     return [*pipeline, {"$limit": request.size + 1}, {"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
-
-
-async def _rows(
-    collection: Collection, pipeline: list[dict[str, Any]], batch_size: int, session: Session | None
-) -> list[Row]:
-    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
-    with making_no_index():
-        found = steady.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=batch_size)
-        return await found.to_list(None)
 
 
 @contextmanager

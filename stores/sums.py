@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stores.database import Collection
-from stores.paging import AT_ONE_MOMENT, making_no_index
+from stores.paging import making_no_index
+from stores.whole_reads import AT_ONE_MOMENT
 
 
 async def sum_each(

@@ -28,7 +28,7 @@ from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import KeptPlans, Plans
 from graphql_schema.execution.rows import Rows
-from graphql_schema.execution.variables import coerced, without_variables
+from graphql_schema.execution.variables import coerced, declared
 from stores.turns import Turn, Turns
 
 _PLANS: Final = KeptPlans()
@@ -63,12 +63,12 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
     ) -> list[GraphQLError] | Executor[Any]:
         """An executor of an operation, or why there is none."""
         operation = get_operation_ast(document, operation_name)
-        definitions = operation.variable_definitions if operation else ()
-        values = coerced(schema, definitions or (), raw_variable_values or {})
+        known = declared(schema, document, operation) if operation else None
+        values = coerced(known, raw_variable_values or {}) if known else None
         given = root_value, context_value, raw_variable_values, operation_name, *rest
-        if operation is None or values is None:
+        if operation is None or known is None or values is None:
             return super().build(schema, document, *given, **more)
-        executor = super().build(schema, without_variables(document, operation), *given, **more)
+        executor = super().build(schema, known.bare, *given, **more)
         if isinstance(executor, Executor):
             executor.operation, executor.variable_values = operation, values
         return executor

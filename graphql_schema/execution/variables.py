@@ -1,6 +1,8 @@
 """The coercion of variables, compiled by type; whatever is unusual is left to graphql-core, which explains it, too."""
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
@@ -13,10 +15,8 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
-    VariableDefinitionNode,
-    get_named_type,
 )
-from graphql.execution.get_variable_signature import get_variable_signature
+from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
 from graphql.utilities.coerce_input_value import coerce_default_value
@@ -31,8 +31,53 @@ class UnusualError(Exception):
     """A value that the short way does not take: it is wrong, or right in some rarer form."""
 
 
-def without_variables(document: DocumentNode, operation: OperationDefinitionNode) -> DocumentNode:
-    """The document as it were if its operation declared no variables."""
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    """A variable of an operation, how it is coerced, and whether it may be left out with nothing in its place."""
+
+    signature: GraphQLVariableSignature
+    coerce: Coerce
+    may_be_left_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What an operation declares, found once for all its requests; `variables` is None where some of it is wrong.
+
+    `bare` is the operation's document as it were if none were declared.
+    """
+
+    schema: GraphQLSchema
+    variables: tuple[_Variable, ...] | None
+    bare: DocumentNode
+
+
+_DECLARED: Final[dict[int, tuple[weakref.ref[OperationDefinitionNode], Declared]]] = {}
+"""By the ids of the operations, which are there as long as their documents are kept."""
+
+
+def declared(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> Declared:
+    """What an operation of a document declares."""
+    key = id(operation)
+    kept = _DECLARED.get(key)
+    if kept is None or kept[1].schema is not schema:
+        found = Declared(schema, _variables(schema, operation), _without_variables(document, operation))
+        kept = _DECLARED[key] = weakref.ref(operation, lambda _: _DECLARED.pop(key, None)), found
+    return kept[1]
+
+
+def _variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tuple[_Variable, ...] | None:
+    found = []
+    for node in operation.variable_definitions or ():
+        signature = get_variable_signature(schema, node)
+        if isinstance(signature, GraphQLError):
+            return None
+        may_be_left_out = node.default_value is None and not isinstance(signature.type, GraphQLNonNull)
+        found.append(_Variable(signature, _coerce_as(signature.type), may_be_left_out))
+    return tuple(found)
+
+
+def _without_variables(document: DocumentNode, operation: OperationDefinitionNode) -> DocumentNode:
     bare = OperationDefinitionNode(
         operation=operation.operation,
         name=operation.name,
@@ -44,31 +89,25 @@ def without_variables(document: DocumentNode, operation: OperationDefinitionNode
     return DocumentNode(definitions=tuple(bare if node is operation else node for node in document.definitions))
 
 
-def coerced(
-    schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode], given: Mapping[str, Any]
-) -> VariableValues | None:
-    """The variables' values; None where it is graphql-core that has to find them, or what is wrong with them.
-
-    Only input objects are worth the while.
-    """
-    signatures = [get_variable_signature(schema, node) for node in definitions]
-    if not any(_has_input_object(signature) for signature in signatures):
+def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | None:
+    """The variables' values; None where it is graphql-core that has to find them, or what is wrong with them."""
+    if declared.variables is None:
         return None
     sources: dict[str, VariableValueSource] = {}
     values: dict[str, Any] = {}
-    for signature in signatures:
-        if isinstance(signature, GraphQLError) or signature.name not in given:
+    for variable in declared.variables:
+        name = variable.signature.name
+        if name in given:
+            try:
+                values[name] = variable.coerce(given[name])
+            except UnusualError:
+                return None
+            sources[name] = VariableValueSource(variable.signature, given[name])
+        elif variable.may_be_left_out:
+            sources[name] = VariableValueSource(variable.signature)
+        else:
             return None
-        try:
-            values[signature.name] = _coerce_as(signature.type)(given[signature.name])
-        except UnusualError:
-            return None
-        sources[signature.name] = VariableValueSource(signature, given[signature.name])
     return VariableValues(sources, values)
-
-
-def _has_input_object(signature: Any) -> bool:  # noqa: ANN401 -- graphql-core's signature, or an error
-    return isinstance(get_named_type(getattr(signature, "type", None)), GraphQLInputObjectType)
 
 
 def _coerce_as(kind: GraphQLInputType) -> Coerce:

@@ -26,6 +26,7 @@ from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.transactions import Session
+from stores.whole_reads import AT_ONE_MOMENT
 
 MAX_ROWS: Final = 10_000
 """Of one answer."""
@@ -134,7 +135,7 @@ class AggregatesStore:
         match = {"project_id": project_id, "visible": True, "trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_SHOWN)})
-        steady = self._calls.with_options(read_concern=paging.AT_ONE_MOMENT)
+        steady = self._calls.with_options(read_concern=AT_ONE_MOMENT)
         most = self._max_calls + 1
         with paging.making_no_index():
             found = steady.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])

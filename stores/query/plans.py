@@ -7,6 +7,7 @@ from typing import Any
 from bson import json_util
 
 from stores.database import Collection
+from stores.whole_reads import as_find
 
 Pipeline = list[dict[str, Any]]
 
@@ -40,9 +41,8 @@ class Plan:
 
 
 async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
-    """Run a pipeline and tell how it went."""
-    command = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}, "allowDiskUse": True}
-    told = await collection.database.command("explain", command, verbosity="executionStats")
+    """Run a pipeline as a page is read, and tell how it went."""
+    told = await collection.database.command("explain", _command(collection.name, pipeline), verbosity="executionStats")
     nodes = list(_nodes(told))
     won = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
     ran = [node["executionStats"] for node in nodes if "executionStats" in node]
@@ -57,6 +57,13 @@ async def explain(collection: Collection, pipeline: Pipeline) -> Plan:
         returned=sum(stats["nReturned"] for stats in ran),
         milliseconds=max((stats["executionTimeMillis"] for stats in ran), default=0),
     )
+
+
+def _command(name: str, pipeline: Pipeline) -> dict[str, Any]:
+    plain = as_find(pipeline)
+    if plain is None:
+        return {"aggregate": name, "pipeline": pipeline, "cursor": {}, "allowDiskUse": True}
+    return {"find": name, **{key: value for key, value in plain.items() if value}, "allowDiskUse": True}
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any part of what MongoDB tells

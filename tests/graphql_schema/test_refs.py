@@ -131,7 +131,7 @@ async def test_a_page_of_calls_costs_the_same_commands_whatever_it_refers_to(
         assert texts == [[n % 10, n % 7] for n in range(first)]
         sent.append(commands.names)
 
-    assert sent == [["aggregate", "find", "find"]] * 2
+    assert sent == [["find", "find", "find"]] * 2
 
 
 async def test_an_error_in_a_path_into_a_value_names_it(run: Run, objects: ObjectsStore, calls: CallsStore) -> None:

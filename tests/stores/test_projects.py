@@ -252,7 +252,7 @@ async def test_lists_are_read_by_an_index(
         await put(database, *(f"e{entity}/n{number}" for entity in range(10)), last_activity_at=number)
 
     assert await ids_of(projects, PageRequest(10), sort_by=sort_by, **asked)
-    plan = await explain(database.projects, commands.last("aggregate")["pipeline"])
+    plan = await explain(database.projects, commands.last_pipeline)
 
     assert plan.indexes == {index}
     assert not plan.sorts_in_memory

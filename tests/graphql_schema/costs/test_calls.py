@@ -143,11 +143,11 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
         seen.append(commands.names)
         assert [node["totalCost"] for node in nodes] == [number * 0.001 for number in range(first)]
 
-    assert seen == [["aggregate", "find"]] * 2
+    assert seen == [["find", "find"]] * 2
     commands.sent.clear()
     await run('{ calls(projectId: "acme/chat") { nodes { id totalTokens } } }')
-    assert commands.names == ["aggregate"]
-    assert "usage" not in str(commands.last("aggregate"))
+    assert commands.names == ["find"]
+    assert "usage" not in str(commands.last("find"))
 
 
 async def test_calls_cost_the_same_wherever_they_are_come_upon(

@@ -8,7 +8,7 @@ import pytest
 from graphql import OperationDefinitionNode, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
-from graphql_schema.execution.variables import coerced
+from graphql_schema.execution.variables import coerced, declared
 from graphql_schema.schema import LoomSchema
 
 START = {"projectId": "acme/chat", "opName": "f", "startedAt": "2026-01-01T00:00:00Z", "attributes": {}, "inputs": {}}
@@ -23,10 +23,13 @@ ODD: list[Any] = [None, 5, 2**70, 1.5, "text", "", True, [], {}, [None], {"start
 
 def both(schema: LoomSchema, document: str, given: dict[str, Any]) -> tuple[VariableValues | None, Any]:
     """What the short way makes of variables, and what graphql-core does."""
-    [operation] = parse(document).definitions
+    parsed = parse(document)
+    [operation] = parsed.definitions
     assert isinstance(operation, OperationDefinitionNode)
     definitions = operation.variable_definitions or ()
-    return coerced(schema._schema, definitions, given), get_variable_values(schema._schema, definitions, given)
+    known = declared(schema._schema, parsed, operation)
+    assert known is declared(schema._schema, parsed, operation)
+    return coerced(known, given), get_variable_values(schema._schema, definitions, given)
 
 
 MUTATION = "mutation ($batch: [CallBatchMode!]!, $first: Int) { callCreateBatch(batch: $batch) { __typename } }"
@@ -34,6 +37,27 @@ MUTATION = "mutation ($batch: [CallBatchMode!]!, $first: Int) { callCreateBatch(
 
 def test_what_is_plain_goes_the_short_way(schema: LoomSchema) -> None:
     short, stock = both(schema, MUTATION, {"batch": BATCH, "first": None})
+
+    assert short is not None
+    assert short.coerced == stock.coerced
+    assert short.sources.keys() == stock.sources.keys()
+
+
+PLAIN = "query ($id: ID!, $ids: [ID!], $size: Int, $at: DateTime, $json: JSON) { __typename }"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"id": "x"},
+        {"id": 5, "ids": ["a", 7], "size": 1, "at": "2026-01-01T00:00:00Z", "json": {"a": [None]}},
+        {"id": "x", "ids": None, "size": None, "at": None, "json": None},
+        {"id": "x", "ids": [], "more": 1},
+    ],
+    ids=["left out", "all", "null", "more"],
+)
+def test_plain_variables_of_queries_go_the_short_way_too(schema: LoomSchema, given: dict[str, Any]) -> None:
+    short, stock = both(schema, PLAIN, given)
 
     assert short is not None
     assert short.coerced == stock.coerced
@@ -68,13 +92,15 @@ def test_whatever_is_changed_in_it_both_ways_agree(schema: LoomSchema, seed: int
 @pytest.mark.parametrize(
     ("document", "given"),
     [
-        ("query ($id: ID!) { __typename }", {"id": "x"}),
-        (MUTATION, {"batch": BATCH}),
+        ("query ($id: ID!) { __typename }", {}),
+        ("query ($id: ID!) { __typename }", {"id": 1.5}),
+        ("query ($id: ID! = 5) { __typename }", {}),
+        ("query ($id: Nothing) { __typename }", {"id": "x"}),
         (MUTATION, {"batch": BATCH[0], "first": 1}),
         (MUTATION, {"batch": None, "first": 1}),
         ("query ($query: QueryInput) { __typename }", {"query": {"expr": {"and": [{"not": [{"literal": True}]}]}}}),
     ],
-    ids=["no input object", "left out", "a list of one", "null", "nesting without end"],
+    ids=["left out", "wrong", "a default", "no such type", "a list of one", "null", "nesting without end"],
 )
 def test_what_is_rare_is_left_to_graphql_core(schema: LoomSchema, document: str, given: dict[str, Any]) -> None:
     short, _ = both(schema, document, given)

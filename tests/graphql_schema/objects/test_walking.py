@@ -187,4 +187,4 @@ async def test_a_page_of_values_that_refer_to_others_takes_the_same_number_of_co
         assert [node["refs"] for node in answer.data["ops"]["nodes"]] == [[{"obj": {"val": n}}] for n in range(first)]
         sent.append(commands.names)
 
-    assert sent == [["aggregate", "find"]] * 2
+    assert sent == [["find", "find"]] * 2

@@ -46,9 +46,10 @@ class Stock:
         return await self.last_plan()
 
     async def last_plan(self) -> Plan:
-        """How the last aggregation went."""
-        sent = self.commands.last("aggregate")
-        return await explain(self.client[self.name][sent["aggregate"]], sent["pipeline"])
+        """How the last page was found."""
+        _, sent = self.commands.sent[-1]
+        name = sent.get("find") or sent["aggregate"]
+        return await explain(self.client[self.name][name], self.commands.last_pipeline)
 
 
 def traces() -> list[CallStart | CallEnd]:

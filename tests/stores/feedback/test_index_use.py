@@ -55,7 +55,7 @@ async def test_a_list_is_read_by_an_index(
     if deep and page.has_next:
         await stock.page(PROJECT, PageRequest(20, page.cursor(page.rows[-1])), {"creator"}, sort_by, query)
 
-    plan = await explain(database.feedback, commands.last("aggregate")["pipeline"])
+    plan = await explain(database.feedback, commands.last_pipeline)
 
     assert plan.returned == returned
     assert not plan.sorts_in_memory
@@ -67,7 +67,7 @@ async def test_numbers_by_type_are_read_from_an_index_alone(
 ) -> None:
     await stock.stats(PROJECT)
 
-    plan = await explain(database.feedback, commands.last("aggregate")["pipeline"])
+    plan = await explain(database.feedback, commands.last_pipeline)
 
     assert plan.documents_examined == 0
 
@@ -79,7 +79,7 @@ async def test_the_feedback_on_a_page_of_calls_is_all_that_is_looked_at(
 
     pages = await stock.of_calls(keys, frozenset(), frozenset({"id"}), PageRequest(size=2))
 
-    command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
     told = await database.feedback.database.command("explain", command, verbosity="executionStats")
     [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
     assert [len(page.rows) for page in pages.values()] == [2] * 10

@@ -53,7 +53,7 @@ async def test_a_list_is_read_by_an_index(
 ) -> None:
     await stock.page(PROJECT, PageRequest(size=20), {"digest"}, objects_filter, sort_by)
 
-    plan = await explain(database.objects, commands.last("aggregate")["pipeline"])
+    plan = await explain(database.objects, commands.last_pipeline)
 
     assert plan.returned == returned
     assert not plan.sorts_in_memory
@@ -85,7 +85,7 @@ async def test_edges_of_a_page_look_only_at_what_they_return(
 
 async def _looked_at(database: Database, commands: Commands) -> int:
     """How many documents the last aggregation's lookup looked at."""
-    command = {"aggregate": 1, "pipeline": commands.last("aggregate")["pipeline"], "cursor": {}}
+    command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
     told = await database.calls.database.command("explain", command, verbosity="executionStats")
     [lookup] = [stage for stage in told["stages"] if "$lookup" in stage]
     return int(lookup["totalDocsExamined"])

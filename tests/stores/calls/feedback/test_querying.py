@@ -185,7 +185,7 @@ async def test_what_names_no_feedback_asks_nothing_of_it(calls: CallsStore, comm
 
     await found(calls, compared("gt", "output", 1))
 
-    assert commands.names == ["aggregate", "aggregate"]
+    assert commands.names == ["find", "aggregate"]
     assert "feedback" not in repr(commands.sent)
 
 

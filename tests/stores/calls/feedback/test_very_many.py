@@ -34,8 +34,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(commands: Commands) -> list[tuple[str, set[str]]]:
-    """The collection of each command, and its stages."""
-    return [(body["aggregate"], {name for stage in body["pipeline"] for name in stage}) for _, body in commands.sent]
+    """The collection of each command, and its stages; those of a `find` go without saying."""
+    return [
+        (body[name], {name for stage in body.get("pipeline", ()) for name in stage}) for name, body in commands.sent
+    ]
 
 
 @pytest.mark.usefixtures("written", "hasty")
