@@ -13,6 +13,7 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 from rich.console import Console
 
+from app import keeping
 from app import settings as setting
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
@@ -29,6 +30,7 @@ from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
 from graphql_schema.schema import sdl
 from stores.errors import StoreError, UnavailableError
 from stores.ids import check_project_id
+from stores.retention import Rule
 
 FLAGS = ("host", "port", "data_dir", "workers")
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -95,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
     _add_transfer_parsers(commands.add_parser)
     _add_index_parser(commands.add_parser("index", help="index a path into the JSON of calls, for queries by it"))
 
+    _add_retention_parser(commands.add_parser("retention", help="say what is kept of a project's calls"))
+    _add_project_parser(commands.add_parser("project", help="remove a whole project"))
+
     doctor = commands.add_parser("doctor", parents=[where], help="say what is configured and what answers")
     doctor.set_defaults(command=doctor_command)
 
@@ -140,6 +145,35 @@ def _add_index_parser(index: argparse.ArgumentParser) -> None:
     dropping.set_defaults(command=index_drop_command)
     listing = actions.add_parser("list", parents=[where], help="list the indexes that were added, with their sizes")
     listing.set_defaults(command=index_list_command)
+
+
+def _add_retention_parser(retention: argparse.ArgumentParser) -> None:
+    actions = retention.add_subparsers(title="actions", required=True, metavar="ACTION")
+    which, where, rule = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    which.add_argument("project", metavar="PROJECT", help="entity/project")
+    where.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    rule.add_argument("--keep-days", type=int, metavar="N", help="keep so many days")
+    rule.add_argument("--keep-calls", type=int, metavar="N", help="keep so many of the newest calls")
+    setting_it = actions.add_parser("set", parents=[which, rule, where], help="set the whole rule of a project")
+    setting_it.set_defaults(command=retention_set_command, usage_error=setting_it.error)
+    dropping = actions.add_parser("drop", parents=[which, where], help="take a rule away: everything is kept")
+    dropping.set_defaults(command=retention_drop_command)
+    looking = actions.add_parser("preview", parents=[which, rule, where], help="say what a rule would remove now")
+    looking.set_defaults(command=retention_preview_command)
+    sweeping = actions.add_parser("sweep", parents=[which, where], help="remove now what the rule does not keep")
+    sweeping.set_defaults(command=retention_sweep_command)
+    showing = actions.add_parser("show", parents=[where], help="show the rules and their last sweeps")
+    showing.add_argument("project", metavar="PROJECT", nargs="?", help="entity/project; all with a rule if left out")
+    showing.set_defaults(command=retention_show_command)
+
+
+def _add_project_parser(project: argparse.ArgumentParser) -> None:
+    actions = project.add_subparsers(title="actions", required=True, metavar="ACTION")
+    purging = actions.add_parser("purge", help="remove a project for good, with all that is in it")
+    purging.add_argument("project", metavar="PROJECT", help="entity/project")
+    purging.add_argument("--confirm", metavar="PROJECT", help="the same again, where nobody can be asked")
+    purging.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    purging.set_defaults(command=project_purge_command)
 
 
 def serve_command(options: argparse.Namespace) -> int:
@@ -196,6 +230,43 @@ def index_list_command(options: argparse.Namespace) -> int:
     for line in index_lines(_settings(options)) or ["No index was added yet."]:
         _say(line)
     return 0
+
+
+def retention_set_command(options: argparse.Namespace) -> int:
+    """Set the rule of a project."""
+    rule = Rule(options.keep_days, options.keep_calls)
+    if not rule:
+        options.usage_error("name --keep-days, --keep-calls or both; `loomql retention drop` takes a rule away")
+    return _say_all(keeping.set_rule(_settings(options), options.project, rule))
+
+
+def retention_drop_command(options: argparse.Namespace) -> int:
+    """Take the rule of a project away."""
+    return _say_all(keeping.set_rule(_settings(options), options.project, Rule()))
+
+
+def retention_preview_command(options: argparse.Namespace) -> int:
+    """Say what a rule would remove."""
+    rule = Rule(options.keep_days, options.keep_calls)
+    return _say_all(keeping.preview(_settings(options), options.project, rule))
+
+
+def retention_sweep_command(options: argparse.Namespace) -> int:
+    """Sweep a project."""
+    return _say_all(keeping.sweep(_settings(options), options.project))
+
+
+def retention_show_command(options: argparse.Namespace) -> int:
+    """Show what is kept."""
+    return _say_all(keeping.show(_settings(options), options.project))
+
+
+def project_purge_command(options: argparse.Namespace) -> int:
+    """Purge a project, once its id was given a second time."""
+    confirm = options.confirm
+    if confirm is None and sys.stdin.isatty():
+        confirm = input(f"This removes all of {options.project} for good. Repeat its id to go on: ")
+    return _say_all(keeping.purge(_settings(options), options.project, confirm or ""))
 
 
 def doctor_command(options: argparse.Namespace) -> int:
@@ -263,6 +334,12 @@ def _problem(details: ErrorDetails, flags: Mapping[str, str]) -> str:
     value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
     origin = f"--{name.replace('_', '-')}" if name in flags else setting.variable(name)
     return f"{origin}: {details['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _say_all(lines: Sequence[str]) -> int:
+    for line in lines:
+        _say(line)
+    return 0
 
 
 def _say(line: str) -> None:

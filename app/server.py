@@ -20,6 +20,7 @@ from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.otlp import TracesEndpoint
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.removing import Removing
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
+        removing = asyncio.create_task(Removing(database, stores).go_on())
         ending: list[asyncio.Task[None]] = []
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
@@ -64,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 async with _grpc(settings, stores, intake):
                     yield {"stores": stores, "readiness": readiness}
         finally:
-            for task in (preparation, sweeping):
+            for task in (preparation, sweeping, removing):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -78,7 +80,9 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
-        return Context(connection.state["stores"], settings.max_page_size, settings.max_file_bytes)
+        return Context(
+            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, is_admin=settings.admin
+        )
 
     page = graphiql.page if settings.graphiql else None
     over_http = GraphQLHTTP(

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         le=3600,
         description="How long the database may take over one list, count or look-up before the answer is TIMEOUT.",
     )
+    admin: bool = Field(
+        default=False,
+        description="Open to whoever reaches the server what is for administrators: projectPurge and retentionSet. "
+        "The command can do both without it.",
+    )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")

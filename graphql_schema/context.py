@@ -10,13 +10,15 @@ from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.costs import CostsStore
 from stores.database import Database
-from stores.errors import PayloadTooLargeError
+from stores.errors import ForbiddenError, PayloadTooLargeError
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
+from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
+from stores.retention import RetentionStore
 from stores.tables import TablesStore
 from stores.threads import ThreadsStore
 
@@ -36,7 +38,9 @@ class Stores:
     feedback: FeedbackStore
     otel: OtelStore
     projects: ProjectsStore
+    purges: PurgesStore
     refs: RefsStore
+    retention: RetentionStore
     threads: ThreadsStore
 
     @classmethod
@@ -52,7 +56,9 @@ class Stores:
             objects=ObjectsStore(database),
             otel=OtelStore(calls),
             projects=ProjectsStore(database),
+            purges=PurgesStore(database),
             refs=RefsStore(database),
+            retention=RetentionStore(database),
             tables=TablesStore(database),
             threads=ThreadsStore(database),
         )
@@ -93,6 +99,19 @@ class Context:
     max_file_bytes: int = MAX_FILE_BYTES
     loaders: Loaders = field(default_factory=Loaders)
     file_contents: FileContents = field(default_factory=FileContents)
+    is_admin: bool = False
+
+    def check_admin(self, command: str) -> None:
+        """See that the caller is an administrator, who could as well run a command on the server.
+
+        Raises:
+            ForbiddenError: it is none.
+        """
+        if not self.is_admin:
+            raise ForbiddenError(
+                "is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, "
+                f"or run `{command}` there"
+            )
 
 
 Info = strawberry.Info[Context, None]

@@ -31,7 +31,9 @@ from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.otel import OtelMutations
 from graphql_schema.projects import ProjectMutations, ProjectQueries
+from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries
+from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
 from graphql_schema.threads import ThreadQueries
@@ -49,6 +51,8 @@ class Query(
     FeedbackQueries,
     CostQueries,
     ProjectQueries,
+    RetentionQueries,
+    PurgeQueries,
 ):
     """The root of queries."""
 
@@ -63,6 +67,8 @@ class Mutation(
     CostMutations,
     OtelMutations,
     ProjectMutations,
+    RetentionMutations,
+    PurgeMutations,
 ):
     """The root of mutations."""
 

@@ -16,7 +16,7 @@ from motor.motor_asyncio import (
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from stores import THREADS, indexes
+from stores import THREADS, indexes, register
 from stores.driver_errors import TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
@@ -143,6 +143,11 @@ class Database:
         return self._database["file_uploads"]
 
     @property
+    def doomed_files(self) -> Collection:
+        """The files that were removed and whose content is still to go."""
+        return self._database["doomed_files"]
+
+    @property
     def projects(self) -> Collection:
         """The projects: a document for each that was asked for or written into."""
         return self._database["projects"]
@@ -152,13 +157,36 @@ class Database:
         """How far the upgrades of what older versions stored are: a document for each."""
         return self._database["upgrades"]
 
+    @property
+    def purges(self) -> Collection:
+        """The purges of projects: of each project the last one."""
+        return self._database["purges"]
+
+    @property
+    def retention(self) -> Collection:
+        """What is kept of projects and how far their sweeps are: a document for each that ever had a rule."""
+        return self._database["retention"]
+
+    @property
+    def leases(self) -> Collection:
+        """What only one process does at a time: a document for each."""
+        return self._database["leases"]
+
     async def enter(self, project_ids: Iterable[str]) -> None:
         """See that projects are listed, before anything is stored in them: every store's part before it writes.
 
         Raises:
-            UnavailableError: a majority did not confirm the write.
+            UnavailableError: a majority did not confirm the write, or a project is being purged.
         """
         await self._register.enter(self.projects, project_ids)
+
+    async def admit(self, project_id: str) -> None:
+        """See that a project is not being purged, before something is written that does not list it.
+
+        Raises:
+            UnavailableError: it is.
+        """
+        await register.refuse_purged(self.projects, [project_id])
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.

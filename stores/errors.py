@@ -76,6 +76,12 @@ class ConflictError(StoreError):
     code = "CONFLICT"
 
 
+class ForbiddenError(StoreError):
+    """The caller may not do this; the message says who may."""
+
+    code = "FORBIDDEN"
+
+
 class PayloadTooLargeError(StoreError):
     """An input is larger than one document can hold; nothing was written."""
 

@@ -1,7 +1,8 @@
 """The register of projects: whatever is stored is stored in a project that is listed by then.
 
 A process remembers which projects it has entered, and enters each again only now and then, so that those who write a
-lot pay next to nothing for it.
+lot pay next to nothing for it. So whoever purges a project marks it in the register, and waits until no process can
+rely on what it remembers.
 """
 
 import asyncio
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 LAG_SECONDS: Final = 10
 """By so much at most the last activity of a project is later than the register says."""
 
+PURGING: Final = "purging"
+"""The field of a project's entry that has the id of the purge under way."""
+
 _REMEMBERED: Final = 10_000
+_ATTEMPTS: Final = 10
 _DUPLICATE_KEY: Final = 11000
 
 
@@ -36,7 +41,7 @@ class Register:
         """Enter projects before anything is written into them; nothing happens where that was done just now.
 
         Raises:
-            UnavailableError: a majority did not confirm the write.
+            UnavailableError: a majority did not confirm the write, or a project is being purged.
         """
         wanted = set(project_ids)
         if not self._due(wanted):
@@ -46,7 +51,7 @@ class Register:
             if not due:
                 return
             began = monotonic()
-            await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(due)])
+            await _list(projects, due)
             for project_id in due:
                 self._entered.pop(project_id, None)
                 self._entered[project_id] = began
@@ -56,6 +61,31 @@ class Register:
     def _due(self, project_ids: set[str]) -> set[str]:
         due_since = monotonic() - LAG_SECONDS
         return {one for one in project_ids if self._entered.get(one, due_since) <= due_since}
+
+
+async def _list(projects: "Collection", project_ids: set[str]) -> None:
+    # Who is refused must not write first: many of them would stand in the way of the purge's own writes.
+    await refuse_purged(projects, project_ids)
+    for _ in range(_ATTEMPTS):
+        await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)])
+        # Once more: a purge marks first and looks at the last activity then, so that one of the two sees the other.
+        if await refuse_purged(projects, project_ids) == project_ids:
+            return
+    raise UnavailableError("the project is purged again and again; send it again")  # an entry was gone each time
+
+
+async def refuse_purged(projects: "Collection", project_ids: Iterable[str]) -> set[str]:
+    """Those of some projects that are listed, none of which is being purged.
+
+    Raises:
+        UnavailableError: one of them is.
+    """
+    among = {"_id": {"$in": list(project_ids)}}
+    found = {row["_id"]: row.get(PURGING) async for row in projects.find(among, {PURGING: 1})}
+    for project_id, purge in found.items():
+        if purge is not None:
+            raise UnavailableError(f"{project_id} is being purged; nothing of this is stored, send it again after that")
+    return set(found)
 
 
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:

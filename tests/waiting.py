@@ -1,7 +1,7 @@
 """Waiting for what happens elsewhere and tells nobody."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 TIMEOUT = 60
 
@@ -11,3 +11,10 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(TIMEOUT):
         while not holds():  # noqa: ASYNC110 -- the driver's threads and what they hold have no event to wait for
             await asyncio.sleep(0.02)
+
+
+async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
+    """Wait until the answer to a question is true; fail if it never is."""
+    async with asyncio.timeout(TIMEOUT):
+        while not await ask():  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.001)

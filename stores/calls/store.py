@@ -104,6 +104,7 @@ class CallsStore:
             raise BadInputError('is required; send "" to take the name away', "display_name")
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
+        await self.database.admit(project_id)
         found = documents.key(project_id, call_id)
         await write_upserts(
             self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER))]
@@ -125,6 +126,7 @@ class CallsStore:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_DELETED_AT_ONCE:,}", "call_ids")
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
+        await self.database.admit(project_id)
         return await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
 
     @database_query

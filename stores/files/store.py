@@ -1,5 +1,6 @@
 """The store of files: content by its digest, each content once in a project."""
 
+import asyncio
 import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -8,7 +9,7 @@ from typing import Final
 
 from stores.database import Database, Document, database_write
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
-from stores.files import uploads
+from stores.files import removal, uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
 
@@ -158,8 +159,17 @@ class FilesStore:
         return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
 
     async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:
-        """Take back the uploads that came to no end: of which nothing came for so long. How many."""
-        return await self.database.run(uploads.sweep(self.database, silent_seconds))
+        """Take back the uploads that came to no end: of which nothing came for so long. How many.
+
+        What is left of the content of files that were removed goes, too.
+        """
+        taken_back = await self.database.run(uploads.sweep(self.database, silent_seconds))
+        await self.database.run(self._discard_removed())
+        return taken_back
+
+    async def _discard_removed(self) -> None:
+        async for _ in removal.discard_removed(self.database):
+            await asyncio.sleep(0)
 
 
 def check_name(name: str | None) -> None:

@@ -20,6 +20,7 @@ from stores import digests, ids, times
 from stores.database import Database, Document
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
+from stores.files.presence import kept_of
 from stores.transactions import Session
 
 CHUNK_BYTES: Final = 255 * 1024
@@ -234,10 +235,13 @@ async def write_stream(
             await upload.add(0, number, bytes(buffer))
         digest = digests.finished(hashed)
         fields = document(project_id, digest, size, beginning or bytes(buffer[:SNIFFED_BYTES]), name)
-        is_new = await upload.publish({0: fields})
-        if not is_new:
-            await upload.discard()
-    return fields, is_new
+        for _ in range(_ATTEMPTS):
+            if await upload.publish({0: fields}):
+                return fields, True
+            if await database.run(kept_of(database, project_id, [digest])):
+                await upload.discard()
+                return fields, False
+        raise ConflictError("the same file was stored and removed again and again; send it again")
 
 
 def check_size(size_bytes: int, max_bytes: int) -> None:
@@ -291,5 +295,4 @@ async def _write_content(upload: Upload, project_id: str, number: int, file: New
 
 
 async def _there(database: Database, project_id: str, files: Sequence[NewFile]) -> set[str]:
-    match = {"project_id": project_id, "digest": {"$in": [file.digest for file in files]}}
-    return set(await database.run(database.files.distinct("digest", match)))
+    return await database.run(kept_of(database, project_id, [file.digest for file in files]))

@@ -43,7 +43,7 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     return subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "app.cli", *arguments],
         cwd=ROOT,
-        env=_clean(environment),
+        env=clean(environment),
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -57,7 +57,7 @@ def start(output: Path, *arguments: str, **environment: str) -> subprocess.Popen
         return subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "app.cli", *arguments],
             cwd=ROOT,
-            env=_clean(environment),
+            env=clean(environment),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -102,7 +102,7 @@ def mongod_pid(data_dir: Path) -> int:
     return int((data_dir / "db" / "mongod.lock").read_text())
 
 
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with only the given settings of LoomQL."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOOMQL_")}
     return {**inherited, **environment}

@@ -120,6 +120,6 @@ async def test_calls_to_delete_are_found_by_their_key(calls: CallsStore, command
 
     await calls.delete(PROJECT, [call_id(3), call_id(4)])
 
-    found = next(body for name, body in commands.sent if name == "find")["filter"]
+    found = next(body for _, body in commands.sent if body.get("find") == "calls")["filter"]
     assert found["_id"] == {"$in": [f"{PROJECT}:{call_id(3)}", f"{PROJECT}:{call_id(4)}"]}
     assert found["project_id"] == PROJECT

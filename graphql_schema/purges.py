@@ -1,0 +1,78 @@
+"""Purges of whole projects."""
+
+from typing import Annotated, Final
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.scalars import BigInt, DateTime
+from stores.paging import Row
+from stores.purges import PurgeReport
+
+WAIT_SECONDS: Final = 30
+"""How long a mutation waits for a purge; what is not done by then goes on without it."""
+
+Confirm = Annotated[
+    str, strawberry.argument(description="The project's id once more, so that nobody removes another by mistake.")
+]
+
+
+@strawberry.type(
+    description="A purge of a project; the counts are of what is gone for good, with what was deleted before."
+)
+class ProjectPurgeRes:
+    """A purge; its source is a row of `_row`."""
+
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    is_done: bool = described("Whether all of it is gone; while it is not, nothing can be stored in the project.")
+    started_at: DateTime = described("When it began.")
+    ended_at: DateTime | None = described("When all of it was gone; null before.")
+    calls: BigInt = described("Calls.")
+    feedback: BigInt = described("Feedback.")
+    objects: BigInt = described("Versions of objects and ops.")
+    tables: BigInt = described("Tables.")
+    table_rows: BigInt = described("Rows of tables, each once however many tables had it.")
+    files: BigInt = described("Files.")
+    costs: BigInt = described("The project's own prices.")
+
+
+@strawberry.type
+class PurgeQueries:
+    """The fields of Query about purges."""
+
+    @resolved(
+        "The last purge of a project, under way or done; null if it was never purged.", returns=ProjectPurgeRes | None
+    )
+    async def last_purge(self, info: Info, project_id: ProjectId) -> Row | None:
+        """The last purge."""
+        found = await info.context.stores.purges.last(project_id)
+        return _row(found) if found else None
+
+
+@strawberry.type
+class PurgeMutations:
+    """The fields of Mutation about purges."""
+
+    @resolved(
+        "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
+        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes after 30 seconds at most; "
+        "what is not gone by then goes without it, and lastPurge tells how far that is. For administrators: FORBIDDEN "
+        "unless the setting LOOMQL_ADMIN is true.",
+        returns=ProjectPurgeRes,
+    )
+    async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
+        """Purge."""
+        info.context.check_admin(f"loomql project purge {project_id}")
+        return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS))
+
+
+def _row(report: PurgeReport) -> Row:
+    removed = report.removed
+    return {
+        "project_id": report.project_id,
+        "is_done": report.is_done,
+        "started_at": report.started_at,
+        "ended_at": report.ended_at,
+        **{name: getattr(removed, name) for name in type(removed).__dataclass_fields__},
+    }

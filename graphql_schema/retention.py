@@ -1,0 +1,183 @@
+"""Retention: what of a project's calls is kept, what that would remove, and its removal."""
+
+from enum import Enum
+from typing import Annotated, Final
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.scalars import BigInt, DateTime
+from graphql_schema.selection import selected_fields
+from stores.errors import StoreTimeoutError
+from stores.paging import Row
+from stores.retention import Counts, Report, Retention, Rule
+
+KeepDays = Annotated[
+    int | None,
+    strawberry.argument(description="So many days are kept, from 1 to 36,500; without a limit if left out or null."),
+]
+KeepCalls = Annotated[
+    int | None,
+    strawberry.argument(
+        description="So many of the newest calls are kept, at least 1; without a limit if left out or null."
+    ),
+]
+
+WAIT_SECONDS: Final = 5
+"""How long a mutation waits for a sweep; what is not done by then goes on without it."""
+
+_COUNTS: Final = {
+    "traces": "traces",
+    "calls": "calls",
+    "hidden_calls": "hidden_calls",
+    "feedback": "feedback",
+    "files": "files",
+    "trace_storage_size_bytes": "trace_bytes",
+    "files_storage_size_bytes": "file_bytes",
+}
+"""The fields that count, and the stores' names for them."""
+
+
+@strawberry.enum(description="How far a sweep is.")
+class SweepOutcome(Enum):
+    """The four states of a sweep; the values are those of the stores."""
+
+    RUNNING = strawberry.enum_value("running", description="It is under way, or is taken up again within a minute.")
+    DONE = strawberry.enum_value("done", description="It removed all that it should.")
+    STOPPED = strawberry.enum_value("stopped", description="The rule was changed or taken away meanwhile.")
+    FAILED = strawberry.enum_value("failed", description="Something went wrong, as error says; it is tried again.")
+
+
+@strawberry.type(description="A sweep of a project by its rule; the counts are of what is gone for good.")
+class RetentionSweepRes:
+    """A sweep; its source is a row of `_report_row`."""
+
+    outcome: SweepOutcome = described("How far it is.")
+    started_at: DateTime = described("When it began.")
+    ended_at: DateTime | None = described("When it ended; null while it is under way.")
+    duration_ms: BigInt | None = described("How long it took in whole milliseconds, pauses included.")
+    traces: BigInt = described("Traces, each with all its calls.")
+    calls: BigInt = described("The calls of those traces.")
+    hidden_calls: BigInt = described(
+        "Calls that were deleted seven days before, and ends and names of calls that never started."
+    )
+    feedback: BigInt = described("Feedback on those calls, and on calls that were not there for a day.")
+    files: BigInt = described("Files that nothing in the project spoke of any more.")
+    trace_storage_size_bytes: BigInt = described("What the JSON text of the calls of whole traces took.")
+    files_storage_size_bytes: BigInt = described("What the content of the files took.")
+    error: str | None = described("What went wrong, or why it stopped; null otherwise.")
+
+
+@strawberry.type(description="What is kept of a project's calls, and the last sweep by that.")
+class RetentionRes:
+    """A project's retention; its source is a row of `_row`."""
+
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    keep_days: int | None = described("So many days are kept; null without such a limit.")
+    keep_calls: int | None = described("So many of the newest calls are kept; null without such a limit.")
+    set_at: DateTime | None = described("When the rule was last set or taken away; null if it never was.")
+    next_sweep_at: DateTime | None = described("When the next sweep is due; null without a rule.")
+    last_sweep: RetentionSweepRes | None = described("The last sweep, under way or over; null if there was none.")
+
+
+@strawberry.type(
+    description="What a rule would remove now: a dry run. What is selected is counted, by looking at all calls of the "
+    "project, some ten seconds for a million; for files, at all its JSON."
+)
+class RetentionPreviewRes:
+    """Counts; the source is a row of `_count_row`."""
+
+    traces: BigInt = described("Traces, each with all its calls: those that are old as a whole.")
+    calls: BigInt = described("The calls of those traces.")
+    hidden_calls: BigInt = described("Calls that were deleted seven days ago.")
+    feedback: BigInt = described("Feedback on all those calls.")
+    files: BigInt = described("Files that nothing in the project would speak of any more.")
+    trace_storage_size_bytes: BigInt = described("What the JSON text of the calls of whole traces takes.")
+    files_storage_size_bytes: BigInt = described("What the content of the files takes.")
+
+
+@strawberry.type
+class RetentionQueries:
+    """The fields of Query about retention."""
+
+    @resolved(
+        "What is kept of a project's calls, and the last sweep; null for a project that is not there.",
+        returns=RetentionRes | None,
+    )
+    async def retention(self, info: Info, project_id: ProjectId) -> Row | None:
+        """A project's retention."""
+        found = await info.context.stores.retention.one(project_id)
+        return _row(found) if found else None
+
+    @resolved(
+        "What a rule would remove now, without removing anything; without keepDays and keepCalls, the project's own.",
+        returns=RetentionPreviewRes,
+    )
+    async def retention_preview(
+        self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
+    ) -> Row:
+        """A dry run."""
+        wanted = {_COUNTS[name] for name in selected_fields(info) if name in _COUNTS}
+        try:
+            counts = await info.context.stores.retention.preview(project_id, Rule(keep_days, keep_calls), wanted)
+        except StoreTimeoutError as error:
+            raise StoreTimeoutError(
+                "the database did not get through with it in time; select less of it, files and "
+                "filesStorageSizeBytes first (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
+            ) from error
+        return _count_row(counts)
+
+
+@strawberry.type
+class RetentionMutations:
+    """The fields of Mutation about retention."""
+
+    @resolved(
+        "Say what is kept of a project's calls, from now on: what is beyond keepDays or keepCalls goes for good, whole "
+        "traces at a time. The rule is replaced as a whole; without both it is taken away, and nothing goes any more. "
+        "For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
+        returns=RetentionRes,
+    )
+    async def retention_set(
+        self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
+    ) -> Row:
+        """Set a rule."""
+        info.context.check_admin(f"loomql retention set {project_id}")
+        return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
+
+    @resolved(
+        "Sweep a project by its rule now, and not only within the hour. The answer comes after five seconds at most; "
+        "what is not done by then goes on, and retention tells how far it is.",
+        returns=RetentionSweepRes,
+    )
+    async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
+        """Sweep."""
+        return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
+
+
+def _row(retention: Retention) -> Row:
+    return {
+        "project_id": retention.project_id,
+        "keep_days": retention.rule.keep_days,
+        "keep_calls": retention.rule.keep_calls,
+        "set_at": retention.set_at,
+        "next_sweep_at": retention.due_at,
+        "last_sweep": _report_row(retention.report) if retention.report else None,
+    }
+
+
+def _report_row(report: Report) -> Row:
+    ended_at = report.ended_at
+    return {
+        "outcome": str(report.outcome),
+        "started_at": report.started_at,
+        "ended_at": ended_at,
+        "duration_ms": None if ended_at is None else (ended_at - report.started_at) // 1000,
+        "error": report.error,
+        **_count_row(report.counts),
+    }
+
+
+def _count_row(counts: Counts) -> Row:
+    return {field: getattr(counts, name) for field, name in _COUNTS.items()}

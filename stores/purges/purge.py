@@ -1,0 +1,173 @@
+"""The purge of one project: marked, held by one process at a time, and removed step by step.
+
+The mark is in the project's entry in the register, where all who write look before they do, though each only now and
+then (`stores.register`): so the purge waits until nobody can have overlooked it. Each step removes something only in a
+transaction in which the purge is still under way and held by the one who removes: whoever was slow, and comes when the
+purge is over and the project is there anew, touches nothing of that.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from pymongo import ReturnDocument
+
+from stores import ids, register, times
+from stores.database import Collection, Database, Document
+from stores.files.removal import FIELDS, discard_removed, remove
+from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.steps import Steps
+from stores.transactions import Session
+
+_AT_ONCE: Final = 250
+
+QUIET_SECONDS: Final = 120
+"""In a project in which nothing was stored for so long no process writes before it looks, whatever its clock says."""
+_MARGIN_SECONDS: Final = 5
+"""What a write takes at most from its look to its end."""
+
+_SECOND: Final = 1_000_000
+
+
+class LostError(Exception):
+    """The purge is over, or somebody else goes on with it."""
+
+
+async def begin(database: Database, project_id: str, created_at: int) -> bool:
+    """Mark a project to be purged, as it was when it was first listed at a time; False where it is another by now.
+
+    A purge that is under way is all there is to be.
+    """
+    purge_id = ids.new_id()
+
+    async def work(session: Session) -> bool:
+        entry = await database.projects.find_one({"_id": project_id, "created_at": created_at}, session=session)
+        if entry is None or register.PURGING in entry:
+            return entry is not None
+        await database.projects.update_one({"_id": project_id}, {"$set": {register.PURGING: purge_id}}, session=session)
+        new = {"purge_id": purge_id, "started_at": times.now(), "is_done": False}
+        await database.purges.replace_one({"_id": project_id}, new, upsert=True, session=session)
+        return True
+
+    return await database.transaction(work)
+
+
+class Purge:
+    """A purge under way, as held by one process."""
+
+    def __init__(self, database: Database, document: Document, holder: str) -> None:
+        self._database = database
+        self._started_at: int = document["started_at"]
+        self.project_id: str = document["_id"]
+        self.purge_id: str = document["purge_id"]
+        self._holder = holder
+        self._own = {"_id": self.project_id, "purge_id": self.purge_id, "holder": holder, "is_done": False}
+
+    @classmethod
+    async def take(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
+        """Go on with the purge of a project; None where none is under way, or another is at it."""
+        holder = new_holder()
+        document = await database.purges.find_one_and_update(
+            {"_id": project_id, "is_done": False, **is_free_for(holder)},
+            [{"$set": held_by(holder, lease_seconds)}],
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if document is None else cls(database, document, holder)
+
+    async def leave(self) -> None:
+        """Let others go on with it, at once."""
+        await self._database.purges.update_one(self._own, {"$unset": {"holder": "", "held_until": ""}})
+
+    async def steps(self) -> Steps:
+        """Remove everything, some at a time, until there is nothing, and then the entry in the register.
+
+        Raises:
+            LostError: it is over, or somebody else goes on with it.
+        """
+        async for _ in self._wait_for_writers():
+            yield
+        while True:
+            for name, collection in self._collections():
+                after = f"{self.project_id}:"
+                while last := await self._database.transaction(
+                    partial(self._remove_some, name=name, collection=collection, after=after)
+                ):
+                    after = last  # MongoDB steps over what was removed lately, key by key
+                    yield
+            async for _ in discard_removed(self._database, self.project_id):
+                await self._advance()
+                yield
+            if await self._database.transaction(self._end):
+                return
+
+    def _collections(self) -> list[tuple[str, Collection]]:
+        """All that is of a project, by what it is counted as: what refers comes before what it refers to."""
+        database = self._database
+        return [
+            ("feedback", database.feedback),
+            ("calls", database.calls),
+            ("objects", database.objects),
+            ("heads", database.object_heads),
+            ("tables", database.tables),
+            ("chunks", database.table_chunks),
+            ("table_rows", database.table_rows),
+            ("files", database.files),
+            ("costs", database.costs),
+        ]
+
+    @property
+    def _keys(self) -> Document:
+        """What every key of the project lies between."""
+        return {"$gt": f"{self.project_id}:", "$lt": f"{self.project_id};"}
+
+    @property
+    def _match(self) -> Document:
+        return {"_id": self._keys, "project_id": self.project_id}
+
+    async def _wait_for_writers(self) -> Steps:
+        """Wait until nobody can write who has not seen the mark."""
+        entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
+        if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * _SECOND:
+            return
+        until = self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * _SECOND
+        while (left := (until - times.now()) / _SECOND) > 0:
+            await asyncio.sleep(min(left, 1))
+            await self._advance()
+            yield
+
+    async def _remove_some(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
+        """Remove some documents, those whose keys come next after one; the last key, None where there are no more."""
+        match = {**self._match, "_id": {**self._keys, "$gt": after}}
+        paths = FIELDS if name == "files" else {"_id": 1}
+        found = collection.find(match, paths, sort=[("_id", 1)], limit=_AT_ONCE, session=session)
+        documents: list[Document] = await found.to_list(None)
+        if not documents:
+            return None
+        if name == "files":
+            await remove(self._database, session, documents)
+        else:
+            keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self.project_id}
+            await collection.delete_many(keys, session=session)
+        await self._advance({name: len(documents)}, session)
+        last: str = documents[-1]["_id"]
+        return last
+
+    async def _end(self, session: Session) -> bool:
+        """End it, if nothing is left; from then on the project may be made anew."""
+        for _, collection in self._collections():
+            if await collection.find_one(self._match, {"_id": 1}, session=session):
+                return False
+        await self._database.retention.delete_one({"_id": self.project_id}, session=session)
+        entry = {"_id": self.project_id, register.PURGING: self.purge_id}
+        await self._database.projects.delete_one(entry, session=session)
+        await self._advance(session=session, is_done=True, ended_at=times.now())
+        return True
+
+    async def _advance(
+        self, counts: dict[str, int] | None = None, session: Session | None = None, **changes: object
+    ) -> None:
+        """Count what went, as long as the purge is ours."""
+        added = {name: {"$add": [{"$ifNull": [f"${name}", 0]}, number]} for name, number in (counts or {}).items()}
+        update = [{"$set": {**held_by(self._holder), **added, **changes}}]
+        if not (await self._database.purges.update_one(self._own, update, session=session)).matched_count:
+            raise LostError

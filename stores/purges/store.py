@@ -1,0 +1,79 @@
+"""The store of purges: removing whole projects, and what came of that."""
+
+import asyncio
+from typing import Final
+
+from stores.database import Database, database_query
+from stores.errors import BadInputError, NotFoundError
+from stores.ids import check_project_id
+from stores.purges.purge import LostError, Purge, begin
+from stores.purges.reports import PurgeReport
+from stores.steps import deadline_in, is_past, take
+
+PAUSE: Final = 0.5
+"""After each step, how many times as long as it took all others have the database for themselves."""
+
+_POLL_SECONDS: Final = 0.2
+
+
+class PurgesStore:
+    """Purges in MongoDB."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def purge(self, project_id: str, confirm: str, seconds: float | None = None) -> PurgeReport:
+        """Remove a project with all that is in it, waiting for so many seconds at most; how far that is then.
+
+        Who asks while a purge of the project is under way waits for that one: nothing that is stored after it goes.
+
+        Raises:
+            BadInputError: `confirm` is not the project's id.
+            NotFoundError: there is no such project.
+            UnavailableError: the database is away; the purge goes on when it is back.
+        """
+        check_project_id(project_id)
+        if confirm != project_id:
+            raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
+        database = self.database
+        entry = await database.query(database.projects.find_one({"_id": project_id}, {"created_at": 1}))
+        if entry is None or not await database.run(begin(database, project_id, entry["created_at"])):
+            raise NotFoundError(f"there is no project {project_id} (any more)", "project_id")
+        return await self.go_on(project_id, seconds)
+
+    async def go_on(self, project_id: str, seconds: float | None = None) -> PurgeReport:
+        """See the purge of a project through, by this process or by another, for so many seconds at most.
+
+        Raises:
+            NotFoundError: none was ever begun.
+        """
+        deadline = deadline_in(seconds)
+        while True:
+            purge = await self.database.run(Purge.take(self.database, project_id))
+            if purge is not None:
+                await self._run(purge, deadline)
+            report = await self.last(project_id)
+            if report is None:
+                raise NotFoundError(f"{project_id} was never purged", "project_id")
+            if report.is_done or is_past(deadline):
+                return report
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _run(self, purge: Purge, deadline: float | None) -> None:
+        try:
+            if not await take(self.database, purge.steps(), PAUSE, deadline):
+                await self.database.run(purge.leave())
+        except LostError:
+            return
+
+    @database_query
+    async def last(self, project_id: str) -> PurgeReport | None:
+        """The last purge of a project, under way or done; None where there was none."""
+        check_project_id(project_id)
+        found = await self.database.purges.find_one({"_id": project_id})
+        return PurgeReport.of(found) if found else None
+
+    @database_query
+    async def unfinished(self) -> list[str]:
+        """The projects whose purge is under way, or was left."""
+        return await self.database.purges.distinct("_id", {"is_done": False})

@@ -1,0 +1,59 @@
+"""A sweep of one project: step by step, with pauses, for as long as its rule and its sweeper stay what they are."""
+
+from typing import Final
+
+from stores.database import Database
+from stores.errors import StoreError, UnavailableError
+from stores.retention.remains import RemainsSweep
+from stores.retention.rules import Patience, limits_of
+from stores.retention.states import Hold, SupersededError
+from stores.retention.traces import LARGE, TracesSweep
+from stores.retention.unused_files import UnusedFilesSweep
+from stores.steps import Steps, deadline_in, take
+
+PAUSE: Final = 0.25
+"""After each step, how many times as long as it took all others have the database for themselves."""
+
+
+class Sweep:
+    """The sweep that one sweeper holds."""
+
+    def __init__(self, database: Database, hold: Hold, patience: Patience, large: int = LARGE) -> None:
+        self._database = database
+        self._hold = hold
+        self._patience = patience
+        self._large = large
+
+    async def run(self, seconds: float | None = None, pause: float = PAUSE) -> None:
+        """Sweep to the end, or for so many seconds, after which it is left to whoever comes next.
+
+        It ends early, too, where the rule is changed or the project is purged: then it stops between two steps.
+
+        Raises:
+            UnavailableError: the database is away; the sweep goes on when it is back and somebody takes it up.
+        """
+        try:
+            if await take(self._database, self._steps(), pause, deadline_in(seconds)):
+                await self._database.run(self._hold.finish())
+            else:
+                await self._database.run(self._hold.leave())
+        except SupersededError:
+            return
+        except UnavailableError:
+            raise
+        except StoreError as error:
+            await self._database.run(self._hold.finish(error.message))
+            raise
+        except Exception:
+            await self._database.run(self._hold.finish("something went wrong on the server; its log says what"))
+            raise
+
+    async def _steps(self) -> Steps:
+        limits = await limits_of(self._database, self._hold.project_id, self._hold.rule, self._patience)
+        for part in (
+            TracesSweep(self._database, self._hold, limits, self._large),
+            RemainsSweep(self._database, self._hold, self._patience),
+            UnusedFilesSweep(self._database, self._hold, self._patience),
+        ):
+            async for _ in part.steps():
+                yield

@@ -1,0 +1,111 @@
+"""`loomql retention` and `loomql project purge`: what they do, and what they say."""
+
+import re
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from app.cli import main
+from stores import times
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.retention.rules import DAY
+from tests.stores.calls.builders import PROJECT, SECOND, end, start
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+async def stored(database: Database) -> Database:
+    """A database with three calls of nine days ago and one of now."""
+    for number, days in enumerate((9, 9, 9, 0)):
+        began = times.now() - days * DAY
+        await CallsStore(database).write([start(number, started_at=began), end(number, ended_at=began + SECOND)])
+    return database
+
+
+@pytest.fixture
+def command(
+    mongodb_uri: str, stored: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs a command in this process: its exit code, and what it says on its two outputs."""
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", stored.calls.database.name)
+    monkeypatch.setattr("sys.stdin", StringIO())
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def said(command: Command) -> Callable[..., str]:
+    """What a command that succeeds prints."""
+
+    def run(*arguments: str) -> str:
+        code, out, err = command(*arguments)
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+def test_a_rule_is_tried_set_shown_swept_by_and_dropped(said: Callable[..., str]) -> None:
+    gone = "3 traces of 3 calls (30 bytes), 0 calls deleted before, 0 pieces of feedback, 0 files (0 bytes)"
+
+    assert said("retention", "show") == "No project has a rule.\n"
+    assert said("retention", "preview", PROJECT, "--keep-days", "5") == f"Would go of {PROJECT}: {gone}.\n"
+    told = said("retention", "set", PROJECT, "--keep-days", "5", "--keep-calls", "100")
+    assert told == f"{PROJECT} keeps 5 days and of those the 100 newest calls.\n"
+    told = said("retention", "sweep", PROJECT)
+    assert re.fullmatch(rf"Done after \d\.\d s\. Gone of {PROJECT}: {re.escape(gone)}\.\n", told)
+    lines = said("retention", "show").splitlines()
+    assert lines[0] == f"{PROJECT} keeps 5 days and of those the 100 newest calls."
+    assert re.fullmatch(rf"  Last sweep: \S+Z, done; gone: {re.escape(gone)}\.", lines[1])
+    assert said("retention", "drop", PROJECT).splitlines()[0] == f"{PROJECT} keeps everything."
+
+
+def test_a_project_is_purged_once_its_id_is_given_twice(
+    mongodb_uri: str, stored: Database, command: Command, said: Callable[..., str]
+) -> None:
+    code, out, err = command("project", "purge", PROJECT)
+    assert (code, out) == (1, "")
+    assert f"repeat the id {PROJECT} to remove all" in err
+
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        database = client[stored.calls.database.name]
+        assert database.calls.count_documents({}) == 4
+        database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
+        assert said("project", "purge", PROJECT, "--confirm", PROJECT) == (
+            f"{PROJECT} is gone: 4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs.\n"
+        )
+        assert database.calls.find_one() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("retention", "set", PROJECT), 2, "name --keep-days, --keep-calls or both"),
+        (("retention", "set", PROJECT, "--keep-days", "-1"), 1, "-1 days cannot be kept; name from 1"),
+        (("retention", "set", PROJECT, "--keep-days", "x"), 2, "invalid int value"),
+        (("retention", "preview", PROJECT), 1, f"{PROJECT} has no rule; name what to keep"),
+        (("retention", "sweep", "acme/typo"), 1, "there is no project acme/typo"),
+        (("retention", "show", "acme/typo"), 1, "there is no project acme/typo"),
+        (("project", "purge", "acme/typo", "--confirm", "acme/typo"), 1, "there is no project acme/typo"),
+    ],
+)
+def test_what_cannot_be_done_is_one_plain_line(
+    command: Command, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    ended, out, err = command(*arguments)
+
+    assert (ended, out) == (code, "")
+    assert told in err

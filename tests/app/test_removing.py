@@ -1,0 +1,194 @@
+"""Servers that sweep by themselves, and sweepers and purgers whose process is killed."""
+
+import asyncio
+import logging
+import re
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from app.cli import parser
+from app.removing import Removing
+from app.server import create_app
+from app.settings import Settings
+from graphql_schema.context import Stores
+from stores import times
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.feedback import FeedbackStore
+from stores.retention import Outcome, RetentionStore, Rule
+from stores.retention.rules import DAY
+from tests.app.command import ROOT, clean
+from tests.live_server import live_server
+from tests.stores.calls.builders import PROJECT, SECOND, end, start
+from tests.stores.feedback.builders import call_ref, feedback
+from tests.waiting import until_found
+
+MANY = 1_200
+README = (ROOT / "README.md").read_text()
+
+
+async def fill(database: Database, calls: int = MANY) -> None:
+    """Calls of nine days ago, some with feedback."""
+    began = times.now() - 9 * DAY
+    parts = [(start(one, started_at=began + one), end(one, ended_at=began + one + SECOND)) for one in range(calls)]
+    await CallsStore(database).write([part for pair in parts for part in pair])
+    await FeedbackStore(database).create([feedback(weave_ref=call_ref(one)) for one in range(0, calls, 3)])
+
+
+@pytest.fixture
+def own(mongodb_uri: str, database: Database) -> dict[str, str]:
+    """The database of the test, in the environment."""
+    return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
+
+
+async def test_a_server_sweeps_by_itself_and_says_so(
+    mongodb_uri: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(database, 20)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+
+    with caplog.at_level(logging.INFO, "loomql"), live_server(create_app(settings), lifespan="on"):
+        await until_found(lambda: is_done(retention))
+
+    assert await CallsStore(database).count(PROJECT) == 0
+    [told] = [record.getMessage() for record in caplog.records if "swept" in record.getMessage()]
+    assert told.startswith("swept acme/chat: Counts(traces=20, calls=20, hidden_calls=0, feedback=7, files=0, ")
+
+
+async def is_done(retention: RetentionStore) -> bool:
+    found = await retention.one(PROJECT)
+    return bool(found and found.report and found.report.outcome is Outcome.DONE)
+
+
+async def test_of_two_processes_one_sweeps(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    await fill(database)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+
+    with caplog.at_level(logging.INFO, "loomql"):
+        both = [Removing(database, Stores.over(database)) for _ in range(2)]
+        await asyncio.gather(*(each.remove_what_is_due() for each in both))
+
+    found = await retention.one(PROJECT)
+    assert found
+    assert found.report
+    assert (found.report.counts.calls, found.report.counts.feedback) == (MANY, MANY // 3)
+    assert len([record for record in caplog.records if "swept acme/chat" in record.getMessage()]) == 1
+
+
+def started(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+    """A command that is under way."""
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=clean(environment), stdout=subprocess.DEVNULL
+    )
+
+
+async def test_a_sweep_that_is_killed_leaves_no_orphan_and_goes_on(database: Database, own: dict[str, str]) -> None:
+    await fill(database)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    process = started("retention", "sweep", PROJECT, **own)
+    await until_found(lambda: database.retention.find_one({"sweep.calls": {"$gt": 0}}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    left = {call["id"] async for call in database.calls.find({})}
+    spoken_of = {one["call_id"] async for one in database.feedback.find({})}
+    found = await retention.one(PROJECT)
+    assert 0 < len(left) < MANY
+    assert spoken_of <= left
+    assert found
+    assert found.report
+    assert (found.report.outcome, found.report.counts.calls) == (Outcome.RUNNING, MANY - len(left))
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    report = await retention.sweep(PROJECT, pause=0)
+
+    assert (report.outcome, report.counts.calls, report.counts.feedback) == (Outcome.DONE, MANY, MANY // 3)
+    assert report.started_at == found.report.started_at
+    assert await database.feedback.find_one() is None
+
+
+async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Database, own: dict[str, str]) -> None:
+    await fill(database)
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
+    process = started("project", "purge", PROJECT, "--confirm", PROJECT, **own)
+    await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+
+    await Removing(database, Stores.over(database)).remove_what_is_due()
+
+    found = await database.purges.find_one()
+    assert found
+    assert (found["is_done"], found["calls"], found["feedback"]) == (True, MANY, MANY // 3)
+    for collection in (database.calls, database.feedback, database.projects, database.retention):
+        assert await collection.find_one() is None
+
+
+async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(database: Database) -> None:
+    await fill(database, 5)
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    until = times.now() + 3600 * SECOND
+    await database.leases.insert_one({"_id": "removing", "holder": "another", "held_until": _date(until)})
+    removing = Removing(database, Stores.over(database))
+
+    await removing.remove_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 5
+    await database.leases.update_one({}, {"$set": {"held_until": _date(times.now() - SECOND)}})
+    await removing.remove_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 0
+
+
+def _date(moment: int) -> datetime:
+    return datetime.fromtimestamp(moment / SECOND, UTC)
+
+
+async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
+    removing = Removing(away, Stores.over(away))
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await removing.remove_what_is_due()
+        await removing.remove_what_is_due()
+
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith("removing what is to go is tried again: the database cannot be reached")
+    away.close()
+
+
+async def test_the_readme_is_right_about_rules(mongodb_uri: str, database: Database) -> None:
+    documents = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
+    asking, changing = (text for text in documents if "retentionPreview(" in text or "retentionSet(" in text)
+    began = times.now() - 9 * DAY
+    project = "demo/assistant"
+    await CallsStore(database).write([start(1, project_id=project, started_at=began)])
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name, admin=True)
+
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(timeout=30) as client:
+            preview = (await client.post(f"http://{host}/graphql", json={"query": asking})).json()
+            done = (await client.post(f"http://{host}/graphql", json={"query": changing})).json()
+        await until_found(lambda: is_gone(database, project))
+
+    assert "errors" not in preview
+    assert preview["data"]["retentionPreview"]["calls"] == 1
+    assert "errors" not in done
+    assert (done["data"]["retentionSet"]["keepDays"], done["data"]["retentionSet"]["keepCalls"]) == (7, 100_000)
+    assert done["data"]["retentionSweep"]["calls"] in {0, 1}  # the server may be at it already
+
+
+async def is_gone(database: Database, project_id: str) -> bool:
+    return await CallsStore(database).count(project_id) == 0
+
+
+@pytest.mark.parametrize("command", re.findall(r"^loomql ((?:retention|project) .*)$", README, re.MULTILINE))
+def test_the_readmes_commands_are_commands(command: str) -> None:
+    assert parser().parse_args(command.split()).command

@@ -1,0 +1,286 @@
+"""Purges of whole projects, beside writers and other purgers, and by those who die in the middle."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stores import register, times
+from stores.calls import CallsStore
+from stores.costs import CostsStore, NewCost
+from stores.database import Database
+from stores.errors import BadInputError, NotFoundError, UnavailableError
+from stores.feedback import FeedbackStore
+from stores.files import FilesStore, NewFile
+from stores.files.uploads import CHUNK_BYTES
+from stores.objects import ObjectsStore
+from stores.projects import ProjectsStore
+from stores.purges import PurgesStore, Removed, purge
+from stores.purges.purge import LostError, Purge, begin
+from stores.retention import RetentionStore, Rule
+from stores.tables import TablesStore
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.feedback.builders import feedback
+from tests.stores.files.streams import pieces
+from tests.stores.objects.builders import version
+from tests.waiting import until_found
+
+OTHER = "acme/chat2"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a purge begin at once: whoever writes looks each time."""
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+
+
+@pytest.fixture
+def purges(database: Database) -> PurgesStore:
+    """A store of purges over `database`."""
+    return PurgesStore(database)
+
+
+async def fill(database: Database, project_id: str, calls: int = 3) -> None:
+    """Something of everything."""
+    parts = [part(number, project_id=project_id) for number in range(calls) for part in (start, end)]
+    await CallsStore(database).write(parts)
+    await CallsStore(database).delete(project_id, [call_id(0)])
+    on_call = {"project_id": project_id, "weave_ref": f"weave:///{project_id}/call/{call_id(1)}"}
+    await FeedbackStore(database).create([feedback(**on_call), feedback(**on_call)])
+    for number in range(3):
+        await ObjectsStore(database).create(version(number, project_id=project_id))
+    await ObjectsStore(database).delete(project_id, "prompt", ["v0"])
+    await TablesStore(database).create(project_id, [{"n": number} for number in range(5)])
+    await FilesStore(database).create_all(project_id, [NewFile.of(b"a"), NewFile.of(b"b" * CHUNK_BYTES * 3)])
+    await CostsStore(database).create(project_id, [NewCost("m", 1.0, 2.0)])
+    await RetentionStore(database).set_rule(project_id, Rule(keep_days=900))
+
+
+async def counted(database: Database, project_id: str) -> dict[str, int]:
+    """How many documents there are of a project, by collection, but for the report of its purge."""
+    names = await database.calls.database.list_collection_names()
+    between = {"$gt": f"{project_id}:", "$lt": f"{project_id};"}
+    own = {"$or": [{"_id": project_id}, {"_id": between}, {"files_id": between}]}
+    found = {name: await database.calls.database[name].count_documents(own) for name in names if name != "purges"}
+    return {name: number for name, number in found.items() if number}
+
+
+async def test_all_of_a_project_goes_and_nothing_of_another(database: Database, purges: PurgesStore) -> None:
+    for project_id in (PROJECT, OTHER):
+        await fill(database, project_id)
+    others = await counted(database, OTHER)
+
+    report = await purges.purge(PROJECT, PROJECT)
+
+    assert report.is_done
+    assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
+    assert await purges.last(PROJECT) == report
+    assert await counted(database, PROJECT) == {}
+    assert await counted(database, OTHER) == others
+    assert len(others) == 12
+    assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
+    with pytest.raises(NotFoundError, match="there is no project acme/chat"):
+        await purges.purge(PROJECT, PROJECT)
+
+
+async def test_a_purged_project_can_be_made_anew(database: Database, purges: PurgesStore) -> None:
+    await fill(database, PROJECT)
+    await purges.purge(PROJECT, PROJECT)
+
+    await fill(database, PROJECT)
+
+    assert (await purges.last(PROJECT) or 0) != 0
+    assert len(await counted(database, PROJECT)) == 12
+    assert await ProjectsStore(database).one(PROJECT, ["id"]) == {"id": PROJECT}
+
+
+async def test_one_who_is_slow_touches_nothing_of_what_is_made_anew(database: Database, purges: PurgesStore) -> None:
+    # given: a purger that has its lease run out between two steps
+    await fill(database, PROJECT, calls=600)
+    entry = await database.projects.find_one({"_id": PROJECT})
+    assert entry
+    await begin(database, PROJECT, entry["created_at"])
+    slow = await Purge.take(database, PROJECT, lease_seconds=0)
+    assert slow
+    steps = slow.steps()
+    await anext(steps)
+    await database.purges.update_one({"_id": PROJECT}, {"$unset": {"held_until": ""}})
+    # when: another finishes, and the project is made anew
+    report = await purges.go_on(PROJECT)
+    await fill(database, PROJECT)
+    anew = await counted(database, PROJECT)
+    # then
+    assert report.removed.calls == 600
+    with pytest.raises(LostError):
+        await anext(steps)
+    assert await counted(database, PROJECT) == anew
+    # and so for one who asked before, and comes to begin only now
+    assert not await begin(database, PROJECT, entry["created_at"])
+    assert await counted(database, PROJECT) == anew
+
+
+async def test_purges_at_once_are_one(database: Database) -> None:
+    await fill(database, PROJECT, calls=300)
+
+    answers: list[Any] = await asyncio.gather(
+        *(PurgesStore(database).purge(PROJECT, PROJECT) for _ in range(3)), return_exceptions=True
+    )
+
+    done = [answer for answer in answers if not isinstance(answer, NotFoundError)]
+    assert done
+    assert {(report.is_done, report.removed.calls) for report in done} == {(True, 300)}
+    assert await counted(database, PROJECT) == {}
+
+
+async def test_a_purge_that_was_left_is_seen_through_by_who_comes_next(database: Database, purges: PurgesStore) -> None:
+    await fill(database, PROJECT, calls=300)
+    purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
+    await until_found(lambda: database.purges.find_one({"feedback": {"$gt": 0}}))
+    purging.cancel()
+    await asyncio.gather(purging, return_exceptions=True)
+    assert await purges.unfinished() == [PROJECT]
+    await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+
+    report = await purges.go_on(PROJECT)
+
+    assert report.removed == Removed(calls=300, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
+    assert await counted(database, PROJECT) == {}
+    assert await purges.unfinished() == []
+
+
+async def test_who_waits_no_longer_is_told_how_far_it_is(database: Database, purges: PurgesStore) -> None:
+    await fill(database, PROJECT, calls=600)
+
+    begun = await purges.purge(PROJECT, PROJECT, seconds=0.001)
+    done = await purges.purge(PROJECT, PROJECT)
+
+    assert not begun.is_done
+    assert (done.is_done, done.started_at, done.removed.calls) == (True, begun.started_at, 600)
+
+
+async def test_nothing_is_stored_in_a_project_that_is_being_purged(database: Database, calls: CallsStore) -> None:
+    await fill(database, PROJECT)
+    entry = await database.projects.find_one({"_id": PROJECT})
+    assert entry
+    await begin(database, PROJECT, entry["created_at"])
+
+    for writing in (
+        calls.write([start(9)]),
+        calls.rename(PROJECT, call_id(1), "x"),
+        calls.delete(PROJECT, [call_id(77)]),
+        ObjectsStore(database).create(version(9)),
+        TablesStore(database).create(PROJECT, [{"a": 9}]),
+        FilesStore(database).create_all(PROJECT, [NewFile.of(b"new")]),
+        FilesStore(database).create(PROJECT, pieces(b"new")),
+        FeedbackStore(database).create([feedback()]),
+        CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 2.0)]),
+        RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1)),
+    ):
+        with pytest.raises(UnavailableError, match="acme/chat is being purged; nothing of this is stored"):
+            await writing
+    await calls.write([start(9, project_id=OTHER)])
+
+    await PurgesStore(database).go_on(PROJECT)
+    assert await counted(database, PROJECT) == {"file_uploads": 2, "files.chunks": 2}  # for the sweep of uploads
+    await calls.write([start(9)])
+    assert await calls.count(PROJECT) == 1
+
+
+async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 1)
+    calls = CallsStore(database)
+    await calls.write([start(1)])
+    purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
+    await until_found(purges.unfinished)
+
+    await calls.write([start(2)])  # by a process that has looked before
+    report = await purging
+
+    assert report.removed.calls == 2
+    assert await counted(database, PROJECT) == {}
+
+
+async def test_it_does_not_wait_where_nothing_was_stored_lately(
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 10_000)
+    await fill(database, PROJECT)
+    long_ago = times.now() - (purge.QUIET_SECONDS + 1) * 1_000_000
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
+
+    assert (await purges.purge(PROJECT, PROJECT)).is_done
+
+
+async def test_writers_who_go_on_find_all_that_they_were_told_is_stored(
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0.2)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0.5)
+    stored: list[tuple[int, int]] = []
+    is_over = False
+
+    async def go_on(writer: int) -> None:
+        tables, number = TablesStore(database), writer * 1000
+        while not is_over:
+            number += 1
+            try:
+                await CallsStore(database).write([start(number), end(number)])
+                await tables.create(PROJECT, [{"n": row % 7} for row in range(number % 9)])
+                await FilesStore(database).create_all(PROJECT, [NewFile.of(b"%d" % (number % 5))])
+                stored.append((number, times.now()))
+            except UnavailableError:
+                await asyncio.sleep(0.01)
+
+    await fill(database, PROJECT)
+    writers = [asyncio.ensure_future(go_on(writer)) for writer in range(3)]
+    await asyncio.sleep(0.3)
+    report = await purges.purge(PROJECT, PROJECT)
+    await asyncio.sleep(0.3)
+    is_over = True
+    await asyncio.gather(*writers)
+
+    assert report.ended_at
+    after = {number for number, moment in stored if moment > report.ended_at + 200_000}
+    ids = {call["id"] async for call in database.calls.find({"project_id": PROJECT})}
+    assert len(after) > 3
+    assert {call_id(number) for number in after} <= ids
+    assert await ProjectsStore(database).one(PROJECT, ["id"]) == {"id": PROJECT}
+    async for table in database.tables.find({"project_id": PROJECT}):
+        chunks = await database.table_chunks.find({"digest": {"$in": table["chunks"]}}).to_list(None)
+        assert {chunk["digest"] for chunk in chunks} == set(table["chunks"])
+        rows = {row for chunk in chunks for row in chunk["row_digests"]}
+        assert await database.table_rows.count_documents({"digest": {"$in": list(rows)}}) == len(rows)
+    async for file in database.files.find({"project_id": PROJECT}):
+        files = FilesStore(database)
+        assert len(await files.read(await files.one(PROJECT, file["digest"]))) == file["length"]
+
+
+async def test_what_cannot_be_is_refused(database: Database, purges: PurgesStore) -> None:
+    await fill(database, PROJECT)
+    before = await counted(database, PROJECT)
+
+    for confirm in ("", "acme", "acme/chat ", "Acme/chat", OTHER):
+        with pytest.raises(BadInputError, match="repeat the id acme/chat to remove all") as caught:
+            await purges.purge(PROJECT, confirm)
+        assert caught.value.argument == "confirm"
+    with pytest.raises(BadInputError, match="is not a project id"):
+        await purges.purge("acme", "acme")
+    with pytest.raises(NotFoundError):
+        await purges.purge(OTHER, OTHER)
+    with pytest.raises(NotFoundError, match="acme/chat was never purged"):
+        await purges.go_on(PROJECT)
+    assert await counted(database, PROJECT) == before
+    assert await purges.last(PROJECT) is None
+
+
+async def test_without_a_database_it_is_unavailable() -> None:
+    away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
+    purges = PurgesStore(away)
+
+    for asked in (purges.purge(PROJECT, PROJECT), purges.go_on(PROJECT), purges.last(PROJECT), purges.unfinished()):
+        with pytest.raises(UnavailableError):
+            await asked
+    away.close()

@@ -1,0 +1,68 @@
+"""Sweeps and previews after random lives, against a model in plain Python."""
+
+import random
+
+import pytest
+
+from stores.database import Database
+from stores.files import FilesStore
+from stores.retention import Counts, Outcome, Patience, RetentionStore, Rule
+from stores.retention.reports import COUNTS
+from stores.retention.rules import DAY
+from stores.times import now
+from tests.stores.calls.builders import PROJECT
+from tests.stores.retention.life import Life
+from tests.stores.retention.model import contents, expected
+
+RULES = (Rule(keep_days=3), Rule(keep_calls=12), Rule(7, 15), Rule(keep_days=1), Rule(keep_calls=1), Rule(2, 1000))
+PATIENCE = Patience(deleted=5 * DAY)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_sweep_leaves_what_the_model_says(database: Database, seed: int) -> None:
+    # given
+    life = Life(database, seed)
+    await life.live(60)
+    retention = RetentionStore(database, PATIENCE, large=random.Random(seed).choice((3, 100)))  # noqa: S311
+    before = await contents(database, PROJECT)
+    # when
+    foreseen = {rule: await retention.preview(PROJECT, rule, COUNTS) for rule in RULES}
+    unchanged = await contents(database, PROJECT)
+    rule = RULES[seed]
+    await retention.set_rule(PROJECT, rule)
+    report = await retention.sweep(PROJECT, pause=0)
+    # then
+    assert unchanged == before
+    for each in RULES:
+        assert without_orphans(foreseen[each]) == without_orphans(expected(before, each, PATIENCE, life.now)[1])
+    left, counts = expected(before, rule, PATIENCE, now())
+    after = await contents(database, PROJECT)
+    assert after.keys == left.keys
+    assert after.chunks == {key for key, file in after.files.items() if file["length"]}
+    assert (report.outcome, report.counts, report.error) == (Outcome.DONE, counts, None)
+    assert counts.calls > 0
+    assert await database.doomed_files.find_one() is None
+    for file in after.files.values():
+        files = FilesStore(database)
+        assert len(await files.read(await files.one(PROJECT, file["digest"]))) == file["length"]
+
+
+def without_orphans(counts: Counts) -> dict[str, int]:
+    """What a preview counts; feedback on calls that were never there is not looked for."""
+    return {name: getattr(counts, name) for name in COUNTS if name not in {"feedback", "files", "file_bytes"}}
+
+
+async def test_a_second_sweep_finds_nothing(database: Database) -> None:
+    life = Life(database, 7)
+    await life.live(40)
+    retention = RetentionStore(database, PATIENCE)
+    await retention.set_rule(PROJECT, Rule(keep_days=2))
+    first = await retention.sweep(PROJECT, pause=0)
+    between = await contents(database, PROJECT)
+
+    second = await retention.sweep(PROJECT, pause=0)
+
+    assert first.counts.calls > 0
+    assert second.counts == Counts()
+    assert (await contents(database, PROJECT)).keys == between.keys
+    assert second.started_at >= (first.ended_at or now())
