@@ -1,5 +1,6 @@
 """The real Weave SDKs, each in an environment of its own that is made once in a checkout and used again."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import venv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 VERSIONS: Final = ("0.52.10", "0.54.0")
 """The one that the reference is of, and the newest; raise it as new ones come out."""
@@ -16,6 +17,7 @@ NEWEST: Final = VERSIONS[-1]
 PICTURES: Final = "pillow"
 
 _ROOT: Final = Path(__file__).parents[3]
+_LOCKS: Final = _ROOT / ".venv-weave-locks"
 _PATIENCE_SECONDS: Final = 420
 
 
@@ -28,10 +30,11 @@ class Sdk:
         self.python = self.folder / "bin" / "python"
         self._done = self.folder / "whole"
         self._pip: subprocess.Popen[str] | None = None
+        self._lock: TextIO | None = None
 
     def begin(self) -> None:
-        """Begin to install it, unless it is there; it goes on beside whatever else is done."""
-        if self._done.exists() or self._pip:
+        """Begin to install it, unless it is there or another process is at it, and go on beside whatever else is done."""
+        if self._done.exists() or self._pip or not self._take(waits=False):
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         venv.create(self.folder)
@@ -45,15 +48,18 @@ class Sdk:
 
     def finish(self) -> str:
         """Wait until it is installed; why it is not, or an empty text."""
-        self.begin()
+        if self._pip is None and not self._done.exists():
+            self._take(waits=True)
+            self.begin()
         if self._pip is None:
             return ""
         said, _ = self._pip.communicate(timeout=_PATIENCE_SECONDS)
-        if self._pip.returncode == 0:
-            self._done.touch()
-            self._pip = None
-            return ""
-        return said.strip() or f"pip ended with {self._pip.returncode}"
+        if self._pip.returncode:
+            return said.strip() or f"pip ended with {self._pip.returncode}"
+        self._done.touch()
+        self._pip = None
+        self._give_back()
+        return ""
 
     def give_up(self) -> None:
         """End an installation that nobody waits for any more."""
@@ -61,6 +67,26 @@ class Sdk:
             self._pip.terminate()
             self._pip.communicate()
             self._pip = None
+        self._give_back()
+
+    def _take(self, *, waits: bool) -> bool:
+        """Take the lock of all who install it, unless another process has it and one does not wait."""
+        if self._lock:
+            return True
+        _LOCKS.mkdir(exist_ok=True)
+        lock = (_LOCKS / self.version).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def _give_back(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
 
     def start(self, program: Sequence[str | Path], url: str, folder: Path) -> "subprocess.Popen[str]":
         """Start a program that is pointed at a server by the three variables, and at a private cache and home."""
