@@ -33,7 +33,7 @@ class Sdk:
         self._lock: TextIO | None = None
 
     def begin(self) -> None:
-        """Begin to install it, unless it is there or another process is at it, and go on beside whatever else is done."""
+        """Begin to install it, unless it is there or another process does so; all else goes on beside it."""
         if self._done.exists() or self._pip or not self._take(waits=False):
             return
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -52,6 +52,7 @@ class Sdk:
             self._take(waits=True)
             self.begin()
         if self._pip is None:
+            self._give_back()
             return ""
         said, _ = self._pip.communicate(timeout=_PATIENCE_SECONDS)
         if self._pip.returncode:
