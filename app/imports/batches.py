@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from app.imports.items import Call, Item, Spans
+from app.imports.items import Item, Spans
 from graphql_schema.context import Stores
+from stores.calls.restoring import RestoredCall
 from stores.errors import StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
 from stores.objects.restoring import RestoredVersion
@@ -49,7 +50,7 @@ class _Kind(Generic[_Item]):
             except (UnavailableError, StoreTimeoutError):
                 raise
             except StoreError as error:
-                reject(number, content, _of_its_line(error))
+                reject(number, content, error.within("batch.0"))
             else:
                 stored += 1
         return stored
@@ -62,7 +63,7 @@ class Batches:
         self._stores = stores
         self._project_id = project_id
         self._reject = reject
-        self._calls = _Kind(self._write_calls)
+        self._calls = _Kind(stores.calls.restore)
         self._objects = _Kind(stores.objects.restore)
         self._feedback = _Kind(stores.feedback.restore)
         self._count = 0
@@ -78,7 +79,7 @@ class Batches:
         self._count += 1
         self._bytes += len(content)
         match item:
-            case Call():
+            case RestoredCall():
                 self._calls.add(number, content, item)
             case RestoredVersion():
                 self._objects.add(number, content, item)
@@ -101,9 +102,6 @@ class Batches:
             "feedback": await self._feedback.store(self._reject),
         }
 
-    async def _write_calls(self, calls: Sequence[Call]) -> None:
-        await self._stores.calls.write([part for call in calls for part in call.parts])
-
     async def _store_spans(self, number: int, content: bytes, spans: Spans) -> dict[str, int]:
         try:
             exported = await self._stores.otel.export_json(
@@ -118,11 +116,3 @@ class Batches:
             reason = f"{exported.rejected_spans:,} of its spans are not stored: {exported.error_message}"
             self._reject(number, content, reason)
         return {"requests of spans": 1}
-
-
-def _of_its_line(error: StoreError) -> StoreError:
-    """An error of a batch of one line, its field named as the line does."""
-    found = error.within("batch.0")
-    for part in ("start", "end"):
-        found = found.within(part) if (found.argument or "").partition(".")[0] == part else found
-    return found
