@@ -1,6 +1,7 @@
 """Lines gathered to be stored together: a batch at a time, and one by one where one of them is refused."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from app.imports.items import Item, Spans
@@ -56,13 +57,22 @@ class _Kind(Generic[_Item]):
         return stored
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where lines go: into a project, or each into its own; spans that name none into one of an entity."""
+
+    stores: Stores
+    project_id: str | None
+    otlp_entity: str
+
+
 class Batches:
     """What is gathered of each kind."""
 
-    def __init__(self, stores: Stores, project_id: str | None, reject: Reject) -> None:
-        self._stores = stores
-        self._project_id = project_id
+    def __init__(self, target: Target, reject: Reject) -> None:
+        self._target = target
         self._reject = reject
+        stores = target.stores
         self._calls = _Kind(stores.calls.restore)
         self._objects = _Kind(stores.objects.restore)
         self._feedback = _Kind(stores.feedback.restore)
@@ -103,9 +113,10 @@ class Batches:
         }
 
     async def _store_spans(self, number: int, content: bytes, spans: Spans) -> dict[str, int]:
+        target = self._target
         try:
-            exported = await self._stores.otel.export_json(
-                spans.request, self._project_id, fixed=self._project_id is not None
+            exported = await target.stores.otel.export_json(
+                spans.request, target.project_id, entity=target.otlp_entity, fixed=target.project_id is not None
             )
         except (UnavailableError, StoreTimeoutError):
             raise

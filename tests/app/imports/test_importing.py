@@ -123,6 +123,17 @@ async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_fil
     assert row["started_at"] % 1_000_000 == 1
 
 
+async def test_spans_go_where_the_server_would_store_them(
+    fresh: Stores, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOMQL_OTLP_ENTITY", "acme")
+
+    await import_file(written(tmp_path / "spans.jsonl", SPANS))
+
+    page = await fresh.calls.page("acme/shop", PageRequest(), ["op_name"])
+    assert [row["op_name"] for row in page.rows] == ["checkout"]
+
+
 async def test_what_breaks_a_rule_is_written_down_and_the_rest_is_stored(
     fresh: Stores, import_file: Import, tmp_path: Path
 ) -> None:
