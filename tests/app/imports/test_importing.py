@@ -123,6 +123,21 @@ async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_fil
     assert row["started_at"] % 1_000_000 == 1
 
 
+async def test_a_mark_of_the_byte_order_is_no_part_of_the_text(
+    fresh: Stores, import_file: Import, tmp_path: Path
+) -> None:
+    mark = "\ufeff"
+    lines = written(tmp_path / "lines.jsonl", mark, call(1), call(2))
+    document = written(tmp_path / "document.json", mark, json.dumps(SPANS, indent=2))
+
+    by_lines = await import_file(lines)
+    by_document = await import_file(document, PROJECT)
+
+    assert {row["id"] for row in await stored(fresh, "id")} == {call_id(1), call_id(2), "b7ad6b7169203331"}
+    assert by_lines.is_whole
+    assert by_document.is_whole
+
+
 async def test_spans_go_where_the_server_would_store_them(
     fresh: Stores, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
