@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 from app.imports.items import Item, Spans
 from graphql_schema.context import Stores
 from stores.calls.restoring import RestoredCall
-from stores.errors import StoreError, StoreTimeoutError, UnavailableError
+from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
 from stores.objects.restoring import RestoredVersion
 
@@ -37,9 +37,9 @@ class _Kind(Generic[_Item]):
             return 0
         try:
             await self._write([item for _, _, item in lines])
-        except (UnavailableError, StoreTimeoutError):
-            raise
-        except StoreError:
+        except StoreError as error:
+            if _passes(error):
+                raise
             return await self._store_one_by_one(lines, reject)
         return len(lines)
 
@@ -48,9 +48,9 @@ class _Kind(Generic[_Item]):
         for number, content, item in lines:
             try:
                 await self._write([item])
-            except (UnavailableError, StoreTimeoutError):
-                raise
             except StoreError as error:
+                if _passes(error):
+                    raise
                 reject(number, content, error.within("batch.0"))
             else:
                 stored += 1
@@ -104,6 +104,7 @@ class Batches:
 
         Raises:
             UnavailableError, StoreTimeoutError: the database is away, or too slow; some of it may be stored.
+            ConflictError: others wrote the same again and again; likewise.
         """
         self._count = self._bytes = 0
         return {
@@ -118,12 +119,20 @@ class Batches:
             exported = await target.stores.otel.export_json(
                 spans.request, target.project_id, entity=target.otlp_entity, fixed=target.project_id is not None
             )
-        except (UnavailableError, StoreTimeoutError):
-            raise
         except StoreError as error:
+            if _passes(error):
+                raise
             self._reject(number, content, error)
             return {}
         if exported.rejected_spans:
             reason = f"{exported.rejected_spans:,} of its spans are not stored: {exported.error_message}"
             self._reject(number, content, reason)
         return {"requests of spans": 1}
+
+
+def _passes(error: StoreError) -> bool:
+    """Whether a failure is none of the line's: the same may be stored another time."""
+    # A conflict that lasts names what it is about.
+    return isinstance(error, UnavailableError | StoreTimeoutError) or (
+        isinstance(error, ConflictError) and error.argument is None
+    )

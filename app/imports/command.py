@@ -65,6 +65,7 @@ def run_import(
         BadInputError: a file is of a kind that cannot be imported, is there twice by its name, or the project's id
             breaks a rule.
         UnavailableError, StoreTimeoutError: the database is away or too slow.
+        ConflictError: others wrote the same again and again.
         OSError: a file cannot be read.
     """
     if project_id is not None:

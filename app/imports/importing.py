@@ -35,6 +35,7 @@ class Importing:
         Raises:
             BadInputError: the file is of a kind that cannot be imported.
             UnavailableError, StoreTimeoutError: the database is away or too slow; the next run goes on from here.
+            ConflictError: others wrote the same again and again; likewise.
         """
         with closing(self.rejects):
             told(self.progress)

@@ -18,7 +18,9 @@ from app.imports.rejects import Rejects
     ],
     ids=["left alone", "removed", "emptied"],
 )
-def test_what_was_written_after_the_last_progress_goes(tmp_path: Path, meanwhile: Callable[[Path], object], lines: list[int]) -> None:
+def test_what_was_written_after_the_last_progress_goes(
+    tmp_path: Path, meanwhile: Callable[[Path], object], lines: list[int]
+) -> None:
     source = tmp_path / "calls.jsonl"
     cut_off = Rejects(source, tmp_path, 0)
     cut_off.add(1, b"{a\n", "no JSON")
