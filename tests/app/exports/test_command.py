@@ -74,6 +74,42 @@ async def test_a_file_that_was_cut_off_goes_on_where_it_was(
     assert not file.with_name(file.name + SUFFIX).exists()
 
 
+async def test_an_export_that_was_refused_is_not_in_its_own_way(exporting: str, tmp_path: Path) -> None:
+    file = tmp_path / "calls.ndjson"
+    with pytest.raises(ExportError, match="sortBy"):
+        await export(exporting, "calls", file, sortBy='[{"field": "x", "direction": "ASC"}]')
+
+    count = await export(exporting, "calls", file)
+
+    assert count == COUNT + 1
+    assert files_in(tmp_path) == [file]
+
+
+@pytest.mark.parametrize("rest", ["", '{"project_id":"ac'])
+async def test_an_export_that_was_killed_at_its_beginning_begins_anew(
+    exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    file = tmp_path / "objects.ndjson"
+    left: dict[Path, bytes] = {}
+
+    def killed(_client: ExportClient, _concept: str, _parameters: object) -> Iterator[bytes]:
+        left.update((path, path.read_bytes()) for path in tmp_path.iterdir())
+        raise ExportError("killed")
+        yield b""
+
+    monkeypatch.setattr(ExportClient, "content", killed)
+    with pytest.raises(ExportError, match="killed"):
+        await export(exporting, "objects", file)
+    monkeypatch.undo()
+    for path, content in left.items():
+        path.write_bytes(content)
+    file.write_text(rest)
+
+    assert await export(exporting, "objects", file) == 3
+    assert len(lines(file)) == 4
+    assert files_in(tmp_path) == [file]
+
+
 async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.ndjson"
     file.write_text("mine")
@@ -113,4 +149,4 @@ async def test_what_is_wrong_is_said_and_nothing_is_written(
     with pytest.raises(ExportError, match=part):
         await export(url or exporting, "calls", file, **parameters)
 
-    assert not file.exists() or not file.read_bytes()
+    assert not files_in(tmp_path)
