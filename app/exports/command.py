@@ -30,8 +30,8 @@ def own_url(settings: Settings) -> str:
 
 def run_export(
     url: str, concept: str, project_id: str, parameters: Mapping[str, str], file: Path, console: Console
-) -> int:
-    """Export a list into a file; how many rows it has.
+) -> int | None:
+    """Export a list into a file; how many rows it has, but for Parquet, which is not looked into.
 
     A file of lines that an earlier run of the same export left unfinished is gone on with.
 
@@ -47,7 +47,7 @@ def run_export(
         task = bar.add_task(f"{concept} of {project_id}", total=total)
         if parameters.get("format") == "parquet":
             _write_whole(client.content(concept, asked), file)
-            return total
+            return None
         return _LinesFile(file, concept, asked).write(client, lambda count: bar.update(task, completed=count))
 
 

@@ -19,7 +19,7 @@ from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id
 
 
-async def export(url: str, concept: str, file: Path, **parameters: str) -> int:
+async def export(url: str, concept: str, file: Path, **parameters: str) -> int | None:
     return await asyncio.to_thread(run_export, url, concept, PROJECT, parameters, file, Console(file=io.StringIO()))
 
 
@@ -122,12 +122,17 @@ async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path
     assert file.read_text() == "mine"
 
 
-async def test_parquet_is_written_under_its_name_when_it_is_whole(exporting: str, tmp_path: Path) -> None:
+def test_parquet_is_written_under_its_name_when_it_is_whole(
+    exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "feedback.parquet"
 
-    count = await export(exporting, "feedback", file, format="parquet")
+    code = main(["export", "feedback", str(file), "--project", PROJECT, "--url", exporting, "--format", "parquet"])
 
-    assert count == pq.ParquetFile(file).metadata.num_rows == 2
+    assert code == 0
+    # Between the count that the bar shows and the file's rows there is time for more.
+    assert capsys.readouterr().out == f"{file} has all the feedback of {PROJECT} that were asked for.\n"
+    assert pq.ParquetFile(file).metadata.num_rows == 2
     assert files_in(tmp_path) == [file]
 
 
