@@ -60,8 +60,7 @@ class Removing:
             yield
         finally:
             keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await asyncio.wait({keeping})  # whoever cancels us just now is heard
 
     async def _keep_lease(self) -> None:
         while True:

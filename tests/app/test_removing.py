@@ -20,7 +20,7 @@ from stores import times
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.feedback import FeedbackStore
-from stores.retention import Outcome, RetentionStore, Rule
+from stores.retention import Outcome, RetentionStore, Rule, traces
 from stores.retention.rules import DAY
 from tests.app.command import ROOT, clean
 from tests.live_server import live_server
@@ -149,6 +149,36 @@ async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(datab
 
 def _date(moment: int) -> datetime:
     return datetime.fromtimestamp(moment / SECOND, UTC)
+
+
+@pytest.mark.parametrize("is_server", [True, False], ids=["a server that stops", "a client that leaves"])
+async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, is_server: bool
+) -> None:
+    await fill(database, 20)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    within = asyncio.Event()
+
+    async def hold_up(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(traces, "remove_calls", hold_up)
+        work = Removing(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
+        removing = asyncio.ensure_future(work)
+        await within.wait()
+        removing.cancel()
+        await asyncio.wait({removing}, timeout=30)
+
+    assert removing.cancelled()
+    found = await retention.one(PROJECT)
+    assert found
+    assert found.report
+    assert (found.report.outcome, found.report.error) == (Outcome.RUNNING, None)
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    assert (await retention.sweep(PROJECT)).counts.calls == 20
 
 
 async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
