@@ -18,8 +18,10 @@ from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.objects.documents import head_id
 from stores.objects.restoring import RestoredVersion
+from stores.projects import ProjectsStore
 from stores.purges import PurgesStore, purge
 from stores.purges.purge import begin
+from stores.retention import RetentionStore, Rule
 from stores.tables import TablesStore, content
 from tests.stores.calls.builders import PROJECT, start
 from tests.stores.feedback.builders import feedback
@@ -158,6 +160,7 @@ ATTEMPTS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "feedback": lambda database: FeedbackStore(database).create([feedback({"n": 1}), feedback({"n": 2})]),
     "prices": lambda database: CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 2.0)]),
     "a file": lambda database: FilesStore(database).create(PROJECT, pieces(b"new")),
+    "a rule": lambda database: RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1)),
 }
 
 
@@ -180,3 +183,13 @@ async def test_each_attempt_at_a_transaction_looks_first(
 
     await PurgesStore(database).go_on(PROJECT)
     assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
+
+
+async def test_a_rule_does_not_outlive_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
+
+    with pytest.raises(Exception, match="there is no project acme/chat"):
+        await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1))
+
+    assert await database.retention.find_one() is None
+    assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
