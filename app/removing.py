@@ -1,12 +1,13 @@
 """What goes on as long as the server does: sweeps of projects by their rules, and purges that were left.
 
-Of all server processes over a database one does it; when that is gone, another, a quarter of a minute later.
+Neither waits for the other. Of all server processes over a database one purges, and one sweeps; when that is gone,
+another does, a quarter of a minute later.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from pymongo.errors import PyMongoError
@@ -15,42 +16,82 @@ from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import StoreError
 from stores.leases import LEASE_SECONDS, Lease
-from stores.retention import Outcome, Report
+from stores.retention import Outcome
 
 logger = logging.getLogger("loomql")
 
 _PAUSE_SECONDS: Final = 5.0
-_WORK: Final = "removing"
+_PURGE_SECONDS: Final = 20.0
+"""For so long at most one purge goes on before the next has its turn: all of their writers wait."""
 
 
 class Removing:
     """The removal of what is to go from one database, as one process takes part in it."""
 
     def __init__(self, database: Database, stores: Stores, pause_seconds: float = _PAUSE_SECONDS) -> None:
-        self._database = database
         self._stores = stores
-        self._lease = Lease(database.leases, _WORK)
-        self._pause_seconds = pause_seconds
-        self._failure = ""
+        self._work = (
+            _Work(database, "purging", stores.purges.unfinished, self._purge, pause_seconds),
+            _Work(database, "sweeping", stores.retention.due, self._sweep, pause_seconds),
+        )
 
     async def go_on(self) -> None:
         """Remove what is due, now and then, for good; what goes wrong is tried again."""
-        while True:
-            await self.remove_what_is_due()
-            await asyncio.sleep(self._pause_seconds)
+        await asyncio.gather(*(work.go_on() for work in self._work))
 
     async def remove_what_is_due(self) -> None:
         """Remove what is due by now, unless another process does."""
-        try:
+        await asyncio.gather(*(work.do_what_is_due() for work in self._work))
+
+    async def _purge(self, project_id: str) -> None:
+        report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
+        if report.is_done:
+            logger.info("purged %s: %s", project_id, report.removed)
+
+    async def _sweep(self, project_id: str) -> None:
+        report = await self._stores.retention.sweep(project_id)
+        if report.outcome is Outcome.DONE and any((report.counts.calls, report.counts.hidden_calls)):
+            logger.info("swept %s: %s", project_id, report.counts)
+
+
+class _Work:
+    """One kind of work, project by project, which one process does at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        due: Callable[[], Awaitable[Sequence[str]]],
+        do: Callable[[str], Awaitable[None]],
+        pause_seconds: float,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._due = due
+        self._do = do
+        self._lease = Lease(database.leases, name)
+        self._pause_seconds = pause_seconds
+        self._failures: set[str] = set()
+        self._told: set[str] = set()
+
+    async def go_on(self) -> None:
+        """Do what is due, now and then, for good."""
+        while True:
+            await self.do_what_is_due()
+            await asyncio.sleep(self._pause_seconds)
+
+    async def do_what_is_due(self) -> None:
+        """Do what is due by now, unless another process does; what goes wrong with one project is no other's matter."""
+        self._told, self._failures = self._failures, set()
+        with self._failing_as(self._name):
+            # The lease is written only where there is something to do, and then another may have done it just before.
+            if not await self._due():
+                return
             if await self._database.run(self._lease.take()):
                 async with self._held():
-                    await self._purge(await self._stores.purges.unfinished())
-                    await self._sweep(await self._stores.retention.due())
-            self._failure = ""
-        except (StoreError, PyMongoError) as error:
-            self._tell(f"removing what is to go is tried again: {error}")
-        except Exception:
-            logger.exception("removing what is to go failed, and is tried again")
+                    for project_id in await self._due():
+                        with self._failing_as(f"{self._name} {project_id}"):
+                            await self._do(project_id)
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:
@@ -60,8 +101,9 @@ class Removing:
             yield
         finally:
             keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await asyncio.wait({keeping})  # whoever cancels us just now is heard
+            with suppress(StoreError, PyMongoError):
+                await self._database.run(self._lease.free())
 
     async def _keep_lease(self) -> None:
         while True:
@@ -69,24 +111,15 @@ class Removing:
             with suppress(StoreError, PyMongoError):
                 await self._database.run(self._lease.take())
 
-    async def _purge(self, project_ids: Iterable[str]) -> None:
-        for project_id in project_ids:
-            report = await self._stores.purges.go_on(project_id)
-            logger.info("purged %s: %s", project_id, report.removed)
-
-    async def _sweep(self, project_ids: Iterable[str]) -> None:
-        for project_id in project_ids:
-            try:
-                self._log(project_id, await self._stores.retention.sweep(project_id))
-            except StoreError as error:
-                self._tell(f"the sweep of {project_id} is tried again: {error}")
-
-    def _log(self, project_id: str, report: Report) -> None:
-        if report.outcome is Outcome.DONE and any((report.counts.calls, report.counts.hidden_calls)):
-            logger.info("swept %s: %s", project_id, report.counts)
-
-    def _tell(self, failure: str) -> None:
-        """Log a failure, once while it is the same."""
-        if failure != self._failure:
-            logger.warning(failure)
-        self._failure = failure
+    @contextmanager
+    def _failing_as(self, what: str) -> Iterator[None]:
+        """Log what goes wrong in the block, once while it is the same: it is tried again."""
+        try:
+            yield
+        except (StoreError, PyMongoError) as error:
+            failure = f"{what} is tried again: {error}"
+            if failure not in self._told | self._failures:
+                logger.warning(failure)
+            self._failures.add(failure)
+        except Exception:
+            logger.exception("%s failed, and is tried again", what)

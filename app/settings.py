@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     )
     admin: bool = Field(
         default=False,
-        description="Open to whoever reaches the server what is for administrators: projectPurge and retentionSet. "
-        "The command can do both without it.",
+        description="Open to whoever reaches the server what is for administrators: projectPurge, retentionSet and "
+        "retentionSweep. The command can do all of it without this.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")

@@ -10,7 +10,7 @@ from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.purges import PurgeReport
 
-WAIT_SECONDS: Final = 30
+WAIT_SECONDS: Final = 60
 """How long a mutation waits for a purge; what is not done by then goes on without it."""
 
 Confirm = Annotated[
@@ -56,7 +56,7 @@ class PurgeMutations:
 
     @resolved(
         "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
-        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes after 30 seconds at most; "
+        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes after a minute at most; "
         "what is not gone by then goes without it, and lastPurge tells how far that is. For administrators: FORBIDDEN "
         "unless the setting LOOMQL_ADMIN is true.",
         returns=ProjectPurgeRes,

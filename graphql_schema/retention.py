@@ -148,11 +148,13 @@ class RetentionMutations:
 
     @resolved(
         "Sweep a project by its rule now, and not only within the hour. The answer comes after five seconds at most; "
-        "what is not done by then goes on, and retention tells how far it is.",
+        "what is not done by then goes on, and retention tells how far it is. For administrators: FORBIDDEN unless the "
+        "setting LOOMQL_ADMIN is true.",
         returns=RetentionSweepRes,
     )
     async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
         """Sweep."""
+        info.context.check_admin(f"loomql retention sweep {project_id}")
         return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
 
 

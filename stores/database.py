@@ -21,7 +21,7 @@ from stores.driver_errors import TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
 from stores.intake import Intake
 from stores.reach import RETRY_LATER, while_in_reach
-from stores.register import Register
+from stores.register import Entered, Register
 from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
@@ -172,13 +172,17 @@ class Database:
         """What only one process does at a time: a document for each."""
         return self._database["leases"]
 
-    async def enter(self, project_ids: Iterable[str]) -> None:
+    async def enter(self, project_ids: Iterable[str], before: Entered | None = None) -> Entered:
         """See that projects are listed, before anything is stored in them: every store's part before it writes.
 
+        A purge waits for who has entered for so long only (`stores.purges.purge`). So who writes more than once, or
+        waits, or tries again, enters again before each write; it costs nothing where the last time was just now. Who
+        has looked what is there, and writes what relies on that, gives what it was told before.
+
         Raises:
-            UnavailableError: a majority did not confirm the write, or a project is being purged.
+            UnavailableError: a majority did not confirm the write, or a project is being purged, or was since `before`.
         """
-        await self._register.enter(self.projects, project_ids)
+        return await self._register.enter(self.projects, project_ids, before)
 
     async def admit(self, project_id: str) -> None:
         """See that a project is not being purged, before something is written that does not list it.

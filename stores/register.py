@@ -25,6 +25,9 @@ LAG_SECONDS: Final = 10
 PURGING: Final = "purging"
 """The field of a project's entry that has the id of the purge under way."""
 
+Entered = dict[str, int]
+"""Projects that were entered, and when each was listed first, in microseconds since the epoch: anew after a purge."""
+
 _REMEMBERED: Final = 10_000
 _ATTEMPTS: Final = 10
 _DUPLICATE_KEY: Final = 11000
@@ -34,58 +37,68 @@ class Register:
     """What one process knows of the register."""
 
     def __init__(self) -> None:
-        self._entered: dict[str, float] = {}
+        self._entered: dict[str, tuple[float, int]] = {}
+        """When each was entered, as `monotonic` tells it, and when it was listed first."""
         self._turn = asyncio.Lock()
 
-    async def enter(self, projects: "Collection", project_ids: Iterable[str]) -> None:
+    async def enter(self, projects: "Collection", project_ids: Iterable[str], before: Entered | None = None) -> Entered:
         """Enter projects before anything is written into them; nothing happens where that was done just now.
 
+        Who needs longer enters them again before each write, with what came of it before.
+
         Raises:
-            UnavailableError: a majority did not confirm the write, or a project is being purged.
+            UnavailableError: a majority did not confirm the write, or a project is being purged, or was since `before`.
         """
         wanted = set(project_ids)
-        if not self._due(wanted):
+        if self._due(wanted):
+            async with self._turn:  # of many who write into a new project at once, one enters it
+                await self._enter(projects, self._due(wanted))
+        entered = {one: self._entered[one][1] for one in wanted if one in self._entered}
+        for project_id, created_at in (before or {}).items():
+            if entered.get(project_id, created_at) != created_at:
+                raise UnavailableError(f"{project_id} was purged meanwhile; send it again")
+        return entered
+
+    async def _enter(self, projects: "Collection", due: set[str]) -> None:
+        if not due:
             return
-        async with self._turn:  # of many who write into a new project at once, one enters it
-            due = self._due(wanted)
-            if not due:
-                return
-            began = monotonic()
-            await _list(projects, due)
-            for project_id in due:
-                self._entered.pop(project_id, None)
-                self._entered[project_id] = began
-            for forgotten in list(self._entered)[:-_REMEMBERED]:
-                del self._entered[forgotten]
+        began = monotonic()
+        for project_id, created_at in (await _list(projects, due)).items():
+            self._entered.pop(project_id, None)
+            self._entered[project_id] = began, created_at
+        for forgotten in list(self._entered)[:-_REMEMBERED]:
+            del self._entered[forgotten]
 
     def _due(self, project_ids: set[str]) -> set[str]:
         due_since = monotonic() - LAG_SECONDS
-        return {one for one in project_ids if self._entered.get(one, due_since) <= due_since}
+        return {one for one in project_ids if self._entered.get(one, (due_since, 0))[0] <= due_since}
 
 
-async def _list(projects: "Collection", project_ids: set[str]) -> None:
+async def _list(projects: "Collection", project_ids: set[str]) -> Entered:
     # Who is refused must not write first: many of them would stand in the way of the purge's own writes.
     await refuse_purged(projects, project_ids)
     for _ in range(_ATTEMPTS):
         await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)])
         # Once more: a purge marks first and looks at the last activity then, so that one of the two sees the other.
-        if await refuse_purged(projects, project_ids) == project_ids:
-            return
+        listed = await refuse_purged(projects, project_ids)
+        if listed.keys() == project_ids:
+            return listed
     raise UnavailableError("the project is purged again and again; send it again")  # an entry was gone each time
 
 
-async def refuse_purged(projects: "Collection", project_ids: Iterable[str]) -> set[str]:
+async def refuse_purged(projects: "Collection", project_ids: Iterable[str]) -> Entered:
     """Those of some projects that are listed, none of which is being purged.
 
     Raises:
         UnavailableError: one of them is.
     """
     among = {"_id": {"$in": list(project_ids)}}
-    found = {row["_id"]: row.get(PURGING) async for row in projects.find(among, {PURGING: 1})}
-    for project_id, purge in found.items():
-        if purge is not None:
-            raise UnavailableError(f"{project_id} is being purged; nothing of this is stored, send it again after that")
-    return set(found)
+    listed: Entered = {}
+    async for row in projects.find(among, {PURGING: 1, "created_at": 1}):
+        if row.get(PURGING) is not None:
+            raise UnavailableError(f"{row['_id']} is being purged; nothing of this is stored, send it again after that")
+        listed[row["_id"]] = row["created_at"]
+    return listed
 
 
 def entry(project_id: str, created_at: int | None = None, last_activity_at: int | None = None) -> UpdateOne:

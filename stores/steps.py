@@ -28,15 +28,19 @@ async def take(database: Database, steps: Steps, pause: float, deadline: float |
     Raises:
         UnavailableError: the database is away.
     """
+    is_within = False
     try:
         while not is_past(deadline):
-            began = monotonic()
-            if await database.run(_advanced(steps)) is _OVER:
+            began, is_within = monotonic(), True
+            is_over = await database.run(_advanced(steps)) is _OVER
+            is_within = False
+            if is_over:
                 return True
             await asyncio.sleep((monotonic() - began) * pause)
         return False
     finally:
-        await steps.aclose()
+        if not is_within:  # else the step is given up, and ends by itself with all the others
+            await steps.aclose()
 
 
 async def _advanced(steps: Steps) -> object:

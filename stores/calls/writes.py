@@ -88,13 +88,17 @@ async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]
 
 async def _store(database: Database, parts: dict[str, _Call], files: dict[str, list[NewFile]]) -> None:
     calls = database.calls
-    await database.enter({key.partition(":")[0] for key in parts})
+    project_ids = {key.partition(":")[0] for key in parts}
+    entered = await database.enter(project_ids)
     for project_id, found in files.items():
         await write_files(database, project_id, found)
+        await database.enter(project_ids, entered)
     there = await insert_new(
         calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start]
     )
     waiting = [part for key, part in parts.items() if key in there or not part.start]
+    if waiting:
+        await database.enter(project_ids)
     await write_upserts(calls, [update for part in waiting for update in part.updates()])
 
 

@@ -56,10 +56,10 @@ class CostsStore:
         documents = [_document(project_id, cost, position, made, wb_user_id) for position, cost in enumerate(costs)]
 
         async def create(session: Session) -> None:
+            await self.database.enter([project_id])
             await self._costs.insert_many(documents, session=session)
 
         if documents:
-            await self.database.enter([project_id])
             await self.database.transaction(create)
         return [document["id"] for document in documents]
 

@@ -26,13 +26,15 @@ async def write(
     """
     if not new and not named:
         return
-    await database.enter({document["project_id"] for document in (*new, *named.values())})
+    project_ids = {document["project_id"] for document in (*new, *named.values())}
     if len(new) == 1 and not named and not freed:
+        await database.enter(project_ids)
         await database.feedback.insert_one(new[0])
         return
     last = _last_of_each(named)
 
     async def work(session: Session) -> None:
+        await database.enter(project_ids)
         if last:
             # Before the old goes: its id may be kept by its owner only.
             await _check_owners(database, named, session)

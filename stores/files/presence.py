@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from stores import times
-from stores.database import Database
+from stores.database import Database, Document
 
 TOUCHED_SECONDS: Final = 3_600
 """What was stored or asked for so lately is not touched again; nothing goes so soon (`stores.retention`)."""
+
+_FIELDS: Final = {"_id": 0, "digest": 1, "created_at": 1, "touched_at": 1}
 
 
 def stored_before(moment: int) -> dict[str, object]:
@@ -18,12 +20,16 @@ def stored_before(moment: int) -> dict[str, object]:
 async def kept_of(database: Database, project_id: str, digests: Iterable[str]) -> set[str]:
     """The digests of those files that are there, and stay for a day at least."""
     match = {"project_id": project_id, "digest": {"$in": list(digests)}}
-    found = await database.files.distinct("digest", match)
-    if not found:
-        return set()
     now = times.now()
-    stale = {**match, **stored_before(now - TOUCHED_SECONDS * 1_000_000)}
-    if not await database.files.find_one(stale, {"_id": 1}):
-        return set(found)
-    await database.files.update_many(stale, {"$set": {"touched_at": now}})
+    stale_since = now - TOUCHED_SECONDS * 1_000_000
+    # In one read: what went between two of them would be taken for there and fresh.
+    found = await database.files.find(match, _FIELDS).to_list(None)
+    if all(_last_stored(file) >= stale_since for file in found):
+        return {file["digest"] for file in found}
+    await database.files.update_many({**match, **stored_before(stale_since)}, {"$set": {"touched_at": now}})
     return set(await database.files.distinct("digest", match))
+
+
+def _last_stored(file: Document) -> int:
+    """When a file was last stored or asked for."""
+    return max(int(file["created_at"]), int(file.get("touched_at") or 0))

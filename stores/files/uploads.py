@@ -113,11 +113,11 @@ class Upload:
             ConflictError: the upload was given up.
         """
         await self._flush()
-        await self._run(self._database.enter([self._project_id]))
         alive = {"_id": self._id, **_ALIVE}
         documents = [{"_id": self._file_id(file), **fields} for file, fields in files.items()]
 
         async def work(session: Session) -> None:
+            await self._database.enter([self._project_id])
             taken = await self._database.file_uploads.delete_one(alive, session=session)
             if not taken.deleted_count:
                 raise ConflictError(_LOST)
@@ -260,8 +260,10 @@ async def write_files(database: Database, project_id: str, files: Sequence[NewFi
     """Write files that are not there yet, each content once; the digests of those. One content is loaded at a time."""
     new: set[str] = set()
     wanted = list({file.digest: file for file in files}.values())
+    entered = await database.enter([project_id] if wanted else [])
     for start in range(0, len(wanted), _FILES_AT_ONCE):
         new |= await _write_group(database, project_id, wanted[start : start + _FILES_AT_ONCE])
+        await database.enter(entered, entered)
     return new
 
 

@@ -62,9 +62,9 @@ class ObjectsStore:
         name = version.project_id, kind, version.object_id
 
         async def create(session: Session) -> None:
+            await self.database.enter([version.project_id])
             await NameWriter(self.database, session, *name).create(document)
 
-        await self.database.enter([version.project_id])
         async with self._turn(documents.head_id(*name)):
             await self.database.transaction(create)
         digest: str = document["digest"]
@@ -83,12 +83,12 @@ class ObjectsStore:
             ConflictError: other processes wrote the same name again and again.
         """
         names = await by_name(batch)
-        await self.database.enter({project_id for project_id, _, _ in names})
         for name, members in names.items():
             async with self._turn(documents.head_id(*name)):
                 await self.database.transaction(partial(self._restore, name, members))
 
     async def _restore(self, name: Name, versions: list[tuple[RestoredVersion, Document]], session: Session) -> None:
+        await self.database.enter([name[0]])
         writer = NameWriter(self.database, session, *name)
         for restored, document in versions:
             await writer.restore(document, restored.version_index, is_latest=restored.is_latest)

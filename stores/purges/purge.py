@@ -1,9 +1,9 @@
 """The purge of one project: marked, held by one process at a time, and removed step by step.
 
-The mark is in the project's entry in the register, where all who write look before they do, though each only now and
-then (`stores.register`): so the purge waits until nobody can have overlooked it. Each step removes something only in a
-transaction in which the purge is still under way and held by the one who removes: whoever was slow, and comes when the
-purge is over and the project is there anew, touches nothing of that.
+The mark is in the project's entry in the register, where all who write look before each write, though really only now
+and then (`stores.register`): so the purge waits until nobody can have overlooked it. Each step removes something only
+in a transaction in which the purge is still under way and held by the one who removes: whoever was slow, and comes when
+the purge is over and the project is there anew, touches nothing of that.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ _AT_ONCE: Final = 250
 
 QUIET_SECONDS: Final = 120
 """In a project in which nothing was stored for so long no process writes before it looks, whatever its clock says."""
-_MARGIN_SECONDS: Final = 5
-"""What a write takes at most from its look to its end."""
+_MARGIN_SECONDS: Final = 30
+"""What one write takes at most: one bulk of some thousand documents, or one attempt at a transaction."""
 
 _SECOND: Final = 1_000_000
 

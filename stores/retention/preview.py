@@ -5,8 +5,9 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection
 
 from stores import times
+from stores.calls.documents import key
 from stores.database import Database, Document
-from stores.retention.mentions import all_mentioned
+from stores.retention.mentions import Goes, all_mentioned
 from stores.retention.remains import deleted_calls
 from stores.retention.reports import Counts
 from stores.retention.rules import Limits, Patience, Rule, limits_of
@@ -92,16 +93,10 @@ class Preview:
     async def _files(self) -> dict[str, int]:
         """The files that nothing would speak of any more."""
         counts = dict.fromkeys(sorted(_OF_FILES), 0)
-        going = _Texts()
-        async for trace in self._going():
-            going.add(trace["_id"])
-
-        def goes(document: Document) -> bool:
-            deleted_at = document.get("deleted_at")
-            is_deleted = deleted_at is not None and deleted_at < self._deleted
-            return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in going)
-
         last, before = "", times.now() - self._patience.files
+        if not await some_files(self._database, self._project_id, before):
+            return counts
+        goes = await self._what_goes()
         while candidates := await some_files(self._database, self._project_id, before, last):
             last = max(candidates)
             unused = {digest for digest, _ in candidates.values()}
@@ -111,6 +106,41 @@ class Preview:
             counts["files"] += len(sizes)
             counts["file_bytes"] += sum(sizes)
         return counts
+
+    async def _what_goes(self) -> Goes:
+        """What tells of a call, a version or feedback whether it goes."""
+        traces = _Texts()
+        async for trace in self._going():
+            traces.add(trace["_id"])
+
+        def goes_itself(document: Document) -> bool:
+            deleted_at = document.get("deleted_at")
+            is_deleted = deleted_at is not None and deleted_at < self._deleted
+            return is_deleted or (bool(document.get("visible")) and document.get("trace_id") in traces)
+
+        feedback = await self._feedback_without_call(goes_itself)
+        return lambda found: found["_id"] in feedback if "call_id" in found else goes_itself(found)
+
+    async def _feedback_without_call(self, goes: Goes) -> "_Texts":
+        """The keys of the feedback whose call goes, or has not come in time."""
+        keys = _Texts()
+        spoken_of = times.now() - self._patience.feedback
+        on_calls = {"project_id": self._project_id, "call_id": {"$exists": True}}
+        found = self._database.feedback.find(on_calls, {"call_id": 1, "created_at": 1})
+        while rows := await found.to_list(_AT_ONCE):
+            calls = await self._calls([row["call_id"] for row in rows])
+            for row in rows:
+                call = calls.get(row["call_id"])
+                if row["created_at"] < spoken_of if call is None else goes(call):
+                    keys.add(row["_id"])
+        return keys
+
+    async def _calls(self, call_ids: list[str]) -> dict[str, Document]:
+        """Those of some calls that are there, with what tells whether they go."""
+        keys = {"_id": {"$in": [key(self._project_id, call_id)["_id"] for call_id in set(call_ids)]}}
+        told_by = {"_id": 0, "id": 1, "visible": 1, "trace_id": 1, "deleted_at": 1}
+        calls = self._database.calls.find({**keys, "project_id": self._project_id}, told_by, batch_size=_AT_ONCE + 1)
+        return {call["id"]: call async for call in calls}
 
 
 class _Texts:

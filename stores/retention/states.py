@@ -8,9 +8,8 @@ or comes after it; and what the report counts is what went, whatever was killed 
 from typing import Final
 
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
 
-from stores import ids, times
+from stores import ids, register, times
 from stores.database import Database, Document
 from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.retention.reports import COUNTS, Outcome
@@ -28,8 +27,11 @@ class SupersededError(Exception):
     """The rule of a sweep is another now, or its project is, or somebody else goes on with it."""
 
 
-async def set_rule(database: Database, project_id: str, rule: Rule) -> Document:
-    """Give a project another rule, or with an empty one none; what sweeps by the old one stops. Its document."""
+async def set_rule(database: Database, project_id: str, rule: Rule) -> Document | None:
+    """Give a project another rule, or with an empty one none; what sweeps by the old one stops.
+
+    Its document; None where the project is not listed, or is being purged.
+    """
     now = times.now()
     stopped = {"outcome": str(Outcome.STOPPED), "ended_at": now, "error": "the rule was changed"}
     changes: Document = {
@@ -44,15 +46,23 @@ async def set_rule(database: Database, project_id: str, rule: Rule) -> Document:
         "held_until": "$$REMOVE",
         "sweep": {"$cond": [_RUNS, {"$mergeObjects": ["$sweep", stopped]}, {"$ifNull": ["$sweep", "$$REMOVE"]}]},
     }
-    for _ in range(2):
-        try:
-            found = await database.retention.find_one_and_update(
-                {"_id": project_id}, [{"$set": changes}], upsert=True, return_document=ReturnDocument.AFTER
-            )
-        except DuplicateKeyError:  # another came between MongoDB's look and its write
-            continue
+
+    async def work(session: Session) -> Document | None:
+        # The entry is written, too: so of this and a purge's beginning or end one comes after the other.
+        entry = {"_id": project_id, register.PURGING: None}
+        told = {"$set": {"rule_id": changes["rule_id"]}}
+        if not (await database.projects.update_one(entry, told, session=session)).matched_count:
+            return None
+        found = await database.retention.find_one_and_update(
+            {"_id": project_id},
+            [{"$set": changes}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
         return dict(found)
-    raise SupersededError
+
+    return await database.transaction(work)
 
 
 class Hold:

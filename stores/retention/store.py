@@ -47,12 +47,16 @@ class RetentionStore:
         Raises:
             BadInputError: the rule breaks a rule of its own.
             NotFoundError: there is no such project.
+            UnavailableError: it is being purged.
         """
         check_project_id(project_id)
         rule.check()
         await self._check_listed(project_id)
-        await self.database.admit(project_id)
-        return Retention.of(project_id, await states.set_rule(self.database, project_id, rule))
+        document = await states.set_rule(self.database, project_id, rule)
+        if document is None:
+            await self.database.admit(project_id)
+            raise _no_project(project_id)
+        return Retention.of(project_id, document)
 
     @database_query
     async def preview(self, project_id: str, rule: Rule, wanted: Collection[str]) -> Counts:

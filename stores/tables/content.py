@@ -1,6 +1,6 @@
 """Documents named after their content: written where they are missing, and never changed."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from pymongo.errors import BulkWriteError
@@ -52,13 +52,16 @@ class Content(Protocol):
         """Its document."""
 
 
-async def add_missing(collection: Collection, project_id: str, contents: Sequence[Content]) -> None:
-    """Write the contents that are not there yet; no two have the same digest.
+async def add_missing(
+    collection: Collection, project_id: str, contents: Sequence[Content], enter: Callable[[], Awaitable[object]]
+) -> None:
+    """Write the contents that are not there yet; no two have the same digest. Before each look the project is entered.
 
     Raises:
         UnavailableError: a majority did not confirm the write.
     """
     for part in batches(contents, BATCH):
+        await enter()
         digests = [content.digest for content in part]
         projection = {"_id": 0, "digest": 1}
         there = {known["digest"] async for known in find_each(collection, project_id, digests, projection)}

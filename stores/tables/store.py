@@ -1,6 +1,7 @@
 """The store of tables: every question and change that concerns them, each within one project."""
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from stores.database import Database, database_query, database_write
@@ -9,6 +10,7 @@ from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.register import Entered
 from stores.tables import content
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
@@ -61,7 +63,7 @@ class TablesStore:
         """
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
-        size = 0
+        size, entered = 0, Entered()
         async for part in parts:
             contents: dict[str, RowContent] = {}
             async for position, row in in_turns(enumerate(part, len(row_digests))):
@@ -69,9 +71,9 @@ class TablesStore:
                 contents[found.digest] = found
                 row_digests.append(found.digest)
                 size += found.size_bytes
-            await self.database.enter([project_id])
-            await content.add_missing(self._rows, project_id, list(contents.values()))
-        return await self._write(await _built(project_id, row_digests), {}, size), row_digests
+            entered = entered or await self.database.enter([project_id])
+            await content.add_missing(self._rows, project_id, list(contents.values()), self._entering(entered))
+        return await self._write(await _built(project_id, row_digests), {}, size, entered), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
@@ -102,11 +104,12 @@ class TablesStore:
         """
         check_project_id(project_id)
         edit = Edit(self._chunks, await self._layout(project_id, base_digest, "base_digest"))
+        entered = await self.database.enter([project_id])
         await edit.apply(updates)
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        return await self._write(await edit.build(), edit.added, size), edit.updated
+        return await self._write(await edit.build(), edit.added, size, entered), edit.updated
 
     @database_query
     async def rows(
@@ -203,14 +206,21 @@ class TablesStore:
         came, went = _sum(edit.came, known), _sum(edit.went, known)
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
-    async def _write(self, builder: Builder, rows: Mapping[str, RowContent], size: int | None) -> str:
+    async def _write(
+        self, builder: Builder, rows: Mapping[str, RowContent], size: int | None, entered: Entered | None = None
+    ) -> str:
         """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts."""
         layout = builder.finish(size)
-        await self.database.enter([builder.project_id])
-        await content.add_missing(self._rows, builder.project_id, list(rows.values()))
-        await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()))
+        enter = self._entering(entered or await self.database.enter([builder.project_id]))
+        await content.add_missing(self._rows, builder.project_id, list(rows.values()), enter)
+        await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()), enter)
+        await enter()
         await layout.write(self._tables)
         return layout.digest
+
+    def _entering(self, entered: Entered) -> Callable[[], Awaitable[object]]:
+        """What enters the projects again that were entered before, since when none must have been purged."""
+        return partial(self.database.enter, entered, entered)
 
 
 async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:

@@ -19,10 +19,13 @@ from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
-from stores.retention import Outcome, RetentionStore, Rule
+from stores.purges import PurgesStore
+from stores.retention import Outcome, Report, RetentionStore, Rule, traces
 from stores.retention.rules import DAY
 from tests.app.command import ROOT, clean
+from tests.commands import Commands
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 from tests.stores.feedback.builders import call_ref, feedback
@@ -137,7 +140,7 @@ async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(datab
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     until = times.now() + 3600 * SECOND
-    await database.leases.insert_one({"_id": "removing", "holder": "another", "held_until": _date(until)})
+    await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
     removing = Removing(database, Stores.over(database))
 
     await removing.remove_what_is_due()
@@ -151,6 +154,99 @@ def _date(moment: int) -> datetime:
     return datetime.fromtimestamp(moment / SECOND, UTC)
 
 
+@pytest.mark.parametrize("is_server", [True, False], ids=["a server that stops", "a client that leaves"])
+async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, is_server: bool
+) -> None:
+    await fill(database, 20)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+    within = asyncio.Event()
+
+    async def hold_up(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(traces, "remove_calls", hold_up)
+        work = Removing(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
+        removing = asyncio.ensure_future(work)
+        await within.wait()
+        removing.cancel()
+        await asyncio.wait({removing}, timeout=30)
+
+    assert removing.cancelled()
+    found = await retention.one(PROJECT)
+    assert found
+    assert found.report
+    assert (found.report.outcome, found.report.error) == (Outcome.RUNNING, None)
+    await database.retention.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    assert (await retention.sweep(PROJECT)).counts.calls == 20
+
+
+async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(database, 20)
+    await CallsStore(database).write([start(1, project_id="acme/left")])
+    await database.projects.update_one({"_id": "acme/left"}, {"$set": {"last_activity_at": 0}})
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    within = asyncio.Event()
+
+    async def hold_up(*_: object) -> None:
+        within.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(traces, "remove_calls", hold_up)
+    removing = asyncio.ensure_future(Removing(database, Stores.over(database), pause_seconds=0.05).go_on())
+    await within.wait()
+    await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
+
+    await until_found(lambda: database.purges.find_one({"is_done": True}))
+
+    removing.cancel()
+    await asyncio.wait({removing})
+    assert await CallsStore(database).count("acme/left") == 0
+
+
+async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("acme/bad", "acme/good"):
+        await CallsStore(database).write([start(1, project_id=name, started_at=times.now() - 9 * DAY)])
+        await RetentionStore(database).set_rule(name, Rule(keep_days=5))
+    stores = Stores.over(database)
+    sweep = stores.retention.sweep
+
+    async def fail_for_one(project_id: str) -> Report:
+        if project_id == "acme/bad":
+            raise ConflictError("it is in the way")
+        return await sweep(project_id)
+
+    monkeypatch.setattr(stores.retention, "sweep", fail_for_one)
+    removing = Removing(database, stores)
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await removing.remove_what_is_due()
+        await removing.remove_what_is_due()
+
+    assert await CallsStore(database).count("acme/good") == 0
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told == "sweeping acme/bad is tried again: it is in the way"
+
+
+async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_lease_back(
+    database: Database, commands: Commands
+) -> None:
+    removing = Removing(database, Stores.over(database))
+    commands.sent.clear()
+    await removing.remove_what_is_due()
+    assert sorted(commands.names) == ["distinct", "find"]
+
+    await fill(database, 5)
+    await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
+    await removing.remove_what_is_due()
+    assert await CallsStore(database).count(PROJECT) == 0
+    assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
+
+
 async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
     removing = Removing(away, Stores.over(away))
@@ -159,8 +255,9 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
         await removing.remove_what_is_due()
         await removing.remove_what_is_due()
 
-    [told] = [record.getMessage() for record in caplog.records]
-    assert told.startswith("removing what is to go is tried again: the database cannot be reached")
+    told = sorted(record.getMessage() for record in caplog.records)
+    assert [message.partition(": ")[0] for message in told] == ["purging is tried again", "sweeping is tried again"]
+    assert all("the database cannot be reached" in message for message in told)
     away.close()
 
 

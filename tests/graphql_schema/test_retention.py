@@ -69,7 +69,7 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
     assert told == {"projectId": PROJECT, "keepDays": 5, "keepCalls": 1000}
     assert (await run(PREVIEW)).data["retentionPreview"] == old | nothing
 
-    swept = (await run(SWEEP)).data["retentionSweep"]
+    swept = (await administer(SWEEP)).data["retentionSweep"]
     times_told = [swept.pop(name) for name in ("startedAt", "endedAt", "durationMs")]
     assert swept == {"outcome": "DONE", "error": None} | old | nothing
     assert None not in times_told
@@ -81,7 +81,7 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
     assert (await administer(SET)).data["retentionSet"]["keepDays"] is None
     after = (await run(READ)).data["retention"]
     assert (after["keepCalls"], after["nextSweepAt"], after["lastSweep"]) == (None, None, found["lastSweep"])
-    assert (await run(SWEEP)).code == "BAD_USER_INPUT"
+    assert (await administer(SWEEP)).code == "BAD_USER_INPUT"
 
 
 @pytest.mark.usefixtures("logged")
@@ -102,7 +102,11 @@ async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytes
 
 @pytest.mark.usefixtures("logged")
 async def test_who_is_no_administrator_is_told_what_opens_it(run: Run) -> None:
-    for document, command in ((SET, "loomql retention set acme/chat"), (PURGE, "loomql project purge acme/chat")):
+    for document, command in (
+        (SET, "loomql retention set acme/chat"),
+        (SWEEP, "loomql retention sweep acme/chat"),
+        (PURGE, "loomql project purge acme/chat"),
+    ):
         answer = await run(document, confirm=PROJECT, days=1)
         assert answer.code == "FORBIDDEN"
         assert answer.errors[0]["message"].startswith("is for administrators; set LOOMQL_ADMIN=true on the server")

@@ -22,7 +22,7 @@ from stores.retention.mentions import mentioned
 from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
-from tests.stores.feedback.builders import feedback
+from tests.stores.feedback.builders import call_ref, feedback
 from tests.stores.files.streams import left, pieces
 from tests.stores.objects.builders import version
 
@@ -88,6 +88,26 @@ async def test_files_go_with_the_last_call_that_speaks_of_them(
     assert (foreseen.files, foreseen.file_bytes) == (2, stats.total_size_bytes)
     assert await sweep(database, keep_days=3) == 2
     assert await left(database) == (0, 0, 0)
+
+
+async def test_a_preview_foresees_files_that_only_feedback_on_what_goes_speaks_of(
+    database: Database, files: FilesStore, calls: CallsStore
+) -> None:
+    on_old, on_new, on_none, on_none_yet = await stored(files, b"old", b"new", b"none", b"none yet")
+    for number, days in ((1, 9), (2, 0)):
+        began = times.now() - days * DAY
+        await calls.write([start(number, started_at=began), end(number, ended_at=began)])
+    said = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
+    await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in said])
+    long_ago = {"$set": {"created_at": times.now() - 3 * DAY}}
+    await database.feedback.update_one({"call_id": call_id(3)}, long_ago)
+    await database.files.update_many({}, long_ago)
+
+    foreseen = await RetentionStore(database).preview(PROJECT, Rule(5), {"files", "file_bytes"})
+
+    assert (foreseen.files, foreseen.file_bytes) == (2, len(b"old" + b"none"))
+    assert await sweep(database) == 2
+    assert await there(database) == {on_new, on_none_yet}
 
 
 async def test_young_files_and_those_stored_again_stay(database: Database, files: FilesStore) -> None:

@@ -1,0 +1,195 @@
+"""Writers that are held up between two writes while their project is purged: nothing of theirs is left behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stores import register
+from stores.calls import CallsStore, writes
+from stores.costs import CostsStore, NewCost
+from stores.database import Database
+from stores.digests import object_digest
+from stores.errors import UnavailableError
+from stores.feedback import FeedbackStore
+from stores.files import FilesStore, NewFile, uploads
+from stores.objects import ObjectsStore
+from stores.objects.classes import OBJECT
+from stores.objects.documents import head_id
+from stores.objects.restoring import RestoredVersion
+from stores.projects import ProjectsStore
+from stores.purges import PurgesStore, purge
+from stores.purges.purge import begin
+from stores.retention import RetentionStore, Rule
+from stores.tables import TablesStore, content
+from tests.stores.calls.builders import PROJECT, start
+from tests.stores.feedback.builders import feedback
+from tests.stores.files.streams import pieces
+from tests.stores.objects.builders import version
+from tests.stores.purges.test_purging import counted
+
+DATA_URL = "data:image/png;base64," + "QUJD" * 400
+PURGED = "acme/chat is being purged"
+ROWS = [{"n": number} for number in range(7)]
+
+
+@pytest.fixture(autouse=True)
+async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project, in which each look at the register is one, and for which a purge does not wait."""
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    monkeypatch.setattr(content, "BATCH", 3)
+    await CallsStore(database).write([start(1)])
+
+
+async def mark(database: Database) -> None:
+    """Begin a purge."""
+    entry = await database.projects.find_one({"_id": PROJECT})
+    assert entry
+    assert await begin(database, PROJECT, entry["created_at"])
+
+
+async def purge_all(database: Database) -> None:
+    """Purge, from the beginning to the end."""
+    assert (await PurgesStore(database).purge(PROJECT, PROJECT)).is_done
+
+
+def after_the_first(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, deed: Callable[[], Awaitable[object]]
+) -> None:
+    """Let something be done when a function was called for the first time, before its caller goes on."""
+    real = getattr(where, name)
+    calls: list[None] = []
+
+    async def then_do(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 -- whatever it takes
+        calls.append(None)
+        result = await real(*arguments, **named)
+        if len(calls) == 1:
+            await deed()
+        return result
+
+    monkeypatch.setattr(where, name, then_do)
+
+
+async def all_rows() -> Any:  # noqa: ANN401 -- an asynchronous generator
+    """The rows in two parts."""
+    yield ROWS[:4]
+    yield ROWS[4:]
+
+
+TABLES: dict[str, Callable[[TablesStore], Awaitable[object]]] = {
+    "at once": lambda tables: tables.create(PROJECT, ROWS),
+    "in parts": lambda tables: tables.create_in_parts(PROJECT, all_rows()),
+}
+
+
+@pytest.mark.parametrize("write", TABLES.values(), ids=TABLES)
+async def test_a_table_is_refused_between_two_bulks_of_its_rows(
+    database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
+) -> None:
+    after_the_first(monkeypatch, content, "_insert", lambda: mark(database))
+
+    with pytest.raises(UnavailableError, match=PURGED):
+        await write(TablesStore(database))
+
+    assert await database.table_rows.count_documents({}) == 3
+    await PurgesStore(database).go_on(PROJECT)
+    assert await counted(database, PROJECT) == {}
+
+
+@pytest.mark.parametrize("write", TABLES.values(), ids=TABLES)
+async def test_a_table_whose_first_rows_went_with_the_project_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[TablesStore], Awaitable[object]]
+) -> None:
+    after_the_first(monkeypatch, content, "_insert", lambda: purge_all(database))
+
+    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+        await write(TablesStore(database))
+
+    assert await counted(database, PROJECT) == {"projects": 1}
+    await write(TablesStore(database))
+    assert await database.table_rows.count_documents({}) == len(ROWS)
+
+
+async def test_a_call_whose_files_went_with_the_project_is_refused(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_first(monkeypatch, writes, "write_files", lambda: purge_all(database))
+
+    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+        await calls.write([start(2, inputs={"url": DATA_URL})])
+
+    assert await counted(database, PROJECT) == {"projects": 1}
+
+
+async def test_files_of_which_some_went_with_the_project_are_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_FILES_AT_ONCE", 1)
+    after_the_first(monkeypatch, uploads, "_write_group", lambda: purge_all(database))
+
+    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile; send it again"):
+        await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a"), NewFile.of(b"b")])
+
+    assert await counted(database, PROJECT) == {"projects": 1}
+
+
+async def test_an_object_that_waits_for_its_name_is_refused(database: Database, objects: ObjectsStore) -> None:
+    made = version(1)
+    turn = objects._turn(head_id(PROJECT, OBJECT, made.object_id))  # as another writer has it
+    async with turn:
+        creating = asyncio.ensure_future(objects.create(made))
+        while not turn._waiters:  # noqa: ASYNC110 -- nobody tells of it
+            await asyncio.sleep(0.001)
+        await mark(database)
+
+    with pytest.raises(UnavailableError, match=PURGED):
+        await creating
+
+
+def restored() -> RestoredVersion:
+    """An object of another place."""
+    made = version({"n": 1})
+    return RestoredVersion(made, object_digest(made.val), 0, is_latest=True, created_at=1)
+
+
+ATTEMPTS: dict[str, Callable[[Database], Awaitable[object]]] = {
+    "an object": lambda database: ObjectsStore(database).create(version(1)),
+    "objects put back": lambda database: ObjectsStore(database).restore([restored()]),
+    "feedback": lambda database: FeedbackStore(database).create([feedback({"n": 1}), feedback({"n": 2})]),
+    "prices": lambda database: CostsStore(database).create(PROJECT, [NewCost("m", 1.0, 2.0)]),
+    "a file": lambda database: FilesStore(database).create(PROJECT, pieces(b"new")),
+    "a rule": lambda database: RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1)),
+}
+
+
+@pytest.mark.parametrize("write", ATTEMPTS.values(), ids=ATTEMPTS)
+async def test_each_attempt_at_a_transaction_looks_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch, write: Callable[[Database], Awaitable[object]]
+) -> None:
+    transaction = Database.transaction
+
+    async def late(database: Database, work: Any) -> Any:  # noqa: ANN401 -- whatever it does
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", transaction)
+            await mark(database)
+        return await transaction(database, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", late)
+        with pytest.raises(UnavailableError, match=PURGED):
+            await write(database)
+
+    await PurgesStore(database).go_on(PROJECT)
+    assert set(await counted(database, PROJECT)) <= {"file_uploads", "files.chunks"}  # for the sweep of uploads
+
+
+async def test_a_rule_does_not_outlive_its_project(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    after_the_first(monkeypatch, RetentionStore, "_check_listed", lambda: purge_all(database))
+
+    with pytest.raises(Exception, match="there is no project acme/chat"):
+        await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=1))
+
+    assert await database.retention.find_one() is None
+    assert await ProjectsStore(database).one(PROJECT, ["id"]) is None
