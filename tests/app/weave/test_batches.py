@@ -9,6 +9,9 @@ import httpx
 import pytest
 
 from app.weave import call_writes
+from stores import transactions
+from stores.calls import writes
+from stores.files import uploads
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 
 BATCH = "/call/upsert_batch"
@@ -259,3 +262,47 @@ def test_one_bad_piece_of_feedback_loses_no_other(
     found = posted(door, "/feedback/query", project_id=project)["result"]
     assert sorted(each["payload"]["stars"] for each in found) == [5, 2**70]
     assert [record.message[:8] for record in caplog.records] == ["3 of 5 i"]
+
+
+def notes(project: str) -> list[dict[str, object]]:
+    """Feedback in a batch, with ids of its own."""
+    piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16), "feedback_type": "n", "payload": {}}
+    return [{**piece, "id": str(uuid.uuid4())} for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["calls", "feedback", "object", "file"])
+def test_what_others_stood_in_the_way_of_is_asked_for_again(
+    door: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
+    ended = [end(project, "a" * 16), end(project, "b" * 16)]
+    version = {"project_id": project, "object_id": "o", "val": {}}
+    form = {"data": {"project_id": project}, "files": {"file": ("x", uuid.uuid4().bytes)}}
+    path, request = {
+        "calls": (BATCH, {"json": {"batch": ended}}),
+        "feedback": ("/feedback/batch/create", {"json": {"batch": notes(project)}}),
+        "object": ("/obj/create", {"json": {"obj": version}}),
+        "file": ("/files/create", form),
+    }[name]
+
+    with monkeypatch.context() as patch:
+        for module in (writes, transactions, uploads):
+            patch.setattr(module, "_ATTEMPTS", 0)
+        answer = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+
+    assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
+    assert "send it again" in answer.json()["reason"]
+    again = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+    assert (again.status_code, "error" in again.text) == (200, False)
+
+
+def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) -> None:
+    mine, other = notes(project)
+    theirs = {**mine, "wb_user_id": "somebody"}
+
+    posted(door, "/feedback/batch/create", batch=[mine])
+    results = posted(door, "/feedback/batch/create", batch=[theirs, other])["res"]
+
+    assert "is the id of feedback of another user" in results[0]["error"]
+    assert results[1]["id"] == other["id"]
+    assert door.post("/feedback/batch/create", json={"batch": [theirs]}).status_code == 409
