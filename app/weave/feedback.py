@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from app.weave import answers
-from app.weave.batches import Outcome
+from app.weave.batches import Outcome, batch_of
 from app.weave.bodies import Body, read_item
 from app.weave.errors import answer, is_passing
 from app.weave.feedback_rows import FEEDBACK, feedback_fields
@@ -18,8 +18,8 @@ from stores.errors import BadInputError, StoreError
 from stores.json_fields import JsonField, forget
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.turns import in_turns
 
-_BATCH: Final = "batch"
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""
 
@@ -39,11 +39,11 @@ async def create(stores: Stores, body: Body) -> Response:
 
 async def create_batch(stores: Stores, body: Body) -> Response:
     """Store feedback, whatever is wrong with other feedback in the batch, as batches of calls are stored."""
-    items = await body.items(_BATCH)
+    items = await batch_of(body)
     outcome = Outcome(items)
     waiting: dict[int, FeedbackCreateReq] = {}
     size = 0
-    for position in range(len(items)):
+    async for position in in_turns(range(len(items))):
         try:
             waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
@@ -54,7 +54,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
             await _flush(stores, waiting, outcome)
             waiting, size = {}, 0
     await _flush(stores, waiting, outcome)
-    return outcome.answer()
+    return await outcome.answer()
 
 
 async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:

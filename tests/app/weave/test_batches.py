@@ -1,5 +1,6 @@
 """Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored, and it is told."""
 
+import asyncio
 import json
 import logging
 import uuid
@@ -8,9 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import call_writes
+from app.weave import batches, call_writes, feedback
+from app.weave.bodies import Body, Items, read_item
+from app.weave.requests import CallStartReq
+from graphql_schema.context import Stores
 from stores import transactions
 from stores.calls import writes
+from stores.database import Database
+from stores.errors import StoreError
 from stores.files import uploads
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 
@@ -306,3 +312,64 @@ def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) 
     assert "is the id of feedback of another user" in results[0]["error"]
     assert results[1]["id"] == other["id"]
     assert door.post("/feedback/batch/create", json={"batch": [theirs]}).status_code == 409
+
+
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
+    database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"))
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    turns = 0
+
+    async def wait() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(wait())
+    answer = await create(Stores.over(database), body)
+    others.cancel()
+
+    assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
+    assert turns >= 3_000
+    assert "3000 of 3000 items" in caplog.text
+
+
+def test_very_many_items_are_refused_before_any_is_read(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_ITEMS", 2)
+    for path in (BATCH, "/feedback/batch/create", f"/v2/{project}/calls/complete"):
+        assert refused(door, path, batch=[0, 0, 0]) == (
+            413,
+            "batch: has 3 items; the limit is 2; send fewer at once",
+        )
+
+
+def test_of_very_many_bad_items_the_first_are_told_why(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_MOST_REASONS", 2)
+    good = start(project)
+
+    results = posted(door, BATCH, batch=[0, good, 0, 0])["res"]
+
+    assert results[1]["id"] == good["req"]["start"]["id"]
+    assert [results[at]["error"][:8] for at in (0, 2)] == ["batch.0:", "batch.2:"]
+    assert results[3] == {"error": "is not stored; only the first 1,000 such items of a batch are told why"}
+
+
+async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
+    outcome = batches.Outcome(Items([0], None, "batch"))
+    with pytest.raises(StoreError) as caught:
+        read_item(CallStartReq, 0, "batch.0")
+    assert caught.value.__context__
+
+    outcome.refuse(0, caught.value)
+
+    kept = outcome._first
+    assert kept
+    assert (kept[1].__context__, kept[1].__cause__, kept[1].__traceback__) == (None, None, None)
