@@ -1,6 +1,6 @@
 """What the Weave SDK sends, class by class as its API names them; fields that are not known here are left out."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -27,6 +27,9 @@ Time = Annotated[int, BeforeValidator(_micros)]
 """Microseconds since the epoch, of a time in ISO 8601."""
 
 Json = Any
+
+_END_OF_INTEGERS: Final = 2**63
+"""What MongoDB's integers do not reach."""
 
 
 class Request(BaseModel):
@@ -134,8 +137,8 @@ class Listing(OfProject):
 
     query: Json = None
     sort_by: list[Sort] | None = None
-    limit: int | None = Field(default=None, ge=0)
-    offset: int | None = Field(default=None, ge=0)
+    limit: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
+    offset: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
 
     @property
     def sort_keys(self) -> list[SortBy]:

@@ -163,6 +163,37 @@ def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
 
 
+LISTS = {
+    "/calls/query": "calls",
+    "/objs/query": "objs",
+    "/feedback/query": "result",
+    "/cost/query": "results",
+    "/table/query": "rows",
+    "/calls/stream_query": None,
+    "/threads/stream_query": None,
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_have_a_part_as_far_as_integers_go(door: httpx.Client, project: str, path: str) -> None:
+    table = posted(door, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
+    name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
+
+    for field in ("limit", "offset"):
+        status, reason = refused(door, path, **asked, **{field: 2**63})
+        assert (status, reason) == (422, f"{field}: Input should be less than {2**63}")
+        assert refused(door, path, **asked, **{field: -1})[0] == 422
+    farthest = {**asked, "limit": 2**63 - 1, "offset": 2**63 - 1}
+    assert (posted(door, path, **farthest) == {name: []}) if name else (streamed(door, path, **farthest) == [])
+
+
+def test_a_count_goes_as_far_as_integers_do(door: httpx.Client, project: str) -> None:
+    started(door, project)
+
+    assert posted(door, "/calls/query_stats", project_id=project, limit=2**63 - 1)["count"] == 1
+    assert refused(door, "/calls/query_stats", project_id=project, limit=2**63)[0] == 422
+
+
 def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
     for name, last in (("a", "05"), ("b", "06")):
         call_id = started(door, project, thread_id=name, turn_id="u" * 16, id=name * 16)
