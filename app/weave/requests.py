@@ -4,8 +4,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
+from stores.calls.inputs import MAX_EXCEPTION
 from stores.costs import NewCost
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
@@ -77,8 +79,20 @@ class End(OfProject):
     wb_run_step_end: int | None = None
 
     def to_store(self, *, is_large: bool = False) -> CallEnd:
-        """The end as the store takes it."""
-        return CallEnd(**{name: getattr(self, name) for name in End.model_fields}, is_large=is_large)
+        """The end as the store takes it; an exception that is too long is cut, so that all else of the end is kept."""
+        fields = {name: getattr(self, name) for name in End.model_fields}
+        return CallEnd(**fields | {"exception": self._short_exception()}, is_large=is_large)
+
+    def _short_exception(self) -> str | None:
+        length = len(self.exception or "")
+        if self.exception is None or length <= MAX_EXCEPTION:
+            return self.exception
+        log.warning(
+            "the exception of call %.100s of %.300s has %d characters and is cut to %d",
+            *(self.id, self.project_id, length, MAX_EXCEPTION),
+        )
+        mark = f"… [cut by LoomQL, of {length:,} characters]"
+        return self.exception[: MAX_EXCEPTION - len(mark)] + mark
 
 
 class CallStartReq(Request):

@@ -15,6 +15,7 @@ from app.weave.requests import CallStartReq
 from graphql_schema.context import Stores
 from stores import transactions
 from stores.calls import writes
+from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
 from stores.errors import StoreError
 from stores.files import uploads
@@ -163,6 +164,28 @@ def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project:
         3,
     )
     assert (call["wb_user_id"], call["summary"]["weave"]["status"]) == ("local", "success")
+
+
+@pytest.mark.parametrize("way", ["batch", "end", "complete"])
+def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
+    door: httpx.Client, project: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = '{"type": "KeyError", "message": "' + "ü" * MAX_EXCEPTION
+    whole = complete(project, exception=text, output={"a": 1}, summary={"b": 2})
+    item = end(project, whole["id"], exception=text, output={"a": 1}, summary={"b": 2})
+
+    if way == "complete":
+        posted(door, f"/v2/{project}/calls/complete", batch=[whole])
+    else:
+        started(door, project, id=whole["id"])
+        _ = posted(door, "/call/end", **item["req"]) if way == "end" else posted(door, BATCH, batch=[item])
+
+    [read] = streamed(door, "/calls/stream_query", project_id=project)
+    mark = f"… [cut by LoomQL, of {len(text):,} characters]"
+    assert read["exception"] == text[: MAX_EXCEPTION - len(mark)] + mark
+    assert (read["output"], read["summary"]["b"], read["summary"]["weave"]["status"]) == ({"a": 1}, 2, "error")
+    [line] = [record.message for record in caplog.records if record.name == "loomql"]
+    assert line == f"the exception of call {whole['id']} of {project} has 262177 characters and is cut to 262144"
 
 
 def test_single_starts_and_ends_are_told_by_their_status(door: httpx.Client, project: str) -> None:
