@@ -15,6 +15,7 @@ _TAKEN: Final = 409
 _INTERNAL: Final = 500
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "OBJECT_DELETED": 404,
     "CONFLICT": 503,

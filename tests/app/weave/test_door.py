@@ -50,6 +50,50 @@ def test_a_body_is_json_whatever_its_type_says(door: httpx.Client, project: str,
     assert door.post("/call/read", content=body, headers=headers).json() == {"call": None}
 
 
+EVIL = "https://evil.example"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": EVIL},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[half"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:1"},
+    ],
+    ids=lambda headers: " ".join(map(":".join, headers.items())),
+)
+@pytest.mark.parametrize("auth", [None, ("api", "k" * 40)], ids=["nobody", "somebody"])
+def test_a_page_of_another_site_writes_nothing(
+    door: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
+) -> None:
+    # A page may send these to any server, and the browser may know a password for it.
+    call_id = started(door, project)
+    body = json.dumps({"project_id": project, "call_ids": [call_id]})
+    form = {"data": {"project_id": project}, "files": {"file": ("x", b"hello")}}
+
+    with httpx.Client(base_url=f"{url}/weave", auth=auth, headers=headers) as browser:
+        deleted = browser.post("/calls/delete", content=body, headers={"content-type": "text/plain"})
+        uploaded = browser.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
+
+    assert [deleted.status_code, uploaded.status_code] == [403, 403]
+    assert "the Weave SDK's door is for programs" in deleted.json()["reason"]
+    assert [call["id"] for call in streamed(door, "/calls/stream_query", project_id=project)] == [call_id]
+    assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "OURS"}]
+)
+def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers: dict[str, str]) -> None:
+    headers = {name: value.replace("OURS", url) for name, value in headers.items()}
+
+    with httpx.Client(base_url=f"{url}/weave", headers=headers) as client:
+        posted(client, "/call/upsert_batch", batch=[start(project)])
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "status", "reason"),
     [
