@@ -199,7 +199,8 @@ def export_command(options: argparse.Namespace) -> int:
     parameters = {name: text for name, text in given.items() if text is not None}
     url = options.url or own_url(_settings(options))
     count = run_export(url, options.concept, options.project, parameters, options.file, Console(stderr=True))
-    _say(f"{options.file} has all {count:,} {options.concept} of {options.project} that were asked for.")
+    all_of_them = "all the" if count is None else f"all {count:,}"
+    _say(f"{options.file} has {all_of_them} {options.concept} of {options.project} that were asked for.")
     return 0
 
 

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from stores.errors import StoreError
@@ -25,18 +24,21 @@ async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
 
     Raises:
         SilenceError: the next one did not come for `SILENT_SECONDS`.
+        ClientDisconnect: there is nobody any more.
     """
-    async with aclosing(request.stream()) as body:
-        while True:
-            try:
-                async with asyncio.timeout(SILENT_SECONDS):
-                    piece = await anext(body, None)
-            except TimeoutError:
-                raise SilenceError(
-                    f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
-                ) from None
-            if piece is None:
-                return
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                message = await request.receive()
+        except TimeoutError:
+            raise SilenceError(
+                f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if piece := message.get("body"):
             yield piece
 
 

@@ -20,6 +20,9 @@ from stores.ids import check_project_id
 
 PROJECT_ID: Final = "projectId"
 
+_MAX_DEPTH: Final = 100
+"""Levels of an argument's JSON: more than a query may have, and less than what it takes to run out of stack."""
+
 
 @dataclass(frozen=True, slots=True)
 class Concept:
@@ -95,6 +98,7 @@ def _argument(schema: BoundedSchema, concept: Concept, name: str, text: str | No
         value = json_text.loads(text.encode())
     except StoreError as error:
         raise error.under(name) from None
+    _check_depth(value, name)
     kind = schema.argument_type(concept.field, name)
 
     def refuse(error: GraphQLError, path: list[str | int]) -> None:
@@ -104,3 +108,18 @@ def _argument(schema: BoundedSchema, concept: Concept, name: str, text: str | No
 
     validate_input_value(value, kind, refuse)
     return coerce_input_value(value, kind)
+
+
+def _check_depth(value: object, name: str) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _members(outer)]
+        if not level:
+            return
+    raise BadInputError(f"nests deeper than {_MAX_DEPTH} levels; take conditions out of each other", name)
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -30,8 +30,8 @@ def own_url(settings: Settings) -> str:
 
 def run_export(
     url: str, concept: str, project_id: str, parameters: Mapping[str, str], file: Path, console: Console
-) -> int:
-    """Export a list into a file; how many rows it has.
+) -> int | None:
+    """Export a list into a file; how many rows it has, but for Parquet, which is not looked into.
 
     A file of lines that an earlier run of the same export left unfinished is gone on with.
 
@@ -47,7 +47,7 @@ def run_export(
         task = bar.add_task(f"{concept} of {project_id}", total=total)
         if parameters.get("format") == "parquet":
             _write_whole(client.content(concept, asked), file)
-            return total
+            return None
         return _LinesFile(file, concept, asked).write(client, lambda count: bar.update(task, completed=count))
 
 
@@ -65,7 +65,12 @@ def _write_whole(content: Iterator[bytes], file: Path) -> None:
 
 
 def _check_new(file: Path) -> None:
-    if file.exists():
+    """Hold a file to its being new; one that is empty is, as nothing in it could be lost.
+
+    Raises:
+        ExportError: it is not.
+    """
+    if file.exists() and file.stat().st_size:
         raise ExportError(f"{file} is there already, and no unfinished export of this: remove it, or name another file")
 
 
@@ -86,16 +91,29 @@ class _LinesFile:
         """Write what it lacks, and the line that ends it; how many rows it has then."""
         after = {"after": self._standing.cursor} if self._standing.cursor else {}
         content = client.content(self._concept, {**self._asked, "cursors": "true", **after})
-        with self._file.open("r+b" if self._standing.cursor else "wb") as output:
-            output.truncate(self._standing.size)
-            output.seek(self._standing.size)
-            try:
-                end = self._write_rows(_split(content), output, told)
-            finally:
-                self._keep(output)
-            output.write(json_text.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
+        try:
+            with self._file.open("r+b" if self._standing.cursor else "wb") as output:
+                self._write(_split(content), output, told)
+        finally:
+            self._leave_nothing_empty()
         self._kept.forget()
         return self._standing.count
+
+    def _write(self, lines: Iterator[bytes], output: BinaryIO, told: Callable[[int], object]) -> None:
+        output.truncate(self._standing.size)
+        output.seek(self._standing.size)
+        # Also before the first row: whoever is killed then must not find the file in their own way.
+        self._keep(output)
+        try:
+            end = self._write_rows(lines, output, told)
+        finally:
+            self._keep(output)
+        output.write(json_text.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
+
+    def _leave_nothing_empty(self) -> None:
+        if self._file.exists() and not self._file.stat().st_size:
+            self._file.unlink()
+            self._kept.forget()
 
     def _write_rows(self, lines: Iterator[bytes], output: BinaryIO, told: Callable[[int], object]) -> dict[str, Any]:
         """Write the rows, their cursors left out; what the line says that ends them."""
@@ -115,8 +133,7 @@ class _LinesFile:
 
     def _keep(self, output: BinaryIO) -> None:
         output.flush()
-        if self._standing.cursor:
-            self._kept.keep(self._standing)
+        self._kept.keep(self._standing)
 
 
 def _checked(says: dict[str, Any], count: int) -> dict[str, Any]:

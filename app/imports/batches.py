@@ -1,11 +1,13 @@
 """Lines gathered to be stored together: a batch at a time, and one by one where one of them is refused."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from app.imports.items import Call, Item, Spans
+from app.imports.items import Item, Spans
 from graphql_schema.context import Stores
-from stores.errors import StoreError, StoreTimeoutError, UnavailableError
+from stores.calls.restoring import RestoredCall
+from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.feedback import NewFeedback
 from stores.objects.restoring import RestoredVersion
 
@@ -35,9 +37,9 @@ class _Kind(Generic[_Item]):
             return 0
         try:
             await self._write([item for _, _, item in lines])
-        except (UnavailableError, StoreTimeoutError):
-            raise
-        except StoreError:
+        except StoreError as error:
+            if _passes(error):
+                raise
             return await self._store_one_by_one(lines, reject)
         return len(lines)
 
@@ -46,23 +48,32 @@ class _Kind(Generic[_Item]):
         for number, content, item in lines:
             try:
                 await self._write([item])
-            except (UnavailableError, StoreTimeoutError):
-                raise
             except StoreError as error:
-                reject(number, content, _of_its_line(error))
+                if _passes(error):
+                    raise
+                reject(number, content, error.within("batch.0"))
             else:
                 stored += 1
         return stored
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where lines go: into a project, or each into its own; spans that name none into one of an entity."""
+
+    stores: Stores
+    project_id: str | None
+    otlp_entity: str
+
+
 class Batches:
     """What is gathered of each kind."""
 
-    def __init__(self, stores: Stores, project_id: str | None, reject: Reject) -> None:
-        self._stores = stores
-        self._project_id = project_id
+    def __init__(self, target: Target, reject: Reject) -> None:
+        self._target = target
         self._reject = reject
-        self._calls = _Kind(self._write_calls)
+        stores = target.stores
+        self._calls = _Kind(stores.calls.restore)
         self._objects = _Kind(stores.objects.restore)
         self._feedback = _Kind(stores.feedback.restore)
         self._count = 0
@@ -78,7 +89,7 @@ class Batches:
         self._count += 1
         self._bytes += len(content)
         match item:
-            case Call():
+            case RestoredCall():
                 self._calls.add(number, content, item)
             case RestoredVersion():
                 self._objects.add(number, content, item)
@@ -93,6 +104,7 @@ class Batches:
 
         Raises:
             UnavailableError, StoreTimeoutError: the database is away, or too slow; some of it may be stored.
+            ConflictError: others wrote the same again and again; likewise.
         """
         self._count = self._bytes = 0
         return {
@@ -101,17 +113,15 @@ class Batches:
             "feedback": await self._feedback.store(self._reject),
         }
 
-    async def _write_calls(self, calls: Sequence[Call]) -> None:
-        await self._stores.calls.write([part for call in calls for part in call.parts])
-
     async def _store_spans(self, number: int, content: bytes, spans: Spans) -> dict[str, int]:
+        target = self._target
         try:
-            exported = await self._stores.otel.export_json(
-                spans.request, self._project_id, fixed=self._project_id is not None
+            exported = await target.stores.otel.export_json(
+                spans.request, target.project_id, entity=target.otlp_entity, fixed=target.project_id is not None
             )
-        except (UnavailableError, StoreTimeoutError):
-            raise
         except StoreError as error:
+            if _passes(error):
+                raise
             self._reject(number, content, error)
             return {}
         if exported.rejected_spans:
@@ -120,9 +130,9 @@ class Batches:
         return {"requests of spans": 1}
 
 
-def _of_its_line(error: StoreError) -> StoreError:
-    """An error of a batch of one line, its field named as the line does."""
-    found = error.within("batch.0")
-    for part in ("start", "end"):
-        found = found.within(part) if (found.argument or "").partition(".")[0] == part else found
-    return found
+def _passes(error: StoreError) -> bool:
+    """Whether a failure is none of the line's: the same may be stored another time."""
+    # A conflict that lasts names what it is about.
+    return isinstance(error, UnavailableError | StoreTimeoutError) or (
+        isinstance(error, ConflictError) and error.argument is None
+    )

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from app.imports.batches import Target
 from app.imports.importing import Importing
 from app.imports.progress import Progress, ProgressFile
 from app.mongodb import shared_mongodb, whereabouts
@@ -64,6 +65,7 @@ def run_import(
         BadInputError: a file is of a kind that cannot be imported, is there twice by its name, or the project's id
             breaks a rule.
         UnavailableError, StoreTimeoutError: the database is away or too slow.
+        ConflictError: others wrote the same again and again.
         OSError: a file cannot be read.
     """
     if project_id is not None:
@@ -90,18 +92,16 @@ async def _run(
     with ExitStack() as stack:
         stack.callback(database.close)
         await database.ensure_indexes()
-        stores = Stores.over(database)
-        target = f"{whereabouts(settings)} {project_id}"
+        target = Target(Stores.over(database), project_id, settings.otlp_entity)
+        name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"
         bars = stack.enter_context(Bars(*columns, console=console))
-        return [await _import(source, stores, project_id, target, folder, bars) for source in sources]
+        return [await _import(source, target, name, folder, bars) for source in sources]
 
 
-async def _import(
-    source: Path, stores: Stores, project_id: str | None, target: str, folder: Path | None, bars: Bars
-) -> Outcome:
+async def _import(source: Path, target: Target, name: str, folder: Path | None, bars: Bars) -> Outcome:
     beside = folder or source.parent
-    kept = ProgressFile(source, beside, hashlib.sha256(target.encode()).hexdigest())
-    importing = Importing(source, stores, project_id, kept, beside)
+    kept = ProgressFile(source, beside, hashlib.sha256(name.encode()).hexdigest())
+    importing = Importing(source, target, kept, beside)
     bar = bars.add_task(source.name, total=kept.source_size)
 
     def tell(progress: Progress) -> None:

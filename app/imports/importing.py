@@ -5,12 +5,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from app.imports.batches import Batches
+from app.imports.batches import Batches, Target
 from app.imports.items import Item, Spans, Thread, Trailer, item_of
 from app.imports.progress import Progress, ProgressFile
 from app.imports.rejects import Rejects
 from app.imports.sources import MAX_LINE, Line, lines_of
-from graphql_schema.context import Stores
 from stores.errors import BadInputError, StoreError
 
 _OUR_LINES: Final = b'{"project_id":'
@@ -22,13 +21,13 @@ _CUT: Final = "the file ends in the middle of this line: it was cut off, and wha
 class Importing:
     """The import of one file, from where it was left if it was cut off; `told` hears of each offset that is stored."""
 
-    def __init__(self, source: Path, stores: Stores, project_id: str | None, kept: ProgressFile, folder: Path) -> None:
+    def __init__(self, source: Path, target: Target, kept: ProgressFile, folder: Path) -> None:
         self.progress = kept.read()
         self.rejects = Rejects(source, folder, self.progress.rejects_bytes)
         self._source = source
-        self._project_id = project_id
+        self._project_id = target.project_id
         self._kept = kept
-        self._batches = Batches(stores, project_id, self._reject)
+        self._batches = Batches(target, self._reject)
 
     async def run(self, told: Callable[[Progress], object]) -> Progress:
         """Store what is left of it.
@@ -36,6 +35,7 @@ class Importing:
         Raises:
             BadInputError: the file is of a kind that cannot be imported.
             UnavailableError, StoreTimeoutError: the database is away or too slow; the next run goes on from here.
+            ConflictError: others wrote the same again and again; likewise.
         """
         with closing(self.rejects):
             told(self.progress)

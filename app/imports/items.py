@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from app.exports.export import TRAILER
 from stores import json_text
-from stores.calls import CallEnd, CallStart
-from stores.calls.exported import CALL_COLUMNS, parts_of
+from stores.calls.exported import CALL_COLUMNS, restored_of
+from stores.calls.restoring import RestoredCall
 from stores.errors import BadInputError
 from stores.exports.columns import CURSOR, Columns
 from stores.feedback import NewFeedback
@@ -24,13 +24,6 @@ _THREAD: Final = {"thread_id", "turn_count"}
 
 _MADE_ANEW: Final = {CURSOR, "deleted_at", "storage_size_bytes", "total_storage_size_bytes", "size_bytes"}
 """What rows may have that is not stored, and that nobody misses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call: its start, and its end if it has ended."""
-
-    parts: list[CallStart | CallEnd]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Trailer:
     problem: str | None
 
 
-Item = Call | RestoredVersion | NewFeedback | Spans | Thread | Trailer
+Item = RestoredCall | RestoredVersion | NewFeedback | Spans | Thread | Trailer
 
 
 def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
@@ -85,7 +78,7 @@ def _row(row: Mapping[str, Any], fields: Fields) -> tuple[Item, list[str]]:
     if names >= _FEEDBACK:
         return new_of(fields), _unknown(row, FEEDBACK_COLUMNS)
     if names >= _CALL:
-        return Call(parts_of(fields)), _unknown(row, CALL_COLUMNS)
+        return restored_of(fields), _unknown(row, CALL_COLUMNS)
     if names >= _THREAD:
         return Thread(), []
     raise BadInputError(

@@ -15,10 +15,12 @@ class Rejects:
     def __init__(self, source: Path, folder: Path, kept: int) -> None:
         self.path = folder / f"{source.name}{SUFFIX}"
         self._file: BinaryIO | None = None
-        if kept:
+        if kept and self.path.exists():
+            # Whoever looked into it meanwhile may have taken something out.
+            there = min(kept, self.path.stat().st_size)
             self._file = self.path.open("r+b")
-            self._file.truncate(kept)
-            self._file.seek(kept)
+            self._file.truncate(there)
+            self._file.seek(there)
         else:
             self.path.unlink(missing_ok=True)
 

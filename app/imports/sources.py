@@ -11,6 +11,9 @@ from stores.errors import BadInputError
 MAX_LINE: Final = 64 * 1024 * 1024
 MAX_DOCUMENT: Final = 256 * 1024 * 1024
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""What some editors begin a text in UTF-8 with."""
+
 _LOOKED_AT: Final = 64 * 1024
 _SPANS: Final = re.compile(rb'\{\s*"resource_?[sS]pans"\s*:')
 _WHOLE_LINE: Final = re.compile(rb"\{.*\}\s*\Z", re.DOTALL)
@@ -47,13 +50,14 @@ def lines_of(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
     if _is_document(path):
         if offset == 0:
             content = path.read_bytes()
-            yield Line(1, content, len(content))
+            yield Line(1, content.removeprefix(_BYTE_ORDER_MARK), len(content))
         return
     with path.open("rb") as file:
         file.seek(offset)
         while content := file.readline(MAX_LINE + 1):
             number += 1
             offset += len(content)
+            content = content.removeprefix(_BYTE_ORDER_MARK) if number == 1 else content
             is_too_long = len(content) > MAX_LINE
             while is_too_long and not content.endswith(b"\n") and (content := file.readline(MAX_LINE)):
                 offset += len(content)
@@ -63,7 +67,7 @@ def lines_of(path: Path, offset: int = 0, number: int = 0) -> Iterator[Line]:
 def _is_document(path: Path) -> bool:
     """Whether a file is one request of spans whose JSON spreads over lines."""
     with path.open("rb") as file:
-        beginning = file.read(_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
+        beginning = file.read(_LOOKED_AT).removeprefix(_BYTE_ORDER_MARK).lstrip()
         size = file.seek(0, 2)
     for mark, problem in _OTHER_FORMATS.items():
         if beginning.startswith(mark):

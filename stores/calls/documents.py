@@ -74,7 +74,8 @@ def start_update(start: Document, *, ends_rename: bool) -> Pipeline:
     """What a start's fields write over what is there; they keep the name that a rename gave unless they end it."""
     if ends_rename:
         return _update(start, (*_START_OPTIONAL, "display_name"), {"renamed": "$$REMOVE"})
-    return _update(start, _START_OPTIONAL, {"display_name": {"$cond": ["$renamed", "$display_name", "$$REMOVE"]}})
+    name = {"$literal": start["display_name"]} if "display_name" in start else "$$REMOVE"
+    return _update(start, _START_OPTIONAL, {"display_name": {"$cond": ["$renamed", "$display_name", name]}})
 
 
 def end_update(end: Document) -> Pipeline:

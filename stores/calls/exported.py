@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.restoring import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
@@ -36,8 +37,8 @@ _DERIVED: Final = ("status", "latency_ms", "trace_name", "display_name")
 """What a summary has under `weave` that is made anew of the rest whenever it is read."""
 
 
-def parts_of(fields: Fields) -> list[CallStart | CallEnd]:
-    """What writes an exported call: its start and, where it has ended, its end.
+def restored_of(fields: Fields) -> RestoredCall:
+    """An exported call, to be put back.
 
     Raises:
         BadInputError: a field has the wrong type, or what only an end has is there without one.
@@ -62,7 +63,7 @@ def parts_of(fields: Fields) -> list[CallStart | CallEnd]:
     ended_at = fields.time("ended_at")
     if ended_at is None:
         _check_runs(fields, summary)
-        return [start]
+        return RestoredCall(start)
     end = CallEnd(
         project_id=start.project_id,
         id=str(start.id),
@@ -72,7 +73,7 @@ def parts_of(fields: Fields) -> list[CallStart | CallEnd]:
         output=fields.value("output"),
         wb_run_step_end=fields.integer("wb_run_step_end"),
     )
-    return [start, end]
+    return RestoredCall(start, end)
 
 
 def _object(value: object) -> object:

@@ -15,6 +15,7 @@ from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
 from stores.calls.partly import Refused, write_partly
+from stores.calls.restoring import RestoredCall, restore_calls
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
@@ -80,6 +81,18 @@ class CallsStore:
     async def write_partly(self, batch: Sequence[CallStart | CallEnd]) -> Refused:
         """Store those starts and ends that break no rule, whatever the others do; the errors of these by position."""
         return await write_partly(self.database, batch)
+
+    @database_write
+    async def restore(self, batch: Sequence[RestoredCall]) -> None:
+        """Store calls that were stored before, here or elsewhere; what is there of them stays as it is.
+
+        A call that runs here gets the end that it has there. Nothing happens for an empty batch.
+
+        Raises:
+            BadInputError: a call breaks a rule; the error names it as `batch.<position>`.
+            PayloadTooLargeError: its JSON does not fit into a document.
+        """
+        await restore_calls(self.database, batch)
 
     @database_write
     async def write_one(self, part: CallStart | CallEnd) -> None:

@@ -91,7 +91,9 @@ async def _store(database: Database, parts: dict[str, _Call], files: dict[str, l
     await database.enter({key.partition(":")[0] for key in parts})
     for project_id, found in files.items():
         await write_files(database, project_id, found)
-    there = await _insert(calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start])
+    there = await insert_new(
+        calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start]
+    )
     waiting = [part for key, part in parts.items() if key in there or not part.start]
     await write_upserts(calls, [update for part in waiting for update in part.updates()])
 
@@ -120,7 +122,7 @@ async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]
     return await asyncio.to_thread(documents.fields_of, part) if part.is_large else documents.fields_of(part)
 
 
-async def _insert(calls: Collection, new: list[Document]) -> set[str]:
+async def insert_new(calls: Collection, new: list[Document]) -> set[str]:
     """Insert the calls that are not there yet; the keys of those that are."""
     if not new:
         return set()

@@ -1,6 +1,7 @@
 """The store of feedback: every question and change that concerns it, each within one project."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
 from stores.feedback.fields import FEEDBACK_FIELDS, paths_of
 from stores.feedback.inputs import NewFeedback, check_id
-from stores.feedback.writes import write
+from stores.feedback.writes import restore, write
 from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
@@ -75,11 +76,18 @@ class FeedbackStore:
 
     @database_write
     async def restore(self, batch: Sequence[NewFeedback]) -> None:
-        """Store feedback that was stored before, here or elsewhere, as `create` does, all or none.
+        """Store feedback that was stored before, here or elsewhere, all or none; what is there stays as it is.
 
         An annotation's spec held for it then, and is not asked for again.
+
+        Raises:
+            BadInputError: a rule is broken; the error names it as `batch.<position>`.
+            PayloadTooLargeError: a payload is too large, or the batch is.
+            ConflictError: an id is that of other feedback.
         """
-        await self._write(batch, is_held_to_specs=False)
+        documents = await _documents(await _checked(batch))
+        with _too_large_for(batch), driver_errors():
+            await restore(self.database, documents)
 
     @database_write
     async def create_one(self, new: NewFeedback) -> Row:
@@ -103,25 +111,14 @@ class FeedbackStore:
             raise error.within("batch.0") from None
         return row
 
-    async def _write(
-        self, batch: Sequence[NewFeedback], freed: Document | None = None, *, is_held_to_specs: bool = True
-    ) -> list[Row]:
-        checked: dict[str, NewFeedback] = {}
-        async for position, new in in_turns(enumerate(batch)):
-            try:
-                checked[f"batch.{position}"] = new.checked()
-            except StoreError as error:
-                raise error.under(f"batch.{position}") from None
-        if is_held_to_specs:
-            await check_annotations(self._sources, checked)
+    async def _write(self, batch: Sequence[NewFeedback], freed: Document | None = None) -> list[Row]:
+        checked = await _checked(batch)
+        await check_annotations(self._sources, checked)
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        try:
-            with driver_errors():
-                await write(self.database, unnamed, named, freed)
-        except PayloadTooLargeError as error:
-            raise error.under("batch" if len(batch) > 1 else "batch.0.payload") from None
+        with _too_large_for(batch), driver_errors():
+            await write(self.database, unnamed, named, freed)
         return list(documents.values())
 
     @database_write
@@ -206,6 +203,30 @@ class FeedbackStore:
             counts = await paging.count_each(self._feedback, "call_id", call_ids, _of_types(project_id, types))
             found |= {(project_id, call_id): count for call_id, count in counts.items()}
         return found
+
+
+async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:
+    """A batch held to the rules, by its places among the arguments.
+
+    Raises:
+        BadInputError: one is broken; the error names the place.
+    """
+    checked: dict[str, NewFeedback] = {}
+    async for position, new in in_turns(enumerate(batch)):
+        try:
+            checked[f"batch.{position}"] = new.checked()
+        except StoreError as error:
+            raise error.under(f"batch.{position}") from None
+    return checked
+
+
+@contextmanager
+def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
+    """Writing a batch; what MongoDB does not take is told with its place."""
+    try:
+        yield
+    except PayloadTooLargeError as error:
+        raise error.under("batch" if len(batch) > 1 else "batch.0.payload") from None
 
 
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:

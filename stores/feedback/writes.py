@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pymongo import ReplaceOne
+from pymongo import ReplaceOne, UpdateOne
 
 from stores.database import Database, Document
 from stores.errors import TakenError
@@ -46,6 +46,31 @@ async def write(
             await database.feedback.insert_many(new, session=session)
 
     await database.transaction(work)
+
+
+async def restore(database: Database, named: Mapping[str, Document]) -> None:
+    """Store documents that are not there yet, by their places among the arguments; what is there stays as it is.
+
+    Raises:
+        ConflictError: an id is another's, or others wrote it again and again; nothing was stored.
+    """
+    if not named:
+        return
+    await database.enter({document["project_id"] for document in named.values()})
+    # The first counts, as it would if the others came in a batch of their own.
+    first = _last_of_each(dict(reversed(list(named.items()))))
+
+    async def work(session: Session) -> None:
+        await _check_owners(database, named, session)
+        added = [UpdateOne(_key(document), {"$setOnInsert": _rest(document)}, upsert=True) for document in first]
+        await database.feedback.bulk_write(added, session=session)
+
+    await database.transaction(work)
+
+
+def _rest(document: Document) -> Document:
+    key = _key(document)
+    return {name: value for name, value in document.items() if name not in key}
 
 
 def _key(document: Document) -> Document:

@@ -5,10 +5,11 @@ then only those of the page are. The others, in the order of their ids, are look
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stores import paging
+from stores.bounded_reads import json_characters, rows_up_to
 from stores.calls.feedback import questions
 from stores.calls.feedback.questions import Pipeline, Question, gathered
 from stores.calls.filters import Match
@@ -16,6 +17,9 @@ from stores.database import Collection, Database
 from stores.paging import Page, PageRequest, Row, page_of
 from stores.query.sort import Key, Order
 from stores.transactions import Session
+
+Found = tuple[list[Row], bool]
+"""Rows, and whether they end early, with one row more than their page has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,15 @@ class LedCalls:
         position = paging.position_of(request, scope, len(order.keys))
         rows: list[Row] = []
         for is_valued in self._parts(position, backward=request.backward):
-            cut = PageRequest(request.size - len(rows), backward=request.backward, offset=offset)
-            found = await (self._valued if is_valued else self._others)(cut, projection, position)
-            if found is None:
+            part = await (self._valued if is_valued else self._others)(
+                _rest_of(request, rows, offset), projection, position
+            )
+            if part is None:
                 return None
+            found, is_cut = part
             rows += found
+            if is_cut:
+                request = replace(request, size=len(rows) - 1)
             if len(rows) > request.size:
                 break
             if offset:
@@ -95,9 +103,7 @@ class LedCalls:
             return parts
         return parts[parts.index(position[0] != self.leading.nothing) :]
 
-    async def _valued(
-        self, request: PageRequest, projection: Sequence[str], position: list[object] | None
-    ) -> list[Row]:
+    async def _valued(self, request: PageRequest, projection: Sequence[str], position: list[object] | None) -> Found:
         return await self._rows(self.database.feedback, self.stages(request, projection, position), request)
 
     def stages(self, request: PageRequest, projection: Sequence[str], position: list[object] | None = None) -> Pipeline:
@@ -132,7 +138,7 @@ class LedCalls:
 
     async def _others(
         self, request: PageRequest, projection: Sequence[str], position: list[object] | None
-    ) -> list[Row] | None:
+    ) -> Found | None:
         order = self.leading.order
         with_value = [
             *self.leading.newest(self.project_id),
@@ -147,9 +153,18 @@ class LedCalls:
         by_key = Order({}, (Key("_id", order.keys[-1].descending),))
         place = position and [f"{self.project_id}:{position[-1]}"]
         stages = paging.page_pipeline(match, by_key, request, [*projection, "id"], place, self.narrowing)
-        found = await self._rows(self.database.calls, stages, request)
-        return [row | {self.leading.first: self.leading.nothing} for row in found]
+        found, is_cut = await self._rows(self.database.calls, stages, request)
+        return [row | {self.leading.first: self.leading.nothing} for row in found], is_cut
 
-    async def _rows(self, collection: Collection, stages: Pipeline, request: PageRequest) -> list[Row]:
+    async def _rows(self, collection: Collection, stages: Pipeline, request: PageRequest) -> Found:
+        if request.max_characters is not None:
+            return await rows_up_to(collection, stages, request.size + 2, request.max_characters, self.session)
         found = collection.aggregate(stages, session=self.session, allowDiskUse=True, batchSize=request.size + 2)
-        return await found.to_list(None)
+        return await found.to_list(None), False
+
+
+def _rest_of(request: PageRequest, rows: Sequence[Row], offset: int) -> PageRequest:
+    """What a page still asks for where it has some rows, and the rows to be left out come off."""
+    most = request.max_characters
+    left = None if most is None else most - sum(map(json_characters, rows))
+    return replace(request, size=request.size - len(rows), cursor=None, offset=offset, max_characters=left)

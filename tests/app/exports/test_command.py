@@ -19,7 +19,7 @@ from tests.app.exported_project import COUNT
 from tests.stores.calls.builders import PROJECT, call_id
 
 
-async def export(url: str, concept: str, file: Path, **parameters: str) -> int:
+async def export(url: str, concept: str, file: Path, **parameters: str) -> int | None:
     return await asyncio.to_thread(run_export, url, concept, PROJECT, parameters, file, Console(file=io.StringIO()))
 
 
@@ -74,6 +74,42 @@ async def test_a_file_that_was_cut_off_goes_on_where_it_was(
     assert not file.with_name(file.name + SUFFIX).exists()
 
 
+async def test_an_export_that_was_refused_is_not_in_its_own_way(exporting: str, tmp_path: Path) -> None:
+    file = tmp_path / "calls.ndjson"
+    with pytest.raises(ExportError, match="sortBy"):
+        await export(exporting, "calls", file, sortBy='[{"field": "x", "direction": "ASC"}]')
+
+    count = await export(exporting, "calls", file)
+
+    assert count == COUNT + 1
+    assert files_in(tmp_path) == [file]
+
+
+@pytest.mark.parametrize("rest", ["", '{"project_id":"ac'])
+async def test_an_export_that_was_killed_at_its_beginning_begins_anew(
+    exporting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    file = tmp_path / "objects.ndjson"
+    left: dict[Path, bytes] = {}
+
+    def killed(_client: ExportClient, _concept: str, _parameters: object) -> Iterator[bytes]:
+        left.update((path, path.read_bytes()) for path in tmp_path.iterdir())
+        raise ExportError("killed")
+        yield b""
+
+    monkeypatch.setattr(ExportClient, "content", killed)
+    with pytest.raises(ExportError, match="killed"):
+        await export(exporting, "objects", file)
+    monkeypatch.undo()
+    for path, content in left.items():
+        path.write_bytes(content)
+    file.write_text(rest)
+
+    assert await export(exporting, "objects", file) == 3
+    assert len(lines(file)) == 4
+    assert files_in(tmp_path) == [file]
+
+
 async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.ndjson"
     file.write_text("mine")
@@ -86,12 +122,17 @@ async def test_a_file_that_is_there_is_left_alone(exporting: str, tmp_path: Path
     assert file.read_text() == "mine"
 
 
-async def test_parquet_is_written_under_its_name_when_it_is_whole(exporting: str, tmp_path: Path) -> None:
+def test_parquet_is_written_under_its_name_when_it_is_whole(
+    exporting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "feedback.parquet"
 
-    count = await export(exporting, "feedback", file, format="parquet")
+    code = main(["export", "feedback", str(file), "--project", PROJECT, "--url", exporting, "--format", "parquet"])
 
-    assert count == pq.ParquetFile(file).metadata.num_rows == 2
+    assert code == 0
+    # Between the count that the bar shows and the file's rows there is time for more.
+    assert capsys.readouterr().out == f"{file} has all the feedback of {PROJECT} that were asked for.\n"
+    assert pq.ParquetFile(file).metadata.num_rows == 2
     assert files_in(tmp_path) == [file]
 
 
@@ -113,4 +154,4 @@ async def test_what_is_wrong_is_said_and_nothing_is_written(
     with pytest.raises(ExportError, match=part):
         await export(url or exporting, "calls", file, **parameters)
 
-    assert not file.exists() or not file.read_bytes()
+    assert not files_in(tmp_path)

@@ -1,15 +1,24 @@
 """Exports under way when their server stops, or the database is away, end with a line that says so."""
 
+import io
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from app.server import create_app
+from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from tests.app.command import serving
+from tests.app.exports.relay import Relay, relay
+from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, end, start
 
 COUNT = 300
@@ -47,3 +56,46 @@ def test_a_server_that_stops_ends_its_exports_where_they_can_go_on(
     assert "the server stops" in ended["error"]["message"]
     assert ended["count"] == len(rows) < COUNT
     assert ended["cursor"] == rows[-1]["_cursor"]
+
+
+@contextmanager
+def streamed(way: Relay, database_name: str, **parameters: str) -> Iterator[httpx.Response]:
+    """The answer, as it comes, of a server that reaches its database by a way."""
+    settings = Settings(mongodb_uri=way.uri, mongodb_database=database_name, database_timeout_seconds=1)
+    with (
+        live_server(create_app(settings), lifespan="on") as host,
+        httpx.stream(
+            "GET", f"http://{host}/export/calls", params={"projectId": PROJECT} | parameters, timeout=60
+        ) as answer,
+    ):
+        yield answer
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_export_whose_database_goes_away_says_where_it_goes_on(mongodb_uri: str, database_name: str) -> None:
+    with relay(mongodb_uri) as way, streamed(way, database_name, cursors="true") as answer:
+        lines = answer.iter_lines()
+        rows = [json.loads(next(lines))]
+        way.cut()
+        *more, last = map(json.loads, lines)
+
+    ended = last["loomql_export"]
+    rows += more
+    assert (ended["complete"], ended["error"]["code"]) == (False, "UNAVAILABLE")
+    assert ended["count"] == len(rows) < COUNT
+    assert ended["cursor"] == rows[-1]["_cursor"]
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_table_whose_database_goes_away_has_no_end(mongodb_uri: str, database_name: str) -> None:
+    came = b""
+    with relay(mongodb_uri) as way, streamed(way, database_name, format="parquet") as answer:
+        parts = answer.iter_raw()
+        came += next(parts)
+        way.cut()
+        with pytest.raises(httpx.RemoteProtocolError):
+            came += b"".join(parts)
+
+    assert came.startswith(b"PAR1")
+    with pytest.raises(pa.ArrowInvalid):
+        pq.ParquetFile(io.BytesIO(came))

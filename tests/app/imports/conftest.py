@@ -17,9 +17,9 @@ Import = Callable[..., Awaitable[Outcome]]
 @pytest.fixture
 def import_file(mongodb_uri: str, database_name: str) -> Import:
     """Import a file into the test's database; what became of it."""
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
 
     async def run(source: Path, project_id: str | None = None) -> Outcome:
+        settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
         console = Console(file=io.StringIO())
         [outcome] = await asyncio.to_thread(run_import, settings, [source], project_id, None, console)
         return outcome

@@ -12,11 +12,14 @@ from app.imports import importing
 from app.imports.batches import Batches
 from app.imports.sources import Line, lines_of
 from graphql_schema.context import Stores
+from stores.calls import CallsStore
 from stores.calls.exported import CALL_COLUMNS
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError, ConflictError, UnavailableError
+from stores.otel import OtelStore
 from stores.paging import PageRequest
 from tests.app.imports.conftest import Import
 from tests.stores.calls.builders import PROJECT, call_id, trace_id
+from tests.stores.feedback.builders import call_ref, feedback
 
 SPANS = {
     "resourceSpans": [
@@ -121,6 +124,32 @@ async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_fil
     assert (by_lines.progress.stored["requests of spans"], by_document.progress.stored["requests of spans"]) == (2, 1)
     assert (row["id"], row["op_name"]) == ("b7ad6b7169203331", "checkout")
     assert row["started_at"] % 1_000_000 == 1
+
+
+async def test_a_mark_of_the_byte_order_is_no_part_of_the_text(
+    fresh: Stores, import_file: Import, tmp_path: Path
+) -> None:
+    mark = "\ufeff"
+    lines = written(tmp_path / "lines.jsonl", mark, call(1), call(2))
+    document = written(tmp_path / "document.json", mark, json.dumps(SPANS, indent=2))
+
+    by_lines = await import_file(lines)
+    by_document = await import_file(document, PROJECT)
+
+    assert {row["id"] for row in await stored(fresh, "id")} == {call_id(1), call_id(2), "b7ad6b7169203331"}
+    assert by_lines.is_whole
+    assert by_document.is_whole
+
+
+async def test_spans_go_where_the_server_would_store_them(
+    fresh: Stores, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOMQL_OTLP_ENTITY", "acme")
+
+    await import_file(written(tmp_path / "spans.jsonl", SPANS))
+
+    page = await fresh.calls.page("acme/shop", PageRequest(), ["op_name"])
+    assert [row["op_name"] for row in page.rows] == ["checkout"]
 
 
 async def test_what_breaks_a_rule_is_written_down_and_the_rest_is_stored(
@@ -240,6 +269,35 @@ async def test_an_import_that_was_cut_off_goes_on_where_it_was(
     assert read[0] == kept["line"] + 1 == 1002
     assert len(await stored(fresh, "id")) == outcome.progress.stored["calls"] == 1199
     assert [reject["line"] for reject in rejects(tmp_path)] == [1, 1201]
+
+
+@pytest.mark.parametrize(("store", "line"), [(CallsStore, call(1)), (OtelStore, SPANS)])
+async def test_what_only_others_stood_in_the_way_of_is_no_reject(
+    store: type, line: object, import_file: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "lines.jsonl", line)
+
+    async def outrun(*_given: object, **_named: object) -> None:
+        raise ConflictError("too many writers")
+
+    monkeypatch.setattr(store, "restore" if store is CallsStore else "export_json", outrun)
+    with pytest.raises(ConflictError):
+        await import_file(source)
+    monkeypatch.undo()
+
+    assert files_in(tmp_path) == ["lines.jsonl"]
+    assert (await import_file(source)).is_whole
+
+
+async def test_an_id_of_other_feedback_is_a_reject(fresh: Stores, import_file: Import, tmp_path: Path) -> None:
+    await fresh.feedback.create([feedback(id="taken", wb_user_id="bob")])
+    row = {"id": "taken", "project_id": PROJECT, "weave_ref": call_ref(), "feedback_type": "custom", "payload": {}}
+    times = {"created_at": "2026-01-31T12:00:00Z"}
+
+    await import_file(written(tmp_path / "feedback.jsonl", row | times | {"wb_user_id": "ada"}))
+
+    [reject] = rejects(tmp_path)
+    assert (reject["line"], reject["code"], reject["argument"]) == (1, "CONFLICT", "id")
 
 
 @pytest.mark.parametrize(

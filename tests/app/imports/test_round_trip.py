@@ -13,10 +13,14 @@ from rich.console import Console
 from app.exports.command import run_export
 from app.server import create_app
 from app.settings import Settings
+from graphql_schema.context import Stores
+from stores.calls.exported import CALL_COLUMNS
+from stores.feedback import NewFeedback
+from stores.paging import PageRequest
 from tests.app.exported_project import COUNT
 from tests.app.imports.conftest import Import
 from tests.live_server import live_server
-from tests.stores.calls.builders import PROJECT
+from tests.stores.calls.builders import PROJECT, call_id, end
 
 CONCEPTS = ("objects", "calls", "feedback", "threads")
 COPY = "acme/copy"
@@ -73,3 +77,25 @@ async def test_another_project_has_the_same_under_its_own_name(
         if concept == "feedback":
             moved = [row | {"weave_ref": row["weave_ref"].replace(PROJECT, COPY)} for row in moved]
         assert rows(copies[concept]) == moved
+
+
+async def test_an_older_export_undoes_nothing_that_came_since(
+    exporting: str, fresh: Stores, import_file: Import, tmp_path: Path
+) -> None:
+    originals = await exported(exporting, tmp_path / "originals")
+    await import_file(originals["calls"])
+    await import_file(originals["feedback"])
+    wanted = ["id", "weave_ref", "feedback_type", "payload", "created_at"]
+    noted, _ = (await fresh.feedback.page(PROJECT, PageRequest(), wanted)).rows
+    await fresh.feedback.create([NewFeedback(PROJECT, noted["weave_ref"], "custom", {"n": 2}, noted["id"])])
+    await fresh.calls.rename(PROJECT, call_id(0), "renamed")
+    await fresh.calls.write([end(COUNT)])
+
+    outcomes = [await import_file(originals[concept]) for concept in ("calls", "feedback")]
+
+    calls = {row["id"]: row for row in (await fresh.calls.page(PROJECT, PageRequest(5_000), CALL_COLUMNS.names)).rows}
+    again = {row["id"]: row for row in (await fresh.feedback.page(PROJECT, PageRequest(), wanted)).rows}
+    assert all(outcome.is_whole for outcome in outcomes)
+    assert calls[call_id(0)]["display_name"] == "renamed"
+    assert calls[call_id(COUNT)]["status"] == "success"
+    assert (again[noted["id"]]["feedback_type"], again[noted["id"]]["json"]["payload"]) == ("custom", '{"n":2}')

@@ -26,7 +26,7 @@ async def calls_on(
     """A store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
-        monkeypatch.setattr(register, "write", AsyncMock())
+        monkeypatch.setattr(register.Register, "enter", AsyncMock())
         yield CallsStore(Database(client, database_name))
         return
     database = Database.open(mongodb_uri, database_name)

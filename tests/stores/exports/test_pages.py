@@ -6,9 +6,11 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.exports.lists import LISTS, Asked
 from stores.exports.pages import Read, pages
+from stores.feedback import FeedbackStore
 from stores.paging import Page, PageRequest
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.feedback.builders import call_ref, feedback
 
 LARGE = {"text": "x" * 400_000}
 
@@ -41,6 +43,29 @@ async def test_pages_end_early_where_rows_are_large(database: Database, calls: C
 
     assert ids(found) == [call_id(number) for number in range(12)]
     assert max(len(page.rows) for page in found) <= 4
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_pages_end_early_also_where_feedback_leads_their_order(
+    database: Database,
+    calls: CallsStore,
+    descending: bool,  # noqa: FBT001 -- a case
+) -> None:
+    for number in range(8):
+        await calls.write([start(number, inputs=LARGE)])
+    scores = [feedback({"n": number % 3}, weave_ref=call_ref(number)) for number in range(5)]
+    await FeedbackStore(database).create(scores)
+    asked = Asked(PROJECT, sort_by=[SortBy("feedback.[custom].payload.n", descending=descending)])
+    read = LISTS["calls"].reading(database, asked)
+
+    whole, found = await read(PageRequest(10)), [await read(PageRequest(10, max_characters=700_000))]
+    while found[-1].has_next:
+        after = found[-1].cursor(found[-1].rows[-1])
+        found.append(await read(PageRequest(10, after, max_characters=700_000)))
+
+    assert sorted(ids(found)) == [call_id(number) for number in range(8)]
+    assert ids(found) == ids([whole])
+    assert max(len(page.rows) for page in found) <= 3
 
 
 async def test_a_page_has_a_row_however_large_and_says_whether_there_are_more(calls: CallsStore) -> None:

@@ -22,6 +22,16 @@ async def test_it_has_the_id_and_the_time_that_it_had_however_often(database: Da
     assert page.rows == [{"id": "mine", "created_at": NOON, "wb_user_id": "ada"}]
 
 
+async def test_what_was_changed_since_is_kept(database: Database) -> None:
+    store = FeedbackStore(database)
+    await store.create([feedback({"score": 2}, id="mine")])
+
+    await store.restore([feedback({"score": score}, id=name) for name, score in (("mine", 1), ("new", 3), ("new", 4))])
+
+    page = await store.page(PROJECT, PageRequest(), ["id", "payload"])
+    assert {row["id"]: row["json"]["payload"] for row in page.rows} == {"mine": '{"score":2}', "new": '{"score":3}'}
+
+
 async def test_an_annotation_whose_spec_is_gone_stays_what_it_was(database: Database, objects: ObjectsStore) -> None:
     store = FeedbackStore(database)
     ref = await spec(objects, {"type": "number"})

@@ -1,0 +1,38 @@
+"""The file of rejects: gone on with where an import was cut off, also where somebody was at it meanwhile."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.imports.rejects import Rejects
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "lines"),
+    [
+        (lambda _file: None, [1, 3]),
+        (lambda file: file.unlink(), [3]),
+        (lambda file: file.write_bytes(b""), [3]),
+    ],
+    ids=["left alone", "removed", "emptied"],
+)
+def test_what_was_written_after_the_last_progress_goes(
+    tmp_path: Path, meanwhile: Callable[[Path], object], lines: list[int]
+) -> None:
+    source = tmp_path / "calls.jsonl"
+    cut_off = Rejects(source, tmp_path, 0)
+    cut_off.add(1, b"{a\n", "no JSON")
+    kept = cut_off.size()
+    cut_off.add(2, b"{b\n", "no JSON")
+    cut_off.close()
+    meanwhile(cut_off.path)
+
+    again = Rejects(source, tmp_path, kept)
+    again.add(3, b"{c\n", "no JSON")
+    again.close()
+
+    found = again.path.read_bytes()
+    assert [json.loads(line)["line"] for line in found.splitlines()] == lines
+    assert again.path == tmp_path / "calls.jsonl.rejects.ndjson"
