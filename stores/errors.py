@@ -71,9 +71,13 @@ class ObjectDeletedError(StoreError):
 
 
 class ConflictError(StoreError):
-    """Another writer got there first."""
+    """Another writer got there first; trying again may work."""
 
     code = "CONFLICT"
+
+
+class TakenError(ConflictError):
+    """An id is another's, and stays so however often it is sent again."""
 
 
 class ForbiddenError(StoreError):

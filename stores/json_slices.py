@@ -24,13 +24,19 @@ MAX_VALUES: Final = 1_600_000
 MAX_MEMBERS: Final = 500_000
 """Members of a list that are had one by one."""
 
-_TOKEN: Final = re.compile(rb'("[^"\\]{0,128}")(\s*:)?|["\[\]{},]')
-"""A short string, and whether it is a key; the beginning of any other string; or a sign that takes a text apart."""
+_TOKEN: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},]')
+"""A short string, the beginning of any other, or a sign that takes a text apart."""
+_TOKEN_OR_COLON: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},:]')
 _BRACKET: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{}]')
-_WINDOW: Final = 1024 * 1024
+_WINDOW: Final = 256 * 1024
+"""How far one search goes: by a regular expression it lets no other thread in."""
+
+_MOST_BETWEEN: Final = 256 * 1024
+"""Bytes between two tokens, which can be nothing but blanks or a number beyond all bounds; they are parsed at once."""
+
 _SPACE: Final = re.compile(rb"\s*")
 _OPEN: Final = frozenset(b"[{")
-_QUOTE, _COMMA, _LIST, _BACKSLASH = b'",[\\'
+_QUOTE, _COMMA, _COLON, _LIST, _BACKSLASH = b'",:[\\'
 
 Text = bytes | bytearray
 
@@ -57,14 +63,24 @@ def _loads(text: Text, max_values: int, start: int, end: int) -> object:
 
 def _tokens(text: Text, start: int, end: int) -> Iterator["re.Match[bytes]"]:
     """The tokens of a text, but for what is inside its strings."""
-    while True:
-        for token in _TOKEN.finditer(text, start, end):
+    seen = start
+    while start < end:
+        stop = min(start + _WINDOW, end)
+        for token in _TOKEN.finditer(text, start, stop):
             yield token
+            seen = token.end()
             if token[1] is None and text[token.start()] == _QUOTE:
-                start = _end_of_string(text, token.start())
+                seen = stop = _end_of_string(text, token.start())
                 break
-        else:
-            return
+        start = stop
+        _check_gap(seen, start)
+
+
+def _check_gap(start: int, end: int) -> None:
+    if end - start > _MOST_BETWEEN:
+        raise BadInputError(
+            f"not JSON of any use: more than {_MOST_BETWEEN:,} blanks or digits stand together after byte {start:,}"
+        )
 
 
 def _end_of_string(text: Text, at: int) -> int:
@@ -238,14 +254,19 @@ def _members(text: Text, path: Sequence[str]) -> Members | None:
 def _take_some(finder: "_Finder", text: Text, start: int) -> int:
     """Take tokens, inside the members of the list none but brackets; where to go on."""
     is_inside = finder.is_inside
-    # One search by a regular expression lets no other thread in, however far it goes.
-    end = min(start + _WINDOW, len(text)) if is_inside else len(text)
-    for token in (_BRACKET if is_inside else _TOKEN).finditer(text, start, end):
-        if token[1] is None and text[token.start()] == _QUOTE:
-            return _end_of_string(text, token.start())
+    end = min(start + _WINDOW, len(text))
+    for token in (_BRACKET if is_inside else _TOKEN_OR_COLON).finditer(text, start, end):
+        if text[token.start()] == _QUOTE:
+            after = _end_of_string(text, token.start()) if token[1] is None else token.end()
+            finder.take_string(token.start(), after)
+            if token[1] is None:
+                return after
+            continue
         finder.take(token)
         if finder.is_inside != is_inside:
             return token.end()
+    if not is_inside:
+        _check_gap(finder.seen, end)
     return end
 
 
@@ -259,6 +280,8 @@ class _Finder:
         self._is_due = True  # whether the next container is the one that the path leads to
         self._members = Members(text)
         self._span: tuple[int, int] | None = None
+        self._string = (0, 0)
+        self.seen = 0
         self._list_depth = 0
         self._start = 0
 
@@ -267,14 +290,18 @@ class _Finder:
         """Whether it is inside a member of the list, of which only the end matters."""
         return 0 < self._list_depth < self._depth
 
+    def take_string(self, start: int, end: int) -> None:
+        """Note a string, which is a key if a colon comes next."""
+        self._string = start, end
+        self.seen = end
+
     def take(self, token: "re.Match[bytes]") -> None:
-        at = token.start()
+        """Take a sign."""
+        at, self.seen = token.span()
         sign = self._members.text[at]
-        if sign == _QUOTE:
-            if not self._list_depth and token[2] is not None:
-                self._is_due = self._depth == self._matched and token[1] == self._path[self._matched - 1]
-            return
-        if sign in _OPEN:
+        if sign == _COLON:
+            self._is_due = self._is_due if self._list_depth else self._is_next_key()
+        elif sign in _OPEN:
             self._open(sign, at)
         elif sign == _COMMA:
             self._is_due = False
@@ -282,6 +309,13 @@ class _Finder:
                 self._mark(at)
         else:
             self._close(at)
+
+    def _is_next_key(self) -> bool:
+        """Whether the last string is the key that the path has next."""
+        if not 0 < self._depth == self._matched:
+            return False
+        key, (start, end) = self._path[self._matched - 1], self._string
+        return end - start == len(key) and self._members.text[start:end] == key
 
     def _open(self, sign: int, at: int) -> None:
         self._depth += 1

@@ -11,11 +11,32 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.bodies import Items
+from app.weave.bodies import Body, Items
 from app.weave.errors import answer, log, reason, refusal
-from stores.errors import StoreError
+from stores.errors import PayloadTooLargeError, StoreError
+from stores.turns import in_turns
 
+MAX_ITEMS: Final = 100_000
+"""More than the SDK sends, whose batches grow to 31 MiB of items that have some hundred bytes each."""
+
+_MOST_REASONS: Final = 1_000
+_NO_REASON: Final = f"is not stored; only the first {_MOST_REASONS:,} such items of a batch are told why"
+
+_BATCH: Final = "batch"
 _LOGGED: Final = 3
+
+
+async def batch_of(body: Body) -> Items:
+    """The items of a batch.
+
+    Raises:
+        InvalidRequestError: the body is no JSON as a whole, or has no such list.
+        PayloadTooLargeError: there are more than `MAX_ITEMS`.
+    """
+    items = await body.items(_BATCH)
+    if len(items) > MAX_ITEMS:
+        raise PayloadTooLargeError(f"has {len(items):,} items; the limit is {MAX_ITEMS:,}; send fewer at once", _BATCH)
+    return items
 
 
 @dataclass
@@ -24,28 +45,38 @@ class Outcome:
 
     items: Items
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
-    refused: dict[int, StoreError] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    _first: tuple[int, StoreError] | None = None
 
     def refuse(self, position: int, error: StoreError) -> None:
         """Note why an item is not stored; of several reasons the first counts."""
-        # What an error was raised in leads back to the whole body.
-        self.refused.setdefault(position, error.with_traceback(None))
+        if position in self.refused:
+            return
+        self.refused[position] = reason(error) if len(self.refused) < _MOST_REASONS else _NO_REASON
+        if self._first is None or position < self._first[0]:
+            self._first = position, _by_itself(error)
 
-    def answer(self) -> Response:
+    async def answer(self) -> Response:
         """The answer to the batch."""
         if self.refused:
             self._log()
-        if self.refused and len(self.refused) == len(self.items):
-            return refusal(self.refused[min(self.refused)])
-        return answer({"res": [self._result(position) for position in range(len(self.items))]})
+        if self._first and len(self.refused) == len(self.items):
+            return refusal(self._first[1])
+        return answer({"res": [self._result(position) async for position in in_turns(range(len(self.items)))]})
 
     def _result(self, position: int) -> dict[str, Any]:
         if position in self.refused:
-            return {"error": reason(self.refused[position])}
+            return {"error": self.refused[position]}
         return self.results.get(position, {})
 
     def _log(self) -> None:
-        reasons = "; ".join(reason(self.refused[position]) for position in sorted(self.refused)[:_LOGGED])
+        reasons = "; ".join(self.refused[position] for position in sorted(self.refused)[:_LOGGED])
         more = "; and so on" if len(self.refused) > _LOGGED else ""
         count, total = len(self.refused), len(self.items)
         log.warning("%d of %d items of a batch at /weave are not stored: %s%s", count, total, reasons, more)
+
+
+def _by_itself(error: StoreError) -> StoreError:
+    """The error without what it was raised in, which leads back to the whole body."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

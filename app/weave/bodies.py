@@ -76,7 +76,7 @@ class Body:
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await json_slices.members(self.text, path)
-            around = None if found is None else json_text.loads(found.around)
+            around = None if found is None else await json_slices.loads(found.around)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:

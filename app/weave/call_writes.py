@@ -6,15 +6,15 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.weave.batches import Outcome
+from app.weave.batches import Outcome, batch_of
 from app.weave.bodies import LARGE, Body, Items, read_item
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
 from stores.errors import PayloadTooLargeError, StoreError
+from stores.turns import in_turns
 
-_BATCH: Final = "batch"
 _PARTS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024
 _MOST_WITHOUT_FILES: Final = 12_000_000
@@ -30,7 +30,7 @@ _Read = Callable[[object, str, bool], list[Part]]
 
 async def upsert_batch(stores: Stores, body: Body) -> Response:
     """Store starts and ends."""
-    return await _store(stores, await body.items(_BATCH), _start_or_end)
+    return await _store(stores, await batch_of(body), _start_or_end)
 
 
 async def complete(stores: Stores, body: Body) -> Response:
@@ -45,7 +45,7 @@ async def complete(stores: Stores, body: Body) -> Response:
         parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
         return parts
 
-    return await _store(stores, await body.items(_BATCH), read)
+    return await _store(stores, await batch_of(body), read)
 
 
 async def start(stores: Stores, body: Body) -> Response:
@@ -89,7 +89,7 @@ class _Waiting:
 async def _store(stores: Stores, items: Items, read: _Read) -> Response:
     """Store the items, few at once; of a large body not all is ever parsed."""
     outcome, waiting = Outcome(items), _Waiting()
-    for position in range(len(items)):
+    async for position in in_turns(range(len(items))):
         try:
             _check_size(items, position)
             size = items.size(position)
@@ -102,7 +102,7 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
             await _flush(stores, waiting, outcome)
             waiting = _Waiting()
     await _flush(stores, waiting, outcome)
-    return outcome.answer()
+    return await outcome.answer()
 
 
 def _check_size(items: Items, position: int) -> None:

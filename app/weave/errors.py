@@ -8,15 +8,17 @@ from starlette.responses import Response
 
 from graphql_schema.errors import unexpected
 from stores import json_text
-from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError
 
 INVALID: Final = 422
+_TAKEN: Final = 409
 _INTERNAL: Final = 500
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "OBJECT_DELETED": 404,
-    "CONFLICT": 409,
+    "CONFLICT": 503,
     "PAYLOAD_TOO_LARGE": 413,
     "UNAVAILABLE": 503,
     "TIMEOUT": 504,
@@ -50,12 +52,24 @@ def reason(error: StoreError) -> str:
 
 def status_of(error: StoreError) -> int:
     """The HTTP status of an error; its client sends again what is answered by 5xx, and by nothing else."""
-    return INVALID if isinstance(error, InvalidRequestError) else _STATUS_BY_CODE.get(error.code, _INTERNAL)
+    match error:
+        case InvalidRequestError():
+            return INVALID
+        case TakenError():
+            return _TAKEN
+        case _:
+            return _STATUS_BY_CODE.get(error.code, _INTERNAL)
+
+
+def is_passing(error: StoreError) -> bool:
+    """Whether it may be stored when it is sent again, as its client does then."""
+    return status_of(error) >= _INTERNAL
 
 
 def refusal(error: StoreError) -> Response:
     """The answer to what was refused."""
-    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, UnavailableError) else {}
+    may_come_again = isinstance(error, ConflictError | UnavailableError) and is_passing(error)
+    headers = {"Retry-After": str(UnavailableError.retry_after_seconds)} if may_come_again else {}
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 

@@ -6,20 +6,20 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from app.weave import answers
-from app.weave.batches import Outcome
+from app.weave.batches import Outcome, batch_of
 from app.weave.bodies import Body, read_item
-from app.weave.errors import answer
+from app.weave.errors import answer, is_passing
 from app.weave.feedback_rows import FEEDBACK, feedback_fields
 from app.weave.listings import pages
 from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
 from stores import json_path, json_text
-from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.errors import BadInputError, StoreError
 from stores.json_fields import JsonField, forget
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.turns import in_turns
 
-_BATCH: Final = "batch"
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""
 
@@ -39,11 +39,11 @@ async def create(stores: Stores, body: Body) -> Response:
 
 async def create_batch(stores: Stores, body: Body) -> Response:
     """Store feedback, whatever is wrong with other feedback in the batch, as batches of calls are stored."""
-    items = await body.items(_BATCH)
+    items = await batch_of(body)
     outcome = Outcome(items)
     waiting: dict[int, FeedbackCreateReq] = {}
     size = 0
-    for position in range(len(items)):
+    async for position in in_turns(range(len(items))):
         try:
             waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
@@ -54,28 +54,36 @@ async def create_batch(stores: Stores, body: Body) -> Response:
             await _flush(stores, waiting, outcome)
             waiting, size = {}, 0
     await _flush(stores, waiting, outcome)
-    return outcome.answer()
+    return await outcome.answer()
 
 
 async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
-    """Store all that waits at once, or piece by piece where something is wrong with one."""
+    """Store all that waits at once, or piece by piece where something is wrong with one.
+
+    Raises:
+        StoreError: nothing is wrong with any, and all may be sent again.
+    """
     try:
         rows = await stores.feedback.create([asked.to_store() for asked in waiting.values()])
-    except UnavailableError:
-        raise
-    except StoreError:
-        for position, asked in waiting.items():
-            try:
-                row = await stores.feedback.create_one(asked.to_store())
-            except UnavailableError:
-                raise
-            except StoreError as error:
-                outcome.refuse(position, error.under(outcome.items.at(position)))
-            else:
-                outcome.results[position] = feedback_fields(row, _ANSWERED)
+    except StoreError as error:
+        if is_passing(error):
+            raise
+        await _store_singly(stores, waiting, outcome)
         return
     for position, row in zip(waiting, rows, strict=True):
         outcome.results[position] = feedback_fields(row, _ANSWERED)
+
+
+async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
+    for position, asked in waiting.items():
+        try:
+            row = await stores.feedback.create_one(asked.to_store())
+        except StoreError as error:
+            if is_passing(error):
+                raise
+            outcome.refuse(position, error.under(outcome.items.at(position)))
+        else:
+            outcome.results[position] = feedback_fields(row, _ANSWERED)
 
 
 async def replace(stores: Stores, body: Body) -> Response:

@@ -1,11 +1,13 @@
 """What the Weave SDK sends, class by class as its API names them; fields that are not known here are left out."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
+from stores.calls.inputs import MAX_EXCEPTION
 from stores.costs import NewCost
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
@@ -27,6 +29,9 @@ Time = Annotated[int, BeforeValidator(_micros)]
 """Microseconds since the epoch, of a time in ISO 8601."""
 
 Json = Any
+
+_END_OF_INTEGERS: Final = 2**63
+"""What MongoDB's integers do not reach."""
 
 
 class Request(BaseModel):
@@ -74,8 +79,20 @@ class End(OfProject):
     wb_run_step_end: int | None = None
 
     def to_store(self, *, is_large: bool = False) -> CallEnd:
-        """The end as the store takes it."""
-        return CallEnd(**{name: getattr(self, name) for name in End.model_fields}, is_large=is_large)
+        """The end as the store takes it; an exception that is too long is cut, so that all else of the end is kept."""
+        fields = {name: getattr(self, name) for name in End.model_fields}
+        return CallEnd(**fields | {"exception": self._short_exception()}, is_large=is_large)
+
+    def _short_exception(self) -> str | None:
+        length = len(self.exception or "")
+        if self.exception is None or length <= MAX_EXCEPTION:
+            return self.exception
+        log.warning(
+            "the exception of call %.100s of %.300s has %d characters and is cut to %d",
+            *(self.id, self.project_id, length, MAX_EXCEPTION),
+        )
+        mark = f"… [cut by LoomQL, of {length:,} characters]"
+        return self.exception[: MAX_EXCEPTION - len(mark)] + mark
 
 
 class CallStartReq(Request):
@@ -134,8 +151,8 @@ class Listing(OfProject):
 
     query: Json = None
     sort_by: list[Sort] | None = None
-    limit: int | None = Field(default=None, ge=0)
-    offset: int | None = Field(default=None, ge=0)
+    limit: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
+    offset: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
 
     @property
     def sort_keys(self) -> list[SortBy]:

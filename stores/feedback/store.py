@@ -68,7 +68,7 @@ class FeedbackStore:
         Raises:
             BadInputError, NotFoundError: a rule is broken; the error names it as `batch.<position>`.
             PayloadTooLargeError: a payload is too large, or the batch is.
-            ConflictError: an id is that of other feedback.
+            TakenError: an id is that of other feedback.
         """
         if len(batch) > MAX_BATCH:
             raise BadInputError(f"has {len(batch):,} items; the limit is {MAX_BATCH:,}", "batch")

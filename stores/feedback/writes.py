@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pymongo import ReplaceOne, UpdateOne
 
 from stores.database import Database, Document
-from stores.errors import ConflictError
+from stores.errors import TakenError
 from stores.transactions import Session
 
 _OWNER = ("weave_ref", "wb_user_id")
@@ -22,7 +22,8 @@ async def write(
     An id that is there already is written anew by the same user about the same ref only; in one batch the later counts.
 
     Raises:
-        ConflictError: an id is another's, or others wrote it again and again; nothing was stored.
+        TakenError: an id is another's; nothing was stored.
+        ConflictError: others wrote it again and again; nothing was stored.
     """
     if not new and not named:
         return
@@ -100,4 +101,4 @@ def _check_owner(at: str, document: Document, there: Document | None) -> None:
     for name, noun in zip(_OWNER, ("about another weaveRef", "of another user"), strict=True):
         if there and there[name] != document[name]:
             message = f"{document['id'][:128]!r} is the id of feedback {noun}; send another id, or none, or purge that"
-            raise ConflictError(message, f"{at}.id")
+            raise TakenError(message, f"{at}.id")

@@ -130,3 +130,57 @@ async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message:
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
 async def test_no_list_at_the_path_is_told(text: bytes) -> None:
     assert await json_slices.members(text, ["batch"]) is None
+
+
+BLANKS = b" " * 100
+
+
+@pytest.fixture
+def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # noqa: ARG001 -- both are small
+    """A few blanks in a row are many."""
+    monkeypatch.setattr(json_slices, "_MOST_BETWEEN", 50)
+
+
+@pytest.mark.usefixtures("small_gaps")
+@pytest.mark.parametrize(
+    "text",
+    [
+        BLANKS + b'{"batch": [1, 2]}',
+        b'{"batch": [1, 2]}' + BLANKS,
+        b'{"batch":' + BLANKS + b"[1, 2]}",
+        b'{"batch"' + BLANKS + b": [1, 2]}",
+        b'{"batch": [1, 2]' + BLANKS + b"}",
+        b'{"batch": [1,' + BLANKS + b"2]}",
+        b'{"batch": [1], "a": ' + b"1" * 100 + b"}",
+        BLANKS,
+    ],
+    ids=["first", "last", "before the list", "before a colon", "after the list", "in the list", "digits", "only"],
+)
+async def test_what_takes_long_to_skip_is_refused(text: bytes) -> None:
+    # One search over megabytes of blanks would hold everyone up, and so would one parse.
+    for reading in (json_slices.members(text, ["batch"]), json_slices.loads(text)):
+        with pytest.raises(BadInputError, match="more than 50 blanks or digits"):
+            await reading
+
+
+async def test_blanks_of_some_kilobytes_are_skipped() -> None:
+    blanks = b" \r\n\t" * 50_000
+    text = blanks + b'{"a":' + blanks + b'7,"batch"' + blanks + b":[" + blanks + b'"x",{"b":[]}]}' + blanks
+
+    found = await json_slices.members(text, ["batch"])
+
+    assert found is not None
+    assert [json.loads(member) for member in texts_of(found)] == ["x", {"b": []}]
+    assert json.loads(found.around) == {"a": 7, "batch": []}
+    assert await json_slices.loads(text) == {"a": 7, "batch": ["x", {"b": []}]}
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("key", ["batch", "k" * 200, 'q"uo\\te', "ü🍵"])
+async def test_a_list_is_found_by_any_key(key: str) -> None:
+    text = json.dumps({"before": key, "x": {key: [0]}, key: [1]}, ensure_ascii=False).encode()
+
+    found = await json_slices.members(text, [key])
+
+    assert found is not None
+    assert texts_of(found) == [b"1"]

@@ -1,5 +1,6 @@
 """Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored, and it is told."""
 
+import asyncio
 import json
 import logging
 import uuid
@@ -8,7 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from app.weave import call_writes
+from app.weave import batches, call_writes, feedback
+from app.weave.bodies import Body, Items, read_item
+from app.weave.requests import CallStartReq
+from graphql_schema.context import Stores
+from stores import transactions
+from stores.calls import writes
+from stores.calls.inputs import MAX_EXCEPTION
+from stores.database import Database
+from stores.errors import StoreError
+from stores.files import uploads
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 
 BATCH = "/call/upsert_batch"
@@ -156,6 +166,28 @@ def test_ends_may_come_first_and_all_may_come_again(door: httpx.Client, project:
     assert (call["wb_user_id"], call["summary"]["weave"]["status"]) == ("local", "success")
 
 
+@pytest.mark.parametrize("way", ["batch", "end", "complete"])
+def test_an_exception_that_is_too_long_is_cut_and_the_rest_is_kept(
+    door: httpx.Client, project: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = '{"type": "KeyError", "message": "' + "ü" * MAX_EXCEPTION
+    whole = complete(project, exception=text, output={"a": 1}, summary={"b": 2})
+    item = end(project, whole["id"], exception=text, output={"a": 1}, summary={"b": 2})
+
+    if way == "complete":
+        posted(door, f"/v2/{project}/calls/complete", batch=[whole])
+    else:
+        started(door, project, id=whole["id"])
+        _ = posted(door, "/call/end", **item["req"]) if way == "end" else posted(door, BATCH, batch=[item])
+
+    [read] = streamed(door, "/calls/stream_query", project_id=project)
+    mark = f"… [cut by LoomQL, of {len(text):,} characters]"
+    assert read["exception"] == text[: MAX_EXCEPTION - len(mark)] + mark
+    assert (read["output"], read["summary"]["b"], read["summary"]["weave"]["status"]) == ({"a": 1}, 2, "error")
+    [line] = [record.message for record in caplog.records if record.name == "loomql"]
+    assert line == f"the exception of call {whole['id']} of {project} has 262177 characters and is cut to 262144"
+
+
 def test_single_starts_and_ends_are_told_by_their_status(door: httpx.Client, project: str) -> None:
     begun = start(project)["req"]
     made = posted(door, "/call/start", **begun)
@@ -259,3 +291,108 @@ def test_one_bad_piece_of_feedback_loses_no_other(
     found = posted(door, "/feedback/query", project_id=project)["result"]
     assert sorted(each["payload"]["stars"] for each in found) == [5, 2**70]
     assert [record.message[:8] for record in caplog.records] == ["3 of 5 i"]
+
+
+def notes(project: str) -> list[dict[str, object]]:
+    """Feedback in a batch, with ids of its own."""
+    piece = {"project_id": project, "weave_ref": call_ref(project, "a" * 16), "feedback_type": "n", "payload": {}}
+    return [{**piece, "id": str(uuid.uuid4())} for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["calls", "feedback", "object", "file"])
+def test_what_others_stood_in_the_way_of_is_asked_for_again(
+    door: httpx.Client, project: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The SDK sends again what is answered by 5xx, and drops what is answered by 409.
+    ended = [end(project, "a" * 16), end(project, "b" * 16)]
+    version = {"project_id": project, "object_id": "o", "val": {}}
+    form = {"data": {"project_id": project}, "files": {"file": ("x", uuid.uuid4().bytes)}}
+    path, request = {
+        "calls": (BATCH, {"json": {"batch": ended}}),
+        "feedback": ("/feedback/batch/create", {"json": {"batch": notes(project)}}),
+        "object": ("/obj/create", {"json": {"obj": version}}),
+        "file": ("/files/create", form),
+    }[name]
+
+    with monkeypatch.context() as patch:
+        for module in (writes, transactions, uploads):
+            patch.setattr(module, "_ATTEMPTS", 0)
+        answer = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+
+    assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
+    assert "send it again" in answer.json()["reason"]
+    again = door.post(path, **request)  # type: ignore[arg-type] # one of several kinds of bodies
+    assert (again.status_code, "error" in again.text) == (200, False)
+
+
+def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) -> None:
+    mine, other = notes(project)
+    theirs = {**mine, "wb_user_id": "somebody"}
+
+    posted(door, "/feedback/batch/create", batch=[mine])
+    results = posted(door, "/feedback/batch/create", batch=[theirs, other])["res"]
+
+    assert "is the id of feedback of another user" in results[0]["error"]
+    assert results[1]["id"] == other["id"]
+    assert door.post("/feedback/batch/create", json={"batch": [theirs]}).status_code == 409
+
+
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
+    database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"))
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    turns = 0
+
+    async def wait() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(wait())
+    answer = await create(Stores.over(database), body)
+    others.cancel()
+
+    assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
+    assert turns >= 3_000
+    assert "3000 of 3000 items" in caplog.text
+
+
+def test_very_many_items_are_refused_before_any_is_read(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_ITEMS", 2)
+    for path in (BATCH, "/feedback/batch/create", f"/v2/{project}/calls/complete"):
+        assert refused(door, path, batch=[0, 0, 0]) == (
+            413,
+            "batch: has 3 items; the limit is 2; send fewer at once",
+        )
+
+
+def test_of_very_many_bad_items_the_first_are_told_why(
+    door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_MOST_REASONS", 2)
+    good = start(project)
+
+    results = posted(door, BATCH, batch=[0, good, 0, 0])["res"]
+
+    assert results[1]["id"] == good["req"]["start"]["id"]
+    assert [results[at]["error"][:8] for at in (0, 2)] == ["batch.0:", "batch.2:"]
+    assert results[3] == {"error": "is not stored; only the first 1,000 such items of a batch are told why"}
+
+
+async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
+    outcome = batches.Outcome(Items([0], None, "batch"))
+    with pytest.raises(StoreError) as caught:
+        read_item(CallStartReq, 0, "batch.0")
+    assert caught.value.__context__
+
+    outcome.refuse(0, caught.value)
+
+    kept = outcome._first
+    assert kept
+    assert (kept[1].__context__, kept[1].__cause__, kept[1].__traceback__) == (None, None, None)

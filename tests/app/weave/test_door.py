@@ -50,6 +50,50 @@ def test_a_body_is_json_whatever_its_type_says(door: httpx.Client, project: str,
     assert door.post("/call/read", content=body, headers=headers).json() == {"call": None}
 
 
+EVIL = "https://evil.example"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": EVIL},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[half"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:1"},
+    ],
+    ids=lambda headers: " ".join(map(":".join, headers.items())),
+)
+@pytest.mark.parametrize("auth", [None, ("api", "k" * 40)], ids=["nobody", "somebody"])
+def test_a_page_of_another_site_writes_nothing(
+    door: httpx.Client, url: str, project: str, headers: dict[str, str], auth: tuple[str, str] | None
+) -> None:
+    # A page may send these to any server, and the browser may know a password for it.
+    call_id = started(door, project)
+    body = json.dumps({"project_id": project, "call_ids": [call_id]})
+    form = {"data": {"project_id": project}, "files": {"file": ("x", b"hello")}}
+
+    with httpx.Client(base_url=f"{url}/weave", auth=auth, headers=headers) as browser:
+        deleted = browser.post("/calls/delete", content=body, headers={"content-type": "text/plain"})
+        uploaded = browser.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
+
+    assert [deleted.status_code, uploaded.status_code] == [403, 403]
+    assert "the Weave SDK's door is for programs" in deleted.json()["reason"]
+    assert [call["id"] for call in streamed(door, "/calls/stream_query", project_id=project)] == [call_id]
+    assert posted(door, "/files/stats", project_id=project) == {"total_size_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "OURS"}]
+)
+def test_programs_and_pages_of_its_own_may_write(url: str, project: str, headers: dict[str, str]) -> None:
+    headers = {name: value.replace("OURS", url) for name, value in headers.items()}
+
+    with httpx.Client(base_url=f"{url}/weave", headers=headers) as client:
+        posted(client, "/call/upsert_batch", batch=[start(project)])
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "status", "reason"),
     [
@@ -161,6 +205,37 @@ def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
     assert "Syntax Error" in no_query["message"]
     assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
+
+
+LISTS = {
+    "/calls/query": "calls",
+    "/objs/query": "objs",
+    "/feedback/query": "result",
+    "/cost/query": "results",
+    "/table/query": "rows",
+    "/calls/stream_query": None,
+    "/threads/stream_query": None,
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_have_a_part_as_far_as_integers_go(door: httpx.Client, project: str, path: str) -> None:
+    table = posted(door, "/table/create", table={"project_id": project, "rows": [{}]})["digest"]
+    name, asked = LISTS[path], {"project_id": project, **({"digest": table} if path == "/table/query" else {})}
+
+    for field in ("limit", "offset"):
+        status, reason = refused(door, path, **asked, **{field: 2**63})
+        assert (status, reason) == (422, f"{field}: Input should be less than {2**63}")
+        assert refused(door, path, **asked, **{field: -1})[0] == 422
+    farthest = {**asked, "limit": 2**63 - 1, "offset": 2**63 - 1}
+    assert (posted(door, path, **farthest) == {name: []}) if name else (streamed(door, path, **farthest) == [])
+
+
+def test_a_count_goes_as_far_as_integers_do(door: httpx.Client, project: str) -> None:
+    started(door, project)
+
+    assert posted(door, "/calls/query_stats", project_id=project, limit=2**63 - 1)["count"] == 1
+    assert refused(door, "/calls/query_stats", project_id=project, limit=2**63)[0] == 422
 
 
 def test_threads_and_sizes_are_told(door: httpx.Client, project: str) -> None:
