@@ -13,6 +13,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app.otlp.bodies import Decompression
 from app.server import create_app
 from app.settings import Settings
 from stores.intake import FREE_BYTES
@@ -64,6 +65,17 @@ async def test_protobuf_is_stored_in_every_encoding(
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, PROTOBUF["content-type"], b"")
     [call] = (await receiver.stored(headers["project_id"])).values()
     assert (call["id"], call["inputs"]) == (span_id(1), {"input.value": "hi"})
+
+
+def test_raw_deflate_ends_wherever_its_last_part_does() -> None:
+    for beyond in range(0, 260, 4):
+        content = bytes(256 * 1024 + beyond)
+        decompression = Decompression("deflate")
+
+        parts = list(decompression.parts(raw_deflate(content)))
+        decompression.check_end()
+
+        assert b"".join(parts) == content, beyond
 
 
 async def test_json_is_stored_and_answered_in_json(
