@@ -15,7 +15,7 @@ from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import usage_of
-from stores.otel.values import OPENING, decoded
+from stores.otel.values import OPENING, Decoding
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
@@ -27,21 +27,22 @@ _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 class _Read:
     """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys."""
 
-    __slots__ = ("layout", "shape", "values")
+    __slots__ = ("decode", "layout", "shape", "values")
 
     def __init__(self, span: Span) -> None:
         self.layout: Layout = layout_of(tuple(span.attributes))
         self.values: list[Any] = list(span.attributes.values())
         self.shape = Shape(self.layout.separators, self.layout.is_odd)
+        self.decode = decode = Decoding().of
         for at in self.layout.json_at:
             value = self.values[at]
             if isinstance(value, str) and value.startswith('"'):
-                self.values[at] = decoded(value)
+                self.values[at] = decode(value)
         for at, value in enumerate(self.values):
             kind = type(value)
             if kind is str:
                 if value[:1] in OPENING:
-                    self.values[at] = inner = decoded(value)
+                    self.values[at] = inner = decode(value)
                     _add(self.shape, shape_of(inner))
             elif kind is not int and kind is not bool:
                 _add(self.shape, shape_of(value))
@@ -66,8 +67,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     read = _Read(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or messages.inputs_of(span.events)
-        output = output or messages.output_of(span.events)
+        inputs = inputs or messages.inputs_of(span.events, read.decode)
+        output = output or messages.output_of(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted)
     if not (inputs or output or noted or usage):

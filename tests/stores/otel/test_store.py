@@ -1,6 +1,7 @@
 """Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
@@ -8,9 +9,10 @@ from stores.calls.inputs import MAX_NAME
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.otel import OtelStore
+from stores.otel.values import MAX_VALUES
 from stores.paging import PageRequest
 from tests.stores.otel.conftest import PROJECT, Stored
-from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, request, span, span_id
+from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, pairs, request, span, span_id
 
 
 async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
@@ -127,6 +129,23 @@ async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Store
     assert "the limit is 7,700,000" in too_large_to_store
     assert len(await stored()) == 7
     assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
+
+
+async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore, stored: Stored) -> None:
+    half = "[" + "{}," * (MAX_VALUES // 4) + "{}]"
+    attributes = {"a": half, "b": half, "input.value": half, "output.value": '{"still": "read"}'}
+    events = [Span.Event(name="gen_ai.choice", attributes=pairs({"message": half}))]
+
+    exported = await otel.export_protobuf(body(span(1, attributes), span(2, {"output.value": "[1]"})), PROJECT)
+    await otel.export_protobuf(body(span(3, {"a": half, "b": half}, events=events)), PROJECT)
+
+    assert exported.rejected_spans == 0
+    first, second, third = (await stored()).values()
+    told = first["attributes"]["otel_span"]["attributes"]
+    assert (len(told["a"]), told["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
+    assert first["output"] == {"output.value": {"still": "read"}}
+    assert second["output"] == {"output.value": [1]}
+    assert third["output"] == {"gen_ai.output.messages": [{"role": "assistant", "message": half}]}
 
 
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
