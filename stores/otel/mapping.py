@@ -173,7 +173,7 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
     }
     if origin.scope:
         told["scope"] = origin.scope
-    return {**told, **span.dropped} if span.dropped else told
+    return {**told, **span.beside} if span.beside else told
 
 
 def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Shape:
@@ -182,7 +182,7 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Sh
     for value in noted.values():
         if type(value) is not str:
             _add(shape, shape_of(value))
-    shape.separators += _ENVELOPE + 2 * len(span.dropped) + (2 if origin.scope else 0)
+    shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):

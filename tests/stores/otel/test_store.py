@@ -1,5 +1,8 @@
 """Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
 
+import asyncio
+from typing import Any, ClassVar
+
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -8,7 +11,9 @@ from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.otel import OtelStore
+from stores.otel import OtelStore, protobuf, wire
+from stores.otel import otlp_json as json_form
+from stores.otel.projects import Projects
 from stores.otel.values import MAX_VALUES
 from stores.paging import PageRequest
 from tests.stores.otel.conftest import PROJECT, Stored
@@ -101,6 +106,16 @@ async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
     assert by_json[span_id(1)]["wb_user_id"] == "ada"
 
 
+async def test_a_request_in_json_is_stored_whole_or_not_at_all(otel: OtelStore, stored: Stored) -> None:
+    whole = otlp_json(request(*(span(number) for number in range(1, 602))))
+    whole["resourceSpans"][0]["scopeSpans"].append({"spans": {}})
+
+    with pytest.raises(BadInputError, match="spans of scopeSpans must be a list"):
+        await otel.export_json(whole, PROJECT)
+
+    assert await stored() == {}
+
+
 async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
     picture = f"data:image/png;base64,{'iVBORw0KGgo' * 200}AAA="
 
@@ -129,6 +144,78 @@ async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Store
     assert "the limit is 7,700,000" in too_large_to_store
     assert len(await stored()) == 7
     assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
+
+
+async def test_a_span_is_as_large_in_json(otel: OtelStore, stored: Stored) -> None:
+    spans = (span(1, {"input.value": "x" * 20_000_000}), span(2))
+
+    exported = await otel.export_json(otlp_json(request(*spans)), PROJECT)
+
+    assert exported.rejected_spans == 1
+    assert exported.error_message.startswith("a span: it has 20,000,")
+    assert "; the limit is 8,388,608. Keep large" in exported.error_message
+    assert list(await stored()) == [span_id(2)]
+
+
+@pytest.mark.parametrize("what", ["resource", "scope"])
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+async def test_what_is_kept_with_every_span_is_small(what: str, form: str, otel: OtelStore, stored: Stored) -> None:
+    whole = request(span(1), span(2))
+    [of] = whole.resource_spans
+    getattr(of if what == "resource" else of.scope_spans[0], what).attributes.extend(pairs({"a": "x" * 70_000}))
+    whole.MergeFrom(request(span(3), resource={"service.name": "x" * 60_000}))
+
+    if form == "json":
+        exported = await otel.export_json(otlp_json(whole), PROJECT)
+    else:
+        exported = await otel.export_protobuf(whole.SerializeToString(), PROJECT)
+
+    assert exported.rejected_spans == 2
+    assert exported.reasons[0].startswith(f"a span: its {what} has 70,0")
+    assert "the limit is 65,536" in exported.reasons[0]
+    assert list(await stored()) == [span_id(3)]
+
+
+class CountingProjects(Projects):
+    """Counts the resources that are read."""
+
+    read: ClassVar[list[object]] = []
+
+    def of(self, resource: dict[str, object]) -> str:
+        """Count one in."""
+        self.read.append(resource)
+        return super().of(resource)
+
+
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_a_resource_is_read_once_for_all_its_scopes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountingProjects, "read", [])
+    projects = CountingProjects(PROJECT)
+    whole = request(span(1), resource={"service.name": "one"})
+    for number in (2, 3):
+        whole.resource_spans[0].scope_spans.add().spans.append(span(number))
+    whole.MergeFrom(request(span(4), resource={"service.name": "two"}))
+    sent = whole.SerializeToString()
+
+    spans: list[Any] = (
+        list(json_form.undecoded_spans(json_form.parts_of(otlp_json(whole)), projects))
+        if form == "json"
+        else list(protobuf.undecoded_spans(sent, wire.parts_of(sent), projects))
+    )
+
+    assert len(spans) == 4
+    assert projects.read == [{"service.name": "one"}, {"service.name": "two"}]
+
+
+async def test_who_is_rejected_does_not_keep_others_waiting(otel: OtelStore, stored: Stored) -> None:
+    others = asyncio.create_task(otel.export_protobuf(body(*[Span()] * 30_000), PROJECT))
+    await asyncio.sleep(0)  # it begins
+
+    await otel.export_protobuf(body(span(1)), PROJECT)
+
+    assert not others.done()
+    assert list(await stored()) == [span_id(1)]
+    assert (await others).rejected_spans == 30_000
 
 
 async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore, stored: Stored) -> None:
