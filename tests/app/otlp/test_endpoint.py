@@ -129,10 +129,13 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (b"{", JSON, 400, "not JSON"),
         (b"[]", JSON, 400, "the request must be a JSON object"),
         (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
+        (b'{"resourceSpans": [' + b"{}," * 300_000 + b"{}]}", JSON, 413, "500,000 lists, objects and commas; export"),
+        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
     ],
     ids=[
         *("cut protobuf", "cut gzip", "no gzip", "unknown encoding", "bomb of gzip", "bomb of deflate", "too large"),
         *("no project", "no JSON", "no object", "names of protobuf"),
+        *("countless values", "countless resources"),
     ],
 )
 async def test_what_cannot_be_read_is_refused_in_the_senders_form(
