@@ -8,13 +8,14 @@ from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
 from stores.calls.payloads import Payload
+from stores.calls.usage_scopes import SUM
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json_shape import ODD_KEY, Shape, shape_of
 from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
-from stores.otel.usage import usage_of
+from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
@@ -119,6 +120,8 @@ def _end(
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     kept = kept_of_summary(summary) if usage else {}
+    if kept and sums_up(usage, read.pick(conventions.OPERATION), span.kind):
+        kept["usage_scope"] = SUM
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
     payload = Payload.of(

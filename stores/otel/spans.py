@@ -15,6 +15,9 @@ Attributes = dict[str, object]
 ERROR: Final = 2
 """The code of a status that says that the span failed."""
 
+CLIENT: Final = 3
+"""The kind of a span that asks something of another program."""
+
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest span that is decoded: values without content take ten times as much memory as they come in."""
 

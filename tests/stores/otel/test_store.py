@@ -1,17 +1,19 @@
 """Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from stores.aggregates import AggregatesStore
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME
+from stores.calls.writes import WholeCall
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.otel import OtelStore, protobuf, wire
+from stores.otel import Exported, OtelStore, protobuf, wire
 from stores.otel import otlp_json as json_form
 from stores.otel.projects import Projects
 from stores.otel.values import MAX_VALUES
@@ -80,6 +82,25 @@ async def test_parents_may_come_late_never_or_in_circles(
     assert sorted(int(node["id"], 16) for node in tree) == [1, 2, 3, 4, 5, 6]
     assert await calls.delete(PROJECT, [span_id(1)]) == 2
     assert await calls.delete(PROJECT, [span_id(3)]) == 1
+
+
+async def test_what_operations_sum_up_counts_once(otel: OtelStore, database: Database) -> None:
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 9}
+    outer = {"ai.operationId": "ai.generateText", "ai.model.id": "m", "ai.usage.inputTokens": 9}
+    inner = {
+        "ai.operationId": "ai.generateText.doGenerate",
+        "ai.model.id": "m",
+        "gen_ai.response.model": "m-2024",
+        "ai.usage.inputTokens": 9,
+    }
+    await otel.export_protobuf(body(span(1, agent), span(2, outer, parent=1), span(3, inner, parent=2)), PROJECT)
+
+    store = AggregatesStore(database)
+    [row] = (await store.calls(PROJECT, Grouping(), ["total_tokens"])).rows
+    [root, *_] = await store.usage_tree(PROJECT, TRACE, ["total_usage"])
+
+    assert row["total_tokens"] == 9
+    assert root["total_usage"]["total_tokens"] == 9
 
 
 async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, stored: Stored) -> None:
@@ -207,15 +228,31 @@ def test_a_resource_is_read_once_for_all_its_scopes(form: str, monkeypatch: pyte
     assert projects.read == [{"service.name": "one"}, {"service.name": "two"}]
 
 
-async def test_who_is_rejected_does_not_keep_others_waiting(otel: OtelStore, stored: Stored) -> None:
-    others = asyncio.create_task(otel.export_protobuf(body(*[Span()] * 30_000), PROJECT))
+class NotedCalls(CallsStore):
+    """Notes who still waits for an answer whenever it begins to write."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.requests: list[asyncio.Task[Exported]] = []
+        self.waiting: list[int] = []
+
+    async def write_whole(self, calls: Sequence[WholeCall]) -> None:
+        """Write them."""
+        self.waiting.append(sum(not request.done() for request in self.requests))
+        await super().write_whole(calls)
+
+
+async def test_who_is_rejected_does_not_keep_others_waiting(database: Database, stored: Stored) -> None:
+    calls = NotedCalls(database)
+    otel = OtelStore(calls)
+    calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 20_000), PROJECT)))
     await asyncio.sleep(0)  # it begins
 
     await otel.export_protobuf(body(span(1)), PROJECT)
 
-    assert not others.done()
+    assert calls.waiting == [1]
     assert list(await stored()) == [span_id(1)]
-    assert (await others).rejected_spans == 30_000
+    assert (await calls.requests[0]).rejected_spans == 20_000
 
 
 async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore, stored: Stored) -> None:
