@@ -24,7 +24,7 @@ _MOST_BYTES: Final = 2 * 1024 * 1024
 _AT_ONCE: Final = 3
 """Parts of requests that are ready or on their way at once: of what waits there is no more in memory than came."""
 
-_LARGE_BYTES: Final = 64 * 1024
+_LARGE_BYTES: Final = 16 * 1024
 """A span that may take longer than a turn by itself, with its resource and scope, or a body to look through."""
 
 _TURN_SECONDS: Final = 0.002

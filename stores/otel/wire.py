@@ -64,10 +64,12 @@ def _resource_parts(fields: "_Fields", start: int, end: int) -> list[Part]:
         if number == _FIRST:
             resource = first, last
         elif number == _SECOND:
-            scopes.append(_scope(fields, first, last))
+            scope = _scope(fields, first, last)
+            if scope[-1]:
+                scopes.append(scope)
         elif number == _SCHEMA_URL:
             schema_url = first, last
-    return [Part(resource, schema_url, *scope) for scope in scopes if scope[-1]]
+    return [Part(resource, schema_url, *scope) for scope in scopes]
 
 
 def _scope(fields: "_Fields", start: int, end: int) -> "tuple[Place, Place, array[int]]":
@@ -93,14 +95,14 @@ class _Fields:
 
     def of(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         """The number of each field of bytes, where it begins and where it ends."""
-        start = at
+        body, start = self._body, at
         while at < end:
             self._left -= 1
             if self._left < 0:
                 raise PayloadTooLargeError(
                     f"it holds more than {MAX_FIELDS:,} resources, scopes and spans; export fewer spans at once"
                 )
-            key, at = self._varint(at, end)
+            key, at = (body[at], at + 1) if body[at] < _GOES_ON else self._varint(at, end)
             kind = key & 7
             if kind == _BYTES:
                 size, start = self._varint(at, end)
