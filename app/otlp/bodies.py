@@ -35,7 +35,7 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
     body = _Body(max_bytes, share, copies)
     body.expect(request.headers.get("content-length", ""))
-    decompression = _Decompression(encoding) if encoding in _WINDOW_BITS else None
+    decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
     turn = Turn()
     async for piece in pieces(request):
         if body.refusal:
@@ -95,7 +95,7 @@ class _Body:
             self._share.close()
 
 
-class _Decompression:
+class Decompression:
     """A stream of gzip, of one member or several, or of deflate, with zlib's frame or without."""
 
     def __init__(self, encoding: str) -> None:
@@ -107,8 +107,8 @@ class _Decompression:
         """What a piece comes to, in parts of a bounded size."""
         if self._is_new and piece and self._encoding == "deflate" and piece[0] & 0x0F != _ZLIB_METHOD:
             self._stream = zlib.decompressobj(_RAW_DEFLATE)
-        waiting = piece
-        while waiting:
+        waiting, is_full = piece, False
+        while waiting or is_full:
             if self._stream.eof:
                 self._stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
             self._is_new = False
@@ -117,6 +117,8 @@ class _Decompression:
             except zlib.error as error:
                 raise BadInputError(f"the body is not {self._encoding} ({error})") from None
             waiting = self._stream.unconsumed_tail or self._stream.unused_data
+            # Where a part is full there may be more of what was put in already.
+            is_full = len(part) == _STEP_BYTES and not self._stream.eof
             if part:
                 yield part
 

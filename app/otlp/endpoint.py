@@ -16,9 +16,9 @@ from app.otlp.answers import JSON, PROTOBUF, failure, success
 from app.otlp.bodies import UnknownEncodingError, read_body
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
 from graphql_schema.errors import unexpected
-from stores import json_text
-from stores.errors import BadInputError, StoreError
-from stores.intake import Intake
+from stores import json_slices
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.intake import Intake, Share
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"
@@ -26,6 +26,12 @@ PATHS: Final = ("/v1/traces", "/otel/v1/traces")
 
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
 """How many times their size bodies take in memory while they are decoded, as measured."""
+
+MAX_VALUES: Final = 500_000
+"""Values of one body in JSON: those of ten thousand ordinary spans, some 100 MB of memory."""
+
+_CONTAINER_BYTES: Final = 64
+"""What the least of them takes."""
 
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
@@ -82,7 +88,18 @@ class TracesEndpoint:
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
                 return await store.export_protobuf(await body, project_id, entity=self.entity)
-            return await store.export_json(json_text.loads(await body), project_id, entity=self.entity)
+            return await store.export_json(await _read(await body, share), project_id, entity=self.entity)
+
+
+async def _read(text: bytearray, share: Share) -> object:
+    """The value of a body in JSON, which takes more of the share for every list and object."""
+    share.grow(_CONTAINER_BYTES * (text.count(b"{") + text.count(b"[")))
+    try:
+        return await json_slices.loads(text, MAX_VALUES)
+    except PayloadTooLargeError:
+        raise PayloadTooLargeError(
+            f"the body has more than {MAX_VALUES:,} lists, objects and commas; export fewer spans at once"
+        ) from None
 
 
 def project_of(header: str | bytes | None) -> str | None:

@@ -1,5 +1,6 @@
 """OTLP over gRPC, on a port of its own, for who sets `LOOMQL_OTLP_GRPC_PORT`; it needs the extra `loomql[grpc]`."""
 
+import asyncio
 import importlib
 import logging
 import socket
@@ -14,6 +15,7 @@ from google.rpc.status_pb2 import Status
 
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
+from app.request_bodies import SilenceError
 from graphql_schema.errors import unexpected
 from stores.errors import StoreError, UnavailableError
 from stores.intake import Intake
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _GRACE_SECONDS: Final = 5
+
+_COMING_AT_ONCE: Final = 4
+"""Messages that are on their way at once: what they take is known, and counted, once they are there."""
+
+_MESSAGE_SECONDS: Final = 60.0
+"""How long one may be on its way, and keep others waiting."""
 
 _log = logging.getLogger("loomql")
 
@@ -85,7 +93,8 @@ async def traces_over_grpc(
     grpc = _grpc()
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
-    export: Any = grpc.unary_unary_rpc_method_handler(_Traces(store, entity, intake).export)
+    # To a client this is the same as a call with one message, which would be read before anybody is asked.
+    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
     try:
         server.add_insecure_port(str(address))
@@ -106,22 +115,33 @@ class _Traces:
         self._store = store
         self._entity = entity
         self._intake = intake
+        self._coming = asyncio.Semaphore(_COMING_AT_ONCE)
 
-    async def export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
+    async def export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
         """Store what a request brings; it is answered once all of it is stored."""
         try:
-            return response_of(await self._export(request, context)).SerializeToString()
+            return response_of(await self._export(requests, context)).SerializeToString()
         except StoreError as error:
             await _refuse(context, error, CODES.get(error.code, Code.INTERNAL))
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
             masked = unexpected(error, "in OTLP over gRPC")
             await _refuse(context, StoreError(masked.message), Code.INTERNAL)
 
-    async def _export(self, request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
+    async def _export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
         with self._intake.share() as share:
-            share.grow(COPIES[PROTOBUF] * len(request))
+            async with self._coming:
+                request = await _message(requests)
+                share.grow(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
+
+
+async def _message(requests: AsyncIterator[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(_MESSAGE_SECONDS):
+            return await anext(requests, b"")
+    except TimeoutError:
+        raise SilenceError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
 async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int) -> NoReturn:

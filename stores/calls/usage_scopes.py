@@ -3,7 +3,8 @@
 Weave's client for Python sums up: a call that made others reports the sum of what they report, and nothing of its own
 beside it. It tells by `status_counts`, in which each call counts itself: more than one means that the call sums up,
 one that it speaks for itself alone. Without such counts it stays unclear: spans of OpenTelemetry mostly speak for
-themselves, those of some agents sum up, and so does Weave's client for TypeScript. What is unclear is settled by
+themselves, those of some agents sum up (some say so, see `stores.otel.usage`), and so does Weave's client for
+TypeScript. What is unclear is settled by
 comparison with what the call's children report: see `stores.aggregates.own_usage`.
 """
 

@@ -24,6 +24,7 @@ CONVERSATION: Final = "conversation"
 DISPLAY_NAME: Final = "display_name"
 START_TIME: Final = "start_time"
 END_TIME: Final = "end_time"
+OPERATION: Final = "operation"
 LEVEL: Final = "level"
 LEVEL_MESSAGE: Final = "level_message"
 SYSTEM_INSTRUCTIONS: Final = "system_instructions"
@@ -171,6 +172,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "mlflow.trace.session",
         "ai.telemetry.metadata.sessionId",
     ),
+    OPERATION: ("ai.operationId", "gen_ai.operation.name"),
     DISPLAY_NAME: ("wandb.display_name",),
     START_TIME: ("langfuse.startTime",),
     END_TIME: ("langfuse.endTime",),
@@ -180,6 +182,13 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     **COUNTS,
 }
 """The keys of every role, the first first."""
+
+SUMMING_PREFIX: Final = "ai."
+SPEAKING_MARK: Final = ".do"
+"""Vercel's operations report what those inside them do, which are called after them: `ai.generateText.doGenerate`."""
+
+AGENT_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow"})
+"""Operations that report what the models inside them use, unless they are those of another program."""
 
 UNNESTED: Final = frozenset({"input", "inputs", "output", "outputs"})
 """Keys that say nothing beyond the role, so that their value stands for itself."""

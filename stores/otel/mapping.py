@@ -8,14 +8,15 @@ from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
 from stores.calls.payloads import Payload
+from stores.calls.usage_scopes import SUM
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json_shape import ODD_KEY, Shape, shape_of
 from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
-from stores.otel.usage import usage_of
-from stores.otel.values import OPENING, decoded
+from stores.otel.usage import sums_up, usage_of
+from stores.otel.values import OPENING, Decoding
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
@@ -27,21 +28,22 @@ _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 class _Read:
     """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys."""
 
-    __slots__ = ("layout", "shape", "values")
+    __slots__ = ("decode", "layout", "shape", "values")
 
     def __init__(self, span: Span) -> None:
         self.layout: Layout = layout_of(tuple(span.attributes))
         self.values: list[Any] = list(span.attributes.values())
         self.shape = Shape(self.layout.separators, self.layout.is_odd)
+        self.decode = decode = Decoding().of
         for at in self.layout.json_at:
             value = self.values[at]
             if isinstance(value, str) and value.startswith('"'):
-                self.values[at] = decoded(value)
+                self.values[at] = decode(value)
         for at, value in enumerate(self.values):
             kind = type(value)
             if kind is str:
                 if value[:1] in OPENING:
-                    self.values[at] = inner = decoded(value)
+                    self.values[at] = inner = decode(value)
                     _add(self.shape, shape_of(inner))
             elif kind is not int and kind is not bool:
                 _add(self.shape, shape_of(value))
@@ -66,8 +68,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     read = _Read(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or messages.inputs_of(span.events)
-        output = output or messages.output_of(span.events)
+        inputs = inputs or messages.inputs_of(span.events, read.decode)
+        output = output or messages.output_of(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted)
     if not (inputs or output or noted or usage):
@@ -118,6 +120,8 @@ def _end(
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
     kept = kept_of_summary(summary) if usage else {}
+    if kept and sums_up(usage, read.pick(conventions.OPERATION), span.kind):
+        kept["usage_scope"] = SUM
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
     payload = Payload.of(
@@ -172,7 +176,7 @@ def _otel_span(span: Span, origin: Origin, read: _Read) -> dict[str, Any]:
     }
     if origin.scope:
         told["scope"] = origin.scope
-    return {**told, **span.dropped} if span.dropped else told
+    return {**told, **span.beside} if span.beside else told
 
 
 def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Shape:
@@ -181,7 +185,7 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Sh
     for value in noted.values():
         if type(value) is not str:
             _add(shape, shape_of(value))
-    shape.separators += _ENVELOPE + 2 * len(span.dropped) + (2 if origin.scope else 0)
+    shape.separators += _ENVELOPE + 2 * len(span.beside) + (2 if origin.scope else 0)
     _add(shape, read.shape)
     _add(shape, origin.shape)
     for more in (span.events, span.links):

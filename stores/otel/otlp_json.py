@@ -2,17 +2,31 @@
 
 import base64
 import binascii
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError, StoreError
 from stores.otel.projects import Projects
-from stores.otel.spans import Origin, Span, check_id, event_of, link_of, parent_id_of, resource_of, scope_of
+from stores.otel.spans import (
+    BESIDE,
+    Origin,
+    Resource,
+    Span,
+    check_id,
+    check_size,
+    event_of,
+    link_of,
+    parent_id_of,
+    resource_of,
+    scope_of,
+)
 from stores.otel.values import number
 
-_BYTES: Final = 100
-"""What an attribute takes, by a guess: to measure it would take as long as to read it."""
+_VALUE_BYTES: Final = 8
+"""What a value counts as, beside the characters of a string: about what its signs take in the text."""
 
+_BESIDE: Final = ("flags", "droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
 _DEEPEST: Final = 100
 _UINT64: Final = 1 << 64
 _INT64: Final = 1 << 63
@@ -27,8 +41,16 @@ class Undecoded(NamedTuple):
     size_bytes: int
 
 
-def undecoded_spans(request: object, projects: Projects) -> Iterator[Undecoded]:
-    """The spans of a request in its order.
+class Part(NamedTuple):
+    """The spans of one scope, of which there is at least one, with their sizes and what they have in common."""
+
+    resource_spans: dict[str, Any]
+    scope_spans: dict[str, Any]
+    sizes: "array[int]"
+
+
+def parts_of(request: object) -> list[Part]:
+    """The parts of a request, those without spans left out.
 
     Raises:
         BadInputError: it is no request in OTLP's JSON.
@@ -36,28 +58,72 @@ def undecoded_spans(request: object, projects: Projects) -> Iterator[Undecoded]:
     whole = _object(request, "the request")
     if "resourceSpans" not in whole and whole:
         raise BadInputError('the request has no resourceSpans; write {"resourceSpans": […]}, names in lowerCamelCase')
-    for resource_spans in _objects(whole, "resourceSpans", "the request"):
-        for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans"):
-            origin = _origin(resource_spans, scope_spans, projects)
-            for message in _list(scope_spans, "spans", "scopeSpans"):
-                yield Undecoded(message, origin, _BYTES * len(_known(message)))
+    return [
+        Part(resource_spans, scope_spans, sizes)
+        for resource_spans in _objects(whole, "resourceSpans", "the request")
+        for scope_spans in _objects(resource_spans, "scopeSpans", "resourceSpans")
+        if (sizes := array("Q", map(_size, _list(scope_spans, "spans", "scopeSpans"))))
+    ]
 
 
-def _known(message: object) -> list[object]:
-    """The attributes of a span, if they are such."""
-    attributes = message.get("attributes") if isinstance(message, dict) else None
-    return attributes if isinstance(attributes, list) else []
+def _size(value: object) -> int:
+    """About how many bytes a value takes as JSON."""
+    size, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        size += _VALUE_BYTES
+        if isinstance(one, str):
+            size += len(one)
+        elif isinstance(one, dict):
+            size += sum(map(len, one))
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return size
 
 
-def _origin(resource_spans: dict[str, Any], scope_spans: dict[str, Any], projects: Projects) -> Origin | StoreError:
+def undecoded_spans(parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
+    """The spans of the parts of a request, in its order."""
+    known: dict[str, Any] | None = None
+    for part in parts:
+        if known is not part.resource_spans:
+            known = part.resource_spans
+            resource, beside = _resource(known, projects), _size(known.get("resource"))
+        origin = _origin(part.scope_spans, resource)
+        more = beside + _size(part.scope_spans.get("scope"))
+        for message, size in zip(part.scope_spans["spans"], part.sizes, strict=True):
+            yield Undecoded(message, _too_large(size) or origin, size + more)
+
+
+def _too_large(size: int) -> StoreError | None:
+    try:
+        check_size(size)
+    except StoreError as error:
+        return error
+    return None
+
+
+def _resource(resource_spans: dict[str, Any], projects: Projects) -> Resource | StoreError:
     try:
         of = _member(resource_spans, "resource")
-        by = _member(scope_spans, "scope")
+        check_size(_size(of), "resource")
         attributes = _attributes(of)
-        return Origin.of(
-            projects.of(attributes),
-            resource_of(attributes, _integer(of, "droppedAttributesCount")),
-            scope_of(_text(by, "name"), _text(by, "version"), _attributes(by)),
+        dropped = _integer(of, "droppedAttributesCount")
+        told = resource_of(attributes, dropped, _text(resource_spans, "schemaUrl"))
+        return Resource.of(projects.of(attributes), told)
+    except StoreError as error:
+        return error
+
+
+def _origin(scope_spans: dict[str, Any], resource: Resource | StoreError) -> Origin | StoreError:
+    if isinstance(resource, StoreError):
+        return resource
+    try:
+        by = _member(scope_spans, "scope")
+        check_size(_size(by), "scope")
+        dropped, schema_url = _integer(by, "droppedAttributesCount"), _text(scope_spans, "schemaUrl")
+        return resource.with_scope(
+            scope_of(_text(by, "name"), _text(by, "version"), _attributes(by), dropped, schema_url)
         )
     except StoreError as error:
         return error
@@ -71,11 +137,7 @@ def span_of(message: object) -> Span:
     """
     span = _object(message, "a span")
     status = _member(span, "status")
-    counts = {
-        "dropped_attributes_count": _integer(span, "droppedAttributesCount"),
-        "dropped_events_count": _integer(span, "droppedEventsCount"),
-        "dropped_links_count": _integer(span, "droppedLinksCount"),
-    }
+    beside = {name: _integer(span, member) for name, member in zip(BESIDE, _BESIDE, strict=True)}
     return Span(
         name=_text(span, "name"),
         trace_id=check_id(_hexadecimal(span, "traceId"), "trace_id"),
@@ -90,7 +152,7 @@ def span_of(message: object) -> Span:
         attributes=_attributes(span),
         events=[_event(event) for event in _objects(span, "events", "a span")],
         links=[_link(link) for link in _objects(span, "links", "a span")],
-        dropped={name: count for name, count in counts.items() if count},
+        beside={name: number for name, number in beside.items() if number},
     )
 
 
@@ -106,6 +168,7 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
         _text(link, "traceState"),
         _attributes(link),
         _integer(link, "droppedAttributesCount"),
+        _integer(link, "flags"),
     )
 
 

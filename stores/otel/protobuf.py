@@ -1,51 +1,30 @@
 """Spans out of OTLP requests in protobuf, each decoded when its turn comes."""
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, StoreError
 from stores.otel.projects import Projects
-from stores.otel.spans import Origin, Span, check_id, event_of, link_of, parent_id_of, resource_of, scope_of
+from stores.otel.spans import (
+    BESIDE,
+    Origin,
+    Resource,
+    Span,
+    check_id,
+    check_size,
+    event_of,
+    link_of,
+    parent_id_of,
+    resource_of,
+    scope_of,
+)
 from stores.otel.values import attributes_of
-
-_Field = descriptor_pb2.FieldDescriptorProto
-_PACKAGE: Final = "loomql.otlp"
-
-
-def _undecoded_request() -> Any:  # noqa: ANN401 -- protobuf makes the class
-    """The class of an ExportTraceServiceRequest that holds its resources, scopes and spans as bytes.
-
-    To decode all of a large request at once would keep everybody else waiting, and take its size in memory again.
-    """
-    file = descriptor_pb2.FileDescriptorProto(name="loomql/otlp.proto", package=_PACKAGE, syntax="proto3")
-    parts = {
-        "ScopeSpans": {"scope": (1, False, ""), "spans": (2, True, "")},
-        "ResourceSpans": {"resource": (1, False, ""), "scope_spans": (2, True, "ScopeSpans")},
-        "Request": {"resource_spans": (1, True, "ResourceSpans")},
-    }
-    for name, fields in parts.items():
-        message = file.message_type.add(name=name)
-        for field, (number, many, kind) in fields.items():
-            label = _Field.LABEL_REPEATED if many else _Field.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label, type=_Field.TYPE_BYTES)
-            if kind:
-                added.type, added.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Request"))
-
-
-_Request: Final = _undecoded_request()
-
-
-MAX_SPAN_BYTES: Final = 8 * 1024 * 1024
-"""The largest span that is decoded: values without content take ten times as much memory as they come in."""
+from stores.otel.wire import Body, Part, Place
 
 
 class Undecoded(NamedTuple):
@@ -56,42 +35,58 @@ class Undecoded(NamedTuple):
     size_bytes: int
 
 
-def request_of(body: bytes | bytearray) -> Any:  # noqa: ANN401 -- of the class above
-    """A request, whose spans are yet to be decoded.
+def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
+    """The spans of the parts of a request, in its order."""
+    known: Part | None = None
+    resource: Resource | StoreError
+    for part in parts:
+        if known is None or known[:2] != part[:2]:
+            known, resource = part, _resource(body, part, projects)
+        origin = _origin(body, part, resource)
+        beside = _size(part.resource) + _size(part.scope)
+        for place in part.places():
+            yield Undecoded(_bytes(body, place), origin, _size(place) + beside)
 
-    Raises:
-        BadInputError: it cannot be decoded.
-    """
+
+def _size(place: Place) -> int:
+    return place[1] - place[0]
+
+
+def _resource(body: Body, part: Part, projects: Projects) -> Resource | StoreError:
     try:
-        return _Request.FromString(body)
-    except DecodeError as error:
-        raise BadInputError(
-            f"the body is not an ExportTraceServiceRequest in protobuf, or is cut off ({error})"
-        ) from None
-
-
-def undecoded_spans(request: Any, projects: Projects) -> Iterator[Undecoded]:  # noqa: ANN401 -- of the class above
-    """The spans of a request in its order."""
-    for resource_spans in request.resource_spans:
-        for scope_spans in resource_spans.scope_spans:
-            origin = _origin(resource_spans.resource, scope_spans.scope, projects)
-            for message in scope_spans.spans:
-                yield Undecoded(message, origin, len(message))
-
-
-def _origin(resource: bytes, scope: bytes, projects: Projects) -> Origin | StoreError:
-    try:
-        of, by = Resource.FromString(resource), InstrumentationScope.FromString(scope)
+        check_size(_size(part.resource), "resource")
+        of = ResourceMessage.FromString(_bytes(body, part.resource))
         attributes = attributes_of(of.attributes)
-        return Origin.of(
-            projects.of(attributes),
-            resource_of(attributes, of.dropped_attributes_count),
-            scope_of(by.name, by.version, attributes_of(by.attributes)),
-        )
+        told = resource_of(attributes, of.dropped_attributes_count, _text(body, part.resource_schema_url))
+        return Resource.of(projects.of(attributes), told)
     except DecodeError as error:
-        return BadInputError(f"its resource or scope cannot be decoded ({error})")
+        return BadInputError(f"its resource cannot be decoded ({error})")
     except StoreError as error:
         return error
+
+
+def _origin(body: Body, part: Part, resource: Resource | StoreError) -> Origin | StoreError:
+    if isinstance(resource, StoreError):
+        return resource
+    try:
+        check_size(_size(part.scope), "scope")
+        by = InstrumentationScope.FromString(_bytes(body, part.scope))
+        schema_url = _text(body, part.scope_schema_url)
+        attributes = attributes_of(by.attributes)
+        return resource.with_scope(scope_of(by.name, by.version, attributes, by.dropped_attributes_count, schema_url))
+    except DecodeError as error:
+        return BadInputError(f"its scope cannot be decoded ({error})")
+    except StoreError as error:
+        return error
+
+
+def _bytes(body: Body, place: Place) -> bytes:
+    start, end = place
+    return bytes(memoryview(body)[start:end])
+
+
+def _text(body: Body, place: Place) -> str:
+    return _bytes(body, place).decode(errors="replace")
 
 
 def span_of(message: bytes) -> Span:
@@ -99,13 +94,9 @@ def span_of(message: bytes) -> Span:
 
     Raises:
         BadInputError: it cannot be decoded, or its ids or attributes break a rule.
-        PayloadTooLargeError: it is larger than `MAX_SPAN_BYTES`.
+        PayloadTooLargeError: it is larger than `spans.MAX_BYTES`.
     """
-    if len(message) > MAX_SPAN_BYTES:
-        raise PayloadTooLargeError(
-            f"it has {len(message):,} bytes; the limit is {MAX_SPAN_BYTES:,}. "
-            "Keep large content elsewhere and send a reference to it"
-        )
+    check_size(len(message))
     try:
         span = SpanMessage.FromString(message)
     except DecodeError as error:
@@ -137,10 +128,11 @@ def span_of(message: bytes) -> Span:
                 link.trace_state,
                 attributes_of(link.attributes),
                 link.dropped_attributes_count,
+                link.flags,
             )
             for link in span.links
         ]
-    for name in ("dropped_attributes_count", "dropped_events_count", "dropped_links_count"):
-        if count := getattr(span, name):
-            found.dropped[name] = count
+    for name in BESIDE:
+        if number := getattr(span, name):
+            found.beside[name] = number
     return found

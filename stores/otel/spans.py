@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from stores import times
-from stores.errors import BadInputError
+from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
 from stores.json_shape import Shape, shape_of
 from stores.otel.nesting import nested
@@ -15,6 +15,18 @@ Attributes = dict[str, object]
 ERROR: Final = 2
 """The code of a status that says that the span failed."""
 
+CLIENT: Final = 3
+"""The kind of a span that asks something of another program."""
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""The largest span that is decoded: values without content take ten times as much memory as they come in."""
+
+MAX_ORIGIN_BYTES: Final = 64 * 1024
+"""The largest resource, and the largest scope: each is kept with every single span."""
+
+BESIDE: Final = ("flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count")
+"""What else is kept of a span where it is not 0."""
+
 _KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _CODES: Final = ("UNSET", "OK", "ERROR")
 _ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGTH, "trace_id": TRACE_ID_LENGTH}
@@ -24,7 +36,7 @@ _ID_LENGTHS: Final = {"span_id": SPAN_ID_LENGTH, "parent_span_id": SPAN_ID_LENGT
 class Span:
     """One span. Ids are hexadecimal, times nanoseconds since the epoch with 0 for none, kind and code OTLP's numbers.
 
-    Events and links are JSON already, their attributes nested; `dropped` says what the sender left out, by name.
+    Events and links are JSON already, their attributes nested; `beside` has what there is of the numbers of `BESIDE`.
     """
 
     name: str
@@ -40,7 +52,7 @@ class Span:
     attributes: Attributes
     events: list[dict[str, Any]] = field(default_factory=list)
     links: list[dict[str, Any]] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +64,75 @@ class Origin:
     scope: dict[str, Any]
     shape: Shape
 
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What the spans of one resource have in common, whatever their scope."""
+
+    project_id: str
+    told: dict[str, Any]
+    shape: Shape
+
     @classmethod
-    def of(cls, project_id: str, resource: dict[str, Any], scope: dict[str, Any]) -> Self:
-        """The origin of spans of a project."""
-        shape = shape_of([resource, scope])
-        shape.separators -= 1  # that of the list
-        return cls(project_id, resource, scope, shape)
+    def of(cls, project_id: str, told: dict[str, Any]) -> Self:
+        """A resource, whose spans are those of a project."""
+        return cls(project_id, told, shape_of([told]))
+
+    def with_scope(self, scope: dict[str, Any]) -> Origin:
+        """The origin of the spans of one of its scopes."""
+        mine, its = self.shape, shape_of([scope])
+        separators, is_odd = mine.separators + its.separators, mine.is_odd or its.is_odd
+        shape = Shape(separators, is_odd, mine.has_exponents or its.has_exponents)
+        return Origin(self.project_id, self.told, scope, shape)
 
 
-def resource_of(attributes: Attributes, dropped: int) -> dict[str, Any]:
+def check_size(size_bytes: int, what: str = "") -> None:
+    """Hold a span, or a resource or scope that is named, to its largest size.
+
+    Raises:
+        PayloadTooLargeError: it is larger.
+    """
+    limit = MAX_ORIGIN_BYTES if what else MAX_BYTES
+    if size_bytes > limit:
+        raise PayloadTooLargeError(
+            f"{f'its {what}' if what else 'it'} has {size_bytes:,} bytes; the limit is {limit:,}. "
+            "Keep large content elsewhere and send a reference to it"
+        )
+
+
+def resource_of(attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
     """A resource as JSON.
 
     Raises:
         BadInputError: of two keys one is the beginning of the other.
     """
-    return {"attributes": nested(attributes), **_counted(dropped)}
+    return {"attributes": nested(attributes), **_given(dropped_attributes_count=dropped, schema_url=schema_url)}
 
 
-def scope_of(name: str, version: str, attributes: Attributes) -> dict[str, Any]:
-    """What instrumented a program, as JSON; empty where it does not say its name."""
-    if not name:
-        return {}
-    told = {"version": version, "attributes": nested(attributes)}
-    return {"name": name} | {key: value for key, value in told.items() if value}
+def scope_of(name: str, version: str, attributes: Attributes, dropped: int, schema_url: str) -> dict[str, Any]:
+    """What instrumented a program, as JSON; empty where nothing is said of it."""
+    more = {"dropped_attributes_count": dropped, "schema_url": schema_url}
+    return _given(name=name, version=version, attributes=nested(attributes), **more)
 
 
 def event_of(name: str, nanoseconds: int, attributes: Attributes, dropped: int) -> dict[str, Any]:
     """An event as JSON."""
     at = time_text(nanoseconds)
-    return {"name": name, "timestamp": at, "attributes": nested(attributes), **_counted(dropped)}
+    return {"name": name, "timestamp": at, "attributes": nested(attributes), **_given(dropped_attributes_count=dropped)}
 
 
-def link_of(trace_id: str, span_id: str, trace_state: str, attributes: Attributes, dropped: int) -> dict[str, Any]:
+def link_of(
+    trace_id: str, span_id: str, trace_state: str, attributes: Attributes, dropped: int, flags: int
+) -> dict[str, Any]:
     """A link to another span as JSON."""
     context = {"trace_id": trace_id, "span_id": span_id, "trace_state": trace_state}
-    return {"context": context, "attributes": nested(attributes), **_counted(dropped)}
+    beside = _given(dropped_attributes_count=dropped, flags=flags)
+    return {"context": context, "attributes": nested(attributes), **beside}
 
 
-def _counted(dropped: int) -> dict[str, int]:
-    return {"dropped_attributes_count": dropped} if dropped else {}
+def _given(**told: object) -> dict[str, Any]:
+    """What is said, by name: all that is not empty or 0."""
+    return {name: value for name, value in told.items() if value}
 
 
 def check_id(text: str, name: str) -> str:

@@ -11,7 +11,7 @@ from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
 from stores.errors import StoreError
 from stores.ids import check_project_id
-from stores.otel import otlp_json, protobuf
+from stores.otel import otlp_json, protobuf, wire
 from stores.otel.mapping import call_of
 from stores.otel.projects import ENTITY, Projects
 from stores.otel.spans import Origin, Span
@@ -19,13 +19,13 @@ from stores.turns import in_turns
 
 _MOST_CALLS: Final = 500
 _MOST_BYTES: Final = 2 * 1024 * 1024
-"""What is made ready of a request before it is written, and the next part made ready."""
+"""What is looked at of a request before it is written, and others look at theirs; what is rejected counts, too."""
 
 _AT_ONCE: Final = 3
 """Parts of requests that are ready or on their way at once: of what waits there is no more in memory than came."""
 
-_LARGE_BYTES: Final = 256 * 1024
-"""A span that takes longer than a turn by itself."""
+_LARGE_BYTES: Final = 16 * 1024
+"""A span that may take longer than a turn by itself, with its resource and scope, or a body to look through."""
 
 _TURN_SECONDS: Final = 0.002
 """A turn of those who bring spans without end: whoever reads meanwhile has to wait for several."""
@@ -79,9 +79,12 @@ class OtelStore:
 
         Raises:
             BadInputError: it is none, or the project's id breaks a rule.
+            PayloadTooLargeError: it holds more spans than are taken at once.
         """
-        undecoded = protobuf.undecoded_spans(protobuf.request_of(body), _projects(project_id, entity))
-        del body  # the request has all of it, and may take a while
+        projects = _projects(project_id, entity)
+        # Half of it would be stored before it is known to be whole, if it were not gone through first.
+        parts = wire.parts_of(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(wire.parts_of, body)
+        undecoded = protobuf.undecoded_spans(body, parts, projects)
         return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
 
     async def export_json(
@@ -100,7 +103,8 @@ class OtelStore:
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         projects = _projects(project_id, entity, fixed=fixed)
-        return await self._export(_made(otlp_json.undecoded_spans(request, projects), otlp_json.span_of, wb_user_id))
+        parts = await asyncio.to_thread(otlp_json.parts_of, request)
+        return await self._export(_made(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
 
     async def _export(self, made: Iterator[_Made]) -> Exported:
         exported, is_done = Exported(), False
@@ -118,16 +122,18 @@ class OtelStore:
 async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCall], bool]:
     """The next calls to write, and whether there are no more; what is rejected on the way is counted."""
     ready: list[WholeCall] = []
-    size = 0
+    number = size = 0
     async for size_bytes, make in in_turns(made, _TURN_SECONDS):
         # A thread lets others come first in between, at some cost.
         one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
+        number += 1
         if isinstance(one, str):
             exported.reject(one)
-            continue
-        ready.append(one)
-        size += one.size_bytes
-        if len(ready) >= _MOST_CALLS or size >= _MOST_BYTES:
+            size += size_bytes
+        else:
+            ready.append(one)
+            size += one.size_bytes
+        if number >= _MOST_CALLS or size >= _MOST_BYTES:
             return ready, False
     return ready, True
 

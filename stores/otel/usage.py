@@ -2,8 +2,16 @@
 
 from typing import Any, Final
 
-from stores.otel.conventions import COUNTS, MODEL, MODEL_PARAMETERS
+from stores.otel.conventions import (
+    AGENT_OPERATIONS,
+    COUNTS,
+    MODEL,
+    MODEL_PARAMETERS,
+    SPEAKING_MARK,
+    SUMMING_PREFIX,
+)
 from stores.otel.nesting import Layout
+from stores.otel.spans import CLIENT
 
 _NO_MODEL: Final = "usage"
 """The name in a summary for what was used of a model that nobody named."""
@@ -26,6 +34,19 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any]) -> dic
         )
         counts["total_tokens"] = sum(part or 0 for part in parts)
     return {_model(noted): counts}
+
+
+def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
+    """Whether it is what the spans below used, by the name of an operation and the span's kind.
+
+    Their model is often called by another name there, or by none, so that no comparison would tell. An agent that
+    names its model is compared all the same: it may be the only one to say what was used.
+    """
+    if not isinstance(operation, str):
+        return False
+    if operation.startswith(SUMMING_PREFIX):
+        return SPEAKING_MARK not in operation
+    return operation in AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
 
 
 def _count(layout: Layout, name: str, values: list[object]) -> int | None:

@@ -13,7 +13,7 @@ from stores.errors import BadInputError, StoreError
 _Values = TypeVar("_Values", bound=Sized)
 
 MAX_VALUES: Final = 200_000
-"""Members of one list or object: more than that no document holds."""
+"""Members of one list or object, and values in all of a span's strings that are JSON: more no document holds."""
 
 OPENING: Final = ("[", "{")
 """How a string begins that may be JSON of a list or an object."""
@@ -66,9 +66,21 @@ def number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def decoded(text: str) -> Any:  # noqa: ANN401 -- JSON
-    """The value of a string that begins like JSON; the string where it is none."""
-    try:
-        return json_text.loads(text.encode())
-    except (StoreError, UnicodeEncodeError):
-        return text
+class Decoding:
+    """Reads the strings of one span that are JSON; those beyond `MAX_VALUES` values in all stay the text they are."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def of(self, text: str) -> Any:  # noqa: ANN401 -- JSON
+        """The value of a string that begins like JSON; the string where it is none, or is too much."""
+        number = text.count(",") + text.count("[") + text.count("{")
+        if number > self._left:
+            return text
+        self._left -= number
+        try:
+            return json_text.loads(text.encode())
+        except (StoreError, UnicodeEncodeError):
+            return text

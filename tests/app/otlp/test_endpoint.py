@@ -13,6 +13,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app.otlp.bodies import Decompression
 from app.server import create_app
 from app.settings import Settings
 from stores.intake import FREE_BYTES
@@ -66,6 +67,17 @@ async def test_protobuf_is_stored_in_every_encoding(
     assert (call["id"], call["inputs"]) == (span_id(1), {"input.value": "hi"})
 
 
+def test_raw_deflate_ends_wherever_its_last_part_does() -> None:
+    for beyond in range(0, 260, 4):
+        content = bytes(256 * 1024 + beyond)
+        decompression = Decompression("deflate")
+
+        parts = list(decompression.parts(raw_deflate(content)))
+        decompression.check_end()
+
+        assert b"".join(parts) == content, beyond
+
+
 async def test_json_is_stored_and_answered_in_json(
     http: httpx.AsyncClient, headers: dict[str, str], receiver: Receiver
 ) -> None:
@@ -117,10 +129,13 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (b"{", JSON, 400, "not JSON"),
         (b"[]", JSON, 400, "the request must be a JSON object"),
         (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
+        (b'{"resourceSpans": [' + b"{}," * 300_000 + b"{}]}", JSON, 413, "500,000 lists, objects and commas; export"),
+        (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
     ],
     ids=[
         *("cut protobuf", "cut gzip", "no gzip", "unknown encoding", "bomb of gzip", "bomb of deflate", "too large"),
         *("no project", "no JSON", "no object", "names of protobuf"),
+        *("countless values", "countless resources"),
     ],
 )
 async def test_what_cannot_be_read_is_refused_in_the_senders_form(

@@ -1,5 +1,6 @@
 """OTLP over gRPC: the same spans, and gRPC's own ways to refuse them."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from stores.calls import CallsStore
 from stores.intake import Intake
@@ -20,6 +22,7 @@ from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.stores.otel.messages import body, span, span_id
 
 Export = Callable[..., Any]
+Channel = Any
 
 
 async def channel_to(endpoint: str, compression: grpc.Compression | None = None) -> AsyncIterator[Export]:
@@ -90,6 +93,57 @@ async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: Call
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert status.details[0].Unpack(retry)
     assert retry.retry_delay.seconds == 1
+
+
+@pytest.fixture
+async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Channel]:
+    """A channel to a server to which one message may be on its way at once, for a second at the most."""
+    monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
+    monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
+    address = GrpcAddress("127.0.0.1", free_port())
+    async with (
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake()),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        yield channel
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["it comes", "it never comes"])
+async def test_messages_come_one_after_the_other(one_by_one: Channel, *, is_silent: bool) -> None:
+    goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await goes_on.wait()
+        yield body(span(1))
+
+    first = one_by_one.stream_unary(name)(slowly())
+    await asyncio.sleep(0.1)  # it is there, but for its message
+    second = asyncio.ensure_future(one_by_one.unary_unary(name)(body(span(2))))
+    waiting, _ = await asyncio.wait([second], timeout=0.3)
+    if not is_silent:
+        goes_on.set()
+        assert await first == b""
+
+    assert not waiting
+    assert await second == b""
+    if is_silent:
+        with pytest.raises(grpc.aio.AioRpcError, match="not whole after 1 seconds; send it again") as caught:
+            await first
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_bomb_is_refused(export: Export, receiver: Receiver) -> None:
+    metadata = (("project_id", "acme/large-over-grpc"),)
+
+    with pytest.raises(grpc.aio.AioRpcError) as bomb:
+        await export(bytes(MAX_BODY_BYTES * 4), metadata=metadata)  # the channel compresses it to some kilobytes
+    with pytest.raises(grpc.aio.AioRpcError) as countless:
+        await export(b"\x0a\x00" * 100_001, metadata=metadata)
+    await export(body(span(1)), metadata=metadata)
+
+    assert [error.value.code() for error in (bomb, countless)] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+    assert "export fewer spans at once" in (countless.value.details() or "")
+    assert list(await receiver.stored("acme/large-over-grpc")) == [span_id(1)]
 
 
 async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:

@@ -14,10 +14,10 @@ from stores.calls.writes import WholeCall
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.otel import protobuf
 from stores.otel.mapping import call_of
-from stores.otel.spans import Origin
+from stores.otel.spans import Origin, Resource
 from tests.stores.otel.messages import NOON, SECOND, TRACE, failed, pairs, span, span_id
 
-ORIGIN = Origin.of("acme/spans", {"attributes": {"service": {"name": "é"}}}, {"name": "scope"})
+ORIGIN = Resource.of("acme/spans", {"attributes": {"service": {"name": "é"}}}).with_scope({"name": "scope"})
 NO_COUNTS = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens"))
 
 
@@ -475,3 +475,22 @@ def test_a_call_is_stored_as_any_other_would_be(attributes: dict[str, object], w
     start.thread_id, start.turn_id = whole.start.get("thread_id"), whole.start.get("turn_id")
     assert whole.start == fields_of(start.checked())[0]
     assert whole.end == fields_of(end.checked())[0]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "scope"),
+    [
+        ({"ai.operationId": "ai.generateText", "ai.model.id": "m"}, Message.SPAN_KIND_INTERNAL, "sum"),
+        ({"ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "m"}, Message.SPAN_KIND_INTERNAL, "unclear"),
+        ({"gen_ai.operation.name": "invoke_agent"}, Message.SPAN_KIND_INTERNAL, "sum"),
+        ({"gen_ai.operation.name": "invoke_agent"}, Message.SPAN_KIND_CLIENT, "unclear"),
+        ({"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "m"}, Message.SPAN_KIND_INTERNAL, "unclear"),
+        ({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}, Message.SPAN_KIND_CLIENT, "unclear"),
+        ({"ai.operationId": 1}, Message.SPAN_KIND_INTERNAL, "unclear"),
+    ],
+)
+def test_whose_usage_a_span_reports(attributes: dict[str, object], kind: Message.SpanKind, scope: str) -> None:
+    made = call(span(1, attributes | {"gen_ai.usage.input_tokens": 3}, kind=kind))
+
+    assert made.end
+    assert made.end["usage_scope"] == scope

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from stores.errors import BadInputError
-from stores.otel import otlp_json, protobuf
+from stores.otel import otlp_json, protobuf, wire
 from stores.otel.projects import Projects
+from stores.otel.spans import Origin
 from tests.stores.otel.messages import NOON, TRACE, failed, pairs, request, span, span_id
 from tests.stores.otel.messages import otlp_json as as_json
 
@@ -24,15 +26,20 @@ FULL = span(
     },
     parent=1,
     trace_state="k=v",
+    flags=0x101,
     status=failed("went wrong"),
     dropped_attributes_count=7,
 )
 FULL.events.add(name="tick", time_unix_nano=NOON, attributes=pairs({"x": 2}), dropped_attributes_count=3)
-FULL.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=pairs({"x": 3}))
+FULL.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=pairs({"x": 3}), flags=0x301)
+
+
+def undecoded(whole: object, given: str | None = "acme/spans") -> list[otlp_json.Undecoded]:
+    return list(otlp_json.undecoded_spans(otlp_json.parts_of(whole), Projects(given)))
 
 
 def spans_of(whole: object) -> list[Any]:
-    return [otlp_json.span_of(message) for message, _, _ in otlp_json.undecoded_spans(whole, Projects("acme/spans"))]
+    return [otlp_json.span_of(one.message) for one in undecoded(whole)]
 
 
 def with_span(**changes: object) -> dict[str, Any]:
@@ -42,12 +49,27 @@ def with_span(**changes: object) -> dict[str, Any]:
 
 def test_both_forms_say_the_same() -> None:
     message = request(FULL, span(3), resource={"service.name": "weather"})
-    whole = as_json(message)
+    message.resource_spans[0].schema_url = "https://opentelemetry.io/schemas/1.27.0"
+    [by] = message.resource_spans[0].scope_spans
+    by.schema_url = "https://opentelemetry.io/schemas/1.28.0"
+    by.scope.MergeFrom(InstrumentationScope(attributes=pairs({"a.b": 1}), dropped_attributes_count=5))
+    sent = message.SerializeToString()
 
-    by_protobuf = list(protobuf.undecoded_spans(protobuf.request_of(message.SerializeToString()), Projects()))
-    by_json = list(otlp_json.undecoded_spans(whole, Projects()))
+    by_protobuf = list(protobuf.undecoded_spans(sent, wire.parts_of(sent), Projects()))
+    by_json = undecoded(as_json(message), None)
 
     assert [one.origin for one in by_json] == [one.origin for one in by_protobuf]
+    origin = by_json[0].origin
+    assert isinstance(origin, Origin)
+    assert origin.resource == {
+        "attributes": {"service": {"name": "weather"}},
+        "schema_url": "https://opentelemetry.io/schemas/1.27.0",
+    }
+    assert origin.scope == {
+        "attributes": {"a": {"b": 1}},
+        "dropped_attributes_count": 5,
+        "schema_url": "https://opentelemetry.io/schemas/1.28.0",
+    }
     assert [otlp_json.span_of(one.message) for one in by_json] == [protobuf.span_of(one.message) for one in by_protobuf]
 
 
@@ -124,3 +146,23 @@ def test_values_nest_to_a_limit() -> None:
 
     with pytest.raises(BadInputError, match="nests deeper than 100 levels"):
         spans_of(with_span(attributes=[{"key": "a", "value": value}]))
+
+
+@pytest.mark.parametrize("broken", [{"spans": {}}, 1, {"spans": "x"}])
+def test_all_that_holds_spans_is_looked_at_before_the_first_of_them(broken: object) -> None:
+    whole = with_span()
+    whole["resourceSpans"][0]["scopeSpans"].append(broken)
+
+    with pytest.raises(BadInputError):
+        otlp_json.parts_of(whole)
+
+
+def test_spans_are_measured_with_all_that_comes_with_them() -> None:
+    text = {"key": "a", "value": {"stringValue": "x" * 10_000}}
+    whole = with_span(name="n" * 10_000, attributes=[text], events=[{"attributes": [text]}] * 2, links=[{}] * 1_000)
+    whole["resourceSpans"][0]["resource"] = {"attributes": [text]}
+    whole["resourceSpans"][0]["scopeSpans"][0]["scope"] = {"attributes": [text]}
+
+    [one] = undecoded(whole)
+
+    assert 68_000 < one.size_bytes < 69_500

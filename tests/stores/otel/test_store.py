@@ -1,16 +1,25 @@
 """Exports of whole requests: what is valid is stored, what is not is told, and the last of a span counts."""
 
-import pytest
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from stores.aggregates import AggregatesStore
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME
+from stores.calls.writes import WholeCall
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.otel import OtelStore
+from stores.otel import Exported, OtelStore, protobuf, wire
+from stores.otel import otlp_json as json_form
+from stores.otel.projects import Projects
+from stores.otel.values import MAX_VALUES
 from stores.paging import PageRequest
 from tests.stores.otel.conftest import PROJECT, Stored
-from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, request, span, span_id
+from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, pairs, request, span, span_id
 
 
 async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
@@ -75,6 +84,25 @@ async def test_parents_may_come_late_never_or_in_circles(
     assert await calls.delete(PROJECT, [span_id(3)]) == 1
 
 
+async def test_what_operations_sum_up_counts_once(otel: OtelStore, database: Database) -> None:
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 9}
+    outer = {"ai.operationId": "ai.generateText", "ai.model.id": "m", "ai.usage.inputTokens": 9}
+    inner = {
+        "ai.operationId": "ai.generateText.doGenerate",
+        "ai.model.id": "m",
+        "gen_ai.response.model": "m-2024",
+        "ai.usage.inputTokens": 9,
+    }
+    await otel.export_protobuf(body(span(1, agent), span(2, outer, parent=1), span(3, inner, parent=2)), PROJECT)
+
+    store = AggregatesStore(database)
+    [row] = (await store.calls(PROJECT, Grouping(), ["total_tokens"])).rows
+    [root, *_] = await store.usage_tree(PROJECT, TRACE, ["total_usage"])
+
+    assert row["total_tokens"] == 9
+    assert root["total_usage"]["total_tokens"] == 9
+
+
 async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, stored: Stored) -> None:
     both = request(span(1), resource={"service.name": "one"})
     both.MergeFrom(request(span(2), resource={"wandb.entity": "acme", "wandb.project": "two"}))
@@ -97,6 +125,16 @@ async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
     assert exported.rejected_spans == 1
     assert by_json == await stored()
     assert by_json[span_id(1)]["wb_user_id"] == "ada"
+
+
+async def test_a_request_in_json_is_stored_whole_or_not_at_all(otel: OtelStore, stored: Stored) -> None:
+    whole = otlp_json(request(*(span(number) for number in range(1, 602))))
+    whole["resourceSpans"][0]["scopeSpans"].append({"spans": {}})
+
+    with pytest.raises(BadInputError, match="spans of scopeSpans must be a list"):
+        await otel.export_json(whole, PROJECT)
+
+    assert await stored() == {}
 
 
 async def test_pictures_become_files(otel: OtelStore, stored: Stored, database: Database) -> None:
@@ -127,6 +165,111 @@ async def test_large_requests_are_stored_in_parts(otel: OtelStore, stored: Store
     assert "the limit is 7,700,000" in too_large_to_store
     assert len(await stored()) == 7
     assert await database.calls.count_documents({"inputs.input%2Evalue": large}) == 7
+
+
+async def test_a_span_is_as_large_in_json(otel: OtelStore, stored: Stored) -> None:
+    spans = (span(1, {"input.value": "x" * 20_000_000}), span(2))
+
+    exported = await otel.export_json(otlp_json(request(*spans)), PROJECT)
+
+    assert exported.rejected_spans == 1
+    assert exported.error_message.startswith("a span: it has 20,000,")
+    assert "; the limit is 8,388,608. Keep large" in exported.error_message
+    assert list(await stored()) == [span_id(2)]
+
+
+@pytest.mark.parametrize("what", ["resource", "scope"])
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+async def test_what_is_kept_with_every_span_is_small(what: str, form: str, otel: OtelStore, stored: Stored) -> None:
+    whole = request(span(1), span(2))
+    [of] = whole.resource_spans
+    getattr(of if what == "resource" else of.scope_spans[0], what).attributes.extend(pairs({"a": "x" * 70_000}))
+    whole.MergeFrom(request(span(3), resource={"service.name": "x" * 60_000}))
+
+    if form == "json":
+        exported = await otel.export_json(otlp_json(whole), PROJECT)
+    else:
+        exported = await otel.export_protobuf(whole.SerializeToString(), PROJECT)
+
+    assert exported.rejected_spans == 2
+    assert exported.reasons[0].startswith(f"a span: its {what} has 70,0")
+    assert "the limit is 65,536" in exported.reasons[0]
+    assert list(await stored()) == [span_id(3)]
+
+
+class CountingProjects(Projects):
+    """Counts the resources that are read."""
+
+    read: ClassVar[list[object]] = []
+
+    def of(self, resource: dict[str, object]) -> str:
+        """Count one in."""
+        self.read.append(resource)
+        return super().of(resource)
+
+
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_a_resource_is_read_once_for_all_its_scopes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountingProjects, "read", [])
+    projects = CountingProjects(PROJECT)
+    whole = request(span(1), resource={"service.name": "one"})
+    for number in (2, 3):
+        whole.resource_spans[0].scope_spans.add().spans.append(span(number))
+    whole.MergeFrom(request(span(4), resource={"service.name": "two"}))
+    sent = whole.SerializeToString()
+
+    spans: list[Any] = (
+        list(json_form.undecoded_spans(json_form.parts_of(otlp_json(whole)), projects))
+        if form == "json"
+        else list(protobuf.undecoded_spans(sent, wire.parts_of(sent), projects))
+    )
+
+    assert len(spans) == 4
+    assert projects.read == [{"service.name": "one"}, {"service.name": "two"}]
+
+
+class NotedCalls(CallsStore):
+    """Notes who still waits for an answer whenever it begins to write."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.requests: list[asyncio.Task[Exported]] = []
+        self.waiting: list[int] = []
+
+    async def write_whole(self, calls: Sequence[WholeCall]) -> None:
+        """Write them."""
+        self.waiting.append(sum(not request.done() for request in self.requests))
+        await super().write_whole(calls)
+
+
+async def test_who_is_rejected_does_not_keep_others_waiting(database: Database, stored: Stored) -> None:
+    calls = NotedCalls(database)
+    otel = OtelStore(calls)
+    calls.requests.append(asyncio.create_task(otel.export_protobuf(body(*[Span()] * 8_000), PROJECT)))
+    await asyncio.sleep(0)  # it begins
+
+    await otel.export_protobuf(body(span(1)), PROJECT)
+
+    assert calls.waiting == [1]
+    assert list(await stored()) == [span_id(1)]
+    assert (await calls.requests[0]).rejected_spans == 8_000
+
+
+async def test_strings_of_json_are_read_up_to_a_number_of_values(otel: OtelStore, stored: Stored) -> None:
+    half = "[" + "{}," * (MAX_VALUES // 4) + "{}]"
+    attributes = {"a": half, "b": half, "input.value": half, "output.value": '{"still": "read"}'}
+    events = [Span.Event(name="gen_ai.choice", attributes=pairs({"message": half}))]
+
+    exported = await otel.export_protobuf(body(span(1, attributes), span(2, {"output.value": "[1]"})), PROJECT)
+    await otel.export_protobuf(body(span(3, {"a": half, "b": half}, events=events)), PROJECT)
+
+    assert exported.rejected_spans == 0
+    first, second, third = (await stored()).values()
+    told = first["attributes"]["otel_span"]["attributes"]
+    assert (len(told["a"]), told["b"], first["inputs"]) == (MAX_VALUES // 4 + 1, half, {"input.value": half})
+    assert first["output"] == {"output.value": {"still": "read"}}
+    assert second["output"] == {"output.value": [1]}
+    assert third["output"] == {"gen_ai.output.messages": [{"role": "assistant", "message": half}]}
 
 
 @pytest.mark.parametrize("damaged", [body(span(1))[:-5], b"\xff" * 9, b"not protobuf at all"])
