@@ -45,10 +45,14 @@ async def restore_calls(database: Database, batch: Sequence[RestoredCall]) -> No
         StoreError: a call breaks a rule or is too large; the error names its position, and nothing is stored.
     """
     calls, files = await _prepare(batch)
-    await database.enter({key.partition(":")[0] for key in calls})
+    project_ids = {key.partition(":")[0] for key in calls}
+    entered = await database.enter(project_ids)
     for project_id, found in files.items():
         await write_files(database, project_id, found)
+        await database.enter(project_ids, entered)
     there = await insert_new(database.calls, [documents.whole_call(call.start, call.end) for call in calls.values()])
+    if there:
+        await database.enter(project_ids, entered)
     await write_upserts(database.calls, [update for key in there for update in calls[key].additions()])
 
 
