@@ -22,18 +22,23 @@ _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
 
 _EMPTY: Final = {"summary": Shape()}
+_NO_SHAPE: Final = Shape()
 _NO_MESSAGE: Final = "the span ended with the status ERROR, and no message"
 
 
 class _Read:
-    """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys."""
+    """A span's attributes as they are read: the strings of JSON decoded, and the layout of their keys.
 
-    __slots__ = ("decode", "layout", "shape", "values")
+    Of what was decoded the shapes are kept by identity, as long as the values are: most of it goes in or out, too.
+    """
+
+    __slots__ = ("decode", "layout", "shape", "shapes", "values")
 
     def __init__(self, span: Span) -> None:
         self.layout: Layout = layout_of(tuple(span.attributes))
         self.values: list[Any] = list(span.attributes.values())
         self.shape = Shape(self.layout.separators, self.layout.is_odd)
+        self.shapes: dict[int, Shape] = {}
         self.decode = decode = Decoding().of
         for at in self.layout.json_at:
             value = self.values[at]
@@ -44,7 +49,8 @@ class _Read:
             if kind is str:
                 if value[:1] in OPENING:
                     self.values[at] = inner = decode(value)
-                    _add(self.shape, shape_of(inner))
+                    self.shapes[id(inner)] = shape = shape_of(inner)
+                    _add(self.shape, shape)
             elif kind is not int and kind is not bool:
                 _add(self.shape, shape_of(value))
 
@@ -92,7 +98,7 @@ def _start(
     payload = Payload.of(
         {"attributes": attributes, "inputs": inputs},
         with_files=["attributes", "inputs"],  # what the inputs hold the span's own attributes do, too
-        shapes={"attributes": _shape(span, origin, read, noted), "inputs": _payload_shape(inputs)},
+        shapes={"attributes": _shape(span, origin, read, noted), "inputs": _payload_shape(inputs, read)},
     )
     start = CallStart(
         project_id=origin.project_id,
@@ -128,7 +134,7 @@ def _end(
         {"output": output, "summary": summary},
         with_files=["output"],
         beside=kept,
-        shapes={"output": _payload_shape(output), **({} if summary else _EMPTY)},
+        shapes={"output": _payload_shape(output, read), **({} if summary else _EMPTY)},
     )
     end = CallEnd(
         project_id=origin.project_id,
@@ -194,12 +200,14 @@ def _shape(span: Span, origin: Origin, read: _Read, noted: dict[str, Any]) -> Sh
     return shape
 
 
-def _payload_shape(value: Any) -> Shape:  # noqa: ANN401 -- JSON
-    """The shape of inputs or an output, which mostly are one string."""
+def _payload_shape(value: Any, read: _Read) -> Shape:  # noqa: ANN401 -- JSON
+    """The shape of inputs or an output, which mostly are one string, or what one held."""
     if isinstance(value, dict) and len(value) == 1:
         [(key, inner)] = value.items()
-        if type(inner) is str:
-            return Shape(1, ODD_KEY.search(key) is not None)
+        known = _NO_SHAPE if type(inner) is str else read.shapes.get(id(inner))
+        if known:
+            is_odd = known.is_odd or ODD_KEY.search(key) is not None
+            return Shape(known.separators + 1, is_odd, known.has_exponents)
     return shape_of(value)
 
 

@@ -37,22 +37,23 @@ class Undecoded(NamedTuple):
 
 def undecoded_spans(body: Body, parts: Iterable[Part], projects: Projects) -> Iterator[Undecoded]:
     """The spans of the parts of a request, in its order."""
+    view = memoryview(body)
     known: Part | None = None
     resource: Resource | StoreError
     for part in parts:
         if known is None or known[:2] != part[:2]:
-            known, resource = part, _resource(body, part, projects)
-        origin = _origin(body, part, resource)
+            known, resource = part, _resource(view, part, projects)
+        origin = _origin(view, part, resource)
         beside = _size(part.resource) + _size(part.scope)
-        for place in part.places():
-            yield Undecoded(_bytes(body, place), origin, _size(place) + beside)
+        for start, end in part.places():
+            yield Undecoded(bytes(view[start:end]), origin, end - start + beside)
 
 
 def _size(place: Place) -> int:
     return place[1] - place[0]
 
 
-def _resource(body: Body, part: Part, projects: Projects) -> Resource | StoreError:
+def _resource(body: memoryview, part: Part, projects: Projects) -> Resource | StoreError:
     try:
         check_size(_size(part.resource), "resource")
         of = ResourceMessage.FromString(_bytes(body, part.resource))
@@ -65,7 +66,7 @@ def _resource(body: Body, part: Part, projects: Projects) -> Resource | StoreErr
         return error
 
 
-def _origin(body: Body, part: Part, resource: Resource | StoreError) -> Origin | StoreError:
+def _origin(body: memoryview, part: Part, resource: Resource | StoreError) -> Origin | StoreError:
     if isinstance(resource, StoreError):
         return resource
     try:
@@ -80,12 +81,12 @@ def _origin(body: Body, part: Part, resource: Resource | StoreError) -> Origin |
         return error
 
 
-def _bytes(body: Body, place: Place) -> bytes:
+def _bytes(body: memoryview, place: Place) -> bytes:
     start, end = place
-    return bytes(memoryview(body)[start:end])
+    return bytes(body[start:end])
 
 
-def _text(body: Body, place: Place) -> str:
+def _text(body: memoryview, place: Place) -> str:
     return _bytes(body, place).decode(errors="replace")
 
 

@@ -18,6 +18,7 @@ _NO_MODEL: Final = "usage"
 
 _COUNTS: Final = COUNTS.keys()
 _LONGEST: Final = 19
+_BEYOND: Final = 1 << 63
 
 
 def usage_of(layout: Layout, values: list[object], noted: dict[str, Any]) -> dict[str, Any]:
@@ -53,9 +54,9 @@ def _count(layout: Layout, name: str, values: list[object]) -> int | None:
     """The first count of a name that is a whole number, or a string of one."""
     for candidate in layout.found.get(name, ()):
         value = candidate.value(values)
-        if type(value) is int:
+        if type(value) is int and abs(value) < _BEYOND:
             return value
-        if isinstance(value, float) and value.is_integer():
+        if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND:
             return int(value)
         if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _LONGEST:
             return int(value)

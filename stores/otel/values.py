@@ -15,6 +15,9 @@ _Values = TypeVar("_Values", bound=Sized)
 MAX_VALUES: Final = 200_000
 """Members of one list or object, and values in all of a span's strings that are JSON: more no document holds."""
 
+_FREE_CHARACTERS: Final = 16 * 1024
+"""What is read of a span's strings before their values are counted: of so much there cannot be many."""
+
 OPENING: Final = ("[", "{")
 """How a string begins that may be JSON of a list or an object."""
 
@@ -69,17 +72,20 @@ def number(value: float) -> float | str:
 class Decoding:
     """Reads the strings of one span that are JSON; those beyond `MAX_VALUES` values in all stay the text they are."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_free", "_left")
 
     def __init__(self) -> None:
+        self._free = _FREE_CHARACTERS
         self._left = MAX_VALUES
 
     def of(self, text: str) -> Any:  # noqa: ANN401 -- JSON
         """The value of a string that begins like JSON; the string where it is none, or is too much."""
-        number = text.count(",") + text.count("[") + text.count("{")
-        if number > self._left:
-            return text
-        self._left -= number
+        self._free -= len(text)
+        if self._free < 0:
+            number = text.count(",") + text.count("[") + text.count("{")
+            if number > self._left:
+                return text
+            self._left -= number
         try:
             return json_text.loads(text.encode())
         except (StoreError, UnicodeEncodeError):

@@ -202,6 +202,8 @@ def test_output_is_found_in_every_convention(attributes: dict[str, object], outp
             {"usage": NO_COUNTS | {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}},
         ),
         ({"gen_ai.usage.input_tokens": "many", "gen_ai.response.model": "m"}, None),
+        ({"gen_ai.usage.input_tokens": 1e308}, None),
+        ({"langfuse.observation.usage_details": f'{{"input": {2**63}}}'}, None),
         ({"gen_ai.response.model": "m"}, None),
     ],
 )
