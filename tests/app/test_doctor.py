@@ -11,6 +11,7 @@ from app.doctor import Finding, Level, examine
 from app.embedded_mongod import embedded_mongod
 from app.settings import Settings, variable
 from tests.app.command import loomql, serving
+from tests.free_ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +23,6 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def findings(settings: Settings, **flags: str) -> dict[str, Finding]:
     """What the doctor finds, by subject; of two with one subject the last."""
     return {finding.subject: finding for finding in examine(settings, flags)}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_before_the_first_start_all_is_well_and_nothing_is_touched(data_dir: Path) -> None:

@@ -98,7 +98,8 @@ def peak_bytes(server: Server) -> int:
 
 
 async def test_writers_wait_or_come_again_until_every_call_is_there_once(mongod: str, server: Server) -> None:
-    limits = httpx.Limits(max_connections=None)
+    # A connection that was idle for seconds may be hung up just as it is used again.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
         # given a server that has seen a batch, and a database that takes no writes
         await client.post(server.url, json=batch(WRITERS))
@@ -133,7 +134,8 @@ async def test_writers_wait_or_come_again_until_every_call_is_there_once(mongod:
 async def test_many_small_writes_wait_or_are_refused_each_whole(mongod: str, server: Server) -> None:
     start = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
     starts = [batch(0)["variables"]["batch"][0]["start"] | {"id": call_id(n), "inputs": {}} for n in range(400)]
-    limits = httpx.Limits(max_connections=None)
+    # A connection that was idle for seconds may be hung up just as it is used again.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
         with writes_held_up(mongod):
             writers = [

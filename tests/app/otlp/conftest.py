@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -21,6 +20,7 @@ from stores import json_text
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.paging import PageRequest
+from tests.free_ports import free_port
 from tests.live_server import live_server
 
 ROOT = Path(__file__).parents[3]
@@ -53,8 +53,7 @@ class Receiver:
 @pytest.fixture(scope="session")
 async def receiver(mongodb_uri: str) -> AsyncIterator[Receiver]:
     name = f"test_{uuid.uuid4().hex[:16]}"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = Settings(
         mongodb_uri=mongodb_uri, mongodb_database=name, otlp_grpc_port=port, max_body_bytes=MAX_BODY_BYTES
     )

@@ -19,6 +19,7 @@ from stores.calls import CallsStore
 from stores.intake import Intake
 from stores.otel import OtelStore
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
+from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
 
 Export = Callable[..., Any]
@@ -70,12 +71,6 @@ async def test_what_cannot_be_read_is_refused(
 
     assert caught.value.code() == code
     assert reason in (caught.value.details() or "")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: CallsStore) -> None:
