@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLInputObjectType,
     GraphQLInputType,
@@ -86,7 +87,9 @@ def _without_variables(document: DocumentNode, operation: OperationDefinitionNod
         selection_set=operation.selection_set,
         loc=operation.loc,
     )
-    return DocumentNode(definitions=tuple(bare if node is operation else node for node in document.definitions))
+    # Without the document's other operations: each would keep the others, and none would ever go.
+    fragments = (node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
+    return DocumentNode(definitions=(bare, *fragments))
 
 
 def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | None:

@@ -1,6 +1,8 @@
 """Variables coerced the short way are what graphql-core makes of them; what is unusual is left to it."""
 
+import gc
 import random
+import weakref
 from copy import deepcopy
 from typing import Any
 
@@ -106,3 +108,17 @@ def test_what_is_rare_is_left_to_graphql_core(schema: LoomSchema, document: str,
     short, _ = both(schema, document, given)
 
     assert short is None
+
+
+def test_what_operations_declare_goes_with_them(schema: LoomSchema) -> None:
+    parsed = parse("query a($id: ID!) { ...f } query b { ...f } fragment f on Query { __typename }")
+    operations = [node for node in parsed.definitions if isinstance(node, OperationDefinitionNode)]
+    for operation in operations:
+        kept = [type(node).__name__ for node in declared(schema._schema, parsed, operation).bare.definitions]
+        assert kept == ["OperationDefinitionNode", "FragmentDefinitionNode"]
+    gone = [weakref.ref(operation) for operation in operations]
+
+    del parsed, operations, operation
+    gc.collect()
+
+    assert [reference() for reference in gone] == [None, None]
