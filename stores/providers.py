@@ -1,0 +1,70 @@
+"""Providers of models, as the stores see them: a port, for what leaves the process is not the stores' business."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model is reached: an OpenAI-compatible base URL, and what opens it.
+
+    A base URL that comes from a stored object is `is_custom`: whoever may write objects chose it, so that it must not
+    lead into the server's own network.
+    """
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_custom: bool = False
+
+
+class ProviderError(Exception):
+    """A provider did not do what it was asked; the message is safe to show, and says what to change.
+
+    `status` is the HTTP status that the provider answered, None where none came; `retry_after_seconds` is what it
+    asks to wait before the next try.
+    """
+
+    def __init__(self, message: str, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Providers(Protocol):
+    """What reaches providers. Requests and answers are those of OpenAI's API, as JSON objects."""
+
+    def secret(self, name: str) -> str | None:
+        """The secret of a name such as `OPENAI_API_KEY`; None where there is none."""
+
+    async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+        """The chat completion that answers a request, whose `stream` is not set.
+
+        Raises:
+            ProviderError: there is none, for whatever reason.
+        """
+
+    def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
+        """The chunks of a chat completion as they come, to be closed by whoever stops reading before their end.
+
+        Raises:
+            ProviderError: there are none, or the stream was cut off.
+        """
+
+    async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+        """The images that answer a request.
+
+        Raises:
+            ProviderError: there are none, for whatever reason.
+        """
+
+    async def download(self, url: str, max_bytes: int) -> bytes:
+        """The content of a URL that a provider named, at most so many bytes.
+
+        Raises:
+            ProviderError: it cannot be had, or is larger.
+        """
