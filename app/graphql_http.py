@@ -44,6 +44,8 @@ _STATUS_BY_CODE: Final = {
     "TIMEOUT": 504,
 }
 
+_ANSWER_HEADERS: Final = ((b"vary", b"Accept"), (b"cache-control", b"no-store"))
+
 
 class RequestError(Exception):
     """A request that is not answered by executing it; the message says what to change."""
@@ -346,10 +348,18 @@ def _let_go(_held: object) -> None:
     """Whoever has this called later holds something until then."""
 
 
+class _JsonResponse(Response):
+    """JSON with the headers of a GraphQL answer; of these Starlette would look at each, to see what is missing."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set them, and what there is beside them."""
+        self.raw_headers = [
+            (b"content-type", f"{self.media_type}; charset=utf-8".encode()),
+            (b"content-length", b"%d" % len(self.body)),
+            *_ANSWER_HEADERS,
+            *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
+        ]
+
+
 def _response(body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        json_text.dumps(body),
-        status,
-        {"Vary": "Accept", "Cache-Control": "no-store", **(headers or {})},
-        f"{media_type}; charset=utf-8",
-    )
+    return _JsonResponse(json_text.dumps(body), status, headers, media_type)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Final, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import graphql
 import strawberry
@@ -18,6 +18,9 @@ from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.documents import Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
+
+if TYPE_CHECKING:
+    from graphql.pyutils import AwaitableOrValue
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
@@ -99,15 +102,19 @@ class BoundedSchema(strawberry.Schema):
 
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         try:
-            result = await await_maybe(
-                graphql.execute(
-                    self._schema,
-                    document,
-                    executor_class=self.execution_context_class,
-                    is_awaitable=_is_awaitable,
-                    **given,
-                )
+            executor = self.execution_context_class.build(
+                self._schema,
+                document,
+                given["root_value"],
+                given["context_value"],
+                given["variable_values"],
+                given["operation_name"],
+                is_awaitable=_is_awaitable,
+                operation_extensions=given["operation_extensions"],
             )
+            if isinstance(executor, list):
+                return self._told(graphql.ExecutionResult(None, executor))
+            result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
         told = self._told(result)

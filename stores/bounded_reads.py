@@ -1,41 +1,46 @@
 """Reads that end early where their rows hold much: what is in memory at once is bounded, however large rows are."""
 
-from typing import Final
-
-from motor.motor_asyncio import AsyncIOMotorCommandCursor
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING
 
 from stores.database import Collection, Document
+from stores.driver_threads import in_driver_thread
 from stores.transactions import Session
-from stores.whole_reads import AT_ONE_MOMENT, Stages
+from stores.whole_reads import Stages, found_by
 
-_READ_ON: Final = 64
-"""Rows that are taken out of what came before one looks at how large they are."""
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection as DriversCollection
 
 
-async def rows_up_to(
+def rows_up_to(
     collection: Collection, stages: Stages, batch_size: int, max_characters: int, session: Session | None
-) -> tuple[list[Document], bool]:
+) -> Awaitable[tuple[list[Document], bool]]:
     """The rows until they hold so many characters of JSON text; and whether there are more, of which one comes, too."""
-    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
-    found = steady.aggregate(list(stages), session=session, allowDiskUse=True, batchSize=batch_size)
-    try:
-        return await _until(found, max_characters)
-    finally:
-        await found.close()
+    drivers = session.delegate if session else None
+    return in_driver_thread(_read, collection.delegate, stages, batch_size, max_characters, drivers)
 
 
-async def _until(found: AsyncIOMotorCommandCursor[Document], max_characters: int) -> tuple[list[Document], bool]:
-    """The rows until there is so much in them; each time at most as many more as there are, as they may be large."""
+def _read(
+    collection: "DriversCollection[Document]",
+    stages: Stages,
+    batch_size: int,
+    max_characters: int,
+    session: "ClientSession | None",
+) -> tuple[list[Document], bool]:
+    with found_by(collection, stages, batch_size, session) as found:
+        return _until(found, max_characters)
+
+
+def _until(found: Iterable[Document], max_characters: int) -> tuple[list[Document], bool]:
     rows: list[Document] = []
     characters = 0
-    while characters < max_characters:
-        more = await found.to_list(min(len(rows) + 1, _READ_ON))
-        if not more:
-            return rows, False
-        rows += more
-        characters += sum(map(json_characters, more))
-    one_more = await found.to_list(1)
-    return rows + one_more, bool(one_more)
+    for row in found:
+        rows.append(row)
+        if characters >= max_characters:
+            return rows, True
+        characters += json_characters(row)
+    return rows, False
 
 
 def json_characters(row: Document) -> int:

@@ -3,19 +3,20 @@
 A cursor of Motor's takes several steps to begin, and hands over its rows one by one on the event loop.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from motor.frameworks.asyncio import run_on_executor
 from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection, Document
+from stores.driver_threads import in_driver_thread
 from stores.transactions import Session
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
+    from pymongo.command_cursor import CommandCursor
+    from pymongo.cursor import Cursor
 
 Stages = Sequence[dict[str, Any]]
 
@@ -26,7 +27,10 @@ comes short and looks like the last."""
 _STEPS: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 """What `find` does, too, in this order."""
 
-_in_thread: Callable[..., Awaitable[list[Document]]] = run_on_executor
+
+def one_row(collection: Collection, match: dict[str, Any], shown: dict[str, Any]) -> Awaitable[Document | None]:
+    """One of the documents that match, as much of it as is to be shown; None where there is none."""
+    return in_driver_thread(collection.delegate.find_one, match, shown)
 
 
 def all_rows(
@@ -34,17 +38,24 @@ def all_rows(
 ) -> Awaitable[list[Document]]:
     """All that some stages find, as it was at one moment; in one batch where so many fit into an answer."""
     drivers = session.delegate if session else None
-    return _in_thread(asyncio.get_running_loop(), _read, collection.delegate, stages, batch_size, drivers)
+    return in_driver_thread(_read, collection.delegate, stages, batch_size, drivers)
 
 
 def _read(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> list[Document]:
+    return found_by(collection, stages, batch_size, session).to_list()
+
+
+def found_by(
+    collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
+) -> "Cursor[Document] | CommandCursor[Document]":
+    """What some stages find, as it was at one moment, by the driver's own cursor: for a thread of the driver."""
     steady = collection.with_options(read_concern=AT_ONE_MOMENT)
     plain = as_find(stages)
     if plain is None:
-        return steady.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size).to_list()
-    return steady.find(**plain, session=session, allow_disk_use=True, batch_size=batch_size).to_list()
+        return steady.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
+    return steady.find(**plain, session=session, allow_disk_use=True, batch_size=batch_size)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:

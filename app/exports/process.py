@@ -13,6 +13,8 @@ from stores.errors import UnavailableError
 
 _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
+_PIPE_BYTES: Final = 1024 * 1024
+"""A page, so that the next one is made while this one is passed on; the most that Linux gives anyone."""
 
 
 class WorkerDiedError(Exception):
@@ -58,6 +60,7 @@ class ExportProcess:
             [sys.executable, "-m", "app.exports.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pipesize=_PIPE_BYTES,
             process_group=0,
         )
         self._input = cast("IO[bytes]", self._process.stdin)

@@ -19,7 +19,7 @@ from app.exports.export import Export
 from app.exports.ndjson import ndjson
 from stores.database import Database
 
-_NICENESS: Final = 5
+_NICENESS: Final = 3
 _GARBAGE_THRESHOLDS: Final = (25_000, 4, 250)
 """As the server's: rows are no garbage, and looking through them takes a tenth of the time."""
 
@@ -45,12 +45,23 @@ async def run(job: Job) -> None:
     database = Database.open(job.uri, job.database, job.timeout_seconds, job.query_timeout_seconds)
     try:
         async with aclosing(_content(job, database)) as content:
-            async for part in content:
-                # Nothing else is to be done here meanwhile, so that waiting for the reader may stop it all.
-                sys.stdout.buffer.write(part)
-                sys.stdout.buffer.flush()
+            await _write_all(content)
     finally:
         database.close()
+
+
+async def _write_all(content: AsyncGenerator[bytes, None]) -> None:
+    """Write the parts of an export, each while the next one is made."""
+    writing: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(_write, b""))
+    async for part in content:
+        await writing
+        writing = asyncio.ensure_future(asyncio.to_thread(_write, part))
+    await writing
+
+
+def _write(part: bytes) -> None:
+    sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
 
 
 def _content(job: Job, database: Database) -> AsyncGenerator[bytes, None]:

@@ -12,6 +12,8 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
+    default_field_resolver,
+    default_type_resolver,
     get_nullable_type,
     get_operation_ast,
     is_composite_type,
@@ -32,6 +34,7 @@ from graphql_schema.execution.variables import coerced, declared
 from stores.turns import Turn, Turns
 
 _PLANS: Final = KeptPlans()
+_RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """What of `@defer` concerns a place; nothing, since the schema does not have it."""
@@ -63,15 +66,14 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
     ) -> list[GraphQLError] | Executor[Any]:
         """An executor of an operation, or why there is none."""
         operation = get_operation_ast(document, operation_name)
-        known = declared(schema, document, operation) if operation else None
+        known = declared(schema, document, operation) if operation and not rest else None
         values = coerced(known, raw_variable_values or {}) if known else None
-        given = root_value, context_value, raw_variable_values, operation_name, *rest
         if operation is None or known is None or values is None:
+            given = root_value, context_value, raw_variable_values, operation_name, *rest
             return super().build(schema, document, *given, **more)
-        executor = super().build(schema, known.bare, *given, **more)
-        if isinstance(executor, Executor):
-            executor.operation, executor.variable_values = operation, values
-        return executor
+        definitions = {name: details.definition for name, details in known.fragments.items()}
+        given = root_value, context_value, operation, values, *_RESOLVERS
+        return cls(schema, definitions, known.fragments, *given, **more)
 
     @cached_property
     def _plans(self) -> Plans:

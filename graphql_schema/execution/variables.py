@@ -17,6 +17,7 @@ from graphql import (
     OperationDefinitionNode,
     Undefined,
 )
+from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
@@ -45,12 +46,12 @@ class _Variable:
 class Declared:
     """What an operation declares, found once for all its requests; `variables` is None where some of it is wrong.
 
-    `bare` is the operation's document as it were if none were declared.
+    `fragments` are those of its document, by name.
     """
 
     schema: GraphQLSchema
     variables: tuple[_Variable, ...] | None
-    bare: DocumentNode
+    fragments: dict[str, FragmentDetails]
 
 
 _DECLARED: Final[dict[int, tuple[weakref.ref[OperationDefinitionNode], Declared]]] = {}
@@ -62,7 +63,7 @@ def declared(schema: GraphQLSchema, document: DocumentNode, operation: Operation
     key = id(operation)
     kept = _DECLARED.get(key)
     if kept is None or kept[1].schema is not schema:
-        found = Declared(schema, _variables(schema, operation), _without_variables(document, operation))
+        found = Declared(schema, _variables(schema, operation), _fragments(document))
         kept = _DECLARED[key] = weakref.ref(operation, lambda _: _DECLARED.pop(key, None)), found
     return kept[1]
 
@@ -78,18 +79,9 @@ def _variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tup
     return tuple(found)
 
 
-def _without_variables(document: DocumentNode, operation: OperationDefinitionNode) -> DocumentNode:
-    bare = OperationDefinitionNode(
-        operation=operation.operation,
-        name=operation.name,
-        variable_definitions=(),
-        directives=operation.directives,
-        selection_set=operation.selection_set,
-        loc=operation.loc,
-    )
-    # Without the document's other operations: each would keep the others, and none would ever go.
-    fragments = (node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
-    return DocumentNode(definitions=(bare, *fragments))
+def _fragments(document: DocumentNode) -> dict[str, FragmentDetails]:
+    nodes = (node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
+    return {node.name.value: FragmentDetails(node) for node in nodes}
 
 
 def coerced(declared: Declared, given: Mapping[str, Any]) -> VariableValues | None:

@@ -27,6 +27,7 @@ from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
+from stores.whole_reads import one_row
 
 MAX_DELETED_AT_ONCE = 1000
 
@@ -148,7 +149,7 @@ class CallsStore:
         check_project_id(project_id)
         wanted = set(wanted)
         match = {**documents.key(project_id, call_id), "visible": True}
-        row = await self._calls.find_one(match, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
+        row = await one_row(self._calls, match, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
         if row:
             await add_rest(self.database, project_id, [row], wanted)
         return row

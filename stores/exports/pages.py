@@ -1,5 +1,6 @@
 """Whole lists page by page, in memory that does not grow with them."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
@@ -22,25 +23,42 @@ _SLOW_SECONDS: Final = 0.25
 
 
 async def pages(read: Read, after: str | None = None) -> AsyncGenerator[Page, None]:
-    """The pages of a list from a cursor on, the first even if it is empty; each is read when it is asked for.
+    """The pages of a list from a cursor on, the first even if it is empty; the next is read while one is looked at.
 
     How many rows they have goes by what rows take, and by how long they take to be found.
 
     Raises:
         StoreError: whatever reading raises.
     """
-    size = _FIRST_ROWS
-    characters = _CHARACTERS
-    has_next = True
-    while has_next:
-        began = time.monotonic()
-        page = await read(PageRequest(size, after, max_characters=characters))
-        yield page
-        if page.rows:
-            after = page.cursor(page.rows[-1])
-            characters = _next_characters(characters, time.monotonic() - began)
-            size = _next_size(page.rows, size, characters)
-        has_next = page.has_next
+    request = PageRequest(_FIRST_ROWS, after, max_characters=_CHARACTERS)
+    reading = asyncio.ensure_future(_timed(read, request))
+    try:
+        while True:
+            page, seconds = await reading
+            if page.has_next:
+                request = _next_request(request, page, seconds)
+                reading = asyncio.ensure_future(_timed(read, request))
+            yield page
+            if not page.has_next:
+                return
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+        _ = reading.cancelled() or reading.exception()  # what went wrong with it is of no interest any more
+
+
+async def _timed(read: Read, request: PageRequest) -> tuple[Page, float]:
+    began = time.monotonic()
+    page = await read(request)
+    return page, time.monotonic() - began
+
+
+def _next_request(request: PageRequest, page: Page, seconds: float) -> PageRequest:
+    if not page.rows:
+        return request
+    characters = _next_characters(request.max_characters or _CHARACTERS, seconds)
+    size = _next_size(page.rows, request.size, characters)
+    return PageRequest(size, page.cursor(page.rows[-1]), max_characters=characters)
 
 
 def _next_characters(characters: int, seconds: float) -> int:

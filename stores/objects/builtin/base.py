@@ -10,7 +10,7 @@ from stores import json_schema
 JsonObject = dict[str, JsonValue]
 
 
-class Strict(BaseModel, extra="forbid", allow_inf_nan=False):
+class Strict(BaseModel, extra="forbid", allow_inf_nan=False, defer_build=True):
     """What holds for all classes and their parts; it is not named in `_bases`.
 
     Numbers may be written as strings, but not those that JSON has no number for.

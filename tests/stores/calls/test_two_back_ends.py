@@ -1,7 +1,7 @@
 """The plain reads and writes of calls, on a real MongoDB and in memory alike.
 
-In memory is mongomock-motor, which carries whole calls that are inserted, read and counted. Updates in bulk or by
-pipeline, pages of one moment, change streams and plans it does not know, so the rest of the store is tested on MongoDB
+In memory is mongomock-motor, which carries whole calls that are inserted and counted. Updates in bulk or by pipeline,
+reads in threads of the driver, change streams and plans it does not know, so the rest of the store is tested on MongoDB
 alone, and so is the register of projects.
 """
 
@@ -48,6 +48,7 @@ def family() -> list[CallStart | CallEnd]:
     ]
 
 
+@pytest.mark.parametrize("calls_on", ["mongod"], indirect=True)
 async def test_a_whole_call_is_read_back(calls_on: CallsStore) -> None:
     await calls_on.write(family())
 
