@@ -11,6 +11,7 @@ from stores.calls import CallsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
+from stores.evaluations import EvaluationsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
@@ -32,6 +33,7 @@ class Stores:
     aggregates: AggregatesStore
     calls: CallsStore
     costs: CostsStore
+    evaluations: EvaluationsStore
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
@@ -51,6 +53,7 @@ class Stores:
             aggregates=AggregatesStore(database),
             calls=calls,
             costs=CostsStore(database),
+            evaluations=EvaluationsStore(database),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=ObjectsStore(database),

@@ -23,6 +23,7 @@ from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
+from graphql_schema.evaluations import EvaluationQueries
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
@@ -48,6 +49,7 @@ class Query(
     FileQueries,
     TableQueries,
     ThreadQueries,
+    EvaluationQueries,
     FeedbackQueries,
     CostQueries,
     ProjectQueries,
