@@ -37,6 +37,7 @@ async def find_run(
     found = await database.calls.find_one(match, {"_id": 0, "op_trace_name": 1, **paths})
     if found and EVALUATE not in found["op_trace_name"]:
         raise BadInputError(
-            f"Call is not an evaluation: its op is {found['op_trace_name'][:200]!r}; give a call of {EVALUATE}", argument
+            f"Call is not an evaluation: its op is {found['op_trace_name'][:200]!r}; give a call of {EVALUATE}",
+            argument,
         )
     return found
