@@ -184,7 +184,7 @@ def _update(call: Document) -> UpdateOne | None:
 
 
 def _update_of_inputs(call: Document) -> UpdateOne | None:
-    """What fills in the example of a prediction, unless its inputs are others by then; None where nothing is lacking."""
+    """What fills in a prediction's example, unless its inputs are others by then; None where nothing is lacking."""
     text = call["json"]["inputs"]
     try:
         digest = example_digest(call["op_trace_name"], json_text.loads(text.encode()))
