@@ -21,6 +21,9 @@ from stores.errors import BadInputError, NotFoundError
 EVALUATE: Final = "Evaluation.evaluate"
 """What the names of the ops contain whose calls are runs."""
 
+ALL_AT_ONCE: Final = 1_000_000
+"""What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
+
 Match = dict[str, Any]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores.database import Database
-from stores.evaluations.logged import predictions_of
+from stores.evaluations.logged import ALL_AT_ONCE, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
 
@@ -37,7 +37,7 @@ async def find_metrics(
         {"$sort": {"_id": 1}},
         {"$limit": MAX_NAMES * len(run_ids) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
     check_names(math.ceil(len(found) / len(run_ids)), argument)
     rows: dict[str, list[Row]] = {run_id: [] for run_id in run_ids}
     for row in found:
@@ -89,7 +89,7 @@ async def count_changes(
         },
         {"$limit": MAX_NAMES * len(others) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
     check_names(math.ceil(len(found) / len(others)), argument)
     return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
 

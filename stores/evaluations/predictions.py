@@ -7,7 +7,7 @@ from stores import json_slices, json_text
 from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names
-from stores.evaluations.logged import if_text, predictions_of
+from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
 from stores.paging import Row
 from stores.turns import coming_in_turns, in_turns
 
@@ -62,7 +62,7 @@ class Predictions:
             {"$limit": self._most + 1},
             {"$project": _projection(wanted)},
         ]
-        rows = await self._calls.aggregate(stages, allowDiskUse=True, batchSize=self._most + 2).to_list(None)
+        rows = await self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
         self._check(len(rows))
         if not wanted.isdisjoint(_OF_OUTPUT):
             async for row in in_turns(rows):
@@ -80,7 +80,7 @@ class Predictions:
             {"$sort": _OLDEST_FIRST},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
         ]
-        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True)):
+        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
             calls[call["parent_id"]].append(call)
         async for row in in_turns(rows):
             _join_calls(row, calls[row["id"]])
@@ -94,7 +94,7 @@ class Predictions:
         if not by_call:
             return
         among = {"_id": {"$in": list(by_call)}, "project_id": project_id}
-        async for call in coming_in_turns(self._calls.find(among, {"json.output": 1})):
+        async for call in coming_in_turns(self._calls.find(among, {"json.output": 1}, batch_size=ALL_AT_ONCE)):
             if text := call["json"].get("output"):
                 by_call[call["_id"]]["json"] = {"value": text}
 
