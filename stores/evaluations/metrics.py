@@ -111,8 +111,8 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
         for row in found[run_id]:
             compared = row | {"run_id": run_id}
             if run_id != run_ids[0]:
-                compared |= {"difference": _difference(row["mean"], first.get(row["name"]))}
-                compared |= changes.get((run_id, row["name"]), {})
+                difference = {"difference": _difference(row["mean"], first.get(row["name"]))}
+                compared |= _finite(difference, "difference") | changes.get((run_id, row["name"]), {})
             by_name.setdefault(row["name"], []).append(compared)
     return [{"name": name, "runs": by_name[name]} for name in sorted(by_name)]
 
