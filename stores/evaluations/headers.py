@@ -34,7 +34,7 @@ def evaluation_of(call: Document) -> object:
 def header(call: Document, definition: Definition | None = None) -> Row:
     """The header of a run, as far as its call was read: refs are dicts of `project_id` and `ref`."""
     row = {name: value for name, value in call.items() if name not in ("inputs", "json")}
-    row["code"] = _STATUSES.get(call["status"], "complete")
+    row["status"] = _STATUSES.get(call["status"], "complete")
     if "output" in call.get("json", {}):
         row["json"] = {"output": summed_up(call)}
     row["evaluation"] = _ref(call, evaluation_of(call))

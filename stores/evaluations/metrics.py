@@ -8,6 +8,7 @@ from stores.database import Database
 from stores.evaluations.logged import ALL_AT_ONCE, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
+from stores.turns import coming_in_turns
 
 Stages = list[dict[str, Any]]
 
@@ -117,14 +118,42 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
     return [{"name": name, "runs": by_name[name]} for name in sorted(by_name)]
 
 
+async def find_changes(
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str]
+) -> dict[str, list[list[Row]]]:
+    """For each example, by its digest, what each run has of its numbers: `name`, `mean`, `difference` to the first."""
+    by_example = {"name": "$n.name", "example": "$example_digest", "run": "$parent_id"}
+    stages: Stages = [
+        *_numbers(project_id, run_ids, digests),
+        {"$group": {"_id": by_example, "mean": {"$avg": "$n.number"}}},
+    ]
+    means: dict[tuple[str, str], dict[str, float]] = {}
+    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
+        key = row["_id"]["example"], row["_id"]["run"]
+        means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
+    return {
+        digest: [_changes(means.get((digest, run_id), {}), first, is_first=run_id == run_ids[0]) for run_id in run_ids]
+        for digest in digests
+        for first in [means.get((digest, run_ids[0]), {})]
+    }
+
+
+def _changes(means: dict[str, float], first: dict[str, float], *, is_first: bool) -> list[Row]:
+    found = []
+    for name in sorted(means):
+        difference = None if is_first else _difference(means[name], first.get(name))
+        found.append(_finite({"name": name, "mean": means[name], "difference": difference}, "mean", "difference"))
+    return found
+
+
 def _difference(mean: float | None, first: float | None) -> float | None:
     return None if mean is None or first is None else mean - first
 
 
-def _numbers(project_id: str, run_ids: Sequence[str]) -> Stages:
-    """The stages that find each number in the scores of some runs, as `n`."""
+def _numbers(project_id: str, run_ids: Sequence[str], digests: Sequence[str] | None = None) -> Stages:
+    """The stages that find each number in the scores of some runs, of all examples or of some, as `n`."""
     return [
-        {"$match": predictions_of(project_id, run_ids)},
+        {"$match": predictions_of(project_id, run_ids, digests)},
         {"$project": {"_id": 0, "parent_id": 1, "example_digest": 1, "n": flattened()}},
         {"$unwind": "$n"},
     ]

@@ -9,6 +9,7 @@ from stores.errors import BadInputError
 from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names
 from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
 from stores.paging import Row
+from stores.refs import is_ref
 from stores.turns import coming_in_turns, in_turns
 
 Key = tuple[str, str, str]
@@ -40,7 +41,8 @@ class Predictions:
 
         Rows have the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
         `model_latency_ms`, the `output` under `json`, `model_call_id`, and `scores`: of each the `name`, the `value`
-        under `json`, and of the scorer's call `call_id`, `scorer`, `status` and `exception`.
+        under `json`, and of the scorer's call `call_id`, `status`, `exception` and
+        the `scorer`, its ref as a dict of `project_id` and `ref`.
 
         Raises:
             BadInputError: there are more than one answer has.
@@ -74,7 +76,7 @@ class Predictions:
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
         below = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
-        paths = ("id", "parent_id", "op_name", "op_trace_name", "status", "exception")
+        paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "status", "exception")
         stages = [
             {"$match": below},
             {"$sort": _OLDEST_FIRST},
@@ -155,4 +157,5 @@ def _of_call(call: Call | None) -> Row:
     if call is None:
         return {}
     scorer = call.get("self") or call["op_name"]
-    return {"call_id": call["id"], "scorer": scorer, "status": call["status"], "exception": call.get("exception")}
+    ref = {"project_id": call["project_id"], "ref": scorer} if is_ref(scorer) else None
+    return {"call_id": call["id"], "scorer": ref, "status": call["status"], "exception": call.get("exception")}

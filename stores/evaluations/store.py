@@ -22,8 +22,8 @@ from stores.query.sort import SortBy
 Run = tuple[str, str]
 """A project and the id of a run."""
 
-Runs = tuple[str, tuple[str, ...]]
-"""A project and the ids of some runs."""
+Joined = tuple[str, tuple[str, ...], str]
+"""A project, the ids of runs that are compared, and the digest of an example."""
 
 
 class EvaluationsStore:
@@ -150,7 +150,7 @@ class EvaluationsStore:
     ) -> Page:
         page = await paging.find_page(self._calls, EVERY_ROW, search.order, request, ["id"], search.source)
         for row in page.rows:
-            row |= {"project_id": project_id, "run_ids": run_ids}
+            row |= {"project_id": project_id, "run_ids": tuple(run_ids), "example_digest": row["id"]}
         if page.rows and not {EXAMPLE, "example_ref"}.isdisjoint(wanted):
             await add_examples(self.database, project_id, run_ids, page.rows)
         return page
@@ -174,6 +174,16 @@ class EvaluationsStore:
     async def compared_metrics(self, project_id: str, run_ids: Sequence[str]) -> list[Row]:
         """The metrics of runs by `name`; under `runs` those of each that has it, with how it differs from the first."""
         return await metrics.compare_metrics(self.database, project_id, run_ids)
+
+    @database_query
+    async def changes(self, keys: Sequence[Joined]) -> dict[Joined, list[list[Row]]]:
+        """For each example that runs are compared by, and of each run, its numbers; see `metrics.find_changes`."""
+        found: dict[Joined, list[list[Row]]] = {}
+        for project_id, run_ids in {key[:2]: None for key in keys}:
+            of_runs = [digest for project, runs, digest in keys if (project, runs) == (project_id, run_ids)]
+            changes = await metrics.find_changes(self.database, project_id, run_ids, of_runs)
+            found |= {(project_id, run_ids, digest): rows for digest, rows in changes.items()}
+        return found
 
     @database_query
     async def usage(self, keys: Sequence[Run]) -> dict[Run, Row]:

@@ -11,7 +11,7 @@ from stores.query.sort import SortBy
 from stores.tables import TablesStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.evaluations.builders import MODEL, Prediction, graded, row_ref, run_id, whole_run
+from tests.stores.evaluations.builders import MODEL, Prediction, digest_of, graded, row_ref, run_id, whole_run
 
 RUNS = [run_id(1), run_id(2)]
 GRADE = "scores.helpfulness.grade"
@@ -61,6 +61,24 @@ async def test_examples_are_sorted_by_how_they_changed(evaluations: EvaluationsS
     assert await joined(evaluations, [SortBy(GRADE, descending=True)], only_common=False) == [3, 2, 1, 7, 8, 9]
 
 
+@pytest.mark.usefixtures("two_runs")
+async def test_an_example_tells_how_its_numbers_changed(evaluations: EvaluationsStore, commands: Commands) -> None:
+    runs = tuple(RUNS)
+    keys = [(PROJECT, runs, digest_of(number)) for number in (1, 7, 9, 77)]
+    commands.sent.clear()
+
+    found = await evaluations.changes(keys)
+
+    assert commands.names == ["aggregate"]
+    name = "helpfulness.grade"
+    assert [found[key] for key in keys] == [
+        [[{"name": name, "mean": 4.5, "difference": None}], [{"name": name, "mean": 1.0, "difference": -3.5}]],
+        [[{"name": name, "mean": 2.0, "difference": None}], []],
+        [[], []],
+        [[], []],
+    ]
+
+
 async def test_the_same_example_is_joined_whatever_dataset_it_is_in(
     evaluations: EvaluationsStore, calls: CallsStore, tables: TablesStore
 ) -> None:
@@ -102,7 +120,7 @@ async def test_runs_tell_what_they_are_of(
     first, second, third = await evaluations.runs(PROJECT, [*RUNS, run_id(3)], wanted)
 
     assert len(commands.names) == 2
-    assert [(run["id"], run["code"]) for run in (first, second, third)] == [
+    assert [(run["id"], run["status"]) for run in (first, second, third)] == [
         (run_id(1), "complete"),
         (run_id(2), "running"),
         (run_id(3), "failed"),
