@@ -1,6 +1,7 @@
 """The predictions about examples, each with its output, its scores, and the calls that made them."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 from stores import json_slices, json_text
@@ -58,7 +59,7 @@ class Predictions:
 
     async def _read(self, project_id: str, keys: Sequence[Key], wanted: frozenset[str]) -> list[Row]:
         runs, digests = ({key[place]: None for key in keys} for place in (1, 2))
-        stages = [
+        stages: list[dict[str, Any]] = [
             {"$match": predictions_of(project_id, list(runs), list(digests))},
             {"$sort": _OLDEST_FIRST},
             {"$limit": self._most + 1},
@@ -77,7 +78,7 @@ class Predictions:
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
         below = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
         paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "status", "exception")
-        stages = [
+        stages: list[dict[str, Any]] = [
             {"$match": below},
             {"$sort": _OLDEST_FIRST},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
@@ -122,11 +123,16 @@ async def _read_output(row: Row) -> None:
     output = found if isinstance(found, dict) else {}
     value = next((output[name] for name in _OUTPUTS if name in output), None)
     row["json"] = {} if value is None else {"output": json_text.encode(value)}
-    latency = output.get("model_latency")
-    is_number = isinstance(latency, int | float) and not isinstance(latency, bool)
-    row["model_latency_ms"] = 1000 * float(latency) if is_number else None
+    row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
     row[SCORES] = scores if isinstance(scores, dict) else {}
+
+
+def _milliseconds(seconds: object) -> float | None:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return None
+    found = 1000 * float(seconds)
+    return found if isfinite(found) else None
 
 
 def _join_calls(row: Row, calls: Sequence[Call]) -> None:

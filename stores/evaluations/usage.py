@@ -38,6 +38,6 @@ async def _reported(database: Database, project_id: str, run: Document) -> Talli
 
 
 def _tally(counts: Row, cost: float | None) -> Tally:
-    total = counts["total_tokens"]
-    unpriced = counts.get("unpriced_tokens", total if cost is None else 0)
+    total: int = counts["total_tokens"]
+    unpriced: int = counts.get("unpriced_tokens", total if cost is None else 0)
     return Tally(counts["prompt_tokens"], counts["completion_tokens"], counts["requests"], total, unpriced, cost)
