@@ -281,6 +281,60 @@ async def test_a_run_inside_of_a_trace_tells_what_its_call_reports(run: Run, cal
     assert answer.data["evaluationRun"]["usage"] == {"totalTokens": 120, "models": [{"model": "gpt-4o"}]}
 
 
+async def test_a_run_whose_call_sums_up_is_not_added_up_again(run: Run, calls: CallsStore, commands: Commands) -> None:
+    told = {"usage": {"gpt-4o": {"prompt_tokens": 7}}, "status_counts": {"success": 9}}
+    await calls.write(whole_run([graded(n, 1, usage=USAGE) for n in range(3)], summary=told))
+    commands.sent.clear()
+
+    answer = await run(
+        "query ($project: ID!, $id: ID!) { evaluationRun(projectId: $project, callId: $id) { usage { totalTokens } } }",
+        project=PROJECT,
+        id=run_id(),
+    )
+
+    assert answer.data["evaluationRun"]["usage"] == {"totalTokens": 7}
+    assert "aggregate" not in commands.names
+
+
+async def test_a_run_that_failed_or_goes_on_shows_what_is_there(run: Run, calls: CallsStore) -> None:
+    predictions = [graded(1, 4), graded(2, None, output=None, exception="cut off"), graded(3, 2, is_running=True)]
+    await calls.write(whole_run(predictions, 1, output=None, exception="out of tea"))
+    await calls.write(whole_run(predictions, 2, runs=True))
+
+    for number in (1, 2):
+        answer = await run(WHOLE, project=PROJECT, id=run_id(number))
+        found = [row["predictions"][0] for row in answer.data["evaluationResults"]["nodes"]]
+        assert [each["status"] for each in found] == ["SUCCESS", "ERROR", "RUNNING"]
+        assert [each["exception"] for each in found] == [None, "cut off", None]
+        assert [[score["grade"] for score in each["scores"]] for each in found] == [[4], [], [2]]
+
+
+async def test_an_example_stays_when_its_dataset_is_deleted(
+    run: Run, calls: CallsStore, tables: TablesStore, objects: ObjectsStore
+) -> None:
+    table, [row] = await tables.create(PROJECT, [{"question": "Why?"}])
+    digest = await objects.create(ObjectVersion(PROJECT, "Questions", {"rows": f"weave:///{PROJECT}/table/{table}"}))
+    dataset = f"weave:///{PROJECT}/object/Questions:{digest}"
+    quality = await objects.create(ObjectVersion(PROJECT, "quality", {"dataset": dataset}))
+    inputs = {"self": f"weave:///{PROJECT}/object/quality:{quality}", "model": MODEL}
+    await calls.write(whole_run([Prediction(f"{dataset}/attr/rows/id/{row}")], inputs=inputs))
+    document = (
+        "query ($project: ID!, $id: ID!) {"
+        " evaluationRun(projectId: $project, callId: $id) { dataset { ref obj { val } } }"
+        " evaluationResults(projectId: $project, evaluationCallId: $id) { nodes { example exampleRef { value } } } }"
+    )
+    before = await run(document, project=PROJECT, id=run_id())
+
+    await objects.delete(PROJECT, "Questions")
+    after = await run(document, project=PROJECT, id=run_id())
+
+    value = {"question": "Why?"}
+    assert before.data["evaluationResults"]["nodes"] == [{"example": value, "exampleRef": {"value": value}}]
+    assert before.data["evaluationRun"]["dataset"]["obj"]["val"] == {"rows": f"weave:///{PROJECT}/table/{table}"}
+    assert after.data["evaluationResults"]["nodes"] == [{"example": value, "exampleRef": {"value": None}}]
+    assert after.data["evaluationRun"]["dataset"] == {"ref": dataset, "obj": None}
+
+
 async def test_runs_are_shown_side_by_side(run: Run, calls: CallsStore) -> None:
     await calls.write(
         [
