@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.downloads import FileEndpoints
+from app.evaluating import evaluate
 from app.exports.endpoint import ExportEndpoint
 from app.exports.process import ExportProcesses
 from app.file_sweep import sweep_files
@@ -56,11 +57,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
         providers = _providers(settings)
-        stores = Stores.over(database, providers)
+        stores = Stores.over(database, providers, settings.evaluation_rows)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
         removing = asyncio.create_task(Removing(database, stores).go_on())
+        evaluating = asyncio.create_task(evaluate(stores.evaluation_runs, settings.evaluation_rows))
         ending: list[asyncio.Task[None]] = []
         try:
             # The first request should find its indexes, but a database that is away must not keep the server down.
@@ -69,7 +71,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 async with _grpc(settings, stores, intake):
                     yield {"stores": stores, "readiness": readiness}
         finally:
-            for task in (preparation, sweeping, removing):
+            for task in (preparation, sweeping, removing, evaluating):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

@@ -12,6 +12,7 @@ from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from stores.errors import StoreError
+from stores.evaluations.running_store import ROWS_AT_ONCE
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
 from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
@@ -124,6 +125,13 @@ class Settings(BaseSettings):
         default=False,
         description="Let custom providers be in the server's own network: their base URLs may lead to loopback, "
         "link-local and private addresses.",
+    )
+    evaluation_rows: int = Field(
+        default=ROWS_AT_ONCE,
+        ge=0,
+        le=1000,
+        description="Rows of evaluations that one process works on at once: each asks the model, and then all scorers; "
+        "0 leaves evaluations to other processes over the database.",
     )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")

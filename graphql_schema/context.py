@@ -13,6 +13,7 @@ from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
 from stores.evaluations import EvaluationsStore
+from stores.evaluations.running_store import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
@@ -37,6 +38,7 @@ class Stores:
     completions: CompletionsStore
     costs: CostsStore
     evaluations: EvaluationsStore
+    evaluation_runs: EvaluationRunsStore
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
@@ -49,15 +51,22 @@ class Stores:
     threads: ThreadsStore
 
     @classmethod
-    def over(cls, database: Database, providers: Providers | None = None) -> "Stores":
-        """The stores of a database, with the providers of models that they may ask; by default none."""
+    def over(
+        cls, database: Database, providers: Providers | None = None, evaluation_rows: int = ROWS_AT_ONCE
+    ) -> "Stores":
+        """The stores of a database, with the providers of models that they may ask; by default none.
+
+        So many rows of evaluations are worked on at once, where anything works on runs.
+        """
         calls, objects = CallsStore(database), ObjectsStore(database)
+        completions = CompletionsStore(database, objects, calls, providers or NoProviders())
         return cls(
             aggregates=AggregatesStore(database),
             calls=calls,
-            completions=CompletionsStore(database, objects, calls, providers or NoProviders()),
+            completions=completions,
             costs=CostsStore(database),
             evaluations=EvaluationsStore(database),
+            evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
             objects=objects,
@@ -72,6 +81,7 @@ class Stores:
 
     async def close(self) -> None:
         """End what the stores keep going."""
+        await self.evaluation_runs.close()
         await self.calls.close()
 
 
