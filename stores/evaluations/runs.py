@@ -135,7 +135,7 @@ class Held:
     async def leave(self, pause_seconds: float = 0, *, is_vain: bool = True) -> bool:
         """Let others go on with it, after a pause; False if it is not ours. What was not in vain is not counted so."""
         less = {} if is_vain else {"vain_takes": {"$max": [0, {"$subtract": ["$vain_takes", 1]}]}}
-        done = await self._runs.update_one(self._own, [{"$set": {**held_by("", pause_seconds), **less}}])
+        done = await self._runs.update_one(self._own, [{"$set": {**held_by(new_holder(), pause_seconds), **less}}])
         return done.matched_count == 1
 
     async def remove(self) -> None:

@@ -62,9 +62,9 @@ async def judge(
     return await create(stores, name, "LLMAsAJudgeScorer", ["Scorer"], model=asked, scoring_prompt=prompt, **value)
 
 
-async def evaluation(stores: Stores, scorers: Sequence[object], rows: Sequence[Body] = ROWS, **value: object) -> str:
+async def evaluation(stores: Stores, scorers: object, rows: Sequence[Body] = ROWS, **value: object) -> str:
     """An evaluation over some rows."""
-    whole = {"dataset": await dataset(stores, rows), "scorers": list(scorers), "trials": 1, **value}
+    whole = {"dataset": await dataset(stores, rows), "scorers": scorers, "trials": 1, **value}
     return await create(stores, "quality", "Evaluation", [], **whole)
 
 

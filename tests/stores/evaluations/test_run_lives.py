@@ -22,6 +22,7 @@ from stores.evaluations.runs import MAX_VAIN_TAKES
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.retention import RetentionStore, Rule
+from stores.retention.rules import Patience
 from tests.stand_in_provider import Body, StandIn
 from tests.stores.calls.builders import end, start
 from tests.stores.evaluations import orders
@@ -59,7 +60,7 @@ class Gate:
             holds = self.left < 0
             self.waiting += holds
         if holds:
-            self.open.wait(60)
+            self.open.wait(15)
 
 
 @asynccontextmanager
@@ -327,9 +328,7 @@ async def test_a_dataset_that_is_deleted_after_the_order_ends_the_run_with_the_r
     assert stand_in.asked == []
 
 
-async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(
-    stores: Stores, stand_in: StandIn, database: Database
-) -> None:
+async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:
@@ -344,19 +343,22 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(
     assert len(stand_in.asked) <= 8
 
 
-async def test_a_run_whose_call_retention_takes_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
+async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
+    stores: Stores, stand_in: StandIn
+) -> None:
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
-    retention = RetentionStore(stores.calls.database)
+    retention = RetentionStore(stores.calls.database, Patience(unfinished=-5_000_000))
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
-        newer = start(1, project_id=PROJECT, started_at=times.now() + 1_000_000)
-        await stores.calls.write([newer, end(1, project_id=PROJECT, ended_at=times.now() + 2_000_000)])
+        newer = start(1, project_id=PROJECT, started_at=times.now() + 9_000_000)
+        await stores.calls.write([newer, end(1, project_id=PROJECT, ended_at=times.now() + 9_000_000)])
         await retention.set_rule(PROJECT, Rule(keep_calls=1))
-        await retention.sweep(PROJECT, pause=0)
+        report = await retention.sweep(PROJECT, pause=0)
         await asyncio.wait_for(work, 10)
     gate.open.set()
 
+    assert report.counts.calls > 5
     assert await is_over(stores, call_id)
     assert await stores.calls.count(PROJECT) == 1
 
