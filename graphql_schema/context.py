@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema.loaders import Loaders
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore
+from stores.completions import MAX_AT_ONCE, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
@@ -47,13 +47,15 @@ class Stores:
     threads: ThreadsStore
 
     @classmethod
-    def over(cls, database: Database, providers: Providers | None = None) -> "Stores":
+    def over(
+        cls, database: Database, providers: Providers | None = None, max_completions: int = MAX_AT_ONCE
+    ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none."""
         calls, objects = CallsStore(database), ObjectsStore(database)
         return cls(
             aggregates=AggregatesStore(database),
             calls=calls,
-            completions=CompletionsStore(database, objects, calls, providers or NoProviders()),
+            completions=CompletionsStore(database, objects, calls, providers or NoProviders(), max_completions),
             costs=CostsStore(database),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
@@ -69,6 +71,7 @@ class Stores:
 
     async def close(self) -> None:
         """End what the stores keep going."""
+        await self.completions.close()
         await self.calls.close()
 
 
