@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
         providers = _providers(settings)
-        stores = Stores.over(database, providers, settings.evaluation_rows)
+        stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))

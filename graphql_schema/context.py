@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema.loaders import Loaders
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore
+from stores.completions import MAX_AT_ONCE, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
@@ -52,14 +52,18 @@ class Stores:
 
     @classmethod
     def over(
-        cls, database: Database, providers: Providers | None = None, evaluation_rows: int = ROWS_AT_ONCE
+        cls,
+        database: Database,
+        providers: Providers | None = None,
+        max_completions: int = MAX_AT_ONCE,
+        evaluation_rows: int = ROWS_AT_ONCE,
     ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none.
 
-        So many rows of evaluations are worked on at once, where anything works on runs.
+        So many completions are under way at once, and so many rows of evaluations, where anything works on runs.
         """
         calls, objects = CallsStore(database), ObjectsStore(database)
-        completions = CompletionsStore(database, objects, calls, providers or NoProviders())
+        completions = CompletionsStore(database, objects, calls, providers or NoProviders(), max_completions)
         return cls(
             aggregates=AggregatesStore(database),
             calls=calls,
@@ -82,6 +86,7 @@ class Stores:
     async def close(self) -> None:
         """End what the stores keep going."""
         await self.evaluation_runs.close()
+        await self.completions.close()
         await self.calls.close()
 
 
