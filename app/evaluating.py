@@ -11,7 +11,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores.errors import StoreError
-from stores.evaluations.running_store import RUNS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import RUNS_AT_ONCE, EvaluationRunsStore
 
 logger = logging.getLogger("loomql")
 

@@ -13,7 +13,7 @@ from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
-from stores.evaluations.running_store import ROWS_AT_ONCE
+from stores.evaluations.running import ROWS_AT_ONCE
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
 from stores.intake import MAX_BYTES as MAX_PENDING_BYTES

@@ -13,7 +13,7 @@ from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.running_store import ROWS_AT_ONCE, EvaluationRunsStore
+from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stores.evaluations import summaries
-from stores.evaluations.summaries import RunSummary
+from stores.evaluations.running import summaries
+from stores.evaluations.running.summaries import RunSummary
 
 
 def summed_up(*scores: object) -> Any:  # noqa: ANN401 -- any JSON

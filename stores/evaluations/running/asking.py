@@ -6,7 +6,7 @@ from typing import Final
 
 from stores.completions import CompletionsStore
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
-from stores.evaluations.templates import RowError
+from stores.evaluations.running.templates import RowError
 from stores.providers import JsonObject, ProviderError
 
 ATTEMPTS: Final = 4

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from stores import json_text, refs
 from stores.errors import BadInputError, StoreError
-from stores.evaluations import completion_models
-from stores.evaluations.completion_models import CompletionModel
-from stores.evaluations.templates import Template
+from stores.evaluations.running import completion_models
+from stores.evaluations.running.completion_models import CompletionModel
+from stores.evaluations.running.templates import Template
 from stores.objects import ObjectsStore
 from stores.objects.classes import OBJECT
 from stores.refs import Ref

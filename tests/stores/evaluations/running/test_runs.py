@@ -12,12 +12,12 @@ from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores import refs
 from stores.database import Database
-from stores.evaluations import running
+from stores.evaluations.running import run as run_module
 from stores.evaluations.status import Complete, Failed
 from stores.tables import TablesStore
 from tests.stand_in_provider import USAGE, Body, StandIn
-from tests.stores.evaluations import orders
-from tests.stores.evaluations.orders import PROJECT, PROMPT, ROWS, Grader
+from tests.stores.evaluations.running import orders
+from tests.stores.evaluations.running.orders import PROJECT, PROMPT, ROWS, Grader
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ async def test_a_long_table_is_read_page_by_page(
         return page
 
     monkeypatch.setattr(TablesStore, "rows", rows)
-    monkeypatch.setattr(running, "_PAGE_BYTES", 30_000)
+    monkeypatch.setattr(run_module, "_PAGE_BYTES", 30_000)
     long = [{"question": f"{number}: {'long ' * 1000}"} for number in range(25)]
 
     call_id = await orders.run(stores, await orders.evaluation(stores, [], long), await orders.model(stores))

@@ -16,11 +16,11 @@ from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_le
 from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
-from stores.evaluations import ops, runs
-from stores.evaluations.call_tree import RunCalls
-from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.running import CANCELED, Running, Sources
-from stores.evaluations.runs import Held, LostError, Order
+from stores.evaluations.running import ops, runs
+from stores.evaluations.running.call_tree import RunCalls
+from stores.evaluations.running.definitions import Definition, Definitions
+from stores.evaluations.running.run import CANCELED, Running, Sources
+from stores.evaluations.running.runs import Held, LostError, Order
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore

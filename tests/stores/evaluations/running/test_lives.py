@@ -15,18 +15,18 @@ from stores import ids, times
 from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
-from stores.evaluations import running
-from stores.evaluations.rows import RowWork
-from stores.evaluations.running_store import EvaluationRunsStore
-from stores.evaluations.runs import MAX_VAIN_TAKES
+from stores.evaluations.running import EvaluationRunsStore
+from stores.evaluations.running import run as run_module
+from stores.evaluations.running.rows import RowWork
+from stores.evaluations.running.runs import MAX_VAIN_TAKES
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import Patience
 from tests.stand_in_provider import Body, StandIn
 from tests.stores.calls.builders import end, start
-from tests.stores.evaluations import orders
-from tests.stores.evaluations.orders import PROJECT, Grader
+from tests.stores.evaluations.running import orders
+from tests.stores.evaluations.running.orders import PROJECT, Grader
 from tests.waiting import until, until_found
 
 MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in range(12)]
@@ -40,7 +40,7 @@ def stores(database: Database, providers: EnvironmentProviders) -> Stores:
 
 @pytest.fixture(autouse=True)
 def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_KEEP_SECONDS", 0.1)
+    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 0.1)
 
 
 class Gate:
@@ -170,7 +170,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             async def die(*_: object, **__: object) -> bool:
                 return True
 
-            patch.setattr("stores.evaluations.runs.Held.leave", die)
+            patch.setattr("stores.evaluations.running.runs.Held.leave", die)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
@@ -368,7 +368,7 @@ async def test_a_project_that_is_purged_takes_its_runs_with_it(
 ) -> None:
     monkeypatch.setattr("stores.register.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.rows._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.rows._PAUSE_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:

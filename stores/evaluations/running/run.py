@@ -19,12 +19,12 @@ from stores.calls import CallEnd, CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database, Document
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
-from stores.evaluations import ops
-from stores.evaluations.call_tree import RunCalls
-from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.rows import Ended, Example, RowWork, Workshop
-from stores.evaluations.runs import Held, LostError
-from stores.evaluations.summaries import RunSummary
+from stores.evaluations.running import ops
+from stores.evaluations.running.call_tree import RunCalls
+from stores.evaluations.running.definitions import Definition, Definitions
+from stores.evaluations.running.rows import Ended, Example, RowWork, Workshop
+from stores.evaluations.running.runs import Held, LostError
+from stores.evaluations.running.summaries import RunSummary
 from stores.files import FilesStore
 from stores.leases import LEASE_SECONDS
 from stores.objects import ObjectsStore

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stores.errors import BadInputError
-from stores.evaluations import templates
-from stores.evaluations.templates import RowError, Template
+from stores.evaluations.running import templates
+from stores.evaluations.running.templates import RowError, Template
 
 VALUES: dict[str, Any] = {
     "question": "Why?",

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from stores import json_text
 from stores.errors import BadInputError, StoreError
-from stores.evaluations.templates import RowError, Template
+from stores.evaluations.running.templates import RowError, Template
 from stores.objects.builtin.models import LLMStructuredCompletionModelDefaultParams as Params
 from stores.providers import JsonObject
 

@@ -11,8 +11,8 @@ from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, StoreError
 from stores.objects import ObjectVersion
 from tests.stand_in_provider import StandIn
-from tests.stores.evaluations import orders
-from tests.stores.evaluations.orders import PROJECT
+from tests.stores.evaluations.running import orders
+from tests.stores.evaluations.running.orders import PROJECT
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
 from stores.errors import UnavailableError
-from stores.evaluations.asking import ask
-from stores.evaluations.call_tree import RunCalls, Step, Tally, small
-from stores.evaluations.completion_models import answer_of
-from stores.evaluations.definitions import Definition, Judge
-from stores.evaluations.ops import COMPLETION, RunOps
-from stores.evaluations.templates import RowError
+from stores.evaluations.running.asking import ask
+from stores.evaluations.running.call_tree import RunCalls, Step, Tally, small
+from stores.evaluations.running.completion_models import answer_of
+from stores.evaluations.running.definitions import Definition, Judge
+from stores.evaluations.running.ops import COMPLETION, RunOps
+from stores.evaluations.running.templates import RowError
 from stores.paging import Row
 from stores.providers import JsonObject
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from stores import digests, refs
-from stores.evaluations.definitions import Definition, Judge
+from stores.evaluations.running.definitions import Definition, Judge
 from stores.files import FilesStore, NewFile
 from stores.objects import ObjectsStore, ObjectVersion
 from stores.objects.classes import OP
