@@ -13,7 +13,6 @@ from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
-from stores.evaluations.running import ROWS_AT_ONCE
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
 from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
@@ -134,7 +133,7 @@ class Settings(BaseSettings):
         "link-local and private addresses.",
     )
     evaluation_rows: int = Field(
-        default=ROWS_AT_ONCE,
+        default=8,
         ge=0,
         le=1000,
         description="Rows of evaluations that one process works on at once: each asks the model, and then all scorers; "

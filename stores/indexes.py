@@ -65,6 +65,12 @@ INDEXES: Final = (
     _calls("a trace; the size of a trace, and of all calls of a project", "trace_id", sums="storage_size_bytes"),
     _calls("a call's children; roots only, oldest first", "parent_id"),
     _calls("roots only, newest first", "parent_id", newest_first=True),
+    _calls(
+        "the rows of an evaluation, by example, without a look at documents",
+        "parent_id",
+        "example_digest",
+        only={"example_digest": {"$exists": True}},
+    ),
     _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
     _calls("a turn", "turn_id", only={"turn_id": {"$exists": True}}),
     Index(
