@@ -5,6 +5,7 @@ import random
 from typing import Final
 
 from stores.completions import CompletionsStore
+from stores.costs import defaults
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running.templates import RowError
 from stores.providers import JsonObject, ProviderError
@@ -39,6 +40,18 @@ async def ask(models: CompletionsStore, project_id: str, request: JsonObject) ->
             raise RowError(error.message) from None
         await asyncio.sleep(wait)
     raise AssertionError("unreachable")
+
+
+async def billed_as(models: CompletionsStore, project_id: str, model: str) -> str:
+    """The name under which a model's usage is counted: as it is asked, or the provider's own where only that is priced.
+
+    So completions have it, too.
+    """
+    try:
+        reached = await models.endpoints.reach(project_id, model)
+    except ProviderError:
+        return model
+    return reached.model if not defaults.of_model(model) and defaults.of_model(reached.model) else model
 
 
 def _wait(error: ProviderError, attempt: int) -> float | None:

@@ -76,6 +76,8 @@ class Workshop:
     ops: RunOps
     definition: Definition
     is_resumed: bool
+    billed_as: Mapping[str, str]
+    """The names under which the usage of models is counted, by the names under which they are asked."""
 
     async def known(self, names: Iterable[str]) -> dict[str, Ended]:
         """What came of those calls of the run that have ended, by their names; nothing is known of a new run."""
@@ -177,7 +179,8 @@ class RowWork:
         except RowError as error:
             end = completion.end({"error": str(error)}, _bounded(str(error)), call.tally)
             return await self._over(call, began, None, str(error), end)
-        end = _completed(completion, request, response, call.tally)
+        model = self._shop.billed_as[request["model"]]
+        end = _completed(completion, model, response, call.tally)
         try:
             output, failure = answer_of(request, response), None
         except RowError as error:
@@ -207,9 +210,9 @@ async def all_of(works: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]
     return [task.result() for task in tasks]
 
 
-def _completed(completion: Step, request: JsonObject, response: JsonObject, above: Tally) -> CallEnd:
-    """The end of a completion, with all that its provider says of its usage."""
-    model, usage = str(request["model"]), response.get("usage")
+def _completed(completion: Step, model: str, response: JsonObject, above: Tally) -> CallEnd:
+    """The end of a completion, with all that its provider says of the model's usage."""
+    usage = response.get("usage")
     counts = {"requests": 1, **(usage if isinstance(usage, dict) else {})}
     completion.tally.use(model, counts)
     end = completion.end(response, None, above)

@@ -20,6 +20,7 @@ from stores.completions import CompletionsStore
 from stores.database import Database, Document
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
+from stores.evaluations.running.asking import billed_as
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
 from stores.evaluations.running.rows import Ended, Example, RowWork, Workshop
@@ -189,7 +190,9 @@ class Running:
         definitions = Definitions(sources.objects, sources.tables, order.project_id)
         definition = await definitions.read(order.evaluation_ref, order.model_ref)
         run_ops = ops.RunOps.of(order.project_id, definition)
-        shop = Workshop(sources.calls, sources.models, self._run, run_ops, definition, held.is_resumed)
+        names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
+        billed = {name: await billed_as(sources.models, order.project_id, name) for name in names}
+        shop = Workshop(sources.calls, sources.models, self._run, run_ops, definition, held.is_resumed, billed)
         self._summary = RunSummary([judge.name for judge in definition.judges])
         await self._through(shop)
         await self._sum_up(shop)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from stores.refs import Ref
 from tests.stand_in_provider import Body
 
 PROJECT: Final = "acme/support"
+WANTED: Final = {"id", "parent_id", "trace_name", "op_name", "display_name", "status", "exception", "wb_user_id"}
+"""What is read of calls, beside their JSON and times."""
 ROWS: Final[list[Body]] = [
     {"question": "What is a weft?", "expected": "A thread."},
     {"question": "What is a warp?", "expected": "A thread, too."},
@@ -22,50 +24,38 @@ ROWS: Final[list[Body]] = [
 PROMPT: Final = "Grade {output} as an answer to {question}, for which {expected} is hoped."
 
 
-async def create(
-    stores: Stores, name: str, kind: str, bases: list[str], project_id: str = PROJECT, **value: object
-) -> str:
+async def create(stores: Stores, name: str, kind: str, bases: list[str], value: Mapping[str, object]) -> str:
     """Store an object as Weave's client does; its ref."""
     whole = {"_type": kind, "name": name, **value, "_class_name": kind, "_bases": [*bases, "Object", "BaseModel"]}
-    digest = await stores.objects.create(ObjectVersion(project_id, name, whole))
-    return str(Ref(project_id, "object", name, digest))
+    digest = await stores.objects.create(ObjectVersion(PROJECT, name, whole))
+    return str(Ref(PROJECT, "object", name, digest))
 
 
-async def dataset(stores: Stores, rows: Sequence[Body] = ROWS, project_id: str = PROJECT) -> str:
+async def dataset(stores: Stores, rows: Sequence[Body] = ROWS) -> str:
     """A dataset of some rows."""
-    table, _ = await stores.tables.create(project_id, rows)
-    return await create(stores, "questions", "Dataset", [], project_id, rows=str(Ref(project_id, "table", table)))
+    table, _ = await stores.tables.create(PROJECT, rows)
+    return await create(stores, "questions", "Dataset", [], {"rows": str(Ref(PROJECT, "table", table))})
 
 
 async def model(stores: Stores, llm_model_id: str = "small", name: str = "answerer", **params: object) -> str:
     """A model that is asked a row's question."""
     template = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "{question}"}]
-    value = {"messages_template": template, **params}
-    return await create(
-        stores, name, "LLMStructuredCompletionModel", ["Model"], llm_model_id=llm_model_id, default_params=value
-    )
+    value = {"llm_model_id": llm_model_id, "default_params": {"messages_template": template, **params}}
+    return await create(stores, name, "LLMStructuredCompletionModel", ["Model"], value)
 
 
-async def judge(
-    stores: Stores, llm_model_id: str = "judge", name: str = "helpfulness", prompt: str = PROMPT, **value: object
-) -> str:
+async def judge(stores: Stores, llm_model_id: str = "judge", name: str = "helpfulness", prompt: str = PROMPT) -> str:
     """A scorer whose model answers in JSON."""
     params = {"response_format": "json_object", "temperature": 0.0}
-    asked = await create(
-        stores,
-        f"{name}-model",
-        "LLMStructuredCompletionModel",
-        ["Model"],
-        llm_model_id=llm_model_id,
-        default_params=params,
-    )
-    return await create(stores, name, "LLMAsAJudgeScorer", ["Scorer"], model=asked, scoring_prompt=prompt, **value)
+    value = {"llm_model_id": llm_model_id, "default_params": params}
+    asked = await create(stores, f"{name}-model", "LLMStructuredCompletionModel", ["Model"], value)
+    return await create(stores, name, "LLMAsAJudgeScorer", ["Scorer"], {"model": asked, "scoring_prompt": prompt})
 
 
 async def evaluation(stores: Stores, scorers: object, rows: Sequence[Body] = ROWS, **value: object) -> str:
     """An evaluation over some rows."""
     whole = {"dataset": await dataset(stores, rows), "scorers": scorers, "trials": 1, **value}
-    return await create(stores, "quality", "Evaluation", [], **whole)
+    return await create(stores, "quality", "Evaluation", [], whole)
 
 
 async def run(stores: Stores, evaluation_ref: str, model_ref: str, wb_user_id: str | None = None) -> str:
@@ -119,8 +109,7 @@ class Tree:
 
 async def tree(stores: Stores, call_id: str) -> Tree:
     """The calls of a run."""
-    wanted = ("id", "parent_id", "trace_name", "op_name", "display_name", "status", "exception", "wb_user_id")
-    wanted += ("started_at", "ended_at", "inputs", "output", "attributes", "summary", "trace_id", "total_tokens")
+    wanted = WANTED | {"started_at", "ended_at", "inputs", "output", "attributes", "summary", "total_tokens"}
     root = await stores.calls.one(PROJECT, call_id, ["trace_id"])
     assert root
     request = PageRequest(10_000)

@@ -416,7 +416,14 @@ async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores)
     await stores.calls.write([root])
     told = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
     await asyncio.sleep(0.2)
-    row = start(2, project_id=PROJECT, op_name="Evaluation.predict_and_score", parent_id=root.id)
+    row = start(
+        2,
+        project_id=PROJECT,
+        op_name="Evaluation.predict_and_score",
+        parent_id=root.id,
+        trace_id=root.trace_id,
+        inputs={"example": {"question": "Why?"}},
+    )
     await stores.calls.write([row, end(2, project_id=PROJECT)])
     await asyncio.sleep(0.8)
     await stores.calls.write([end(1, project_id=PROJECT, output={"score": 1})])

@@ -34,7 +34,8 @@ Make = Callable[[Stores], Awaitable[str]]
 
 def having(**value: Any) -> Make:  # noqa: ANN401 -- any JSON
     async def make(stores: Stores) -> str:
-        return await orders.evaluation(stores, **{"scorers": [], **value})
+        scorers = value.pop("scorers", [])
+        return await orders.evaluation(stores, scorers, **value)
 
     return make
 
@@ -179,7 +180,7 @@ async def test_a_ref_that_leads_elsewhere_is_refused(stores: Stores, ref: str, t
 async def test_a_model_that_cannot_be_asked_is_refused(stores: Stores, value: dict[str, Any], told: str | None) -> None:
     evaluation = await orders.evaluation(stores, [])
     model = await orders.create(
-        stores, "odd", "LLMStructuredCompletionModel", ["Model"], **{"llm_model_id": "small", **value}
+        stores, "odd", "LLMStructuredCompletionModel", ["Model"], {"llm_model_id": "small", **value}
     )
 
     if told is None:

@@ -124,6 +124,20 @@ async def test_what_is_used_is_told_once_and_summed_up_above(stores: Stores, sta
     assert own == 4
 
 
+async def test_a_model_is_billed_by_the_name_that_has_a_price(stores: Stores, stand_in: StandIn) -> None:
+    stand_in.reply = Grader()
+    evaluation = await orders.evaluation(stores, [], ROWS[:1])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores, "openai/gpt-4o-mini"))
+
+    tree = await orders.tree(stores, call_id)
+    assert tree.root["summary"]["usage"].keys() == {"gpt-4o-mini"}
+    assert stand_in.bodies[0]["model"] == "gpt-4o-mini"
+    row = await stores.calls.one(PROJECT, call_id, ["costs"])
+    assert row
+    assert row["prices"]
+
+
 async def test_each_trial_is_a_row_and_has_an_id_of_its_own(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], ROWS, trials=3, evaluation_name="thrice")
