@@ -49,10 +49,9 @@ class Api:
         self._context = Context(stores)
 
     async def ask(self, document: str, **variables: str) -> Any:  # noqa: ANN401 -- any JSON
-        result = await self._schema.execute(
+        return await self._schema.execute(
             document, variable_values={"projectId": PROJECT, **variables}, context_value=self._context
         )
-        return result
 
     async def watch(self, document: str, **variables: str) -> list[Any]:
         events = await self._schema.subscribe(
