@@ -111,11 +111,8 @@ class Definitions:
             model = await self._model(model_ref)
         except StoreError as error:
             raise _told_of(error, "model_ref") from None
-        name = evaluation.value.get("evaluation_name")
         ops = {method: evaluation.value.get(method) for method in ("evaluate", "predict_and_score", "summarize")}
-        return Definition(
-            evaluation.ref, name if isinstance(name, str) else None, dataset, tuple(judges), trials, model, ops
-        )
+        return Definition(evaluation.ref, _run_name(evaluation.value), dataset, tuple(judges), trials, model, ops)
 
     async def _object(self, text: str, kind: str) -> _Found:
         ref = refs.parse(text)
@@ -213,6 +210,12 @@ def _at(ref: str, *edges: tuple[str, str]) -> str:
     """The ref of what lies at some edges of what a ref leads to."""
     whole = refs.parse(ref)
     return str(Ref(whole.project_id, whole.kind, whole.name, whole.version, (*whole.edges, *edges)))
+
+
+def _run_name(evaluation: Mapping[str, Any]) -> str | None:
+    """The name that its runs are to have, if there is one; what makes up names is a program, and is not run here."""
+    name = evaluation.get("evaluation_name")
+    return name if isinstance(name, str) and name and not name.startswith(refs.SCHEME) else None
 
 
 def _trials(evaluation: Mapping[str, Any]) -> int:

@@ -22,12 +22,15 @@ from stores.evaluations.running.ops import COMPLETION, RunOps
 from stores.evaluations.running.templates import RowError
 from stores.paging import Row
 from stores.providers import JsonObject
+from stores.tables.content import batches
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """What is read of calls that are there."""
 
 _SECOND: Final = 1_000_000
 _WRITES: Final = 10
+_KNOWN_AT_ONCE: Final = 10
+"""Calls that are read at once: each may be as large as a document gets."""
 _PAUSE_SECONDS: Final = 1.0
 _Result = TypeVar("_Result")
 
@@ -84,8 +87,11 @@ class Workshop:
         if not self.is_resumed:
             return {}
         keys = {name: (self.run.project_id, self.run.id_of(name)) for name in names}
-        found = await self.calls.by_keys(list(keys.values()), FIELDS)
-        return {name: ended for name, key in keys.items() if (ended := Ended.of(found[key]))}
+        known: dict[str, Ended] = {}
+        for part in batches(list(keys.items()), _KNOWN_AT_ONCE):
+            found = await self.calls.by_keys([key for _, key in part], FIELDS)
+            known |= {name: ended for name, key in part if (ended := Ended.of(found[key]))}
+        return known
 
     async def write(self, *parts: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; what is wrong, by position, with those that are stored without their content."""

@@ -99,7 +99,8 @@ class Held:
         """Begin to keep a run, which nobody goes on with before it is left."""
         holder = new_holder()
         match = key(order.project_id, order.call_id)
-        new = {"$set": {**order.document(), **held_by(holder)}}
+        given = {name: {"$literal": value} for name, value in order.document().items() if name != "_id"}
+        new = {"$set": {**given, **held_by(holder)}}
         document = await runs.find_one_and_update(match, [new], upsert=True, return_document=ReturnDocument.AFTER)
         return cls(runs, document, holder)
 

@@ -152,6 +152,20 @@ async def test_each_trial_is_a_row_and_has_an_id_of_its_own(stores: Stores, stan
     assert tree.root["output"].keys() == {"model_latency"}
 
 
+async def test_names_are_taken_as_they_are(stores: Stores, stand_in: StandIn) -> None:
+    stand_in.reply = Grader()
+    evaluation = await orders.evaluation(stores, [], ROWS[:1], evaluation_name="$project_id")
+    program = await orders.evaluation(stores, [], ROWS[:1], evaluation_name=f"weave:///{PROJECT}/op/name:{'a' * 43}")
+    model = await orders.model(stores)
+
+    named = await orders.tree(stores, await orders.run(stores, evaluation, model, "$$NOW"))
+    unnamed = await orders.tree(stores, await orders.run(stores, program, model))
+
+    assert {call["wb_user_id"] for call in named.every()} == {"$$NOW"}
+    assert named.root["display_name"] == "$project_id"
+    assert unnamed.root["display_name"].startswith("eval-")
+
+
 async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
     database: Database, providers: EnvironmentProviders
 ) -> None:
