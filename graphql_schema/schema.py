@@ -23,7 +23,7 @@ from graphql_schema.coercion import coerce_to_inputs
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
-from graphql_schema.evaluations import EvaluationQueries
+from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
@@ -67,6 +67,7 @@ class Mutation(
     TableMutations,
     FeedbackMutations,
     CostMutations,
+    EvaluationMutations,
     OtelMutations,
     ProjectMutations,
     RetentionMutations,
@@ -76,7 +77,7 @@ class Mutation(
 
 
 @strawberry.type(description="Everything that can be watched.")
-class Subscription(CallSubscriptions):
+class Subscription(CallSubscriptions, EvaluationSubscriptions):
     """The root of subscriptions."""
 
 

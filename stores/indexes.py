@@ -139,6 +139,7 @@ INDEXES: Final = (
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),
+    Index("evaluation_runs", [("created_at", ASCENDING)], "the runs that the server has under way, the oldest first"),
     Index("retention", [("due_at", ASCENDING)], "the projects whose sweep is due"),
     Index("purges", [("is_done", ASCENDING)], "the purges under way", {"is_done": False}),
     Index("projects", [("id", ASCENDING)], "the default list of projects; those of an entity"),

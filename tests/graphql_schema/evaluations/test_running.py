@@ -1,0 +1,123 @@
+"""Running evaluations by the API: what is answered, and what is refused."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.providers import EnvironmentProviders
+from graphql_schema.context import Context, Stores
+from graphql_schema.schema import LoomSchema
+from stores.database import Database
+from tests.stand_in_provider import StandIn
+from tests.stores.evaluations.running import orders
+from tests.stores.evaluations.running.orders import PROJECT, Grader
+
+EVALUATE = """
+mutation ($projectId: ID!, $evaluationRef: String!, $modelRef: String!) {
+  evaluateModel(projectId: $projectId, evaluationRef: $evaluationRef, modelRef: $modelRef, wbUserId: "ada") { callId }
+}
+"""
+CANCEL = """
+mutation ($projectId: ID!, $callId: ID!) {
+  evaluationCancel(projectId: $projectId, callId: $callId) { callId isCanceled }
+}
+"""
+PROGRESS = """
+subscription ($projectId: ID!, $callId: ID!) {
+  evaluationProgress(projectId: $projectId, callId: $callId) {
+    __typename
+    ... on EvaluationStatusRunning { code completedRows totalRows }
+    ... on EvaluationStatusComplete { code output }
+    ... on EvaluationStatusFailed { code error }
+  }
+}
+"""
+
+
+@pytest.fixture
+def stores(database: Database, providers: EnvironmentProviders) -> Stores:
+    """All stores, with the stand-in in the place of OpenAI."""
+    return Stores.over(database, providers)
+
+
+class Api:
+    """The API over some stores."""
+
+    def __init__(self, schema: LoomSchema, stores: Stores) -> None:
+        self._schema = schema
+        self._context = Context(stores)
+
+    async def ask(self, document: str, **variables: str) -> Any:  # noqa: ANN401 -- any JSON
+        return await self._schema.execute(
+            document, variable_values={"projectId": PROJECT, **variables}, context_value=self._context
+        )
+
+    async def watch(self, document: str, **variables: str) -> list[Any]:
+        events = await self._schema.subscribe(
+            document, variable_values={"projectId": PROJECT, **variables}, context_value=self._context
+        )
+        return [event async for event in events]  # type: ignore[union-attr] # an error would fail the test as well
+
+
+@pytest.fixture
+def api(schema: LoomSchema, stores: Stores) -> Api:
+    return Api(schema, stores)
+
+
+async def test_a_run_is_ordered_watched_and_read(api: Api, stores: Stores, stand_in: StandIn) -> None:
+    stand_in.reply = Grader([{"grade": 3}] * 3)
+    evaluation = await orders.evaluation(stores, [await orders.judge(stores)])
+
+    answer = await api.ask(EVALUATE, evaluationRef=evaluation, modelRef=await orders.model(stores))
+    assert answer.errors is None
+    call_id = answer.data["evaluateModel"]["callId"]
+    watching = asyncio.create_task(api.watch(PROGRESS, callId=call_id))
+    await asyncio.sleep(0.2)
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    told = [event.data["evaluationProgress"] for event in await watching]
+
+    running = {"__typename": "EvaluationStatusRunning", "code": "RUNNING", "completedRows": 0, "totalRows": 3}
+    assert told[0] == running
+    assert told[-1]["__typename"] == "EvaluationStatusComplete"
+    assert told[-1]["code"] == "COMPLETE"
+    root = (await orders.tree(stores, call_id)).root
+    assert (root["wb_user_id"], root["output"]["helpfulness"]) == ("ada", {"grade": {"mean": 3.0}})
+
+
+async def test_a_run_is_canceled(api: Api, stores: Stores) -> None:
+    evaluation = await orders.evaluation(stores, [])
+    answer = await api.ask(EVALUATE, evaluationRef=evaluation, modelRef=await orders.model(stores))
+    call_id = answer.data["evaluateModel"]["callId"]
+
+    first, again = [await api.ask(CANCEL, callId=call_id) for _ in range(2)]
+
+    assert first.data == {"evaluationCancel": {"callId": call_id, "isCanceled": True}}
+    assert again.data == {"evaluationCancel": {"callId": call_id, "isCanceled": False}}
+    [told] = await api.watch(PROGRESS, callId=call_id)
+    assert told.data["evaluationProgress"] == {
+        "__typename": "EvaluationStatusFailed",
+        "code": "FAILED",
+        "error": "The run was canceled by local",
+    }
+
+
+async def test_what_is_wrong_names_its_argument(api: Api, stores: Stores) -> None:
+    evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
+    unknown = "01a21651-a452-74ae-b3c2-2054a3e440ec"
+
+    swapped = await api.ask(EVALUATE, evaluationRef=model, modelRef=evaluation)
+    no_model = await api.ask(EVALUATE, evaluationRef=evaluation, modelRef=model.replace("answerer", "nobody"))
+    no_call = await api.ask(CANCEL, callId=unknown)
+    [no_run] = await api.watch(PROGRESS, callId=unknown)
+
+    told = [answer.errors[0].extensions for answer in (swapped, no_model, no_call)]
+    assert told == [
+        {"code": "BAD_USER_INPUT", "argument": "evaluationRef"},
+        {"code": "NOT_FOUND", "argument": "modelRef"},
+        {"code": "NOT_FOUND", "argument": "callId"},
+    ]
+    assert swapped.errors[0].message == (
+        "evaluationRef: is of the class LLMStructuredCompletionModel; only one of Evaluation can be run on the server"
+    )
+    assert no_run.data["evaluationProgress"] == {"__typename": "EvaluationStatusNotFound"}
