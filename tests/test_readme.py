@@ -164,6 +164,49 @@ def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -
 
 
 @pytest.mark.usefixtures("demo")
+def test_the_worst_answers_of_a_run_come_first(client: httpx.Client) -> None:
+    found = answer(client, asking("evaluationResults("))["data"]
+
+    run, results = found["evaluationRun"], found["evaluationResults"]
+    assert (run["displayName"], run["status"]) == ("support quality: release 2.4.0", "COMPLETE")
+    assert run["model"]["ref"].startswith(f"weave:///{PROJECT_ID}/object/support-assistant:")
+    assert [(each["name"], each["count"], each["trueCount"]) for each in run["metrics"]] == [
+        ("answer_overlap.passed", 40, 39),
+        ("answer_overlap.recall", 40, None),
+        ("helpfulness.grade", 39, None),
+    ]
+    assert run["usage"] == {"totalTokens": 6815, "cost": pytest.approx(0.0126772)}
+    assert results["totalCount"] == 40
+    predictions = [prediction for node in results["nodes"] for prediction in node["predictions"]]
+    assert all(node["question"] for node in results["nodes"])
+    assert predictions[0]["output"] == "Our colleagues will get back to you."
+    assert [[score["name"] for score in each["scores"]] for each in predictions] == [
+        ["answer_overlap", "helpfulness"]
+    ] * 3
+    assert [each["scores"][1]["value"]["grade"] for each in predictions] == [3, 4, 4]
+    assert all(each["modelCall"]["totalCost"] > 0 for each in predictions)
+
+
+@pytest.mark.usefixtures("demo")
+def test_two_releases_are_compared_with_what_fell_most_first(client: httpx.Client) -> None:
+    found = answer(client, asking("evaluationCompare("))["data"]["evaluationCompare"]
+
+    assert [run["displayName"][-5:] for run in found["runs"]] == ["2.3.1", "2.4.0"]
+    assert found["numInCommon"] == 40
+    [[_, grade]] = [metric["runs"] for metric in found["metrics"] if metric["name"] == "helpfulness.grade"]
+    assert grade["difference"] == pytest.approx(4.717948717948718 - 4.026315789473684)
+    assert (grade["numHigher"], grade["numLower"], grade["numEqual"]) == (17, 3, 17)
+    changes = [
+        metric["difference"]
+        for node in found["rows"]["nodes"]
+        for metric in node["runs"][1]["metrics"]
+        if metric["name"] == "helpfulness.grade"
+    ]
+    assert changes == [-1, -1, -1, 0, 0]
+    assert all(node["question"] and node["runs"][0]["predictions"] for node in found["rows"]["nodes"])
+
+
+@pytest.mark.usefixtures("demo")
 def test_the_commands_of_scripts_are_answered(client: httpx.Client) -> None:
     asked = [body for body in COMMANDS if "subscription" not in body["query"]]
 

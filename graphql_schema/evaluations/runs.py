@@ -68,8 +68,8 @@ class EvaluationRun:
         return await info.context.loaders.load(info.context.stores.evaluations.metrics, key)
 
     @resolved(
-        "What it used of models with all calls below it, each call's own usage counted once. Of a run in the middle of "
-        "a trace it is what its call reports.",
+        "What it used of models with all calls below it, each call's own usage counted once. Where its call sums that "
+        "up, as Weave's client does, it is that, and so it is for a run in the middle of a trace.",
         returns=UsageTotals,
     )
     async def usage(self, info: Info, parent: strawberry.Parent[Row]) -> Row:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.evaluations.logged import predictions_of
-from stores.evaluations.results import RowsSearch, order_by, sorted_numbers
+from stores.evaluations.results import BY_EXAMPLE, RowsSearch, order_by, sorted_numbers
 from stores.evaluations.scores import number_at
 from stores.query.sort import SortBy
 from stores.query.values import Expression
@@ -48,6 +48,7 @@ def joined_rows(
     changes = {path: _change(path) for path, _ in numbers.values()}
     source: Stages = [
         {"$match": predictions_of(project_id, run_ids)},
+        {"$sort": BY_EXAMPLE},
         {
             "$group": {
                 "_id": "$example_digest",

@@ -1,6 +1,8 @@
 """The predictions about examples, each with its output, its scores, and the calls that made them."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
+from operator import itemgetter
 from typing import Any, Final
 
 from stores import json_slices, json_text
@@ -25,7 +27,8 @@ EXCEPTION: Final = "exception"
 _ALWAYS_READ: Final = ("id", "parent_id", "project_id", "example_digest", "started_at", "status", "exception")
 _OF_OUTPUT: Final = ("output", "model_latency_ms", SCORES, MODEL_CALL, EXCEPTION)
 _OF_CALLS: Final = (SCORES, MODEL_CALL, EXCEPTION)
-_OLDEST_FIRST: Final = {"started_at": 1, "id": 1}
+_OLDEST_FIRST: Final = itemgetter("started_at", "id")
+"""The order of calls. MongoDB would not lead to few of very many if it were to sort them."""
 _OUTPUTS: Final = ("output", "model_output")
 
 
@@ -58,14 +61,14 @@ class Predictions:
 
     async def _read(self, project_id: str, keys: Sequence[Key], wanted: frozenset[str]) -> list[Row]:
         runs, digests = ({key[place]: None for key in keys} for place in (1, 2))
-        stages = [
+        stages: list[dict[str, Any]] = [
             {"$match": predictions_of(project_id, list(runs), list(digests))},
-            {"$sort": _OLDEST_FIRST},
             {"$limit": self._most + 1},
             {"$project": _projection(wanted)},
         ]
         rows = await self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
         self._check(len(rows))
+        rows.sort(key=_OLDEST_FIRST)
         if not wanted.isdisjoint(_OF_OUTPUT):
             async for row in in_turns(rows):
                 await _read_output(row)
@@ -76,16 +79,15 @@ class Predictions:
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
         below = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
-        paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "status", "exception")
-        stages = [
+        paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "started_at", "status", "exception")
+        stages: list[dict[str, Any]] = [
             {"$match": below},
-            {"$sort": _OLDEST_FIRST},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
         ]
         async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
             calls[call["parent_id"]].append(call)
         async for row in in_turns(rows):
-            _join_calls(row, calls[row["id"]])
+            _join_calls(row, sorted(calls[row["id"]], key=_OLDEST_FIRST))
         await self._add_lost_values(
             project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
         )
@@ -122,11 +124,16 @@ async def _read_output(row: Row) -> None:
     output = found if isinstance(found, dict) else {}
     value = next((output[name] for name in _OUTPUTS if name in output), None)
     row["json"] = {} if value is None else {"output": json_text.encode(value)}
-    latency = output.get("model_latency")
-    is_number = isinstance(latency, int | float) and not isinstance(latency, bool)
-    row["model_latency_ms"] = 1000 * float(latency) if is_number else None
+    row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
     row[SCORES] = scores if isinstance(scores, dict) else {}
+
+
+def _milliseconds(seconds: object) -> float | None:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return None
+    found = 1000 * float(seconds)
+    return found if isfinite(found) else None
 
 
 def _join_calls(row: Row, calls: Sequence[Call]) -> None:

@@ -15,8 +15,8 @@ Stages = list[dict[str, Any]]
 
 EVERY_ROW: Final[dict[str, Any]] = {}
 
-_BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
-"""The order of an index, in which the predictions of an example come the oldest first."""
+BY_EXAMPLE: Final = {"example_digest": 1, "started_at": 1, "id": 1}
+"""The order of an index, in which the predictions of an example come the oldest first; it leads to nothing else."""
 _OLDEST_FIRST: Final = (SortBy("started_at"),)
 _STARTED_AT: Final = "started_at"
 _PLAIN: Final = (Field("id", "id", optional=False), Field(_STARTED_AT, _STARTED_AT, Kind.TIME, optional=False))
@@ -45,7 +45,7 @@ def rows_search(
     source = [
         {"$match": predictions_of(project_id, [run_id])},
         *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
-        {"$sort": _BY_EXAMPLE},
+        {"$sort": BY_EXAMPLE},
         {
             "$group": {
                 "_id": "$example_digest",
@@ -63,6 +63,7 @@ def counted(project_id: str, run_id: str, query: Query | None = None) -> Stages:
     return [
         {"$match": predictions_of(project_id, [run_id])},
         *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
+        {"$sort": BY_EXAMPLE},
         {"$group": {"_id": "$example_digest"}},
     ]
 

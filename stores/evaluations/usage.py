@@ -3,23 +3,24 @@
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.tallies import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
+from stores.calls.usage_scopes import SUM
 from stores.costs import CostsStore
 from stores.database import Database, Document
 from stores.paging import Row
 
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens"})
 
-USAGE = ("trace_id", "parent_id", "started_at", "usage")
+USAGE = ("trace_id", "parent_id", "started_at", "usage", "usage_scope")
 """What is read of a run's call for it."""
 
 
 async def usage_of_run(database: Database, project_id: str, run: Document) -> Row:
     """What a run used of all models together, and under `models` of each.
 
-    A run that is a trace of its own is the sum of its calls, also while it goes on. Of one in the middle of a trace it
-    is what its call reports.
+    It is what the run's call reports, if that sums up; or else, if the run is a trace of its own, the sum of its calls,
+    also while it goes on.
     """
-    if run.get("parent_id") is None:
+    if run.get("parent_id") is None and run.get("usage_scope") != SUM:
         return usage_row(await _of_trace(database, project_id, run["trace_id"]))
     return usage_row(await _reported(database, project_id, run))
 
@@ -38,6 +39,6 @@ async def _reported(database: Database, project_id: str, run: Document) -> Talli
 
 
 def _tally(counts: Row, cost: float | None) -> Tally:
-    total = counts["total_tokens"]
-    unpriced = counts.get("unpriced_tokens", total if cost is None else 0)
+    total: int = counts["total_tokens"]
+    unpriced: int = counts.get("unpriced_tokens", total if cost is None else 0)
     return Tally(counts["prompt_tokens"], counts["completion_tokens"], counts["requests"], total, unpriced, cost)

@@ -114,7 +114,7 @@ def _at(run: int, number: int) -> int:
 def whole_run(predictions: list[Prediction], run: int = 1, **changes: Any) -> Parts:  # noqa: ANN401 -- as of_run
     """A run with all its calls, and one that sums up."""
     summing = call_id(_RUN * run + _RUN - 1)
-    own = [
+    own: Parts = [
         start(0, id=summing, parent_id=run_id(run), trace_id=trace_id(run), op_name=op("Evaluation.summarize")),
         end(0, id=summing, output={}),
     ]

@@ -1,6 +1,5 @@
 """Predictions: their output, and their scores joined with the calls that made them, however those are logged."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,6 +154,7 @@ async def test_a_prediction_under_way_shows_the_scores_that_are_there(
         {"scores": "high"},
         {"scores": [1], "model_latency": "fast"},
         {"model_latency": True, "output": None},
+        {"model_latency": 1.7e308},
         {"output": None, "scores": None, "model_latency": None},
     ],
 )
@@ -194,9 +194,17 @@ async def test_scores_stay_where_their_calls_were_deleted(evaluations: Evaluatio
 def logged(*steps: tuple[str, Json], scores: Json, model: object = MODEL) -> Parts:
     """A prediction with calls of some ops below it, in that order, whose scores are in its output."""
     own = prediction_id(0)
-    parts: Parts = [part for part in of_prediction(0, Prediction(EXAMPLE)) if part.id == own]
-    first, last = parts
-    parts = [replace(first, inputs={"model": model, "example": EXAMPLE}), replace(last, output={"scores": scores})]  # type: ignore[type-var, call-arg]
+    parts: Parts = [
+        start(
+            0,
+            id=own,
+            parent_id=run_id(),
+            op_name=op("Evaluation.predict_and_score"),
+            inputs={"model": model, "example": EXAMPLE},
+            started_at=NOON + 100_000 * SECOND,
+        ),
+        end(0, id=own, output={"scores": scores}, ended_at=NOON + 100_001 * SECOND),
+    ]
     for place, (name, inputs) in enumerate(steps, 1):
         at = NOON + 100_000 * SECOND + place
         parts.append(start(0, id=below(0, place), parent_id=own, op_name=name, inputs=inputs, started_at=at))
