@@ -20,6 +20,7 @@ from strawberry.types.execution import ExecutionContext
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
+from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
@@ -67,6 +68,7 @@ class Mutation(
     TableMutations,
     FeedbackMutations,
     CostMutations,
+    CompletionMutations,
     EvaluationMutations,
     OtelMutations,
     ProjectMutations,
@@ -77,7 +79,7 @@ class Mutation(
 
 
 @strawberry.type(description="Everything that can be watched.")
-class Subscription(CallSubscriptions, EvaluationSubscriptions):
+class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
     """The root of subscriptions."""
 
 

@@ -1,6 +1,8 @@
 """Runs of evaluations in the running service: taken up, handed over, and survived by, whatever becomes of a server."""
 
 import asyncio
+import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 
 from app.evaluating import evaluate
 from app.providers import EnvironmentProviders
+from app.server import create_app
+from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -17,11 +21,13 @@ from stores.evaluations.running import RUNS_AT_ONCE
 from stores.evaluations.status import Complete
 from tests.app.command import Server, serving
 from tests.app.event_stream import all_of, told
-from tests.stand_in_provider import KEY, StandIn
+from tests.live_server import live_server
+from tests.stand_in_provider import KEY, Body, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
 from tests.waiting import until_found
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
 EVALUATE = f"""
 mutation ($evaluation: String!, $model: String!) {{
@@ -203,3 +209,44 @@ async def test_a_database_that_is_away_is_asked_again(
     await asyncio.wait({working})
 
     assert failures == []
+
+
+def answer_as_in_the_readme(body: Body) -> str:
+    if body["model"] == "gpt-4o":
+        return json.dumps({"correct": "weft" in body["messages"][0]["content"], "grade": 4})
+    return f"As for {body['messages'][1]['content']}"
+
+
+async def test_the_readme_is_right_about_evaluations(
+    mongodb_uri: str, database_name: str, stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
+    objects, ordering, watching = (
+        next(text for text in documents if part in text)
+        for part in ('_type: "LLMAsAJudgeScorer"', "evaluateModel(", "evaluationProgress(")
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = answer_as_in_the_readme
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+            made = (await client.post("/graphql", json={"query": objects})).json()
+            ordered = (await client.post("/graphql", json={"query": ordering})).json()
+            call_id = ordered["data"]["evaluateModel"]["callId"]
+            results = told(await all_of(client, watching, variables={"callId": call_id}))
+
+    assert "errors" not in made
+    output = results[-1]["data"]["evaluationProgress"]["output"]
+    assert output["correctness"] == {"correct": {"true_count": 1, "true_fraction": 1 / 3}, "grade": {"mean": 4.0}}
+    row = await stores.calls.one("you/first-steps", call_id, ["status", "costs"])
+    assert row
+    assert row["status"] == "success"
+    assert {entry["model"] for entry in row["usage"]} == {"gpt-4o-mini", "gpt-4o"}
+    asked = [body["messages"][0]["content"] for body in stand_in.bodies if body["model"] == "gpt-4o"]
+    assert any(
+        text.startswith("Is As for What is a weft? right as an answer to What is a weft?? It should say: The thread ")
+        and text.endswith('Reply in JSON, as in {"correct": true, "grade": 4}, with a grade from 1 to 5.')
+        for text in asked
+    )

@@ -1,15 +1,18 @@
 """Running evaluations by the API: what is answered, and what is refused."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
+from stores import json_text
 from stores.database import Database
-from tests.stand_in_provider import StandIn
+from tests.stand_in_provider import USAGE, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT, Grader
 
@@ -30,6 +33,27 @@ subscription ($projectId: ID!, $callId: ID!) {
     ... on EvaluationStatusRunning { code completedRows totalRows }
     ... on EvaluationStatusComplete { code output }
     ... on EvaluationStatusFailed { code error }
+  }
+}
+"""
+RESULTS = """
+query ($projectId: ID!, $callId: ID!) {
+  evaluationRun(projectId: $projectId, callId: $callId) {
+    status
+    metrics { name mean count trueCount }
+    usage { totalTokens }
+  }
+  evaluationResults(projectId: $projectId, evaluationCallId: $callId) {
+    totalCount
+    nodes {
+      question: example(path: "question")
+      predictions {
+        output
+        status
+        modelCall { op { objectId } exception usage { model totalTokens } }
+        scores { name value exception scorer { ref } call { op { objectId } } }
+      }
+    }
   }
 }
 """
@@ -57,7 +81,7 @@ class Api:
         events = await self._schema.subscribe(
             document, variable_values={"projectId": PROJECT, **variables}, context_value=self._context
         )
-        return [event async for event in events]  # type: ignore[union-attr] # an error would fail the test as well
+        return [event async for event in events]
 
 
 @pytest.fixture
@@ -121,3 +145,40 @@ async def test_what_is_wrong_names_its_argument(api: Api, stores: Stores) -> Non
         "evaluationRef: is of the class LLMStructuredCompletionModel; only one of Evaluation can be run on the server"
     )
     assert no_run.data["evaluationProgress"] == {"__typename": "EvaluationStatusNotFound"}
+
+
+async def test_a_run_of_the_server_is_read_as_any_other(api: Api, stores: Stores, stand_in: StandIn) -> None:
+    fails = {"answer to What is a warp?": "no JSON", "What is a loom?": JSONResponse({"error": "broken"}, 500)}
+    stand_in.reply = Grader([{"grade": 3, "good": True}], fails)
+    judge = await orders.judge(stores)
+    evaluation = await orders.evaluation(stores, [judge])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores))
+
+    answer = await api.ask(RESULTS, callId=call_id)
+    assert answer.errors is None
+    data = json.loads(json_text.dumps(answer.data))
+    run, results = data["evaluationRun"], data["evaluationResults"]
+    assert run["status"] == "COMPLETE"
+    assert run["metrics"] == [
+        {"name": "helpfulness.good", "mean": 1.0, "count": 1, "trueCount": 1},
+        {"name": "helpfulness.grade", "mean": 3.0, "count": 1, "trueCount": None},
+    ]
+    assert run["usage"] == {"totalTokens": 4 * USAGE["total_tokens"]}
+    assert results["totalCount"] == 3
+    by_question = {node["question"]: node["predictions"] for node in results["nodes"]}
+    [[weft], [warp], [loom]] = (by_question[row["question"]] for row in orders.ROWS)
+    predict = {"op": {"objectId": "LLMStructuredCompletionModel.predict"}, "exception": None}
+    usage = [{"model": "small", "totalTokens": USAGE["total_tokens"]}]
+    score = {"name": "helpfulness", "exception": None, "scorer": {"ref": judge}}
+    score["call"] = {"op": {"objectId": "LLMAsAJudgeScorer.score"}}
+    assert weft == {
+        "output": "Of What is a weft?",
+        "status": "SUCCESS",
+        "modelCall": predict | {"usage": usage},
+        "scores": [score | {"value": {"grade": 3, "good": True}}],
+    }
+    refused = "The model was asked for JSON and answered 'no JSON'"
+    assert warp["scores"] == [score | {"value": None, "exception": refused}]
+    assert (loom["output"], loom["scores"]) == (None, [])
+    assert "answered 500" in loom["modelCall"]["exception"]
