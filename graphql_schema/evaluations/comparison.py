@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.evaluations.results import EvaluationPrediction, load_predictions
+from graphql_schema.evaluations.results import EvaluationPrediction, selected_below_nodes
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
@@ -75,27 +75,13 @@ class ComparedNumber:
 
 @strawberry.type(description="What one of several runs made of an example.")
 class ComparedResult:
-    """A run's part of a row; its source is the row with the `place` of the run."""
+    """A run's part of a row; its source is one of the `runs` of a row of `EvaluationsStore.joined_rows`."""
 
-    @resolved("The id of the run.")
-    def run_id(self, parent: strawberry.Parent[Row]) -> strawberry.ID:
-        """The id of the run."""
-        return strawberry.ID(parent["run_ids"][parent["place"]])
-
-    @resolved(
-        "What it made of the example in each trial; empty where it does not have it.",
-        returns=list[EvaluationPrediction],
+    run_id: strawberry.ID = described("The id of the run.")
+    predictions: list[EvaluationPrediction] = described(
+        "What it made of the example in each trial; empty where it does not have it."
     )
-    async def predictions(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """What it made of the example."""
-        return await load_predictions(info, parent, parent["run_ids"][parent["place"]])
-
-    @resolved("The numbers in its scores of the example, by name.", returns=list[ComparedNumber])
-    async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """The numbers in its scores."""
-        key = parent["project_id"], parent["run_ids"], parent["example_digest"]
-        found = await info.context.loaders.load(info.context.stores.evaluations.changes, key)
-        return found[parent["place"]]
+    metrics: list[ComparedNumber] = described("The numbers in its scores of the example, by name.")
 
 
 @strawberry.type(description="An example, and what each of several runs made of it.")
@@ -107,12 +93,7 @@ class ComparedExample:
         "The ref by which it was given first; null where it was given as it is."
     )
     example: JSON | None = json_field(JsonField("example"), "The example itself, as EvaluationResult.example.")
-
-    @resolved("What each run made of it, in the order of the runs.", returns=list[ComparedResult])
-    def runs(self, parent: strawberry.Parent[Row]) -> list[Row]:
-        """What each run made of it."""
-        named = {name: parent[name] for name in ("project_id", "run_ids", "example_digest")}
-        return [named | {"place": place} for place in range(len(parent["run_ids"]))]
+    runs: list[ComparedResult] = described("What each run made of it, in the order of the runs.")
 
 
 @strawberry.type(description="Several runs of evaluations side by side. Each is compared with the first.")
@@ -144,6 +125,15 @@ class EvaluationComparison:
     ) -> Listing:
         """A page of their examples."""
         store, asked = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
-        wanted, only_common = connections.selected_of_nodes(info), only_in_common is not False
-        page = await store.joined_rows(*asked, request, wanted, sort_keys(sort_by), only_common=only_common)
+        of_runs, of_predictions = (selected_below_nodes(info, path) for path in ("runs", "runs.predictions"))
+        only_common = only_in_common is not False
+        page = await store.joined_rows(
+            *asked,
+            request,
+            connections.selected_of_nodes(info),
+            sort_keys(sort_by),
+            of_predictions,
+            only_common=only_common,
+            with_metrics="metrics" in of_runs,
+        )
         return Listing(page, partial(store.count_joined_rows, *asked, only_common=only_common))

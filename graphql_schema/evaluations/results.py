@@ -70,6 +70,11 @@ class EvaluationPrediction:
         return await load_call(info, parent["project_id"], parent["model_call_id"])
 
 
+def selected_below_nodes(info: Info, path: str) -> frozenset[str]:
+    """The fields selected at a path below a connection's nodes, so that all rows get them at once."""
+    return frozenset(selected_fields(info, f"nodes.{path}", f"edges.node.{path}"))
+
+
 @strawberry.type(description="A row of a run: an example, and what was made of it in each trial.")
 class EvaluationResult:
     """A row; its source is a row of `EvaluationsStore.rows`."""
@@ -84,14 +89,4 @@ class EvaluationResult:
         "project, also when its dataset was deleted.",
     )
 
-    @resolved("What was made of it, the first begun first.", returns=list[EvaluationPrediction])
-    async def predictions(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
-        """What was made of it."""
-        [run_id] = parent["run_ids"]
-        return await load_predictions(info, parent, run_id)
-
-
-async def load_predictions(info: Info, row: Row, run_id: str) -> list[Row]:
-    """What a run made of a row's example, loaded with that of all other rows."""
-    key, wanted = (row["project_id"], run_id, row["example_digest"]), frozenset(selected_fields(info))
-    return await info.context.loaders.load(info.context.stores.evaluations.predictions, key, wanted)
+    predictions: list[EvaluationPrediction] = described("What was made of it, the first begun first.")

@@ -8,7 +8,7 @@ from stores.database import Database
 from stores.evaluations.logged import ALL_AT_ONCE, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
-from stores.turns import coming_in_turns
+from stores.turns import coming_in_turns, in_turns
 
 Stages = list[dict[str, Any]]
 
@@ -131,17 +131,17 @@ async def find_changes(
     async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
-    return {
-        digest: [_changes(means.get((digest, run_id), {}), first, is_first=run_id == run_ids[0]) for run_id in run_ids]
-        for digest in digests
-        for first in [means.get((digest, run_ids[0]), {})]
-    }
+    found = {}
+    async for digest in in_turns(digests):
+        first, *others = (means.get((digest, run_id), {}) for run_id in run_ids)
+        found[digest] = [_changes(first, {}), *(_changes(each, first) for each in others)]
+    return found
 
 
-def _changes(means: dict[str, float], first: dict[str, float], *, is_first: bool) -> list[Row]:
+def _changes(means: dict[str, float], first: dict[str, float]) -> list[Row]:
     found = []
     for name in sorted(means):
-        difference = None if is_first else _difference(means[name], first.get(name))
+        difference = _difference(means[name], first.get(name))
         found.append(_finite({"name": name, "mean": means[name], "difference": difference}, "mean", "difference"))
     return found
 

@@ -18,12 +18,10 @@ from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy
+from stores.turns import in_turns
 
 Run = tuple[str, str]
 """A project and the id of a run."""
-
-Joined = tuple[str, tuple[str, ...], str]
-"""A project, the ids of runs that are compared, and the digest of an example."""
 
 
 class EvaluationsStore:
@@ -102,17 +100,27 @@ class EvaluationsStore:
         wanted: Iterable[str],
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
+        of_predictions: frozenset[str] = frozenset(),
     ) -> Page:
-        """A page of a run's rows, with the `example` if it is wanted; without a sort the first begun come first.
+        """A page of a run's rows; without a sort the first begun come first.
+
+        They have the `example` and the `predictions` as far as these, and any of their fields, are wanted.
 
         Raises:
             NotFoundError: there is no such run.
-            BadInputError: the call is not an evaluation, or the sort, the query or the cursor breaks a rule.
+            BadInputError: the call is not an evaluation, the sort, the query or the cursor breaks a rule, or there are
+                more predictions than one answer has.
         """
         check_project_id(project_id)
         if await find_run(self.database, project_id, run_id, (), "evaluation_call_id") is None:
             raise no_run(run_id, "evaluation_call_id")
-        return await self._page(project_id, [run_id], rows_search(project_id, run_id, sort_by, query), request, wanted)
+        search = rows_search(project_id, run_id, sort_by, query)
+        page = await self._page(project_id, [run_id], search, request, wanted)
+        if of_predictions:
+            found = await self._predictions.of([(project_id, run_id, row["id"]) for row in page.rows], of_predictions)
+            async for row in in_turns(page.rows):
+                row["predictions"] = found[project_id, run_id, row["id"]]
+        return page
 
     @database_query
     async def count_rows(self, project_id: str, run_id: str, query: Query | None = None) -> int:
@@ -127,16 +135,31 @@ class EvaluationsStore:
         request: PageRequest,
         wanted: Iterable[str],
         sort_by: Sequence[SortBy] | None = None,
+        of_predictions: frozenset[str] = frozenset(),
         *,
         only_common: bool = True,
+        with_metrics: bool = False,
     ) -> Page:
         """A page of the examples of runs, or of those that all of them have.
 
+        Under `runs` they have, in the order of the runs, of each the `run_id`, the `predictions` as far as any of their
+        fields are wanted, and the `metrics` of `metrics.find_changes`.
+
         Raises:
-            BadInputError: the sort or the cursor breaks a rule.
+            BadInputError: the sort or the cursor breaks a rule, or there are more predictions than one answer has.
         """
         search = comparison.joined_rows(project_id, run_ids, sort_by, only_common=only_common)
-        return await self._page(project_id, run_ids, search, request, wanted)
+        page = await self._page(project_id, run_ids, search, request, wanted)
+        digests = [row["id"] for row in page.rows]
+        keys = [(project_id, run_id, digest) for digest in digests for run_id in run_ids]
+        found = await self._predictions.of(keys, of_predictions) if of_predictions else {}
+        changes = await metrics.find_changes(self.database, project_id, run_ids, digests) if with_metrics else {}
+        async for row in in_turns(page.rows):
+            row["runs"] = [
+                {"run_id": run_id, "predictions": found.get((project_id, run_id, row["id"])), "metrics": numbers}
+                for run_id, numbers in zip(run_ids, changes.get(row["id"], [None] * len(run_ids)), strict=True)
+            ]
+        return page
 
     @database_query
     async def count_joined_rows(self, project_id: str, run_ids: Sequence[str], *, only_common: bool = True) -> int:
@@ -150,7 +173,7 @@ class EvaluationsStore:
     ) -> Page:
         page = await paging.find_page(self._calls, EVERY_ROW, search.order, request, ["id"], search.source)
         for row in page.rows:
-            row |= {"project_id": project_id, "run_ids": tuple(run_ids), "example_digest": row["id"]}
+            row["example_digest"] = row["id"]
         if page.rows and not {EXAMPLE, "example_ref"}.isdisjoint(wanted):
             await add_examples(self.database, project_id, run_ids, page.rows)
         return page
@@ -174,16 +197,6 @@ class EvaluationsStore:
     async def compared_metrics(self, project_id: str, run_ids: Sequence[str]) -> list[Row]:
         """The metrics of runs by `name`; under `runs` those of each that has it, with how it differs from the first."""
         return await metrics.compare_metrics(self.database, project_id, run_ids)
-
-    @database_query
-    async def changes(self, keys: Sequence[Joined]) -> dict[Joined, list[list[Row]]]:
-        """For each example that runs are compared by, and of each run, its numbers; see `metrics.find_changes`."""
-        found: dict[Joined, list[list[Row]]] = {}
-        for project_id, run_ids in {key[:2]: None for key in keys}:
-            of_runs = [digest for project, runs, digest in keys if (project, runs) == (project_id, run_ids)]
-            changes = await metrics.find_changes(self.database, project_id, run_ids, of_runs)
-            found |= {(project_id, run_ids, digest): rows for digest, rows in changes.items()}
-        return found
 
     @database_query
     async def usage(self, keys: Sequence[Run]) -> dict[Run, Row]:

@@ -11,7 +11,7 @@ from stores.query.sort import SortBy
 from stores.tables import TablesStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.evaluations.builders import MODEL, Prediction, digest_of, graded, row_ref, run_id, whole_run
+from tests.stores.evaluations.builders import MODEL, Prediction, graded, row_ref, run_id, whole_run
 
 RUNS = [run_id(1), run_id(2)]
 GRADE = "scores.helpfulness.grade"
@@ -63,20 +63,19 @@ async def test_examples_are_sorted_by_how_they_changed(evaluations: EvaluationsS
 
 @pytest.mark.usefixtures("two_runs")
 async def test_an_example_tells_how_its_numbers_changed(evaluations: EvaluationsStore, commands: Commands) -> None:
-    runs = tuple(RUNS)
-    keys = [(PROJECT, runs, digest_of(number)) for number in (1, 7, 9, 77)]
     commands.sent.clear()
 
-    found = await evaluations.changes(keys)
+    page = await evaluations.joined_rows(PROJECT, RUNS, PageRequest(), set(), only_common=False, with_metrics=True)
 
-    assert commands.names == ["aggregate"]
+    assert commands.names == ["aggregate", "aggregate"]
     name = "helpfulness.grade"
-    assert [found[key] for key in keys] == [
+    found = {int(row["id"]): [run["metrics"] for run in row["runs"]] for row in page.rows}
+    assert [found[number] for number in (1, 7, 9)] == [
         [[{"name": name, "mean": 4.5, "difference": None}], [{"name": name, "mean": 1.0, "difference": -3.5}]],
         [[{"name": name, "mean": 2.0, "difference": None}], []],
         [[], []],
-        [[], []],
     ]
+    assert [[run["run_id"] for run in row["runs"]] for row in page.rows] == [RUNS] * 6
 
 
 async def test_the_same_example_is_joined_whatever_dataset_it_is_in(
