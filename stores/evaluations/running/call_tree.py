@@ -88,6 +88,7 @@ class Step:
             display_name=self.display_name,
             parent_id=self.parent_id,
             wb_user_id=run.wb_user_id,
+            is_large=True,
         )
 
     def end(self, output: object = None, exception: str | None = None, above: Tally | None = None) -> CallEnd:
@@ -95,7 +96,9 @@ class Step:
         self.tally.statuses["error" if exception else "success"] += 1
         if above:
             above.add(self.tally)
-        return CallEnd(self.run.project_id, self.id, times.now(), self.tally.summary(), exception, output)
+        return CallEnd(
+            self.run.project_id, self.id, times.now(), self.tally.summary(), exception, output, is_large=True
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,10 @@ def _params(value: object) -> Params:
 
 
 def _unmarked(value: object) -> Any:  # noqa: ANN401 -- any JSON
-    return {key: inner for key, inner in value.items() if key not in _MARKS} if isinstance(value, dict) else value
+    """A value without marks, and without what is null: later versions of the client write more fields, mostly so."""
+    if not isinstance(value, dict):
+        return value
+    return {key: inner for key, inner in value.items() if key not in _MARKS and inner is not None}
 
 
 def _template(message: JsonObject, position: int) -> Template | None:

@@ -27,6 +27,7 @@ MAX_TRIALS: Final = 1_000
 
 _SHOWN: Final = 100
 _NOT_IN_NAMES: Final = re.compile(r"[^\w._]+")
+_MEDIA: Final = re.compile("enable_[a-z]+_input_scoring")
 _RUNS_OF_SIGNS: Final = re.compile(r"[._-]{2,}")
 
 
@@ -165,7 +166,9 @@ class Definitions:
         found = await self._part(evaluation, SCORER, ("attr", "scorers"), ("index", str(position)))
         prompt = found.value.get("scoring_prompt")
         if not isinstance(prompt, str):
-            raise BadInputError("has no scoring_prompt, which is what its model is asked")
+            raise BadInputError("has no scoring_prompt that is a text, which is what its model is asked")
+        if media := [name for name, value in found.value.items() if _MEDIA.fullmatch(name) and value]:
+            raise BadInputError(f"has {media[0]}, and only texts are scored on the server")
         try:
             template = Template.of(prompt)
         except StoreError as error:

@@ -90,7 +90,7 @@ class Workshop:
         known: dict[str, Ended] = {}
         for part in batches(list(keys.items()), _KNOWN_AT_ONCE):
             found = await self.calls.by_keys([key for _, key in part], FIELDS)
-            known |= {name: ended for name, key in part if (ended := Ended.of(found[key]))}
+            known |= await asyncio.to_thread(_ended, {name: found[key] for name, key in part})
         return known
 
     async def write(self, *parts: CallStart | CallEnd) -> dict[int, str]:
@@ -110,6 +110,10 @@ class Workshop:
             except UnavailableError:
                 await asyncio.sleep(_PAUSE_SECONDS)
         return await write()
+
+
+def _ended(found: Mapping[str, Row | None]) -> dict[str, Ended]:
+    return {name: ended for name, row in found.items() if (ended := Ended.of(row))}
 
 
 class RowWork:
@@ -172,7 +176,7 @@ class RowWork:
     async def _ask(self, call: Step, make: Callable[[], JsonObject]) -> Ended:
         began = monotonic()
         try:
-            request = make()
+            request = await asyncio.to_thread(make)  # rows and answers may be long
         except RowError as error:
             return await self._over(call, began, None, str(error), call.start())
         completion = call.step(f"{call.id}/completion", COMPLETION, request)
@@ -188,7 +192,7 @@ class RowWork:
         model = self._shop.billed_as[request["model"]]
         end = _completed(completion, model, response, call.tally)
         try:
-            output, failure = answer_of(request, response), None
+            output, failure = await asyncio.to_thread(answer_of, request, response), None
         except RowError as error:
             output, failure = None, str(error)
         return await self._over(call, began, output, failure, end)

@@ -5,7 +5,7 @@ One process works on a run, and holds it; another goes on with it where that was
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -22,14 +22,14 @@ from stores.errors import ConflictError, StoreError, StoreTimeoutError, Unavaila
 from stores.evaluations.running import ops
 from stores.evaluations.running.asking import billed_as
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.definitions import Definition, Definitions
+from stores.evaluations.running.definitions import Dataset, Definition, Definitions
 from stores.evaluations.running.rows import Ended, Example, RowWork, Workshop
 from stores.evaluations.running.runs import Held, LostError
 from stores.evaluations.running.summaries import RunSummary
 from stores.files import FilesStore
 from stores.leases import LEASE_SECONDS
 from stores.objects import ObjectsStore
-from stores.paging import PageRequest
+from stores.paging import PageRequest, Row
 from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
@@ -242,14 +242,7 @@ class Running:
             while has_next:
                 request = PageRequest(size, cursor)
                 page = await self._sources.tables.rows(project_id, dataset.table, request, ["digest", "val"])
-                yield [
-                    Example(
-                        f"{trial}/{row['original_index']}",
-                        dataset.row_ref(row["digest"]),
-                        json_text.loads(row["json"]["val"].encode()),  # type: ignore[arg-type] # rows are objects
-                    )
-                    for row in page.rows
-                ]
+                yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
 
@@ -289,6 +282,17 @@ class Running:
         among = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         found = database.calls.find(among, {"id": 1, "_id": 0}, limit=_ENDED_AT_ONCE)
         return [call["id"] for call in await database.query(found.to_list(None))]
+
+
+def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example]:
+    return [
+        Example(
+            f"{trial}/{row['original_index']}",
+            dataset.row_ref(row["digest"]),
+            json_text.loads(row["json"]["val"].encode()),  # type: ignore[arg-type] # rows are objects
+        )
+        for row in rows
+    ]
 
 
 async def _ended(*tasks: "asyncio.Task[Any]") -> None:

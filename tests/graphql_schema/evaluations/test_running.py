@@ -170,7 +170,7 @@ async def test_a_run_of_the_server_is_read_as_any_other(api: Api, stores: Stores
     [[weft], [warp], [loom]] = (by_question[row["question"]] for row in orders.ROWS)
     predict = {"op": {"objectId": "LLMStructuredCompletionModel.predict"}, "exception": None}
     usage = [{"model": "small", "totalTokens": USAGE["total_tokens"]}]
-    score = {"name": "helpfulness", "exception": None, "scorer": {"ref": judge}}
+    score: dict[str, Any] = {"name": "helpfulness", "exception": None, "scorer": {"ref": judge}}
     score["call"] = {"op": {"objectId": "LLMAsAJudgeScorer.score"}}
     assert weft == {
         "output": "Of What is a weft?",

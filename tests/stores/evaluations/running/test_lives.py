@@ -216,6 +216,37 @@ async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: St
     assert stand_in.asked == []
 
 
+async def test_an_order_that_was_cut_off_before_its_call_was_there_is_forgotten(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    call_id = await order(stores, MANY[:1])
+    await database.calls.delete_many({})
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    assert await is_over(stores, call_id)
+    assert await database.calls.count_documents({}) == 0
+    assert stand_in.asked == []
+
+
+async def test_an_order_that_took_so_long_that_it_was_given_up_is_no_run(
+    stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
+    write = stores.calls.write
+
+    async def dawdle(batch: Any) -> None:  # noqa: ANN401 -- parts of calls
+        await database.evaluation_runs.delete_many({})  # whoever took it up found no call
+        await write(batch)
+
+    monkeypatch.setattr(stores.calls, "write", dawdle)
+    with pytest.raises(UnavailableError, match="the database was too slow to begin the run; send it again"):
+        await stores.evaluation_runs.start(PROJECT, evaluation, model)
+
+    [root] = await database.calls.find({}).to_list(None)
+    assert (root["status"], root["exception"]) == ("error", "The run could not begin")
+
+
 async def test_who_is_stopped_gives_the_run_back_at_once(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:

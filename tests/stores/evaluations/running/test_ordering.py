@@ -66,7 +66,8 @@ TABLE = f"weave:///{PROJECT}/table/{'0' * 64}"
             "its scorers.0: must be the ref of an object of the class LLMAsAJudgeScorer",
         ),
         (scored_by(_type="HelpfulnessScorer"), "its scorers.0: is of the class HelpfulnessScorer; only one of"),
-        (scored_by(scoring_prompt=None), "its scorers.0: has no scoring_prompt"),
+        (scored_by(scoring_prompt=None), "its scorers.0: has no scoring_prompt that is a text"),
+        (scored_by(enable_image_input_scoring=True), "its scorers.0: has enable_image_input_scoring, and only texts"),
         (scored_by(scoring_prompt='{"a": 1}'), "its scorers.0: has a scoring_prompt in which '{\"a\": 1}' is no place"),
         (scored_by(column_map={"a": 1}), "its scorers.0: has a column_map that does not lead from placeholders"),
         (scored_by(model={"_type": "GPT"}), "its scorers.0: its model: is of the class GPT; only one of LLMStructured"),
@@ -168,6 +169,8 @@ async def test_a_ref_that_leads_elsewhere_is_refused(stores: Stores, ref: str, t
         ({"llm_model_id": ""}, "names no model; set llm_model_id"),
         ({"default_params": {"temperature": "hot"}}, "has default_params that are none: temperature: "),
         ({"default_params": {"colour": "red"}}, "has default_params that are none: colour: "),
+        ({"default_params": {"prompt": "weave:///x"}}, "has default_params that are none: prompt: "),
+        ({"default_params": {"prompt": None, "_type": "Params"}}, None),
         ({"default_params": []}, None),
         ({"default_params": 5}, "has default_params that are none"),
         (
