@@ -8,14 +8,18 @@ import strawberry
 from graphql_schema.loaders import Loaders
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
+from stores.completions import MAX_AT_ONCE, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
+from stores.evaluations import EvaluationsStore
+from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
+from stores.providers import NoProviders, Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
@@ -31,7 +35,10 @@ class Stores:
 
     aggregates: AggregatesStore
     calls: CallsStore
+    completions: CompletionsStore
     costs: CostsStore
+    evaluations: EvaluationsStore
+    evaluation_runs: EvaluationRunsStore
     files: FilesStore
     tables: TablesStore
     objects: ObjectsStore
@@ -44,16 +51,29 @@ class Stores:
     threads: ThreadsStore
 
     @classmethod
-    def over(cls, database: Database) -> "Stores":
-        """The stores of a database."""
-        calls = CallsStore(database)
+    def over(
+        cls,
+        database: Database,
+        providers: Providers | None = None,
+        max_completions: int = MAX_AT_ONCE,
+        evaluation_rows: int = ROWS_AT_ONCE,
+    ) -> "Stores":
+        """The stores of a database, with the providers of models that they may ask; by default none.
+
+        So many completions are under way at once, and so many rows of evaluations, where anything works on runs.
+        """
+        calls, objects = CallsStore(database), ObjectsStore(database)
+        completions = CompletionsStore(database, objects, calls, providers or NoProviders(), max_completions)
         return cls(
             aggregates=AggregatesStore(database),
             calls=calls,
+            completions=completions,
             costs=CostsStore(database),
+            evaluations=EvaluationsStore(database),
+            evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
-            objects=ObjectsStore(database),
+            objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),
             purges=PurgesStore(database),
@@ -65,6 +85,8 @@ class Stores:
 
     async def close(self) -> None:
         """End what the stores keep going."""
+        await self.evaluation_runs.close()
+        await self.completions.close()
         await self.calls.close()
 
 

@@ -20,9 +20,11 @@ from strawberry.types.execution import ExecutionContext
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
+from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
+from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
@@ -48,6 +50,7 @@ class Query(
     FileQueries,
     TableQueries,
     ThreadQueries,
+    EvaluationQueries,
     FeedbackQueries,
     CostQueries,
     ProjectQueries,
@@ -65,6 +68,8 @@ class Mutation(
     TableMutations,
     FeedbackMutations,
     CostMutations,
+    CompletionMutations,
+    EvaluationMutations,
     OtelMutations,
     ProjectMutations,
     RetentionMutations,
@@ -74,7 +79,7 @@ class Mutation(
 
 
 @strawberry.type(description="Everything that can be watched.")
-class Subscription(CallSubscriptions):
+class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscriptions):
     """The root of subscriptions."""
 
 

@@ -148,6 +148,11 @@ class Database:
         return self._database["doomed_files"]
 
     @property
+    def evaluation_runs(self) -> Collection:
+        """The runs of evaluations that the server has under way: a document for each, until it has ended."""
+        return self._database["evaluation_runs"]
+
+    @property
     def projects(self) -> Collection:
         """The projects: a document for each that was asked for or written into."""
         return self._database["projects"]

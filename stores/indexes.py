@@ -65,6 +65,12 @@ INDEXES: Final = (
     _calls("a trace; the size of a trace, and of all calls of a project", "trace_id", sums="storage_size_bytes"),
     _calls("a call's children; roots only, oldest first", "parent_id"),
     _calls("roots only, newest first", "parent_id", newest_first=True),
+    _calls(
+        "the rows of an evaluation, by example, without a look at documents",
+        "parent_id",
+        "example_digest",
+        only={"example_digest": {"$exists": True}},
+    ),
     _calls("a thread", "thread_id", only={"thread_id": {"$exists": True}}),
     _calls("a turn", "turn_id", only={"turn_id": {"$exists": True}}),
     Index(
@@ -133,6 +139,7 @@ INDEXES: Final = (
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),
     Index("files.files", [("project_id", ASCENDING), ("length", ASCENDING)], "what a project's files take"),
     Index("files.chunks", [("files_id", ASCENDING), ("n", ASCENDING)], "a part of a file", unique=True),
+    Index("evaluation_runs", [("created_at", ASCENDING)], "the runs that the server has under way, the oldest first"),
     Index("retention", [("due_at", ASCENDING)], "the projects whose sweep is due"),
     Index("purges", [("is_done", ASCENDING)], "the purges under way", {"is_done": False}),
     Index("projects", [("id", ASCENDING)], "the default list of projects; those of an entity"),

@@ -9,6 +9,7 @@ version must not write any more.
 
 import logging
 import uuid
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores import json_text
-from stores.calls.documents import FOUND_BY, KEPT, KEPT_VERSION, TURN_OF, kept_of_summary
+from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
+from stores.calls.examples import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.database import Database, Document
 from stores.driver_errors import TOO_LARGE
@@ -34,7 +36,8 @@ _UPDATES_BYTES: Final = 4_000_000
 _SURELY_FITS: Final = MAX_BYTES // MAX_GROWTH
 
 _ID: Final = f"calls:{KEPT_VERSION}"
-_OF_SUMMARY: Final = tuple(name for name in KEPT if name != "turn_of")
+_OF_SUMMARY: Final = ("usage", "total_tokens", "usage_scope")
+_OF_INPUTS: Final = "example_digest"
 _NAMES_MODELS: Final = {"$regex": '"usage":'}
 """Met by the text of every summary that has such a key: most of the others need not be sent."""
 
@@ -114,20 +117,33 @@ class CallsUpgrade:
         """Bring the calls of a stretch up to what is kept today; how many lacked it."""
         other = {"$ne": [{"$ifNull": ["$turn_of", None]}, {"$ifNull": [TURN_OF, None]}]}
         turns = await self._calls.update_many({**within, "$expr": other}, [{"$set": {"turn_of": TURN_OF}}])
-        return turns.modified_count + await self._fill_in_usage(within)
+        return turns.modified_count + await self._fill_in_usage(within) + await self._fill_in_examples(within)
 
     async def _fill_in_usage(self, within: Document) -> int:
+        wanted = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1)
+        return await self._fill_in_each(
+            self._calls.find({**within, "json.summary": _NAMES_MODELS}, wanted), "summary", _update
+        )
+
+    async def _fill_in_examples(self, within: Document) -> int:
+        wanted = dict.fromkeys((*FOUND_BY, _OF_INPUTS, "op_trace_name", "json.inputs"), 1)
+        predictions = {**within, "op_trace_name": {"$regex": PREDICTIONS}, "json.inputs": {"$exists": True}}
+        return await self._fill_in_each(self._calls.find(predictions, wanted), "inputs", _update_of_inputs)
+
+    async def _fill_in_each(
+        self, calls: AsyncIterable[Document], text: str, update_of: Callable[[Document], UpdateOne | None]
+    ) -> int:
+        """Write what one of their texts tells of some calls; of how many that was another than there is."""
         changed = 0
         waiting: list[UpdateOne] = []
         waiting_bytes = 0
-        wanted = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1)
         turn = Turn()
-        async for call in self._calls.find({**within, "json.summary": _NAMES_MODELS}, wanted):
+        async for call in calls:
             if turn.is_over():
                 await turn.end()
-            if update := _update(call):
+            if update := update_of(call):
                 waiting.append(update)
-                waiting_bytes += len(call["json"]["summary"])
+                waiting_bytes += len(call["json"][text])
             if waiting_bytes > _UPDATES_BYTES:
                 changed += await self._write(waiting)
                 waiting, waiting_bytes = [], 0
@@ -167,8 +183,22 @@ def _update(call: Document) -> UpdateOne | None:
     return UpdateOne({**found_by, "json.summary": text}, change)
 
 
-def _leave_out(key: str, reason: str) -> None:
-    logger.warning("call %s stays without its usage: %s", key, reason)
+def _update_of_inputs(call: Document) -> UpdateOne | None:
+    """What fills in a prediction's example, unless its inputs are others by then; None where nothing is lacking."""
+    text = call["json"]["inputs"]
+    try:
+        digest = example_digest(call["op_trace_name"], json_text.loads(text.encode()))
+    except StoreError as error:
+        _leave_out(call["_id"], f"its inputs cannot be read ({error})", "example")
+        return None
+    if digest is None or digest == call.get(_OF_INPUTS):
+        return None
+    found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
+    return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_OF_INPUTS: digest}})
+
+
+def _leave_out(key: str, reason: str, what: str = "usage") -> None:
+    logger.warning("call %s stays without its %s: %s", key, what, reason)
 
 
 def _progress(state: Document, *, is_ours: bool) -> Progress:

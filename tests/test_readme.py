@@ -21,16 +21,24 @@ from app.demo_loading import load_demo
 from app.server import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from tests.app.event_stream import first_of, streaming
+from stores.completions.known_providers import KNOWN_PROVIDERS
+from tests.app.event_stream import all_of, first_of, streaming, told
 from tests.live_server import live_server
+from tests.stand_in_provider import KEY, StandIn
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+WEFT = "A thread that crosses the warp."
 BLOCKS = re.findall(r"```(graphql|json)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
 
 
 @pytest.fixture
-def client(mongodb_uri: str, database_name: str) -> Iterator[httpx.Client]:
+def client(
+    mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = lambda _body: WEFT
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}") as client:
         yield client
@@ -47,7 +55,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 21
+    assert len(examples) == 24
     for document, expected in examples:
         assert answer(client, document) == expected
 
@@ -164,6 +172,49 @@ def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -
 
 
 @pytest.mark.usefixtures("demo")
+def test_the_worst_answers_of_a_run_come_first(client: httpx.Client) -> None:
+    found = answer(client, asking("evaluationResults("))["data"]
+
+    run, results = found["evaluationRun"], found["evaluationResults"]
+    assert (run["displayName"], run["status"]) == ("support quality: release 2.4.0", "COMPLETE")
+    assert run["model"]["ref"].startswith(f"weave:///{PROJECT_ID}/object/support-assistant:")
+    assert [(each["name"], each["count"], each["trueCount"]) for each in run["metrics"]] == [
+        ("answer_overlap.passed", 40, 39),
+        ("answer_overlap.recall", 40, None),
+        ("helpfulness.grade", 39, None),
+    ]
+    assert run["usage"] == {"totalTokens": 6815, "cost": pytest.approx(0.0126772)}
+    assert results["totalCount"] == 40
+    predictions = [prediction for node in results["nodes"] for prediction in node["predictions"]]
+    assert all(node["question"] for node in results["nodes"])
+    assert predictions[0]["output"] == "Our colleagues will get back to you."
+    assert [[score["name"] for score in each["scores"]] for each in predictions] == [
+        ["answer_overlap", "helpfulness"]
+    ] * 3
+    assert [each["scores"][1]["value"]["grade"] for each in predictions] == [3, 4, 4]
+    assert all(each["modelCall"]["totalCost"] > 0 for each in predictions)
+
+
+@pytest.mark.usefixtures("demo")
+def test_two_releases_are_compared_with_what_fell_most_first(client: httpx.Client) -> None:
+    found = answer(client, asking("evaluationCompare("))["data"]["evaluationCompare"]
+
+    assert [run["displayName"][-5:] for run in found["runs"]] == ["2.3.1", "2.4.0"]
+    assert found["numInCommon"] == 40
+    [[_, grade]] = [metric["runs"] for metric in found["metrics"] if metric["name"] == "helpfulness.grade"]
+    assert grade["difference"] == pytest.approx(4.717948717948718 - 4.026315789473684)
+    assert (grade["numHigher"], grade["numLower"], grade["numEqual"]) == (17, 3, 17)
+    changes = [
+        metric["difference"]
+        for node in found["rows"]["nodes"]
+        for metric in node["runs"][1]["metrics"]
+        if metric["name"] == "helpfulness.grade"
+    ]
+    assert changes == [-1, -1, -1, 0, 0]
+    assert all(node["question"] and node["runs"][0]["predictions"] for node in found["rows"]["nodes"])
+
+
+@pytest.mark.usefixtures("demo")
 def test_the_commands_of_scripts_are_answered(client: httpx.Client) -> None:
     asked = [body for body in COMMANDS if "subscription" not in body["query"]]
 
@@ -180,6 +231,27 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
 
     assert event["type"] == "STARTED"
     assert event["call"]["status"] == "RUNNING"
+
+
+async def test_the_completion_comes_as_a_stream(client: httpx.Client) -> None:
+    async with httpx.AsyncClient(base_url=client.base_url) as watcher:
+        results = told(await all_of(watcher, asking("completionsCreateStream")))
+
+    started, *chunks, finished = [result["data"]["completionsCreateStream"] for result in results]
+    assert (started["type"], finished["type"], started["weaveCallId"]) == (
+        "STARTED",
+        "FINISHED",
+        finished["weaveCallId"],
+    )
+    assert "".join(chunk["text"] or "" for chunk in chunks) == WEFT
+    assert finished["response"]["choices"][0]["message"]["content"] == WEFT
+
+
+def test_every_known_provider_is_named_with_its_keys() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)/…`.*? \| (.*?) \|$", README, re.MULTILINE))
+
+    named = {provider: tuple(re.findall(r"`(\w+)`", keys)) for provider, keys in rows.items()}
+    assert named == {known.name: known.secrets for known in KNOWN_PROVIDERS.values()}
 
 
 def test_the_program_sends_its_spans(client: httpx.Client) -> None:

@@ -8,6 +8,7 @@ and as long as it is not deleted.
 from typing import Any, Final
 
 from stores import times
+from stores.calls.examples import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
 from stores.calls.usage import kept_usage
@@ -20,10 +21,10 @@ Pipeline = list[dict[str, Any]]
 FOUND_BY: Final = ("_id", "project_id", "id")
 """What finds a call's one document, in a sharded collection, too."""
 
-KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope")
+KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
 """The fields that LoomQL makes of what was sent, beside it; nobody sends or reads one without the rest changing."""
 
-KEPT_VERSION: Final = 1
+KEPT_VERSION: Final = 2
 """To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
 
 TURN_OF: Final[Document] = {
@@ -35,7 +36,16 @@ TURN_OF: Final[Document] = {
 }
 """`turn_of` as MongoDB computes it of a call that is there; see `_turn_of`."""
 
-_START_OPTIONAL: Final = ("parent_id", "thread_id", "turn_id", "turn_of", "wb_run_id", "wb_run_step", "input_refs")
+_START_OPTIONAL: Final = (
+    "parent_id",
+    "thread_id",
+    "turn_id",
+    "turn_of",
+    "wb_run_id",
+    "wb_run_step",
+    "input_refs",
+    "example_digest",
+)
 _END_OPTIONAL: Final = ("exception", "wb_run_step_end", "output_refs", "usage", "total_tokens", "usage_scope")
 
 _DERIVED: Final[Document] = {
@@ -125,11 +135,12 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
     Raises:
         BadInputError: the op's name is no name of an op.
     """
+    trace_name = op_trace_name(start.op_name)
     return {
         **key(start.project_id, str(start.id)),
         "trace_id": start.trace_id,
         "op_name": start.op_name,
-        "op_trace_name": op_trace_name(start.op_name),
+        "op_trace_name": trace_name,
         "started_at": start.started_at,
         "wb_user_id": start.wb_user_id,
         **_given(
@@ -141,6 +152,7 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
             wb_run_id=start.wb_run_id,
             wb_run_step=start.wb_run_step,
             input_refs=payload.refs["inputs"] or None,
+            example_digest=example_digest(trace_name, start.inputs),
         ),
         **payload.mirrors,
         "json": payload.texts,

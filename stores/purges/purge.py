@@ -104,6 +104,7 @@ class Purge:
         """All that is of a project, by what it is counted as: what refers comes before what it refers to."""
         database = self._database
         return [
+            ("evaluation_runs", database.evaluation_runs),
             ("feedback", database.feedback),
             ("calls", database.calls),
             ("objects", database.objects),

@@ -99,10 +99,10 @@ async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
     assert response.text == "GraphiQL was not built"
 
 
-def test_each_of_the_eleven_default_tabs_opens_with_the_question_it_answers() -> None:
+def test_each_of_the_twelve_default_tabs_opens_with_the_question_it_answers() -> None:
     tabs = sorted(TABS.glob("*.graphql"))
 
-    assert [tab.name[:3] for tab in tabs] == [f"{number:02}-" for number in range(1, 12)]
+    assert [tab.name[:3] for tab in tabs] == [f"{number:02}-" for number in range(1, 13)]
     for tab in tabs:
         comment = [line for line in tab.read_text().splitlines() if line.startswith("#")]
         assert "?" in " ".join(comment), tab.name
@@ -187,6 +187,27 @@ async def test_one_tab_is_the_chart_of_what_models_cost_by_day(ask: Callable[[st
     }
 
 
+async def test_one_tab_shows_the_worst_answers_of_an_evaluation_and_what_changed(
+    ask: Callable[[str], Awaitable[Any]],
+) -> None:
+    data = await ask("12-evaluation-results.graphql")
+
+    rows = data["evaluationResults"]["nodes"]
+    grades = [
+        score["value"]["grade"]
+        for row in rows
+        for prediction in row["predictions"]
+        for score in prediction["scores"]
+        if score["name"] == "helpfulness"
+    ]
+    assert data["evaluationResults"]["totalCount"] == 40
+    assert len(grades) == 10
+    assert grades == sorted(grades)
+    assert grades[0] == 3
+    higher = {metric["name"]: metric["runs"][1]["numHigher"] for metric in data["evaluationCompare"]["metrics"]}
+    assert higher == {"answer_overlap.passed": 8, "answer_overlap.recall": 8, "helpfulness.grade": 17}
+
+
 async def test_one_tab_shows_the_worst_threads_and_which_of_their_turns_took_long(
     ask: Callable[[str], Awaitable[Any]],
 ) -> None:
@@ -226,7 +247,8 @@ async def test_every_tab_that_asks_has_rows(ask: Callable[[str], Awaitable[Any]]
     data = await ask(tab)
 
     for field in data.values():
-        assert len(field.get("nodes", field.get("rows", ()))) >= 2 or field["count"] > 1000
+        rows = next((field[name] for name in ("nodes", "rows", "metrics") if name in field), ())
+        assert len(rows) >= 2 or field["count"] > 1000
 
 
 def test_variables_belong_to_a_tab() -> None:

@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,8 +29,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
     made: list[Stores] = []
     over = Stores.over
 
-    def record(database: Database) -> Stores:
-        made.append(over(database))
+    def record(database: Database, *given: Any) -> Stores:  # noqa: ANN401 -- whatever else the service gives
+        made.append(over(database, *given))
         return made[-1]
 
     monkeypatch.setattr(Stores, "over", record)

@@ -15,7 +15,7 @@ mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start
 """
 
 
-async def test_it_has_a_name_an_icon_and_eleven_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
+async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"
@@ -33,6 +33,7 @@ async def test_it_has_a_name_an_icon_and_eleven_tabs_to_begin_with(graphiql: Gra
         "CostByDay",
         "WorstThreads",
         "ThumbsDown",
+        "EvaluationResults",
     ]
 
 

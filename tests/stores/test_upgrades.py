@@ -17,11 +17,13 @@ from stores.database import Database, Document
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.sort import SortBy
+from stores.tables.rows import RowContent
 from stores.threads import ThreadsStore
 from stores.upgrades import CallsUpgrade
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
+ROW = f"weave:///{PROJECT}/object/Questions:{'a' * 43}/attr/rows/id/{'B' * 43}"
 SIZES = frozenset({"trace_storage_size_bytes", "objects_storage_size_bytes", "tables_storage_size_bytes"})
 COUNTS: tuple[dict[str, Any], ...] = (
     {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1},
@@ -41,9 +43,18 @@ SUMMARIES: tuple[dict[str, Any], ...] = (
 
 
 def parts_of(number: int, rng: random.Random) -> list[CallStart | CallEnd]:
-    """A turn, a step, or neither, whose summary names models or none; some never end, of some there is only the end."""
+    """A turn, a step, or neither, whose summary names models or none; some never end, of some there is only the end.
+
+    Some are predictions of an evaluation.
+    """
     turns = rng.choice((None, "", call_id(number), call_id(number + 1)))
-    begun: CallStart | CallEnd = start(number, thread_id=rng.choice((None, "", "talk", "$talk")), turn_id=turns)
+    begun: CallStart | CallEnd = start(
+        number,
+        thread_id=rng.choice((None, "", "talk", "$talk")),
+        turn_id=turns,
+        op_name=rng.choice(("answer", "Evaluation.predict_and_score")),
+        inputs=rng.choice(({}, {"example": None}, {"example": {"question": "ü", "n": 2**70}}, {"example": ROW})),
+    )
     ended: CallStart | CallEnd = end(number, summary=rng.choice(SUMMARIES))
     return rng.choice(([begun], [ended], [begun, ended], [begun, ended], [begun, ended]))
 
@@ -106,7 +117,8 @@ async def test_older_calls_get_all_that_fresh_ones_have(database: Database, step
 async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> None:
     calls = CallsStore(database)
     counts = {"status_counts": {"success": 2}, "usage": {"gpt-4o": COUNTS[0]}}
-    await calls.write([start(1, thread_id="talk", turn_id=call_id(1)), end(1, summary=counts)])
+    predicted = {"op_name": "Evaluation.predict_and_score", "inputs": {"example": {"question": "Why?"}}}
+    await calls.write([start(1, thread_id="talk", turn_id=call_id(1), **predicted), end(1, summary=counts)])
     await age(database)
 
     await finish(CallsUpgrade(database))
@@ -118,6 +130,7 @@ async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> Non
         "usage": [{"model": "gpt-4o", **counted}],
         "total_tokens": 150,
         "usage_scope": "sum",
+        "example_digest": RowContent.of({"question": "Why?"}, "row").digest,
     }
 
 
@@ -161,7 +174,7 @@ async def test_a_step_costs_the_same_commands_however_many_calls_it_is_of(
         counts.append(commands.names)
 
     assert counts[0] == counts[1]
-    assert len(counts[0]) == 7
+    assert len(counts[0]) == 9
 
 
 async def test_who_comes_after_a_kill_goes_on_from_there(mongodb_uri: str, database: Database) -> None:

@@ -1,0 +1,7 @@
+"""Evaluations in the API."""
+
+from graphql_schema.evaluations.mutations import EvaluationMutations
+from graphql_schema.evaluations.queries import EvaluationQueries
+from graphql_schema.evaluations.subscriptions import EvaluationSubscriptions
+
+__all__ = ["EvaluationMutations", "EvaluationQueries", "EvaluationSubscriptions"]

@@ -1,0 +1,92 @@
+"""What the rows of a run look like."""
+
+import strawberry
+from strawberry.scalars import JSON
+
+from graphql_schema.calls.types import CallSchema, TraceStatus
+from graphql_schema.context import Info
+from graphql_schema.evaluations.runs import load_call
+from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.refs import ResolvedRef
+from graphql_schema.scalars import BigInt, DateTime
+from graphql_schema.selection import selected_fields
+from stores.json_fields import JsonField
+from stores.paging import Row
+
+
+@strawberry.type(description="What one scorer made of a prediction.")
+class EvaluationScore:
+    """A score; its source is a row of `Predictions.of`."""
+
+    name: str = described("The scorer's name, as the prediction has it.")
+    value: JSON | None = json_field(
+        JsonField("value"), "What the scorer gave: any JSON value; null where it failed, or gave null."
+    )
+    scorer: ResolvedRef | None = described(
+        "The scorer, an object or an op; null where its call is not there, or names neither."
+    )
+    call_id: strawberry.ID | None = described("The id of the scorer's call; null where none is found.")
+    status: TraceStatus | None = described("How the scorer's call went; null where none is found.")
+    exception: str | None = described("The exception that ended the scorer's call, as text.")
+
+    @resolved(
+        "The scorer's call, with its latency, usage and costs; null where none is found.", returns=CallSchema | None
+    )
+    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """The scorer's call."""
+        return await load_call(info, parent["project_id"], parent.get("call_id"))
+
+
+@strawberry.type(description="What a model made of an example in one trial, and what the scorers made of that.")
+class EvaluationPrediction:
+    """A prediction; its source is a row of `Predictions.of`."""
+
+    id: strawberry.ID = described("The id of its call, one of Evaluation.predict_and_score.")
+    trial: int = described("Which of the example's trials it is, from 0, by when they were begun.")
+    status: TraceStatus = described("How its call went.")
+    exception: str | None = described("What ended its call, or the model's, as text.")
+    started_at: DateTime = described("When it started.")
+    latency_ms: BigInt | None = described("What it took with all scores, in whole milliseconds; null while it runs.")
+    model_latency_ms: float | None = described(
+        "What the model took, in milliseconds, as the evaluation measured it; null where it did not."
+    )
+    output: JSON | None = json_field(
+        JsonField("output"), "What the model gave: any JSON value; null where it failed, or while the prediction runs."
+    )
+    scores: list[EvaluationScore] = described(
+        "Its scores in the order in which it has them, and then those of scorers whose calls are there alone."
+    )
+
+    @resolved("Its own call, of which the others are children.", returns=CallSchema | None)
+    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """Its own call."""
+        return await load_call(info, parent["project_id"], parent["id"])
+
+    @resolved(
+        "The model's call, with its latency, usage and costs; null where it is not there.", returns=CallSchema | None
+    )
+    async def model_call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """The model's call."""
+        return await load_call(info, parent["project_id"], parent["model_call_id"])
+
+
+def selected_below_nodes(info: Info, path: str) -> frozenset[str]:
+    """The fields selected at a path below a connection's nodes, so that all rows get them at once."""
+    return frozenset(selected_fields(info, f"nodes.{path}", f"edges.node.{path}"))
+
+
+@strawberry.type(description="A row of a run: an example, and what was made of it in each trial.")
+class EvaluationResult:
+    """A row; its source is a row of `EvaluationsStore.rows`."""
+
+    example_digest: str = described("The example's digest, the same in every run over whichever dataset.")
+    example_ref: ResolvedRef | None = described(
+        "The ref by which the example was given, mostly that of a row of a dataset; null where it was given as it is."
+    )
+    example: JSON | None = json_field(
+        JsonField("example"),
+        "The example itself; null where its ref leads to nothing in this project. A row is there for as long as its "
+        "project, also when its dataset was deleted.",
+    )
+
+    predictions: list[EvaluationPrediction] = described("What was made of it, the first begun first.")

@@ -1,0 +1,89 @@
+"""The examples of rows: a ref to a row of a table, or a value in the inputs of the predictions themselves."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from stores import json_slices, json_text, refs
+from stores.calls.examples import row_digest
+from stores.database import Database
+from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
+from stores.paging import Row
+from stores.refs.sources import Budget
+from stores.refs.store import RefsStore
+from stores.tables import content
+from stores.turns import coming_in_turns, in_turns
+
+_FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
+
+EXAMPLE: Final = "example"
+
+
+async def add_examples(database: Database, project_id: str, run_ids: Sequence[str], rows: Sequence[Row]) -> None:
+    """Add to some rows the `example_ref`, where there is one, and under `json` the text of the `example`, if any.
+
+    Raises:
+        BadInputError: they are more than one request may read.
+    """
+    given = await _given(database, project_id, run_ids, [row["id"] for row in rows])
+    values = await _values(database, project_id, given)
+    async for row in in_turns(rows):
+        ref = given.get(row["id"], {}).get("ref")
+        if ref and refs.is_ref(ref):
+            row["example_ref"] = {"project_id": project_id, "ref": ref}
+        if (text := values.get(row["id"])) is not None:
+            row["json"] = {EXAMPLE: text}
+
+
+async def _given(
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """How the example of each digest was given first: by a `ref`, or in the call with the `key`."""
+    stages = [
+        {"$match": predictions_of(project_id, run_ids, digests)},
+        {"$sort": _FIRST},
+        {"$group": {"_id": "$example_digest", "key": {"$first": "$_id"}, "ref": {"$first": if_text(EXAMPLE)}}},
+    ]
+    found = database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)
+    return {row["_id"]: row async for row in found}
+
+
+async def _values(database: Database, project_id: str, given: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The text of each example, by its digest, as far as it is there."""
+    budget = Budget()
+    own = f"{refs.SCHEME}{project_id}/"
+    leading = {digest: each["ref"] for digest, each in given.items() if (each.get("ref") or "").startswith(own)}
+    of_rows = [digest for digest, ref in leading.items() if row_digest(ref)]
+    elsewhere = {digest: ref for digest, ref in leading.items() if not row_digest(ref)}
+    inside = {
+        each["key"]: digest for digest, each in given.items() if not (each.get("ref") or "").startswith(refs.SCHEME)
+    }
+    found = await _of_rows(database, project_id, of_rows, budget)
+    if elsewhere:
+        texts = await RefsStore(database).by_refs([(project_id, ref) for ref in elsewhere.values()])
+        found |= {digest: text for digest, ref in elsewhere.items() if (text := texts[project_id, ref]) is not None}
+    return found | await _of_inputs(database, project_id, inside, budget)
+
+
+async def _of_rows(database: Database, project_id: str, digests: Sequence[str], budget: Budget) -> dict[str, str]:
+    """The texts of rows, which stay there when the object that led to their table is deleted."""
+    rows = content.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
+    found = {}
+    async for row in coming_in_turns(rows):
+        budget.read(row["json"]["val"])
+        found[row["digest"]] = row["json"]["val"]
+    return found
+
+
+async def _of_inputs(database: Database, project_id: str, digests: dict[str, str], budget: Budget) -> dict[str, str]:
+    """The texts of the examples that stand in the inputs of calls, by whose key their digests are given."""
+    if not digests:
+        return {}
+    among = {"_id": {"$in": list(digests)}, "project_id": project_id}
+    found = {}
+    async for call in coming_in_turns(database.calls.find(among, {"json.inputs": 1}, batch_size=ALL_AT_ONCE)):
+        text = call["json"]["inputs"]
+        budget.read(text)
+        inputs = await json_slices.loads(text.encode())
+        if isinstance(inputs, dict) and EXAMPLE in inputs:
+            found[digests[call["_id"]]] = json_text.encode(inputs[EXAMPLE])
+    return found

@@ -1,0 +1,130 @@
+"""The calls of one run in the making: their ids, their starts and ends, and what parents tell of those below them.
+
+Ids follow from the run's own, so that whoever goes on with a run that was cut off writes the same calls again.
+"""
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from stores import times
+from stores.calls import CallEnd, CallStart
+from stores.providers import JsonObject
+
+ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": True}}
+"""What tells calls of the server's own runs from others, as in the reference."""
+
+_COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
+_REFS: Final = ("self", "model", "example")
+"""The inputs that are refs, and so always small."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many calls of a subtree ended well and how many did not, and what they used of models."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    usage: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, summary: object) -> "Tally":
+        """What the summary of a call that is stored tells."""
+        tally = cls()
+        sent: JsonObject = summary if isinstance(summary, dict) else {}
+        tally.statuses.update({name: int(sent.get("status_counts", {}).get(name, 0)) for name in ("success", "error")})
+        for model, counts in sent.get("usage", {}).items():
+            tally.use(model, counts)
+        return tally
+
+    def use(self, model: str, counts: object) -> None:
+        """Count what was used of a model."""
+        given = counts if isinstance(counts, dict) else {}
+        whole = {name: given[name] for name in _COUNTS if type(given.get(name)) is int}
+        self.usage.setdefault(model, Counter()).update(whole)
+
+    def add(self, other: "Tally") -> None:
+        """Count in what another subtree tells."""
+        self.statuses.update(other.statuses)
+        for model, counts in other.usage.items():
+            self.usage.setdefault(model, Counter()).update(counts)
+
+    def summary(self) -> JsonObject:
+        """The summary of the call above them."""
+        found: JsonObject = {"status_counts": {"success": self.statuses["success"], "error": self.statuses["error"]}}
+        if self.usage:
+            found["usage"] = {model: dict(counts) for model, counts in self.usage.items()}
+        return found
+
+
+@dataclass(slots=True)
+class Step:
+    """One call, and what is known of those below it."""
+
+    run: "RunCalls"
+    id: str
+    op_name: str
+    inputs: JsonObject
+    parent_id: str | None
+    started_at: int
+    display_name: str | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    def step(self, name: str, op_name: str, inputs: JsonObject) -> "Step":
+        """A call below it, whose name tells it from all others of the run."""
+        return Step(self.run, self.run.id_of(name), op_name, inputs, self.id, times.now())
+
+    def start(self) -> CallStart:
+        """Its start."""
+        run = self.run
+        return CallStart(
+            run.project_id,
+            self.op_name,
+            self.started_at,
+            ATTRIBUTES,
+            self.inputs,
+            id=self.id,
+            trace_id=run.trace_id,
+            display_name=self.display_name,
+            parent_id=self.parent_id,
+            wb_user_id=run.wb_user_id,
+            is_large=True,
+        )
+
+    def end(self, output: object = None, exception: str | None = None, above: Tally | None = None) -> CallEnd:
+        """Its end, now, which is counted in what is known `above` it, too."""
+        self.tally.statuses["error" if exception else "success"] += 1
+        if above:
+            above.add(self.tally)
+        return CallEnd(
+            self.run.project_id, self.id, times.now(), self.tally.summary(), exception, output, is_large=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunCalls:
+    """What all calls of a run share; the call of the run itself has `call_id`."""
+
+    project_id: str
+    call_id: str
+    trace_id: str
+    wb_user_id: str | None
+
+    def id_of(self, name: str) -> str:
+        """The id of the call of a name."""
+        return str(uuid.uuid5(uuid.UUID(self.call_id), name))
+
+    def root(self, op_name: str, inputs: JsonObject, started_at: int, display_name: str) -> Step:
+        """The call of the run itself."""
+        return Step(self, self.call_id, op_name, inputs, None, started_at, display_name)
+
+
+def small(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
+    """A start or end without what made it impossible to store; an end tells the problem as its exception."""
+    if isinstance(part, CallStart):
+        given: JsonObject = part.inputs if isinstance(part.inputs, dict) else {}
+        part.inputs = {name: given[name] for name in _REFS if name in given}
+    else:
+        part.output, part.exception = None, problem
+        part.summary = {"status_counts": {"success": 0, "error": 1}}
+    return part

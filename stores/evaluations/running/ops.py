@@ -1,0 +1,82 @@
+"""The ops that the calls of runs name: those of the objects themselves, or else those of the server."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from stores import digests, refs
+from stores.evaluations.running.definitions import Definition, Judge
+from stores.files import FilesStore, NewFile
+from stores.objects import ObjectsStore, ObjectVersion
+from stores.objects.classes import OP
+from stores.refs import Ref
+
+EVALUATE: Final = "Evaluation.evaluate"
+PREDICT_AND_SCORE: Final = "Evaluation.predict_and_score"
+SUMMARIZE: Final = "Evaluation.summarize"
+PREDICT: Final = "LLMStructuredCompletionModel.predict"
+SCORE: Final = "LLMAsAJudgeScorer.score"
+COMPLETION: Final = "weave.completions_create"
+"""Every completion that the server makes is called so; it is no op with versions."""
+
+_OWN: Final = (EVALUATE, PREDICT_AND_SCORE, SUMMARIZE, PREDICT, SCORE)
+_FILE: Final = "obj.py"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOps:
+    """The names or refs of the ops of one run."""
+
+    evaluate: str
+    predict_and_score: str
+    summarize: str
+    predict: str
+    score: dict[str, str]
+    """By the names of the scorers."""
+
+    @classmethod
+    def of(cls, project_id: str, definition: Definition) -> Self:
+        """The ops of a run: whatever op an object brings with it, in its own version, and the server's for the rest."""
+
+        def op(name: str, given: object) -> str:
+            return given if isinstance(given, str) and _is_op(project_id, name, given) else server_op(project_id, name)
+
+        def score(judge: Judge) -> str:
+            return op(SCORE, judge.score_op)
+
+        return cls(
+            op(EVALUATE, definition.ops.get("evaluate")),
+            op(PREDICT_AND_SCORE, definition.ops.get("predict_and_score")),
+            op(SUMMARIZE, definition.ops.get("summarize")),
+            op(PREDICT, definition.model.predict_op),
+            {judge.name: score(judge) for judge in definition.judges},
+        )
+
+
+def server_op(project_id: str, name: str) -> str:
+    """The ref of an op of the server's."""
+    return str(Ref(project_id, OP, name, digests.object_digest(_value(name))))
+
+
+async def see_that_they_are_there(objects: ObjectsStore, files: FilesStore, project_id: str) -> None:
+    """Store those of the server's ops that are not there."""
+    there = await objects.by_refs([(project_id, server_op(project_id, name)) for name in _OWN], frozenset())
+    missing = [name for name in _OWN if there[project_id, server_op(project_id, name)] is None]
+    if missing:
+        await files.create_all(project_id, [_file(name) for name in missing])
+    for name in missing:
+        await objects.create(ObjectVersion(project_id, name, _value(name), kind=OP))
+
+
+def _is_op(project_id: str, name: str, text: str) -> bool:
+    if not text.startswith(f"{refs.SCHEME}{project_id}/") or not refs.is_ref(text):
+        return False
+    ref = refs.parse(text)
+    return (ref.kind, ref.name, ref.edges) == (OP, name, ())
+
+
+def _file(name: str) -> NewFile:
+    return NewFile.of(f"# {name} as LoomQL's server runs it; there is no program behind it.\n".encode(), _FILE)
+
+
+def _value(name: str) -> dict[str, object]:
+    return {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}, "files": {_FILE: _file(name).digest}}

@@ -1,0 +1,44 @@
+"""What runs used of models, with all calls below them."""
+
+from stores.aggregates import AggregatesStore, GroupBy, Grouping
+from stores.aggregates.tallies import Tallies, Tally, usage_row
+from stores.calls import CallsFilter
+from stores.calls.usage_scopes import SUM
+from stores.costs import CostsStore
+from stores.database import Database, Document
+from stores.paging import Row
+
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens"})
+
+USAGE = ("trace_id", "parent_id", "started_at", "usage", "usage_scope")
+"""What is read of a run's call for it."""
+
+
+async def usage_of_run(database: Database, project_id: str, run: Document) -> Row:
+    """What a run used of all models together, and under `models` of each.
+
+    It is what the run's call reports, if that sums up; or else, if the run is a trace of its own, the sum of its calls,
+    also while it goes on.
+    """
+    if run.get("parent_id") is None and run.get("usage_scope") != SUM:
+        return usage_row(await _of_trace(database, project_id, run["trace_id"]))
+    return usage_row(await _reported(database, project_id, run))
+
+
+async def _of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
+    in_trace = CallsFilter(trace_ids=[trace_id])
+    found = await AggregatesStore(database).calls(project_id, Grouping((GroupBy.MODEL,)), _COUNTS, in_trace)
+    return {row["model"]: _tally(row, row["cost"]) for row in found.rows if row["model"] is not None}
+
+
+async def _reported(database: Database, project_id: str, run: Document) -> Tallies:
+    usage = run.get("usage", ())
+    models = project_id, tuple(sorted(entry["model"] for entry in usage))
+    prices = (await CostsStore(database).prices([models]))[models]
+    return {entry["model"]: _tally(entry, prices.cost(entry, run["started_at"])) for entry in usage}
+
+
+def _tally(counts: Row, cost: float | None) -> Tally:
+    total: int = counts["total_tokens"]
+    unpriced: int = counts.get("unpriced_tokens", total if cost is None else 0)
+    return Tally(counts["prompt_tokens"], counts["completion_tokens"], counts["requests"], total, unpriced, cost)

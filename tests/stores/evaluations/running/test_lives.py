@@ -1,0 +1,488 @@
+"""The lives of runs: ended on demand, cut off and gone on with, deleted on the way; no run ever hangs."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.providers import EnvironmentProviders
+from graphql_schema.context import Stores
+from stores import ids, times
+from stores.calls import CallEnd
+from stores.database import Database
+from stores.errors import BadInputError, NotFoundError, UnavailableError
+from stores.evaluations.running import EvaluationRunsStore
+from stores.evaluations.running import run as run_module
+from stores.evaluations.running.rows import RowWork
+from stores.evaluations.running.runs import MAX_VAIN_TAKES
+from stores.evaluations.status import Complete, Failed, NotFound, Status
+from stores.evaluations.status import Running as StillRunning
+from stores.retention import RetentionStore, Rule
+from stores.retention.rules import Patience
+from tests.stand_in_provider import Body, StandIn
+from tests.stores.calls.builders import end, start
+from tests.stores.evaluations.running import orders
+from tests.stores.evaluations.running.orders import PROJECT, Grader
+from tests.waiting import until, until_found
+
+MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in range(12)]
+
+
+@pytest.fixture
+def stores(database: Database, providers: EnvironmentProviders) -> Stores:
+    """All stores, with the stand-in in the place of OpenAI; two rows at once."""
+    return Stores.over(database, providers, evaluation_rows=2)
+
+
+@pytest.fixture(autouse=True)
+def keeping_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 0.1)
+
+
+class Gate:
+    """Lets so many requests pass, and holds up all others until it is opened."""
+
+    def __init__(self, stand_in: StandIn, passing: int = 0) -> None:
+        self.open = threading.Event()
+        self.left = passing
+        self.waiting = 0
+        stand_in.reply = Grader(before=self.hold)
+        self._lock = threading.Lock()
+
+    def hold(self, _body: Body) -> None:
+        # The stand-in answers on its one loop: whoever waits here keeps all others waiting, too.
+        with self._lock:
+            self.left -= 1
+            holds = self.left < 0
+            self.waiting += holds
+        if holds:
+            self.open.wait(15)
+
+
+@asynccontextmanager
+async def under_way(stores: Stores, call_id: str) -> AsyncIterator["asyncio.Task[None]"]:
+    """Work on a run, until the block ends at the latest."""
+    task = asyncio.create_task(stores.evaluation_runs.work_on(PROJECT, call_id))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def order(stores: Stores, rows: list[Body] = MANY, *, judged: bool = True) -> str:
+    scorers = [await orders.judge(stores)] if judged else []
+    evaluation = await orders.evaluation(stores, scorers, rows)
+    return await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores))
+
+
+async def rows_done(database: Database) -> int:
+    return await database.calls.count_documents(
+        {"op_trace_name": "Evaluation.predict_and_score", "status": {"$ne": "running"}}
+    )
+
+
+async def is_over(stores: Stores, call_id: str) -> bool:
+    return await stores.calls.database.evaluation_runs.find_one({"call_id": call_id}) is None
+
+
+async def test_a_run_that_is_canceled_ends_with_all_that_is_under_way(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    gate = Gate(stand_in, passing=7)
+    call_id = await order(stores)
+
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        canceled = await stores.evaluation_runs.cancel(PROJECT, call_id, "ada")
+        await asyncio.wait_for(work, 10)
+    gate.open.set()
+
+    assert canceled
+    tree = await orders.tree(stores, call_id)
+    assert tree.root["exception"] == "The run was canceled by ada"
+    assert all("ended_at" in call for call in tree.every())
+    ended = Counter(call.get("exception") for call in tree.every())
+    assert ended["The run was canceled by ada"] >= 3
+    assert 0 < len(tree.rows()) < len(MANY)
+    assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by ada")
+    assert await is_over(stores, call_id)
+    before = await database.calls.count_documents({})
+    await asyncio.sleep(0.3)
+    assert await database.calls.count_documents({}) == before
+    assert not await stores.evaluation_runs.cancel(PROJECT, call_id)
+
+
+async def test_a_run_that_nobody_works_on_is_canceled_at_once(stores: Stores, stand_in: StandIn) -> None:
+    call_id = await order(stores)
+
+    assert await stores.evaluation_runs.cancel(PROJECT, call_id)
+
+    assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by local")
+    assert stand_in.asked == []
+
+
+async def test_a_run_of_another_process_is_canceled_from_here(
+    stores: Stores, database: Database, providers: EnvironmentProviders, stand_in: StandIn
+) -> None:
+    gate = Gate(stand_in, passing=3)
+    call_id = await order(stores)
+    elsewhere = Stores.over(database, providers)
+
+    async with under_way(elsewhere, call_id):
+        await until(lambda: gate.waiting > 0)
+        assert await stores.evaluation_runs.cancel(PROJECT, call_id, "grace")
+    gate.open.set()
+
+    assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by grace")
+
+
+async def test_what_cannot_be_canceled_says_why(stores: Stores, stand_in: StandIn) -> None:
+    stand_in.reply = Grader()
+    with pytest.raises(NotFoundError, match="there is no call") as unknown:
+        await stores.evaluation_runs.cancel(PROJECT, ids.new_id())
+    over = await order(stores, MANY[:1])
+    await stores.evaluation_runs.work_on(PROJECT, over)
+    logged = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
+    other = start(2, project_id=PROJECT)
+    await stores.calls.write([logged, other])
+
+    assert unknown.value.argument == "call_id"
+    assert not await stores.evaluation_runs.cancel(PROJECT, over)
+    assert isinstance(await stores.evaluations.status(PROJECT, over), Complete)
+    with pytest.raises(BadInputError, match="not one of the server's runs; the program that logs it can end it"):
+        await stores.evaluation_runs.cancel(PROJECT, str(logged.id))
+    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+        await stores.evaluation_runs.cancel(PROJECT, str(other.id))
+
+
+async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int) -> None:
+    """Work on a run until some requests are answered, and die then: nothing is given back or ended."""
+    gate = Gate(stand_in, passing)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        with pytest.MonkeyPatch.context() as patch:
+
+            async def die(*_: object, **__: object) -> bool:
+                return True
+
+            patch.setattr("stores.evaluations.running.runs.Held.leave", die)
+            work.cancel()
+            await asyncio.wait({work})
+    gate.open.set()
+    await stores.calls.database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+
+
+async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_paid_again(
+    stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
+) -> None:
+    call_id = await order(stores)
+    await cut_off(stores, call_id, stand_in, passing=9)
+    done = {call["id"] async for call in database.calls.find({"ended_at": {"$exists": True}})}
+    in_vain = len(stand_in.asked) - await database.calls.count_documents({"usage_scope": "own", "usage": {"$ne": None}})
+    assert 0 < await rows_done(database) < len(MANY)
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
+    before = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
+
+    stand_in.reply = Grader()
+    await Stores.over(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+
+    tree = await orders.tree(stores, call_id)
+    assert (tree.root["status"], len(tree.rows())) == ("success", len(MANY))
+    assert {call["status"] for call in tree.every()} == {"success"}
+    assert 0 < in_vain <= 2
+    assert len(stand_in.asked) == 2 * len(MANY) + in_vain
+    after = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
+    assert after == before
+    usage = tree.root["summary"]["usage"]
+    assert (usage["small"]["requests"], usage["judge"]["requests"]) == (len(MANY), len(MANY))
+    assert tree.root["summary"]["status_counts"] == {"success": len(tree.every()), "error": 0}
+    assert tree.root["output"]["helpfulness"]["passed"] == {"true_count": len(MANY), "true_fraction": 1.0}
+
+
+async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: Stores, stand_in: StandIn) -> None:
+    call_id = await order(stores, MANY[:1])
+    ended = {"status_counts": {"success": 1, "error": 0}}
+    await stores.calls.write([CallEnd(PROJECT, call_id, times.now(), ended, output={"done": True})])
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    assert await is_over(stores, call_id)
+    assert await stores.evaluations.status(PROJECT, call_id) == Complete('{"done":true}')
+    assert stand_in.asked == []
+
+
+async def test_an_order_that_was_cut_off_before_its_call_was_there_is_forgotten(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    call_id = await order(stores, MANY[:1])
+    await database.calls.delete_many({})
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    assert await is_over(stores, call_id)
+    assert await database.calls.count_documents({}) == 0
+    assert stand_in.asked == []
+
+
+async def test_an_order_that_took_so_long_that_it_was_given_up_is_no_run(
+    stores: Stores, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation, model = await orders.evaluation(stores, []), await orders.model(stores)
+    write = stores.calls.write
+
+    async def dawdle(batch: Any) -> None:  # noqa: ANN401 -- parts of calls
+        await database.evaluation_runs.delete_many({})  # whoever took it up found no call
+        await write(batch)
+
+    monkeypatch.setattr(stores.calls, "write", dawdle)
+    with pytest.raises(UnavailableError, match="the database was too slow to begin the run; send it again"):
+        await stores.evaluation_runs.start(PROJECT, evaluation, model)
+
+    [root] = await database.calls.find({}).to_list(None)
+    assert (root["status"], root["exception"]) == ("error", "The run could not begin")
+
+
+async def test_who_is_stopped_gives_the_run_back_at_once(
+    stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
+) -> None:
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    async with under_way(stores, call_id):
+        await until(lambda: gate.waiting > 0)
+        assert await stores.evaluation_runs.due(10) == []
+    gate.open.set()
+
+    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
+    stand_in.reply = Grader()
+    await Stores.over(database, providers).evaluation_runs.work_on(PROJECT, call_id)
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+
+
+async def test_of_two_who_would_work_on_a_run_one_does(
+    stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
+) -> None:
+    stand_in.reply = Grader()
+    call_id = await order(stores)
+
+    both = (stores, Stores.over(database, providers))
+    await asyncio.gather(*(each.evaluation_runs.work_on(PROJECT, call_id) for each in both))
+
+    assert len(stand_in.asked) == 2 * len(MANY)
+    assert (await orders.tree(stores, call_id)).root["status"] == "success"
+
+
+async def test_who_lost_a_run_stops_and_writes_nothing_more(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    gate = Gate(stand_in, passing=3)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        await database.evaluation_runs.update_one({}, {"$set": {"holder": "another"}})
+        await asyncio.wait_for(work, 10)
+    before = [call async for call in database.calls.find({})]
+    gate.open.set()
+    await asyncio.sleep(0.3)
+
+    assert [call async for call in database.calls.find({})] == before
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
+
+
+async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores, stand_in: StandIn) -> None:
+    call_id = await order(stores)
+    runs = stores.calls.database.evaluation_runs
+    await runs.update_one({}, {"$set": {"takes": MAX_VAIN_TAKES, "vain_takes": MAX_VAIN_TAKES}})
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    status = await stores.evaluations.status(PROJECT, call_id)
+    assert status == Failed("The run was cut off again and again before another of its rows was done")
+    assert stand_in.asked == []
+    assert await is_over(stores, call_id)
+
+
+async def test_what_nobody_expected_ends_the_run_and_is_in_the_log(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fall_over(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(RowWork, "do", fall_over)
+    call_id = await order(stores)
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    status = await stores.evaluations.status(PROJECT, call_id)
+    assert isinstance(status, Failed)
+    assert status.error.startswith("Something went wrong on the server; its log has the details under ")
+    assert status.error[-37:-1] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_run_that_the_database_stood_in_the_way_of_waits_for_it(
+    stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    stand_in.reply = Grader()
+    call_id = await order(stores)
+
+    async def fail(_self: RowWork) -> Any:  # noqa: ANN401 -- never comes
+        raise UnavailableError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowWork, "do", fail)
+        await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
+    assert await stores.evaluation_runs.due(10) == []
+    await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # the pause is over
+    assert await stores.evaluation_runs.due(10) == [(PROJECT, call_id)]
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+
+
+async def test_a_dataset_that_is_deleted_after_the_order_ends_the_run_with_the_reason(
+    stores: Stores, stand_in: StandIn
+) -> None:
+    call_id = await order(stores)
+    await stores.objects.delete(PROJECT, "questions")
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    status = await stores.evaluations.status(PROJECT, call_id)
+    assert isinstance(status, Failed)
+    assert status.error.startswith("its dataset: questions:v0 was deleted at")
+    assert stand_in.asked == []
+
+
+async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stores, stand_in: StandIn) -> None:
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        await stores.calls.delete(PROJECT, [call_id])
+        await asyncio.wait_for(work, 10)
+    gate.open.set()
+
+    assert await is_over(stores, call_id)
+    assert await stores.evaluations.status(PROJECT, call_id) == NotFound()
+    assert await stores.calls.count(PROJECT) == 0
+    assert len(stand_in.asked) <= 8
+
+
+async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
+    stores: Stores, stand_in: StandIn
+) -> None:
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    retention = RetentionStore(stores.calls.database, Patience(unfinished=-5_000_000))
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        newer = start(1, project_id=PROJECT, started_at=times.now() + 9_000_000)
+        await stores.calls.write([newer, end(1, project_id=PROJECT, ended_at=times.now() + 9_000_000)])
+        await retention.set_rule(PROJECT, Rule(keep_calls=1))
+        report = await retention.sweep(PROJECT, pause=0)
+        await asyncio.wait_for(work, 10)
+    gate.open.set()
+
+    assert report.counts.calls > 5
+    assert await is_over(stores, call_id)
+    assert await stores.calls.count(PROJECT) == 1
+
+
+async def test_a_project_that_is_purged_takes_its_runs_with_it(
+    stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.register.LAG_SECONDS", 1)
+    monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
+    monkeypatch.setattr("stores.evaluations.running.rows._PAUSE_SECONDS", 0.05)
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        report = await stores.purges.purge(PROJECT, PROJECT, seconds=60)
+        await asyncio.wait_for(work, 10)
+    gate.open.set()
+    await asyncio.sleep(0.2)
+
+    assert report.is_done
+    for collection in (database.evaluation_runs, database.calls, database.projects, database.objects):
+        assert await collection.count_documents({}) == 0
+
+
+async def told_by(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
+    return [status async for status in runs.progress(PROJECT, call_id)]
+
+
+async def test_progress_is_told_as_it_changes_until_the_end(
+    stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
+) -> None:
+    call_id = await order(stores, judged=False)
+    stand_in.reply = None
+    watcher = asyncio.create_task(told_by(Stores.over(database, providers).evaluation_runs, call_id))
+    await asyncio.sleep(0.2)
+    evaluation = await orders.evaluation(stores, [], MANY)
+    slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))
+    slowly = asyncio.create_task(told_by(stores.evaluation_runs, slow))
+
+    await asyncio.gather(*(stores.evaluation_runs.work_on(PROJECT, each) for each in (call_id, slow)))
+
+    told = await watcher
+    assert told[0] == StillRunning(0, len(MANY))
+    assert isinstance(told[-1], Complete)
+    told = await slowly
+    completed = [status.completed_rows for status in told if isinstance(status, StillRunning)]
+    assert completed == sorted(set(completed))
+    assert len(completed) >= 3
+    assert isinstance(told[-1], Complete)
+    assert await told_by(stores.evaluation_runs, slow) == told[-1:]
+
+
+async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores) -> None:
+    root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
+    await stores.calls.write([root])
+    told = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
+    await asyncio.sleep(0.2)
+    row = start(
+        2,
+        project_id=PROJECT,
+        op_name="Evaluation.predict_and_score",
+        parent_id=root.id,
+        trace_id=root.trace_id,
+        inputs={"example": {"question": "Why?"}},
+    )
+    await stores.calls.write([row, end(2, project_id=PROJECT)])
+    await asyncio.sleep(0.8)
+    await stores.calls.write([end(1, project_id=PROJECT, output={"score": 1})])
+
+    first, *_, before, last = await told
+
+    assert first == StillRunning(0, 0)
+    assert isinstance(before, StillRunning)
+    assert before.completed_rows == 1
+    assert last == Complete('{"score":1}')
+
+
+async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:
+    other = start(2, project_id=PROJECT)
+    await stores.calls.write([other])
+
+    assert await told_by(stores.evaluation_runs, ids.new_id()) == [NotFound()]
+    with pytest.raises(BadInputError, match="Call is not an evaluation"):
+        await told_by(stores.evaluation_runs, str(other.id))
+
+
+async def test_who_watches_a_run_is_told_that_the_server_stops(stores: Stores) -> None:
+    call_id = await order(stores)
+    watcher = asyncio.create_task(told_by(stores.evaluation_runs, call_id))
+    await asyncio.sleep(0.2)
+
+    await stores.close()
+
+    with pytest.raises(UnavailableError, match="the server stops"):
+        await asyncio.wait_for(watcher, 1)
+    await until_found(lambda: stores.evaluation_runs.due(1))

@@ -1,0 +1,86 @@
+"""What runs sum up: means, counts of what is true, and what is left out of both."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from stores.evaluations.running import summaries
+from stores.evaluations.running.summaries import RunSummary
+
+
+def summed_up(*scores: object) -> Any:  # noqa: ANN401 -- any JSON
+    summary = RunSummary(["judge"])
+    for score in scores:
+        summary.add({"output": "text", "scores": {"judge": score}})
+    found = summary.summary()
+    assert found.keys() == {"judge"}
+    return found["judge"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([], None),
+        ([None, None], None),
+        (["a", "b"], None),
+        ([[1], [2]], None),
+        ([1, 2, None, 6], {"mean": 3.0}),
+        ([True, False, None, True], {"true_count": 2, "true_fraction": 2 / 3}),
+        ([True, 3], {"mean": 2.0}),
+        (
+            [{"grade": 1}, {}, {"grade": 2, "passed": True}],
+            {"grade": {"mean": 1.5}, "passed": {"true_count": 1, "true_fraction": 1.0}},
+        ),
+        ([{"a": {"b": {"c": 4}}, "why": "because"}], {"a": {"b": {"c": {"mean": 4.0}}}}),
+        ([{"a": None, "b": "text"}], None),
+        ([1e308, 1e308, -1e308, 1e308], {"mean": 5e307}),
+        ([10**400, 3], {"mean": 3.0}),
+    ],
+)
+def test_columns_are_summed_up(scores: list[object], expected: object) -> None:
+    assert summed_up(*scores) == expected
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    values = [0.1, 0.2, 0.3, 1e16, -1e16]
+
+    found = {json.dumps(summed_up(*order)) for order in itertools.permutations(values)}
+
+    assert len(found) == 1
+
+
+def test_outputs_and_latencies_are_summed_up_beside_scores() -> None:
+    summary = RunSummary(["judge"])
+    summary.add({"output": {"length": 4}, "scores": {"judge": 1}, "model_latency": 0.5})
+    summary.add({"output": None, "scores": {}, "model_latency": 1.5})
+    summary.add({})
+
+    assert summary.rows == 3
+    assert summary.summary() == {
+        "judge": {"mean": 1.0},
+        "output": {"length": {"mean": 4.0}},
+        "model_latency": {"mean": 1.0},
+    }
+
+
+def test_keys_that_are_made_up_for_each_row_are_bounded() -> None:
+    summary = RunSummary(["judge"])
+    for number in range(summaries.MAX_KEYS + 100):
+        summary.add({"scores": {"judge": {f"key {number}": number}}})
+
+    assert len(summary.summary()["judge"]) == summaries.MAX_KEYS
+    assert summary.room.left_out == 100
+
+
+def test_what_is_very_deep_is_left_out() -> None:
+    deep: Any = 1
+    for _ in range(1000):
+        deep = {"x": deep}
+    summary = RunSummary(["judge"])
+
+    summary.add({"scores": {"judge": deep}})
+
+    assert summary.summary() == {"judge": None}
+    assert summary.room.left_out == 1

@@ -1,0 +1,82 @@
+"""Templates: what is filled in, what is a brace, and what is out of reach."""
+
+from typing import Any
+
+import pytest
+
+from stores.errors import BadInputError
+from stores.evaluations.running import templates
+from stores.evaluations.running.templates import RowError, Template
+
+VALUES: dict[str, Any] = {
+    "question": "Why?",
+    "number": 1.5,
+    "nothing": None,
+    "yes": True,
+    "deep": {"a": [{"b": "found"}], "0": "zero"},
+    "two words": 2,
+    "größe": "ü",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("", ""),
+        ("No placeholder.", "No placeholder."),
+        ("{question} {question}", "Why? Why?"),
+        ("{number}, {nothing}, {yes}", "1.5, null, true"),
+        ("{deep.a}", '[{"b":"found"}]'),
+        ("{deep[a][0].b}{deep.a.0[b]}{deep[0]}", "foundfoundzero"),
+        ("{two words}{größe}", "2ü"),
+        ('{{"answer": {number}}}', '{"answer": 1.5}'),
+        ("{{question}}", "{question}"),
+    ],
+)
+def test_placeholders_are_filled_in(text: str, filled: str) -> None:
+    assert Template.of(text).fill(VALUES) == filled
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "}",
+        "{}",
+        "a } b",
+        '{"answer": 1}',
+        "{question!r}",
+        "{number:.2f}",
+        "{number:9999999999}",
+        "{.x}",
+        "{x[}",
+        "{x",
+    ],
+)
+def test_a_brace_that_is_no_placeholder_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"is no placeholder such as \{question\}; write a brace .* twice"):
+        Template.of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{answer}", r"the placeholder \{answer\}; the row has question, number, "),
+        ("{deep.a.7}", r"\{deep\[a\]\[7\]\}: it leads nowhere at '7'"),
+        ("{deep.a.x}", "leads nowhere at 'x'"),
+        ("{question.upper}", "leads nowhere at 'upper'"),
+        ("{question.__class__.__init__.__globals__}", "leads nowhere at '__class__'"),
+        ("{deep.a.99999999999999999999999999}", "leads nowhere at"),
+        ("{deep.a.²}", "leads nowhere at"),
+    ],
+)
+def test_what_is_not_there_is_told(text: str, told: str) -> None:
+    with pytest.raises(RowError, match=told):
+        Template.of(text).fill(VALUES)
+
+
+def test_what_gets_too_long_is_told_before_it_is_made() -> None:
+    template = Template.of("{long}" * 1000)
+
+    with pytest.raises(RowError, match="more than 10,000,000 characters"):
+        template.fill({"long": "x" * (templates.MAX_CHARACTERS // 10)})
