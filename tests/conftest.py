@@ -10,11 +10,13 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
 from app.embedded_mongod import embedded_mongod
+from app.providers import EnvironmentProviders
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
 from tests.commands import Commands
 from tests.database_pool import DatabasePool
+from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +85,18 @@ def calls(database: Database) -> CallsStore:
 def objects(database: Database) -> ObjectsStore:
     """A store of objects and ops over `database`."""
     return ObjectsStore(database)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """A provider of models on the loopback."""
+    with stand_in_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def providers(stand_in: StandIn) -> AsyncIterator[EnvironmentProviders]:
+    """The port to providers as the server has it, with the stand-in in the place of OpenAI."""
+    port = EnvironmentProviders({"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url})
+    yield port
+    await port.close()

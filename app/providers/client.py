@@ -1,0 +1,251 @@
+"""OpenAI's client library, held to our bounds: imported only when a provider is asked for something."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import httpx2
+import openai
+from openai import AsyncOpenAI, AsyncStream, Omit
+
+from app.providers.failures import failure_of, may_be_tried_again, retry_after
+from app.providers.headers import headers_of
+from app.providers.secrets import HIDDEN, secrets_of
+from app.providers.transport import BoundedTransport, too_large
+from app.providers.urls import origin_of, origin_of_base_url
+from stores import json_text
+from stores.errors import BadInputError
+from stores.providers import Endpoint, JsonObject, ProviderError
+
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""The largest chat completion, streamed or not."""
+
+MAX_IMAGES_BYTES: Final = 64 * 1024 * 1024
+"""The largest answer with images in it."""
+
+_LARGE_BYTES: Final = 256 * 1024
+"""What takes so long to parse that a thread does it."""
+
+_CHECK: Final = "check that the base URL is that of an API like OpenAI's"
+_TRIES: Final = 3
+_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE: Final = 20.0
+_FAILURES: Final = (openai.OpenAIError, httpx2.RequestError, TimeoutError, ProviderError)
+
+_T = TypeVar("_T")
+
+# At debug these write down requests; what is in them is not for logs.
+for _name in ("openai", "httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class _Client(AsyncOpenAI):
+    """The library's client, without what it would add of the process's environment and machine to each request."""
+
+    @property
+    def default_headers(self) -> dict[str, str | Omit]:
+        return {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "loomql"}
+
+
+class _Texts(AsyncStream[str]):
+    """The data of each event of a stream, up to the one that says that it is done."""
+
+    async def __stream__(self) -> AsyncIterator[str]:
+        try:
+            async for event in self._iter_events():
+                if event.data.startswith("[DONE]"):
+                    return
+                if event.data:
+                    yield event.data
+        finally:
+            await self.response.aclose()
+
+
+class ProviderClient:
+    """Connections to providers.
+
+    Args:
+        timeout_seconds: the longest that one answer may take; requests may ask for less.
+        allow_private: whether custom providers, and what they name, may be in the server's own network.
+    """
+
+    def __init__(self, timeout_seconds: float, *, allow_private: bool) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._allow_private = allow_private
+        self._clients: dict[tuple[int, bool], httpx2.AsyncClient] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def complete(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+        """The chat completion that answers a request.
+
+        Raises:
+            ProviderError: there is none.
+        """
+        answer = await self._posted("/chat/completions", endpoint, request, MAX_ANSWER_BYTES)
+        if not isinstance(answer.get("choices"), list):
+            raise _no_answer(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
+        return answer
+
+    async def generate_images(self, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+        """The images that answer a request.
+
+        Raises:
+            ProviderError: there are none.
+        """
+        answer = await self._posted("/images/generations", endpoint, request, MAX_IMAGES_BYTES)
+        if not isinstance(answer.get("data"), list):
+            raise _no_answer(f"has no data, so there are no images in it; {_CHECK}", endpoint, request)
+        return answer
+
+    async def _posted(self, path: str, endpoint: Endpoint, request: JsonObject, max_bytes: int) -> JsonObject:
+        seconds = self._seconds(endpoint)
+        try:
+            client = self._client(endpoint, max_bytes)
+            options = _options(endpoint, seconds)
+
+            def post() -> Awaitable[httpx2.Response]:
+                return client.post(path, cast_to=httpx2.Response, body=request, options=options)
+
+            async with asyncio.timeout(seconds):
+                response = await _tried(post, seconds)
+        except _FAILURES as error:
+            raise failure_of(error, endpoint, request, seconds) from None
+        return await _parsed(response.content, endpoint, request)
+
+    async def stream(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
+        """The chunks of a chat completion; between them the timeout holds anew, and the server's for all waiting.
+
+        Raises:
+            ProviderError: there are none, or the stream was cut off.
+        """
+        is_finished = False
+        async for text in self._texts(endpoint, request):
+            chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
+            if chunk.get("error"):
+                raise failure_of(_told(chunk["error"]), endpoint, request, 0)
+            is_finished = is_finished or _finishes(chunk)
+            yield chunk
+        if not is_finished:
+            raise _no_answer("was cut off before it was finished; ask again", endpoint, request)
+
+    async def _texts(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[str, None]:
+        seconds, left = self._seconds(endpoint), self._timeout_seconds
+        try:
+            client = self._client(endpoint, MAX_ANSWER_BYTES)
+            options, body = _options(endpoint, seconds), {**request, "stream": True}
+
+            def post() -> Awaitable[_Texts]:
+                return client.post(
+                    "/chat/completions", cast_to=str, body=body, options=options, stream=True, stream_cls=_Texts
+                )
+
+            async with asyncio.timeout(seconds):
+                stream = await _tried(post, seconds)
+            async with stream:
+                texts, is_more = stream.__aiter__(), True
+                while is_more:
+                    began = time.monotonic()
+                    async with asyncio.timeout(min(seconds, left)):
+                        text = await anext(texts, None)
+                    left -= time.monotonic() - began
+                    is_more = text is not None
+                    if text is not None:
+                        yield text
+        except _FAILURES as error:
+            raise failure_of(error, endpoint, request, seconds) from None
+
+    async def download(self, url: str, max_bytes: int, trusted: str | None) -> bytes:
+        """The content of a URL that a provider named; one at the trusted base URL may be in the server's own network.
+
+        Raises:
+            ProviderError: it cannot be had, or is larger.
+        """
+        origin = origin_of(url)
+        if origin is None:
+            raise ProviderError("The provider names what is no URL of its answer: it must begin with https://.")
+        is_trusted = trusted is not None and origin_of_base_url(trusted, "OPENAI_BASE_URL") == origin
+        client = self._http(MAX_IMAGES_BYTES, public_only=not (is_trusted or self._allow_private))
+        try:
+            async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:
+                if not response.is_success:
+                    raise ProviderError(f"{origin} answered {response.status_code} where the answer should be.")
+                return await _read(response, max_bytes)
+        except (httpx2.RequestError, TimeoutError):
+            raise ProviderError(f"What the provider made cannot be downloaded from {origin}.") from None
+
+    def _seconds(self, endpoint: Endpoint) -> float:
+        return min(endpoint.timeout_seconds or self._timeout_seconds, self._timeout_seconds)
+
+    def _client(self, endpoint: Endpoint, max_bytes: int) -> _Client:
+        origin_of_base_url(endpoint.base_url, endpoint.provider)
+        http = self._http(max_bytes, public_only=endpoint.is_custom and not self._allow_private)
+        # A key that is none keeps the library from looking for others; the header is among the options.
+        return _Client(api_key="-", base_url=endpoint.base_url, max_retries=0, http_client=http)
+
+    def _http(self, max_bytes: int, *, public_only: bool) -> httpx2.AsyncClient:
+        kind = max_bytes, public_only
+        if kind not in self._clients:
+            transport = BoundedTransport(max_bytes, public_only=public_only)
+            self._clients[kind] = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+        return self._clients[kind]
+
+
+def _options(endpoint: Endpoint, seconds: float) -> Any:  # noqa: ANN401 -- the library's own dict
+    return {"headers": headers_of(endpoint), "params": dict(endpoint.parameters), "timeout": seconds}
+
+
+async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+    """What comes of a request, sent again where nothing was done of it yet; there are so many seconds for all of it."""
+    deadline = time.monotonic() + seconds
+    for number in range(1, _TRIES):
+        try:
+            return await post()
+        except openai.APIError as error:
+            asked = retry_after(error)
+            pause = _PAUSE_SECONDS * number if asked is None else asked
+            if not may_be_tried_again(error) or pause > min(_LONGEST_PAUSE, deadline - time.monotonic()):
+                raise
+        await asyncio.sleep(pause)
+    return await post()
+
+
+async def _parsed(text: bytes, endpoint: Endpoint, request: JsonObject) -> JsonObject:
+    """The JSON object that a provider sent, without the secrets that it was sent, should they be in it."""
+    for secret in secrets_of(endpoint):
+        text = text.replace(secret.encode(), HIDDEN.encode())
+    try:
+        value = await asyncio.to_thread(json_text.loads, text) if len(text) > _LARGE_BYTES else json_text.loads(text)
+    except BadInputError as error:
+        raise _no_answer(f"is {error.message}; {_CHECK}", endpoint, request) from None
+    if not isinstance(value, dict):
+        raise _no_answer(f"is no JSON object; {_CHECK}", endpoint, request)
+    return value
+
+
+def _no_answer(reason: str, endpoint: Endpoint, request: JsonObject) -> ProviderError:
+    return failure_of(ProviderError(f"the answer {reason}."), endpoint, request, 0)
+
+
+def _told(error: object) -> ProviderError:
+    message = error.get("message") if isinstance(error, dict) else error
+    return ProviderError(str(message)[:500])
+
+
+def _finishes(chunk: JsonObject) -> bool:
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and any(isinstance(one, dict) and one.get("finish_reason") for one in choices)
+
+
+async def _read(response: httpx2.Response, max_bytes: int) -> bytes:
+    content = bytearray()
+    async for part in response.aiter_bytes():
+        content += part
+        if len(content) > max_bytes:
+            raise too_large(max_bytes)
+    return bytes(content)

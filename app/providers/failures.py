@@ -1,0 +1,106 @@
+"""What providers do wrong, told so that whoever asked knows whose fault it is and what to change."""
+
+import json
+import math
+from typing import Any, Final
+
+import httpx2
+import openai
+
+from app.providers.secrets import hidden
+from stores.providers import Endpoint, JsonObject, ProviderError
+
+_MOST_WORDS: Final = 500
+_RETRIED: Final = frozenset({429, 503})
+_LONGEST_RETRY_AFTER: Final = 86_400.0
+
+
+def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, seconds: float) -> ProviderError:
+    """What is told of an exception of the client library, or of time that ran out; no secret is in it."""
+    who = f"{endpoint.provider} (model {str(request.get('model'))[:200]})"
+    match error:
+        case ProviderError():
+            return ProviderError(f"{who}: {hidden(error.message, endpoint)}", error.status, error.retry_after_seconds)
+        case openai.APITimeoutError() | TimeoutError():
+            told = f"{who} did not answer within {seconds:g} seconds. Ask for less, or give it a longer timeout"
+            return ProviderError(f"{told}, up to LOOMQL_COMPLETION_TIMEOUT_SECONDS on the server.")
+        case openai.APIStatusError():
+            return _of_status(error, who, endpoint)
+        case openai.APIConnectionError() | httpx2.RequestError():
+            return _of_connection(error, who, endpoint)
+        case openai.APIError():
+            return ProviderError(f"{who} failed: {hidden(_shortened(error.message), endpoint)}")
+        case _:
+            raise error
+
+
+def may_be_tried_again(error: Exception) -> bool:
+    """Whether nothing was done yet of a request that failed so: it never arrived, or was put off until later."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in _RETRIED and "insufficient_quota" not in (error.code or "", error.type or "")
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else None
+    return isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+
+
+def retry_after(error: Exception) -> float | None:
+    """The seconds that a provider asks to wait, None where it asks for none."""
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    try:
+        seconds = float(error.response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None
+
+
+def _of_status(error: openai.APIStatusError, who: str, endpoint: Endpoint) -> ProviderError:
+    status = error.status_code
+    words = hidden(_words(error), endpoint)
+    said = f": {words}" if words else "."
+    return ProviderError(f"{who} answered {status}, {_meaning(status, endpoint)}{said}", status, retry_after(error))
+
+
+def _meaning(status: int, endpoint: Endpoint) -> str:
+    match status:
+        case 401 | 403:
+            key = endpoint.api_key_name
+            return f"it refuses the key; check {key} in the server's environment" if key else "it wants a key"
+        case 404:
+            return "there is no such model, or no such base URL"
+        case 413:
+            return "the request is too large for it"
+        case 429:
+            return "it has enough requests for now; ask again later, or look at the account's limits"
+        case _ if status < 400:  # noqa: PLR2004 -- what HTTP calls redirects
+            return "which leads elsewhere and is not followed; give the base URL that it leads to"
+        case _ if status < 500:  # noqa: PLR2004 -- what HTTP calls a client's errors
+            return "it does not take the request"
+        case _:
+            return "it failed; ask again later"
+
+
+def _of_connection(error: Exception, who: str, endpoint: Endpoint) -> ProviderError:
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, ProviderError):
+        cause = cause.__cause__
+    if isinstance(cause, ProviderError):
+        return ProviderError(f"{who}: {cause.message}")
+    kind = error.__cause__
+    if isinstance(kind, httpx2.RemoteProtocolError | httpx2.ReadError):
+        return ProviderError(f"{who} broke off the connection in the middle of its answer. Ask again.")
+    whose = "its base URL" if endpoint.is_custom else "the server's way to the network"
+    return ProviderError(f"{who} cannot be reached; check {whose}, and whether it is up.")
+
+
+def _words(error: openai.APIStatusError) -> str:
+    """The provider's own words: the message in its JSON, else the beginning of its text."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        words = body.get("message") or body.get("error") or body.get("detail")
+        return _shortened(words if isinstance(words, str) else json.dumps(body))
+    return _shortened(body) if isinstance(body, str) else ""
+
+
+def _shortened(words: str) -> str:
+    line = " ".join(words[: 8 * _MOST_WORDS].split())
+    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"

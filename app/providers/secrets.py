@@ -1,0 +1,86 @@
+"""The secrets of providers: what the environment of the server has, and which of it may be sent where."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from app.providers.urls import Origin, origin_of_base_url
+from stores.providers import Endpoint, ProviderError
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
+_SHORTEST_HIDDEN: Final = 4
+HIDDEN: Final = "***"
+
+
+class Grant(NamedTuple):
+    """A secret, and where a custom provider may have it sent."""
+
+    name: str
+    origin: Origin
+
+
+def parse_grants(text: str) -> frozenset[Grant]:
+    """The grants in a list such as `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.
+
+    Raises:
+        ValueError: an item is none; the message says what one is.
+    """
+    return frozenset(_grant(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _grant(item: str) -> Grant:
+    name, _, where = item.partition("@")
+    url = where if "://" in where else f"https://{where}"
+    try:
+        origin = origin_of_base_url(url, "it")
+    except ProviderError:
+        origin = None
+    if origin is None or not _NAME.fullmatch(name):
+        raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
+    return Grant(name, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Secrets by the names of their environment variables, read when they are used."""
+
+    environment: Mapping[str, str]
+    grants: frozenset[Grant] = frozenset()
+
+    def of(self, name: str) -> str | None:
+        """A secret; None where there is none."""
+        return self.environment.get(name, "").strip() or None
+
+    def at(self, name: str, base_url: str) -> str | None:
+        """A secret that a custom provider names, if it may be sent to that base URL.
+
+        Who may write objects can name any variable and any address; so it takes whoever runs the server to say which
+        secret may go where. Nothing is told here of what the environment has.
+
+        Raises:
+            ProviderError: it may not.
+        """
+        origin = origin_of_base_url(base_url, "the provider")
+        if Grant(name, origin) not in self.grants:
+            where = str(origin).removeprefix("https://")
+            raise ProviderError(
+                f"The secret {name[:128]!r} may not be sent to {origin}. Whoever runs the server allows it by "
+                f"LOOMQL_PROVIDER_SECRETS={name[:128]}@{where}, and sets {name[:128]} in the server's environment."
+            )
+        return self.of(name)
+
+
+def secrets_of(endpoint: Endpoint) -> list[str]:
+    """What of an endpoint is secret: its key, and the values of headers that have such names."""
+    values = [value.split()[-1:] for name, value in endpoint.headers.items() if _SECRET_HEADER.search(name)]
+    found = [endpoint.api_key or "", *(word for words in values for word in words)]
+    return [secret for secret in found if len(secret) >= _SHORTEST_HIDDEN]
+
+
+def hidden(text: str, endpoint: Endpoint) -> str:
+    """A text without the secrets of an endpoint, which it may repeat."""
+    for secret in secrets_of(endpoint):
+        text = text.replace(secret, HIDDEN)
+    return text

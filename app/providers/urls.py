@@ -1,0 +1,52 @@
+"""The URLs that a provider may have: a form so plain that no two parsers read it differently."""
+
+import re
+from typing import Final, NamedTuple
+
+from stores.providers import ProviderError
+
+_HOST: Final = r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?"
+_BASE_URL: Final = re.compile(rf"{_HOST}(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?")
+_ANY_URL: Final = re.compile(rf"{_HOST}(?:[/?][\x21\x24-\x5b\x5d-\x7e]*)?")
+_PORTS: Final = {"http": 80, "https": 443}
+_MAX_LENGTH: Final = 8192
+
+
+class Origin(NamedTuple):
+    """Where a URL leads, whatever its path."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As it is written: `https://host`, with the port where it is not the scheme's own."""
+        return f"{self.scheme}://{self.host}" + ("" if self.port == _PORTS[self.scheme] else f":{self.port}")
+
+
+def origin_of_base_url(url: str, whose: str) -> Origin:
+    """Where a base URL leads.
+
+    Raises:
+        ProviderError: it is none that LoomQL takes.
+    """
+    found = _origin(_BASE_URL, url)
+    if found is None:
+        raise ProviderError(
+            f"The base URL of {whose} cannot be used: it must be https:// or http://, a host, perhaps a port and a "
+            "path, such as https://llm.example.com/v1; without a user, a query or a fragment."
+        )
+    return found
+
+
+def origin_of(url: str) -> Origin | None:
+    """Where any URL leads; None for what is none that LoomQL takes."""
+    return _origin(_ANY_URL, url)
+
+
+def _origin(form: re.Pattern[str], url: str) -> Origin | None:
+    match = form.fullmatch(url) if len(url) <= _MAX_LENGTH else None
+    if match is None:
+        return None
+    scheme, host, port = match.groups()
+    return Origin(scheme, host.lower(), int(port or _PORTS[scheme]))
