@@ -20,6 +20,8 @@ from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.otlp import TracesEndpoint
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.providers import EnvironmentProviders
+from app.providers.secrets import parse_grants
 from app.removing import Removing
 from app.settings import Settings
 from app.spool_space import SpoolSpace
@@ -53,7 +55,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
         database = Database.open(
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
-        stores = Stores.over(database)
+        providers = _providers(settings)
+        stores = Stores.over(database, providers)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
@@ -71,6 +74,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 with suppress(asyncio.CancelledError):
                     await task
             await asyncio.gather(stores.close(), *ending)
+            await providers.close()
             database.close()
 
     return Starlette(routes=_routes(settings, intake, exports), lifespan=lifespan, exception_handlers={404: not_found})
@@ -114,6 +118,14 @@ def _grpc(settings: Settings, stores: Stores, intake: Intake) -> AbstractAsyncCo
         return nullcontext()
     address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
     return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake)
+
+
+def _providers(settings: Settings) -> EnvironmentProviders:
+    return EnvironmentProviders(
+        grants=parse_grants(settings.provider_secrets),
+        timeout_seconds=settings.completion_timeout_seconds,
+        allow_private=settings.allow_private_providers,
+    )
 
 
 def _limits(settings: Settings) -> Limits:

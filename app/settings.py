@@ -8,6 +8,8 @@ import platformdirs
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.providers.environment import TIMEOUT_SECONDS
+from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -106,6 +108,23 @@ class Settings(BaseSettings):
         le=65535,
         description="Port for OTLP over gRPC, beside that of HTTP; unset leaves it off. It needs `loomql[grpc]`.",
     )
+    completion_timeout_seconds: float = Field(
+        default=TIMEOUT_SECONDS,
+        gt=0,
+        le=3600,
+        description="How long a provider of models may take over one answer; a request's own `timeout` may be shorter.",
+    )
+    provider_secrets: str = Field(
+        default="",
+        json_schema_extra={"default": "none"},
+        description="Which variables of the server's environment custom providers may use as their key, each with the "
+        "host that it may be sent to: `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.",
+    )
+    allow_private_providers: bool = Field(
+        default=False,
+        description="Let custom providers be in the server's own network: their base URLs may lead to loopback, "
+        "link-local and private addresses.",
+    )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
@@ -136,6 +155,12 @@ class Settings(BaseSettings):
                 f"{' '.join(_NOT_IN_DATABASE_NAMES.replace(' ', ''))}"
             )
         return name
+
+    @field_validator("provider_secrets")
+    @classmethod
+    def _grants_secrets(cls, text: str) -> str:
+        parse_grants(text)
+        return text
 
     @field_validator("otlp_entity")
     @classmethod

@@ -8,6 +8,7 @@ import strawberry
 from graphql_schema.loaders import Loaders
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
+from stores.completions import CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
@@ -16,6 +17,7 @@ from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
+from stores.providers import NoProviders, Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
@@ -31,6 +33,7 @@ class Stores:
 
     aggregates: AggregatesStore
     calls: CallsStore
+    completions: CompletionsStore
     costs: CostsStore
     files: FilesStore
     tables: TablesStore
@@ -44,16 +47,17 @@ class Stores:
     threads: ThreadsStore
 
     @classmethod
-    def over(cls, database: Database) -> "Stores":
-        """The stores of a database."""
-        calls = CallsStore(database)
+    def over(cls, database: Database, providers: Providers | None = None) -> "Stores":
+        """The stores of a database, with the providers of models that they may ask; by default none."""
+        calls, objects = CallsStore(database), ObjectsStore(database)
         return cls(
             aggregates=AggregatesStore(database),
             calls=calls,
+            completions=CompletionsStore(database, objects, calls, providers or NoProviders()),
             costs=CostsStore(database),
             feedback=FeedbackStore(database),
             files=FilesStore(database),
-            objects=ObjectsStore(database),
+            objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),
             purges=PurgesStore(database),

@@ -1,0 +1,124 @@
+"""Providers that a team runs or rents itself: `Provider` and `ProviderModel` objects of a project."""
+
+import re
+from typing import Any, Final, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from stores import refs
+from stores.errors import NotFoundError, ObjectDeletedError
+from stores.json_fields import JsonField
+from stores.objects import ObjectsStore
+from stores.objects.builtin.providers import Provider, ProviderModel
+from stores.objects.inputs import MAX_OBJECT_ID
+from stores.objects.versions import LATEST
+from stores.providers import Endpoint, ProviderError, Providers
+
+PREFIX: Final = "custom::"
+
+_VAL: Final = JsonField("val")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
+_MARKS: Final = ("_type", "_class_name", "_bases")
+_OWN_SECRETS: Final = frozenset({"authorization", "cookie", "api-key", "x-api-key"})
+
+_Class = TypeVar("_Class", bound=BaseModel)
+
+
+class CustomModel(NamedTuple):
+    """A custom provider's model: where it is, and how it is called there."""
+
+    endpoint: Endpoint
+    model: str
+
+
+class CustomProviders:
+    """The custom providers of projects."""
+
+    def __init__(self, objects: ObjectsStore, providers: Providers) -> None:
+        self._objects = objects
+        self._providers = providers
+
+    async def named(self, project_id: str, model: str) -> CustomModel:
+        """The model that is named `custom::<provider>::<model>`.
+
+        Raises:
+            ProviderError: there is no such object, or it cannot be used.
+        """
+        provider, separator, name = model.removeprefix(PREFIX).partition("::")
+        if not (provider and separator and name):
+            raise ProviderError(f"{model[:200]!r} names no model: write {PREFIX}<provider>::<model>.")
+        object_id = f"{_as_name(provider)}-{_as_name(name)}"[:MAX_OBJECT_ID]
+        found = await self._object(ProviderModel, project_id, object_id, LATEST)
+        return await self._reached(project_id, found, _as_name(provider), name)
+
+    async def at(self, project_id: str, ref_text: str) -> CustomModel:
+        """The model whose `ProviderModel` a ref leads to.
+
+        Raises:
+            ProviderError: it leads to none, or to one that cannot be used.
+        """
+        ref = refs.parse(ref_text) if refs.is_ref(ref_text) else None
+        if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.edges:
+            raise ProviderError(f"{ref_text[:300]} leads to no ProviderModel of this project.")
+        found = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
+        return await self._reached(project_id, found, ref.name, found.name or ref.name)
+
+    async def _reached(self, project_id: str, model: ProviderModel, object_id: str, name: str) -> CustomModel:
+        digest = model.provider
+        if refs.is_ref(digest):
+            ref = refs.parse(digest)
+            object_id, digest = ref.name, ref.version or LATEST
+        provider = await self._object(Provider, project_id, object_id, digest)
+        return CustomModel(self._endpoint(provider, object_id), model.name or name)
+
+    def _endpoint(self, provider: Provider, object_id: str) -> Endpoint:
+        for header in provider.extra_headers:
+            if header.lower() in _OWN_SECRETS:
+                raise ProviderError(
+                    f"Provider {object_id} has {header[:64]!r} among its extra_headers, where everyone who reads the "
+                    "project sees it. Take it out, and name the secret in api_key_name."
+                )
+        return Endpoint(
+            base_url=provider.base_url,
+            api_key=self._secret(provider, object_id) if provider.api_key_name else None,
+            headers=provider.extra_headers,
+            is_custom=True,
+            provider=object_id,
+            api_key_name=provider.api_key_name or None,
+        )
+
+    def _secret(self, provider: Provider, object_id: str) -> str:
+        secret = self._providers.secret_at(provider.api_key_name, provider.base_url)
+        if secret is None:
+            raise ProviderError(
+                f"Provider {object_id} needs the secret {provider.api_key_name[:128]}; set it in the server's "
+                "environment."
+            )
+        return secret
+
+    async def _object(self, kind: type[_Class], project_id: str, object_id: str, version: str) -> _Class:
+        """An object of a class of ours.
+
+        Raises:
+            ProviderError: there is none, or it is of another class.
+        """
+        try:
+            row = await self._objects.one(project_id, object_id, version, ["val"], "object")
+        except (NotFoundError, ObjectDeletedError) as error:
+            raise ProviderError(
+                f"{error.message}; it should be a {kind.__name__} in this project. Create it by objCreate, with "
+                f'builtinObjectClass: "{kind.__name__}".'
+            ) from None
+        try:
+            return kind.model_validate(_without_marks(_VAL.value(row)))
+        except ValidationError:
+            raise ProviderError(f"Object {object_id}:{version} is no {kind.__name__}.") from None
+
+
+def _without_marks(value: Any) -> Any:  # noqa: ANN401 -- any JSON
+    return {name: inner for name, inner in value.items() if name not in _MARKS} if isinstance(value, dict) else value
+
+
+def _as_name(text: str) -> str:
+    """A text as it may name an object, by Weave's rule."""
+    return _NOT_IN_NAMES.sub("_", text)

@@ -1,0 +1,127 @@
+"""What is asked of a model: the inputs of a completion, held to their forms."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from stores.calls.inputs import MAX_NAME, check_length
+from stores.errors import BadInputError
+from stores.providers import JsonObject
+
+_FOR_PROVIDERS: Final = frozenset(
+    {
+        "messages",
+        "temperature",
+        "top_p",
+        "n",
+        "stop",
+        "max_completion_tokens",
+        "max_tokens",
+        "modalities",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "user",
+        "response_format",
+        "seed",
+        "tools",
+        "tool_choice",
+        "logprobs",
+        "top_logprobs",
+        "parallel_tool_calls",
+        "functions",
+        "function_call",
+    }
+)
+_FOR_US: Final = frozenset({"model", "stream", "timeout", "extra_headers", "api_version"})
+
+_FORMS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
+    "messages": (list, 'a list of messages such as {"role": "user", "content": "Hello"}'),
+    "modalities": (list, "a list of strings"),
+    "tools": (list, "a list of JSON objects"),
+    "functions": (list, "a list of JSON objects"),
+    "logit_bias": (dict, "a JSON object of tokens and numbers"),
+    "response_format": (dict, 'a JSON object such as {"type": "json_object"}'),
+    "stop": ((str, list), "a string or a list of strings"),
+    "tool_choice": ((str, dict), 'a string such as "auto", or a JSON object'),
+    "extra_headers": (dict, "a JSON object of names and strings"),
+}
+_OF_OBJECTS: Final = ("messages", "tools", "functions")
+_MAX_HEADERS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionInputs:
+    """The inputs of a completion, by their names in OpenAI's API; what is null is left out.
+
+    `timeout_seconds` is what the request gives the provider; `headers` are extra headers for it, which are secrets of
+    whoever asks: they are in no record of the request.
+    """
+
+    model: str
+    given: JsonObject
+    headers: Mapping[str, str]
+    timeout_seconds: float | None = None
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any]) -> Self:
+        """The inputs that were sent.
+
+        Raises:
+            BadInputError: one is none, or is not of its form; the error names it under `inputs`.
+        """
+        given = {name: value for name, value in inputs.items() if value is not None}
+        model = given.get("model")
+        if not isinstance(model, str) or not model:
+            raise BadInputError("is required: the name of a model, such as openai/gpt-4o", "inputs.model")
+        check_length(model, MAX_NAME, "inputs.model")
+        for name, value in given.items():
+            _check(name, value)
+        headers = given.pop("extra_headers", {})
+        return cls(model, given, headers, _seconds(given.get("timeout")))
+
+    @property
+    def request(self) -> JsonObject:
+        """What the provider is asked, without the model."""
+        return {name: value for name, value in self.given.items() if name in _FOR_PROVIDERS}
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What is added to the URL: the version of the API, for providers that want one."""
+        version = self.given.get("api_version")
+        return {"api-version": str(version)} if version else {}
+
+
+def _check(name: str, value: object) -> None:
+    if name not in _FOR_PROVIDERS and name not in _FOR_US:
+        raise BadInputError(f"{name[:64]!r} is no input of completions", "inputs")
+    form = _FORMS.get(name)
+    if form and not isinstance(value, form[0]):
+        raise BadInputError(f"must be {form[1]}", f"inputs.{name}")
+    if name in _OF_OBJECTS and isinstance(value, list):
+        for position, member in enumerate(value):
+            if not isinstance(member, dict):
+                raise BadInputError("must be a JSON object", f"inputs.{name}.{position}")
+    if name == "extra_headers" and isinstance(value, dict):
+        _check_headers(value)
+
+
+def _check_headers(headers: Mapping[str, object]) -> None:
+    if len(headers) > _MAX_HEADERS:
+        raise BadInputError(f"has {len(headers):,} headers; the limit is {_MAX_HEADERS}", "inputs.extra_headers")
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise BadInputError("must be a JSON object of names and strings", "inputs.extra_headers")
+
+
+def _seconds(timeout: object) -> float | None:
+    """A timeout in seconds, which may come as a string."""
+    if timeout is None:
+        return None
+    try:
+        seconds = math.nan if isinstance(timeout, bool) else float(timeout)  # type: ignore[arg-type] # what is none raises
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BadInputError("must be a number of seconds above 0, such as 30", "inputs.timeout")
+    return seconds

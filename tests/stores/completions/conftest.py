@@ -1,0 +1,17 @@
+"""The store of completions, with the stand-in in the place of OpenAI."""
+
+import pytest
+
+from app.providers import EnvironmentProviders
+from stores.calls import CallsStore
+from stores.completions import CompletionsStore
+from stores.database import Database
+from stores.objects import ObjectsStore
+
+
+@pytest.fixture
+def completions(
+    database: Database, objects: ObjectsStore, calls: CallsStore, providers: EnvironmentProviders
+) -> CompletionsStore:
+    """A store of completions over `database`."""
+    return CompletionsStore(database, objects, calls, providers)
