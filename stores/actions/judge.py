@@ -83,7 +83,7 @@ class Judge:
         if not self._is_wrapped:
             return schema
         # What refers to definitions does so from the root.
-        definitions = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
+        definitions: JsonObject = {name: schema.pop(name) for name in _DEFINITIONS if name in schema}
         return {
             "type": "object",
             "properties": {_WRAP: schema},

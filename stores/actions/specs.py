@@ -76,7 +76,8 @@ def _spec(text: str) -> ActionSpec:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, fault["loc"]))[:200]
-        message = f"leads to an {_CLASS} that is not as that class has it, at {place}: {fault['msg'][:300]}"
+        reason = fault["msg"].removeprefix("Value error, ")[:300]
+        message = f"leads to an {_CLASS} that is not as that class has it, at {place}: {reason}"
         raise BadInputError(message, "action_ref") from None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,14 +17,12 @@ from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
-from stores.paging import Row
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.actions.specs import SCORE, action, judging
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.builders import call_ref
 from tests.stores.feedback.stored import everything
-
-Execute = Callable[..., Any]
+from tests.waiting import until_found
 
 ANSWER = '{"score": 7, "why": "clear"}'
 
@@ -32,6 +30,10 @@ ANSWER = '{"score": 7, "why": "clear"}'
 def judged(body: dict[str, Any]) -> Any:  # noqa: ANN401 -- any JSON
     """What of a call a judge was asked about."""
     return json.loads(body["messages"][1]["content"])
+
+
+async def has_judged(feedback: FeedbackStore, count: int) -> bool:
+    return len(await everything(feedback)) >= count
 
 
 async def store(calls: CallsStore, *outputs: object) -> list[str]:
@@ -135,8 +137,8 @@ async def test_a_call_that_runs_is_judged_without_an_output(
     [
         ("not JSON at all", "PROVIDER_ERROR", "the model's answer is not JSON"),
         ('{"score": 7', "PROVIDER_ERROR", "the model's answer is not JSON"),
-        ('{"score": 11}', "PROVIDER_ERROR", "the model's answer breaks its schema: 11 is greater than the maximum of 10 at score"),
-        ('{"score": "7"}', "PROVIDER_ERROR", "the model's answer breaks its schema: '7' is not of type 'integer' at score"),
+        ('{"score": 11}', "PROVIDER_ERROR", "answer breaks its schema: 11 is greater than the maximum of 10 at score"),
+        ('{"score": "7"}', "PROVIDER_ERROR", "answer breaks its schema: '7' is not of type 'integer' at score"),
         ("{}", "PROVIDER_ERROR", "the model's answer breaks its schema: 'score' is a required property"),
         ("[]", "PROVIDER_ERROR", "the model's answer breaks its schema: [] is not of type 'object'"),
         ("", "PROVIDER_ERROR", "the model's answer has no text"),
@@ -150,7 +152,7 @@ async def test_a_call_that_runs_is_judged_without_an_output(
         (
             json.dumps({"score": 1, "why": "x" * judge.MAX_JUDGEMENT}),
             "PAYLOAD_TOO_LARGE",
-            "the model's answer has 65,562 characters; the limit is 65,536",
+            "the model's answer has 65,559 characters; the limit is 65,536",
         ),
         ('{"score": 7, "why": "\\ud800"}', "PROVIDER_ERROR", "JSON with a lone surrogate"),
         (Response("<html>", media_type="text/html"), "PROVIDER_ERROR", "not JSON"),
@@ -159,14 +161,14 @@ async def test_a_call_that_runs_is_judged_without_an_output(
         (JSONResponse({"error": {"message": "Overloaded."}}, 500), "PROVIDER_ERROR", "500"),
         (JSONResponse({"error": {"message": "Slower."}}, 429, {"Retry-After": "60"}), "PROVIDER_ERROR", "429"),
     ],
-)  # fmt: skip
+)
 async def test_what_goes_wrong_with_one_call_is_told_with_it_and_the_others_are_judged(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
     feedback: FeedbackStore,
     provider: StandIn,
-    answer: Any,
+    answer: Any,  # noqa: ANN401 -- any reply of the stand-in
     code: str,
     message: str,
 ) -> None:
@@ -295,14 +297,13 @@ async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(
     ref = await action(objects, judging())
     provider.reply = lambda _body: ANSWER
     work = asyncio.create_task(actions.execute(PROJECT, ref, ids))
-    while len(await everything(feedback)) < 5:
-        await asyncio.sleep(0.005)
+    await until_found(partial(has_judged, feedback, 5))
 
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
 
-    stood: list[Row] = await everything(feedback)
+    stood = await everything(feedback)
     await asyncio.sleep(0.2)
     assert await everything(feedback) == stood
     assert 5 <= len(stood) < 40

@@ -68,9 +68,10 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
         ("text", "leads to an object that is no ActionSpec; create it with that builtinObjectClass"),
         ({"name": "checker", "config": looking_for("a")}, "leads to an object that is no ActionSpec"),
         ({**MARKS, "_class_name": "Scorer"}, "leads to an object that is no ActionSpec"),
-        (MARKS, "at config: Input should be"),
+        (MARKS, "at name: an action has a name"),
+        ({**MARKS, "name": "checker"}, "at config: Input should be"),
         ({**MARKS, "name": "checker", "config": "x"}, "at config: "),
-        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: Value error, an action has a name"),
+        ({**MARKS, "name": None, "config": looking_for("a")}, "at name: an action has a name"),
         ({**MARKS, "name": "checker", "config": {"action_type": "explode"}}, "at config: Input tag 'explode'"),
         (
             {**MARKS, "name": "checker", "config": {"action_type": "contains_words", "target_words": "weft"}},
@@ -79,7 +80,7 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
         ({**MARKS, "name": "checker", "config": judging(model="gpt-17")}, "at config.llm_judge.model: Input should be"),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"type": "strange"})},
-            "at config.llm_judge.response_schema: Value error, it is no JSON Schema",
+            "at config.llm_judge.response_schema: it is no JSON Schema",
         ),
         (
             {**MARKS, "name": "checker", "config": judging(response_schema={"pattern": "(?=a)", "type": "string"})},
@@ -89,7 +90,10 @@ async def test_an_action_that_is_not_there_or_deleted_is_told(actions: ActionsSt
     ],
 )
 async def test_an_object_that_is_no_action_is_refused(
-    actions: ActionsStore, objects: ObjectsStore, val: Any, message: str
+    actions: ActionsStore,
+    objects: ObjectsStore,
+    val: Any,  # noqa: ANN401 -- any JSON
+    message: str,
 ) -> None:
     ref = f"weave:///{PROJECT}/object/checker:{await objects.create(version(val, object_id='checker'))}"
 

@@ -47,7 +47,7 @@ from tests.stores.feedback.stored import everything
     ],
 )
 async def test_a_word_is_found_wherever_it_stands_in_the_output(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, output: object, words: list[str], found: bool
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, output: object, words: list[str], found: object
 ) -> None:
     await calls.write([start(), end(output=output)])
 
