@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
         providers = _providers(settings)
-        stores = Stores.over(database, providers)
+        stores = Stores.over(database, providers, settings.max_completions)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))

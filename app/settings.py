@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
+from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
@@ -113,6 +114,12 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="How long a provider of models may take over one answer; a request's own `timeout` may be shorter.",
+    )
+    max_completions: int = Field(
+        default=MAX_AT_ONCE,
+        ge=1,
+        description="Completions that clients of one process have under way at once; whoever asks for more is answered "
+        "UNAVAILABLE.",
     )
     provider_secrets: str = Field(
         default="",

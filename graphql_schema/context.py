@@ -9,7 +9,7 @@ from graphql_schema.loaders import Loaders
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore
+from stores.completions import MAX_AT_ONCE, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
@@ -51,12 +51,14 @@ class Stores:
     threads: ThreadsStore
 
     @classmethod
-    def over(cls, database: Database, providers: Providers | None = None) -> "Stores":
+    def over(
+        cls, database: Database, providers: Providers | None = None, max_completions: int = MAX_AT_ONCE
+    ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none."""
         calls, objects = CallsStore(database), ObjectsStore(database)
         feedback, files = FeedbackStore(database), FilesStore(database)
         providers = providers or NoProviders()
-        completions = CompletionsStore(database, objects, calls, providers)
+        completions = CompletionsStore(database, objects, calls, providers, max_completions)
         return cls(
             actions=ActionsStore(calls, objects, feedback, completions),
             aggregates=AggregatesStore(database),
@@ -78,6 +80,7 @@ class Stores:
 
     async def close(self) -> None:
         """End what the stores keep going."""
+        await self.completions.close()
         await self.calls.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import httpx2
@@ -89,6 +90,8 @@ class ProviderClient:
         """
         answer = await self._posted("/chat/completions", endpoint, request, MAX_ANSWER_BYTES)
         if not isinstance(answer.get("choices"), list):
+            if answer.get("error"):
+                raise failure_of(_told(answer["error"]), endpoint, request, 0)
             raise _no_answer(f"has no choices, so it is no chat completion; {_CHECK}", endpoint, request)
         return answer
 
@@ -124,13 +127,16 @@ class ProviderClient:
         Raises:
             ProviderError: there are none, or the stream was cut off.
         """
-        is_finished = False
-        async for text in self._texts(endpoint, request):
-            chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
-            if chunk.get("error"):
-                raise failure_of(_told(chunk["error"]), endpoint, request, 0)
-            is_finished = is_finished or _finishes(chunk)
-            yield chunk
+        is_empty, is_finished = True, False
+        async with aclosing(self._texts(endpoint, request)) as texts:
+            async for text in texts:
+                chunk = await _parsed(text.encode(errors="surrogatepass"), endpoint, request)
+                if chunk.get("error"):
+                    raise failure_of(_told(chunk["error"]), endpoint, request, 0)
+                is_empty, is_finished = False, is_finished or _finishes(chunk)
+                yield chunk
+        if is_empty:
+            raise _no_answer(f"has no chunks, so it is no stream; {_CHECK}", endpoint, request)
         if not is_finished:
             raise _no_answer("was cut off before it was finished; ask again", endpoint, request)
 

@@ -1,16 +1,24 @@
 """The store of completions: models are asked, and what came of it is kept as calls."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from stores.calls import CallsStore
 from stores.completions.endpoints import Endpoints, Reached
 from stores.completions.inputs import CompletionInputs
+from stores.completions.streamed import StreamedCompletion
+from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
+from stores.costs import defaults
 from stores.database import Database
+from stores.errors import BadInputError, UnavailableError
 from stores.ids import check_project_id
 from stores.objects import ObjectsStore
-from stores.providers import JsonObject, Providers
+from stores.providers import JsonObject, ProviderError, Providers
+from stores.turns import Turn
+
+MAX_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +30,50 @@ class Completion:
     call_id: str | None = None
 
 
-class CompletionsStore:
-    """Completions of models."""
+@dataclass(frozen=True, slots=True)
+class CompletionEvent:
+    """What happens to a completion that is streamed: it started, a chunk came, it finished.
 
-    def __init__(self, database: Database, objects: ObjectsStore, calls: CallsStore, providers: Providers) -> None:
+    All have the id of its call, None where it is not tracked or could not begin.
+    """
+
+    type: Literal["started", "chunk", "finished"]
+    project_id: str
+    call_id: str | None
+    chunk: JsonObject | None = None
+    response: JsonObject | None = None
+
+
+class CompletionsStore:
+    """Completions of models.
+
+    Args:
+        database: where the calls are.
+        objects: the custom providers of projects.
+        calls: the store that keeps what came of completions.
+        providers: what reaches providers.
+        max_at_once: how many completions clients may have under way at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectsStore,
+        calls: CallsStore,
+        providers: Providers,
+        max_at_once: int = MAX_AT_ONCE,
+    ) -> None:
         self.database = database
         self.endpoints = Endpoints(objects, providers)
         self._calls = calls
         self._providers = providers
+        self._writes = Writes()
+        self._max_at_once = max_at_once
+        self._under_way = 0
+
+    async def close(self) -> None:
+        """See that all is written of calls that is under way."""
+        await self._writes.close()
 
     async def answer(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
         """What a model answers; nothing is kept of it.
@@ -41,9 +85,131 @@ class CompletionsStore:
         check_project_id(project_id)
         given = CompletionInputs.of(inputs)
         reached = await self._reach(project_id, given)
-        return await self._providers.complete(reached.endpoint, {"model": reached.model, **given.request})
+        return await self._providers.complete(reached.endpoint, _request(reached, given))
+
+    async def create(
+        self,
+        project_id: str,
+        inputs: Mapping[str, Any],
+        *,
+        is_tracked: bool = True,
+        wb_user_id: str | None = None,
+    ) -> Completion:
+        """What a model answers, kept as a call unless it is not to be.
+
+        What a provider does wrong is in the response, as `{"error": message}`, and kept; so is what is wrong with the
+        model or its key, but there is no call of it then.
+
+        Raises:
+            BadInputError: an input is not of its form.
+            PayloadTooLargeError: the inputs do not fit into a document.
+            UnavailableError: the database is away, or too many completions are under way.
+        """
+        check_project_id(project_id)
+        given = CompletionInputs.of(inputs)
+        if given.given.get("stream"):
+            raise BadInputError("is for completionsCreateStream; leave it out to get the answer whole", "inputs.stream")
+        with self._place():
+            try:
+                reached = await self._reach(project_id, given)
+            except ProviderError as error:
+                return Completion(project_id, {"error": error.message})
+            call = self._call(project_id, given, reached) if is_tracked else UntrackedCall()
+            response: JsonObject = {"error": GIVEN_UP}
+            try:
+                await call.start(given.given, wb_user_id)
+                response = await self._answered(reached, given)
+            finally:
+                await call.end(response)
+            return Completion(project_id, response, call.id)
+
+    async def _answered(self, reached: Reached, given: CompletionInputs) -> JsonObject:
+        try:
+            return await self._providers.complete(reached.endpoint, _request(reached, given))
+        except ProviderError as error:
+            return {"error": error.message}
+
+    async def stream(
+        self,
+        project_id: str,
+        inputs: Mapping[str, Any],
+        *,
+        is_tracked: bool = True,
+        wb_user_id: str | None = None,
+    ) -> AsyncGenerator[CompletionEvent, None]:
+        """What a model answers as it comes: that it started, the chunks, and what is kept of all, as `create` has it.
+
+        Whoever closes it ends the provider's stream, too; the call has what had come by then. Of a stream that breaks
+        off the response has what came and the error.
+
+        Raises:
+            BadInputError, PayloadTooLargeError, UnavailableError: as `create` does.
+        """
+        check_project_id(project_id)
+        given = CompletionInputs.of(inputs)
+        with self._place():
+            try:
+                reached = await self._reach(project_id, given)
+            except ProviderError as error:
+                yield CompletionEvent("finished", project_id, None, response={"error": error.message})
+                return
+            call = self._call(project_id, given, reached) if is_tracked else UntrackedCall()
+            streamed = StreamedCompletion()
+            error_message: str | None = GIVEN_UP
+            try:
+                await call.start(given.given, wb_user_id)
+                yield CompletionEvent("started", project_id, call.id)
+                turn = Turn()
+                async with aclosing(self._chunks(reached, given)) as chunks:
+                    async for chunk in chunks:
+                        streamed.add(chunk)
+                        yield CompletionEvent("chunk", project_id, call.id, chunk=chunk)
+                        if turn.is_over():
+                            await turn.end()
+                error_message = None
+            except ProviderError as error:
+                error_message = error.message
+            finally:
+                response = _response(streamed, error_message)
+                await call.end(response)
+            yield CompletionEvent("finished", project_id, call.id, response=response)
+
+    def _chunks(self, reached: Reached, given: CompletionInputs) -> AsyncGenerator[JsonObject, None]:
+        options = {"stream_options": {"include_usage": True}} if reached.takes_stream_options else {}
+        return self._providers.stream(reached.endpoint, {**_request(reached, given), **options})
+
+    def _call(self, project_id: str, given: CompletionInputs, reached: Reached) -> TrackedCall:
+        return TrackedCall(self._calls, self._writes, project_id, _priced_name(given.model, reached.model))
 
     async def _reach(self, project_id: str, given: CompletionInputs) -> Reached:
         reached = await self.endpoints.reach(project_id, given.model, given.headers)
         endpoint = replace(reached.endpoint, parameters=given.parameters, timeout_seconds=given.timeout_seconds)
         return replace(reached, endpoint=endpoint)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the places for completions of clients."""
+        if self._under_way >= self._max_at_once:
+            raise UnavailableError(
+                f"the server asks models for {self._max_at_once} completions already (LOOMQL_MAX_COMPLETIONS); ask "
+                "again when some are finished"
+            )
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+
+def _request(reached: Reached, given: CompletionInputs) -> JsonObject:
+    return {"model": reached.model, **given.request}
+
+
+def _response(streamed: StreamedCompletion, error: str | None) -> JsonObject:
+    came = {} if streamed.is_empty else streamed.completion
+    return came if error is None else {**came, "error": error}
+
+
+def _priced_name(asked: str, model: str) -> str:
+    """The name under which usage is counted: as it was asked, or the provider's own where only that has a price."""
+    return model if not defaults.of_model(asked) and defaults.of_model(model) else asked

@@ -44,15 +44,15 @@ async def store(calls: CallsStore, *outputs: object) -> list[str]:
 
 
 async def test_a_model_is_asked_with_the_prompt_the_call_and_the_schema(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(inputs={"q": "Größe?", "n": 2**70}), end(output={"a": ["x"]})])
     ref = await action(objects, judging(prompt="Be strict."), "scorer")
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
 
     done = await actions.execute(PROJECT, ref, [call_id(1)], "ann")
 
-    [asked] = provider.asked
+    [asked] = stand_in.asked
     assert asked.body == {
         "model": "gpt-4o-mini",
         "messages": [
@@ -71,10 +71,10 @@ async def test_a_model_is_asked_with_the_prompt_the_call_and_the_schema(
 
 
 async def test_what_a_judge_says_is_no_call_of_its_own(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x")
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
 
     await actions.execute(PROJECT, await action(objects, judging()), ids)
 
@@ -98,17 +98,17 @@ async def test_what_is_no_object_is_asked_for_and_taken_out_of_one(
     actions: ActionsStore,
     calls: CallsStore,
     objects: ObjectsStore,
-    provider: StandIn,
+    stand_in: StandIn,
     schema: dict[str, Any],
     answer: str,
     output: str,
 ) -> None:
     ids = await store(calls, "x")
-    provider.reply = lambda _body: answer
+    stand_in.reply = lambda _body: answer
 
     done = await actions.execute(PROJECT, await action(objects, judging(response_schema=schema)), ids)
 
-    asked = provider.bodies[0]["response_format"]["json_schema"]["schema"]
+    asked = stand_in.bodies[0]["response_format"]["json_schema"]["schema"]
     definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
     assert asked == {
         "type": "object",
@@ -121,14 +121,14 @@ async def test_what_is_no_object_is_asked_for_and_taken_out_of_one(
 
 
 async def test_a_call_that_runs_is_judged_without_an_output(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start()])
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
 
     done = await actions.execute(PROJECT, await action(objects, judging()), [call_id(1)])
 
-    assert judged(provider.bodies[0]) == {"inputs": {}, "output": None}
+    assert judged(stand_in.bodies[0]) == {"inputs": {}, "output": None}
     assert done.num_failed == 0
 
 
@@ -167,13 +167,13 @@ async def test_what_goes_wrong_with_one_call_is_told_with_it_and_the_others_are_
     calls: CallsStore,
     objects: ObjectsStore,
     feedback: FeedbackStore,
-    provider: StandIn,
+    stand_in: StandIn,
     answer: Any,  # noqa: ANN401 -- any reply of the stand-in
     code: str,
     message: str,
 ) -> None:
     ids = await store(calls, "a", "odd", "c")
-    provider.reply = lambda body: answer if judged(body)["output"] == "odd" else ANSWER
+    stand_in.reply = lambda body: answer if judged(body)["output"] == "odd" else ANSWER
 
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
@@ -185,10 +185,10 @@ async def test_what_goes_wrong_with_one_call_is_told_with_it_and_the_others_are_
 
 
 async def test_a_wrapped_answer_without_its_key_is_told(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x")
-    provider.reply = lambda _body: '{"answer": true}'
+    stand_in.reply = lambda _body: '{"answer": true}'
 
     done = await actions.execute(PROJECT, await action(objects, judging(response_schema={"type": "boolean"})), ids)
 
@@ -196,16 +196,16 @@ async def test_a_wrapped_answer_without_its_key_is_told(
 
 
 async def test_who_is_shut_out_by_the_provider_does_not_ask_on(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(60))
-    provider.reply = lambda _body: JSONResponse({"error": {"message": "No."}}, 401)
+    stand_in.reply = lambda _body: JSONResponse({"error": {"message": "No."}}, 401)
 
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
     assert {row["error"]["code"] for row in done.results} == {"PROVIDER_ERROR"}
     assert all("401" in row["error"]["message"] for row in done.results)
-    assert 1 <= len(provider.asked) <= JUDGED_AT_ONCE
+    assert 1 <= len(stand_in.asked) <= JUDGED_AT_ONCE
 
 
 async def test_a_missing_key_is_named_with_each_call(
@@ -221,10 +221,10 @@ async def test_a_missing_key_is_named_with_each_call(
 
 
 async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, "x" * 2_000_000, "y")
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
 
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
@@ -232,14 +232,14 @@ async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
         "code": "PAYLOAD_TOO_LARGE",
         "message": "its inputs and output have 2,000,016 characters as JSON; a judge reads at most 1,048,576",
     }
-    assert [judged(body)["output"] for body in provider.bodies] == ["y"]
+    assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
 
 
 async def test_attributes_and_summaries_of_any_size_are_no_matter(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, stand_in: StandIn
 ) -> None:
     await calls.write([start(attributes={"log": "x" * 2_000_000}), end(output="y", summary={"log": "x" * 2_000_000})])
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
 
     done = await actions.execute(PROJECT, await action(objects, judging()), [call_id(1)])
 
@@ -247,21 +247,21 @@ async def test_attributes_and_summaries_of_any_size_are_no_matter(
 
 
 async def test_a_thousand_calls_are_judged_some_at_a_time(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     numbers = range(1, 1_001)
     await calls.write([part for number in numbers for part in (start(number), end(number, output=number % 10))])
-    provider.reply = lambda body: json.dumps({"score": judged(body)["output"]})
+    stand_in.reply = lambda body: json.dumps({"score": judged(body)["output"]})
 
     ids = [call_id(number) for number in numbers]
     done = await actions.execute(PROJECT, await action(objects, judging()), ids)
 
     assert [row["json"]["output"] for row in done.results] == [f'{{"score":{number % 10}}}' for number in numbers]
-    assert len(await everything(feedback)) == len(provider.asked) == 1_000
+    assert len(await everything(feedback)) == len(stand_in.asked) == 1_000
 
 
 async def test_batches_at_once_share_the_judges(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(20))
     at_once: list[int] = []
@@ -279,7 +279,7 @@ async def test_batches_at_once_share_the_judges(
                 under_way[0] -= 1
 
     actions._completions = Watched()
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
     ref = await action(objects, judging())
 
     both = await asyncio.gather(*(actions.execute(PROJECT, ref, ids) for _ in range(2)))
@@ -291,11 +291,11 @@ async def test_batches_at_once_share_the_judges(
 
 
 async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(
-    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, provider: StandIn
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
     ids = await store(calls, *range(40))
     ref = await action(objects, judging())
-    provider.reply = lambda _body: ANSWER
+    stand_in.reply = lambda _body: ANSWER
     work = asyncio.create_task(actions.execute(PROJECT, ref, ids))
     await until_found(partial(has_judged, feedback, 5))
 

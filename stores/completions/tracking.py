@@ -1,0 +1,137 @@
+"""The calls that completions are kept as: one that runs before the provider is asked, and its end when it answered.
+
+So a server that is killed in between leaves a call that runs, and not nothing at all.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from stores import times
+from stores.calls import CallEnd, CallsStore, CallStart
+from stores.errors import PayloadTooLargeError, StoreError, UnavailableError
+from stores.ids import new_id
+from stores.providers import JsonObject
+
+OP_NAME: Final = "weave.completions_create"
+GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
+
+_TRIES: Final = 4
+_PAUSE_SECONDS: Final = 0.5
+
+_log = logging.getLogger("loomql")
+
+
+class Writes:
+    """Writes that are done whatever becomes of those who asked for them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def begin(self, work: Awaitable[None]) -> asyncio.Future[None]:
+        """Begin one."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Wait for those that are under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class UntrackedCall:
+    """No call: what is not to be kept."""
+
+    id: Final = None
+
+    async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
+        """Do nothing."""
+
+    async def end(self, response: JsonObject) -> None:
+        """Do nothing."""
+
+
+class TrackedCall:
+    """The call of one request to a provider, from its start to its end.
+
+    Who waits for either may give up: both are written anyway, the end after the start.
+    """
+
+    def __init__(
+        self, calls: CallsStore, writes: Writes, project_id: str, usage_name: str, op_name: str = OP_NAME
+    ) -> None:
+        self.id = new_id()
+        self._calls = calls
+        self._writes = writes
+        self._project_id = project_id
+        self._usage_name = usage_name
+        self._op_name = op_name
+        self._start: asyncio.Future[None] | None = None
+
+    async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
+        """Write that it runs.
+
+        Raises:
+            PayloadTooLargeError: the inputs do not fit into a document.
+            BadInputError: the inputs or the user's name break a rule; it names them.
+            UnavailableError: the database is away.
+        """
+        started = CallStart(
+            project_id=self._project_id,
+            op_name=self._op_name,
+            started_at=times.now(),
+            attributes={},
+            inputs=inputs,
+            id=self.id,
+            wb_user_id=wb_user_id,
+            is_large=True,
+        )
+        self._start = self._writes.begin(self._calls.write_one(started))
+        try:
+            await asyncio.shield(self._start)
+        except StoreError as error:
+            raise error.within("start") from None
+
+    async def end(self, response: JsonObject) -> None:
+        """Write what came of it, if it was started; an answer that was had is not lost because this fails."""
+        await asyncio.shield(self._writes.begin(self._ended(response)))
+
+    async def _ended(self, response: JsonObject) -> None:
+        try:
+            if self._start:
+                await self._start
+        except StoreError:
+            return
+        try:
+            await self._written(self._end(response, _message(response)))
+        except PayloadTooLargeError as error:
+            await self._written(self._end({"error": error.message}, f"The answer is too large: {error.message}"))
+        except StoreError:
+            _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
+
+    def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
+        usage = response.get("usage")
+        return CallEnd(
+            project_id=self._project_id,
+            id=self.id,
+            ended_at=times.now(),
+            summary={"usage": {self._usage_name: usage}} if isinstance(usage, dict) else {},
+            exception=exception,
+            output=response,
+            is_large=True,
+        )
+
+    async def _written(self, ended: CallEnd) -> None:
+        for number in range(1, _TRIES):
+            try:
+                return await self._calls.write_one(ended)
+            except UnavailableError:
+                await asyncio.sleep(_PAUSE_SECONDS * number)
+        return await self._calls.write_one(ended)
+
+
+def _message(response: JsonObject) -> str | None:
+    error: Any = response.get("error")
+    return error if isinstance(error, str) else None

@@ -1,0 +1,209 @@
+"""What is kept of completions: one call each, with what was asked, answered and used."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stores import json_text
+from stores.calls import CallsStore
+from stores.completions import CompletionsStore
+from stores.database import Database
+from stores.errors import BadInputError, PayloadTooLargeError, UnavailableError
+from stores.paging import Row
+from tests.stand_in_provider import KEY, USAGE, StandIn
+from tests.waiting import until_found
+
+PROJECT = "acme/support"
+HELLO = [{"role": "user", "content": "Hello"}]
+FIELDS = ["op_name", "status", "exception", "wb_user_id", "usage", "inputs", "output", "summary", "attributes"]
+
+
+async def kept(calls: CallsStore, call_id: str | None) -> Row:
+    """A call, its JSON decoded."""
+    row = await calls.one(PROJECT, str(call_id), FIELDS)
+    assert row is not None
+    return {**row, **{name: json_text.loads(text.encode()) for name, text in row["json"].items()}}
+
+
+async def count(database: Database) -> int:
+    return await database.calls.count_documents({})
+
+
+async def test_a_completion_is_kept_as_a_call(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    inputs = {"model": "gpt-4o", "messages": HELLO, "temperature": 0.2, "seed": None}
+
+    completion = await completions.create(PROJECT, inputs, wb_user_id="ada")
+
+    call = await kept(calls, completion.call_id)
+    assert completion.response["choices"][0]["message"]["content"] == "You said: Hello"
+    assert call["op_name"] == "weave.completions_create"
+    assert (call["status"], call["wb_user_id"]) == ("success", "ada")
+    assert call["inputs"] == {"model": "gpt-4o", "messages": HELLO, "temperature": 0.2}
+    assert call["output"] == completion.response
+    assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
+    assert stand_in.bodies == [{"model": "gpt-4o", "messages": HELLO, "temperature": 0.2}]
+
+
+@pytest.mark.parametrize(
+    ("model", "counted"), [("openai/gpt-4o", "gpt-4o"), ("openai/our-own", "openai/our-own"), ("gpt-4o", "gpt-4o")]
+)
+async def test_usage_is_counted_under_a_name_that_has_a_price(
+    completions: CompletionsStore, calls: CallsStore, model: str, counted: str
+) -> None:
+    completion = await completions.create(PROJECT, {"model": model, "messages": HELLO})
+
+    assert (await kept(calls, completion.call_id))["summary"] == {"usage": {counted: USAGE}}
+
+
+async def test_nothing_is_kept_where_it_is_not_to_be(completions: CompletionsStore, database: Database) -> None:
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO}, is_tracked=False)
+
+    assert completion.call_id is None
+    assert completion.response["usage"] == USAGE
+    assert await count(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("status-401", "answered 401, it refuses the key; check OPENAI_API_KEY"),
+        ("status-429", "answered 429, it has enough requests for now"),
+        ("status-500", "answered 500, it failed; ask again later"),
+        ("cut", "broke off the connection in the middle of its answer"),
+        ("no-json", "the answer is not JSON"),
+        ("huge", "larger than 8,388,608 bytes"),
+    ],
+)
+async def test_what_a_provider_does_wrong_is_answered_and_kept(
+    completions: CompletionsStore, calls: CallsStore, model: str, told: str
+) -> None:
+    completion = await completions.create(PROJECT, {"model": model, "messages": HELLO})
+
+    call = await kept(calls, completion.call_id)
+    assert told in completion.response["error"]
+    assert f"openai (model {model})" in completion.response["error"]
+    assert call["status"] == "error"
+    assert call["exception"] == completion.response["error"]
+    assert call["output"] == completion.response
+    assert KEY not in str(call)
+
+
+async def test_a_timeout_is_answered_and_kept(completions: CompletionsStore, calls: CallsStore) -> None:
+    completion = await completions.create(PROJECT, {"model": "slow-30", "messages": HELLO, "timeout": 0.2})
+
+    call = await kept(calls, completion.call_id)
+    assert "did not answer within 0.2 seconds" in completion.response["error"]
+    assert (call["status"], call["exception"]) == ("error", completion.response["error"])
+    assert call["inputs"]["timeout"] == 0.2
+
+
+async def test_no_secret_is_kept_or_answered(
+    completions: CompletionsStore, database: Database, stand_in: StandIn
+) -> None:
+    headers = {"X-Team": "weavers", "Authorization": "Bearer sk-of-ada-0123456789", "X-Api-Key": "mine-0123456789"}
+
+    asked = [
+        await completions.create(PROJECT, {"model": model, "messages": HELLO, "extra_headers": headers})
+        for model in ("repeats-key", "status-401", "status-400")
+    ]
+    mine = await completions.create(
+        PROJECT, {"model": "repeats-key", "messages": HELLO, "extra_headers": {"api_key": "sk-own-0123456789"}}
+    )
+    servers = await completions.create(PROJECT, {"model": "repeats-key", "messages": HELLO})
+
+    everything = str([document async for document in database.calls.find({})]) + str([*asked, mine, servers])
+    sent = [request.headers["authorization"] for request in stand_in.asked]
+    assert sent == ["Bearer sk-of-ada-0123456789"] * 3 + ["Bearer sk-own-0123456789", f"Bearer {KEY}"]
+    assert "extra_headers" not in everything
+    for secret in ("sk-of-ada", "mine-0123456789", "sk-own", KEY):
+        assert secret not in everything
+    for completion in (asked[0], mine, servers):
+        assert completion.response["choices"][0]["message"]["content"] == "Your key is ***."
+
+
+async def test_messages_too_large_for_a_document_are_not_asked(
+    completions: CompletionsStore, database: Database, stand_in: StandIn
+) -> None:
+    ten_megabytes = [{"role": "user", "content": "word " * 2_000_000}]
+
+    stand_in.reply = lambda body: f"You sent {len(body['messages'][0]['content']):,} characters."
+
+    with pytest.raises(PayloadTooLargeError, match="the limit is 7,700,000") as refused:
+        await completions.create(PROJECT, {"model": "gpt-4o", "messages": ten_megabytes})
+    untracked = await completions.create(PROJECT, {"model": "gpt-4o", "messages": ten_megabytes}, is_tracked=False)
+
+    assert refused.value.argument == "inputs"
+    assert len(stand_in.asked) == 1
+    assert untracked.response["choices"][0]["message"]["content"] == "You sent 10,000,000 characters."
+    assert await count(database) == 0
+
+
+async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: "word " * 1_500_000
+
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+
+    call = await kept(calls, completion.call_id)
+    assert len(completion.response["choices"][0]["message"]["content"]) == 7_500_000
+    assert call["status"] == "error"
+    assert "too large" in call["exception"]
+
+
+async def test_streams_are_asked_for_elsewhere(completions: CompletionsStore, stand_in: StandIn) -> None:
+    with pytest.raises(BadInputError, match="is for completionsCreateStream"):
+        await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO, "stream": True})
+
+    assert stand_in.asked == []
+
+
+async def test_a_call_runs_while_its_provider_answers_and_ends_when_its_client_leaves(
+    completions: CompletionsStore, calls: CallsStore, database: Database
+) -> None:
+    asking = asyncio.create_task(completions.create(PROJECT, {"model": "slow-30", "messages": HELLO}))
+    await until_found(lambda: database.calls.find_one({"status": "running"}))
+    [running] = [document async for document in database.calls.find({})]
+
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await completions.close()
+
+    call = await kept(calls, running["id"])
+    assert call["status"] == "error"
+    assert call["exception"].startswith("The answer was given up before it was whole")
+
+
+async def test_so_many_completions_are_under_way_at_once(completions: CompletionsStore, database: Database) -> None:
+    completions._max_at_once = 2
+    slow = {"model": "slow-1", "messages": HELLO}
+    asking = [asyncio.create_task(completions.create(PROJECT, slow)) for _ in range(2)]
+    await until_found(lambda: _are_two(database))
+
+    with pytest.raises(UnavailableError, match="LOOMQL_MAX_COMPLETIONS"):
+        await completions.create(PROJECT, slow)
+    answers = await asyncio.gather(*asking)
+    later = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+
+    assert all("choices" in each.response for each in [*answers, later])
+
+
+async def _are_two(database: Database) -> bool:
+    return await count(database) == 2
+
+
+async def test_data_urls_reach_the_provider_and_are_kept_as_files(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "AAAA" * 500}}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
+
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": messages})
+
+    [body] = stand_in.bodies
+    url = (await kept(calls, completion.call_id))["inputs"]["messages"][0]["content"][1]["image_url"]["url"]
+    assert body["messages"] == messages
+    assert url["_type"] == "CustomWeaveType"
