@@ -92,9 +92,7 @@ class ImagesStore:
         """
         data: list[Any] = answer.pop("data")
         if not 1 <= len(data) <= MAX_IMAGES:
-            raise ProviderError(
-                f"The provider answered with {len(data):,} images where there may be 1 to {MAX_IMAGES}."
-            )
+            raise ProviderError(f"The provider answered with {len(data):,} images; there may be 1 to {MAX_IMAGES}.")
         pictures: list[Row] = []
         errors: list[str] = []
         for index, entry in enumerate(data):
