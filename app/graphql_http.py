@@ -233,7 +233,8 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        return EventStream(giving_back(share, results))
+        keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
+        return EventStream(giving_back(share, results, at_first=not keeps))
 
 
 def _require_plain_json(request: Request) -> None:

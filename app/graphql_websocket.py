@@ -200,10 +200,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         await super().run_operation(operation)
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
+        share = _share.get()
+        keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
-            async with aclosing(giving_back(_share.get(), result_source)) as results:
+            async with aclosing(giving_back(share, result_source, at_first=not keeps)) as results:
                 await super()._send_result_stream(operation, results)
         except WebSocketDisconnected:
             raise

@@ -8,12 +8,19 @@ from stores.errors import PayloadTooLargeError
 from stores.intake import FREE_BYTES, Share
 
 
-async def giving_back(share: Share, results: StreamResult) -> StreamResult:
-    """The results of an operation, at the first of which its share is closed: the client may take long to read them."""
-    async with aclosing(results):
-        async for result in results:
-            share.close()
-            yield result
+async def giving_back(share: Share, results: StreamResult, *, at_first: bool = True) -> StreamResult:
+    """The results of an operation, at the first of which its share is closed: the client may take long to read them.
+
+    Not so at the first where the operation keeps what it was asked with; then the share is closed when they end.
+    """
+    try:
+        async with aclosing(results):
+            async for result in results:
+                if at_first:
+                    share.close()
+                yield result
+    finally:
+        share.close()
 
 
 def large_subscription() -> PayloadTooLargeError:

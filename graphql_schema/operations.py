@@ -21,6 +21,9 @@ from graphql_schema.limits import Limits
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
+_ENDING: Final = frozenset({"completionsCreateStream"})
+"""The subscriptions that end by themselves, within the time that is given to a provider."""
+
 _PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
 _LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -50,12 +53,22 @@ class BoundedSchema(strawberry.Schema):
         self._documents = Documents(self._schema, limits)
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
-        """Whether an operation is a subscription, which may go on for days; what cannot be run is none."""
+        """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
+        return self._subscribed(query, operation_name) not in {None, *_ENDING}
+
+    def is_streamed(self, query: str | None, operation_name: str | None) -> bool:
+        """Whether an operation is a subscription that ends by itself, and keeps what it was asked with until then."""
+        return self._subscribed(query, operation_name) in _ENDING
+
+    def _subscribed(self, query: str | None, operation_name: str | None) -> str | None:
+        """The field that a subscription asks for, "" where a fragment has it; None of what is none."""
         try:
-            self._documents.read(query, operation_name, {OperationType.SUBSCRIPTION})
+            document, _kind = self._documents.read(query, operation_name, {OperationType.SUBSCRIPTION})
         except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
-            return False
-        return True
+            return None
+        operation = get_operation_ast(document, operation_name)
+        first = operation.selection_set.selections[0] if operation else None
+        return first.name.value if isinstance(first, FieldNode) else ""
 
     def argument_type(self, field: str, argument: str) -> graphql.GraphQLInputType:
         """The type of an argument of a field of Query; both must be there."""

@@ -21,6 +21,7 @@ from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
+from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
 from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
@@ -67,6 +68,7 @@ class Mutation(
     TableMutations,
     FeedbackMutations,
     CostMutations,
+    CompletionMutations,
     OtelMutations,
     ProjectMutations,
     RetentionMutations,
@@ -78,7 +80,7 @@ class Mutation(
 
 
 @strawberry.type(description="Everything that can be watched.")
-class Subscription(CallSubscriptions):
+class Subscription(CallSubscriptions, CompletionSubscriptions):
     """The root of subscriptions."""
 
 

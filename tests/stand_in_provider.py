@@ -24,6 +24,7 @@ import base64
 import gzip
 import json
 import re
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -48,7 +49,7 @@ PNG: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 _MODEL: Final = re.compile(r"([a-z][a-z-]*?)(?:-([0-9.]+))?")
-_CHUNK: Final = "x" * 10_000
+_CHUNK: Final = 10_000
 
 
 class CutOffError(Exception):
@@ -142,7 +143,7 @@ class StandIn:
                 if self.tries[model] <= int(number or 1):
                     return _error(429, "Too many requests.", {"Retry-After": "0"})
             case "slow":
-                await asyncio.sleep(float(number or 1))
+                await _wait(float(number or 1), request)
             case "cut" if not body.get("stream"):
                 return StreamingResponse(_cut(), media_type="application/json")
             case "no-json":
@@ -216,7 +217,8 @@ async def _chunks(body: Body, message: Body) -> AsyncIterator[Body]:
         if model.startswith("drip"):
             await asyncio.sleep(0.05)
     while model == "endless":
-        yield _chunk(body, {"content": _CHUNK})
+        # Other content each time, or connections that compress would take in any number of chunks.
+        yield _chunk(body, {"content": secrets.token_hex(_CHUNK // 2)})
         await asyncio.sleep(0)
     yield _chunk(body, {}, _finish_reason(message))
     if (body.get("stream_options") or {}).get("include_usage"):
@@ -284,6 +286,13 @@ def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
             return "text"
 
 
+async def _wait(seconds: float, request: Request) -> None:
+    """Wait, but for no one who has left."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and not await request.is_disconnected():  # noqa: ASYNC110 -- ASGI has no event for it
+        await asyncio.sleep(min(0.05, seconds))
+
+
 async def _cut() -> AsyncIterator[str]:
     yield '{"choices": ['
     raise CutOffError
@@ -292,5 +301,5 @@ async def _cut() -> AsyncIterator[str]:
 async def _endless() -> AsyncIterator[str]:
     yield '{"choices": ["'
     while True:
-        yield _CHUNK
+        yield "x" * _CHUNK
         await asyncio.sleep(0)

@@ -33,7 +33,7 @@ _CHECK: Final = "check that the base URL is that of an API like OpenAI's"
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE: Final = 20.0
-_FAILURES: Final = (openai.OpenAIError, httpx2.RequestError, TimeoutError, ProviderError)
+_FAILURES: Final = (openai.OpenAIError, httpx2.RequestError, httpx2.InvalidURL, TimeoutError, ProviderError)
 
 _T = TypeVar("_T")
 
@@ -182,7 +182,7 @@ class ProviderClient:
                 if not response.is_success:
                     raise ProviderError(f"{origin} answered {response.status_code} where the answer should be.")
                 return await _read(response, max_bytes)
-        except (httpx2.RequestError, TimeoutError):
+        except (httpx2.RequestError, httpx2.InvalidURL, TimeoutError):
             raise ProviderError(f"What the provider made cannot be downloaded from {origin}.") from None
 
     def _seconds(self, endpoint: Endpoint) -> float:

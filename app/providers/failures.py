@@ -28,6 +28,8 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
             return _of_status(error, who, endpoint)
         case openai.APIConnectionError() | httpx2.RequestError():
             return _of_connection(error, who, endpoint)
+        case httpx2.InvalidURL():
+            return ProviderError(f"{who} cannot be reached: its base URL is none; check it.")
         case openai.APIError():
             return ProviderError(f"{who} failed: {hidden(_shortened(error.message), endpoint)}")
         case _:

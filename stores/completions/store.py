@@ -43,6 +43,15 @@ class CompletionEvent:
     chunk: JsonObject | None = None
     response: JsonObject | None = None
 
+    @property
+    def text(self) -> str | None:
+        """What a chunk adds to the text of the first choice; None where it adds none."""
+        choices = self.chunk.get("choices") if self.chunk else None
+        first = choices[0] if isinstance(choices, list) and choices else None
+        delta = first.get("delta") if isinstance(first, dict) and first.get("index", 0) == 0 else None
+        text = delta.get("content") if isinstance(delta, dict) else None
+        return text if isinstance(text, str) and text else None
+
 
 class CompletionsStore:
     """Completions of models.

@@ -104,10 +104,13 @@ class TrackedCall:
                 await self._start
         except StoreError:
             return
+        message = _message(response)
         try:
-            await self._written(self._end(response, _message(response)))
-        except PayloadTooLargeError as error:
-            await self._written(self._end({"error": error.message}, f"The answer is too large: {error.message}"))
+            try:
+                await self._written(self._end(response, message))
+            except PayloadTooLargeError as error:
+                message = message or f"The answer is too large to be kept: {error.message}"
+                await self._written(self._end({"error": message, "usage": response.get("usage")}, message))
         except StoreError:
             _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
 

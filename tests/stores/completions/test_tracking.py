@@ -151,7 +151,8 @@ async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
     call = await kept(calls, completion.call_id)
     assert len(completion.response["choices"][0]["message"]["content"]) == 7_500_000
     assert call["status"] == "error"
-    assert "too large" in call["exception"]
+    assert "The answer is too large to be kept" in call["exception"]
+    assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
 async def test_streams_are_asked_for_elsewhere(completions: CompletionsStore, stand_in: StandIn) -> None:

@@ -1,0 +1,6 @@
+"""Completions in the API."""
+
+from graphql_schema.completions.mutations import CompletionMutations
+from graphql_schema.completions.subscriptions import CompletionSubscriptions
+
+__all__ = ["CompletionMutations", "CompletionSubscriptions"]

@@ -1,0 +1,330 @@
+"""Reaching providers through the real client library: what is sent, what is refused, what is told."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpcore2
+import pytest
+
+from app.providers import EnvironmentProviders, transport
+from app.providers.client import MAX_ANSWER_BYTES
+from stores.providers import Endpoint, JsonObject, NoProviders, ProviderError
+from tests.stand_in_provider import KEY, PNG, StandIn, stand_in_provider
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def endpoint(base_url: str, **changes: Any) -> Endpoint:  # noqa: ANN401 -- any field of an endpoint
+    return Endpoint(**{"base_url": base_url, "api_key": KEY, "provider": "acme", "api_key_name": "ACME_KEY"} | changes)
+
+
+async def error_of(providers: EnvironmentProviders, reached: Endpoint, model: str = "small") -> ProviderError:
+    with pytest.raises(ProviderError) as refused:
+        await providers.complete(reached, {"model": model, **HELLO})
+    return refused.value
+
+
+async def test_the_environment_adds_nothing_to_a_request(
+    providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://of-the-server.test")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer of-the-server\nX-Of-The-Server: yes")
+
+    await providers.complete(endpoint(stand_in.base_url, headers={"X-Team": "weavers"}), {"model": "small", **HELLO})
+    await providers.complete(endpoint(stand_in.base_url, api_key=None), {"model": "small", **HELLO})
+
+    with_key, without = [asked.headers for asked in stand_in.asked]
+    plain = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
+    assert with_key.keys() == {*plain, "authorization", "x-team"}
+    assert without.keys() == plain
+    assert with_key["user-agent"] == "loomql"
+    assert "of-the-server" not in str(stand_in.asked)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", "X-Forwarded-For", "Upgrade"],
+)
+async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
+    providers: EnvironmentProviders, stand_in: StandIn, name: str
+) -> None:
+    error = await error_of(providers, endpoint(stand_in.base_url, headers={name: "evil"}))
+
+    assert f"The extra header {name.lower()} cannot be set" in error.message
+    assert stand_in.asked == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("X\r\nHost", "a"), ("X-A", "a\r\nHost: b"), ("", "a"), ("X-A", "ü")])
+async def test_headers_that_are_none_are_refused(
+    providers: EnvironmentProviders, stand_in: StandIn, name: str, value: str
+) -> None:
+    assert "is none of HTTP" in (await error_of(providers, endpoint(stand_in.base_url, headers={name: value}))).message
+    assert stand_in.asked == []
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "told"),
+    [
+        ("status-400", 400, "it does not take the request"),
+        ("status-401", 401, "it refuses the key; check ACME_KEY in the server's environment"),
+        ("status-403", 403, "it refuses the key; check ACME_KEY in the server's environment"),
+        ("status-404", 404, "there is no such model, or no such base URL"),
+        ("status-413", 413, "the request is too large for it"),
+        ("status-429", 429, "it has enough requests for now"),
+        ("status-500", 500, "it failed; ask again later"),
+        ("redirect", 307, "leads elsewhere and is not followed"),
+    ],
+)
+async def test_an_error_says_who_which_model_which_status_and_what_to_change(
+    providers: EnvironmentProviders, stand_in: StandIn, model: str, status: int, told: str
+) -> None:
+    error = await error_of(providers, endpoint(stand_in.base_url), model)
+
+    assert error.message.startswith(f"acme (model {model}) answered {status}, ")
+    assert told in error.message
+    assert error.status == status
+    assert KEY not in str(vars(error)) + repr(error)
+    if status != 307:
+        assert "It is so for the key ***." in error.message
+
+
+async def test_a_redirect_to_another_place_is_not_followed(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+    with stand_in_provider() as other:
+        stand_in.redirects_to = other.base_url.replace("/v1", "/elsewhere")
+        await error_of(providers, endpoint(stand_in.base_url), "redirect")
+
+        assert other.asked == []
+
+
+async def test_what_was_put_off_is_asked_again(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+    answer = await providers.complete(endpoint(stand_in.base_url), {"model": "limited-2", **HELLO})
+    error = await error_of(providers, endpoint(stand_in.base_url), "limited-9")
+
+    assert answer["choices"]
+    assert stand_in.tries == {"limited-2": 3, "limited-9": 3}
+    assert (error.status, error.retry_after_seconds) == (429, 0.0)
+
+
+@pytest.mark.parametrize("model", ["status-500", "status-400", "cut", "slow-5", "no-json"])
+async def test_what_may_have_been_done_is_not_asked_again(
+    providers: EnvironmentProviders, stand_in: StandIn, model: str
+) -> None:
+    await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
+
+    assert len(stand_in.asked) == 1
+
+
+async def test_a_server_that_is_not_there_is_told(providers: EnvironmentProviders) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    nobody = await error_of(providers, endpoint(f"http://127.0.0.1:{port}/v1"))
+    nowhere = await error_of(providers, endpoint("http://nowhere.invalid/v1", is_custom=True))
+
+    assert nobody.message == (
+        "acme (model small) cannot be reached; check the server's way to the network, and whether it is up."
+    )
+    assert nowhere.message == "acme (model small) cannot be reached; check its base URL, and whether it is up."
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("no-json", "the answer is not JSON"),
+        ("no-completion", "the answer has no choices"),
+        ("huge", f"larger than {MAX_ANSWER_BYTES:,} bytes"),
+        ("packed", "is packed (Content-Encoding)"),
+        ("cut", "broke off the connection in the middle of its answer"),
+        ("slow-5", "did not answer within 0.3 seconds"),
+    ],
+)
+async def test_an_answer_that_is_none_is_told(
+    providers: EnvironmentProviders, stand_in: StandIn, model: str, told: str
+) -> None:
+    error = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=0.3), model)
+
+    assert told in error.message
+    assert error.message.startswith(f"acme (model {model})")
+
+
+async def test_no_request_may_take_longer_than_the_server_allows(stand_in: StandIn) -> None:
+    providers = EnvironmentProviders({}, timeout_seconds=0.2)
+
+    whole = await error_of(providers, endpoint(stand_in.base_url, timeout_seconds=600), "slow-5")
+    stand_in.reply = lambda _body: "word " * 1000
+    with pytest.raises(ProviderError) as dripping:
+        async for _ in providers.stream(endpoint(stand_in.base_url, timeout_seconds=600), {"model": "drip", **HELLO}):
+            pass
+    await providers.close()
+
+    assert "within 0.2 seconds" in whole.message
+    assert "within 0.2 seconds" in dripping.value.message
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0.0.0.0",  # noqa: S104 -- not bound
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "169.254.169.254",
+        "[fe80::1]",
+        "10.0.0.1",
+        "192.168.0.1",
+        "224.0.0.1",
+    ],
+)
+async def test_no_custom_provider_leads_inside(providers: EnvironmentProviders, stand_in: StandIn, host: str) -> None:
+    port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
+
+    error = await error_of(providers, endpoint(f"http://{host}:{port}/v1", is_custom=True))
+
+    assert "is in the server's own network" in error.message
+    assert "LOOMQL_ALLOW_PRIVATE_PROVIDERS=true" in error.message
+    assert stand_in.asked == []
+
+
+@pytest.mark.parametrize("host", ["0177.0.0.1", "256.1.1.1", "1.2.3.4.", "xn--a.test", "[::1::]", "[1:2]", "-"])
+async def test_a_host_that_is_none_is_told(providers: EnvironmentProviders, host: str) -> None:
+    error = await error_of(providers, endpoint(f"http://{host}:9/v1", is_custom=True))
+
+    assert error.message.startswith("acme (model small)")
+
+
+Resolve = Callable[[list[list[str]]], list[str]]
+
+
+@pytest.fixture
+def resolving(monkeypatch: pytest.MonkeyPatch) -> Resolve:
+    """Has the resolver give, look-up by look-up, these addresses to every name; the names that were looked up."""
+
+    def resolving(answers: list[list[str]]) -> list[str]:
+        asked: list[str] = []
+
+        async def getaddrinfo(host: Any, port: Any, **_options: Any) -> list[Any]:  # noqa: ANN401 -- the loop's signature
+            asked.append(str(host))
+            addresses = answers.pop(0)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+        return asked
+
+    return resolving
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:10.0.0.1"]])
+async def test_a_name_that_leads_inside_is_refused(
+    providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, addresses: list[str]
+) -> None:
+    asked = resolving([addresses])
+    port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
+
+    error = await error_of(providers, endpoint(f"http://llm.evil.test:{port}/v1", is_custom=True))
+
+    assert "llm.evil.test is in the server's own network" in error.message
+    assert not any(address in error.message for address in addresses)
+    assert asked == ["llm.evil.test"]
+    assert stand_in.asked == []
+
+
+async def test_the_address_that_is_looked_at_is_the_one_that_is_connected_to(
+    providers: EnvironmentProviders, stand_in: StandIn, resolving: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first look-up gives an address that passes, any other one would give the loopback, as in DNS rebinding.
+    asked = resolving([["203.0.113.5"], ["127.0.0.1"], ["127.0.0.1"]])
+    connected: list[str] = []
+    real = httpcore2.AnyIOBackend.connect_tcp
+
+    async def connect_tcp(backend: Any, host: str, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 -- the library's signature
+        connected.append(host)
+        return await real(backend, "127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(transport, "is_public", lambda address: address == "203.0.113.5")
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect_tcp)
+    port = stand_in.base_url.rpartition(":")[2].removesuffix("/v1")
+
+    await providers.complete(endpoint(f"http://llm.test:{port}/v1", is_custom=True), {"model": "small", **HELLO})
+
+    assert (asked, connected) == (["llm.test"], ["203.0.113.5"])
+    assert stand_in.asked[0].headers["host"] == f"llm.test:{port}"
+
+
+async def test_images_are_made_and_downloaded(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+    request: JsonObject = {"model": "dall-e-3", "prompt": "A loom", "n": 2}
+
+    answer = await providers.generate_images(endpoint(stand_in.base_url), request)
+    picture = await providers.download(answer["data"][1]["url"], len(PNG))
+
+    assert (len(answer["data"]), picture) == (2, PNG)
+    assert stand_in.bodies == [request]
+
+
+@pytest.mark.parametrize(
+    ("url", "max_bytes", "told"),
+    [
+        ("{}/pictures/0.png", 10, "larger than 10 bytes"),
+        ("{}/nothing", 1000, "answered 404"),
+        ("http://127.0.0.1:9/x.png", 1000, "is in the server's own network"),
+        ("http://169.254.169.254/latest", 1000, "is in the server's own network"),
+        ("file:///etc/passwd", 1000, "is no URL"),
+        ("http://a@127.0.0.1/", 1000, "is no URL"),
+        ("data:image/png;base64,AAAA", 1000, "is no URL"),
+        ("http://nowhere.invalid/x.png", 1000, "cannot be downloaded from http://nowhere.invalid"),
+    ],
+)
+async def test_what_cannot_be_downloaded_is_told(
+    providers: EnvironmentProviders, stand_in: StandIn, url: str, max_bytes: int, told: str
+) -> None:
+    with pytest.raises(ProviderError, match=told):
+        await providers.download(url.format(stand_in.base_url), max_bytes)
+
+
+async def test_images_that_are_none_are_told(providers: EnvironmentProviders, stand_in: StandIn) -> None:
+    with pytest.raises(ProviderError, match="the answer has no data, so there are no images in it"):
+        await providers.generate_images(endpoint(stand_in.base_url), {"model": "no-completion", "prompt": "A loom"})
+
+
+def test_the_library_is_imported_when_it_is_used() -> None:
+    program = (
+        "import sys, app.server; print([name for name in sys.modules if name in ('openai', 'httpx2', 'httpcore2')])"
+    )
+
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 -- as it stands above
+
+    assert found.stdout == "[]\n"
+
+
+async def test_without_the_library_it_is_told_how_to_get_it(
+    providers: EnvironmentProviders, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "app.providers.client", None)
+
+    assert (await error_of(providers, endpoint(stand_in.base_url))).message == (
+        "Completions and images need OpenAI's client library on the server: pip install 'loomql[llm]'."
+    )
+
+
+async def test_a_process_without_providers_says_so() -> None:
+    none, reached = NoProviders(), Endpoint("https://llm.test")
+
+    assert (none.secret("A"), none.secret_at("A", "https://b"), none.base_url("openai")) == (None, None, None)
+    with pytest.raises(ProviderError, match="reaches no providers"):
+        await none.complete(reached, {})
+    with pytest.raises(ProviderError, match="reaches no providers"):
+        await anext(none.stream(reached, {}))
+    with pytest.raises(ProviderError, match="reaches no providers"):
+        await none.generate_images(reached, {})
+    with pytest.raises(ProviderError, match="reaches no providers"):
+        await none.download("https://llm.test", 5)

@@ -1,0 +1,197 @@
+"""Completions of a whole server, as clients ask for them: by POST, over WebSocket, over server-sent events."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from app.server import create_app
+from app.settings import Settings
+from stores.database import Database
+from tests.app.event_stream import all_of, streaming, told
+from tests.live_server import live_server
+from tests.stand_in_provider import KEY, StandIn
+from tests.waiting import TIMEOUT, until, until_found
+
+PROJECT = "acme/support"
+LARGE = "word " * 100_000
+STREAM = """
+subscription ($inputs: CompletionsCreateRequestInputs!) {
+  completionsCreateStream(projectId: "acme/support", inputs: $inputs) {
+    type weaveCallId text response call { status totalTokens }
+  }
+}
+"""
+CREATE = """
+mutation ($inputs: CompletionsCreateRequestInputs!) {
+  completionsCreate(projectId: "acme/support", inputs: $inputs) { response call { status } }
+}
+"""
+
+
+@pytest.fixture
+async def client(
+    mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_completions=2)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
+            yield client
+
+
+def asking(content: str, model: str = "gpt-4o") -> dict[str, Any]:
+    return {"inputs": {"model": model, "messages": [{"role": "user", "content": content}]}}
+
+
+@asynccontextmanager
+async def connected(client: httpx.AsyncClient) -> AsyncIterator[ClientConnection]:
+    address = f"ws://{client.base_url.netloc.decode()}/graphql"
+    protocols = [Subprotocol("graphql-transport-ws")]
+    async with connect(
+        address, subprotocols=protocols, max_size=None, close_timeout=1, sock=_connection(client)
+    ) as websocket:
+        await websocket.send(json.dumps({"type": "connection_init"}))
+        assert json.loads(await websocket.recv())["type"] == "connection_ack"
+        yield websocket
+
+
+def _connection(client: httpx.AsyncClient) -> socket.socket:
+    """A connection that takes in little before it is read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    connection.connect((client.base_url.host, client.base_url.port))
+    return connection
+
+
+async def subscribe(websocket: ClientConnection, variables: dict[str, Any]) -> None:
+    payload = {"query": STREAM, "variables": variables}
+    await websocket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+
+
+def check(events: list[dict[str, Any]], text: str) -> None:
+    """See that a stream is told in order, and that its text is all there."""
+    started, *chunks, finished = events
+    assert [event["type"] for event in events] == ["STARTED", *["CHUNK"] * len(chunks), "FINISHED"]
+    assert "".join(event["text"] or "" for event in chunks) == text
+    assert finished["response"]["choices"][0]["message"]["content"] == text
+    assert finished["call"] == {"status": "SUCCESS", "totalTokens": 18}
+    assert {event["weaveCallId"] for event in events} == {started["weaveCallId"]}
+
+
+@pytest.mark.parametrize("content", ["Hello", LARGE], ids=["small", "half a megabyte"])
+async def test_a_stream_over_server_sent_events(client: httpx.AsyncClient, stand_in: StandIn, content: str) -> None:
+    stand_in.reply = lambda body: f"{len(body['messages'][0]['content']):,} letters"
+
+    events = told(await all_of(client, STREAM, variables=asking(content)))
+
+    check([event["data"]["completionsCreateStream"] for event in events], f"{len(content):,} letters")
+
+
+@pytest.mark.parametrize("content", ["Hello", LARGE], ids=["small", "half a megabyte"])
+async def test_a_stream_over_websocket(client: httpx.AsyncClient, stand_in: StandIn, content: str) -> None:
+    stand_in.reply = lambda body: f"{len(body['messages'][0]['content']):,} letters"
+    events = []
+
+    async with asyncio.timeout(TIMEOUT), connected(client) as websocket:
+        await subscribe(websocket, asking(content))
+        while (message := json.loads(await websocket.recv()))["type"] == "next":
+            events.append(message["payload"]["data"]["completionsCreateStream"])
+
+    assert message == {"id": "1", "type": "complete"}
+    check(events, f"{len(content):,} letters")
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket", "websocket that completes"])
+async def test_a_client_that_goes_away_ends_the_providers_stream_and_its_call(
+    client: httpx.AsyncClient, stand_in: StandIn, database: Database, transport: str
+) -> None:
+    stand_in.reply = lambda _body: "word " * 10_000
+    if transport == "sse":
+        async with streaming(client, STREAM, variables=asking("Hello", "drip")) as events:
+            for _ in range(5):
+                await anext(events)
+    else:
+        async with asyncio.timeout(TIMEOUT), connected(client) as websocket:
+            await subscribe(websocket, asking("Hello", "drip"))
+            for _ in range(5):
+                await websocket.recv()
+            if transport == "websocket that completes":
+                await websocket.send(json.dumps({"id": "1", "type": "complete"}))
+                await until(lambda: stand_in.left == 1)
+
+    await until(lambda: stand_in.left == 1)
+    await until_found(lambda: database.calls.find_one({"status": "error"}))
+    [call] = [document async for document in database.calls.find({})]
+    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
+    assert len(call["output"]["choices"][0]["message"]["content"]) < 5_000
+
+
+async def test_a_client_that_reads_nothing_keeps_the_provider_waiting(
+    client: httpx.AsyncClient, stand_in: StandIn
+) -> None:
+    async with asyncio.timeout(TIMEOUT), connected(client) as websocket:
+        await subscribe(websocket, asking("Hello", "endless"))
+        before = -1
+        while before != stand_in.sent_chunks:
+            before = stand_in.sent_chunks
+            await asyncio.sleep(0.5)
+
+        # The buffers of the sockets on the way are full. Had the server read on, it would have ended the stream by now.
+        assert stand_in.sent_chunks > 0
+        assert stand_in.left == 0
+
+
+async def test_a_body_of_ten_megabytes_is_refused_before_the_provider_is_asked(
+    client: httpx.AsyncClient, stand_in: StandIn
+) -> None:
+    answer = await client.post("/graphql", json={"query": CREATE, "variables": asking("word " * 2_000_000)})
+
+    [error] = answer.json()["errors"]
+    assert error["extensions"] == {"code": "PAYLOAD_TOO_LARGE", "argument": "inputs"}
+    assert stand_in.asked == []
+
+
+async def test_more_completions_than_may_be_are_told_to_come_again(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    slow = {"query": CREATE, "variables": asking("Hello", "slow-2")}
+    running = [asyncio.create_task(client.post("/graphql", json=slow)) for _ in range(2)]
+
+    async def are_running() -> bool:
+        return await database.calls.count_documents({"status": "running"}) == 2
+
+    await until_found(are_running)
+    refused = await client.post("/graphql", json=slow)
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "LOOMQL_MAX_COMPLETIONS" in refused.json()["errors"][0]["message"]
+    for answer in await asyncio.gather(*running):
+        assert answer.json()["data"]["completionsCreate"]["call"]["status"] == "SUCCESS"
+
+
+async def test_no_log_has_a_secret(
+    client: httpx.AsyncClient, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    variables = asking("Hello")
+    variables["inputs"]["extraHeaders"] = {"X-Token": "token-of-ada"}
+
+    for model in ("gpt-4o", "status-401", "cut", "no-json"):
+        variables["inputs"]["model"] = model
+        await client.post("/graphql", json={"query": CREATE, "variables": variables})
+
+    assert len(stand_in.asked) == 4
+    assert stand_in.asked[0].headers["x-token"] == "token-of-ada"
+    for secret in (KEY, "token-of-ada"):
+        assert secret not in caplog.text

@@ -1,0 +1,55 @@
+"""The schema over a real database, with the stand-in in the place of OpenAI."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from app.providers import EnvironmentProviders
+from graphql_schema.context import Context, Stores
+from graphql_schema.schema import LoomSchema
+from stores import json_text
+from stores.database import Database
+from tests.graphql_schema.conftest import Answer
+
+
+@pytest.fixture
+async def stores(database: Database, providers: EnvironmentProviders) -> AsyncIterator[Stores]:
+    stores = Stores.over(database, providers)
+    yield stores
+    await stores.close()
+
+
+Ask = Callable[..., Awaitable[Answer]]
+Follow = Callable[..., AsyncGenerator[Answer, None]]
+
+
+@pytest.fixture
+def ask(schema: LoomSchema, stores: Stores) -> Ask:
+    """Runs a document with variables, as a client's JSON carries both."""
+
+    async def ask(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
+        result = await schema.execute(document, variable_values=variables, context_value=Context(stores))
+        return _read(result)
+
+    return ask
+
+
+@pytest.fixture
+def follow(schema: LoomSchema, stores: Stores) -> Follow:
+    """Runs a subscription; closed, it leaves."""
+
+    async def follow(document: str, **variables: Any) -> AsyncGenerator[Answer, None]:  # noqa: ANN401 -- any JSON
+        results = await schema.stream(document, variable_values=variables, context_value=Context(stores))
+        async with aclosing(results):
+            async for result in results:
+                yield _read(result)
+
+    return follow
+
+
+def _read(result: Any) -> Answer:  # noqa: ANN401 -- results of several kinds
+    body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
+    return Answer(**json.loads(json_text.dumps(body)))

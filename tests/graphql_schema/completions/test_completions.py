@@ -1,0 +1,183 @@
+"""Completions by GraphQL: whole and streamed."""
+
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from graphql_schema.context import Stores
+from stores.costs import NewCost
+from stores.database import Database
+from tests.graphql_schema.completions.conftest import Ask, Follow
+from tests.stand_in_provider import StandIn
+from tests.waiting import until
+
+PROJECT = "acme/support"
+HELLO = [{"role": "user", "content": "Hello"}]
+CREATE = """
+mutation ($inputs: CompletionsCreateRequestInputs!, $track: Boolean) {
+  completionsCreate(projectId: "acme/support", inputs: $inputs, trackLlmCall: $track, wbUserId: "ada") {
+    response
+    weaveCallId
+    call {
+      id opName status wbUserId exception usage { model totalTokens } totalCost inputs
+      answer: output(path: "choices.0")
+    }
+  }
+}
+"""
+STREAM = """
+subscription ($inputs: CompletionsCreateRequestInputs!) {
+  completionsCreateStream(projectId: "acme/support", inputs: $inputs) {
+    type weaveCallId text chunk response call { id status output }
+  }
+}
+"""
+
+
+async def test_a_completion_leads_to_its_call_with_usage_and_costs(ask: Ask, stores: Stores) -> None:
+    await stores.costs.create(PROJECT, [NewCost("gpt-4o", 0.5, 1.0)])
+
+    answer = await ask(CREATE, inputs={"model": "gpt-4o", "messages": HELLO, "temperature": 0})
+
+    told = answer.data["completionsCreate"]
+    call = told["call"]
+    assert answer.errors == []
+    assert told["response"]["choices"][0]["message"]["content"] == "You said: Hello"
+    assert (call["id"], call["opName"]) == (told["weaveCallId"], "weave.completions_create")
+    assert (call["status"], call["wbUserId"], call["exception"]) == ("SUCCESS", "ada", None)
+    assert call["usage"] == [{"model": "gpt-4o", "totalTokens": 18}]
+    assert call["totalCost"] == 11 * 0.5 + 7 * 1.0
+    assert call["inputs"] == {"model": "gpt-4o", "messages": HELLO, "temperature": 0}
+    assert call["answer"] == told["response"]["choices"][0]
+
+
+@pytest.mark.parametrize(("track", "is_kept"), [(True, True), (None, True), (False, False)])
+async def test_a_completion_is_kept_unless_it_is_not_to_be(
+    ask: Ask, database: Database, *, track: bool | None, is_kept: bool
+) -> None:
+    answer = await ask(CREATE, inputs={"model": "gpt-4o"}, track=track)
+
+    told = answer.data["completionsCreate"]
+    assert (told["weaveCallId"] is not None, told["call"] is not None) == (is_kept, is_kept)
+    assert "choices" in told["response"]
+    assert await database.calls.count_documents({}) == is_kept
+
+
+async def test_every_input_of_the_api_reaches_the_provider(ask: Ask, stand_in: StandIn) -> None:
+    inputs: dict[str, Any] = {
+        "messages": HELLO,
+        "topP": 0.9,
+        "n": 2,
+        "stop": ["."],
+        "maxCompletionTokens": 100,
+        "maxTokens": 90,
+        "modalities": ["text"],
+        "presencePenalty": 0.1,
+        "frequencyPenalty": 0.2,
+        "logitBias": {"50256": -100},
+        "user": "ada",
+        "responseFormat": {"type": "json_object"},
+        "seed": 2**40,
+        "toolChoice": "auto",
+        "logprobs": True,
+        "topLogprobs": 3,
+        "parallelToolCalls": False,
+        "functions": [{"name": "look_up"}],
+        "functionCall": "none",
+    }
+    ours = {"model": "gpt-4o", "timeout": 30, "extraHeaders": {"X-Team": "weavers"}, "apiVersion": "1", "tools": None}
+
+    answer = await ask(CREATE, inputs={**inputs, **ours})
+
+    [asked] = stand_in.asked
+    assert answer.errors == []
+    assert asked.body.keys() == {"model", *map(_snake, inputs)}
+    assert asked.body["logit_bias"] == {"50256": -100}
+    assert asked.body["seed"] == 2**40
+    assert asked.headers["x-team"] == "weavers"
+    assert answer.data["completionsCreate"]["call"]["inputs"].keys() == {
+        "model",
+        "timeout",
+        "api_version",
+        *map(_snake, inputs),
+    }
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+async def test_what_a_provider_does_wrong_is_in_the_response(ask: Ask) -> None:
+    answer = await ask(CREATE, inputs={"model": "status-401", "messages": HELLO})
+
+    told = answer.data["completionsCreate"]
+    assert answer.errors == []
+    assert told["response"]["error"].startswith("openai (model status-401) answered 401, it refuses the key; check")
+    assert (told["call"]["status"], told["call"]["exception"]) == ("ERROR", told["response"]["error"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "argument"),
+    [
+        ({"model": "gpt-4o", "toolChoice": 5}, "BAD_USER_INPUT", "inputs.toolChoice"),
+        ({"model": "gpt-4o", "messages": [HELLO]}, "BAD_USER_INPUT", "inputs.messages.0"),
+        ({"model": "gpt-4o", "stream": True}, "BAD_USER_INPUT", "inputs.stream"),
+        ({"model": "gpt-4o", "user": "x" * 10_000_000}, "PAYLOAD_TOO_LARGE", "inputs"),
+        ({"model": "gpt-4o", "user": "weave-trace-internal:///x"}, "BAD_USER_INPUT", "inputs"),
+    ],
+)
+async def test_inputs_that_break_a_rule_are_named(
+    ask: Ask, stand_in: StandIn, inputs: dict[str, Any], code: str, argument: str
+) -> None:
+    answer = await ask(CREATE, inputs=inputs)
+
+    assert answer.data is None
+    assert answer.code == code
+    assert answer.errors[0]["extensions"]["argument"] == argument
+    assert stand_in.asked == []
+
+
+async def test_a_stream_has_the_call_first_then_chunks_then_the_whole(follow: Follow) -> None:
+    events = [
+        answer.data["completionsCreateStream"]
+        async for answer in follow(STREAM, inputs={"model": "gpt-4o", "messages": HELLO})
+    ]
+
+    started, *chunks, finished = events
+    nothing = {"text": None, "chunk": None, "response": None, "call": None}
+    assert started == {"type": "STARTED", "weaveCallId": finished["call"]["id"], **nothing}
+    assert {event["type"] for event in chunks} == {"CHUNK"}
+    assert "".join(event["text"] or "" for event in chunks) == "You said: Hello"
+    assert all(event["chunk"]["object"] == "chat.completion.chunk" for event in chunks)
+    assert finished["type"] == "FINISHED"
+    assert finished["response"]["choices"][0]["message"]["content"] == "You said: Hello"
+    assert finished["call"] == {"id": started["weaveCallId"], "status": "SUCCESS", "output": finished["response"]}
+
+
+async def test_a_stream_of_a_model_that_is_none_is_finished_at_once(follow: Follow) -> None:
+    [answer] = [answer async for answer in follow(STREAM, inputs={"model": "custom::acme"})]
+
+    event = answer.data["completionsCreateStream"]
+    assert (event["type"], event["weaveCallId"], event["call"]) == ("FINISHED", None, None)
+    assert event["response"].keys() == {"error"}
+
+
+async def test_a_stream_whose_inputs_break_a_rule_is_an_error(follow: Follow) -> None:
+    [answer] = [answer async for answer in follow(STREAM, inputs={"model": "gpt-4o", "stop": 5})]
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == "inputs.stop"
+
+
+async def test_who_leaves_a_stream_ends_it(follow: Follow, database: Database, stand_in: StandIn) -> None:
+    stand_in.reply = lambda _body: "word " * 10_000
+    async with aclosing(follow(STREAM, inputs={"model": "drip", "messages": HELLO})) as answers:
+        for _ in range(4):
+            await anext(answers)
+
+    await until(lambda: stand_in.left == 1)
+    [call] = [document async for document in database.calls.find({})]
+    assert call["status"] == "error"
+    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
