@@ -9,6 +9,7 @@ from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.completions.endpoints import Endpoints
+from stores.costs import defaults
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.ids import check_project_id, new_id
 from stores.images.inputs import MAX_IMAGES, ImageInputs
@@ -81,7 +82,8 @@ class ImagesStore:
                 return Generated(project_id, {"error": error.message})
             if not is_tracked:
                 return made
-            call_id = await self._track(made, inputs, began, wb_user_id)
+            counted_as = defaults.priced_name(inputs.model, reached.model)
+            call_id = await self._track(made, inputs, counted_as, began, wb_user_id)
             return Generated(project_id, made.response, made.pictures, call_id)
 
     async def _kept(self, project_id: str, answer: JsonObject, max_bytes: int) -> Generated:
@@ -109,7 +111,9 @@ class ImagesStore:
         told = {"error": "; ".join(errors)} if errors else {}
         return Generated(project_id, {**answer, "data": data, **told}, pictures)
 
-    async def _track(self, made: Generated, inputs: ImageInputs, began: int, wb_user_id: str | None) -> str:
+    async def _track(
+        self, made: Generated, inputs: ImageInputs, counted_as: str, began: int, wb_user_id: str | None
+    ) -> str:
         call_id = new_id()
         start = CallStart(
             project_id=made.project_id,
@@ -124,7 +128,7 @@ class ImagesStore:
             project_id=made.project_id,
             id=call_id,
             ended_at=times.now(),
-            summary={"usage": {inputs.model: _usage(made.response.get("usage"))}},
+            summary={"usage": {counted_as: _usage(made.response.get("usage"))}},
             exception=made.response.get("error"),
             output=made.response,
         )

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from stores import json_text, times
 from stores.calls import CallsStore
+from stores.costs import defaults
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.files import FilesStore
@@ -97,6 +98,19 @@ async def test_usage_that_is_none_is_one_request(images: ImagesStore, calls: Cal
     made = await images.create(PROJECT, INPUTS)
 
     assert parsed(await only_call(calls, made.call_id), "summary") == {"usage": {"gpt-image-1": {"requests": 1}}}
+
+
+async def test_usage_is_counted_under_the_name_that_has_a_price(
+    images: ImagesStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+    assert (defaults.of_model("openai/gpt-4o"), bool(defaults.of_model("gpt-4o"))) == ((), True)
+
+    made = await images.create(PROJECT, ImageInputs("openai/gpt-4o", "a weft"))
+
+    row = await only_call(calls, made.call_id)
+    assert parsed(row, "inputs")["model"] == "openai/gpt-4o"
+    assert parsed(row, "summary")["usage"].keys() == {"gpt-4o"}
 
 
 @pytest.mark.parametrize(
