@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphql import (
-    GraphQLEnumType,
     GraphQLField,
     GraphQLList,
     GraphQLNonNull,
@@ -191,12 +190,10 @@ def _fits(kind: Any, listed: ast.expr) -> bool:  # noqa: ANN401 -- any type of G
 
 
 def _is_literal(kind: Any, values: ast.expr) -> bool:  # noqa: ANN401 -- any type of GraphQL
-    """Whether it is an enum of some values, or a text where there is but one."""
+    """Whether it is an enum of some values; of one alone, a text or an enum that has it beside those of others."""
     found = ast.literal_eval(values)
-    literals = {found} if isinstance(found, str) else set(found)
-    if isinstance(kind, GraphQLEnumType):
-        return {name.lower() for name in kind.values} == literals
-    return str(kind) == "String" and len(literals) == 1
+    names = {name.lower() for name in getattr(kind, "values", ())}
+    return str(kind) == "String" or found in names if isinstance(found, str) else names == set(found)
 
 
 def _is_union(kind: Any, members: list[ast.expr]) -> bool:  # noqa: ANN401 -- any type of GraphQL

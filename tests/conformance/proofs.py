@@ -125,6 +125,33 @@ _SHOWN: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "test_spans_are_stored_in_the_project_of_the_mutation": ("OtelExportReq", "OtelExportRes"),
         "test_what_is_rejected_is_told": ("ExportTracePartialSuccess",),
     },
+    "graphql_schema/test_actions.py": {
+        "test_words_are_looked_for_and_what_is_found_is_feedback": ("ActionsExecuteBatchReq", "ActionsExecuteBatchRes"),
+    },
+    "graphql_schema/test_images.py": {
+        "test_an_image_tells_its_file_and_its_call": (
+            "ImageGenerationCreateReq",
+            "ImageGenerationCreateRes",
+            "ImageGenerationRequestInputs",
+        ),
+    },
+    "graphql_schema/completions/test_completions.py": {
+        "test_a_completion_leads_to_its_call_with_usage_and_costs": ("CompletionsCreateReq", "CompletionsCreateRes"),
+        "test_every_input_of_the_api_reaches_the_provider": ("CompletionsCreateRequestInputs",),
+    },
+    "graphql_schema/evaluations/test_running.py": {
+        "test_a_run_is_ordered_watched_and_read": ("EvaluateModelReq", "EvaluateModelRes"),
+    },
+    "graphql_schema/evaluations/test_reading.py": {
+        "test_each_status_is_a_type_of_its_own": (
+            "EvaluationStatusReq",
+            "EvaluationStatusRes",
+            "EvaluationStatusNotFound",
+            "EvaluationStatusRunning",
+            "EvaluationStatusFailed",
+            "EvaluationStatusComplete",
+        ),
+    },
 }
 
 PROOFS: Final[dict[str, str]] = {
