@@ -20,6 +20,7 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
+from stores.turns import in_turns
 
 MAX_CALLS: Final = 10_000
 
@@ -118,7 +119,7 @@ class ActionsStore:
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         if len(call_ids) > MAX_CALLS:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_CALLS:,}", "call_ids")
-        for position, call_id in enumerate(call_ids):
+        async for position, call_id in in_turns(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
         run = _Run(project_id, await read_action(self._objects, project_id, action_ref), wb_user_id)
         await self._carry_out(run, list(dict.fromkeys(call_ids)))

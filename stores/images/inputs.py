@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stores import refs
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.errors import BadInputError
 from stores.providers import JsonObject
@@ -36,6 +37,7 @@ class ImageInputs:
             if not text:
                 raise BadInputError(f"is required: {_WANTED[name]}", f"inputs.{name}")
             check_length(text, limit, f"inputs.{name}")
+            refs.check_external(text, f"inputs.{name}")
         if self.n is not None and not 1 <= self.n <= MAX_IMAGES:
             raise BadInputError(f"{self.n} is no number of images; ask for 1 to {MAX_IMAGES}", "inputs.n")
 

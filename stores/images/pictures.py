@@ -23,7 +23,9 @@ _EXTENSIONS: Final = {
     "image/webp": ".webp",
     "image/avif": ".avif",
 }
-_FORMS: Final = ("b64_json", "url")
+FORMS: Final = ("b64_json", "url")
+"""The keys under which an entry may have its picture."""
+
 _DATA_URL: Final = re.compile(r"data:[^,]{0,256};base64,")
 _LARGE: Final = 256 * 1024
 """Characters of Base64 that take so long to decode that a thread does it."""
@@ -61,7 +63,7 @@ async def taken_out(entry: Any, index: int, max_bytes: int, download: Download) 
     Raises:
         ProviderError: there is none, it cannot be had, or it is too large or no picture.
     """
-    form = next((form for form in _FORMS if isinstance(entry, dict) and isinstance(entry.get(form), str)), None)
+    form = next((form for form in FORMS if isinstance(entry, dict) and isinstance(entry.get(form), str)), None)
     if form is None or not entry[form]:
         raise ProviderError("the provider's answer has neither b64_json nor url of it")
     content = await _content(entry[form], form, min(max_bytes, MAX_BYTES), download)

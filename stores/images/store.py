@@ -1,33 +1,24 @@
 """The store of images: models paint, and what they painted is kept as files."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stores import times
-from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.completions.endpoints import Endpoints
 from stores.costs import defaults
 from stores.files import MAX_FILE_BYTES, FilesStore
-from stores.ids import check_project_id, new_id
+from stores.ids import check_project_id
 from stores.images.inputs import MAX_IMAGES, ImageInputs
 from stores.images.pictures import taken_out
+from stores.images.tracking import Painting
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
 
-OP_NAME: Final = "weave.image_generation_create"
-
 AT_ONCE: Final = 4
 """Requests for images that one process has under way at once: the answer to each is in memory as a whole."""
-
-_COUNTS: Final = {
-    "prompt_tokens": ("prompt_tokens", "input_tokens"),
-    "completion_tokens": ("completion_tokens", "output_tokens"),
-    "total_tokens": ("total_tokens",),
-}
-"""What usage is called in calls, and by providers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +32,7 @@ class Generated:
     project_id: str
     response: JsonObject
     pictures: list[Row] = field(default_factory=list)
+    error: str | None = None
     call_id: str | None = None
 
 
@@ -79,12 +71,12 @@ class ImagesStore:
                 answer = await self._providers.generate_images(reached.endpoint, inputs.request(reached.model))
                 made = await self._kept(project_id, answer, max_file_bytes)
             except ProviderError as error:
-                return Generated(project_id, {"error": error.message})
+                return Generated(project_id, {"error": error.message}, error=error.message)
             if not is_tracked:
                 return made
             counted_as = defaults.priced_name(inputs.model, reached.model)
-            call_id = await self._track(made, inputs, counted_as, began, wb_user_id)
-            return Generated(project_id, made.response, made.pictures, call_id)
+            painting = Painting(project_id, inputs, began, counted_as, wb_user_id)
+            return replace(made, call_id=await painting.kept(self._calls, made.response, made.error))
 
     async def _kept(self, project_id: str, answer: JsonObject, max_bytes: int) -> Generated:
         """An answer whose pictures are files.
@@ -108,41 +100,6 @@ class ImagesStore:
             pictures.append(picture.row)
         if not pictures:
             raise ProviderError(errors[0])
-        told = {"error": "; ".join(errors)} if errors else {}
-        return Generated(project_id, {**answer, "data": data, **told}, pictures)
-
-    async def _track(
-        self, made: Generated, inputs: ImageInputs, counted_as: str, began: int, wb_user_id: str | None
-    ) -> str:
-        call_id = new_id()
-        start = CallStart(
-            project_id=made.project_id,
-            id=call_id,
-            op_name=OP_NAME,
-            started_at=began,
-            attributes={},
-            inputs=inputs.given,
-            wb_user_id=wb_user_id,
-        )
-        end = CallEnd(
-            project_id=made.project_id,
-            id=call_id,
-            ended_at=times.now(),
-            summary={"usage": {counted_as: _usage(made.response.get("usage"))}},
-            exception=made.response.get("error"),
-            output=made.response,
-        )
-        await self._calls.write([start, end])
-        return call_id
-
-
-def _usage(told: Any) -> JsonObject:  # noqa: ANN401 -- any JSON
-    """What a request used, by the names that calls have for it."""
-    counts = told if isinstance(told, dict) else {}
-    found = {name: _first(counts, names) for name, names in _COUNTS.items()}
-    return {"requests": 1} | {name: count for name, count in found.items() if count is not None}
-
-
-def _first(counts: JsonObject, names: Sequence[str]) -> int | None:
-    whole = (counts.get(name) for name in names)
-    return next((count for count in whole if isinstance(count, int) and not isinstance(count, bool)), None)
+        lost = "; ".join(errors) or None
+        told = {"error": lost} if lost else {}
+        return Generated(project_id, {**answer, "data": data, **told}, pictures, lost)

@@ -240,6 +240,43 @@ async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
     assert row["exception"] == made.response["error"]
 
 
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"revised_prompt": "weave-trace-internal:///x"}, "refs from outside start with weave:///"),
+        ({"log": [["x" * 1_000] * 100] * 40}, "the limit is 7,700,000"),
+    ],
+    ids=["reserved", "too large"],
+)
+async def test_of_an_answer_that_no_call_can_hold_the_call_has_the_pictures(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, odd: dict[str, Any], reason: str
+) -> None:
+    stand_in.reply = lambda _body: answer({**encoded(), **odd})
+
+    made = await images.create(PROJECT, INPUTS)
+
+    assert made.response["data"][0].keys() == {"b64_json", *odd}
+    row = await only_call(calls, made.call_id)
+    output = parsed(row, "output")
+    assert output["data"] == [{"b64_json": made.response["data"][0]["b64_json"]}]
+    assert reason in row["exception"] == output["error"]
+    assert await content(files, DIGEST) == CHART
+
+
+@pytest.mark.parametrize("error", [None, {"code": 5}, "odd"])
+async def test_what_a_provider_calls_an_error_beside_pictures_is_kept_as_it_is(
+    images: ImagesStore, calls: CallsStore, stand_in: StandIn, error: object
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded(), error=error)
+
+    made = await images.create(PROJECT, INPUTS)
+
+    row = await only_call(calls, made.call_id)
+    assert parsed(row, "output") == made.response
+    assert made.response["error"] == error
+    assert "exception" not in row
+
+
 async def test_files_stay_as_long_as_the_call_that_speaks_of_them(
     images: ImagesStore, files: FilesStore, stand_in: StandIn, database: Database
 ) -> None:
