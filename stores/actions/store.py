@@ -20,6 +20,7 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
+from stores.register import Entered
 from stores.turns import in_turns
 
 MAX_CALLS: Final = 10_000
@@ -59,6 +60,8 @@ class _Run:
     project_id: str
     action: Action
     wb_user_id: str | None
+    listed: Entered
+    """How the project was listed at first: what is purged meanwhile gets no feedback on what was in it."""
     results: dict[str, Row] = field(default_factory=dict)
 
     def feedback(self, call_id: str, output: object) -> NewFeedback:
@@ -101,6 +104,7 @@ class ActionsStore:
     def __init__(
         self, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, completions: Completions
     ) -> None:
+        self.database = feedback.database
         self._calls, self._objects, self._feedback, self._completions = calls, objects, feedback, completions
         self._judges = asyncio.Semaphore(JUDGED_AT_ONCE)
 
@@ -114,6 +118,7 @@ class ActionsStore:
         Raises:
             BadInputError: an id can be no call's, there are more than `MAX_CALLS`, or the ref leads to no action.
             NotFoundError, ObjectDeletedError: the ref leads to nothing.
+            UnavailableError: the database is away, or the project is being purged.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
@@ -121,7 +126,8 @@ class ActionsStore:
             raise BadInputError(f"has {len(call_ids):,} ids; the limit is {MAX_CALLS:,}", "call_ids")
         async for position, call_id in in_turns(enumerate(call_ids)):
             check_call_id(call_id, f"call_ids.{position}")
-        run = _Run(project_id, await read_action(self._objects, project_id, action_ref), wb_user_id)
+        action = await read_action(self._objects, project_id, action_ref)
+        run = _Run(project_id, action, wb_user_id, await self.database.query(self.database.admit(project_id)))
         await self._carry_out(run, list(dict.fromkeys(call_ids)))
         return Executed([run.results[call_id] for call_id in call_ids])
 
@@ -159,7 +165,7 @@ class ActionsStore:
         rows = await self._calls.by_keys(keys, frozenset({"output"}))
         there = {call_id: row for (_, call_id), row in rows.items() if row}
         outputs = await asyncio.to_thread(lambda: {call_id: search.is_found(row) for call_id, row in there.items()})
-        made = await self._feedback.create([run.feedback(*each) for each in outputs.items()])
+        made = await self._keep(run, outputs)
         for (call_id, output), feedback in zip(outputs.items(), made, strict=True):
             run.keep(call_id, output, feedback)
         for call_id in call_ids:
@@ -193,7 +199,13 @@ class ActionsStore:
                 run.miss(call_id)
                 return
             output = await judge.judgement(row)
-            run.keep(call_id, output, await self._feedback.create_one(run.feedback(call_id, output)))
+            [feedback] = await self._keep(run, {call_id: output})
+            run.keep(call_id, output, feedback)
+
+    async def _keep(self, run: _Run, outputs: Mapping[str, object]) -> list[Row]:
+        """Keep outputs by their calls, as feedback."""
+        await self.database.run(self.database.enter([run.project_id], run.listed))
+        return await self._feedback.create([run.feedback(*each) for each in outputs.items()])
 
 
 def _packed(sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from stores.images.pictures import taken_out
 from stores.images.tracking import Painting
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
+from stores.register import Entered
 
 AT_ONCE: Final = 4
 """Requests for images that one process has under way at once: the answer to each is in memory as a whole."""
@@ -40,6 +41,7 @@ class ImagesStore:
     """Images of models."""
 
     def __init__(self, calls: CallsStore, files: FilesStore, endpoints: Endpoints, providers: Providers) -> None:
+        self.database = files.database
         self._calls, self._files, self._endpoints, self._providers = calls, files, endpoints, providers
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -59,26 +61,31 @@ class ImagesStore:
 
         Raises:
             BadInputError: an input breaks a rule, or the model does not make so many.
-            UnavailableError: the database is away.
+            UnavailableError: the database is away, or the project is being purged or was meanwhile.
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         inputs.check()
         async with self._places:
-            began = times.now()
+            began, listed = times.now(), await self.database.query(self.database.admit(project_id))
             try:
                 reached = await self._endpoints.reach(project_id, inputs.model)
                 answer = await self._providers.generate_images(reached.endpoint, inputs.request(reached.model))
-                made = await self._kept(project_id, answer, max_file_bytes)
+                made = await self._kept(project_id, answer, max_file_bytes, listed)
             except ProviderError as error:
                 return Generated(project_id, {"error": error.message}, error=error.message)
             if not is_tracked:
                 return made
             counted_as = defaults.priced_name(inputs.model, reached.model)
+            await self._enter(project_id, listed)
             painting = Painting(project_id, inputs, began, counted_as, wb_user_id)
             return replace(made, call_id=await painting.kept(self._calls, made.response, made.error))
 
-    async def _kept(self, project_id: str, answer: JsonObject, max_bytes: int) -> Generated:
+    async def _enter(self, project_id: str, listed: Entered) -> None:
+        """See that the project was not purged since it was listed so, before something is stored in it."""
+        await self.database.run(self.database.enter([project_id], listed))
+
+    async def _kept(self, project_id: str, answer: JsonObject, max_bytes: int, listed: Entered) -> Generated:
         """An answer whose pictures are files.
 
         Raises:
@@ -96,6 +103,7 @@ class ImagesStore:
                 data[index] = {"error": error.message}
                 errors.append(f"Image {index + 1} of {len(data)} is lost: {error.message}")
                 continue
+            await self._enter(project_id, listed)
             await self._files.create_all(project_id, [picture.content, picture.metadata])
             pictures.append(picture.row)
         if not pictures:

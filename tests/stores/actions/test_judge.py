@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
@@ -288,6 +289,34 @@ async def test_batches_at_once_share_the_judges(
     assert [done.num_failed for done in both] == [0, 0]
     assert len({row["feedback"]["id"] for done in both for row in done.results}) == 40
     assert len(await everything(feedback)) == 40
+
+
+async def test_what_is_judged_of_a_project_that_is_purged_meanwhile_is_not_kept(
+    calls: CallsStore,
+    objects: ObjectsStore,
+    stand_in: StandIn,
+    providers: EnvironmentProviders,
+    mongodb_uri: str,
+    database_name: str,
+) -> None:
+    ids = await store(calls, "x", "y")
+    ref = await action(objects, judging())
+    other = Database.open(mongodb_uri, database_name)  # which has not entered the project yet
+    completions = CompletionsStore(other, objects, calls, providers)
+    actions = ActionsStore(calls, objects, FeedbackStore(other), completions)
+
+    def reply(_body: object) -> str:
+        with MongoClient[dict[str, object]](mongodb_uri) as client:
+            client[database_name].projects.update_one({"_id": PROJECT}, {"$set": {"created_at": 1}})
+        return ANSWER
+
+    stand_in.reply = reply
+    done = await actions.execute(PROJECT, ref, ids)
+    other.close()
+
+    assert [row["error"]["code"] for row in done.results] == ["UNAVAILABLE"] * 2
+    assert "acme/chat was purged meanwhile" in done.results[0]["error"]["message"]
+    assert await FeedbackStore(calls.database).count(PROJECT) == 0
 
 
 async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(

@@ -7,12 +7,10 @@ import pytest
 
 from stores.actions import MAX_CALLS, ActionsStore, store
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore
 from stores.database import Database
-from stores.errors import BadInputError
+from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
-from stores.providers import NoProviders
 from stores.register import PURGING
 from tests.commands import Commands
 from tests.stores.actions.specs import action, looking_for
@@ -209,18 +207,12 @@ async def test_a_wrong_project_or_user_is_refused(actions: ActionsStore, objects
     assert raised.value.argument == "wb_user_id"
 
 
-async def test_what_could_not_be_kept_is_told_with_each_call(
-    calls: CallsStore, objects: ObjectsStore, database: Database, mongodb_uri: str, database_name: str
+async def test_while_its_project_is_purged_no_action_is_carried_out(
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, database: Database
 ) -> None:
-    await calls.write([start(1), end(1, output="weft"), start(2)])
+    await calls.write([start(), end(output="weft")])
     ref = await action(objects, looking_for("weft"))
     await database.projects.update_one({"_id": PROJECT}, {"$set": {PURGING: 1}})
-    other = Database.open(mongodb_uri, database_name)
-    completions = CompletionsStore(other, ObjectsStore(other), CallsStore(other), NoProviders())
-    actions = ActionsStore(CallsStore(other), ObjectsStore(other), FeedbackStore(other), completions)
 
-    done = await actions.execute(PROJECT, ref, [call_id(1), call_id(2), call_id(3)])
-    other.close()
-
-    assert [row["error"]["code"] for row in done.results] == ["UNAVAILABLE", "UNAVAILABLE", "NOT_FOUND"]
-    assert "acme/chat is being purged" in done.results[0]["error"]["message"]
+    with pytest.raises(UnavailableError, match="acme/chat is being purged"):
+        await actions.execute(PROJECT, ref, [call_id(1)])

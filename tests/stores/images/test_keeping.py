@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from starlette.responses import JSONResponse, Response
 
 from stores import json_text, times
@@ -322,11 +323,39 @@ async def test_few_are_painted_at_once_and_the_others_wait(images: ImagesStore, 
     assert all(each.pictures for each in made)
 
 
-async def test_while_the_project_is_purged_nothing_is_kept(
+async def test_while_the_project_is_purged_nobody_is_asked(
     images: ImagesStore, stand_in: StandIn, database: Database
 ) -> None:
-    stand_in.reply = lambda _body: answer(encoded())
     await database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "purging": 1})
 
     with pytest.raises(UnavailableError, match="acme/chat is being purged"):
         await images.create(PROJECT, INPUTS)
+
+    assert stand_in.asked == []
+
+
+async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kept(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, mongodb_uri: str, database_name: str
+) -> None:
+    def reply(_body: object) -> dict[str, Any]:
+        with MongoClient[dict[str, object]](mongodb_uri) as client:
+            client[database_name].projects.update_one({"_id": PROJECT}, {"$set": {"created_at": 2}})
+        return answer(encoded())
+
+    stand_in.reply = reply
+    await images.database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "created_at": 1})
+
+    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile"):
+        await images.create(PROJECT, INPUTS)
+
+    assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)
+
+
+async def test_where_nothing_is_kept_the_project_is_not_listed(
+    images: ImagesStore, stand_in: StandIn, database: Database
+) -> None:
+    stand_in.reply = lambda _body: answer({"b64_json": "?"})
+
+    await images.create(PROJECT, INPUTS)
+
+    assert await database.projects.count_documents({}) == 0
