@@ -8,7 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from stores.errors import StoreError
-from stores.json_fields import JsonField
+from stores.json_fields import JsonField, ValueField
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
 _Stored = TypeVar("_Stored")
@@ -57,7 +57,7 @@ def to_store(given: _Input[_Stored] | None) -> _Stored | None:
     return None if given is None else given.to_store()
 
 
-def json_field(source: JsonField, description: str) -> Any:  # noqa: ANN401 -- as above
+def json_field(source: JsonField | ValueField, description: str) -> Any:  # noqa: ANN401 -- as above
     """A JSON field of rows, with the argument `path`."""
 
     def resolve(parent: strawberry.Parent[Any], path: JsonPath = None) -> JSON | None:

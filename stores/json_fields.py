@@ -41,6 +41,28 @@ class JsonField:
         return None if value is None else json_text.encode(value)
 
 
+@dataclass(frozen=True)
+class ValueField:
+    """A field whose source has the JSON value itself as an attribute."""
+
+    name: str
+
+    def text(self, source: object) -> str | None:
+        """The JSON text of the value, None where there is none."""
+        return self.at(source, None)
+
+    def at(self, source: object, path: str | None) -> str | None:
+        """The JSON text of what lies at a dotted path (all of it without one), None where that is null.
+
+        Raises:
+            BadInputError: the path has an empty key.
+        """
+        value = getattr(source, self.name)
+        if path:
+            value = json_path.follow(value, json_path.split(path))
+        return None if value is None else json_text.encode(value)
+
+
 def forget(row: Row) -> None:
     """Let go of a row's parsed values, which take several times the memory of their texts."""
     row.pop(_PARSED, None)

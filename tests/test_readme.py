@@ -21,18 +21,25 @@ from app.demo_loading import load_demo
 from app.server import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from tests.app.event_stream import first_of, streaming
+from stores.completions.known_providers import KNOWN_PROVIDERS
+from tests.app.event_stream import all_of, first_of, streaming, told
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.calls.builders import call_id, end, start
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+WEFT = "A thread that crosses the warp."
 BLOCKS = re.findall(r"```(graphql|json)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
 
 
 @pytest.fixture
-def client(mongodb_uri: str, database_name: str) -> Iterator[httpx.Client]:
+def client(
+    mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = lambda _body: WEFT
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}") as client:
         yield client
@@ -49,7 +56,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 23
+    assert len(examples) == 26
     for document, expected in examples:
         assert answer(client, document) == expected
 
@@ -184,39 +191,47 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
     assert event["call"]["status"] == "RUNNING"
 
 
-@pytest.fixture
-def client_with_models(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, database_name: str
-) -> Iterator[httpx.Client]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
-        yield client
-
-
-async def test_the_judge_of_the_example_judges(
-    client_with_models: httpx.Client, stand_in: StandIn, calls: CallsStore
-) -> None:
+async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: StandIn, calls: CallsStore) -> None:
     await calls.write([start(1, project_id="acme/reviews"), end(1, project_id="acme/reviews", output="As you wish.")])
     stand_in.reply = lambda _body: '{"response": 9}'
-    digest = answer(client_with_models, asking("llm_judge"))["data"]["objCreate"]["digest"]
+    digest = answer(client, asking("llm_judge"))["data"]["objCreate"]["digest"]
 
     ref = f"weave:///acme/reviews/object/politeness:{digest}"
     execute = f'actionsExecuteBatch(projectId: "acme/reviews", actionRef: "{ref}", callIds: ["{call_id(1)}"])'
-    found = answer(client_with_models, f"mutation {{ {execute} {{ results {{ output }} }} }}")
+    found = answer(client, f"mutation {{ {execute} {{ results {{ output }} }} }}")
 
     assert found == {"data": {"actionsExecuteBatch": {"results": [{"output": 9}]}}}
     assert [body["model"] for body in stand_in.bodies] == ["gpt-4o-mini"]
 
 
-def test_the_image_of_the_example_is_at_its_url(client_with_models: httpx.Client) -> None:
-    made = answer(client_with_models, asking("imageCreate("))["data"]["imageCreate"]
+def test_the_image_of_the_example_is_at_its_url(client: httpx.Client) -> None:
+    made = answer(client, asking("imageCreate("))["data"]["imageCreate"]
 
     [image] = made["images"]
     assert (image["contentType"], made["error"]) == ("image/png", None)
     assert made["call"]["id"]
-    assert len(client_with_models.get(image["url"]).content) == image["sizeBytes"]
+    assert len(client.get(image["url"]).content) == image["sizeBytes"]
+
+
+async def test_the_completion_comes_as_a_stream(client: httpx.Client) -> None:
+    async with httpx.AsyncClient(base_url=client.base_url) as watcher:
+        results = told(await all_of(watcher, asking("completionsCreateStream")))
+
+    started, *chunks, finished = [result["data"]["completionsCreateStream"] for result in results]
+    assert (started["type"], finished["type"], started["weaveCallId"]) == (
+        "STARTED",
+        "FINISHED",
+        finished["weaveCallId"],
+    )
+    assert "".join(chunk["text"] or "" for chunk in chunks) == WEFT
+    assert finished["response"]["choices"][0]["message"]["content"] == WEFT
+
+
+def test_every_known_provider_is_named_with_its_keys() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)/…`.*? \| (.*?) \|$", README, re.MULTILINE))
+
+    named = {provider: tuple(re.findall(r"`(\w+)`", keys)) for provider, keys in rows.items()}
+    assert named == {known.name: known.secrets for known in KNOWN_PROVIDERS.values()}
 
 
 def test_the_program_sends_its_spans(client: httpx.Client) -> None:

@@ -110,10 +110,10 @@ class ProviderClient:
         seconds = self._seconds(endpoint)
         try:
             client = self._client(endpoint, max_bytes)
-            options = _options(endpoint, seconds)
+            options, body = _options(endpoint, seconds), await _encoded(request)
 
             def post() -> Awaitable[httpx2.Response]:
-                return client.post(path, cast_to=httpx2.Response, body=request, options=options)
+                return client.post(path, cast_to=httpx2.Response, content=body, options=options)
 
             async with asyncio.timeout(seconds):
                 response = await _tried(post, seconds)
@@ -144,11 +144,11 @@ class ProviderClient:
         seconds, left = self._seconds(endpoint), self._timeout_seconds
         try:
             client = self._client(endpoint, MAX_ANSWER_BYTES)
-            options, body = _options(endpoint, seconds), {**request, "stream": True}
+            options, body = _options(endpoint, seconds), await _encoded({**request, "stream": True})
 
             def post() -> Awaitable[_Texts]:
                 return client.post(
-                    "/chat/completions", cast_to=str, body=body, options=options, stream=True, stream_cls=_Texts
+                    "/chat/completions", cast_to=str, content=body, options=options, stream=True, stream_cls=_Texts
                 )
 
             async with asyncio.timeout(seconds):
@@ -204,6 +204,11 @@ class ProviderClient:
 
 def _options(endpoint: Endpoint, seconds: float) -> Any:  # noqa: ANN401 -- the library's own dict
     return {"headers": headers_of(endpoint), "params": dict(endpoint.parameters), "timeout": seconds}
+
+
+async def _encoded(request: JsonObject) -> bytes:
+    # Of all that is in it the messages alone may be megabytes, which others need not wait for.
+    return (await asyncio.to_thread(json_text.encode, request)).encode()
 
 
 async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:

@@ -65,8 +65,7 @@ def _of_status(error: openai.APIStatusError, who: str, endpoint: Endpoint) -> Pr
 def _meaning(status: int, endpoint: Endpoint) -> str:
     match status:
         case 401 | 403:
-            key = endpoint.api_key_name
-            return f"it refuses the key; check {key} in the server's environment" if key else "it wants a key"
+            return _refused_key(endpoint)
         case 404:
             return "there is no such model, or no such base URL"
         case 413:
@@ -79,6 +78,13 @@ def _meaning(status: int, endpoint: Endpoint) -> str:
             return "it does not take the request"
         case _:
             return "it failed; ask again later"
+
+
+def _refused_key(endpoint: Endpoint) -> str:
+    if endpoint.api_key and endpoint.api_key_name:
+        return f"it refuses the key; check {endpoint.api_key_name} in the server's environment"
+    is_own = endpoint.api_key or any(name.lower() == "authorization" for name in endpoint.headers)
+    return "it refuses the key that was sent with the request" if is_own else "it wants a key"
 
 
 def _of_connection(error: Exception, who: str, endpoint: Endpoint) -> ProviderError:

@@ -10,7 +10,8 @@ from stores.providers import Endpoint, ProviderError
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
-_SHORTEST_HIDDEN: Final = 4
+# Keys of servers that want none are words such as EMPTY, which answers may have in them.
+_SHORTEST_HIDDEN: Final = 12
 HIDDEN: Final = "***"
 
 

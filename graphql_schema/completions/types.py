@@ -7,25 +7,22 @@ from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import described, resolved
+from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.selection import selected_fields
-from stores import json_text
 from stores.completions import Completion, CompletionEvent
+from stores.json_fields import ValueField
 from stores.paging import Row
-from stores.providers import JsonObject
 
 
 @strawberry.type(description="What came of a completion.")
 class CompletionsCreateRes:
     """The source is `stores.completions.Completion`."""
 
-    @resolved(
+    response: JSON | None = json_field(
+        ValueField("response"),
         "The provider's answer, as it came: a JSON object with choices and usage; or one whose error is a sentence "
-        "that says what to change."
+        "that says what to change.",
     )
-    def response(self, parent: strawberry.Parent[Completion]) -> JSON:
-        """The answer."""
-        return _json(parent.response)
 
     @resolved(
         "The id of the call that it is kept as; null where it is not to be kept, or nothing could be asked since there "
@@ -71,18 +68,14 @@ class CompletionsCreateEvent:
         """The text that is added."""
         return parent.text
 
-    @resolved("A CHUNK as the provider sent it: a JSON object with choices, in each of which is a delta.")
-    def chunk(self, parent: strawberry.Parent[CompletionEvent]) -> JSON | None:
-        """The chunk."""
-        return None if parent.chunk is None else _json(parent.chunk)
-
-    @resolved(
-        "When it is FINISHED, the whole answer as completionsCreate would give it. Of one that broke off it has what "
-        "came, and beside that error, a sentence that says what to change."
+    chunk: JSON | None = json_field(
+        ValueField("chunk"), "A CHUNK as the provider sent it: a JSON object with choices, in each of which is a delta."
     )
-    def response(self, parent: strawberry.Parent[CompletionEvent]) -> JSON | None:
-        """The whole answer."""
-        return None if parent.response is None else _json(parent.response)
+    response: JSON | None = json_field(
+        ValueField("response"),
+        "When it is FINISHED, the whole answer as completionsCreate would give it. Of one that broke off it has what "
+        "came, and beside that error, a sentence that says what to change.",
+    )
 
     @resolved("When it is FINISHED, the call that it is kept as.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[CompletionEvent]) -> Row | None:
@@ -95,7 +88,3 @@ async def _call(info: Info, project_id: str, call_id: str | None) -> Row | None:
         return None
     key, wanted = (project_id, call_id), frozenset(selected_fields(info))
     return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
-
-
-def _json(value: JsonObject) -> JSON:
-    return JSON(json_text.encode(value))

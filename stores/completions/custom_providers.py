@@ -38,8 +38,8 @@ class CustomProviders:
         self._objects = objects
         self._providers = providers
 
-    async def named(self, project_id: str, model: str) -> CustomModel:
-        """The model that is named `custom::<provider>::<model>`.
+    async def named(self, project_id: str, model: str, *, wants_key: bool = True) -> CustomModel:
+        """The model that is named `custom::<provider>::<model>`; with its key, unless whoever asks has one.
 
         Raises:
             ProviderError: there is no such object, or it cannot be used.
@@ -49,10 +49,10 @@ class CustomProviders:
             raise ProviderError(f"{model[:200]!r} names no model: write {PREFIX}<provider>::<model>.")
         object_id = f"{_as_name(provider)}-{_as_name(name)}"[:MAX_OBJECT_ID]
         found = await self._object(ProviderModel, project_id, object_id, LATEST)
-        return await self._reached(project_id, found, _as_name(provider), name)
+        return await self._reached(project_id, found, _as_name(provider), name, wants_key=wants_key)
 
-    async def at(self, project_id: str, ref_text: str) -> CustomModel:
-        """The model whose `ProviderModel` a ref leads to.
+    async def at(self, project_id: str, ref_text: str, *, wants_key: bool = True) -> CustomModel:
+        """The model whose `ProviderModel` a ref leads to; with its key, unless whoever asks has one.
 
         Raises:
             ProviderError: it leads to none, or to one that cannot be used.
@@ -61,17 +61,19 @@ class CustomProviders:
         if ref is None or ref.project_id != project_id or ref.kind != "object" or ref.edges:
             raise ProviderError(f"{ref_text[:300]} leads to no ProviderModel of this project.")
         found = await self._object(ProviderModel, project_id, ref.name, ref.version or LATEST)
-        return await self._reached(project_id, found, ref.name, found.name or ref.name)
+        return await self._reached(project_id, found, ref.name, found.name or ref.name, wants_key=wants_key)
 
-    async def _reached(self, project_id: str, model: ProviderModel, object_id: str, name: str) -> CustomModel:
+    async def _reached(
+        self, project_id: str, model: ProviderModel, object_id: str, name: str, *, wants_key: bool
+    ) -> CustomModel:
         digest = model.provider
         if refs.is_ref(digest):
             ref = refs.parse(digest)
             object_id, digest = ref.name, ref.version or LATEST
         provider = await self._object(Provider, project_id, object_id, digest)
-        return CustomModel(self._endpoint(provider, object_id), model.name or name)
+        return CustomModel(self._endpoint(provider, object_id, wants_key=wants_key), model.name or name)
 
-    def _endpoint(self, provider: Provider, object_id: str) -> Endpoint:
+    def _endpoint(self, provider: Provider, object_id: str, *, wants_key: bool) -> Endpoint:
         for header in provider.extra_headers:
             if header.lower() in _OWN_SECRETS:
                 raise ProviderError(
@@ -80,7 +82,7 @@ class CustomProviders:
                 )
         return Endpoint(
             base_url=provider.base_url,
-            api_key=self._secret(provider, object_id) if provider.api_key_name else None,
+            api_key=self._secret(provider, object_id) if wants_key and provider.api_key_name else None,
             headers=provider.extra_headers,
             is_custom=True,
             provider=object_id,

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stores import refs
-from stores.completions.custom_providers import PREFIX, CustomModel, CustomProviders
+from stores.completions.custom_providers import PREFIX, CustomProviders
 from stores.completions.known_providers import COREWEAVE, KNOWN_PROVIDERS, OPENAI, KnownProvider, provider_of
 from stores.objects import ObjectsStore
 from stores.providers import Endpoint, ProviderError, Providers
 
-_AUTHORIZATION: Final = "authorization"
 _API_KEY: Final = "api_key"
+_KEYS: Final = ("authorization", _API_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Endpoints:
         """
         headers = headers or {}
         if model.startswith((PREFIX, refs.SCHEME)):
-            custom = await self._in_objects(project_id, model)
+            find = self._custom.named if model.startswith(PREFIX) else self._custom.at
+            custom = await find(project_id, model, wants_key=not _has_key(headers))
             return Reached(_with_headers(custom.endpoint, headers), custom.model)
         provider, name = self._known(model)
         return Reached(self._endpoint(provider, headers), name, provider.takes_stream_options)
@@ -74,7 +75,7 @@ class Endpoints:
         )
         endpoint = _with_headers(endpoint, headers)
         # A base URL of the server's own may be of models that want no key.
-        if not (endpoint.api_key or base_url or _has(_AUTHORIZATION, headers)):
+        if not (endpoint.api_key or base_url or _has_key(headers)):
             names = " or ".join(provider.secrets)
             raise ProviderError(
                 f"The key of {provider.name} is missing: set {names} in the server's environment."
@@ -82,21 +83,17 @@ class Endpoints:
             )
         return endpoint
 
-    async def _in_objects(self, project_id: str, model: str) -> CustomModel:
-        if model.startswith(PREFIX):
-            return await self._custom.named(project_id, model)
-        return await self._custom.at(project_id, model)
-
 
 def _with_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
     """An endpoint with the headers of whoever asks; `api_key` among them is their key, in place of the server's."""
     own = {name: value for name, value in headers.items() if name.lower() != _API_KEY}
     key = next((value for name, value in headers.items() if name.lower() == _API_KEY), None)
     merged = {**endpoint.headers, **own}
-    if key is None and not _has(_AUTHORIZATION, own):
+    if not _has_key(headers):
         return replace(endpoint, headers=merged)
     return replace(endpoint, headers=merged, api_key=key, api_key_name=None)
 
 
-def _has(name: str, headers: Mapping[str, str]) -> bool:
-    return any(header.lower() == name for header in headers)
+def _has_key(headers: Mapping[str, str]) -> bool:
+    """Whether whoever asks sends a key of their own."""
+    return any(header.lower() in _KEYS for header in headers)

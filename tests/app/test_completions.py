@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
-from tests.app.event_stream import all_of, streaming, told
+from tests.app.event_stream import EVENTS, all_of, streaming, told
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.waiting import TIMEOUT, until, until_found
@@ -178,6 +178,53 @@ async def test_more_completions_than_may_be_are_told_to_come_again(
     assert "LOOMQL_MAX_COMPLETIONS" in refused.json()["errors"][0]["message"]
     for answer in await asyncio.gather(*running):
         assert answer.json()["data"]["completionsCreate"]["call"]["status"] == "SUCCESS"
+
+
+async def test_a_long_request_for_a_stream_is_held_until_its_end(
+    mongodb_uri: str, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = lambda _body: "word " * 10_000
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=600_000)
+    other = {"query": 'query ($q: JSON!) { objs(projectId: "a/b", query: {json: $q}) { totalCount } }'}
+    other |= {"variables": {"q": {"$expr": {"$eq": [{"$getField": "object_id"}, {"$literal": LARGE}]}}}}
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
+            async with streaming(client, STREAM, variables=asking(LARGE, "drip")) as events:
+                for _ in range(5):
+                    await anext(events)
+                during = await client.post("/graphql", json=other)
+            await until(lambda: stand_in.left == 1)
+
+            async def is_free() -> bool:
+                return (await client.post("/graphql", json=other)).status_code == 200
+
+            await until_found(is_free)
+
+    assert (during.status_code, during.json()["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
+
+
+async def test_a_server_that_stops_ends_the_calls_of_its_streams(
+    mongodb_uri: str, database: Database, database_name: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
+    stand_in.reply = lambda _body: "word " * 10_000
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+
+    async def ask(host: str) -> None:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
+            await client.post("/graphql", json={"query": STREAM, "variables": asking("Hello", "drip")}, headers=EVENTS)
+
+    with live_server(create_app(settings), lifespan="on") as host:
+        reading = asyncio.create_task(ask(host))
+        await until(lambda: stand_in.sent_chunks > 3)
+        # The server waits five seconds for those who are there; nobody else may run in this thread then.
+    await asyncio.gather(reading, return_exceptions=True)
+
+    [call] = [document async for document in database.calls.find({})]
+    assert call["status"] == "error"
+    assert call["exception"].startswith("The answer was given up before it was whole")
+    assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
 
 
 async def test_no_log_has_a_secret(

@@ -41,6 +41,14 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("LOOMQL_MONGOD_CACHE_GB", "nan"),
         ("LOOMQL_DATABASE_TIMEOUT_SECONDS", "inf"),
         ("LOOMQL_LOG_LEVEL", "loud"),
+        ("LOOMQL_PROVIDER_SECRETS", "ACME_KEY"),
+        ("LOOMQL_PROVIDER_SECRETS", "ACME_KEY@"),
+        ("LOOMQL_PROVIDER_SECRETS", "@llm.acme.com"),
+        ("LOOMQL_PROVIDER_SECRETS", "ACME-KEY@llm.acme.com"),
+        ("LOOMQL_PROVIDER_SECRETS", "ACME_KEY@*"),
+        ("LOOMQL_PROVIDER_SECRETS", "ACME_KEY@llm.acme.com, OTHER_KEY@ftp://llm.acme.com"),
+        ("LOOMQL_COMPLETION_TIMEOUT_SECONDS", "0"),
+        ("LOOMQL_MAX_COMPLETIONS", "0"),
         ("LOOMQL_MONGODB_URI", "localhost:27017"),
         ("LOOMQL_MONGODB_DATABASE", "a.b"),
         ("LOOMQL_MONGODB_DATABASE", "ä" * 32),
@@ -57,11 +65,11 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypat
 
 
 def test_settings_cannot_change_and_do_not_show_the_uri() -> None:
-    settings = Settings(mongodb_uri="mongodb://user:secret@host/")
+    settings = Settings(mongodb_uri="mongodb://user:hush-hush@host/")
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1
-    assert "secret" not in repr(settings)
+    assert "hush-hush" not in repr(settings)
 
 
 def test_the_table_has_every_setting_with_a_sentence_and_a_default_that_is_the_same_everywhere() -> None:
@@ -96,7 +104,7 @@ def test_values_are_shown_as_the_environment_would_hold_them(value: object, show
     [
         ("mongodb://host:27017/db", "mongodb://host:27017/db"),
         ("mongodb://user@host/", "mongodb://user@host/"),
-        ("mongodb://user:secret@host/", "mongodb://user:***@host/"),
+        ("mongodb://user:hush-hush@host/", "mongodb://user:***@host/"),
         ("mongodb+srv://user:se@c:re/t@host/", "mongodb+srv://user:***@host/"),
         ("mongodb://h/?tlsCertificateKeyFilePassword=x&w=1", "mongodb://h/?tlsCertificateKeyFilePassword=***&w=1"),
         ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:x", "mongodb://h/?authMechanismProperties=***"),

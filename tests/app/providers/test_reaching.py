@@ -93,6 +93,20 @@ async def test_an_error_says_who_which_model_which_status_and_what_to_change(
         assert "It is so for the key ***." in error.message
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"api_key_name": None}, "it refuses the key that was sent with the request"),
+        ({"api_key": None, "headers": {"Authorization": "Bearer x"}}, "it refuses the key that was sent with"),
+        ({"api_key": None}, "it wants a key"),
+    ],
+)
+async def test_whose_key_is_refused_is_told(
+    providers: EnvironmentProviders, stand_in: StandIn, changes: dict[str, Any], told: str
+) -> None:
+    assert told in (await error_of(providers, endpoint(stand_in.base_url, **changes), "status-401")).message
+
+
 async def test_a_redirect_to_another_place_is_not_followed(providers: EnvironmentProviders, stand_in: StandIn) -> None:
     with stand_in_provider() as other:
         stand_in.redirects_to = other.base_url.replace("/v1", "/elsewhere")

@@ -9,7 +9,7 @@ from graphql_schema.context import Stores
 from stores.costs import NewCost
 from stores.database import Database
 from tests.graphql_schema.completions.conftest import Ask, Follow
-from tests.stand_in_provider import StandIn
+from tests.stand_in_provider import USAGE, StandIn
 from tests.waiting import until
 
 PROJECT = "acme/support"
@@ -153,6 +153,31 @@ async def test_a_stream_has_the_call_first_then_chunks_then_the_whole(follow: Fo
     assert finished["type"] == "FINISHED"
     assert finished["response"]["choices"][0]["message"]["content"] == "You said: Hello"
     assert finished["call"] == {"id": started["weaveCallId"], "status": "SUCCESS", "output": finished["response"]}
+
+
+async def test_answers_and_chunks_are_read_by_path(ask: Ask, follow: Follow) -> None:
+    mutation = """mutation ($path: String) {
+      completionsCreate(projectId: "acme/support", inputs: {model: "gpt-4o"}) { response(path: $path) }
+    }"""
+    subscription = """subscription {
+      completionsCreateStream(projectId: "acme/support", inputs: {model: "gpt-4o"}) {
+        chunk(path: "choices.0.finish_reason") response(path: "usage.total_tokens")
+      }
+    }"""
+
+    found = [
+        (await ask(mutation, path=path)).data["completionsCreate"]["response"]
+        for path in ("choices.0.message.content", "usage", "nothing.here")
+    ]
+    refused = await ask(mutation, path="a..b")
+    events = [answer.data["completionsCreateStream"] async for answer in follow(subscription)]
+
+    assert found == ["You said: nothing", USAGE, None]
+    assert (refused.code, refused.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "path")
+    assert [event for event in events if any(event.values())] == [
+        {"chunk": "stop", "response": None},
+        {"chunk": None, "response": 18},
+    ]
 
 
 async def test_a_stream_of_a_model_that_is_none_is_finished_at_once(follow: Follow) -> None:

@@ -203,6 +203,19 @@ async def test_a_base_url_that_parsers_might_read_in_two_ways_is_none(objects: O
         await reaching(objects, {"ACME_KEY": "sk-acme"}, "ACME_KEY@llm.acme.test")
 
 
+async def test_whoever_has_a_key_needs_none_of_the_server(objects: ObjectsStore) -> None:
+    await create_provider(objects)
+    found = endpoints(objects, {"ACME_KEY": "sk-acme", "OPENAI_API_KEY": "sk-openai"})
+
+    for model in ("custom::acme::small", "openai/small"):
+        by_key = await found.reach(PROJECT, model, {"API_key": "mine", "X-Team": "ada"})
+        by_header = await found.reach(PROJECT, model, {"authorization": "Bearer mine"})
+
+        assert (by_key.endpoint.api_key, by_key.endpoint.headers["X-Team"]) == ("mine", "ada")
+        assert "API_key" not in by_key.endpoint.headers
+        assert (by_header.endpoint.api_key, by_header.endpoint.headers["authorization"]) == (None, "Bearer mine")
+
+
 async def test_a_custom_provider_may_want_no_key(objects: ObjectsStore) -> None:
     await create_provider(objects, api_key_name="")
 
