@@ -49,11 +49,15 @@ def test_every_class_has_a_test_that_shows_it() -> None:
 
 
 def test_the_tests_that_show_classes_are_there() -> None:
-    for proof in set(PROOFS.values()):
-        file, _, name = proof.partition("::")
-        tree = ast.parse((ROOT / file).read_text())
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-        assert name in functions, proof
+    assert [proof for proof in sorted(set(PROOFS.values())) if not is_there(proof)] == []
+
+
+def is_there(proof: str) -> bool:
+    """Whether a file has the test that is named."""
+    file, _, name = proof.partition("::")
+    path = ROOT / file
+    tree = ast.parse(path.read_text() if path.exists() else "")
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name for node in tree.body)
 
 
 @pytest.mark.parametrize(
