@@ -6,6 +6,7 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
+from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.completions import MAX_AT_ONCE, CompletionsStore
@@ -14,6 +15,7 @@ from stores.database import Database
 from stores.errors import ForbiddenError, PayloadTooLargeError
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
+from stores.images import ImagesStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
@@ -31,11 +33,13 @@ MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 class Stores:
     """Every store, over one database."""
 
+    actions: ActionsStore
     aggregates: AggregatesStore
     calls: CallsStore
     completions: CompletionsStore
     costs: CostsStore
     files: FilesStore
+    images: ImagesStore
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
@@ -52,13 +56,18 @@ class Stores:
     ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none."""
         calls, objects = CallsStore(database), ObjectsStore(database)
+        feedback, files = FeedbackStore(database), FilesStore(database)
+        providers = providers or NoProviders()
+        completions = CompletionsStore(database, objects, calls, providers, max_completions)
         return cls(
+            actions=ActionsStore(calls, objects, feedback, completions),
             aggregates=AggregatesStore(database),
             calls=calls,
-            completions=CompletionsStore(database, objects, calls, providers or NoProviders(), max_completions),
+            completions=completions,
             costs=CostsStore(database),
-            feedback=FeedbackStore(database),
-            files=FilesStore(database),
+            feedback=feedback,
+            files=files,
+            images=ImagesStore(calls, files, completions.endpoints, providers),
             objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),
