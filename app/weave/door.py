@@ -11,7 +11,20 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
-from app.weave import actions, call_writes, calls, costs, feedback, files, images, objects, projects, tables, wandb
+from app.weave import (
+    actions,
+    call_writes,
+    calls,
+    completions,
+    costs,
+    feedback,
+    files,
+    images,
+    objects,
+    projects,
+    tables,
+    wandb,
+)
 from app.weave.bodies import Body, read_body
 from app.weave.browsers import check_page
 from app.weave.errors import answer, failure, refusal
@@ -64,6 +77,8 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/cost/purge": costs.purge,
     "/threads/stream_query": projects.threads,
     "/project/stats": projects.stats,
+    "/completions/create": completions.create,
+    "/completions/create_stream": completions.create_stream,
     "/actions/execute_batch": actions.execute_batch,
 }
 

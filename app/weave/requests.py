@@ -317,3 +317,11 @@ class ImageGenerationCreateReq(OfProject):
     inputs: ImageGenerationRequestInputs
     wb_user_id: str | None = None
     track_llm_call: bool | None = True
+
+
+class CompletionsCreateReq(OfProject):
+    """A request for a completion; the inputs are held to their forms where they are used."""
+
+    inputs: dict[str, Json]
+    wb_user_id: str | None = None
+    track_llm_call: bool | None = True
