@@ -195,6 +195,7 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
     assert {call["status"] for call in tree.every()} == {"success"}
     # What was under way when it was cut off, of two rows at once, is asked again.
     assert 2 * len(MANY) < len(stand_in.asked) <= 2 * len(MANY) + 2
+    assert await database.feedback.count_documents({}) == len(MANY)
     after = {call["id"]: call async for call in database.calls.find({"id": {"$in": list(done)}})}
     assert after == before
     usage = tree.root["summary"]["usage"]
