@@ -6,6 +6,7 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
+from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.completions import MAX_AT_ONCE, CompletionsStore
@@ -16,6 +17,7 @@ from stores.evaluations import EvaluationsStore
 from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
+from stores.images import ImagesStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
@@ -33,6 +35,7 @@ MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 class Stores:
     """Every store, over one database."""
 
+    actions: ActionsStore
     aggregates: AggregatesStore
     calls: CallsStore
     completions: CompletionsStore
@@ -40,6 +43,7 @@ class Stores:
     evaluations: EvaluationsStore
     evaluation_runs: EvaluationRunsStore
     files: FilesStore
+    images: ImagesStore
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
@@ -63,16 +67,20 @@ class Stores:
         So many completions are under way at once, and so many rows of evaluations, where anything works on runs.
         """
         calls, objects = CallsStore(database), ObjectsStore(database)
-        completions = CompletionsStore(database, objects, calls, providers or NoProviders(), max_completions)
+        feedback, files = FeedbackStore(database), FilesStore(database)
+        providers = providers or NoProviders()
+        completions = CompletionsStore(database, objects, calls, providers, max_completions)
         return cls(
+            actions=ActionsStore(calls, objects, feedback, completions),
             aggregates=AggregatesStore(database),
             calls=calls,
             completions=completions,
             costs=CostsStore(database),
             evaluations=EvaluationsStore(database),
             evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
-            feedback=FeedbackStore(database),
-            files=FilesStore(database),
+            feedback=feedback,
+            files=files,
+            images=ImagesStore(calls, files, completions.endpoints, providers),
             objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),

@@ -17,6 +17,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
+from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.coercion import coerce_to_inputs
@@ -28,6 +29,7 @@ from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, E
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
+from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
@@ -74,6 +76,8 @@ class Mutation(
     ProjectMutations,
     RetentionMutations,
     PurgeMutations,
+    ActionMutations,
+    ImageMutations,
 ):
     """The root of mutations."""
 

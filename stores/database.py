@@ -189,13 +189,15 @@ class Database:
         """
         return await self._register.enter(self.projects, project_ids, before)
 
-    async def admit(self, project_id: str) -> None:
-        """See that a project is not being purged, before something is written that does not list it.
+    async def admit(self, project_id: str) -> Entered:
+        """See that a project is not being purged, before something is written that does not list it, or much later.
+
+        Who writes later gives what this told to `enter`.
 
         Raises:
             UnavailableError: it is.
         """
-        await register.refuse_purged(self.projects, [project_id])
+        return await register.refuse_purged(self.projects, [project_id])
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.

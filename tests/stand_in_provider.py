@@ -5,6 +5,7 @@ What it answers is chosen by what is asked: by a function that the test gives, o
     status-<code>     that status, with the key repeated in the message
     limited-<n>       429 for the first n requests of that model, then an answer
     slow-<seconds>    an answer after so many seconds
+    held              an answer when the test has set `is_released`
     cut               an answer whose connection breaks in the middle
     unfinished        a stream that ends in order before it is finished
     no-json           a page of HTML
@@ -75,6 +76,7 @@ class StandIn:
     base_url: str = ""
     asked: list[Asked] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)
+    is_released: bool = False
     left: int = 0
     """How many clients left a stream before its end."""
     sent_chunks: int = 0
@@ -143,7 +145,10 @@ class StandIn:
                 if self.tries[model] <= int(number or 1):
                     return _error(429, "Too many requests.", {"Retry-After": "0"})
             case "slow":
-                await _wait(float(number or 1), request)
+                ends = time.monotonic() + float(number or 1)
+                await _wait(lambda: time.monotonic() >= ends, request)
+            case "held":
+                await _wait(lambda: self.is_released, request)
             case "cut" if not body.get("stream"):
                 return StreamingResponse(_cut(), media_type="application/json")
             case "no-json":
@@ -286,11 +291,10 @@ def _instance(schema: Body) -> Any:  # noqa: ANN401 -- any JSON
             return "text"
 
 
-async def _wait(seconds: float, request: Request) -> None:
+async def _wait(is_over: Callable[[], bool], request: Request) -> None:
     """Wait, but for no one who has left."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends and not await request.is_disconnected():  # noqa: ASYNC110 -- ASGI has no event for it
-        await asyncio.sleep(min(0.05, seconds))
+    while not is_over() and not await request.is_disconnected():  # noqa: ASYNC110 -- ASGI has no event for it
+        await asyncio.sleep(0.02)
 
 
 async def _cut() -> AsyncIterator[str]:

@@ -25,6 +25,7 @@ from stores.completions.known_providers import KNOWN_PROVIDERS
 from tests.app.event_stream import all_of, first_of, streaming, told
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
+from tests.stores.calls.builders import call_id, end, start
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 WEFT = "A thread that crosses the warp."
@@ -55,7 +56,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 24
+    assert len(examples) == 26
     for document, expected in examples:
         assert answer(client, document) == expected
 
@@ -231,6 +232,28 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
 
     assert event["type"] == "STARTED"
     assert event["call"]["status"] == "RUNNING"
+
+
+async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: StandIn, calls: CallsStore) -> None:
+    await calls.write([start(1, project_id="acme/reviews"), end(1, project_id="acme/reviews", output="As you wish.")])
+    stand_in.reply = lambda _body: '{"response": 9}'
+    digest = answer(client, asking("llm_judge"))["data"]["objCreate"]["digest"]
+
+    ref = f"weave:///acme/reviews/object/politeness:{digest}"
+    execute = f'actionsExecuteBatch(projectId: "acme/reviews", actionRef: "{ref}", callIds: ["{call_id(1)}"])'
+    found = answer(client, f"mutation {{ {execute} {{ results {{ output }} }} }}")
+
+    assert found == {"data": {"actionsExecuteBatch": {"results": [{"output": 9}]}}}
+    assert [body["model"] for body in stand_in.bodies] == ["gpt-4o-mini"]
+
+
+def test_the_image_of_the_example_is_at_its_url(client: httpx.Client) -> None:
+    made = answer(client, asking("imageCreate("))["data"]["imageCreate"]
+
+    [image] = made["images"]
+    assert (image["contentType"], made["error"]) == ("image/png", None)
+    assert made["call"]["id"]
+    assert len(client.get(image["url"]).content) == image["sizeBytes"]
 
 
 async def test_the_completion_comes_as_a_stream(client: httpx.Client) -> None:

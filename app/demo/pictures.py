@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import orjson
 
+from stores.contents import METADATA_NAME, value_of
 from stores.files import NewFile
 
 _WIDTH, _HEIGHT, _BAR, _GAP = 320, 120, 24, 12
 _COLOURS: Final = bytes.fromhex("ffffff 6b4eff 00a38d f2a541 e4572e 3d5a80 9c89b8 7a9e7e b56576 4f6d7a")
 """Of the paper, then of one bar after the other: red, green and blue of each."""
 _BAR_COLOURS: Final = len(_COLOURS) // 3 - 1
-
-CONTENT_TYPE: Final = "weave.type_wrappers.Content.content.Content"
 
 
 def bar_chart(counts: Sequence[int]) -> bytes:
@@ -58,10 +57,5 @@ def content(png: bytes, name: str, content_id: str) -> tuple[dict[str, Any], lis
         "metadata": None,
         "extension": ".png",
     }
-    metadata = NewFile.of(orjson.dumps(known), "metadata.json")
-    value = {
-        "_type": "CustomWeaveType",
-        "weave_type": {"type": CONTENT_TYPE},
-        "files": {"content": picture.digest, metadata.name: metadata.digest},
-    }
-    return value, [picture, metadata]
+    metadata = NewFile.of(orjson.dumps(known), METADATA_NAME)
+    return value_of(picture, metadata), [picture, metadata]

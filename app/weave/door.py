@@ -11,7 +11,20 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
-from app.weave import call_writes, calls, costs, feedback, files, objects, projects, tables, wandb
+from app.weave import (
+    actions,
+    call_writes,
+    calls,
+    completions,
+    costs,
+    feedback,
+    files,
+    images,
+    objects,
+    projects,
+    tables,
+    wandb,
+)
 from app.weave.bodies import Body, read_body
 from app.weave.browsers import check_page
 from app.weave.errors import answer, failure, refusal
@@ -23,6 +36,7 @@ PREFIX: Final = "/weave"
 
 _Endpoint = Callable[[Stores, Body], Awaitable[Response]]
 _NOT_FOUND: Final = 404
+_IMAGES: Final = "/image/create"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
@@ -63,6 +77,9 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/cost/purge": costs.purge,
     "/threads/stream_query": projects.threads,
     "/project/stats": projects.stats,
+    "/completions/create": completions.create,
+    "/completions/create_stream": completions.create_stream,
+    "/actions/execute_batch": actions.execute_batch,
 }
 
 
@@ -76,8 +93,10 @@ class WeaveDoor:
 
     def mount(self) -> Mount:
         """All of them under the prefix, and an answer in JSON to whatever else is asked there."""
+        paint: _Endpoint = partial(images.create, max_bytes=self._max_file_bytes)
         routes: list[BaseRoute] = [
-            Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in _POSTS.items()
+            Route(path, partial(self._post, endpoint), methods=["POST"])
+            for path, endpoint in (*_POSTS.items(), (_IMAGES, paint))
         ]
         routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
         routes += [
@@ -126,6 +145,6 @@ async def _server_info(_request: Request) -> Response:
 async def _unknown(request: Request) -> Response:
     """By 404, after which the SDK does without; it would ask again and again for what is answered by 501."""
     path = f"/{request.path_params['path']}"
-    if path in _POSTS:
+    if path in _POSTS or path == _IMAGES:
         return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
     return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)

@@ -11,6 +11,7 @@ from stores.calls.inputs import MAX_EXCEPTION
 from stores.costs import NewCost
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
+from stores.images import ImageInputs
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.threads.filters import ThreadsFilter
@@ -288,3 +289,39 @@ class Lookup(Request):
     query: str
     variables: dict[str, Json] | None = None
     operation_name: str | None = Field(default=None, alias="operationName")
+
+
+class ActionsExecuteBatchReq(OfProject):
+    """An action, and the calls that it is carried out on."""
+
+    action_ref: str
+    call_ids: list[str]
+    wb_user_id: str | None = None
+
+
+class ImageGenerationRequestInputs(Request):
+    """What is asked of a model that paints."""
+
+    model: str
+    prompt: str
+    n: int | None = None
+
+    def to_store(self) -> ImageInputs:
+        """The inputs as the store takes them."""
+        return ImageInputs(self.model, self.prompt, self.n)
+
+
+class ImageGenerationCreateReq(OfProject):
+    """A request for images."""
+
+    inputs: ImageGenerationRequestInputs
+    wb_user_id: str | None = None
+    track_llm_call: bool | None = True
+
+
+class CompletionsCreateReq(OfProject):
+    """A request for a completion; the inputs are held to their forms where they are used."""
+
+    inputs: dict[str, Json]
+    wb_user_id: str | None = None
+    track_llm_call: bool | None = True

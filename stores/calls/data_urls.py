@@ -6,19 +6,18 @@ client gets the content back.
 
 import mimetypes
 import re
-import uuid
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from stores import base64_text, json_text
+from stores import base64_text
+from stores.contents import WeaveContent, value_of
 from stores.files import NewFile
 
 LONGEST_KEPT: Final = 1024
 """Characters of a data URL that stays where it is."""
 
 _DATA_URL: Final = re.compile(r"data:([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127});base64,", re.ASCII)
-_IDS: Final = uuid.UUID("0e7a3f52-6a3b-4d0e-9f0a-5d0b6f1c7a21")
 _MEDIA_TYPES: Final = mimetypes.MimeTypes()  # Python's own list, the same on every machine
 
 
@@ -40,22 +39,18 @@ class DataUrl:
         load = partial(_content, text, match.end())
         return cls(match[1], NewFile(NewFile.of(content).digest, len(content), load, "content"))
 
-    def metadata(self) -> NewFile:
-        """The file that describes the content; the same for the same data URL."""
+    def files(self) -> tuple[NewFile, NewFile]:
+        """The content, and what describes it; the same for the same data URL."""
         extension = _MEDIA_TYPES.guess_extension(self.media_type) or ""
-        told = {
-            "id": str(uuid.uuid5(_IDS, f"{self.media_type} {self.content.digest}")),
-            "size": self.content.size_bytes,
-            "mimetype": self.media_type,
-            "digest": self.content.digest,
-            "filename": f"{self.content.digest[:8]}{extension}",
-            "content_type": "data_url:base64",
-            "input_type": "str",
-            "encoding": "base64",
-            "metadata": None,
-            "extension": extension,
-        }
-        return NewFile.of(json_text.encode(told).encode(), "metadata.json")
+        return WeaveContent(
+            self.content,
+            self.media_type,
+            filename=f"{self.content.digest[:8]}{extension}",
+            extension=extension,
+            content_type="data_url:base64",
+            input_type="str",
+            encoding="base64",
+        ).files()
 
 
 def _content(text: str, start: int) -> bytes:
@@ -85,10 +80,6 @@ def take_out(value: object) -> tuple[object, list[NewFile]]:
 
 
 def _replacement(data_url: DataUrl, files: list[NewFile]) -> dict[str, object]:
-    metadata = data_url.metadata()
-    files += (data_url.content, metadata)
-    return {
-        "_type": "CustomWeaveType",
-        "weave_type": {"type": "weave.type_wrappers.Content.content.Content"},
-        "files": {"content": data_url.content.digest, "metadata.json": metadata.digest},
-    }
+    content, metadata = data_url.files()
+    files += (content, metadata)
+    return value_of(content, metadata)

@@ -188,7 +188,7 @@ class CompletionsStore:
         return self._providers.stream(reached.endpoint, {**_request(reached, given), **options})
 
     def _call(self, project_id: str, given: CompletionInputs, reached: Reached) -> TrackedCall:
-        return TrackedCall(self._calls, self._writes, project_id, _priced_name(given.model, reached.model))
+        return TrackedCall(self._calls, self._writes, project_id, defaults.priced_name(given.model, reached.model))
 
     async def _reach(self, project_id: str, given: CompletionInputs) -> Reached:
         reached = await self.endpoints.reach(project_id, given.model, given.headers)
@@ -217,8 +217,3 @@ def _request(reached: Reached, given: CompletionInputs) -> JsonObject:
 def _response(streamed: StreamedCompletion, error: str | None) -> JsonObject:
     came = {} if streamed.is_empty else streamed.completion
     return came if error is None else {**came, "error": error}
-
-
-def _priced_name(asked: str, model: str) -> str:
-    """The name under which usage is counted: as it was asked, or the provider's own where only that has a price."""
-    return model if not defaults.of_model(asked) and defaults.of_model(model) else asked

@@ -6,6 +6,7 @@ So a server that is killed in between leaves a call that runs, and not nothing a
 import asyncio
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, Final
 
 from stores import times
@@ -13,6 +14,7 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.errors import PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.providers import JsonObject
+from stores.register import Entered
 
 OP_NAME: Final = "weave.completions_create"
 GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
@@ -59,16 +61,14 @@ class TrackedCall:
     Who waits for either may give up: both are written anyway, the end after the start.
     """
 
-    def __init__(
-        self, calls: CallsStore, writes: Writes, project_id: str, usage_name: str, op_name: str = OP_NAME
-    ) -> None:
+    def __init__(self, calls: CallsStore, writes: Writes, project_id: str, usage_name: str) -> None:
         self.id = new_id()
         self._calls = calls
         self._writes = writes
         self._project_id = project_id
         self._usage_name = usage_name
-        self._op_name = op_name
         self._start: asyncio.Future[None] | None = None
+        self._listed: Entered | None = None
 
     async def start(self, inputs: JsonObject, wb_user_id: str | None) -> None:
         """Write that it runs.
@@ -80,7 +80,7 @@ class TrackedCall:
         """
         started = CallStart(
             project_id=self._project_id,
-            op_name=self._op_name,
+            op_name=OP_NAME,
             started_at=times.now(),
             attributes={},
             inputs=inputs,
@@ -88,11 +88,16 @@ class TrackedCall:
             wb_user_id=wb_user_id,
             is_large=True,
         )
-        self._start = self._writes.begin(self._calls.write_one(started))
+        self._start = self._writes.begin(self._started(started))
         try:
             await asyncio.shield(self._start)
         except StoreError as error:
             raise error.within("start") from None
+
+    async def _started(self, started: CallStart) -> None:
+        await self._calls.write_one(started)
+        with suppress(UnavailableError):  # the call is there; its end does without this
+            self._listed = await self._admitted()
 
     async def end(self, response: JsonObject) -> None:
         """Write what came of it, if it was started; an answer that was had is not lost because this fails."""
@@ -129,10 +134,19 @@ class TrackedCall:
     async def _written(self, ended: CallEnd) -> None:
         for number in range(1, _TRIES):
             try:
-                return await self._calls.write_one(ended)
+                return await self._written_once(ended)
             except UnavailableError:
                 await asyncio.sleep(_PAUSE_SECONDS * number)
-        return await self._calls.write_one(ended)
+        return await self._written_once(ended)
+
+    async def _written_once(self, ended: CallEnd) -> None:
+        # What is purged while a provider answers has no call any more, and gets none by its end.
+        if self._listed is None or await self._admitted() == self._listed:
+            await self._calls.write_one(ended)
+
+    async def _admitted(self) -> Entered:
+        database = self._calls.database
+        return await database.query(database.admit(self._project_id))
 
 
 def _message(response: JsonObject) -> str | None:

@@ -33,6 +33,11 @@ def of_model(model: str) -> Sequence[Price]:
     return shipped().get(model, ())
 
 
+def priced_name(asked: str, model: str) -> str:
+    """The name under which usage is counted: as it was asked for, or the provider's own where only that has a price."""
+    return model if not of_model(asked) and of_model(model) else asked
+
+
 def all_models() -> Iterator[Price]:
     """The prices of all models."""
     for prices in shipped().values():

@@ -186,7 +186,7 @@ async def test_a_long_request_for_a_stream_is_held_until_its_end(
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     stand_in.reply = lambda _body: "word " * 10_000
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=600_000)
-    other = {"query": 'query ($q: JSON!) { objs(projectId: "a/b", query: {json: $q}) { totalCount } }'}
+    other: dict[str, Any] = {"query": 'query ($q: JSON!) { objs(projectId: "a/b", query: {json: $q}) { totalCount } }'}
     other |= {"variables": {"q": {"$expr": {"$eq": [{"$getField": "object_id"}, {"$literal": LARGE}]}}}}
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:

@@ -12,9 +12,9 @@ import pytest
 from app import demo
 from app.demo import dataset, vocabulary
 from app.demo.library import ASSISTANT, EVALUATION, PROMPT
-from app.demo.pictures import CONTENT_TYPE
 from graphql_schema.context import Stores
 from stores import refs
+from stores.contents import CONTENT_TYPE
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.paging import PageRequest, Row
 from stores.refs import Ref

@@ -40,7 +40,11 @@ def schema() -> LoomSchema:
 @pytest.fixture
 def run(schema: LoomSchema, database: Database) -> Run:
     """Runs a document with variables, as a client's JSON carries both."""
-    context = Context(Stores.over(database))
+    return running(schema, Context(Stores.over(database)))
+
+
+def running(schema: LoomSchema, context: Context) -> Run:
+    """What `run` gives, over any stores."""
 
     async def run(document: str, **variables: Any) -> Answer:  # noqa: ANN401 -- any JSON
         result = await schema.execute(document, variable_values=variables, context_value=context)

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from stores import json_text
+from stores import json_text, register
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, UnavailableError
 from stores.paging import Row
+from stores.purges import PurgesStore, purge
 from tests.stand_in_provider import KEY, USAGE, StandIn
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 PROJECT = "acme/support"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -176,6 +177,25 @@ async def test_a_call_runs_while_its_provider_answers_and_ends_when_its_client_l
     call = await kept(calls, running["id"])
     assert call["status"] == "error"
     assert call["exception"].startswith("The answer was given up before it was whole")
+
+
+async def test_a_project_that_is_purged_meanwhile_gets_nothing(
+    completions: CompletionsStore, database: Database, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    asking = asyncio.create_task(completions.create(PROJECT, {"model": "held", "messages": HELLO}))
+    await until(lambda: bool(stand_in.asked))
+
+    purged = await PurgesStore(database).purge(PROJECT, PROJECT)
+    stand_in.is_released = True
+    completion = await asking
+
+    assert purged.is_done
+
+    assert completion.response["choices"][0]["message"]["content"] == "You said: Hello"
+    assert await count(database) == 0
+    assert await database.projects.count_documents({}) == 0
 
 
 async def test_so_many_completions_are_under_way_at_once(completions: CompletionsStore, database: Database) -> None:

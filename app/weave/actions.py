@@ -1,0 +1,16 @@
+"""Actions at the Weave SDK's door."""
+
+from starlette.responses import Response
+
+from app.weave.bodies import Body
+from app.weave.errors import answer
+from app.weave.requests import ActionsExecuteBatchReq
+from graphql_schema.context import Stores
+
+
+async def execute_batch(stores: Stores, body: Body) -> Response:
+    """Carry out an action on calls; the reference tells nothing of them, so that what failed is told besides."""
+    asked = await body.read(ActionsExecuteBatchReq)
+    done = await stores.actions.execute(asked.project_id, asked.action_ref, asked.call_ids, asked.wb_user_id)
+    failed = {row["call_id"]: row["error"]["message"] for row in done.results if "error" in row}
+    return answer({"num_failed": done.num_failed, "errors": failed})

@@ -1,0 +1,62 @@
+"""Completions at the Weave SDK's door: whole, and as JSON lines."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.weave.bodies import Body
+from app.weave.errors import answer
+from app.weave.requests import CompletionsCreateReq
+from graphql_schema.context import Stores
+from stores import json_text
+from stores.completions import CompletionEvent
+
+
+async def create(stores: Stores, body: Body) -> Response:
+    """Ask a model."""
+    asked = await body.read(CompletionsCreateReq)
+    made = await stores.completions.create(
+        asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
+    )
+    return answer({"response": made.response, "weave_call_id": made.call_id})
+
+
+async def create_stream(stores: Stores, body: Body) -> Response:
+    """Ask a model for its answer as it comes; what breaks a rule is refused before the answer begins."""
+    asked = await body.read(CompletionsCreateReq)
+    events = stores.completions.stream(
+        asked.project_id, asked.inputs, is_tracked=asked.track_llm_call is not False, wb_user_id=asked.wb_user_id
+    )
+    first = await anext(events)
+    return _Lines(first, events)
+
+
+class _Lines(StreamingResponse):
+    """The events of a completion as lines, whose source is closed however they end."""
+
+    def __init__(self, first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> None:
+        self._events = events
+        super().__init__(_lines(first, events), headers={"Cache-Control": "no-store"}, media_type="application/jsonl")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def _lines(first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> AsyncGenerator[bytes, None]:
+    """The call's id, the chunks, and the error if there is one."""
+    if first.type == "started" and first.call_id:
+        yield _line({"_meta": {"weave_call_id": first.call_id}})
+    elif first.response:
+        yield _line(first.response)
+    async for event in events:
+        if event.chunk is not None:
+            yield _line(event.chunk)
+        elif event.response and "error" in event.response:
+            yield _line({"error": event.response["error"]})
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return json_text.encode(value).encode() + b"\n"

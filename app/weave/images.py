@@ -1,0 +1,21 @@
+"""Images at the Weave SDK's door."""
+
+from starlette.responses import Response
+
+from app.weave.bodies import Body
+from app.weave.errors import answer
+from app.weave.requests import ImageGenerationCreateReq
+from graphql_schema.context import Stores
+
+
+async def create(stores: Stores, body: Body, max_bytes: int) -> Response:
+    """Let a model paint; an image may have so many bytes."""
+    asked = await body.read(ImageGenerationCreateReq)
+    made = await stores.images.create(
+        asked.project_id,
+        asked.inputs.to_store(),
+        is_tracked=asked.track_llm_call is not False,
+        wb_user_id=asked.wb_user_id,
+        max_file_bytes=max_bytes,
+    )
+    return answer({"response": made.response, "weave_call_id": made.call_id})

@@ -1,0 +1,144 @@
+"""The schema is held to the listing of the reference API: no class and no field of it is missing or otherwise."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import GraphQLNonNull, GraphQLSchema, GraphQLString
+from graphql import build_schema as parse_sdl
+
+from graphql_schema.schema import sdl
+from tests.conformance.coverage import CLASSES
+from tests.conformance.listing import faults, needless, read, table
+from tests.conformance.proofs import PROOFS
+
+ROOT = Path(__file__).parents[2]
+
+Fields = Callable[[str], dict[str, Any]]
+Change = Callable[[GraphQLSchema, Fields], object]
+
+
+@pytest.fixture
+def schema() -> GraphQLSchema:
+    """The committed schema, which another test holds to the one that runs; a test may change it."""
+    return parse_sdl(sdl())
+
+
+def test_the_schema_has_every_class_and_field_of_the_listing(schema: GraphQLSchema) -> None:
+    assert list(faults(schema)) == []
+
+
+def test_no_exception_is_needless(schema: GraphQLSchema) -> None:
+    assert list(needless(schema)) == []
+
+
+def test_every_exception_has_its_reason_in_the_table() -> None:
+    lines = list(table())
+
+    assert len(lines) == 2 + len(read()) > 120
+    assert any(line.startswith("| `CallReadReq` | `Query.call` | tests/") for line in lines)
+    assert any(line.startswith("| `BaseModelStrict` | it has no fields") for line in lines)
+
+
+def test_every_class_has_a_test_that_shows_it() -> None:
+    markers = {name for name, instead in CLASSES.items() if instead.place is None}
+
+    assert PROOFS.keys() == read().keys() - markers
+
+
+def test_the_tests_that_show_classes_are_there() -> None:
+    for proof in set(PROOFS.values()):
+        file, _, name = proof.partition("::")
+        tree = ast.parse((ROOT / file).read_text())
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in functions, proof
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            lambda schema, _: schema.type_map.pop("FilesStatsRes"),
+            "FilesStatsRes: the schema has no FilesStatsRes",
+        ),
+        (
+            lambda _, fields: fields("Query").pop("threads"),
+            "ThreadsQueryReq: the schema has no Query.threads",
+        ),
+        (
+            lambda _, fields: fields("CallSchema").pop("exception"),
+            "CallSchema.exception: the schema has no CallSchema.exception",
+        ),
+        (
+            lambda _, fields: fields("Mutation")["objDelete"].args.pop("digests"),
+            "ObjDeleteReq.digests: the schema has no Mutation.objDelete(digests)",
+        ),
+        (
+            lambda _, fields: fields("CallConnection").pop("nodes"),
+            "CallsQueryRes.calls: the schema has no CallConnection.nodes",
+        ),
+        (
+            lambda _, fields: may_be_null(fields("CallSchema")["traceId"]),
+            "CallSchema.trace_id: CallSchema.traceId is ID, and listed as ",
+        ),
+        (
+            lambda _, fields: may_not_be_null(fields("CallSchema")["exception"]),
+            "CallSchema.exception: CallSchema.exception is String!, and listed as ",
+        ),
+        (
+            lambda _, fields: may_be_null(fields("StartedCallSchemaForInsert")["opName"]),
+            "StartedCallSchemaForInsert.op_name: StartedCallSchemaForInsert.opName is String, and listed as ",
+        ),
+        (
+            lambda _, fields: may_not_be_null(fields("Mutation")["callUpdate"].args["displayName"]),
+            "CallUpdateReq.display_name: Mutation.callUpdate(displayName) is String!, and listed as ",
+        ),
+        (
+            lambda _, fields: be(fields("ThreadSchema")["turnCount"], GraphQLNonNull(GraphQLString)),
+            "ThreadSchema.turn_count: ThreadSchema.turnCount is String!, and listed as ",
+        ),
+        (
+            lambda _, fields: be(fields("TableUpdateRes")["updatedRowDigests"], GraphQLNonNull(GraphQLString)),
+            "TableUpdateRes.updated_row_digests: TableUpdateRes.updatedRowDigests is String!, and listed as ",
+        ),
+        (
+            lambda _, fields: be(fields("CallCreateBatchRes")["res"], fields("CallConnection")["nodes"].type),
+            "CallCreateBatchRes.res: CallCreateBatchRes.res is [CallSchema!]!, and listed as ",
+        ),
+        (
+            lambda schema, _: schema.type_map["SortDirection"].values.pop("DESC"),
+            "SortBy.direction: SortBy.direction is SortDirection!, and listed as ",
+        ),
+        (
+            lambda _, fields: may_be_null(fields("TableStatsRow")["count"]),
+            "TableQueryStatsRes.count: TableStatsRow.count is BigInt, not BigInt!",
+        ),
+    ],
+)
+def test_what_is_missing_or_otherwise_is_told(schema: GraphQLSchema, change: Change, fault: str) -> None:
+    change(schema, lambda name: schema.type_map[name].fields)  # type: ignore[attr-defined]
+
+    assert [found for found in faults(schema) if found.startswith(fault)]
+
+
+def be(node: Any, kind: object) -> None:  # noqa: ANN401 -- a field or an argument
+    node.type = kind
+
+
+def may_be_null(node: Any) -> None:  # noqa: ANN401 -- a field or an argument
+    node.type = node.type.of_type
+
+
+def may_not_be_null(node: Any) -> None:  # noqa: ANN401 -- a field or an argument
+    node.type = GraphQLNonNull(node.type)
+
+
+def test_an_exception_that_is_not_needed_is_told(schema: GraphQLSchema, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.conformance import coverage  # noqa: PLC0415
+
+    monkeypatch.setitem(coverage.FIELDS, "CallSchema.id", coverage.Instead("no reason", "CallSchema.id"))
+    monkeypatch.setitem(coverage.CLASSES, "CallSchema", coverage.Instead("no reason", "CallSchema"))
+
+    assert set(needless(schema)) == {"CallSchema.id", "CallSchema"}

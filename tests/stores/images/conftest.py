@@ -1,0 +1,21 @@
+"""The store of images over a test's own database, the stand-in in the place of OpenAI."""
+
+import pytest
+
+from app.providers import EnvironmentProviders
+from stores.calls import CallsStore
+from stores.completions.endpoints import Endpoints
+from stores.database import Database
+from stores.files import FilesStore
+from stores.images import ImagesStore
+from stores.objects import ObjectsStore
+
+
+@pytest.fixture
+def files(database: Database) -> FilesStore:
+    return FilesStore(database)
+
+
+@pytest.fixture
+def images(calls: CallsStore, objects: ObjectsStore, files: FilesStore, providers: EnvironmentProviders) -> ImagesStore:
+    return ImagesStore(calls, files, Endpoints(objects, providers), providers)

@@ -1,0 +1,361 @@
+"""What providers paint is kept: as files, and by the call that speaks of them."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from starlette.responses import JSONResponse, Response
+
+from stores import json_text, times
+from stores.calls import CallsStore
+from stores.costs import defaults
+from stores.database import Database
+from stores.errors import UnavailableError
+from stores.files import FilesStore
+from stores.images import ImageInputs, ImagesStore
+from stores.images.store import AT_ONCE
+from stores.paging import Row
+from stores.retention import RetentionStore, Rule
+from stores.retention.rules import DAY
+from tests.stand_in_provider import KEY, PNG, StandIn
+from tests.stores.calls.builders import PROJECT
+from tests.stores.images.pictures import CHART, DIGEST, OTHER, answer, encoded, value
+from tests.waiting import until
+
+INPUTS = ImageInputs("gpt-image-1", "a weft")
+
+
+async def content(files: FilesStore, digest: str) -> bytes:
+    return await files.read(await files.one(PROJECT, digest))
+
+
+async def only_call(calls: CallsStore, call_id: str | None) -> Row:
+    wanted = {"op_name", "started_at", "ended_at", "exception", "wb_user_id", "inputs", "output", "summary"}
+    row = await calls.one(PROJECT, str(call_id), wanted)
+    assert row
+    assert await calls.count(PROJECT) == 1
+    return row
+
+
+def parsed(row: Row, name: str) -> Any:  # noqa: ANN401 -- any JSON
+    return json_text.loads(row["json"][name].encode())
+
+
+async def test_a_picture_is_kept_as_two_files_and_a_call_that_speaks_of_them(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
+) -> None:
+    usage = {"input_tokens": 10, "output_tokens": 4_160, "total_tokens": 4_170}
+    stand_in.reply = lambda _body: answer({**encoded(), "revised_prompt": "a blue weft"}, usage=usage)
+    began = times.now()
+
+    made = await images.create(PROJECT, ImageInputs("gpt-image-1", "a weft", 1), wb_user_id="ann")
+
+    [entry] = made.response["data"]
+    metadata = entry["b64_json"]["files"]["metadata.json"]
+    assert entry == {"b64_json": value(DIGEST, metadata), "revised_prompt": "a blue weft"}
+    assert made.response == {"created": 1_760_000_000, "usage": usage, "data": [entry]}
+    assert made.pictures == [
+        {"digest": DIGEST, "name": "image-1.png", "content_type": "image/png", "size_bytes": len(CHART)}
+    ]
+    assert await content(files, DIGEST) == CHART
+    told = json_text.loads(await content(files, metadata))
+    assert isinstance(told, dict)
+    assert len(told.pop("id")) == 36
+    assert told == {
+        "size": len(CHART),
+        "mimetype": "image/png",
+        "digest": DIGEST,
+        "filename": "image-1.png",
+        "content_type": "bytes",
+        "input_type": "bytes",
+        "encoding": "utf-8",
+        "metadata": {"source_index": 0, "_original_schema": "b64_json"},
+        "extension": ".png",
+    }
+    row = await only_call(calls, made.call_id)
+    assert (row["op_name"], row["wb_user_id"]) == ("weave.image_generation_create", "ann")
+    assert began <= row["started_at"] <= row["ended_at"] <= times.now()
+    assert parsed(row, "inputs") == {"model": "gpt-image-1", "prompt": "a weft", "n": 1}
+    assert parsed(row, "output") == made.response
+    assert "exception" not in row
+    assert parsed(row, "summary") == {
+        "usage": {
+            "gpt-image-1": {
+                "requests": 1,
+                "prompt_tokens": 10,
+                "completion_tokens": 4_160,
+                "total_tokens": 4_170,
+            }
+        }
+    }
+
+
+async def test_usage_that_is_none_is_one_request(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
+    stand_in.reply = lambda _body: answer(encoded(), usage={"input_tokens": "many", "total_tokens": True})
+
+    made = await images.create(PROJECT, INPUTS)
+
+    assert parsed(await only_call(calls, made.call_id), "summary") == {"usage": {"gpt-image-1": {"requests": 1}}}
+
+
+async def test_usage_is_counted_under_the_name_that_has_a_price(
+    images: ImagesStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+    assert (defaults.of_model("openai/gpt-4o"), bool(defaults.of_model("gpt-4o"))) == ((), True)
+
+    made = await images.create(PROJECT, ImageInputs("openai/gpt-4o", "a weft"))
+
+    row = await only_call(calls, made.call_id)
+    assert parsed(row, "inputs")["model"] == "openai/gpt-4o"
+    assert parsed(row, "summary")["usage"].keys() == {"gpt-4o"}
+
+
+@pytest.mark.parametrize(
+    "picture", [CHART, b"\xff\xd8\xff" + bytes(100), b"GIF89a" + bytes(100)], ids=["png", "jpg", "gif"]
+)
+async def test_a_picture_in_a_data_url_is_kept_too(
+    images: ImagesStore, files: FilesStore, stand_in: StandIn, picture: bytes
+) -> None:
+    stand_in.reply = lambda _body: answer({"url": f"data:image/x;base64,{base64.b64encode(picture).decode()}"})
+
+    made = await images.create(PROJECT, INPUTS)
+
+    [kept] = made.pictures
+    assert await content(files, kept["digest"]) == picture
+    assert made.response["data"][0]["url"]["files"]["content"] == kept["digest"]
+
+
+async def test_pictures_behind_urls_are_fetched(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
+) -> None:
+    urls = [f"{stand_in.base_url}/pictures/{number}.png" for number in range(3)]
+    stand_in.reply = lambda _body: answer(*({"url": url, "b64_json": None} for url in urls))
+
+    made = await images.create(PROJECT, ImageInputs("painter", "a weft", 3))
+
+    assert [await content(files, picture["digest"]) for picture in made.pictures] == [PNG] * 3
+    assert [picture["name"] for picture in made.pictures] == ["image-1.png", "image-2.png", "image-3.png"]
+    entries = made.response["data"]
+    assert len({entry["url"]["files"]["metadata.json"] for entry in entries}) == 3
+    assert all(entry["b64_json"] is None for entry in entries)
+    row = await only_call(calls, made.call_id)
+    assert stand_in.base_url not in row["json"]["output"]
+
+
+async def test_what_is_not_to_be_a_call_is_none_and_its_files_are_kept(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+
+    made = await images.create(PROJECT, INPUTS, is_tracked=False)
+
+    assert (made.call_id, await calls.count(PROJECT)) == (None, 0)
+    assert await content(files, DIGEST) == CHART
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (JSONResponse({"error": {"message": f"Bad key {KEY}."}}, 401), "401"),
+        (JSONResponse({"error": {"message": "Slower."}}, 429, {"Retry-After": "60"}), "429"),
+        (JSONResponse({"error": {"message": "Fell over."}}, 500), "500"),
+        (Response("<html>", media_type="text/html"), "not JSON"),
+        ({"created": 1}, "has no data"),
+        ({"data": {"url": "x"}}, "has no data"),
+        (answer(), "answered with 0 images; there may be 1 to 10"),
+        (answer(*[encoded()] * 11), "answered with 11 images; there may be 1 to 10"),
+        (answer("text"), "Image 1 of 1 is lost: the provider's answer has neither b64_json nor url"),
+        (answer({}), "has neither b64_json nor url"),
+        (answer({"url": ""}), "has neither b64_json nor url"),
+        (answer({"url": None, "b64_json": 5}), "has neither b64_json nor url"),
+        (answer({"b64_json": "QUJD\nQUJD"}), "what the provider answered is no Base64"),
+        (answer({"b64_json": "QUI"}), "what the provider answered is no Base64"),
+        (answer({"b64_json": "Größe"}), "what the provider answered is no Base64"),
+        (answer(encoded(b"<html>Not found</html>")), "is no picture of a known kind (PNG, JPEG, GIF, WEBP, AVIF)"),
+        (answer(encoded(b"<svg xmlns='http://www.w3.org/2000/svg'/>")), "is no picture of a known kind"),
+        (answer({"url": "file:///etc/passwd"}), "must begin with https://"),
+        (answer({"url": "http://169.254.169.254/latest/meta-data"}), "169.254.169.254 is in the server's own network"),
+        (answer({"url": "http://127.0.0.1:9/x.png"}), "127.0.0.1 is in the server's own network"),
+        (answer({"url": "http://[::1]:9/x.png"}), "::1 is in the server's own network"),
+    ],
+)  # fmt: skip
+async def test_where_nothing_came_of_it_the_response_says_why_and_nothing_is_kept(
+    images: ImagesStore,
+    calls: CallsStore,
+    files: FilesStore,
+    stand_in: StandIn,
+    reply: Any,  # noqa: ANN401 -- any reply of the stand-in
+    message: str,
+) -> None:
+    stand_in.reply = lambda _body: reply
+
+    made = await images.create(PROJECT, INPUTS)
+
+    assert made.response.keys() == {"error"}
+    assert message in made.response["error"]
+    assert KEY not in made.response["error"]
+    assert (made.call_id, made.pictures) == (None, [])
+    assert await calls.count(PROJECT) == 0
+    assert (await files.stats(PROJECT)).count == 0
+
+
+@pytest.mark.parametrize("entry", [encoded, lambda: {"url": "{base_url}/pictures/1.png"}], ids=["b64_json", "url"])
+async def test_a_picture_that_is_too_large_is_refused(
+    images: ImagesStore, files: FilesStore, stand_in: StandIn, entry: Callable[[], dict[str, str]]
+) -> None:
+    made_entry = {name: text.replace("{base_url}", stand_in.base_url) for name, text in entry().items()}
+    stand_in.reply = lambda _body: answer(made_entry)
+
+    made = await images.create(PROJECT, INPUTS, max_file_bytes=10)
+
+    assert "10 bytes" in made.response["error"]
+    assert (await files.stats(PROJECT)).count == 0
+
+
+async def test_a_picture_of_just_the_largest_size_is_kept(images: ImagesStore, stand_in: StandIn) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+
+    made = await images.create(PROJECT, INPUTS, max_file_bytes=len(CHART))
+
+    assert len(made.pictures) == 1
+
+
+async def test_a_picture_that_is_lost_is_told_in_its_place_beside_the_others(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn
+) -> None:
+    missing = {"url": f"{stand_in.base_url}/missing.png"}
+    stand_in.reply = lambda _body: answer(encoded(), missing, encoded(OTHER))
+
+    made = await images.create(PROJECT, ImageInputs("gpt-image-1", "a weft", 3))
+
+    assert [await content(files, picture["digest"]) for picture in made.pictures] == [CHART, OTHER]
+    first, second, third = made.response["data"]
+    assert "404" in second["error"]
+    assert ("error" in first, "error" in third) == (False, False)
+    assert made.response["error"] == f"Image 2 of 3 is lost: {second['error']}"
+    row = await only_call(calls, made.call_id)
+    assert row["exception"] == made.response["error"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"revised_prompt": "weave-trace-internal:///x"}, "refs from outside start with weave:///"),
+        ({"log": [["x" * 1_000] * 100] * 40}, "the limit is 7,700,000"),
+    ],
+    ids=["reserved", "too large"],
+)
+async def test_of_an_answer_that_no_call_can_hold_the_call_has_the_pictures(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, odd: dict[str, Any], reason: str
+) -> None:
+    stand_in.reply = lambda _body: answer({**encoded(), **odd})
+
+    made = await images.create(PROJECT, INPUTS)
+
+    assert made.response["data"][0].keys() == {"b64_json", *odd}
+    row = await only_call(calls, made.call_id)
+    output = parsed(row, "output")
+    assert output["data"] == [{"b64_json": made.response["data"][0]["b64_json"]}]
+    assert reason in row["exception"] == output["error"]
+    assert await content(files, DIGEST) == CHART
+
+
+@pytest.mark.parametrize("error", [None, {"code": 5}, "odd"])
+async def test_what_a_provider_calls_an_error_beside_pictures_is_kept_as_it_is(
+    images: ImagesStore, calls: CallsStore, stand_in: StandIn, error: object
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded(), error=error)
+
+    made = await images.create(PROJECT, INPUTS)
+
+    row = await only_call(calls, made.call_id)
+    assert parsed(row, "output") == made.response
+    assert made.response["error"] == error
+    assert "exception" not in row
+
+
+async def test_files_stay_as_long_as_the_call_that_speaks_of_them(
+    images: ImagesStore, files: FilesStore, stand_in: StandIn, database: Database
+) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+    made = await images.create(PROJECT, INPUTS)
+    stand_in.reply = lambda _body: answer(encoded(OTHER))
+    await images.create(PROJECT, INPUTS, is_tracked=False)
+    long_ago = {"$set": {"created_at": times.now() - 3 * DAY}}
+    await database.files.update_many({"project_id": PROJECT}, long_ago)
+    retention = RetentionStore(database)
+    await retention.set_rule(PROJECT, Rule(keep_days=5))
+
+    first = await retention.sweep(PROJECT, pause=0)
+    kept = set(await database.files.distinct("digest", {"project_id": PROJECT}))
+    old = dict.fromkeys(("started_at", "ended_at"), times.now() - 9 * DAY)
+    await database.calls.update_many({"project_id": PROJECT}, {"$set": old})
+    second = await retention.sweep(PROJECT, pause=0)
+
+    assert (first.counts.files, second.counts.files) == (2, 2)
+    assert kept == set(made.response["data"][0]["b64_json"]["files"].values())
+    assert (await files.stats(PROJECT)).count == 0
+
+
+async def test_the_same_picture_again_is_one_file(images: ImagesStore, files: FilesStore, stand_in: StandIn) -> None:
+    stand_in.reply = lambda _body: answer(encoded())
+
+    both = [await images.create(PROJECT, INPUTS) for _ in range(2)]
+
+    assert both[0].response["data"] == both[1].response["data"]
+    assert both[0].call_id != both[1].call_id
+    assert (await files.stats(PROJECT)).count == 2
+
+
+async def test_few_are_painted_at_once_and_the_others_wait(images: ImagesStore, stand_in: StandIn) -> None:
+    work = [asyncio.create_task(images.create(PROJECT, ImageInputs("slow-0.5", "a weft"))) for _ in range(AT_ONCE + 2)]
+
+    await until(lambda: len(stand_in.asked) == AT_ONCE)
+    await asyncio.sleep(0.1)
+    assert len(stand_in.asked) == AT_ONCE
+    made = await asyncio.gather(*work)
+
+    assert len(stand_in.asked) == AT_ONCE + 2
+    assert all(each.pictures for each in made)
+
+
+async def test_while_the_project_is_purged_nobody_is_asked(
+    images: ImagesStore, stand_in: StandIn, database: Database
+) -> None:
+    await database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "purging": 1})
+
+    with pytest.raises(UnavailableError, match="acme/chat is being purged"):
+        await images.create(PROJECT, INPUTS)
+
+    assert stand_in.asked == []
+
+
+async def test_what_is_painted_for_a_project_that_is_purged_meanwhile_is_not_kept(
+    images: ImagesStore, calls: CallsStore, files: FilesStore, stand_in: StandIn, mongodb_uri: str, database_name: str
+) -> None:
+    def reply(_body: object) -> dict[str, Any]:
+        with MongoClient[dict[str, object]](mongodb_uri) as client:
+            client[database_name].projects.update_one({"_id": PROJECT}, {"$set": {"created_at": 2}})
+        return answer(encoded())
+
+    stand_in.reply = reply
+    await images.database.projects.insert_one({"_id": PROJECT, "id": PROJECT, "created_at": 1})
+
+    with pytest.raises(UnavailableError, match="acme/chat was purged meanwhile"):
+        await images.create(PROJECT, INPUTS)
+
+    assert (await calls.count(PROJECT), (await files.stats(PROJECT)).count) == (0, 0)
+
+
+async def test_where_nothing_is_kept_the_project_is_not_listed(
+    images: ImagesStore, stand_in: StandIn, database: Database
+) -> None:
+    stand_in.reply = lambda _body: answer({"b64_json": "?"})
+
+    await images.create(PROJECT, INPUTS)
+
+    assert await database.projects.count_documents({}) == 0
