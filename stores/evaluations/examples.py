@@ -11,7 +11,7 @@ from stores.paging import Row
 from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
 from stores.tables import content
-from stores.turns import coming_in_turns
+from stores.turns import coming_in_turns, in_turns
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 
@@ -26,7 +26,7 @@ async def add_examples(database: Database, project_id: str, run_ids: Sequence[st
     """
     given = await _given(database, project_id, run_ids, [row["id"] for row in rows])
     values = await _values(database, project_id, given)
-    for row in rows:
+    async for row in in_turns(rows):
         ref = given.get(row["id"], {}).get("ref")
         if ref and refs.is_ref(ref):
             row["example_ref"] = {"project_id": project_id, "ref": ref}

@@ -7,6 +7,7 @@ Whatever is left after the model's call is a scorer's that gave nothing: it fail
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from stores import refs
@@ -16,6 +17,10 @@ Call = Mapping[str, Any]
 
 _SCORE: Final = ".score"
 """What scorers that are classes call their op."""
+_remembered: Final = lru_cache(1_000)
+"""The calls of a run name few scorers, again and again."""
+_is_ref: Final = _remembered(refs.is_ref)
+
 _NO_LETTER: Final = re.compile(r"[\W_]+")
 
 
@@ -51,19 +56,31 @@ def scorer_calls(names: Sequence[str], calls: Sequence[Call]) -> tuple[dict[str,
     return found, left
 
 
-def scorer_names(call: Call) -> list[str]:
+def scorer_names(call: Call) -> tuple[str, ...]:
     """The names that the score of a call may have, the likeliest first."""
-    of_class, _, _ = call["op_trace_name"].rpartition(".")
-    return [name for name in (_object_name(call.get("self")), of_class, call["op_trace_name"]) if name]
+    return _names(call.get("self"), call["op_trace_name"])
+
+
+def scorer_ref(call: Call) -> str | None:
+    """The ref of the scorer whose call it is: of the object that is its self, or of its op; None where it has none."""
+    scorer: str = call.get("self") or call["op_name"]
+    return scorer if _is_ref(scorer) else None
+
+
+@_remembered
+def _names(ref: str | None, op_name: str) -> tuple[str, ...]:
+    of_class, _, _ = op_name.rpartition(".")
+    return tuple(name for name in (_object_name(ref), of_class, op_name) if name)
 
 
 def _object_name(ref: str | None) -> str | None:
-    if not ref or not refs.is_ref(ref) or ref.startswith(refs.ARTIFACT_SCHEME):
+    if not ref or not _is_ref(ref) or ref.startswith(refs.ARTIFACT_SCHEME):
         return None
     parsed = refs.parse(ref)
     return parsed.name if parsed.kind == "object" else None
 
 
+@_remembered
 def _letters(name: str) -> str:
     """A name without what differs between a class, an object and an op of the same name."""
     return _NO_LETTER.sub("", name).lower()

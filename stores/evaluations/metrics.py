@@ -165,5 +165,8 @@ def _metric(row: Row) -> Row:
 
 
 def _finite(row: Row, *names: str) -> Row:
-    """A row in which what is beyond a double's range is none: integers of a hundred digits are."""
-    return row | {name: row[name] if row[name] is not None and math.isfinite(row[name]) else None for name in names}
+    """The row, in which what is beyond a double's range is none: integers of a hundred digits are."""
+    for name in names:
+        if row[name] is not None and not math.isfinite(row[name]):
+            row[name] = None
+    return row

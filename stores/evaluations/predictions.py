@@ -8,10 +8,9 @@ from typing import Any, Final
 from stores import json_slices, json_text
 from stores.database import Database, Document
 from stores.errors import BadInputError
-from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names
+from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
 from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
 from stores.paging import Row
-from stores.refs import is_ref
 from stores.turns import coming_in_turns, in_turns
 
 Key = tuple[str, str, str]
@@ -163,6 +162,6 @@ def _lost_score(row: Row, call: Call) -> Row:
 def _of_call(call: Call | None) -> Row:
     if call is None:
         return {}
-    scorer = call.get("self") or call["op_name"]
-    ref = {"project_id": call["project_id"], "ref": scorer} if is_ref(scorer) else None
-    return {"call_id": call["id"], "scorer": ref, "status": call["status"], "exception": call.get("exception")}
+    ref = scorer_ref(call)
+    scorer = {"project_id": call["project_id"], "ref": ref} if ref else None
+    return {"call_id": call["id"], "scorer": scorer, "status": call["status"], "exception": call.get("exception")}

@@ -4,6 +4,7 @@ Names are paths into the scores as clients write them, `\.` for a dot in a key.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from stores import json_path
@@ -75,6 +76,7 @@ def _members(value: Expression, name: Expression, depth: int) -> Expression:
     return {"$cond": [{"$eq": [{"$type": value}, "object"]}, lists, []]}
 
 
+@lru_cache(MAX_NAMES)
 def plain_name(mirrored: str) -> str:
     """The name of a number, as clients write it, from its mirrored one."""
     return json_path.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
