@@ -20,6 +20,8 @@ from stores.evaluations.running.completion_models import answer_of
 from stores.evaluations.running.definitions import Definition, Judge
 from stores.evaluations.running.ops import COMPLETION, RunOps
 from stores.evaluations.running.templates import RowError
+from stores.evaluations.running.told_scores import tell
+from stores.feedback import FeedbackStore
 from stores.paging import Row
 from stores.providers import JsonObject
 from stores.tables.content import batches
@@ -74,6 +76,7 @@ class Workshop:
     """What the rows of one run are made with."""
 
     calls: CallsStore
+    feedback: FeedbackStore
     models: CompletionsStore
     run: RunCalls
     ops: RunOps
@@ -95,14 +98,14 @@ class Workshop:
 
     async def write(self, *parts: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; what is wrong, by position, with those that are stored without their content."""
-        refused = await self._trying(lambda: self.calls.write_partly(parts))
+        refused = await self.trying(lambda: self.calls.write_partly(parts))
         problems = {at: f"What belongs here cannot be stored: {error.message}" for at, error in refused.items()}
         if problems:
             left = [small(parts[at], problem) for at, problem in problems.items()]
-            await self._trying(lambda: self.calls.write(left))
+            await self.trying(lambda: self.calls.write(left))
         return problems
 
-    async def _trying(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
+    async def trying(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
         """What comes of some writing; answers of models are paid for, and so not given up at once."""
         for _ in range(_WRITES - 1):
             try:
@@ -157,12 +160,14 @@ class RowWork:
         values = {"inputs": columns, **columns, "output": output}
         values |= {name: columns[column] for name, column in judge.columns.items() if column in columns}
         inputs = {**columns, "self": judge.ref, "output": output}
-        return await self._asked(
-            self._name("score", judge.name),
-            self._shop.ops.score[judge.name],
-            inputs,
-            lambda: judge.model.asked(judge.prompt.fill(values)),
+        name, shop = self._name("score", judge.name), self._shop
+        ended = await self._asked(
+            name, shop.ops.score[judge.name], inputs, lambda: judge.model.asked(judge.prompt.fill(values))
         )
+        if ended.exception is None:
+            predict = self._name("predict")
+            await shop.trying(lambda: tell(shop.feedback, shop.run, judge, predict, name, ended.output))
+        return ended
 
     async def _asked(self, name: str, op_name: str, inputs: JsonObject, make: Callable[[], JsonObject]) -> Ended:
         """What comes of a call that asks a model, or came of it before."""

@@ -26,6 +26,7 @@ from stores.evaluations.running.definitions import Dataset, Definition, Definiti
 from stores.evaluations.running.rows import Ended, Example, RowWork, Workshop
 from stores.evaluations.running.runs import Held, LostError
 from stores.evaluations.running.summaries import RunSummary
+from stores.feedback import FeedbackStore
 from stores.files import FilesStore
 from stores.leases import LEASE_SECONDS
 from stores.objects import ObjectsStore
@@ -60,6 +61,7 @@ class Sources:
 
     database: Database
     calls: CallsStore
+    feedback: FeedbackStore
     objects: ObjectsStore
     files: FilesStore
     tables: TablesStore
@@ -192,7 +194,9 @@ class Running:
         run_ops = ops.RunOps.of(order.project_id, definition)
         names = {model.llm_model_id for model in (definition.model, *(judge.model for judge in definition.judges))}
         billed = {name: await billed_as(sources.models, order.project_id, name) for name in names}
-        shop = Workshop(sources.calls, sources.models, self._run, run_ops, definition, held.is_resumed, billed)
+        shop = Workshop(
+            sources.calls, sources.feedback, sources.models, self._run, run_ops, definition, held.is_resumed, billed
+        )
         self._summary = RunSummary([judge.name for judge in definition.judges])
         await self._through(shop)
         await self._sum_up(shop)

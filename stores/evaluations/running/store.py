@@ -24,6 +24,7 @@ from stores.evaluations.running.runs import Held, LostError, Order
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
+from stores.feedback import FeedbackStore
 from stores.files import FilesStore
 from stores.objects import ObjectsStore
 from stores.providers import ProviderError
@@ -51,7 +52,13 @@ class EvaluationRunsStore:
         self._runs = database.evaluation_runs
         self._read = EvaluationsStore(database)
         self._sources = Sources(
-            database, calls, ObjectsStore(database), FilesStore(database), TablesStore(database), models
+            database,
+            calls,
+            FeedbackStore(database),
+            ObjectsStore(database),
+            FilesStore(database),
+            TablesStore(database),
+            models,
         )
         self._rows = asyncio.Semaphore(rows)
         self._under_way: dict[str, Running] = {}

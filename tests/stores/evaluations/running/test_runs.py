@@ -104,6 +104,26 @@ async def test_a_row_tells_what_was_asked_and_answered(stores: Stores, stand_in:
     assert completion["output"]["choices"][0]["message"]["content"] == answer
 
 
+async def test_scores_are_feedback_on_predictions_too(stores: Stores, stand_in: StandIn) -> None:
+    grades = [{"grade": 1}, {"grade": 2}, "x" * 1_100_000]
+    stand_in.reply = Grader(grades, {"answer to What is a loom?": "no JSON"})
+    judge = await orders.judge(stores)
+    evaluation = await orders.evaluation(stores, [judge], [*ROWS, {"question": "Too long?", "expected": "Yes."}])
+
+    tree = await orders.tree(stores, await orders.run(stores, evaluation, await orders.model(stores), "ada"))
+
+    told = await stores.calls.database.feedback.find({}).to_list(None)
+    assert len(told) == 2
+    for feedback in told:
+        [predict] = [call for call in tree.every() if feedback["weave_ref"].endswith(call["id"])]
+        [score] = [call for call in tree.every() if feedback["call_ref"].endswith(call["id"])]
+        assert predict["trace_name"] == "LLMStructuredCompletionModel.predict"
+        assert predict["parent_id"] == score["parent_id"]
+        assert json.loads(feedback["json"]["payload"]) == {"output": score["output"]}
+        assert (feedback["feedback_type"], feedback["runnable_ref"]) == ("wandb.runnable.helpfulness", judge)
+        assert feedback["wb_user_id"] == "ada"
+
+
 async def test_what_is_used_is_told_once_and_summed_up_above(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [await orders.judge(stores)], ROWS[:2])
