@@ -25,7 +25,7 @@ _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_S
 
 @dataclass(slots=True)
 class Payload:
-    """JSON values by name, as they are kept: their exact texts, mirrors, refs, size as text, and the files taken out."""
+    """JSON values by name, as they are kept: their texts, mirrors, refs, size as text, and the files taken out."""
 
     values: dict[str, object]
     texts: dict[str, str]
