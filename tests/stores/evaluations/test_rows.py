@@ -148,6 +148,37 @@ async def test_a_page_costs_the_same_commands_whatever_its_size_and_reads_keys_a
     assert plan.keys_examined == 300
 
 
+async def test_outputs_under_their_older_name_are_found_and_sorted_by_as_they_are_shown(
+    evaluations: EvaluationsStore, calls: CallsStore
+) -> None:
+    # So write Weave's client for TypeScript, and that for Python where a scorer takes model_output.
+    for run, name in ((1, "model_output"), (2, "output")):
+        made = [Prediction(row_ref(digest_of(n)), own_output={name: {"words": n % 3}}) for n in range(4)]
+        await calls.write(whole_run(made, run))
+    words = SortBy("output.words", descending=True)
+    few = Query({"$expr": {"$lte": [{"$getField": "output.words"}, {"$literal": 0}]}})
+
+    assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), [words])) == [2, 1, 0, 3]
+    assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, few)) == [0, 3]
+    assert await evaluations.count_rows(PROJECT, run_id(), few) == 2
+    joined = await evaluations.joined_rows(PROJECT, [run_id(1), run_id(2)], PageRequest(), set(), [words])
+    assert [row["_by_0"] for row in joined.rows] == [0, 0, 0, 0]
+
+
+async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+    scores = [{"a.b": {"$c": n % 3, "%": n}} for n in range(4)]
+    await calls.write(whole_run([Prediction(row_ref(digest_of(n)), scores=each) for n, each in enumerate(scores)]))
+    [metrics] = (await evaluations.metrics([(PROJECT, run_id())])).values()
+
+    names = [metric["name"] for metric in metrics]
+    pages = [
+        await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), [SortBy(f"scores.{name}", descending=True)])
+        for name in names
+    ]
+
+    assert dict(zip(names, map(ids, pages), strict=True)) == {r"a\.b.$c": [2, 1, 0, 3], r"a\.b.%": [3, 2, 1, 0]}
+
+
 @pytest.mark.parametrize(
     ("field", "message"),
     [
