@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores.database import Database
-from stores.evaluations.logged import ALL_AT_ONCE, predictions_of
+from stores.evaluations.logged import BATCH, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
 from stores.turns import coming_in_turns, in_turns
@@ -38,7 +38,7 @@ async def find_metrics(
         {"$sort": {"_id": 1}},
         {"$limit": MAX_NAMES * len(run_ids) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
     check_names(math.ceil(len(found) / len(run_ids)), argument)
     rows: dict[str, list[Row]] = {run_id: [] for run_id in run_ids}
     for row in found:
@@ -90,7 +90,7 @@ async def count_changes(
         },
         {"$limit": MAX_NAMES * len(others) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
     check_names(math.ceil(len(found) / len(others)), argument)
     return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
 
@@ -128,7 +128,7 @@ async def find_changes(
         {"$group": {"_id": by_example, "mean": {"$avg": "$n.number"}}},
     ]
     means: dict[tuple[str, str], dict[str, float]] = {}
-    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
+    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
     found = {}
