@@ -21,7 +21,8 @@ class EvaluationMetric:
 
     name: str = described(
         r"Where it is in the scores, such as helpfulness.grade: the scorer's name, and a path into what that gave. "
-        r"Written with \. for a dot in a key; of at most four keys."
+        r"Written with \. for a dot in a key; of at most four keys. With scores. before it, it is a field of rows to "
+        r"sortBy and query."
     )
     mean: float | None = described("The mean, true as 1 and false as 0; null beyond the range of doubles.")
     min: float | None = described("The least.")
