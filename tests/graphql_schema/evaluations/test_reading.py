@@ -265,6 +265,14 @@ async def test_a_run_tells_of_what_it_is(run: Run, calls: CallsStore, objects: O
     }
 
 
+@pytest.mark.parametrize("trials", [True, 2**31, 2**70, 1.5, "2"])
+async def test_trials_that_are_no_number_of_use_are_one(run: Run, calls: CallsStore, trials: object) -> None:
+    await calls.write(of_run(inputs={"self": {"trials": trials}}))
+    document = "query ($project: ID!, $id: ID!) { evaluationRun(projectId: $project, callId: $id) { trials } }"
+
+    assert (await run(document, project=PROJECT, id=run_id())).data == {"evaluationRun": {"trials": 1}}
+
+
 async def test_a_run_inside_of_a_trace_tells_what_its_call_reports(run: Run, calls: CallsStore) -> None:
     own = of_run(parent_id=call_id(7), summary={"usage": USAGE})
     await calls.write(
