@@ -147,11 +147,11 @@ class CallsUpgrade:
                 waiting.append(update)
                 waiting_bytes += len(call["json"][text])
             if waiting_bytes > _UPDATES_BYTES:
-                changed += await self._write(waiting, text)
+                changed += await self._write(waiting)
                 waiting, waiting_bytes = [], 0
-        return changed + await self._write(waiting, text)
+        return changed + await self._write(waiting)
 
-    async def _write(self, updates: list[UpdateOne], text: str) -> int:
+    async def _write(self, updates: list[UpdateOne]) -> int:
         if not updates:
             return 0
         try:
@@ -162,7 +162,8 @@ class CallsUpgrade:
             if details.get("writeConcernErrors") or any(failure["code"] not in TOO_LARGE for failure in failures):
                 raise
             for failure in failures:
-                _leave_out(failure["op"]["q"]["_id"], _NO_ROOM, text)
+                found_by = failure["op"]["q"]
+                _leave_out(found_by["_id"], _NO_ROOM, "inputs" if "json.inputs" in found_by else "summary")
             return int(details["nModified"])
 
 

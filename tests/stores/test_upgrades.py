@@ -338,7 +338,7 @@ async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named
 ) -> None:
     texts = {1: ('{"example":1}', 16 * 1024 * 1024 - 270), 2: ('{"example":', 0)}
     for number, (text, filler) in texts.items():
-        document = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
+        document: Document = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
         document |= {"op_trace_name": "predict_and_score", "json": {"inputs": text}, "filler": "x" * filler}
         await database.calls.insert_one(document)
 
