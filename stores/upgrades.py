@@ -41,6 +41,8 @@ _OF_INPUTS: Final = "example_digest"
 _NAMES_MODELS: Final = {"$regex": '"usage":'}
 """Met by the text of every summary that has such a key: most of the others need not be sent."""
 
+_TOLD_BY: Final = {"summary": "usage", "inputs": "example"}
+
 _NO_ROOM: Final = "with that it is larger than the database takes"
 
 logger = logging.getLogger("loomql")
@@ -160,7 +162,8 @@ class CallsUpgrade:
             if details.get("writeConcernErrors") or any(failure["code"] not in TOO_LARGE for failure in failures):
                 raise
             for failure in failures:
-                _leave_out(failure["op"]["q"]["_id"], _NO_ROOM)
+                found_by = failure["op"]["q"]
+                _leave_out(found_by["_id"], _NO_ROOM, "inputs" if "json.inputs" in found_by else "summary")
             return int(details["nModified"])
 
 
@@ -170,12 +173,12 @@ def _update(call: Document) -> UpdateOne | None:
     try:
         kept = kept_of_summary(json_text.loads(text.encode()))
     except StoreError as error:
-        _leave_out(call["_id"], f"its summary cannot be read ({error})")
+        _leave_out(call["_id"], f"its summary cannot be read ({error})", "summary")
         return None
     if kept == {name: call[name] for name in _OF_SUMMARY if name in call}:
         return None
     if len(text) > _SURELY_FITS and len(bson_encode(kept)) > MAX_BYTES:
-        _leave_out(call["_id"], _NO_ROOM)
+        _leave_out(call["_id"], _NO_ROOM, "summary")
         return None
     found_by: Document = {name: call[name] for name in FOUND_BY if name in call}
     absent = {name: "" for name in _OF_SUMMARY if name not in kept}
@@ -189,7 +192,7 @@ def _update_of_inputs(call: Document) -> UpdateOne | None:
     try:
         digest = example_digest(call["op_trace_name"], json_text.loads(text.encode()))
     except StoreError as error:
-        _leave_out(call["_id"], f"its inputs cannot be read ({error})", "example")
+        _leave_out(call["_id"], f"its inputs cannot be read ({error})", "inputs")
         return None
     if digest is None or digest == call.get(_OF_INPUTS):
         return None
@@ -197,8 +200,8 @@ def _update_of_inputs(call: Document) -> UpdateOne | None:
     return UpdateOne({**found_by, "json.inputs": text}, {"$set": {_OF_INPUTS: digest}})
 
 
-def _leave_out(key: str, reason: str, what: str = "usage") -> None:
-    logger.warning("call %s stays without its %s: %s", key, what, reason)
+def _leave_out(key: str, reason: str, text: str) -> None:
+    logger.warning("call %s stays without its %s: %s", key, _TOLD_BY[text], reason)
 
 
 def _progress(state: Document, *, is_ours: bool) -> Progress:

@@ -173,6 +173,14 @@ def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -
 
 
 @pytest.mark.usefixtures("demo")
+def test_the_runs_of_the_demo_are_those_that_are_read(client: httpx.Client) -> None:
+    found = answer(client, asking("op/Evaluation.evaluate:*"))["data"]["calls"]["nodes"]
+
+    assert [run["displayName"][-5:] for run in found[:2]] == ["2.4.0", "2.3.1"]
+    assert all(run["id"] in asking("evaluationCompare(") for run in found[:2])
+
+
+@pytest.mark.usefixtures("demo")
 def test_the_worst_answers_of_a_run_come_first(client: httpx.Client) -> None:
     found = answer(client, asking("evaluationResults("))["data"]
 

@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.evaluations.results import EvaluationPrediction, selected_below_nodes
+from graphql_schema.evaluations.results import EvaluationPrediction, selected_below_nodes, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
@@ -125,15 +125,14 @@ class EvaluationComparison:
     ) -> Listing:
         """A page of their examples."""
         store, asked = info.context.stores.evaluations, (parent["project_id"], parent["run_ids"])
-        of_runs, of_predictions = (selected_below_nodes(info, path) for path in ("runs", "runs.predictions"))
         only_common = only_in_common is not False
         page = await store.joined_rows(
             *asked,
             request,
             connections.selected_of_nodes(info),
             sort_keys(sort_by),
-            of_predictions,
+            wanted_of_predictions(info, "runs", "predictions"),
             only_common=only_common,
-            with_metrics="metrics" in of_runs,
+            with_metrics="metrics" in selected_below_nodes(info, "runs"),
         )
         return Listing(page, partial(store.count_joined_rows, *asked, only_common=only_common))

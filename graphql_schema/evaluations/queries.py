@@ -9,7 +9,7 @@ from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.evaluations.comparison import EvaluationComparison
-from graphql_schema.evaluations.results import EvaluationResult, selected_below_nodes
+from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
 from graphql_schema.fields import ProjectId, resolved, to_store
@@ -75,7 +75,7 @@ class EvaluationQueries:
         """A page of rows."""
         store, asked, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
         wanted = connections.selected_of_nodes(info)
-        of_predictions = selected_below_nodes(info, "predictions")
+        of_predictions = wanted_of_predictions(info, "predictions")
         page = await store.rows(*asked, request, wanted, sort_keys(sort_by), where, of_predictions)
         return Listing(page, partial(store.count_rows, *asked, where))
 

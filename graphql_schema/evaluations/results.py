@@ -5,13 +5,12 @@ from strawberry.scalars import JSON
 
 from graphql_schema.calls.types import CallSchema, TraceStatus
 from graphql_schema.context import Info
-from graphql_schema.evaluations.runs import load_call
-from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.fields import described, json_field
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
+from stores.evaluations.predictions import Wanted
 from stores.json_fields import JsonField
-from stores.paging import Row
 
 
 @strawberry.type(description="What one scorer made of a prediction.")
@@ -29,12 +28,9 @@ class EvaluationScore:
     status: TraceStatus | None = described("How the scorer's call went; null where none is found.")
     exception: str | None = described("The exception that ended the scorer's call, as text.")
 
-    @resolved(
-        "The scorer's call, with its latency, usage and costs; null where none is found.", returns=CallSchema | None
+    call: CallSchema | None = described(
+        "The scorer's call, with its latency, usage and costs; null where none is found."
     )
-    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The scorer's call."""
-        return await load_call(info, parent["project_id"], parent.get("call_id"))
 
 
 @strawberry.type(description="What a model made of an example in one trial, and what the scorers made of that.")
@@ -57,22 +53,25 @@ class EvaluationPrediction:
         "Its scores in the order in which it has them, and then those of scorers whose calls are there alone."
     )
 
-    @resolved("Its own call, of which the others are children.", returns=CallSchema | None)
-    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Its own call."""
-        return await load_call(info, parent["project_id"], parent["id"])
-
-    @resolved(
-        "The model's call, with its latency, usage and costs; null where it is not there.", returns=CallSchema | None
+    call: CallSchema | None = described("Its own call, of which the others are children.")
+    model_call: CallSchema | None = described(
+        "The model's call, with its latency, usage and costs; null where it is not there."
     )
-    async def model_call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The model's call."""
-        return await load_call(info, parent["project_id"], parent["model_call_id"])
 
 
-def selected_below_nodes(info: Info, path: str) -> frozenset[str]:
+def selected_below_nodes(info: Info, *path: str) -> frozenset[str]:
     """The fields selected at a path below a connection's nodes, so that all rows get them at once."""
-    return frozenset(selected_fields(info, f"nodes.{path}", f"edges.node.{path}"))
+    return frozenset(selected_fields(info, *(".".join((nodes, *path)) for nodes in ("nodes", "edges.node"))))
+
+
+def wanted_of_predictions(info: Info, *path: str) -> Wanted:
+    """What is selected of the predictions at a path below a connection's nodes, and of the calls at their edges."""
+    return Wanted(
+        fields=selected_below_nodes(info, *path),
+        of_call=selected_below_nodes(info, *path, "call"),
+        of_model_call=selected_below_nodes(info, *path, "modelCall"),
+        of_scorer_calls=selected_below_nodes(info, *path, "scores", "call"),
+    )
 
 
 @strawberry.type(description="A row of a run: an example, and what was made of it in each trial.")

@@ -21,7 +21,8 @@ class EvaluationMetric:
 
     name: str = described(
         r"Where it is in the scores, such as helpfulness.grade: the scorer's name, and a path into what that gave. "
-        r"Written with \. for a dot in a key; of at most four keys."
+        r"Written with \. for a dot in a key; of at most four keys. With scores. before it, it is a field of rows to "
+        r"sortBy and query."
     )
     mean: float | None = described("The mean, true as 1 and false as 0; null beyond the range of doubles.")
     min: float | None = described("The least.")
@@ -56,7 +57,8 @@ class EvaluationRun:
     @resolved("Its call.", returns=CallSchema | None)
     async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
         """Its call."""
-        return await load_call(info, parent["project_id"], parent["id"])
+        key, wanted = (parent["project_id"], parent["id"]), frozenset(selected_fields(info))
+        return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
 
     @resolved(
         "The numbers in its scores, by name, computed from its predictions: those that are there of one under way.",
@@ -76,11 +78,3 @@ class EvaluationRun:
         """What it used of models."""
         key = parent["project_id"], parent["id"]
         return await info.context.loaders.load(info.context.stores.evaluations.usage, key)
-
-
-async def load_call(info: Info, project_id: str, call_id: str | None) -> Row | None:
-    """A call by its id, loaded with all others of which the same is asked; None where there is none."""
-    if call_id is None:
-        return None
-    wanted = frozenset(selected_fields(info))
-    return await info.context.loaders.load(info.context.stores.calls.by_keys, (project_id, call_id), wanted)

@@ -152,7 +152,7 @@ def start_fields(start: CallStart, payload: Payload) -> Document:
             wb_run_id=start.wb_run_id,
             wb_run_step=start.wb_run_step,
             input_refs=payload.refs["inputs"] or None,
-            example_digest=example_digest(trace_name, start.inputs),
+            example_digest=example_digest(trace_name, payload.values["inputs"]),
         ),
         **payload.mirrors,
         "json": payload.texts,

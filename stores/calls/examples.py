@@ -2,6 +2,7 @@
 
 An example is given by the ref of a row, which ends in the row's digest, or as it is, and then has the digest that it
 would have as a row: so the same example is the same in every run, however it was given and in whatever dataset it is.
+Only one with long data URLs has one of its own, since calls keep these as files, and rows do not.
 """
 
 import re

@@ -25,8 +25,9 @@ _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_S
 
 @dataclass(slots=True)
 class Payload:
-    """JSON values by name: their exact texts, their mirrors, the refs in them, their size as text, and their files."""
+    """JSON values by name, as they are kept: their texts, mirrors, refs, size as text, and the files taken out."""
 
+    values: dict[str, object]
     texts: dict[str, str]
     mirrors: dict[str, object]
     refs: dict[str, list[str]]
@@ -49,7 +50,7 @@ class Payload:
             PayloadTooLargeError: they take more than `MAX_BYTES` in BSON, their texts and what is kept beside included.
             BadInputError: they go beyond `json_bounds`, or a string in them uses the reserved scheme of refs.
         """
-        payload = cls({}, {}, {}, 0, [])
+        payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
             payload.add(name, value, (shapes or {}).get(name), with_files=name in with_files)
         _check_size(payload.texts, payload.mirrors, {"refs": payload.refs, **(beside or {})})
@@ -63,6 +64,7 @@ class Payload:
             text, shape = _text(name, value), None
             self.files += taken
         shape = shape or shape_of(value)
+        self.values[name] = value
         self.texts[name] = text
         self.mirrors[name] = mirror(value, shape)
         self.refs[name] = _refs(name, value, text) if _IN_ALL_SCHEMES in text else []

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores.errors import BadInputError
-from stores.evaluations.logged import predictions_of
-from stores.evaluations.results import BY_EXAMPLE, RowsSearch, order_by, sorted_numbers
+from stores.evaluations.results import RowsSearch, chosen, order_by, sorted_numbers
 from stores.evaluations.scores import number_at
 from stores.query.sort import SortBy
 from stores.query.values import Expression
@@ -47,8 +46,7 @@ def joined_rows(
     }
     changes = {path: _change(path) for path, _ in numbers.values()}
     source: Stages = [
-        {"$match": predictions_of(project_id, run_ids)},
-        {"$sort": BY_EXAMPLE},
+        *chosen(project_id, run_ids, means=numbers),
         {
             "$group": {
                 "_id": "$example_digest",

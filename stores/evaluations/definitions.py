@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from stores import json_text, refs
 from stores.database import Database
@@ -11,6 +11,9 @@ from stores.tables import TablesStore
 
 Key = tuple[str, str]
 """A project and the ref of an evaluation."""
+
+_MOST_TRIALS: Final = 2**31 - 1
+"""What an Int of GraphQL holds; whoever means more means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Definition:
         return cls(
             value.get("dataset"),
             tuple(filter(_is_ref, scorers)) if isinstance(scorers, list) else (),
-            trials if isinstance(trials, int) and trials > 0 else 1,
+            trials if isinstance(trials, int) and 0 < trials <= _MOST_TRIALS else 1,
         )
 
     @property

@@ -6,7 +6,7 @@ from typing import Any, Final
 from stores import json_slices, json_text, refs
 from stores.calls.examples import row_digest
 from stores.database import Database
-from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
+from stores.evaluations.logged import BATCH, if_text, predictions_of
 from stores.paging import Row
 from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
@@ -43,8 +43,8 @@ async def _given(
         {"$sort": _FIRST},
         {"$group": {"_id": "$example_digest", "key": {"$first": "$_id"}, "ref": {"$first": if_text(EXAMPLE)}}},
     ]
-    found = database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)
-    return {row["_id"]: row async for row in found}
+    found = database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)
+    return {row["_id"]: row async for row in coming_in_turns(found)}
 
 
 async def _values(database: Database, project_id: str, given: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -80,7 +80,7 @@ async def _of_inputs(database: Database, project_id: str, digests: dict[str, str
         return {}
     among = {"_id": {"$in": list(digests)}, "project_id": project_id}
     found = {}
-    async for call in coming_in_turns(database.calls.find(among, {"json.inputs": 1}, batch_size=ALL_AT_ONCE)):
+    async for call in coming_in_turns(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
         budget.read(text)
         inputs = await json_slices.loads(text.encode())

@@ -6,6 +6,7 @@ Whatever is left after the model's call is a scorer's that gave nothing: it fail
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -43,17 +44,23 @@ def _is_scorers(call: Call, scored: set[str]) -> bool:
 
 def scorer_calls(names: Sequence[str], calls: Sequence[Call]) -> tuple[dict[str, Call], list[Call]]:
     """The call of each score that has one, by the score's name, and the calls that are left."""
-    left = list(calls)
+    left = {call["id"]: call for call in calls}
     found: dict[str, Call] = {}
     for spelled in (str, _letters):
+        by_name: dict[str, deque[Call]] = {}
+        for call in left.values():
+            for name in map(spelled, scorer_names(call)):
+                by_name.setdefault(name, deque()).append(call)
         for name in names:
-            if name in found:
-                continue
-            call = next((call for call in left if spelled(name) in map(spelled, scorer_names(call))), None)
-            if call:
-                found[name] = call
-                left.remove(call)
-    return found, left
+            if name not in found and (first := _first_left(by_name.get(spelled(name)), left)):
+                found[name] = left.pop(first["id"])
+    return found, list(left.values())
+
+
+def _first_left(calls: deque[Call] | None, left: Mapping[str, Call]) -> Call | None:
+    while calls and calls[0]["id"] not in left:
+        calls.popleft()
+    return calls[0] if calls else None
 
 
 def scorer_names(call: Call) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from stores.errors import BadInputError, NotFoundError
 EVALUATE: Final = "Evaluation.evaluate"
 """What the names of the ops contain whose calls are runs."""
 
-ALL_AT_ONCE: Final = 1_000_000
-"""What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
+BATCH: Final = 2_000
+"""Documents that MongoDB sends in one answer, for a page of hundreds in the first; to decode more holds all else up."""
 
 Match = dict[str, Any]
 

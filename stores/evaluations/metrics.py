@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores.database import Database
-from stores.evaluations.logged import ALL_AT_ONCE, predictions_of
+from stores.errors import BadInputError
+from stores.evaluations.logged import BATCH, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
 from stores.turns import coming_in_turns, in_turns
 
 Stages = list[dict[str, Any]]
+
+MAX_NUMBERS: Final = 500_000
+"""In one answer about examples one by one, each counted once for each run."""
 
 _KNOWN: Final = {"mean": {"$avg": "$n.number"}, "min": {"$min": "$n.number"}, "max": {"$max": "$n.number"}}
 _ALL_TRUTHS: Final = {"$min": "$n.is_truth"}
@@ -38,7 +42,7 @@ async def find_metrics(
         {"$sort": {"_id": 1}},
         {"$limit": MAX_NAMES * len(run_ids) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
     check_names(math.ceil(len(found) / len(run_ids)), argument)
     rows: dict[str, list[Row]] = {run_id: [] for run_id in run_ids}
     for row in found:
@@ -90,7 +94,7 @@ async def count_changes(
         },
         {"$limit": MAX_NAMES * len(others) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
     check_names(math.ceil(len(found) / len(others)), argument)
     return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
 
@@ -119,18 +123,27 @@ async def compare_metrics(database: Database, project_id: str, run_ids: Sequence
 
 
 async def find_changes(
-    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str]
+    database: Database, project_id: str, run_ids: Sequence[str], digests: Sequence[str], most: int = MAX_NUMBERS
 ) -> dict[str, list[list[Row]]]:
-    """For each example, by its digest, what each run has of its numbers: `name`, `mean`, `difference` to the first."""
+    """For each example, by its digest, what each run has of its numbers: `name`, `mean`, `difference` to the first.
+
+    Raises:
+        BadInputError: there are more than one answer has.
+    """
     by_example = {"name": "$n.name", "example": "$example_digest", "run": "$parent_id"}
     stages: Stages = [
         *_numbers(project_id, run_ids, digests),
         {"$group": {"_id": by_example, "mean": {"$avg": "$n.number"}}},
+        {"$limit": most + 1},
     ]
+    count = 0
     means: dict[tuple[str, str], dict[str, float]] = {}
-    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
+    async for row in coming_in_turns(database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
         key = row["_id"]["example"], row["_id"]["run"]
         means.setdefault(key, {})[plain_name(row["_id"]["name"])] = row["mean"]
+        count += 1
+        if count > most:
+            raise BadInputError(f"has more than {most:,} metrics, the limit of one answer; ask for fewer rows", "first")
     found = {}
     async for digest in in_turns(digests):
         first, *others = (means.get((digest, run_id), {}) for run_id in run_ids)

@@ -1,6 +1,8 @@
 """The predictions about examples, each with its output, its scores, and the calls that made them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
@@ -8,8 +10,9 @@ from typing import Any, Final
 from stores import json_slices, json_text
 from stores.database import Database, Document
 from stores.errors import BadInputError
+from stores.evaluations.edges import add_calls, find_calls
 from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
-from stores.evaluations.logged import ALL_AT_ONCE, if_text, predictions_of
+from stores.evaluations.logged import BATCH, if_text, predictions_of
 from stores.paging import Row
 from stores.turns import coming_in_turns, in_turns
 
@@ -18,6 +21,10 @@ Key = tuple[str, str, str]
 
 MAX_PREDICTIONS: Final = 50_000
 """Of one answer."""
+MAX_BELOW_EACH: Final = 5
+"""Scores of each, and calls below each, in an answer of the most predictions; of fewer some may have more."""
+MAX_CHARACTERS: Final = 100_000_000
+"""Of the JSON of their outputs, in one answer."""
 
 SCORES: Final = "scores"
 MODEL_CALL: Final = "model_call"
@@ -28,30 +35,46 @@ _OF_OUTPUT: Final = ("output", "model_latency_ms", SCORES, MODEL_CALL, EXCEPTION
 _OF_CALLS: Final = (SCORES, MODEL_CALL, EXCEPTION)
 _OLDEST_FIRST: Final = itemgetter("started_at", "id")
 """The order of calls. MongoDB would not lead to few of very many if it were to sort them."""
+_MANY: Final = 1_000
+"""Scores and calls of one prediction that are not joined on the event loop."""
 _OUTPUTS: Final = ("output", "model_output")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which fields of predictions are wanted, and which of the calls at their edges: for no field no call is read."""
+
+    fields: frozenset[str] = frozenset()
+    of_call: frozenset[str] = frozenset()
+    of_model_call: frozenset[str] = frozenset()
+    of_scorer_calls: frozenset[str] = frozenset()
 
 
 class Predictions:
     """The predictions in a database."""
 
-    def __init__(self, database: Database, most: int = MAX_PREDICTIONS) -> None:
+    def __init__(self, database: Database, most: int = MAX_PREDICTIONS, most_characters: int = MAX_CHARACTERS) -> None:
+        self._database = database
         self._calls = database.calls
         self._most = most
+        self._most_characters = most_characters
 
-    async def of(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, list[Row]]:
+    async def of(self, keys: Sequence[Key], wanted: Wanted) -> dict[Key, list[Row]]:
         """For each run and example its predictions, the oldest first, with the wanted fields of them.
 
         Rows have the `id` of the prediction's call, `trial` (from 0), `status`, `exception`, `latency_ms`,
         `model_latency_ms`, the `output` under `json`, `model_call_id`, and `scores`: of each the `name`, the `value`
         under `json`, and of the scorer's call `call_id`, `status`, `exception` and
-        the `scorer`, its ref as a dict of `project_id` and `ref`.
+        the `scorer`, its ref as a dict of `project_id` and `ref`. Calls at the edges are rows of their own: the
+        prediction's `call` and `model_call`, and the `call` of each score.
 
         Raises:
             BadInputError: there are more than one answer has.
         """
         found: dict[Key, list[Row]] = {key: [] for key in keys}
         for project_id in {key[0]: None for key in keys}:
-            rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted)
+            rows = await self._read(project_id, [key for key in keys if key[0] == project_id], wanted.fields)
+            await self._add_calls(project_id, rows, wanted)
             async for row in in_turns(rows):
                 of_example = found.get((project_id, row["parent_id"], row["example_digest"]))
                 if of_example is not None:
@@ -65,46 +88,83 @@ class Predictions:
             {"$limit": self._most + 1},
             {"$project": _projection(wanted)},
         ]
-        rows = await self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE).to_list(None)
-        self._check(len(rows))
+        rows: list[Row] = []
+        characters = 0
+        async for row in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
+            rows.append(row)
+            characters += len(row.get("json", {}).get("output", ""))
+            self._check(len(rows), characters)
         rows.sort(key=_OLDEST_FIRST)
         if not wanted.isdisjoint(_OF_OUTPUT):
-            async for row in in_turns(rows):
-                await _read_output(row)
+            await self._read_outputs(rows)
         if not wanted.isdisjoint(_OF_CALLS):
             await self._join(project_id, rows)
         return rows
 
+    async def _read_outputs(self, rows: Sequence[Row]) -> None:
+        count = 0
+        async for row in in_turns(rows):
+            await _read_output(row)
+            count += len(row[SCORES])
+            self._check_below(count, "scores")
+
     async def _join(self, project_id: str, rows: Sequence[Row]) -> None:
+        count = 0
         calls: dict[str, list[Document]] = {row["id"]: [] for row in rows}
-        below = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
+        match = {"project_id": project_id, "visible": True, "parent_id": {"$in": list(calls)}}
         paths = ("id", "project_id", "parent_id", "op_name", "op_trace_name", "started_at", "status", "exception")
         stages: list[dict[str, Any]] = [
-            {"$match": below},
+            {"$match": match},
             {"$project": {"_id": 0, "self": if_text("self")} | dict.fromkeys(paths, 1)},
         ]
-        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=ALL_AT_ONCE)):
+        async for call in coming_in_turns(self._calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH)):
             calls[call["parent_id"]].append(call)
+            count += 1
+            self._check_below(count, "calls below them")
         async for row in in_turns(rows):
-            _join_calls(row, sorted(calls[row["id"]], key=_OLDEST_FIRST))
+            below = sorted(calls[row["id"]], key=_OLDEST_FIRST)
+            if len(row[SCORES]) + len(below) > _MANY:
+                await asyncio.to_thread(_join_calls, row, below)
+            else:
+                _join_calls(row, below)
         await self._add_lost_values(
             project_id, [score for row in rows for score in row[SCORES] if score.pop("is_lost")]
         )
 
     async def _add_lost_values(self, project_id: str, scores: Sequence[Row]) -> None:
         """Add the values of scores that their predictions do not have: these failed, or have not ended."""
-        by_call = {f"{project_id}:{score['call_id']}": score for score in scores if score["status"] != "error"}
-        if not by_call:
-            return
-        among = {"_id": {"$in": list(by_call)}, "project_id": project_id}
-        async for call in coming_in_turns(self._calls.find(among, {"json.output": 1}, batch_size=ALL_AT_ONCE)):
+        by_id = {score["call_id"]: score for score in scores if score["status"] != "error"}
+        async for call in find_calls(self._database, project_id, list(by_id), ["id", "json.output"]):
             if text := call["json"].get("output"):
-                by_call[call["_id"]]["json"] = {"value": text}
+                by_id[call["id"]]["json"] = {"value": text}
 
-    def _check(self, count: int) -> None:
+    async def _add_calls(self, project_id: str, rows: Sequence[Row], wanted: Wanted) -> None:
+        """Add the calls at the edges, for all rows at once: asked for one by one they take the event loop thrice."""
+        if wanted.of_call:
+            await add_calls(self._database, project_id, rows, wanted.of_call, "id", "call")
+        if wanted.of_model_call:
+            await add_calls(self._database, project_id, rows, wanted.of_model_call, "model_call_id", MODEL_CALL)
+        if wanted.of_scorer_calls:
+            scores = [score async for row in in_turns(rows) for score in row[SCORES]]
+            await add_calls(self._database, project_id, scores, wanted.of_scorer_calls, "call_id", "call")
+
+    def _check_below(self, count: int, what: str) -> None:
+        most = MAX_BELOW_EACH * self._most
+        if count > most:
+            raise BadInputError(
+                f"has predictions with more than {most:,} {what}, the limit of one answer; ask for fewer rows", "first"
+            )
+
+    def _check(self, count: int, characters: int) -> None:
         if count > self._most:
             raise BadInputError(
                 f"has more than {self._most:,} predictions, the limit of one answer; ask for fewer rows", "first"
+            )
+        if characters > self._most_characters:
+            raise BadInputError(
+                f"has predictions with outputs of more than {self._most_characters:,} characters of JSON, the limit of "
+                "one answer; ask for fewer rows",
+                "first",
             )
 
 
@@ -139,9 +199,9 @@ def _join_calls(row: Row, calls: Sequence[Call]) -> None:
     """Put in place of a prediction's scores those with their calls, and note the call of its model."""
     values: Mapping[str, object] = row[SCORES]
     model = model_call(row.pop("model", None), calls, values)
-    rest = [call for call in calls if call is not model]
-    of_scores, left = scorer_calls(list(values), rest)
-    failed = left if model is None else [call for call in left if calls.index(call) > calls.index(model)]
+    earlier = {call["id"] for call in calls[: calls.index(model)]} if model else frozenset()
+    of_scores, left = scorer_calls(list(values), [call for call in calls if call is not model])
+    failed = [call for call in left if call["id"] not in earlier]
     row[SCORES] = [_score(row, name, value, of_scores.get(name)) for name, value in values.items()]
     row[SCORES] += [_lost_score(row, call) for call in failed]
     row["model_call_id"] = model["id"] if model else None

@@ -6,12 +6,15 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.evaluations.logged import predictions_of
-from stores.evaluations.scores import PREDICTION_FIELDS, number_at
+from stores.evaluations.scores import OUTPUT, OUTPUT_BY_EITHER_NAME, PREDICTION_FIELDS, number_at
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import Order, SortBy, compile_sort
 
 Stages = list[dict[str, Any]]
+
+Numbers = dict[str, tuple[str, Access]]
+"""By name where numbers are, and under which path a row gets their mean."""
 
 EVERY_ROW: Final[dict[str, Any]] = {}
 
@@ -43,9 +46,7 @@ def rows_search(
     """
     means = sorted_numbers(sort_by or ())
     source = [
-        {"$match": predictions_of(project_id, [run_id])},
-        *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
-        {"$sort": BY_EXAMPLE},
+        *chosen(project_id, [run_id], query, means),
         {
             "$group": {
                 "_id": "$example_digest",
@@ -60,21 +61,27 @@ def rows_search(
 
 def counted(project_id: str, run_id: str, query: Query | None = None) -> Stages:
     """The stages that find a document for each row."""
+    return [*chosen(project_id, [run_id], query), {"$group": {"_id": "$example_digest"}}]
+
+
+def chosen(project_id: str, run_ids: Sequence[str], query: Query | None = None, means: Numbers | None = None) -> Stages:
+    """The stages that find the predictions of runs for which a query holds, example by example, to get their means."""
+    reads_output = query or any(access.field is OUTPUT for _, access in (means or {}).values())
     return [
-        {"$match": predictions_of(project_id, [run_id])},
-        *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
+        {"$match": predictions_of(project_id, run_ids)},
         {"$sort": BY_EXAMPLE},
-        {"$group": {"_id": "$example_digest"}},
+        *([OUTPUT_BY_EITHER_NAME] if reads_output else ()),
+        *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
     ]
 
 
-def sorted_numbers(sort_by: Sequence[SortBy]) -> dict[str, tuple[str, Access]]:
-    """By name where the numbers are by which rows are sorted, and under which path a row gets their mean.
+def sorted_numbers(sort_by: Sequence[SortBy]) -> Numbers:
+    """The numbers by which rows are sorted.
 
     Raises:
         BadInputError: a field is unknown, or no number.
     """
-    found: dict[str, tuple[str, Access]] = {}
+    found: Numbers = {}
     for position, key in enumerate(sort_by):
         if key.field in (_STARTED_AT, "startedAt"):
             continue

@@ -19,6 +19,8 @@ MAX_NAMES: Final = 1_000
 
 SCORES: Final = "scores"
 
+OUTPUT: Final = Field("output", "output.output", Kind.JSON)
+
 PREDICTION_FIELDS: Final = FieldTable(
     [
         Field("id", "id", optional=False),
@@ -29,12 +31,16 @@ PREDICTION_FIELDS: Final = FieldTable(
         Field("latency_ms", "latency_ms", Kind.NUMBER),
         Field("total_tokens", "total_tokens", Kind.NUMBER),
         Field("example", "inputs.example", Kind.JSON),
-        Field("output", "output.output", Kind.JSON),
+        OUTPUT,
         Field("model_latency", "output.model_latency", Kind.JSON),
         Field(SCORES, "output.scores", Kind.JSON),
     ]
 )
 """The fields of predictions, by which rows are chosen and sorted."""
+OUTPUT_BY_EITHER_NAME: Final = {
+    "$set": {OUTPUT.path: {"$ifNull": [f"${OUTPUT.path}", "$output.model_output", "$$REMOVE"]}}
+}
+"""The stage after which a prediction's output is where it is looked for, also where it has its older name."""
 
 _ESCAPED: Final = re.compile("%([0-9A-F]{2})")
 _V: Final = "$$v"

@@ -1,6 +1,7 @@
 """The store of runs of evaluations, as they are read: each question within one project. Calls make them."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from stores import paging
 from stores.calls import documents
@@ -10,7 +11,7 @@ from stores.evaluations.definitions import Definition, Definitions
 from stores.evaluations.examples import EXAMPLE, add_examples
 from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, paths_of
 from stores.evaluations.logged import check_is_run, find_run, no_run
-from stores.evaluations.predictions import Key, Predictions
+from stores.evaluations.predictions import Key, Predictions, Wanted
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
@@ -22,6 +23,8 @@ from stores.turns import in_turns
 
 Run = tuple[str, str]
 """A project and the id of a run."""
+
+_NOTHING: Final = Wanted()
 
 
 class EvaluationsStore:
@@ -100,7 +103,7 @@ class EvaluationsStore:
         wanted: Iterable[str],
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
-        of_predictions: frozenset[str] = frozenset(),
+        of_predictions: Wanted = _NOTHING,
     ) -> Page:
         """A page of a run's rows; without a sort the first begun come first.
 
@@ -116,7 +119,7 @@ class EvaluationsStore:
             raise no_run(run_id, "evaluation_call_id")
         search = rows_search(project_id, run_id, sort_by, query)
         page = await self._page(project_id, [run_id], search, request, wanted)
-        if of_predictions:
+        if of_predictions.fields:
             found = await self._predictions.of([(project_id, run_id, row["id"]) for row in page.rows], of_predictions)
             async for row in in_turns(page.rows):
                 row["predictions"] = found[project_id, run_id, row["id"]]
@@ -135,7 +138,7 @@ class EvaluationsStore:
         request: PageRequest,
         wanted: Iterable[str],
         sort_by: Sequence[SortBy] | None = None,
-        of_predictions: frozenset[str] = frozenset(),
+        of_predictions: Wanted = _NOTHING,
         *,
         only_common: bool = True,
         with_metrics: bool = False,
@@ -152,7 +155,7 @@ class EvaluationsStore:
         page = await self._page(project_id, run_ids, search, request, wanted)
         digests = [row["id"] for row in page.rows]
         keys = [(project_id, run_id, digest) for digest in digests for run_id in run_ids]
-        found = await self._predictions.of(keys, of_predictions) if of_predictions else {}
+        found = await self._predictions.of(keys, of_predictions) if of_predictions.fields else {}
         changes = await metrics.find_changes(self.database, project_id, run_ids, digests) if with_metrics else {}
         async for row in in_turns(page.rows):
             row["runs"] = [
@@ -179,7 +182,7 @@ class EvaluationsStore:
         return page
 
     @database_query
-    async def predictions(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, list[Row]]:
+    async def predictions(self, keys: Sequence[Key], wanted: Wanted) -> dict[Key, list[Row]]:
         """For each run and example its predictions; see `Predictions.of`."""
         return await self._predictions.of(keys, wanted)
 

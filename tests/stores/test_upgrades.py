@@ -333,6 +333,24 @@ async def test_nobody_who_watches_calls_is_told(database: Database) -> None:
     assert (event.type, event.call["id"]) == ("started", call_id(1_000))
 
 
+async def test_a_call_whose_example_cannot_be_kept_stays_without_it_and_is_named(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {1: ('{"example":1}', 16 * 1024 * 1024 - 270), 2: ('{"example":', 0)}
+    for number, (text, filler) in texts.items():
+        document: Document = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
+        document |= {"op_trace_name": "predict_and_score", "json": {"inputs": text}, "filler": "x" * filler}
+        await database.calls.insert_one(document)
+
+    with caplog.at_level(logging.WARNING, "loomql"):
+        await finish(CallsUpgrade(database))
+
+    said = [record.getMessage() for record in caplog.records if record.name == "loomql"]
+    assert [text.partition(": ")[0] for text in sorted(said)] == [
+        f"call {PROJECT}:{call_id(number)} stays without its example" for number in (1, 2)
+    ]
+
+
 async def test_a_call_whose_usage_cannot_be_kept_stays_without_it_and_is_named(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

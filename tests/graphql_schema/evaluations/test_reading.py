@@ -174,6 +174,36 @@ async def test_a_row_tells_all_that_belongs_to_it(run: Run, calls: CallsStore, t
     ]
 
 
+async def test_calls_at_the_edges_are_there_whichever_way_they_are_asked_for(run: Run, calls: CallsStore) -> None:
+    await calls.write([*whole_run([graded(1, 4)]), *whole_run([graded(1, 5)], 2)])
+    document = """
+    query ($project: ID!, $id: ID!, $ids: [ID!]!, $no: Boolean = false) {
+      evaluationResults(projectId: $project, evaluationCallId: $id) {
+        edges { node { predictions { it: call { ...Its } modelCall @include(if: $no) { id } } } }
+        nodes { predictions { scores { call { __typename } } ... on EvaluationPrediction { modelCall { ...Its } } } }
+      }
+      evaluationCompare(projectId: $project, callIds: $ids) {
+        rows { nodes { runs { predictions { modelCall { id } scores { call { grade: output(path: "grade") } } } } } }
+      }
+    }
+    fragment Its on CallSchema { traceName parentId }
+    """
+
+    answer = await run(document, project=PROJECT, id=run_id(), ids=[run_id(1), run_id(2)])
+
+    assert answer.errors == []
+    [edge], [node] = (answer.data["evaluationResults"][name] for name in ("edges", "nodes"))
+    of_run = {"traceName": "Evaluation.predict_and_score", "parentId": run_id()}
+    assert edge["node"]["predictions"] == [{"it": of_run}]
+    of_prediction = {"traceName": "Assistant.predict", "parentId": prediction_id(0)}
+    scores = [{"call": {"__typename": "CallSchema"}}]
+    assert node["predictions"] == [{"scores": scores, "modelCall": of_prediction}]
+    [row] = answer.data["evaluationCompare"]["rows"]["nodes"]
+    assert [each["predictions"] for each in row["runs"]] == [
+        [{"modelCall": {"id": below(0, 1, number)}, "scores": [{"call": {"grade": 3 + number}}]}] for number in (1, 2)
+    ]
+
+
 async def test_rows_whose_parts_are_missing_answer_with_null(run: Run, calls: CallsStore) -> None:
     bad = [Prediction({"question": "Why?"}, own_output="garbage"), Prediction("x", own_output={"scores": {"s": None}})]
     await calls.write(whole_run(bad))
@@ -263,6 +293,14 @@ async def test_a_run_tells_of_what_it_is(run: Run, calls: CallsStore, objects: O
             "models": [{"model": "gpt-4o", "requests": 4}],
         },
     }
+
+
+@pytest.mark.parametrize("trials", [True, 2**31, 2**70, 1.5, "2"])
+async def test_trials_that_are_no_number_of_use_are_one(run: Run, calls: CallsStore, trials: object) -> None:
+    await calls.write(of_run(inputs={"self": {"trials": trials}}))
+    document = "query ($project: ID!, $id: ID!) { evaluationRun(projectId: $project, callId: $id) { trials } }"
+
+    assert (await run(document, project=PROJECT, id=run_id())).data == {"evaluationRun": {"trials": 1}}
 
 
 async def test_a_run_inside_of_a_trace_tells_what_its_call_reports(run: Run, calls: CallsStore) -> None:

@@ -1,5 +1,7 @@
 """Predictions of evaluations keep the digest of their example, whoever writes them and however it is given."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -87,3 +89,16 @@ async def test_the_last_start_tells(calls: CallsStore, database: Database) -> No
     await calls.rename(PROJECT, call_id(1), "first")
     await calls.write([start(1, op_name=op, inputs={})])
     assert await kept(database) is None
+
+
+async def test_an_example_with_a_picture_has_the_digest_of_what_is_kept(calls: CallsStore, database: Database) -> None:
+    picture = f"data:image/png;base64,{base64.b64encode(bytes(2_000)).decode()}"
+    await calls.write([start(1, op_name=PREDICT, inputs={"example": {"picture": picture}})])
+
+    row = await calls.one(PROJECT, call_id(1), ["inputs"])
+
+    assert row is not None
+    inputs = json.loads(row["json"]["inputs"])
+    assert "data:" not in str(inputs["example"]["picture"])
+    # So it stays as it is in an upgrade, and after an export and an import, which know nothing else.
+    assert await kept(database) == example_digest(PREDICT, inputs)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore, scores
+from stores.evaluations.metrics import find_changes
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
@@ -179,3 +181,16 @@ async def test_a_metric_that_one_run_lacks_has_no_difference(
     [only] = passed["runs"]
     assert (only["run_id"], only["mean"], only["difference"]) == (run_id(2), 1, None)
     assert "num_higher" not in only
+
+
+async def test_more_metrics_of_examples_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+    # A dataset of thousands, in ten runs with hundreds of numbers each, would be millions.
+    await calls.write([*whole_run([graded(1, 4, passed=True), graded(2, 2)]), *whole_run([graded(1, 5)], 2)])
+    asked = database, PROJECT, [run_id(1), run_id(2)], [digest_of(1), digest_of(2)]
+
+    found = await find_changes(*asked, most=4)
+    with pytest.raises(BadInputError, match="more than 3 metrics, the limit of one answer") as refused:
+        await find_changes(*asked, most=3)
+
+    assert [[len(numbers) for numbers in runs] for runs in found.values()] == [[2, 1], [1, 0]]
+    assert refused.value.argument == "first"

@@ -1,5 +1,6 @@
 """Predictions: their output, and their scores joined with the calls that made them, however those are logged."""
 
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.evaluations import EvaluationsStore
-from stores.evaluations.predictions import Predictions
+from stores.evaluations.predictions import Predictions, Wanted
 from stores.paging import Row
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
@@ -29,11 +30,11 @@ from tests.stores.evaluations.builders import (
     whole_run,
 )
 
-ALL = frozenset({"output", "scores", "model_call", "model_latency_ms", "latency_ms", "exception"})
+ALL = Wanted(frozenset({"output", "scores", "model_call", "model_latency_ms", "latency_ms", "exception"}))
 EXAMPLE = row_ref(digest_of(1))
 
 
-async def found(evaluations: EvaluationsStore, number: int = 1, wanted: frozenset[str] = ALL) -> list[Row]:
+async def found(evaluations: EvaluationsStore, number: int = 1, wanted: Wanted = ALL) -> list[Row]:
     key = PROJECT, run_id(), digest_of(number)
     return (await evaluations.predictions([key], wanted))[key]
 
@@ -83,7 +84,7 @@ async def test_trials_of_an_example_come_in_order_for_each_run(
     await calls.write([*whole_run([graded(1, 4), graded(2, 1), graded(1, 5)]), *whole_run([graded(1, 3)], 2)])
     keys = [(PROJECT, run_id(run), digest_of(number)) for run in (1, 2) for number in (1, 2)]
 
-    rows = await evaluations.predictions(keys, frozenset({"trial"}))
+    rows = await evaluations.predictions(keys, Wanted(frozenset({"trial"})))
 
     assert [[(row["trial"], row["id"]) for row in rows[key]] for key in keys] == [
         [(0, prediction_id(0)), (1, prediction_id(2))],
@@ -268,7 +269,7 @@ async def test_what_is_not_wanted_is_not_read(
     await calls.write(whole_run([graded(1, 4)]))
     commands.sent.clear()
 
-    [row] = await found(evaluations, wanted=frozenset({"trial", "status"}))
+    [row] = await found(evaluations, wanted=Wanted(frozenset({"trial", "status"})))
 
     assert commands.names == ["aggregate"]
     assert "json" not in str(commands.last("aggregate")["pipeline"])
@@ -282,6 +283,53 @@ async def test_more_predictions_than_one_answer_has_are_refused(database: Databa
     assert len((await Predictions(database, 6).of([key], ALL))[key]) == 6
     with pytest.raises(BadInputError, match="more than 5 predictions, the limit of one answer; ask for fewer rows"):
         await Predictions(database, 5).of([key], ALL)
+
+
+async def test_outputs_longer_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+    await calls.write(whole_run([graded(1, n, output="x" * 1000) for n in range(3)]))
+    key = PROJECT, run_id(), digest_of(1)
+
+    assert len((await Predictions(database, most_characters=4_000).of([key], ALL))[key]) == 3
+    with pytest.raises(BadInputError, match="outputs of more than 2,000 characters of JSON") as refused:
+        await Predictions(database, most_characters=2_000).of([key], ALL)
+    assert refused.value.argument == "first"
+    assert len((await Predictions(database, most_characters=2_000).of([key], Wanted(frozenset({"trial"}))))[key]) == 3
+
+
+async def test_more_calls_below_predictions_than_one_answer_has_are_refused(
+    database: Database, calls: CallsStore
+) -> None:
+    steps: list[tuple[str, Json]] = [(op(f"step_{n}"), {}) for n in range(8)]
+    await calls.write([*whole_run([]), *logged(*steps, scores={})])
+    key = PROJECT, run_id(), digest_of(1)
+
+    assert len((await Predictions(database, 2).of([key], ALL))[key]) == 1
+    with pytest.raises(BadInputError, match="more than 5 calls below them, the limit of one answer") as refused:
+        await Predictions(database, 1).of([key], ALL)
+    assert refused.value.argument == "first"
+
+
+async def test_more_scores_than_one_answer_has_are_refused(database: Database, calls: CallsStore) -> None:
+    await calls.write(whole_run([Prediction(EXAMPLE, own_output={"scores": {f"s{n}": n for n in range(8)}})]))
+    key = PROJECT, run_id(), digest_of(1)
+
+    assert len((await Predictions(database, 2).of([key], ALL))[key][0]["scores"]) == 8
+    with pytest.raises(BadInputError, match="more than 5 scores, the limit of one answer"):
+        await Predictions(database, 1).of([key], ALL)
+
+
+async def test_thousands_of_scores_with_their_calls_keep_nobody_waiting(
+    evaluations: EvaluationsStore, calls: CallsStore
+) -> None:
+    steps = [(op("Assistant.predict"), SELF), *((op(f"score_{n}"), {}) for n in range(3_000))]
+    await calls.write([*whole_run([]), *logged(*steps, scores={f"Score {n}": n for n in reversed(range(3_000))})])
+    busy = time.process_time()
+
+    [row] = await found(evaluations)
+
+    # As many comparisons as there are pairs took seconds, ten times what it takes now with the database's driver.
+    assert time.process_time() - busy < 1
+    assert [score["name"] for score in row["scores"]] == [f"Score {n}" for n in reversed(range(3_000))]
 
 
 async def test_several_projects_are_asked_at_once(evaluations: EvaluationsStore, calls: CallsStore) -> None:

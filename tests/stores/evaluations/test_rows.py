@@ -9,6 +9,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.evaluations import EvaluationsStore
+from stores.evaluations.predictions import Wanted
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import explain
@@ -136,7 +137,7 @@ async def test_a_page_costs_the_same_commands_whatever_its_size_and_reads_keys_a
         commands.sent.clear()
         page = await evaluations.rows(PROJECT, run_id(), PageRequest(size), {"example"})
         keys = [(PROJECT, run_id(), row["id"]) for row in page.rows]
-        await evaluations.predictions(keys, frozenset({"output", "scores", "model_call"}))
+        await evaluations.predictions(keys, Wanted(frozenset({"output", "scores", "model_call"})))
         names.append(commands.names)
 
     assert names[0] == names[1]
@@ -146,6 +147,37 @@ async def test_a_page_costs_the_same_commands_whatever_its_size_and_reads_keys_a
     assert plan.indexes == {"parent_id_example_digest_started_at_id"}
     assert plan.documents_examined == 0
     assert plan.keys_examined == 300
+
+
+async def test_outputs_under_their_older_name_are_found_and_sorted_by_as_they_are_shown(
+    evaluations: EvaluationsStore, calls: CallsStore
+) -> None:
+    # So write Weave's client for TypeScript, and that for Python where a scorer takes model_output.
+    for run, name in ((1, "model_output"), (2, "output")):
+        made = [Prediction(row_ref(digest_of(n)), own_output={name: {"words": n % 3}}) for n in range(4)]
+        await calls.write(whole_run(made, run))
+    words = SortBy("output.words", descending=True)
+    few = Query({"$expr": {"$lte": [{"$getField": "output.words"}, {"$literal": 0}]}})
+
+    assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), [words])) == [2, 1, 0, 3]
+    assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, few)) == [0, 3]
+    assert await evaluations.count_rows(PROJECT, run_id(), few) == 2
+    joined = await evaluations.joined_rows(PROJECT, [run_id(1), run_id(2)], PageRequest(), set(), [words])
+    assert [row["_by_0"] for row in joined.rows] == [0, 0, 0, 0]
+
+
+async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
+    scores = [{"a.b": {"$c": n % 3, "%": n}} for n in range(4)]
+    await calls.write(whole_run([Prediction(row_ref(digest_of(n)), scores=each) for n, each in enumerate(scores)]))
+    [metrics] = (await evaluations.metrics([(PROJECT, run_id())])).values()
+
+    names = [metric["name"] for metric in metrics]
+    pages = [
+        await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), [SortBy(f"scores.{name}", descending=True)])
+        for name in names
+    ]
+
+    assert dict(zip(names, map(ids, pages), strict=True)) == {r"a\.b.$c": [2, 1, 0, 3], r"a\.b.%": [3, 2, 1, 0]}
 
 
 @pytest.mark.parametrize(
@@ -237,5 +269,5 @@ async def test_an_example_given_as_it_is_and_by_ref_is_one(
     await calls.write(whole_run([Prediction({"n": 1, "question": "Why?"}), Prediction(row_ref(digest))]))
 
     assert len(await examples(evaluations)) == 1
-    found = await evaluations.predictions([(PROJECT, run_id(), digest)], frozenset({"output"}))
+    found = await evaluations.predictions([(PROJECT, run_id(), digest)], Wanted(frozenset({"output"})))
     assert [row["id"] for row in found[PROJECT, run_id(), digest]] == [prediction_id(0), prediction_id(1)]

@@ -62,7 +62,7 @@ async def publish(objects: ObjectsStore, name: str, value: dict[str, object]) ->
     return f"weave:///{PROJECT}/object/{name}:{digest}"
 
 
-@pytest.mark.parametrize(("trials", "total"), [(1, 5), (3, 15), (None, 5), ("many", 5)])
+@pytest.mark.parametrize(("trials", "total"), [(1, 5), (3, 15), (None, 5), ("many", 5), (0, 5), (2**31, 5)])
 async def test_a_run_under_way_tells_how_far_it_is(
     evaluations: EvaluationsStore,
     calls: CallsStore,

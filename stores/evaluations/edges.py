@@ -1,0 +1,35 @@
+"""The calls that what is read of evaluations leads to."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from stores.calls import documents
+from stores.calls.additions import add_rest
+from stores.calls.fields import paths_of
+from stores.database import Database, Document
+from stores.evaluations.logged import BATCH
+from stores.paging import Row
+from stores.turns import coming_in_turns, in_turns
+
+
+async def find_calls(
+    database: Database, project_id: str, ids: Sequence[str], paths: Collection[str]
+) -> AsyncIterator[Document]:
+    """Some paths of the visible calls among those with some ids, in no order."""
+    projection = {"_id": 0} | dict.fromkeys(paths, 1)
+    for start in range(0, len(ids), BATCH):
+        keys = [documents.key(project_id, each)["_id"] for each in ids[start : start + BATCH]]
+        among = {"_id": {"$in": keys}, "project_id": project_id, "visible": True}
+        async for call in coming_in_turns(database.calls.find(among, projection, batch_size=BATCH + 1)):
+            yield call
+
+
+async def add_calls(
+    database: Database, project_id: str, rows: Sequence[Row], wanted: Collection[str], id_at: str, to: str
+) -> None:
+    """Add to each row the wanted fields of the visible call whose id it has, if any."""
+    ids = [row[id_at] async for row in in_turns(rows) if row.get(id_at)]
+    found = find_calls(database, project_id, ids, paths_of([*wanted, "project_id", "id"]))
+    calls = {call["id"]: call async for call in found}
+    await add_rest(database, project_id, list(calls.values()), wanted)
+    async for row in in_turns(rows):
+        row[to] = calls.get(row.get(id_at))
