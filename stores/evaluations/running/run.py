@@ -143,16 +143,14 @@ class Running:
             return _Stop.CANCELED
         # A purge waits for projects in which something goes on: so nothing is written after it.
         await database.run(database.enter([order.project_id]))
-        there = await self._sources.calls.one(order.project_id, order.call_id, ["id"])
-        return None if there else _Stop.DELETED
+        return None if await self._is_there() else _Stop.DELETED
 
     async def _stopped(self, stop: _Stop) -> None:
         match stop:
             case _Stop.CANCELED:
                 await self._end_all(f"{CANCELED} {self._held.canceled_by}")
             case _Stop.DELETED:
-                await self._delete_all()
-                await self._sources.database.run(self._held.remove())
+                await self._close()
             case _Stop.LOST:
                 pass
 
@@ -173,7 +171,7 @@ class Running:
             logger.exception("unexpected error %s in the run %s in %s", error_id, order.call_id, order.project_id)
             await self._end_all(f"Something went wrong on the server; its log has the details under {error_id}.")
         else:
-            await self._sources.database.run(self._held.remove())
+            await self._close()
 
     async def _work(self) -> None:
         """Everything from the run's start to its end.
@@ -205,8 +203,6 @@ class Running:
         """Whether the call of the run has ended, or is gone; who worked on it may have died just before saying so."""
         order = self._held.order
         root = await self._sources.calls.one(order.project_id, order.call_id, ["ended_at"])
-        if root is None:
-            await self._delete_all()
         return root is None or "ended_at" in root
 
     async def _through(self, shop: Workshop) -> None:
@@ -273,13 +269,19 @@ class Running:
             now = times.now()
             await calls.write([CallEnd(order.project_id, one, now, summary, exception) for one in under_way])
         await calls.write([CallEnd(order.project_id, order.call_id, times.now(), summary, exception)])
+        await self._close()
+
+    async def _close(self) -> None:
+        """Say that the run is over; where its call is deleted, so is what was written below it since."""
+        order, calls = self._held.order, self._sources.calls
+        if not await self._is_there():
+            while found := await self._found({}):
+                await calls.delete(order.project_id, found, order.wb_user_id)
         await self._sources.database.run(self._held.remove())
 
-    async def _delete_all(self) -> None:
-        """Delete what was written of the run while its call was being deleted."""
+    async def _is_there(self) -> bool:
         order = self._held.order
-        while found := await self._found({}):
-            await self._sources.calls.delete(order.project_id, found, order.wb_user_id)
+        return await self._sources.calls.one(order.project_id, order.call_id, ["id"]) is not None
 
     async def _found(self, match: Document) -> list[str]:
         order, database = self._held.order, self._sources.database

@@ -374,6 +374,23 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stor
     assert len(stand_in.asked) <= 8
 
 
+async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_nothing_either(
+    stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 60)
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        await stores.calls.delete(PROJECT, [call_id])
+        gate.open.set()
+        await asyncio.wait_for(work, 20)
+
+    assert len(stand_in.asked) == 2 * len(MANY)
+    assert await is_over(stores, call_id)
+    assert await stores.calls.count(PROJECT) == 0
+
+
 async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
     stores: Stores, stand_in: StandIn
 ) -> None:
