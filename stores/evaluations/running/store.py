@@ -169,7 +169,8 @@ class EvaluationRunsStore:
         except (StoreError, PyMongoError) as error:
             logger.warning("the run %s in %s is gone on with in a little while: %s", call_id, project_id, error)
         finally:
-            del self._under_way[call_id]
+            if self._under_way.get(call_id) is running:  # who lost it may end after the next one here has begun
+                del self._under_way[call_id]
 
     async def progress(self, project_id: str, call_id: str) -> AsyncGenerator[Status, None]:
         """How a run stands, whoever runs it: now, and whenever that changes, until it is over; close it to end it.

@@ -293,6 +293,22 @@ async def test_who_lost_a_run_stops_and_writes_nothing_more(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
 
 
+async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    gate = Gate(stand_in, passing=3)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as loser:
+        await until(lambda: gate.waiting > 0)
+        await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+        async with under_way(stores, call_id) as next_one:
+            await asyncio.wait_for(loser, 10)
+            gate.open.set()
+            await asyncio.wait_for(next_one, 20)
+
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+
+
 async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     runs = stores.calls.database.evaluation_runs
