@@ -17,6 +17,7 @@ from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import run as run_module
+from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.rows import RowWork
 from stores.evaluations.running.runs import MAX_VAIN_TAKES
 from stores.evaluations.status import Complete, Failed, NotFound, Status
@@ -202,6 +203,34 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
     assert (usage["small"]["requests"], usage["judge"]["requests"]) == (len(MANY), len(MANY))
     assert tree.root["summary"]["status_counts"] == {"success": len(tree.every()), "error": 0}
     assert tree.root["output"]["helpfulness"]["passed"] == {"true_count": len(MANY), "true_fraction": 1.0}
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"status_counts": None, "usage": None},
+        {"status_counts": {"success": "x", "error": {}}, "usage": {"small": 1}},
+        {"status_counts": {"success": -1}, "usage": {"small": {"requests": 10**300}}},
+    ],
+)
+async def test_what_others_wrote_into_the_calls_of_a_run_does_not_end_it(
+    stores: Stores, stand_in: StandIn, database: Database, summary: Body
+) -> None:
+    stand_in.reply = Grader()
+    call_id = await order(stores, MANY[:2])
+    root = await stores.calls.one(PROJECT, call_id, ["trace_id"])
+    assert root
+    known = RunCalls(PROJECT, call_id, root["trace_id"], None).id_of("0/0/predict")
+    begun = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
+    await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
+    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    tree = await orders.tree(stores, call_id)
+    assert (tree.root["status"], len(tree.rows())) == ("success", 2)
+    assert tree.root["summary"]["usage"]["judge"]["requests"] == 2
+    assert tree.root["summary"]["status_counts"]["error"] == 0
 
 
 async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: Stores, stand_in: StandIn) -> None:
