@@ -51,7 +51,6 @@ class Dataset:
     ref: str
     table: str
     count: int
-    storage_size_bytes: int
 
     def row_ref(self, digest: str) -> str:
         """The ref of an example, as Weave's client writes it."""
@@ -144,10 +143,10 @@ class Definitions:
             table = refs.parse(text) if isinstance(text, str) else None
             if table is None or table.kind != "table" or table.project_id != self._project_id:
                 raise BadInputError("has rows that are no table of this project; create one and refer to it")
-            stats = await self._tables.stats_of_one(self._project_id, table.name, ["count", "storage_size_bytes"])
+            stats = await self._tables.stats_of_one(self._project_id, table.name, ["count"])
             if not stats["count"]:
                 raise BadInputError("has no rows; add some, and evaluate that version")
-            return Dataset(found.ref, table.name, stats["count"], stats["storage_size_bytes"])
+            return Dataset(found.ref, table.name, stats["count"])
 
     async def _judges(self, evaluation: _Found) -> list[Judge]:
         scorers = evaluation.value.get("scorers") or []

@@ -5,10 +5,11 @@ One process works on a run, and holds it; another goes on with it where that was
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from time import monotonic
 from typing import Any, Final
 
@@ -235,13 +236,13 @@ class Running:
 
     async def _pages(self, definition: Definition) -> AsyncIterator[list[Example]]:
         """The rows of the dataset, trial by trial, page by page; a page of long rows has few of them."""
-        dataset, project_id = definition.dataset, self._run.project_id
-        size = max(1, min(_PAGE_ROWS, _PAGE_BYTES * dataset.count // max(1, dataset.storage_size_bytes)))
+        dataset, project_id, tables = definition.dataset, self._run.project_id, self._sources.tables
         for trial in range(definition.trials):
             cursor, has_next = None, True
             while has_next:
-                request = PageRequest(size, cursor)
-                page = await self._sources.tables.rows(project_id, dataset.table, request, ["digest", "val"])
+                ahead = await tables.rows(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
+                request = PageRequest(_fitting(row["size_bytes"] for row in ahead.rows), cursor)
+                page = await tables.rows(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
@@ -288,6 +289,11 @@ class Running:
         among = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         found = database.calls.find(among, {"id": 1, "_id": 0}, limit=_ENDED_AT_ONCE)
         return [call["id"] for call in await database.query(found.to_list(None))]
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many of some rows, from the first one on, are no more than is read at once; the first always is."""
+    return max(1, sum(total <= _PAGE_BYTES for total in accumulate(sizes)))
 
 
 def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example]:
