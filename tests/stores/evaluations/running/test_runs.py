@@ -202,6 +202,21 @@ async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
     assert len(tree.rows()) == 20
 
 
+async def test_few_scorers_of_a_row_are_asked_at_once(stores: Stores) -> None:
+    scorers = [await orders.judge(stores, "slow-0.1", f"judge-{number}") for number in range(10)]
+    evaluation = await orders.evaluation(stores, scorers, ROWS[:1])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores))
+
+    tree = await orders.tree(stores, call_id)
+    asked = [call for call in tree.every() if call["trace_name"] == "LLMAsAJudgeScorer.score"]
+    moments = sorted(moment for call in asked for moment in ((call["started_at"], 1), (call["ended_at"], -1)))
+    at_once = [sum(change for _, change in moments[: at + 1]) for at in range(len(moments))]
+    assert max(at_once) == 4
+    [row] = tree.rows()
+    assert set(row["output"]["scores"]) == {f"judge-{number}" for number in range(10)}
+
+
 async def test_a_long_table_is_read_page_by_page_with_few_of_its_long_rows_at_once(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
