@@ -39,6 +39,8 @@ RUNS_AT_ONCE: Final = 4
 _CANCEL_SECONDS: Final = 30.0
 _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
+_PAUSES: Final = 4
+"""The pause between two looks at a run is so many times as long as a look: one at many calls takes a while."""
 _STOPPED: Final = "the server stops; subscribe again when it is back"
 
 
@@ -181,17 +183,19 @@ class EvaluationRunsStore:
         """
         last: Status | None = None
         while True:
+            began = monotonic()
             status = await self._status(project_id, call_id)
+            seconds = monotonic() - began
             if status != last:
                 yield status
             if not isinstance(status, StillRunning):
                 return
             last = status
-            await self._pause()
+            await self._pause(max(_POLL_SECONDS, seconds * _PAUSES))
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._closed.wait(), _POLL_SECONDS)
+            await asyncio.wait_for(self._closed.wait(), seconds)
         except TimeoutError:
             return
         raise UnavailableError(_STOPPED)

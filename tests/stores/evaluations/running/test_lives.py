@@ -22,6 +22,7 @@ from stores.evaluations.running.rows import RowWork
 from stores.evaluations.running.runs import MAX_VAIN_TAKES
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
+from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import Patience
 from tests.stand_in_provider import Body, StandIn
@@ -527,6 +528,27 @@ async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores)
     assert isinstance(before, StillRunning)
     assert before.completed_rows == 1
     assert last == Complete('{"score":1}')
+
+
+async def test_a_run_that_takes_long_to_look_at_is_looked_at_less_often(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
+    await stores.calls.write([root])
+    looks: list[float] = []
+    look = EvaluationsStore.status
+
+    async def look_slowly(*question: Any) -> Status:  # noqa: ANN401 -- as it is asked
+        looks.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.3)
+        return await look(*question)
+
+    monkeypatch.setattr(EvaluationsStore, "status", look_slowly)
+    watcher = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
+    await until(lambda: len(looks) == 3)
+    watcher.cancel()
+
+    assert looks[2] - looks[1] >= 5 * 0.3
 
 
 async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:
