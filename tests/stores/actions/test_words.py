@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -77,7 +78,12 @@ def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
 ) -> None:
     looked_into: list[object] = []
     strings = words._strings
-    monkeypatch.setattr(words, "_strings", lambda value: looked_into.append(value) or strings(value))
+
+    def watched(value: object) -> Iterator[str]:
+        looked_into.append(value)
+        return strings(value)
+
+    monkeypatch.setattr(words, "_strings", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)
