@@ -136,8 +136,8 @@ class Settings(BaseSettings):
         default=8,
         ge=0,
         le=1000,
-        description="Rows of evaluations that one process works on at once: each asks the model, and then all scorers; "
-        "0 leaves evaluations to other processes over the database.",
+        description="Rows of evaluations that one process works on at once: each asks the model, and then its scorers, "
+        "four at a time; 0 leaves evaluations to other processes over the database.",
     )
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")

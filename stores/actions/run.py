@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from stores import json_text, refs
 from stores.actions.specs import Action
-from stores.errors import NotFoundError, StoreError
+from stores.errors import NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import NewFeedback
 from stores.feedback.kinds import RUNNABLE
 from stores.paging import Row
 from stores.register import Entered
+
+MAX_OUTPUTS: Final = 32 * 1024 * 1024
+"""Characters of the JSON of all outputs of a batch together: they are in memory until it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,20 @@ class Run:
     listed: Entered
     """How the project was listed at first: what is purged meanwhile gets no feedback on what was in it."""
     results: dict[str, Row] = field(default_factory=dict)
+    characters: int = 0
+    """Of the JSON of all outputs so far."""
+
+    def check_room(self) -> None:
+        """See that there is room for another output.
+
+        Raises:
+            PayloadTooLargeError: there is none.
+        """
+        if self.characters >= MAX_OUTPUTS:
+            raise PayloadTooLargeError(
+                f"what came of other calls of the batch has {self.characters:,} characters as JSON; the limit is "
+                f"{MAX_OUTPUTS:,}, so send the rest in another"
+            )
 
     def feedback(self, call_id: str, output: object) -> NewFeedback:
         """What keeps an output."""
@@ -54,6 +72,7 @@ class Run:
     def keep(self, call_id: str, output: object, feedback: Row) -> None:
         """Note what came of a call."""
         kept = {"output": json_text.encode(output)}
+        self.characters += len(kept["output"])
         self.results[call_id] = {"call_id": call_id, "json": kept, "feedback": feedback}
 
     def fail(self, call_id: str, error: StoreError) -> None:

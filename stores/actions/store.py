@@ -129,6 +129,7 @@ class ActionsStore:
 
     async def _judge(self, run: Run, judge: Judge, call_id: str) -> None:
         async with self._judges:
+            run.check_room()
             row = await self._calls.one(run.project_id, call_id, {"inputs", "output"})
             if row is None:
                 run.miss(call_id)

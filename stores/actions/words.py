@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stores import json_text
+from stores.errors import BadInputError
 from stores.json_fields import JsonField
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.paging import Row
+
+MAX_WORDS: Final = 1_000
+"""Of one spec: each output is gone through once for each of them."""
 
 _OUTPUT: Final = JsonField("output")
 
@@ -18,15 +22,26 @@ class WordSearch:
     """
 
     def __init__(self, config: ContainsWordsActionConfig) -> None:
+        """Take the words.
+
+        Raises:
+            BadInputError: they are too many.
+        """
+        count = len(config.target_words)
+        if count > MAX_WORDS:
+            raise BadInputError(f"leads to a spec of {count:,} target_words; the limit is {MAX_WORDS:,}", "action_ref")
         self._words = config.target_words
+        self._escaped = [word for word in self._words if json_text.encode(word) != f'"{word}"']
 
     def is_found(self, row: Row) -> bool:
         """Whether one is in the output of a call, of which that is given."""
         text = _OUTPUT.text(row) or "null"
         if _has_any(text, self._words):
             return True
-        # Without a backslash the strings stand in the text as they are.
-        return "\\" in text and any(_has_any(part, self._words) for part in _strings(json_text.loads(text.encode())))
+        # All other words stand in the text as they do in the strings.
+        if not self._escaped or "\\" not in text:
+            return False
+        return any(_has_any(part, self._escaped) for part in _strings(json_text.loads(text.encode())))
 
 
 def _has_any(text: str, words: Sequence[str]) -> bool:

@@ -16,6 +16,8 @@ ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": T
 """What tells calls of the server's own runs from others, as in the reference."""
 
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
+_LARGEST: Final = 2**53
+"""Of counts; nothing that was counted is larger."""
 _REFS: Final = ("self", "model", "example")
 """The inputs that are refs, and so always small."""
 
@@ -29,18 +31,18 @@ class Tally:
 
     @classmethod
     def of(cls, summary: object) -> "Tally":
-        """What the summary of a call that is stored tells."""
+        """What the summary of a call that is stored tells; of what others may have written there only what is sound."""
         tally = cls()
-        sent: JsonObject = summary if isinstance(summary, dict) else {}
-        tally.statuses.update({name: int(sent.get("status_counts", {}).get(name, 0)) for name in ("success", "error")})
-        for model, counts in sent.get("usage", {}).items():
+        for name in ("success", "error"):
+            tally.statuses[name] = _count(_members(_members(summary).get("status_counts")).get(name))
+        for model, counts in _members(_members(summary).get("usage")).items():
             tally.use(model, counts)
         return tally
 
     def use(self, model: str, counts: object) -> None:
         """Count what was used of a model."""
-        given = counts if isinstance(counts, dict) else {}
-        whole = {name: given[name] for name in _COUNTS if type(given.get(name)) is int}
+        given = _members(counts)
+        whole = {name: _count(given[name]) for name in _COUNTS if type(given.get(name)) is int}
         self.usage.setdefault(model, Counter()).update(whole)
 
     def add(self, other: "Tally") -> None:
@@ -128,3 +130,11 @@ def small(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
         part.output, part.exception = None, problem
         part.summary = {"status_counts": {"success": 0, "error": 1}}
     return part
+
+
+def _members(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value <= _LARGEST else 0

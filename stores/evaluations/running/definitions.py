@@ -3,6 +3,7 @@
 The objects are those of Weave's client. They name one another by refs, or hold one another.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,6 @@ class Dataset:
     ref: str
     table: str
     count: int
-    storage_size_bytes: int
 
     def row_ref(self, digest: str) -> str:
         """The ref of an example, as Weave's client writes it."""
@@ -122,7 +122,8 @@ class Definitions:
         if ref.project_id != self._project_id:
             raise BadInputError(f"leads into another project, {ref.project_id}; copy what it leads to into this one")
         row = await self._objects.one(self._project_id, ref.name, ref.version, ["val"], OBJECT)
-        return _found(refs.object_ref(row), json_text.loads(row["json"]["val"].encode()), kind)
+        value = await asyncio.to_thread(json_text.loads, row["json"]["val"].encode())
+        return _found(refs.object_ref(row), value, kind)
 
     async def _part(self, of: _Found, kind: str, *edges: tuple[str, str]) -> _Found:
         """What an object names or holds at some edges."""
@@ -135,7 +136,7 @@ class Definitions:
 
     async def _model(self, text: str) -> CompletionModel:
         found = await self._object(text, completion_models.CLASS)
-        return CompletionModel.of(found.ref, found.value)
+        return await _completion_model(found)
 
     async def _dataset(self, evaluation: _Found) -> Dataset:
         with _Told("its dataset"):
@@ -144,10 +145,10 @@ class Definitions:
             table = refs.parse(text) if isinstance(text, str) else None
             if table is None or table.kind != "table" or table.project_id != self._project_id:
                 raise BadInputError("has rows that are no table of this project; create one and refer to it")
-            stats = await self._tables.stats_of_one(self._project_id, table.name, ["count", "storage_size_bytes"])
+            stats = await self._tables.stats_of_one(self._project_id, table.name, ["count"])
             if not stats["count"]:
                 raise BadInputError("has no rows; add some, and evaluate that version")
-            return Dataset(found.ref, table.name, stats["count"], stats["storage_size_bytes"])
+            return Dataset(found.ref, table.name, stats["count"])
 
     async def _judges(self, evaluation: _Found) -> list[Judge]:
         scorers = evaluation.value.get("scorers") or []
@@ -170,12 +171,12 @@ class Definitions:
         if media := [name for name, value in found.value.items() if _MEDIA.fullmatch(name) and value]:
             raise BadInputError(f"has {media[0]}, and only texts are scored on the server")
         try:
-            template = Template.of(prompt)
+            template = await asyncio.to_thread(Template.of, prompt)
         except StoreError as error:
             raise BadInputError(f"has a scoring_prompt in which {error.message}") from None
         with _Told("its model"):
             model = await self._part(found, completion_models.CLASS, ("attr", "model"))
-            asked = CompletionModel.of(model.ref, model.value)
+            asked = await _completion_model(model)
         columns = found.value.get("column_map") or {}
         if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
             raise BadInputError("has a column_map that does not lead from placeholders to names of columns")
@@ -199,6 +200,10 @@ class _Told:
 def _told_of(error: StoreError, argument: str) -> StoreError:
     """An error about what an argument leads to, whatever it was about below that."""
     return error.within(error.argument or "").under(argument)
+
+
+async def _completion_model(found: _Found) -> CompletionModel:
+    return await asyncio.to_thread(CompletionModel.of, found.ref, found.value)
 
 
 def _found(ref: str, value: object, kind: str) -> _Found:

@@ -31,6 +31,8 @@ FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_
 
 _SECOND: Final = 1_000_000
 _WRITES: Final = 10
+_JUDGES_AT_ONCE: Final = 4
+"""Of one row: the requests under way at once are so many for each row at most, however many scorers there are."""
 _KNOWN_AT_ONCE: Final = 10
 """Calls that are read at once: each may be as large as a document gets."""
 _PAUSE_SECONDS: Final = 1.0
@@ -139,8 +141,9 @@ class RowWork:
         predicted = await self._predicted()
         scores: JsonObject = {}
         if predicted.exception is None:
-            found = await all_of(self._scored(judge, predicted.output) for judge in judges)
-            scores = {judge.name: ended.output for judge, ended in zip(judges, found, strict=True)}
+            for some in batches(judges, _JUDGES_AT_ONCE):
+                found = await all_of(self._scored(judge, predicted.output) for judge in some)
+                scores |= {judge.name: ended.output for judge, ended in zip(some, found, strict=True)}
         output = {"output": predicted.output, "scores": scores, "model_latency": predicted.seconds}
         problem = (await self._shop.write(self._call.end(output))).get(0)
         return Ended(None if problem else output, problem or predicted.exception, tally=self._call.tally)

@@ -5,10 +5,11 @@ One process works on a run, and holds it; another goes on with it where that was
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from time import monotonic
 from typing import Any, Final
 
@@ -143,16 +144,14 @@ class Running:
             return _Stop.CANCELED
         # A purge waits for projects in which something goes on: so nothing is written after it.
         await database.run(database.enter([order.project_id]))
-        there = await self._sources.calls.one(order.project_id, order.call_id, ["id"])
-        return None if there else _Stop.DELETED
+        return None if await self._is_there() else _Stop.DELETED
 
     async def _stopped(self, stop: _Stop) -> None:
         match stop:
             case _Stop.CANCELED:
                 await self._end_all(f"{CANCELED} {self._held.canceled_by}")
             case _Stop.DELETED:
-                await self._delete_all()
-                await self._sources.database.run(self._held.remove())
+                await self._close()
             case _Stop.LOST:
                 pass
 
@@ -173,7 +172,7 @@ class Running:
             logger.exception("unexpected error %s in the run %s in %s", error_id, order.call_id, order.project_id)
             await self._end_all(f"Something went wrong on the server; its log has the details under {error_id}.")
         else:
-            await self._sources.database.run(self._held.remove())
+            await self._close()
 
     async def _work(self) -> None:
         """Everything from the run's start to its end.
@@ -205,8 +204,6 @@ class Running:
         """Whether the call of the run has ended, or is gone; who worked on it may have died just before saying so."""
         order = self._held.order
         root = await self._sources.calls.one(order.project_id, order.call_id, ["ended_at"])
-        if root is None:
-            await self._delete_all()
         return root is None or "ended_at" in root
 
     async def _through(self, shop: Workshop) -> None:
@@ -239,13 +236,13 @@ class Running:
 
     async def _pages(self, definition: Definition) -> AsyncIterator[list[Example]]:
         """The rows of the dataset, trial by trial, page by page; a page of long rows has few of them."""
-        dataset, project_id = definition.dataset, self._run.project_id
-        size = max(1, min(_PAGE_ROWS, _PAGE_BYTES * dataset.count // max(1, dataset.storage_size_bytes)))
+        dataset, project_id, tables = definition.dataset, self._run.project_id, self._sources.tables
         for trial in range(definition.trials):
             cursor, has_next = None, True
             while has_next:
-                request = PageRequest(size, cursor)
-                page = await self._sources.tables.rows(project_id, dataset.table, request, ["digest", "val"])
+                ahead = await tables.rows(project_id, dataset.table, PageRequest(_PAGE_ROWS, cursor), ["size_bytes"])
+                request = PageRequest(_fitting(row["size_bytes"] for row in ahead.rows), cursor)
+                page = await tables.rows(project_id, dataset.table, request, ["digest", "val"])
                 yield await asyncio.to_thread(_examples, dataset, trial, page.rows)
                 has_next = page.has_next
                 cursor = page.cursor(page.rows[-1]) if has_next else None
@@ -273,19 +270,30 @@ class Running:
             now = times.now()
             await calls.write([CallEnd(order.project_id, one, now, summary, exception) for one in under_way])
         await calls.write([CallEnd(order.project_id, order.call_id, times.now(), summary, exception)])
+        await self._close()
+
+    async def _close(self) -> None:
+        """Say that the run is over; where its call is deleted, so is what was written below it since."""
+        order, calls = self._held.order, self._sources.calls
+        if not await self._is_there():
+            while found := await self._found({}):
+                await calls.delete(order.project_id, found, order.wb_user_id)
         await self._sources.database.run(self._held.remove())
 
-    async def _delete_all(self) -> None:
-        """Delete what was written of the run while its call was being deleted."""
+    async def _is_there(self) -> bool:
         order = self._held.order
-        while found := await self._found({}):
-            await self._sources.calls.delete(order.project_id, found, order.wb_user_id)
+        return await self._sources.calls.one(order.project_id, order.call_id, ["id"]) is not None
 
     async def _found(self, match: Document) -> list[str]:
         order, database = self._held.order, self._sources.database
         among = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         found = database.calls.find(among, {"id": 1, "_id": 0}, limit=_ENDED_AT_ONCE)
         return [call["id"] for call in await database.query(found.to_list(None))]
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many of some rows, from the first one on, are no more than is read at once; the first always is."""
+    return max(1, sum(total <= _PAGE_BYTES for total in accumulate(sizes)))
 
 
 def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example]:

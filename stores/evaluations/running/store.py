@@ -39,6 +39,8 @@ RUNS_AT_ONCE: Final = 4
 _CANCEL_SECONDS: Final = 30.0
 _CANCEL_POLL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.5
+_PAUSES: Final = 4
+"""The pause between two looks at a run is so many times as long as a look: one at many calls takes a while."""
 _STOPPED: Final = "the server stops; subscribe again when it is back"
 
 
@@ -169,7 +171,8 @@ class EvaluationRunsStore:
         except (StoreError, PyMongoError) as error:
             logger.warning("the run %s in %s is gone on with in a little while: %s", call_id, project_id, error)
         finally:
-            del self._under_way[call_id]
+            if self._under_way.get(call_id) is running:  # who lost it may end after the next one here has begun
+                del self._under_way[call_id]
 
     async def progress(self, project_id: str, call_id: str) -> AsyncGenerator[Status, None]:
         """How a run stands, whoever runs it: now, and whenever that changes, until it is over; close it to end it.
@@ -180,17 +183,19 @@ class EvaluationRunsStore:
         """
         last: Status | None = None
         while True:
+            began = monotonic()
             status = await self._status(project_id, call_id)
+            seconds = monotonic() - began
             if status != last:
                 yield status
             if not isinstance(status, StillRunning):
                 return
             last = status
-            await self._pause()
+            await self._pause(max(_POLL_SECONDS, seconds * _PAUSES))
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._closed.wait(), _POLL_SECONDS)
+            await asyncio.wait_for(self._closed.wait(), seconds)
         except TimeoutError:
             return
         raise UnavailableError(_STOPPED)

@@ -15,6 +15,9 @@ from stores.errors import BadInputError
 MAX_CHARACTERS: Final = 10_000_000
 """Of a text that was filled in: a placeholder may stand in it often, and a value may be long."""
 
+MAX_PIECES: Final = 20_000
+"""Placeholders and doubled braces of one text, with what stands between them."""
+
 _PIECE: Final = re.compile(
     r"(?P<text>[^{}]+)|(?P<brace>\{\{|\}\})|\{(?P<name>[^{}\[\].!:\"'\s][^{}\[\].!:\"']*)(?P<steps>(?:\.[^{}\[\].!:]+|\[[^{}\[\]]+\])*)\}"
 )
@@ -70,7 +73,7 @@ class Template:
         """The template that a text is.
 
         Raises:
-            BadInputError: a brace in it is neither part of a placeholder nor written twice.
+            BadInputError: a brace in it is neither part of a placeholder nor written twice, or there are too many.
         """
         pieces: list[str | Placeholder] = []
         at = 0
@@ -81,6 +84,8 @@ class Template:
                     f"{text[at : at + _SHOWN]!r} is no placeholder such as {{question}}; "
                     "write a brace that is meant as one twice, {{ or }}"
                 )
+            if len(pieces) == MAX_PIECES:
+                raise BadInputError(f"there are more than {MAX_PIECES:,} placeholders, braces and texts between them")
             pieces.append(_piece(found))
             at = found.end()
         return cls(tuple(pieces))

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.providers import EnvironmentProviders
 from stores.actions import ActionsStore, judge
+from stores.actions import run as action_run
 from stores.actions.store import JUDGED_AT_ONCE
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
@@ -234,6 +235,28 @@ async def test_a_call_too_large_for_a_judge_is_told_before_anything_is_asked(
         "message": "its inputs and output have 2,000,016 characters as JSON; a judge reads at most 1,048,576",
     }
     assert [judged(body)["output"] for body in stand_in.bodies] == ["y"]
+
+
+async def test_judgements_that_are_too_much_together_are_told_before_the_rest_is_asked(
+    actions: ActionsStore,
+    calls: CallsStore,
+    objects: ObjectsStore,
+    feedback: FeedbackStore,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(action_run, "MAX_OUTPUTS", 100_000)
+    ids = await store(calls, *range(40))
+    stand_in.reply = lambda _body: json.dumps({"score": 7, "why": "x" * 10_000})
+
+    done = await actions.execute(PROJECT, await action(objects, judging()), ids)
+
+    failed = [row["error"] for row in done.results if "error" in row]
+    assert {error["code"] for error in failed} == {"PAYLOAD_TOO_LARGE"}
+    assert "the limit is 100,000, so send the rest in another" in failed[0]["message"]
+    judged_ones = len(ids) - len(failed)
+    assert 10 <= judged_ones <= 10 + JUDGED_AT_ONCE
+    assert len(stand_in.asked) == len(await everything(feedback)) == judged_ones
 
 
 async def test_attributes_and_summaries_of_any_size_are_no_matter(

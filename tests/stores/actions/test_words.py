@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from stores.actions import MAX_CALLS, ActionsStore, store
+from stores.actions import MAX_CALLS, ActionsStore, store, words
+from stores.actions.words import MAX_WORDS, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
+from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.register import PURGING
 from tests.commands import Commands
 from tests.stores.actions.specs import action, looking_for
@@ -53,6 +56,40 @@ async def test_a_word_is_found_wherever_it_stands_in_the_output(
 
     [row] = done.results
     assert row["json"] == {"output": json.dumps(found)}
+
+
+async def test_more_words_than_anybody_looks_for_are_refused_before_any_output_is_read(
+    actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore
+) -> None:
+    await calls.write([start(), end(output="word-1000")])
+    many = [f"word-{number}" for number in range(MAX_WORDS + 1)]
+
+    with pytest.raises(BadInputError, match="leads to a spec of 1,001 target_words; the limit is 1,000") as refused:
+        await actions.execute(PROJECT, await action(objects, looking_for(*many)), [call_id(1)])
+    done = await actions.execute(PROJECT, await action(objects, looking_for(*many[1:])), [call_id(1)])
+
+    assert refused.value.argument == "action_ref"
+    assert [row["json"] for row in done.results] == [{"output": "true"}]
+    assert len(await everything(feedback)) == 1
+
+
+def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_into: list[object] = []
+    strings = words._strings
+
+    def watched(value: object) -> Iterator[str]:
+        looked_into.append(value)
+        return strings(value)
+
+    monkeypatch.setattr(words, "_strings", watched)
+    row = {"json": {"output": r'["back\\slash"]'}}
+
+    assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)
+    assert looked_into == []
+    assert WordSearch(ContainsWordsActionConfig(target_words=["weft", r"k\s"])).is_found(row)
+    assert looked_into == [[r"back\slash"]]
 
 
 async def test_what_is_found_is_kept_as_feedback_of_the_action(

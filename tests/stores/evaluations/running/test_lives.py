@@ -17,10 +17,12 @@ from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import run as run_module
+from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.rows import RowWork
 from stores.evaluations.running.runs import MAX_VAIN_TAKES
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
+from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import Patience
 from tests.stand_in_provider import Body, StandIn
@@ -204,6 +206,34 @@ async def test_a_run_that_was_cut_off_is_gone_on_with_and_what_was_done_is_not_p
     assert tree.root["output"]["helpfulness"]["passed"] == {"true_count": len(MANY), "true_fraction": 1.0}
 
 
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"status_counts": None, "usage": None},
+        {"status_counts": {"success": "x", "error": {}}, "usage": {"small": 1}},
+        {"status_counts": {"success": -1}, "usage": {"small": {"requests": 10**300}}},
+    ],
+)
+async def test_what_others_wrote_into_the_calls_of_a_run_does_not_end_it(
+    stores: Stores, stand_in: StandIn, database: Database, summary: Body
+) -> None:
+    stand_in.reply = Grader()
+    call_id = await order(stores, MANY[:2])
+    root = await stores.calls.one(PROJECT, call_id, ["trace_id"])
+    assert root
+    known = RunCalls(PROJECT, call_id, root["trace_id"], None).id_of("0/0/predict")
+    begun = start(1, project_id=PROJECT, id=known, trace_id=root["trace_id"], parent_id=call_id)
+    await stores.calls.write([begun, CallEnd(PROJECT, known, times.now(), summary, output="A thread.")])
+    await database.evaluation_runs.update_one({}, {"$set": {"takes": 1}})  # it was cut off then
+
+    await stores.evaluation_runs.work_on(PROJECT, call_id)
+
+    tree = await orders.tree(stores, call_id)
+    assert (tree.root["status"], len(tree.rows())) == ("success", 2)
+    assert tree.root["summary"]["usage"]["judge"]["requests"] == 2
+    assert tree.root["summary"]["status_counts"]["error"] == 0
+
+
 async def test_a_run_that_was_cut_off_just_before_it_was_over_is_over(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores, MANY[:1])
     ended = {"status_counts": {"success": 1, "error": 0}}
@@ -293,6 +323,22 @@ async def test_who_lost_a_run_stops_and_writes_nothing_more(
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
 
 
+async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    gate = Gate(stand_in, passing=3)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as loser:
+        await until(lambda: gate.waiting > 0)
+        await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+        async with under_way(stores, call_id) as next_one:
+            await asyncio.wait_for(loser, 10)
+            gate.open.set()
+            await asyncio.wait_for(next_one, 20)
+
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+
+
 async def test_a_run_that_is_cut_off_again_and_again_is_given_up(stores: Stores, stand_in: StandIn) -> None:
     call_id = await order(stores)
     runs = stores.calls.database.evaluation_runs
@@ -372,6 +418,23 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stor
     assert await stores.evaluations.status(PROJECT, call_id) == NotFound()
     assert await stores.calls.count(PROJECT) == 0
     assert len(stand_in.asked) <= 8
+
+
+async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_nothing_either(
+    stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_KEEP_SECONDS", 60)
+    gate = Gate(stand_in, passing=5)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        await stores.calls.delete(PROJECT, [call_id])
+        gate.open.set()
+        await asyncio.wait_for(work, 20)
+
+    assert len(stand_in.asked) == 2 * len(MANY)
+    assert await is_over(stores, call_id)
+    assert await stores.calls.count(PROJECT) == 0
 
 
 async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
@@ -465,6 +528,27 @@ async def test_progress_of_a_run_that_a_program_logs_is_told_too(stores: Stores)
     assert isinstance(before, StillRunning)
     assert before.completed_rows == 1
     assert last == Complete('{"score":1}')
+
+
+async def test_a_run_that_takes_long_to_look_at_is_looked_at_less_often(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
+    await stores.calls.write([root])
+    looks: list[float] = []
+    look = EvaluationsStore.status
+
+    async def look_slowly(*question: Any) -> Status:  # noqa: ANN401 -- as it is asked
+        looks.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.3)
+        return await look(*question)
+
+    monkeypatch.setattr(EvaluationsStore, "status", look_slowly)
+    watcher = asyncio.create_task(told_by(stores.evaluation_runs, str(root.id)))
+    await until(lambda: len(looks) == 3)
+    watcher.cancel()
+
+    assert looks[2] - looks[1] >= 5 * 0.3
 
 
 async def test_progress_of_what_is_none_is_told_at_once(stores: Stores) -> None:

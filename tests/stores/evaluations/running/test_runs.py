@@ -202,26 +202,43 @@ async def test_no_more_rows_are_worked_on_at_once_than_there_may_be(
     assert len(tree.rows()) == 20
 
 
-async def test_a_long_table_is_read_page_by_page(
+async def test_few_scorers_of_a_row_are_asked_at_once(stores: Stores) -> None:
+    scorers = [await orders.judge(stores, "slow-0.1", f"judge-{number}") for number in range(10)]
+    evaluation = await orders.evaluation(stores, scorers, ROWS[:1])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores))
+
+    tree = await orders.tree(stores, call_id)
+    asked = [call for call in tree.every() if call["trace_name"] == "LLMAsAJudgeScorer.score"]
+    moments = sorted(moment for call in asked for moment in ((call["started_at"], 1), (call["ended_at"], -1)))
+    at_once = [sum(change for _, change in moments[: at + 1]) for at in range(len(moments))]
+    assert max(at_once) == 4
+    [row] = tree.rows()
+    assert set(row["output"]["scores"]) == {f"judge-{number}" for number in range(10)}
+
+
+async def test_a_long_table_is_read_page_by_page_with_few_of_its_long_rows_at_once(
     stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in.reply = Grader()
-    sizes: list[int] = []
+    characters: list[int] = []
     rows_of = TablesStore.rows
 
     async def rows(self: TablesStore, project_id: str, digest: str, *request: Any) -> Any:  # noqa: ANN401 -- a page
         page = await rows_of(self, project_id, digest, *request)
-        sizes.append(len(page.rows))
+        characters.append(sum(len(row.get("json", {"val": ""})["val"]) for row in page.rows))
         return page
 
     monkeypatch.setattr(TablesStore, "rows", rows)
     monkeypatch.setattr(run_module, "_PAGE_BYTES", 30_000)
-    long = [{"question": f"{number}: {'long ' * 1000}"} for number in range(25)]
+    table = [{"question": f"{number}"} for number in range(90)]
+    table += [{"question": f"{number}: {'long ' * 1000}"} for number in range(25)]
+    table += [{"question": "Too long for any page? " * 2_000}, {"question": "Why?"}]
 
-    call_id = await orders.run(stores, await orders.evaluation(stores, [], long), await orders.model(stores))
+    call_id = await orders.run(stores, await orders.evaluation(stores, [], table), await orders.model(stores))
 
-    assert sizes == [5, 5, 5, 5, 5]
-    assert len((await orders.tree(stores, call_id)).rows()) == 25
+    assert sorted(characters)[-2] <= 30_000 < max(characters) < 60_000
+    assert len((await orders.tree(stores, call_id)).rows()) == 117
 
 
 async def test_a_scorer_that_fails_on_one_row_fails_there_and_the_run_goes_on(

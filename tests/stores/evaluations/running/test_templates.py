@@ -58,6 +58,12 @@ def test_a_brace_that_is_no_placeholder_is_refused(text: str) -> None:
         Template.of(text)
 
 
+@pytest.mark.parametrize("piece", ["{{", "{a}", "a{b}"])
+def test_a_text_of_placeholders_without_end_is_refused(piece: str) -> None:
+    with pytest.raises(BadInputError, match="there are more than 20,000 placeholders, braces and texts between them"):
+        Template.of(piece * 1_000_000)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
