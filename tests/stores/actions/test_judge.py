@@ -24,7 +24,7 @@ from tests.stores.actions.specs import SCORE, action, judging
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.builders import call_ref
 from tests.stores.feedback.stored import everything
-from tests.waiting import until_found
+from tests.waiting import TIMEOUT, until_found
 
 ANSWER = '{"score": 7, "why": "clear"}'
 
@@ -342,6 +342,17 @@ async def test_what_is_judged_of_a_project_that_is_purged_meanwhile_is_not_kept(
     assert await FeedbackStore(calls.database).count(PROJECT) == 0
 
 
+async def _at_rest(feedback: FeedbackStore) -> list[dict[str, Any]]:
+    """All feedback, once the writes that were under way have ended, which nobody waits for."""
+    found = await everything(feedback)
+    async with asyncio.timeout(TIMEOUT):
+        while True:
+            await asyncio.sleep(1)
+            before, found = found, await everything(feedback)
+            if found == before:
+                return found
+
+
 async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(
     actions: ActionsStore, calls: CallsStore, objects: ObjectsStore, feedback: FeedbackStore, stand_in: StandIn
 ) -> None:
@@ -355,9 +366,7 @@ async def test_what_was_judged_stands_where_the_rest_comes_to_no_end(
     with pytest.raises(asyncio.CancelledError):
         await work
 
-    stood = await everything(feedback)
-    await asyncio.sleep(0.2)
-    assert await everything(feedback) == stood
+    stood = await _at_rest(feedback)
     assert 5 <= len(stood) < 40
     again = await actions.execute(PROJECT, ref, ids)
     assert again.num_failed == 0
