@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.errors import PayloadTooLargeError, StoreError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.providers import JsonObject
 from stores.register import Entered
@@ -19,6 +19,7 @@ from stores.register import Entered
 OP_NAME: Final = "weave.completions_create"
 GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
 
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _TRIES: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 
@@ -113,9 +114,9 @@ class TrackedCall:
         try:
             try:
                 await self._written(self._end(response, message))
-            except PayloadTooLargeError as error:
-                message = message or f"The answer is too large to be kept: {error.message}"
-                await self._written(self._end({"error": message, "usage": response.get("usage")}, message))
+            except (BadInputError, PayloadTooLargeError) as error:
+                message = message or f"The answer cannot be kept as it is: {error.message}"
+                await self._written(self._end({"error": message, "usage": _counts(response)}, message))
         except StoreError:
             _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
 
@@ -152,3 +153,11 @@ class TrackedCall:
 def _message(response: JsonObject) -> str | None:
     error: Any = response.get("error")
     return error if isinstance(error, str) else None
+
+
+def _counts(response: JsonObject) -> JsonObject | None:
+    """What an answer used, of one that no call can hold: whatever in it breaks a rule is not here."""
+    usage: Any = response.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
