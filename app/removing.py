@@ -1,7 +1,8 @@
-"""What goes on as long as the server does: sweeps of projects by their rules, and purges that were left.
+"""What goes on as long as the server does: sweeps of projects by their rules, purges that were left, and lost calls.
 
-Neither waits for the other. Of all server processes over a database one purges, and one sweeps; when that is gone,
-another does, a quarter of a minute later.
+These are calls of completions whose server died: they are ended.
+None waits for another. Of all server processes over a database one purges, and so on; when that is gone, another
+does, a quarter of a minute later.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ class Removing:
         self._work = (
             _Work(database, "purging", stores.purges.unfinished, self._purge, pause_seconds),
             _Work(database, "sweeping", stores.retention.due, self._sweep, pause_seconds),
+            _Work(database, "ending", stores.completions.cut_off, stores.completions.end_cut_off, pause_seconds),
         )
 
     async def go_on(self) -> None:
@@ -55,7 +57,7 @@ class Removing:
 
 
 class _Work:
-    """One kind of work, project by project, which one process does at a time."""
+    """One kind of work, project by project or call by call, which one process does at a time."""
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class _Work:
             await asyncio.sleep(self._pause_seconds)
 
     async def do_what_is_due(self) -> None:
-        """Do what is due by now, unless another process does; what goes wrong with one project is no other's matter."""
+        """Do what is due by now, unless another process does; what goes wrong with one is no other's matter."""
         self._told, self._failures = self._failures, set()
         with self._failing_as(self._name):
             # The lease is written only where there is something to do, and then another may have done it just before.
@@ -89,9 +91,9 @@ class _Work:
                 return
             if await self._database.run(self._lease.take()):
                 async with self._held():
-                    for project_id in await self._due():
-                        with self._failing_as(f"{self._name} {project_id}"):
-                            await self._do(project_id)
+                    for each in await self._due():
+                        with self._failing_as(f"{self._name} {each}"):
+                            await self._do(each)
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:

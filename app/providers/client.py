@@ -13,7 +13,8 @@ from openai import AsyncOpenAI, AsyncStream, Omit
 
 from app.providers.failures import failure_of, may_be_tried_again, retry_after
 from app.providers.headers import headers_of
-from app.providers.secrets import HIDDEN, secrets_of
+from app.providers.secrets import parsed, secrets_of
+from app.providers.streamed_secrets import StreamedSecrets
 from app.providers.transport import BoundedTransport, too_large
 from app.providers.urls import origin_of, origin_of_base_url
 from stores import json_text
@@ -127,6 +128,20 @@ class ProviderClient:
         Raises:
             ProviderError: there are none, or the stream was cut off.
         """
+        secrets = StreamedSecrets(secrets_of(endpoint))
+        try:
+            async with aclosing(self._chunks(endpoint, request)) as chunks:
+                async for chunk in chunks:
+                    for passed in secrets.passed(chunk):
+                        yield passed
+        except ProviderError:
+            for kept_back in secrets.rest():
+                yield kept_back
+            raise
+        for kept_back in secrets.rest():
+            yield kept_back
+
+    async def _chunks(self, endpoint: Endpoint, request: JsonObject) -> AsyncGenerator[JsonObject, None]:
         is_empty, is_finished = True, False
         async with aclosing(self._texts(endpoint, request)) as texts:
             async for text in texts:
@@ -228,10 +243,9 @@ async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:
 
 async def _parsed(text: bytes, endpoint: Endpoint, request: JsonObject) -> JsonObject:
     """The JSON object that a provider sent, without the secrets that it was sent, should they be in it."""
-    for secret in secrets_of(endpoint):
-        text = text.replace(secret.encode(), HIDDEN.encode())
+    secrets = secrets_of(endpoint)
     try:
-        value = await asyncio.to_thread(json_text.loads, text) if len(text) > _LARGE_BYTES else json_text.loads(text)
+        value = await asyncio.to_thread(parsed, text, secrets) if len(text) > _LARGE_BYTES else parsed(text, secrets)
     except BadInputError as error:
         raise _no_answer(f"is {error.message}; {_CHECK}", endpoint, request) from None
     if not isinstance(value, dict):

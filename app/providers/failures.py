@@ -31,7 +31,7 @@ def failure_of(error: Exception, endpoint: Endpoint, request: JsonObject, second
         case httpx2.InvalidURL():
             return ProviderError(f"{who} cannot be reached: its base URL is none; check it.")
         case openai.APIError():
-            return ProviderError(f"{who} failed: {hidden(_shortened(error.message), endpoint)}")
+            return ProviderError(f"{who} failed: {_shortened(hidden(error.message, endpoint))}")
         case _:
             raise error
 
@@ -57,7 +57,7 @@ def retry_after(error: Exception) -> float | None:
 
 def _of_status(error: openai.APIStatusError, who: str, endpoint: Endpoint) -> ProviderError:
     status = error.status_code
-    words = hidden(_words(error), endpoint)
+    words = _shortened(hidden(_words(error), endpoint))
     said = f": {words}" if words else "."
     return ProviderError(f"{who} answered {status}, {_meaning(status, endpoint)}{said}", status, retry_after(error))
 
@@ -105,10 +105,11 @@ def _words(error: openai.APIStatusError) -> str:
     body: Any = error.body
     if isinstance(body, dict):
         words = body.get("message") or body.get("error") or body.get("detail")
-        return _shortened(words if isinstance(words, str) else json.dumps(body))
-    return _shortened(body) if isinstance(body, str) else ""
+        return words if isinstance(words, str) else json.dumps(body, ensure_ascii=False)
+    return body if isinstance(body, str) else ""
 
 
 def _shortened(words: str) -> str:
-    line = " ".join(words[: 8 * _MOST_WORDS].split())
+    """The beginning of what a provider says, on one line; secrets must be hidden before, or a part of one may stay."""
+    line = " ".join(words[: 8 * _MOST_WORDS].split()).encode(errors="replace").decode()
     return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"

@@ -1,17 +1,19 @@
 """The secrets of providers: what the environment of the server has, and which of it may be sent where."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.providers.urls import Origin, origin_of_base_url
+from stores import json_text
 from stores.providers import Endpoint, ProviderError
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
+_SECRET_HEADER: Final = re.compile(r"auth|key|token|secret|cookie|pass|credential|session|signature", re.IGNORECASE)
+_PARTS: Final = re.compile(r"[^\s;,]+")
 # Keys of servers that want none are words such as EMPTY, which answers may have in them.
-_SHORTEST_HIDDEN: Final = 12
+SHORTEST_HIDDEN: Final = 12
 HIDDEN: Final = "***"
 
 
@@ -75,9 +77,28 @@ class Secrets:
 
 def secrets_of(endpoint: Endpoint) -> list[str]:
     """What of an endpoint is secret: its key, and the values of headers that have such names."""
-    values = [value.split()[-1:] for name, value in endpoint.headers.items() if _SECRET_HEADER.search(name)]
-    found = [endpoint.api_key or "", *(word for words in values for word in words)]
-    return [secret for secret in found if len(secret) >= _SHORTEST_HIDDEN]
+    found = [endpoint.api_key or ""]
+    for name, value in endpoint.headers.items():
+        if _SECRET_HEADER.search(name):
+            parts = _PARTS.findall(value)
+            # Of cookies each value, too, which is behind its name.
+            found += [value, *parts, *(part.partition("=")[2] for part in parts)]
+    return sorted({secret for secret in found if len(secret) >= SHORTEST_HIDDEN}, key=len, reverse=True)
+
+
+def parsed(text: bytes, secrets: Sequence[str]) -> object:
+    """The value of a JSON text without secrets in it, however its strings are spelled.
+
+    Raises:
+        BadInputError: it is no JSON.
+    """
+    value = json_text.loads(text)
+    # What has no escapes in it is spelled in one way only.
+    plain = json_text.encode(value) if b"\\" in text and secrets else text.decode()
+    safe = plain
+    for secret in secrets:
+        safe = safe.replace(json_text.encode(secret)[1:-1], HIDDEN)
+    return value if safe == plain else json_text.loads(safe.encode())
 
 
 def hidden(text: str, endpoint: Endpoint) -> str:

@@ -73,6 +73,14 @@ async def write_batch(database: Database, batch: Sequence[CallStart | CallEnd]) 
     await _store(database, *await _prepare(batch))
 
 
+async def end_if_running(database: Database, end: CallEnd) -> bool:
+    """End a call that is there and runs; False, and nothing is stored, where it has ended or is gone."""
+    fields, _ = await made_ready(end.checked())
+    running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
+    done = await database.calls.update_one(running, documents.end_update(fields))
+    return done.modified_count == 1
+
+
 async def write_whole_calls(database: Database, whole_calls: Sequence[WholeCall]) -> None:
     """Store calls that were made ready before; of one that comes twice the later counts."""
     parts: dict[str, _Call] = {}

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from stores.calls import CallsStore
+from stores.completions import under_way
 from stores.completions.endpoints import Endpoints, Reached
 from stores.completions.inputs import CompletionInputs
 from stores.completions.streamed import StreamedCompletion
 from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
+from stores.completions.under_way import UnderWay
 from stores.costs import defaults
 from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
@@ -77,12 +79,21 @@ class CompletionsStore:
         self._calls = calls
         self._providers = providers
         self._writes = Writes()
+        self._calls_under_way = UnderWay(database)
         self._max_at_once = max_at_once
         self._under_way = 0
 
     async def close(self) -> None:
         """See that all is written of calls that is under way."""
         await self._writes.close()
+
+    async def cut_off(self) -> list[str]:
+        """Calls whose server died, or could not store their end, by what `end_cut_off` knows them by."""
+        return await self.database.query(under_way.cut_off(self.database))
+
+    async def end_cut_off(self, lease_id: str) -> None:
+        """End one of them, if it runs; nothing happens where it has ended, or is gone."""
+        await self.database.write(lambda: under_way.end_cut_off(self.database, lease_id))
 
     async def answer(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
         """What a model answers; nothing is kept of it.
@@ -188,7 +199,8 @@ class CompletionsStore:
         return self._providers.stream(reached.endpoint, {**_request(reached, given), **options})
 
     def _call(self, project_id: str, given: CompletionInputs, reached: Reached) -> TrackedCall:
-        return TrackedCall(self._calls, self._writes, project_id, defaults.priced_name(given.model, reached.model))
+        name = defaults.priced_name(given.model, reached.model)
+        return TrackedCall(self._calls, self._writes, self._calls_under_way, project_id, name)
 
     async def _reach(self, project_id: str, given: CompletionInputs) -> Reached:
         reached = await self.endpoints.reach(project_id, given.model, given.headers)

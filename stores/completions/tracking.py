@@ -1,6 +1,7 @@
 """The calls that completions are kept as: one that runs before the provider is asked, and its end when it answered.
 
-So a server that is killed in between leaves a call that runs, and not nothing at all.
+So a server that is killed in between leaves a call that runs, and not nothing at all; another ends it then
+(`stores.completions.under_way`).
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.errors import PayloadTooLargeError, StoreError, UnavailableError
+from stores.completions.under_way import UnderWay
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.providers import JsonObject
 from stores.register import Entered
@@ -19,6 +21,7 @@ from stores.register import Entered
 OP_NAME: Final = "weave.completions_create"
 GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
 
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _TRIES: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 
@@ -39,8 +42,9 @@ class Writes:
         return task
 
     async def close(self) -> None:
-        """Wait for those that are under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for those that are under way, and those that they begin."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
 
 class UntrackedCall:
@@ -61,10 +65,14 @@ class TrackedCall:
     Who waits for either may give up: both are written anyway, the end after the start.
     """
 
-    def __init__(self, calls: CallsStore, writes: Writes, project_id: str, usage_name: str) -> None:
+    def __init__(
+        self, calls: CallsStore, writes: Writes, under_way: UnderWay, project_id: str, usage_name: str
+    ) -> None:
         self.id = new_id()
+        self._key = f"{project_id}:{self.id}"
         self._calls = calls
         self._writes = writes
+        self._under_way = under_way
         self._project_id = project_id
         self._usage_name = usage_name
         self._start: asyncio.Future[None] | None = None
@@ -95,6 +103,7 @@ class TrackedCall:
             raise error.within("start") from None
 
     async def _started(self, started: CallStart) -> None:
+        await self._under_way.add(self._key)
         await self._calls.write_one(started)
         with suppress(UnavailableError):  # the call is there; its end does without this
             self._listed = await self._admitted()
@@ -104,20 +113,40 @@ class TrackedCall:
         await asyncio.shield(self._writes.begin(self._ended(response)))
 
     async def _ended(self, response: JsonObject) -> None:
+        is_settled = False
+        try:
+            if await self._is_there():
+                await self._kept(response, _message(response))
+            is_settled = True
+        except StoreError:
+            _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
+        finally:
+            # What is not known to have ended is left to whoever ends the calls of servers that died.
+            if is_settled:
+                self._writes.begin(self._under_way.remove(self._key))
+            else:
+                self._under_way.leave(self._key)
+
+    async def _is_there(self) -> bool:
+        """Whether the start was stored.
+
+        Raises:
+            UnavailableError: that is not known.
+        """
         try:
             if self._start:
                 await self._start
-        except StoreError:
-            return
-        message = _message(response)
+        except (BadInputError, PayloadTooLargeError):
+            return False
+        return self._start is not None
+
+    async def _kept(self, response: JsonObject, message: str | None) -> None:
+        """Store the end; of an answer that no call can hold, why, and what it used."""
         try:
-            try:
-                await self._written(self._end(response, message))
-            except PayloadTooLargeError as error:
-                message = message or f"The answer is too large to be kept: {error.message}"
-                await self._written(self._end({"error": message, "usage": response.get("usage")}, message))
-        except StoreError:
-            _log.exception("call %s of project %s has ended, but that could not be stored", self.id, self._project_id)
+            await self._written(self._end(response, message))
+        except (BadInputError, PayloadTooLargeError) as error:
+            message = message or f"The answer cannot be kept as it is: {error.message}"
+            await self._written(self._end({"error": message, "usage": _counts(response)}, message))
 
     def _end(self, response: JsonObject, exception: str | None) -> CallEnd:
         usage = response.get("usage")
@@ -152,3 +181,11 @@ class TrackedCall:
 def _message(response: JsonObject) -> str | None:
     error: Any = response.get("error")
     return error if isinstance(error, str) else None
+
+
+def _counts(response: JsonObject) -> JsonObject | None:
+    """What an answer used, of one that no call can hold: whatever in it breaks a rule is not here."""
+    usage: Any = response.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from websockets.typing import Subprotocol
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
+from tests.app.command import serving
 from tests.app.event_stream import EVENTS, all_of, streaming, told
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
@@ -225,6 +228,30 @@ async def test_a_server_that_stops_ends_the_calls_of_its_streams(
     assert call["status"] == "error"
     assert call["exception"].startswith("The answer was given up before it was whole")
     assert call["output"]["choices"][0]["message"]["content"].startswith("word ")
+
+
+@pytest.mark.parametrize("document", [CREATE, STREAM], ids=["whole", "streamed"])
+async def test_the_call_of_a_killed_server_is_ended_by_another(
+    mongodb_uri: str, database: Database, database_name: str, stand_in: StandIn, tmp_path: Path, document: str
+) -> None:
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    environment |= {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url}
+    body = {"query": document, "variables": asking("Hello", "held")}
+    async with httpx.AsyncClient(timeout=60, headers=EVENTS if document == STREAM else None) as client:
+        with serving(tmp_path / "doomed", **environment) as doomed:
+            asked = asyncio.create_task(client.post(doomed.url, json=body))
+            await until(lambda: bool(stand_in.asked))
+            doomed.stop(signal.SIGKILL)
+        await asyncio.gather(asked, return_exceptions=True)
+    [left] = [document async for document in database.calls.find({})]
+
+    with serving(tmp_path / "other", **environment):
+        await until_found(lambda: database.calls.find_one({"status": "error"}))
+
+    [ended] = [document async for document in database.calls.find({})]
+    assert left["status"] == "running"
+    assert ended["exception"].startswith("The server was cut off before the answer was whole")
+    assert len(stand_in.asked) == 1
 
 
 async def test_no_log_has_a_secret(

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpcore2
 import pytest
+from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders, transport
 from app.providers.client import MAX_ANSWER_BYTES
@@ -91,6 +92,14 @@ async def test_an_error_says_who_which_model_which_status_and_what_to_change(
     assert KEY not in str(vars(error)) + repr(error)
     if status != 307:
         assert "It is so for the key ***." in error.message
+
+
+async def test_no_part_of_a_key_is_left_where_an_error_is_cut(
+    providers: EnvironmentProviders, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: JSONResponse({"error": {"message": "x" * 480 + KEY}}, 400)
+
+    assert (await error_of(providers, endpoint(stand_in.base_url))).message.endswith("x***")
 
 
 @pytest.mark.parametrize(

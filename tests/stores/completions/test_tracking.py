@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse, Response
 
 from stores import json_text, register
 from stores.calls import CallsStore
@@ -152,8 +153,38 @@ async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
     call = await kept(calls, completion.call_id)
     assert len(completion.response["choices"][0]["message"]["content"]) == 7_500_000
     assert call["status"] == "error"
-    assert "The answer is too large to be kept" in call["exception"]
+    assert "The answer cannot be kept as it is: output and summary take" in call["exception"]
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
+
+
+@pytest.mark.parametrize("where", ["content", "usage"])
+async def test_an_answer_that_breaks_a_rule_of_calls_ends_its_call_all_the_same(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn, where: str
+) -> None:
+    evil = "weave-trace-internal:///x"
+    usage = USAGE | ({"tier": evil} if where == "usage" else {})
+    choice = {"message": {"content": evil if where == "content" else "Hello"}, "finish_reason": "stop"}
+    stand_in.reply = lambda _body: JSONResponse({"choices": [choice], "usage": usage})
+
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+
+    call = await kept(calls, completion.call_id)
+    assert completion.response["choices"] == [choice]
+    assert call["status"] == "error"
+    assert call["exception"].startswith("The answer cannot be kept as it is: refs from outside start with")
+    assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
+
+
+async def test_an_error_that_no_text_can_hold_ends_its_call_all_the_same(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: Response(r'{"error": {"message": "odd \ud800 sign"}}', 400)
+
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+
+    call = await kept(calls, completion.call_id)
+    assert call["status"] == "error"
+    assert call["exception"].endswith("odd ? sign")
 
 
 async def test_streams_are_asked_for_elsewhere(completions: CompletionsStore, stand_in: StandIn) -> None:
