@@ -80,8 +80,8 @@ class Providers(Protocol):
             ProviderError: there are none, for whatever reason.
         """
 
-    async def download(self, url: str, max_bytes: int) -> bytes:
-        """The content of a URL that a provider named, at most so many bytes.
+    async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
+        """The content of a URL that the provider at an endpoint named, at most so many bytes.
 
         Raises:
             ProviderError: it cannot be had, or is larger.
@@ -116,7 +116,7 @@ class NoProviders:
         """Raise."""
         _refuse()
 
-    async def download(self, _url: str, _max_bytes: int) -> bytes:
+    async def download(self, _endpoint: Endpoint, _url: str, _max_bytes: int) -> bytes:
         """Raise."""
         _refuse()
 

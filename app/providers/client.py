@@ -181,8 +181,10 @@ class ProviderClient:
         except _FAILURES as error:
             raise failure_of(error, endpoint, request, seconds) from None
 
-    async def download(self, url: str, max_bytes: int, trusted: str | None) -> bytes:
-        """The content of a URL that a provider named; one at the trusted base URL may be in the server's own network.
+    async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
+        """The content of a URL that the provider at an endpoint named.
+
+        It may be in the server's own network only where whoever runs the server put that very endpoint.
 
         Raises:
             ProviderError: it cannot be had, or is larger.
@@ -190,7 +192,7 @@ class ProviderClient:
         origin = origin_of(url)
         if origin is None:
             raise ProviderError("The provider names what is no URL of its answer: it must begin with https://.")
-        is_trusted = trusted is not None and origin_of_base_url(trusted, "OPENAI_BASE_URL") == origin
+        is_trusted = not endpoint.is_custom and origin_of_base_url(endpoint.base_url, endpoint.provider) == origin
         client = self._http(MAX_IMAGES_BYTES, public_only=not (is_trusted or self._allow_private))
         try:
             async with asyncio.timeout(self._timeout_seconds), client.stream("GET", url) as response:

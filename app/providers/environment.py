@@ -73,9 +73,9 @@ class EnvironmentProviders:
         """The images that answer a request."""
         return await (await self._ready()).generate_images(endpoint, request)
 
-    async def download(self, url: str, max_bytes: int) -> bytes:
-        """The content of a URL that a provider named."""
-        return await (await self._ready()).download(url, max_bytes, self.base_url("openai"))
+    async def download(self, endpoint: Endpoint, url: str, max_bytes: int) -> bytes:
+        """The content of a URL that the provider at an endpoint named."""
+        return await (await self._ready()).download(endpoint, url, max_bytes)
 
     async def close(self) -> None:
         """Give the connections back; the providers must not be used afterwards."""

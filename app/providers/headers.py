@@ -15,6 +15,16 @@ _RESERVED: Final = frozenset(
     {"connection", "expect", "forwarded", "host", "keep-alive", "te", "trailer", "upgrade", "via"}
 )
 _RESERVED_BEGINNINGS: Final = ("accept-", "content-", "proxy-", "sec-", "transfer-", "x-forwarded-", "x-stainless-")
+# Gateways that take from such headers where to send a request would take the server's key there.
+_ROUTING_BEGINNINGS: Final = (
+    "helicone-",
+    "x-portkey-",
+    "x-litellm-",
+    "litellm-",
+    "cf-aig-",
+    "x-target-",
+    "x-upstream-",
+)
 _OF_THE_LIBRARY: Final = ("x-stainless-retry-count", "x-stainless-read-timeout")
 
 
@@ -37,7 +47,9 @@ def headers_of(endpoint: Endpoint) -> dict[str, str | Omit]:
 
 def _check(name: str, value: str) -> None:
     lower = name.lower()
-    if lower in _RESERVED or lower.startswith(_RESERVED_BEGINNINGS):
+    # Some servers read these two alike.
+    meant = lower.replace("_", "-")
+    if meant in _RESERVED or meant.startswith((*_RESERVED_BEGINNINGS, *_ROUTING_BEGINNINGS)):
         raise ProviderError(f"The extra header {lower[:128]} cannot be set. Leave it out.")
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ProviderError(

@@ -9,6 +9,7 @@ _HOST: Final = r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?"
 _BASE_URL: Final = re.compile(rf"{_HOST}(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?")
 _ANY_URL: Final = re.compile(rf"{_HOST}(?:[/?][\x21\x24-\x5b\x5d-\x7e]*)?")
 _PORTS: Final = {"http": 80, "https": 443}
+_LAST_PORT: Final = 65535
 _MAX_LENGTH: Final = 8192
 
 
@@ -48,5 +49,6 @@ def _origin(form: re.Pattern[str], url: str) -> Origin | None:
     match = form.fullmatch(url) if len(url) <= _MAX_LENGTH else None
     if match is None:
         return None
-    scheme, host, port = match.groups()
-    return Origin(scheme, host.lower(), int(port or _PORTS[scheme]))
+    scheme, host, digits = match.groups()
+    port = int(digits or _PORTS[scheme])
+    return Origin(scheme, host.lower(), port) if 0 < port <= _LAST_PORT else None

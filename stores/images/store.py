@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from stores import times
@@ -12,7 +13,7 @@ from stores.costs import defaults
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.ids import check_project_id
 from stores.images.inputs import MAX_IMAGES, ImageInputs
-from stores.images.pictures import taken_out
+from stores.images.pictures import Download, taken_out
 from stores.images.tracking import Painting
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
@@ -71,7 +72,8 @@ class ImagesStore:
             try:
                 reached = await self._endpoints.reach(project_id, inputs.model)
                 answer = await self._providers.generate_images(reached.endpoint, inputs.request(reached.model))
-                made = await self._kept(project_id, answer, max_file_bytes, listed)
+                download = partial(self._providers.download, reached.endpoint)
+                made = await self._kept(project_id, answer, max_file_bytes, download, listed)
             except ProviderError as error:
                 return Generated(project_id, {"error": error.message}, error=error.message)
             if not is_tracked:
@@ -85,7 +87,9 @@ class ImagesStore:
         """See that the project was not purged since it was listed so, before something is stored in it."""
         await self.database.run(self.database.enter([project_id], listed))
 
-    async def _kept(self, project_id: str, answer: JsonObject, max_bytes: int, listed: Entered) -> Generated:
+    async def _kept(
+        self, project_id: str, answer: JsonObject, max_bytes: int, download: Download, listed: Entered
+    ) -> Generated:
         """An answer whose pictures are files.
 
         Raises:
@@ -98,7 +102,7 @@ class ImagesStore:
         errors: list[str] = []
         for index, entry in enumerate(data):
             try:
-                picture, data[index] = await taken_out(entry, index, max_bytes, self._providers.download)
+                picture, data[index] = await taken_out(entry, index, max_bytes, download)
             except ProviderError as error:
                 data[index] = {"error": error.message}
                 errors.append(f"Image {index + 1} of {len(data)} is lost: {error.message}")

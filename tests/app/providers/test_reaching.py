@@ -49,7 +49,10 @@ async def test_the_environment_adds_nothing_to_a_request(
 
 @pytest.mark.parametrize(
     "name",
-    ["Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", "X-Forwarded-For", "Upgrade"],
+    [
+        *("Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", "X-Forwarded-For"),
+        *("Upgrade", "Content_Length", "Helicone-Target-URL", "x-portkey-custom-host"),
+    ],
 )
 async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
     providers: EnvironmentProviders, stand_in: StandIn, name: str
@@ -288,7 +291,7 @@ async def test_images_are_made_and_downloaded(providers: EnvironmentProviders, s
     request: JsonObject = {"model": "dall-e-3", "prompt": "A loom", "n": 2}
 
     answer = await providers.generate_images(endpoint(stand_in.base_url), request)
-    picture = await providers.download(answer["data"][1]["url"], len(PNG))
+    picture = await providers.download(endpoint(stand_in.base_url), answer["data"][1]["url"], len(PNG))
 
     assert (len(answer["data"]), picture) == (2, PNG)
     assert stand_in.bodies == [request]
@@ -311,7 +314,17 @@ async def test_what_cannot_be_downloaded_is_told(
     providers: EnvironmentProviders, stand_in: StandIn, url: str, max_bytes: int, told: str
 ) -> None:
     with pytest.raises(ProviderError, match=told):
-        await providers.download(url.format(stand_in.base_url), max_bytes)
+        await providers.download(endpoint(stand_in.base_url), url.format(stand_in.base_url), max_bytes)
+
+
+async def test_what_strangers_providers_name_is_not_fetched_from_the_servers_own_network(
+    providers: EnvironmentProviders, stand_in: StandIn
+) -> None:
+    custom = endpoint("https://llm.example.com/v1", is_custom=True)
+
+    with pytest.raises(ProviderError, match="is in the server's own network"):
+        await providers.download(custom, f"{stand_in.base_url}/pictures/0.png", 1000)
+    assert stand_in.asked == []
 
 
 async def test_images_that_are_none_are_told(providers: EnvironmentProviders, stand_in: StandIn) -> None:
@@ -350,4 +363,4 @@ async def test_a_process_without_providers_says_so() -> None:
     with pytest.raises(ProviderError, match="reaches no providers"):
         await none.generate_images(reached, {})
     with pytest.raises(ProviderError, match="reaches no providers"):
-        await none.download("https://llm.test", 5)
+        await none.download(reached, "https://llm.test/x.png", 5)

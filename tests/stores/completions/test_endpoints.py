@@ -193,6 +193,7 @@ async def test_a_secret_goes_where_it_may_and_nowhere_else(
         "https://llm.acme.test /v1",
         "https://",
         "https://bücher.test/v1",
+        "https://llm.acme.test:99999/v1",
         "https://llm.acme.test/" + "x" * 9000,
     ],
 )
