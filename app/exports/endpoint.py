@@ -72,7 +72,7 @@ class ExportEndpoint:
         beginning = b""
         async with aclosing(job.export.pages(database)) as pages:
             async for page in pages:
-                beginning += await ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
+                beginning += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
                 if page.has_next and (job.export.count >= _LITTLE_ROWS or len(beginning) >= _LITTLE_BYTES):
                     return self._streamed(job, beginning)
         return Response(beginning + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
