@@ -51,7 +51,7 @@ async def billed_as(models: CompletionsStore, project_id: str, model: str) -> st
         reached = await models.endpoints.reach(project_id, model)
     except ProviderError:
         return model
-    return reached.model if not defaults.of_model(model) and defaults.of_model(reached.model) else model
+    return defaults.priced_name(model, reached.model)
 
 
 def _wait(error: ProviderError, attempt: int) -> float | None:
