@@ -62,9 +62,17 @@ async def count_changes(
         BadInputError: the runs have too many different metrics.
     """
     first, *others = run_ids
+    stages = [*_example_changes(project_id, first, others), {"$limit": MAX_NAMES * len(others) + 1}]
+    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
+    check_names(math.ceil(len(found) / len(others)), argument)
+    return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
+
+
+def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stages:
+    """A document for each of the other runs and each metric: how its examples compare with those of the first."""
     change = {"$subtract": ["$mean", "$first"]}
-    stages: Stages = [
-        *_numbers(project_id, run_ids),
+    return [
+        *_numbers(project_id, [first, *others]),
         {
             "$group": {
                 "_id": {"name": "$n.name", "example": "$example_digest", "run": "$parent_id"},
@@ -92,11 +100,7 @@ async def count_changes(
                 },
             }
         },
-        {"$limit": MAX_NAMES * len(others) + 1},
     ]
-    found = await database.calls.aggregate(stages, allowDiskUse=True, batchSize=BATCH).to_list(None)
-    check_names(math.ceil(len(found) / len(others)), argument)
-    return {(row["_id"]["run"], plain_name(row["_id"]["name"])): _finite(row, "mean_change") for row in found}
 
 
 async def compare_metrics(database: Database, project_id: str, run_ids: Sequence[str]) -> list[Row]:
