@@ -28,12 +28,20 @@ async def test_what_it_raises_is_raised_where_it_is_waited_for() -> None:
         await in_driver_thread(fail)
 
 
-async def test_one_after_the_other_is_done_by_one_thread() -> None:
+async def test_of_the_threads_that_are_idle_the_one_that_worked_last_is_taken() -> None:
+    together = threading.Barrier(6)
+
+    def meet() -> int:
+        together.wait(10)
+        return threading.get_ident()
+
+    there = await asyncio.gather(*(in_driver_thread(meet) for _ in range(6)))
     used = set()
     for _ in range(50):
         used.add(await in_driver_thread(threading.get_ident))
         await asyncio.sleep(0.001)
 
+    assert len(set(there)) == 6
     assert len(used) <= 2
 
 

@@ -1,14 +1,17 @@
 """Whole lists page by page: of bounded size, whatever rows take, and each row once."""
 
+import asyncio
+
 import pytest
 
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import UnavailableError
 from stores.exports.lists import LISTS, Asked
 from stores.exports.pages import Read, pages
 from stores.feedback import FeedbackStore
 from stores.paging import Page, PageRequest
-from stores.query.sort import SortBy
+from stores.query.sort import Key, Order, SortBy
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import call_ref, feedback
 
@@ -33,6 +36,43 @@ async def test_each_row_comes_once_also_where_pages_are_just_full(
 
     assert ids(found) == [call_id(number) for number in range(count)]
     assert all(page.rows for page in found[1:])
+
+
+def _page(number: int, *, has_next: bool) -> Page:
+    return Page([{"id": str(number)}], has_next, number > 0, Order({}, (Key("id"),)), b"list")
+
+
+async def test_the_next_page_is_read_while_one_is_looked_at() -> None:
+    asked: list[int] = []
+
+    async def read(_request: PageRequest) -> Page:
+        asked.append(len(asked))
+        return _page(asked[-1], has_next=asked[-1] < 2)
+
+    seen = []
+    async for page in pages(read):
+        await asyncio.sleep(0.01)
+        seen.append((ids([page]), len(asked)))
+
+    assert seen == [(["0"], 2), (["1"], 3), (["2"], 3)]
+
+
+async def test_a_failure_ahead_is_told_when_its_page_is_due_and_not_to_who_has_left() -> None:
+    async def read(request: PageRequest) -> Page:
+        if request.cursor:
+            raise UnavailableError("the database is away")
+        return _page(0, has_next=True)
+
+    found = pages(read)
+    first = await anext(found)
+    await asyncio.sleep(0.01)
+    with pytest.raises(UnavailableError, match="the database is away"):
+        await anext(found)
+    left = pages(read)
+    await anext(left)
+    await left.aclose()
+
+    assert ids([first]) == ["0"]
 
 
 async def test_pages_end_early_where_rows_are_large(database: Database, calls: CallsStore) -> None:
