@@ -1,11 +1,12 @@
 """Looking for words in what calls gave."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from stores import json_text
 from stores.errors import BadInputError
 from stores.json_fields import JsonField
+from stores.json_strings import strings_in
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.paging import Row
 
@@ -41,21 +42,9 @@ class WordSearch:
         # All other words stand in the text as they do in the strings.
         if not self._escaped or "\\" not in text:
             return False
-        return any(_has_any(part, self._escaped) for part in _strings(json_text.loads(text.encode())))
+        parts = strings_in(json_text.loads(text.encode()), with_keys=True)
+        return any(_has_any(part, self._escaped) for part in parts)
 
 
 def _has_any(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
-
-
-def _strings(value: object) -> Iterator[str]:
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case str() as text:
-                yield text
-            case dict() as members:
-                yield from members
-                waiting.extend(members.values())
-            case list() as entries:
-                waiting.extend(entries)

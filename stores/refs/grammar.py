@@ -5,13 +5,14 @@ is Weave's, so that refs written by its client hold here. Artifact refs (`wandb-
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from stores import ids
 from stores.errors import BadInputError
+from stores.json_strings import strings_in
 
 SCHEME: Final = "weave:///"
 ARTIFACT_SCHEME: Final = "wandb-artifact:///"
@@ -124,7 +125,7 @@ def collect(value: object) -> list[str]:
         BadInputError: a string uses the reserved scheme `weave-trace-internal:///`.
     """
     found = []
-    for text in _strings(value):
+    for text in strings_in(value):
         check_external(text)
         if is_ref(text):
             found.append(text)
@@ -139,15 +140,3 @@ def check_external(text: str, argument: str | None = None) -> None:
     """
     if text.startswith(INTERNAL_SCHEME):
         raise BadInputError(f"refs from outside start with {SCHEME}, not with {INTERNAL_SCHEME}", argument)
-
-
-def _strings(value: object) -> Iterator[str]:
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case str() as text:
-                yield text
-            case dict() as members:
-                waiting.extend(reversed(members.values()))
-            case list() as entries:
-                waiting.extend(reversed(entries))

@@ -12,6 +12,7 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
+from stores.json_strings import strings_in
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.register import PURGING
@@ -77,13 +78,12 @@ def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked_into: list[object] = []
-    strings = words._strings
 
-    def watched(value: object) -> Iterator[str]:
+    def watched(value: object, *, with_keys: bool) -> Iterator[str]:
         looked_into.append(value)
-        return strings(value)
+        return strings_in(value, with_keys=with_keys)
 
-    monkeypatch.setattr(words, "_strings", watched)
+    monkeypatch.setattr(words, "strings_in", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)
