@@ -137,7 +137,7 @@ class _Feedback:
     async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
         """The feedback on one call, in pieces of a JSON list; calls come in the order in which they were given."""
         if self._counts is None:
-            self._counts = await self._store.count_of_calls(self._keys, frozenset())
+            self._counts = await self._store.of_calls.count(self._keys, frozenset())
         if not self._counts[key]:
             return
         if key not in self._read:
@@ -163,4 +163,4 @@ class _Feedback:
         return together
 
     async def _pages(self, keys: Sequence[tuple[str, str]], request: PageRequest) -> dict[tuple[str, str], Page]:
-        return await self._store.of_calls(keys, frozenset(), FEEDBACK_ON_CALLS, request)
+        return await self._store.of_calls.pages(keys, FEEDBACK_ON_CALLS, request, frozenset())

@@ -3,13 +3,16 @@
 import strawberry
 
 from graphql_schema.fields import described
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
+from stores.refs import cost_ref
 
 
 @strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
-class CostQueryOutput:
+class CostQueryOutput(Node):
     """A price; its source is a row of `stores.costs`."""
 
+    ref: strawberry.ID = node_ref(cost_ref)
     id: strawberry.ID | None = described("Its id, by which costPurge takes it.")
     llm_id: str | None = described("The model, as usage in summaries of calls names it.")
     prompt_token_cost: float | None = described("What one token of a prompt costs.")
