@@ -18,6 +18,8 @@ from stores.paging import PageRequest, Row
 
 if TYPE_CHECKING:
     from graphql_schema.calls.types import CallSchema
+    from graphql_schema.evaluations.runs import EvaluationRun
+    from graphql_schema.files import FileContentReadRes
     from graphql_schema.objects.types import ObjSchema
     from graphql_schema.tables.types import Table, TableRowSchema
     from graphql_schema.threads.types import ThreadSchema
@@ -35,6 +37,9 @@ Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | No
 
 Way = Any
 """What has `pages` and `count` for keys, as `stores.edges.Edge` does; of what keys, each edge knows by itself."""
+
+File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
+Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]
 
 KeyOf = Callable[[Row], Any]
 """The key of what a row leads to; None where it leads nowhere."""

@@ -23,7 +23,7 @@ class Edge:
     """An edge to the documents of a collection whose `field`, or a member of it, has an entity's value.
 
     A scope, and what else is asked alike for all entities, make a `match`, which must begin with the project; the
-    fields that are wanted make paths into the documents.
+    fields that are wanted make paths into the documents. Others may be `made` of what matches, by stages.
     """
 
     database: Database
@@ -33,6 +33,7 @@ class Edge:
     match: Callable[..., Match]
     paths_of: Callable[[Iterable[str]], list[str]]
     finish: Finish | None = None
+    made: Sequence[dict[str, Any]] = ()
 
     @database_query
     async def pages(
@@ -47,7 +48,9 @@ class Edge:
         paths = self.paths_of(wanted)
         for scope, values in await _by_scope(keys):
             match = self.match(*scope, *given)
-            pages = await paging.find_pages(self.collection, self.field, values, match, self.order, request, paths)
+            pages = await paging.find_pages(
+                self.collection, self.field, values, match, self.order, request, paths, self.made
+            )
             if self.finish:
                 await self.finish(
                     self.database, scope[0], [row for page in pages.values() for row in page.rows], {*wanted}
@@ -60,7 +63,8 @@ class Edge:
         """For each key how much it leads to, in one command for each scope."""
         found: dict[Key, int] = {}
         for scope, values in await _by_scope(keys):
-            counts = await paging.count_each(self.collection, self.field, values, self.match(*scope, *given))
+            match = self.match(*scope, *given)
+            counts = await paging.count_each(self.collection, self.field, values, match, self.made)
             found |= {(*scope, value): count for value, count in counts.items()}
         return found
 

@@ -115,8 +115,11 @@ def _costs(row: Row) -> dict[str, Any]:
     return {line["model"]: _cost(line) for line in lines}
 
 
+_NOT_SENT: Final = ("model", "input_tokens", "output_tokens", "price_id")
+
+
 def _cost(line: Row) -> dict[str, Any]:
-    told = {name: value for name, value in line.items() if name not in ("model", "input_tokens", "output_tokens")}
+    told = {name: value for name, value in line.items() if name not in _NOT_SENT}
     dates = {name: times.to_text(told[name]) for name in ("effective_date", "created_at") if name in told}
     return told | dates
 

@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
-from graphql_schema.edges import Call, TraceOf, by, edge, edges, page_at
+from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges, page_at
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.node import Node, node_ref
@@ -22,11 +22,16 @@ from stores.costs import bill
 from stores.json_fields import JsonField
 from stores.paging import PageRequest, Row
 from stores.refs import call_ref
+from stores.threads import Period
 
 Types = Annotated[
     list[str] | None,
     strawberry.argument(description="Of which types, at most 1,000; of all if left out or empty."),
 ]
+
+
+def _thread_key(row: Row) -> tuple[str, Period, str] | None:
+    return (row["project_id"], Period(), row["thread_id"]) if row.get("thread_id") else None
 
 
 @strawberry.enum(description="How a call went.")
@@ -151,6 +156,19 @@ class CallSchema(Node):
         Call | None,
         lambda stores: stores.calls.by_keys,
         by("project_id", "turn_id"),
+    )
+
+    thread = edge(
+        "The conversation that it belongs to; null where that is none, or one of which no turn has ended yet.",
+        ThreadOf | None,
+        lambda stores: stores.threads.by_keys,
+        _thread_key,
+    )
+    evaluation_run = edge(
+        "The run of an evaluation that it is part of: the call itself, or one of the 4 above it; null if none is.",
+        Run | None,
+        lambda stores: stores.evaluations.above,
+        by("project_id", "id"),
     )
 
     @resolved("The trace that it belongs to.", returns=TraceOf)

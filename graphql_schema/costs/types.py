@@ -2,9 +2,10 @@
 
 import strawberry
 
-from graphql_schema.fields import described
+from graphql_schema.fields import described, resolved
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
+from stores.paging import Row
 from stores.refs import cost_ref
 
 
@@ -62,3 +63,14 @@ class LLMCostSchema:
     pricing_level_id: str | None = described("The project whose price it is; default for one that LoomQL ships.")
     created_at: DateTime | None = described("When the price was set; for one that LoomQL ships when it was looked up.")
     created_by: str | None = described("Who set the price; null for one that LoomQL ships.")
+
+    @resolved(
+        "The price, if the project set it; null for one that LoomQL ships, and without one.",
+        returns=CostQueryOutput | None,
+    )
+    def price(self, parent: strawberry.Parent[Row]) -> Row | None:
+        """The price."""
+        if not parent.get("price_id"):
+            return None
+        names = {"project_id": parent["pricing_level_id"], "id": parent["price_id"], "llm_id": parent["model"]}
+        return parent | names

@@ -3,14 +3,29 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.edges import Call, Version, by, edges
+from graphql_schema.edges import Call, File, Run, TableOf, Version, by, edge, edges
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.node import Node, node_ref
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.json_fields import JsonField
+from stores.objects.parts import files_of, table_key
 from stores.paging import Row
 from stores.refs import object_ref
+
+
+@strawberry.type(description="A file that an object or op is made of.")
+class ObjFile:
+    """A file; its source is one of `stores.objects.parts.files_of`."""
+
+    name: str = described("Its name there, such as obj.py.")
+    digest: str = described("The digest of its content.")
+    file = edge(
+        "The file; null where it was never stored.",
+        File | None,
+        lambda stores: stores.files.by_keys,
+        by("project_id", "digest"),
+    )
 
 
 @strawberry.type(description="A version of an object or op: a value under a name, which never changes.")
@@ -44,6 +59,25 @@ class ObjSchema(Node):
         lambda stores: stores.calls.taking,
         lambda row: (row["project_id"], object_ref(row)),
     )
+
+    evaluation_runs = edges(
+        "The runs of evaluations that took just this version as an input, the oldest first: of an evaluation those of "
+        "it, of a model those that tried it.",
+        Run,
+        lambda stores: stores.evaluations.taking,
+        lambda row: (row["project_id"], object_ref(row)),
+    )
+    table = edge(
+        "The table that its rows are in, if it is a dataset: what the ref at val.rows leads to.",
+        TableOf | None,
+        lambda stores: stores.tables.by_keys,
+        table_key,
+    )
+
+    @resolved("The files that it is made of, as an op is of its code: those at val.files.", returns=list[ObjFile])
+    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """Its files."""
+        return files_of(parent)
 
     @resolved("The refs in its value, in their order, each once.", returns=list[ResolvedRef])
     def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:

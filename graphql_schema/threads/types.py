@@ -2,7 +2,7 @@
 
 import strawberry
 
-from graphql_schema.edges import Call, by, edges
+from graphql_schema.edges import Call, TraceOf, by, edges
 from graphql_schema.fields import described
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import DateTime
@@ -47,5 +47,11 @@ class ThreadSchema(Node):
         "All its calls, turns and the steps in them, whenever they started; the oldest first.",
         Call,
         lambda stores: stores.threads.calls,
+        _KEY,
+    )
+    traces = edges(
+        "The traces that its calls are in, by when the first of these started.",
+        TraceOf,
+        lambda stores: stores.threads.traces,
         _KEY,
     )

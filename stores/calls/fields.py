@@ -69,6 +69,8 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "children": ("project_id", "id"),
     "turn": ("project_id", "turn_id"),
     "trace": ("project_id", "trace_id"),
+    "thread": ("project_id", "thread_id"),
+    "evaluation_run": ("project_id", "id"),
     "feedback": ("project_id", "id"),
     "input_refs": ("project_id", "input_refs"),
     "output_refs": ("project_id", "output_refs"),

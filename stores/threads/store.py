@@ -8,8 +8,10 @@ from pymongo.errors import OperationFailure
 
 from stores import paging
 from stores.calls.edges import calls_by
+from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
 from stores.database import Database, database_query
+from stores.edges import Edge
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
@@ -21,6 +23,9 @@ from stores.threads.search import HAS_FINISHED_TURN, Search
 Turns = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread."""
 
+_TRACES: Final = [
+    {"$group": {"_id": "$trace_id", "id": {"$first": "$trace_id"}, "started_at": {"$min": "$started_at"}}}
+]
 _BY_ID: Final = (SortBy("thread_id"),)
 _LATEST_FIRST: Final = (SortBy(LAST_UPDATED, descending=True),)
 
@@ -42,6 +47,14 @@ class ThreadsStore:
         """From `Turns` to the turns that count in the period, running ones, too."""
         self.calls = calls_by(database, "thread_id", lambda project_id, _: calls_match(project_id))
         """From `Turns` to the calls of the thread, turns or not, of all times."""
+        by_start = compile_sort((SortBy("started_at"),), CALL_FIELDS)
+        self.traces = Edge(
+            *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
+            paths_of=lambda _: [],
+            finish=_become_traces,
+            made=_TRACES,
+        )
+        """From `Turns` to the traces that calls of the thread are in, by when the first of them started."""
 
     @database_query
     async def page(
@@ -105,6 +118,12 @@ class ThreadsStore:
         match = _checked(threads_filter).turns(project_id)
         finished = {"$match": {**match, "ended_at": {"$ne": None}}}
         return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}])
+
+
+async def _become_traces(_database: Database, project_id: str, rows: Sequence[Row], _wanted: set[str]) -> None:
+    """Make rows of traces, as `stores.traces` has them, of what was grouped by trace."""
+    for row in rows:
+        row |= {"project_id": project_id, "trace_id": row["id"]}
 
 
 def _by_period(keys: Sequence[Turns]) -> list[tuple[tuple[str, Period], list[str]]]:
