@@ -17,7 +17,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.arguments import ReadArguments, argument_reader
 from graphql_schema.execution.leaves import Leaf, leaf
-from graphql_schema.execution.resolvers import Reading, reading
+from graphql_schema.execution.resolvers import Link, Reading, link, reading
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Field:
     def read_arguments(self) -> ReadArguments:
         """How its arguments are read from the variables."""
         return argument_reader(self.definition, self.details[0].node)
+
+    @cached_property
+    def link(self) -> Link | None:
+        """How it is resolved for many rows at once, if its resolver knows how."""
+        return link(self.definition)
 
     @property
     def is_nullable(self) -> bool:
