@@ -5,6 +5,7 @@ All rows of a page ask together, by `info.context.loaders`, so that an edge cost
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -51,9 +52,13 @@ def by(*names: str) -> KeyOf:
     """The key that some fields of a row make together; None where one is missing."""
 
     def key(row: Row) -> tuple[Any, ...] | None:
-        found = tuple(map(row.get, names))
+        try:
+            found = taken(row)
+        except KeyError:  # rows leave out what is null
+            return None
         return None if None in found else found
 
+    taken: Callable[[Row], tuple[Any, ...]] = itemgetter(*names)
     return key
 
 

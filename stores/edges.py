@@ -9,6 +9,7 @@ from stores.database import Collection, Database, database_query
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import Order
 from stores.turns import in_turns
+from stores.whole_reads import rows_among
 
 Key = tuple[Any, ...]
 """The scope of an entity, of which its project comes first, and last the value that leads to what is found for it."""
@@ -95,6 +96,6 @@ class ById:
             "project_id": {"$in": list({project_id for project_id, _ in keys})},
         }
         shown = dict.fromkeys(["project_id", self.id_path, *self.paths_of(wanted)], 1)
-        rows = self.collection.find(among | self.match, {"_id": 0} | shown, batch_size=len(keys) + 1)
-        found = {(row["project_id"], row[self.id_path]): row for row in await rows.to_list(None)}
+        rows = await rows_among(self.collection, among | self.match, {"_id": 0} | shown, len(keys))
+        found = {(row["project_id"], row[self.id_path]): row for row in rows}
         return {key: found.get(key) for key in keys}

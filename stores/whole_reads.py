@@ -33,6 +33,20 @@ def one_row(collection: Collection, match: dict[str, Any], shown: dict[str, Any]
     return in_driver_thread(collection.delegate.find_one, match, shown)
 
 
+def rows_among(
+    collection: Collection, match: dict[str, Any], shown: dict[str, Any], most: int
+) -> Awaitable[list[Document]]:
+    """All documents that match, of which there are at most so many, as much of them as is to be shown."""
+    return in_driver_thread(_find, collection.delegate, match, shown, most)
+
+
+def _find(
+    collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any], most: int
+) -> list[Document]:
+    # One more than there can be, so that MongoDB knows with the first batch that it is the last.
+    return collection.find(match, shown, batch_size=most + 1).to_list()
+
+
 def all_rows(
     collection: Collection, stages: Stages, batch_size: int, session: Session | None = None
 ) -> Awaitable[list[Document]]:

@@ -131,6 +131,19 @@ def test_the_worst_threads_have_a_turn_that_took_long(client: httpx.Client) -> N
 
 
 @pytest.mark.usefixtures("demo")
+def test_traces_are_walked_as_they_are_drawn(client: httpx.Client) -> None:
+    found = answer(client, asking("tree(first: 10000)"))["data"]["calls"]["nodes"]
+    project, trace = answer(client, asking("nodes(ids:"))["data"]["nodes"]
+
+    assert len(found) == 2
+    for node in found:
+        tree = node["trace"]["tree"]["nodes"]
+        assert len(tree) == node["trace"]["totals"]["numCalls"] == tree[0]["numDescendants"] + 1
+        assert [place["depth"] for place in tree].count(0) == 1
+    assert (project["__typename"], project["name"], trace) == ("Project", "assistant", None)
+
+
+@pytest.mark.usefixtures("demo")
 def test_the_chart_of_costs_has_a_line_for_each_model(client: httpx.Client) -> None:
     rows = answer(client, asking("groupBy: [TIME_BUCKET, MODEL]"))["data"]["callsAggregate"]["rows"]
 

@@ -27,7 +27,7 @@ from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
-from stores.whole_reads import one_row
+from stores.whole_reads import one_row, rows_among
 
 MAX_DELETED_AT_ONCE = 1000
 
@@ -166,7 +166,7 @@ class CallsStore:
             "visible": True,
         }
         paths = dict.fromkeys(paths_of([*wanted, "project_id", "id"]), 1)
-        rows = await self._calls.find(among, {"_id": 0} | paths, batch_size=len(keys) + 1).to_list(None)
+        rows = await rows_among(self._calls, among, {"_id": 0} | paths, len(keys))
         if has_additions(wanted) or expansion:
             for project_id in {row["project_id"] for row in rows}:
                 of_project = [row for row in rows if row["project_id"] == project_id]

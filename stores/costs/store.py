@@ -21,6 +21,7 @@ from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.tables.content import BATCH, batches
 from stores.transactions import Session
+from stores.whole_reads import rows_among
 
 MAX_AT_ONCE: Final = 1_000
 """Costs that are made at once."""
@@ -119,7 +120,7 @@ async def prices_of_models(database: Database, project_id: str, models: Collecti
     rows: list[Document] = []
     for part in batches(list(models), BATCH):
         match = {"project_id": project_id, "llm_id": {"$in": part}}
-        rows += await database.costs.find(match, batch_size=MAX_AT_ONCE).to_list(None)
+        rows += await rows_among(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for model in models for price in of_model(model)]
     return Prices([*map(Price.of_project, rows), *shipped])
 

@@ -23,6 +23,7 @@ from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.tables import content
 from stores.transactions import Session
+from stores.whole_reads import rows_among
 
 MAX_DELETED_AT_ONCE: Final = 100
 
@@ -207,8 +208,8 @@ class ObjectsStore:
         projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
         for part in content.batches(list({found for found in ids.values() if found}), content.BATCH):
-            rows = self._objects.find({"_id": {"$in": part}, **visible}, projection)
-            by_id |= {row.pop("_id"): row async for row in rows}
+            rows = await rows_among(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
+            by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}
 
 

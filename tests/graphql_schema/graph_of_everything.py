@@ -1,11 +1,15 @@
 """A small project in which everything leads somewhere, beside one that must not be led into."""
 
+from typing import TYPE_CHECKING
+
 from graphql_schema.context import Stores
-from stores.calls import CallEnd, CallStart
 from stores.costs.inputs import NewCost
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.feedback.builders import call_ref, note
 from tests.stores.objects.builders import version
+
+if TYPE_CHECKING:
+    from stores.calls import CallEnd, CallStart
 
 OTHER = "acme/other"
 OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}

@@ -71,7 +71,8 @@ async def test_a_deep_walk_costs_the_same_for_few_and_for_many(run: Run, stores:
     query ($project: ID!, $first: Int) {
       calls(projectId: $project, first: $first) {
         nodes { trace { calls(first: 3) { nodes { thread { turns(first: 2) { nodes {
-          children(first: 2) { nodes { feedback { nodes { on { ... on CallSchema { op { versions { totalCount } } } } } }
+          children(first: 2) { nodes {
+            feedback { nodes { on { ... on CallSchema { op { versions { totalCount } } } } } }
           parent { id } } } } } } } } } }
       }
     }
@@ -96,7 +97,7 @@ async def test_every_edge_of_a_call_leads_where_it_should(run: Run, stores: Stor
             query ($project: ID!, $id: ID!) {
               calls(projectId: $project, filter: {callIds: [$id]}) { nodes {
                 parent { id } children { totalCount nodes { id parent { id } } } turn { id } op { objectId }
-                trace { traceId root { id } } 
+                trace { traceId root { id } }
                 thread { threadId traces { totalCount nodes { traceId } } calls { totalCount } }
                 costs { price { llmId promptTokenCost ref } } feedback { nodes { on { __typename ref } call { id } } }
                 evaluationRun { id }
