@@ -13,6 +13,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
+from stores.bounded_reads import json_characters
 from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
 from stores.turns import AT_ONCE, Turns
@@ -32,6 +33,9 @@ Offset = Annotated[
 
 _PAGING: Final = {"first": First, "after": After, "last": Last, "before": Before, "offset": Offset}
 _REQUEST: Final = "request"
+
+FEW_CHARACTERS: Final = 4_096
+"""Of JSON in the rows of a page that is made at once: parsing much of it would keep all others waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,14 @@ def listed(description: str, of: object) -> Callable[[Callable[..., Awaitable[Li
 
 
 def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
-    """Rows to work on in turns with all else; a few are none too many at once."""
+    """Rows to work on in turns with all else; a few small ones are none too many at once."""
+    few = len(rows) <= AT_ONCE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS
     # Who completes a list takes either.
-    return cast("AsyncIterable[Row]", rows) if len(rows) <= AT_ONCE else Turns(rows, release)
+    return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
+
+
+def _json_characters(row: Row) -> int:
+    return json_characters(row.get("node", row))
 
 
 def _forget_node(edge: Row) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from graphql_schema import connections
 from stores import json_text, turns
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
@@ -116,6 +117,7 @@ async def test_a_list_is_answered_in_turns_with_other_work(
     # given
     await write_two(calls)
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    monkeypatch.setattr(connections, "FEW_CHARACTERS", 10)
     turn = 0
     read_in: dict[str, set[int]] = {}
     at = JsonField.at
