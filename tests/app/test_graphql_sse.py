@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry import scalars
 
-from app import graphql_sse
+from app import heartbeats
 from app.graphql_http import GraphQLHTTP
 from app.graphql_sse import next_event
 from graphql_schema.limits import Limits
@@ -226,7 +226,7 @@ async def test_what_a_client_leaves_is_closed_at_once(
 async def test_an_idle_stream_is_kept_open_by_comments(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphql_sse, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
 
     async with streaming(client, "subscription { forever }") as events:
         first = [await anext(events) for _ in range(5)]

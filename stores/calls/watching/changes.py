@@ -15,7 +15,7 @@ _PARTS: Final = (
     "$updateDescription.removedFields",
     {"$map": {"input": "$updateDescription.truncatedArrays", "in": "$$this.field"}},
 )
-_CHANGED: Final = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PARTS]}
+_CHANGED: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PARTS]}
 """The paths that an update changed."""
 
 

@@ -152,7 +152,7 @@ class FanOut:
         return self._all_since is not None or project_id in self._covered
 
     def _covers_what_is_watched(self) -> bool:
-        """Whether the stream tells of all projects that are watched, and not for long of those that are not any more."""
+        """Whether the stream tells of all projects that are watched, and of others not for long."""
         if self._all_since is not None:
             return len(self._watchers) > _MOST_NAMED or self._is_fresh
         return self._watchers.keys() <= self._covered.keys() and (

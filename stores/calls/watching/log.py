@@ -5,7 +5,7 @@ Who watches holds a place, and nothing else: whoever is slow makes nothing grow,
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from stores.calls.watching.events import CallEvent
@@ -77,8 +77,7 @@ class _Entry:
     """A kept event, and the channels that it is in."""
 
     event: CallEvent
-    channels: list[Channel] = field(default_factory=list)
-    size: int = 0
+    channels: list[Channel]
 
 
 class EventLog:
@@ -92,15 +91,17 @@ class EventLog:
 
     def begin(self, place: str) -> None:
         """Start anew at a place, with nothing; channels that were failed keep what is still to be read."""
+        for entry in self._entries:
+            entry.event.grown = None
         self._entries.clear()
         self._bytes = 0
         self.start = place
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:
         """Keep the newest event, for some channels; the oldest go where there is no room."""
-        entry = _Entry(event, channels, event.size)
-        self._entries.append(entry)
-        self._bytes += entry.size
+        self._entries.append(_Entry(event, channels))
+        self._bytes += event.size
+        event.grown = self._grow
         for channel in channels:
             channel.put(event)
         while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
@@ -113,15 +114,19 @@ class EventLog:
             event = entry.event
             if event.place <= place:
                 break
-            if event.place <= channel.start and event.call["project_id"] == project_id:
-                if holds(event.call, Values(event.call)):
-                    channel.put_before(event)
-                    entry.channels.append(channel)
+            is_new = event.place <= channel.start and event.call["project_id"] == project_id
+            if is_new and holds(event.call, Values(event.call)):
+                channel.put_before(event)
+                entry.channels.append(channel)
         channel.start = place
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
 
     def _drop_first(self) -> None:
         entry = self._entries.popleft()
-        self._bytes -= entry.size
+        self._bytes -= entry.event.size
+        entry.event.grown = None
         self.start = entry.event.place
         for channel in entry.channels:
             channel.drop_first()
