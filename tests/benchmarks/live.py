@@ -1,7 +1,7 @@
 """Measuring events: from the acknowledgement of a write to the sockets of a thousand subscribers of one process.
 
-The floor is a bare change stream with WebSockets behind it (`live_floor`), measured in turn with the server. Watchers and
-the writer are processes of their own; they, the server and MongoDB share the machine.
+The floor is a bare change stream with WebSockets behind it (`live_floor`), measured in turn with the server. Watchers
+and the writer are processes of their own; they, the server and MongoDB share the machine.
 """
 
 import json
@@ -42,7 +42,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of one spread: milliseconds of each message, CPU seconds, messages that should have come, and memory."""
+    """What came of one spread: milliseconds of each message, and how many there should be; CPU and memory."""
 
     latencies: list[float]
     cpu_seconds: float
@@ -103,9 +103,7 @@ def measure_live(folder: Path, uri: str, seconds: float = SECONDS, subscribers: 
     return section
 
 
-def _seen(
-    url: str, process_id: int, uri: str, database: str, spread: Spread, seconds: float, subscribers: int
-) -> Seen:
+def _seen(url: str, process_id: int, uri: str, database: str, spread: Spread, seconds: float, subscribers: int) -> Seen:
     clock = clock_of(process_id)
     with _process("live_watchers") as watchers:
         watched = [asdict(spread.groups[number % len(spread.groups)]) for number in range(subscribers)]
@@ -116,10 +114,10 @@ def _seen(
         acknowledged = _write(uri, database, spread, seconds)
         cpu = clock() - began
         arrived: dict[str, list[float]] = json.loads(watchers.communicate()[0])
-    latencies = [1000 * (at - acknowledged[call]) for call, times in arrived.items() if call in acknowledged for at in times]
-    return Seen(
-        latencies, cpu, len(acknowledged) * subscribers // len(spread.groups), seconds, _memory_mib(process_id)
-    )
+    latencies = [
+        1000 * (at - acknowledged[call]) for call, times in arrived.items() if call in acknowledged for at in times
+    ]
+    return Seen(latencies, cpu, len(acknowledged) * subscribers // len(spread.groups), seconds, _memory_mib(process_id))
 
 
 def _write(uri: str, database: str, spread: Spread, seconds: float) -> dict[str, float]:
@@ -169,4 +167,3 @@ def _memory_mib(process_id: int) -> float:
     """The most memory that a process ever held (VmHWM)."""
     status = Path(f"/proc/{process_id}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / _MIB
-

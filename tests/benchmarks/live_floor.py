@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         if not self._is_open:
             self._shake_hands()
-        while len(self._buffer) >= 6 and (end := self._end()) <= len(self._buffer):  # noqa: PLR2004 -- a head, a mask
+        while len(self._buffer) >= 6 and (end := self._end()) <= len(self._buffer):
             self._take(self._buffer[self._start() : end])
             self._buffer = self._buffer[end:]
 
