@@ -264,3 +264,13 @@ def test_a_line_break_inside_of_json_text_does_not_end_the_data(line_break: str)
     text = orjson.Fragment(f'{{{line_break}"a": 1}}')
 
     assert next_event({"data": text}) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
+
+
+async def test_a_client_that_takes_nothing_is_let_go(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
+
+    async with streaming(client, "subscription { flood }"):
+        await until(lambda: Watchers.count == 1)
+        await until(lambda: Watchers.count == 0)
