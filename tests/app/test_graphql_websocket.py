@@ -409,13 +409,18 @@ async def test_a_client_that_answers_pings_is_kept_however_silent_it_is(
         assert message == next_of("a", {"greeting": "Hello, you"})
 
 
+async def pinged(client: Client) -> None:
+    """Read pings, and answer none."""
+    while (await client.receive())["type"] == "ping":
+        pass
+
+
 async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
     async with client_of(address) as client:
         with pytest.raises(ConnectionClosed) as closed:
-            while (await client.receive())["type"] == "ping":
-                pass
+            await pinged(client)
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4408

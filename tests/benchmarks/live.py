@@ -24,6 +24,8 @@ SUBSCRIBERS: Final = 1_000
 RATE: Final = 500
 GROUPS: Final = 100
 SECONDS: Final = 10.0
+RATES: Final = (10, 15, 20, 30)
+"""Of calls all of which go to every subscriber: with them it is seen where it breaks."""
 _BATCH: Final = 10
 _LATENCY: Final = Must("p99 ms", 250)
 _MEMORY: Final = Must("MiB", 400)
@@ -37,6 +39,8 @@ class Spread:
     name: str
     groups: tuple[Watched, ...]
     rate: float = RATE
+    is_whole: bool = True
+    """Whether start and end of a call are written together, which is one event, or one after the other."""
     must: Must | None = _LATENCY
 
 
@@ -71,10 +75,11 @@ def spreads(subscribers: int) -> list[Spread]:
     everyone = (Watched(project),)
     return [
         Spread(f"{subscribers:,} subscribers, {GROUPS} projects, {RATE} calls/s", projects),
+        Spread(f"the same, start and end apart: {2 * RATE:,} events/s", projects, is_whole=False),
         Spread(f"{subscribers:,} subscribers, one project, {GROUPS} filters, {RATE} calls/s", ops),
         *(
-            Spread(f"{subscribers:,} subscribers, all of one project, {rate} calls/s", everyone, rate, None)
-            for rate in (5, 10, 15, 20, 30)
+            Spread(f"{subscribers:,} subscribers, all of one project, {rate} calls/s", everyone, rate, must=None)
+            for rate in RATES
         ),
     ]
 
@@ -115,13 +120,13 @@ def _seen(url: str, process_id: int, uri: str, database: str, spread: Spread, se
         cpu = clock() - began
         arrived: dict[str, list[float]] = json.loads(watchers.communicate()[0])
     latencies = [
-        1000 * (at - acknowledged[call]) for call, times in arrived.items() if call in acknowledged for at in times
+        1000 * (at - acknowledged[key]) for key, times in arrived.items() if key in acknowledged for at in times
     ]
     return Seen(latencies, cpu, len(acknowledged) * subscribers // len(spread.groups), seconds, _memory_mib(process_id))
 
 
 def _write(uri: str, database: str, spread: Spread, seconds: float) -> dict[str, float]:
-    """Write calls for a while; when each was acknowledged."""
+    """Write calls for a while; when each event's write was acknowledged."""
     told = {
         "uri": uri,
         "database": database,
@@ -129,6 +134,7 @@ def _write(uri: str, database: str, spread: Spread, seconds: float) -> dict[str,
         "rate": spread.rate,
         "seconds": seconds,
         "batch": _BATCH,
+        "whole": spread.is_whole,
     }
     with _process("live_writer") as writer:
         found: dict[str, float] = json.loads(writer.communicate(json.dumps(told) + "\n")[0])

@@ -79,8 +79,9 @@ def framed(payload: bytes) -> bytes:
 
 def _told(call: dict[str, Any]) -> bytes:
     shown = {name: call.get(name) for name in _SHOWN}
+    kind = "ENDED" if "ended_at" in call else "STARTED"
     texts = {name: orjson.Fragment(call["json"].get(name, "null")) for name in ("inputs", "output")}
-    return framed(orjson.dumps({"call": {**shown, **texts}, "type": "ENDED", "cursor": "x" * 160}))
+    return framed(orjson.dumps({"call": {**shown, **texts}, "type": kind, "cursor": "x" * 160}))
 
 
 async def main(uri: str, database: str) -> None:

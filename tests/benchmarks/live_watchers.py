@@ -19,6 +19,11 @@ import uvloop
 
 MARK: Final = b'"call":{"id":"'
 ID_LENGTH: Final = 36
+STARTED: Final = b" started"
+"""Behind the id of a call, the event that it started; without this, that it ended."""
+ENDED: Final = b'"type":"ENDED"'
+_TAIL: Final = 400
+"""The bytes of a message in which its type is found, behind all that is large."""
 QUERY: Final = """subscription ($projectId: ID!, $filter: CallsFilter) {
   callEvents(projectId: $projectId, filter: $filter) {
     call { id opName status startedAt endedAt inputs output } type cursor } }"""
@@ -83,7 +88,8 @@ class Watcher(asyncio.Protocol):
             self._send(_PONG, payload)
         elif (mark := payload.find(MARK)) >= 0:
             start = mark + len(MARK)
-            self._arrived.setdefault(payload[start : start + ID_LENGTH], []).append(now)
+            key = payload[start : start + ID_LENGTH] + (b"" if ENDED in payload[-_TAIL:] else STARTED)
+            self._arrived.setdefault(key, []).append(now)
         elif payload.startswith(b'{"type":"connection_ack"'):
             asked = {"query": QUERY, "variables": self._watched.variables}
             self._say({"type": "subscribe", "id": "1", "payload": asked})
