@@ -91,9 +91,14 @@ class SharedResults:
 
 
 async def _shared(key: bytes, event: SharedEvent, execute: Execute) -> ExecutionResult:
-    """Execute an event, and keep the result if nothing is wrong with it."""
-    result = await execute(event)
+    """Execute an event, and keep the result if nothing is wrong with it: who resumes here should not find a failure."""
+    try:
+        result = await execute(event)
+    except BaseException:
+        del event.made[key]
+        raise
     if result.errors:
+        del event.made[key]
         return result
     shared = SharedResult(result.data)
     event.made[key] = shared

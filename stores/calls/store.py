@@ -279,7 +279,12 @@ class CallsStore:
 
     async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
         row = dict(event.call)
-        await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
+        try:
+            await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
+        except BaseException:
+            # Who resumes here should not find the failure of now.
+            del event.made[wanted]
+            raise
         return event.with_call(row)
 
     @database_query

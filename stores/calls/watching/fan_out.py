@@ -123,10 +123,10 @@ class FanOut:
     async def joined(self, question: Question, place: str | None) -> AsyncIterator[Subscriber | None]:
         """A reader of what answers a question after a place, or from now on, in a project that is covered.
 
-        None where the place lies so far back that it is not kept.
+        None where the place lies so far back that what came after it is not kept, or is too much.
         """
-        since = max(self._covered.get(question.project_id) or self._all_since or "", self._log.start)
-        if place is not None and place < since:
+        since = self._covered.get(question.project_id) or self._all_since or ""
+        if place is not None and not (place >= since and self._log.is_near(place)):
             yield None
             return
         channel = self._channel(question)

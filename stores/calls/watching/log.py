@@ -16,6 +16,8 @@ MAX_EVENTS: Final = 50_000
 """Events that are kept at most, however small they are."""
 MAX_BYTES: Final = 64 * 1024 * 1024
 """About the memory that they take together."""
+_AT_ONCE: Final = 1_000
+"""Events that one question looks back through while all else waits."""
 
 
 class Channel:
@@ -106,6 +108,12 @@ class EventLog:
             channel.put(event)
         while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
             self._drop_first()
+
+    def is_near(self, place: str) -> bool:
+        """Whether few enough events came after a place to look through them at once."""
+        if place < self.start:
+            return False
+        return len(self._entries) < _AT_ONCE or self._entries[-_AT_ONCE].event.place <= place
 
     def reach_back(self, channel: Channel, place: str) -> None:
         """Let a channel have all that answers its question since an earlier place than it started at."""
