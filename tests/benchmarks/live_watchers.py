@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -122,6 +123,10 @@ def _frame(buffer: bytes, at: int) -> tuple[int, int, int] | None:
     return None if len(buffer) < start + size else (opcode, start, start + size)
 
 
+def _same(watcher: Watcher) -> Watcher:
+    return watcher
+
+
 async def main(url: str, watched: list[Watched]) -> None:
     """Watch until the input ends, and print what arrived."""
     place = urlsplit(url)
@@ -129,7 +134,7 @@ async def main(url: str, watched: list[Watched]) -> None:
     arrived: dict[bytes, list[float]] = {}
     watchers = [Watcher(place.path, each, arrived) for each in watched]
     for each in watchers:
-        await loop.create_connection(lambda watcher=each: watcher, place.hostname, place.port)  # type: ignore[misc] # bound at once
+        await loop.create_connection(partial(_same, each), place.hostname or "", place.port or 0)
         await each.begun
     sys.stdout.write("subscribed\n")
     sys.stdout.flush()

@@ -60,7 +60,7 @@ async def main(told: dict[str, Any]) -> None:
     began = time.monotonic()
     writing: list[asyncio.Task[None]] = []
     while (elapsed := time.monotonic() - began) < told["seconds"]:
-        batch = []
+        batch: list[tuple[CallStart, CallEnd]] = []
         while number < elapsed * told["rate"] and len(batch) < told["batch"]:
             watched = told["watched"][number % len(told["watched"])]
             batch.append(parts(watched[0], watched[1] or "answer"))

@@ -16,8 +16,9 @@ from pymongo.errors import PyMongoError
 from stores.calls.watching.changes import event_of, place_of
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
+from stores.calls.watching.places import is_between_changes, next_moment
 from stores.calls.watching.questions import Question
-from stores.calls.watching.stream import Change, Stream, is_between_changes, opened, passes
+from stores.calls.watching.stream import Change, Stream, opened, passes
 from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
@@ -63,8 +64,12 @@ class FanOut:
         self._news = asyncio.Event()
         self._place: str | None = None
         self._seen = ""
+        self._began = ""
+        self._told: dict[str, str] = {}
+        self._told_all: str | None = None
         self._all_since: str | None = None
         self._opened_at = 0.0
+        self._begins_anew = False
         self._is_closed = False
 
     @property
@@ -133,7 +138,7 @@ class FanOut:
         if place is not None and place < channel.start:
             self._log.reach_back(channel, place)
         number = channel.end if place is None else channel.number_after(place)
-        subscriber = Subscriber(channel, number, place or self._seen)
+        subscriber = Subscriber(channel, number, max(self._seen, self._began) if place is None else place)
         try:
             yield subscriber
         finally:
@@ -210,8 +215,9 @@ class FanOut:
     async def _follow_some(self) -> None:
         """Read changes of the projects that are watched, until it is others."""
         named = None if len(self._watchers) > _MOST_NAMED else list(self._watchers)
-        async with opened(self._calls, named, self._place) as stream:
-            self._cover(named, stream.place or self._place or "")
+        async with opened(self._calls, named, self._place, anew=self._begins_anew) as stream:
+            self._begins_anew = False
+            self._cover(named, stream.start)
             while self._watchers and not self._is_closed and self._covers_what_is_watched():
                 changes = await stream.read()
                 async for change in in_turns(changes):
@@ -220,15 +226,21 @@ class FanOut:
                     logger.error("the collection of calls was dropped or renamed; its change stream ended")
                     self._fail(_BROKEN)
                     self._forget()
+                    self._begins_anew = True
                     return
                 self._reach(stream)
 
     def _cover(self, named: list[str] | None, place: str) -> None:
         if self._place is None:
             self._log.begin(place)
-            self._seen = place
-        self._place, self._opened_at = place, time.monotonic()
+            self._place = self._seen = place
+            # What happened at the moment itself is past for those who come now, but not for those who catch up.
+            self._began = next_moment(place)
+        self._opened_at = time.monotonic()
         known = {each: since for each in named or () if (since := self._covered.get(each) or self._all_since)}
+        # Of that moment these have been told what there was up to the place that was reached.
+        self._told = dict.fromkeys({*self._covered, *known}, self._place)
+        self._told_all = self._place if self._all_since else None
         # What is told of the others, and of those that were named before, is told from here on.
         self._covered = dict.fromkeys(named or (), place) | known
         self._all_since = (self._all_since or place) if named is None else None
@@ -240,16 +252,21 @@ class FanOut:
             self._seen = stream.place
 
     def _forget(self) -> None:
-        self._place, self._seen, self._covered, self._all_since = None, "", {}, None
+        self._place, self._seen, self._began, self._covered, self._all_since = None, "", "", {}, None
+        self._told, self._told_all = {}, None
         self._log.begin("")
 
     def _tell(self, change: Change) -> None:
-        event = event_of(change)
-        self._place = place_of(change)
-        if event is not None:
+        event, place = event_of(change), place_of(change)
+        self._place = max(self._place or "", place)
+        if event is not None and not self._was_told(event.call["project_id"], place):
             channels = self._channels.get(event.call["project_id"], {})
             values = Values(event.call)
             self._log.add(event, [channel for channel in channels.values() if self._asks_for(channel, event, values)])
+
+    def _was_told(self, project_id: str, place: str) -> bool:
+        """Whether an event is one that came before the stream was opened anew, at the moment of the last one."""
+        return place <= (self._told.get(project_id) or self._told_all or "")
 
     @staticmethod
     def _asks_for(channel: Channel, event: CallEvent, values: Values) -> bool:

@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bson.timestamp import Timestamp
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from stores.calls.watching.changes import changes_of
 from stores.calls.watching.cursors import PLACE
+from stores.calls.watching.places import moment_of, place_of
 from stores.database import Collection, Document
 from stores.driver_threads import in_driver_thread
 from stores.errors import BadInputError
@@ -21,6 +23,8 @@ Change = dict[str, Any]
 
 POLL_SECONDS: Final = 0.2
 """How long a read waits for a change: so much later, at most, is noticed that the stream has to be another."""
+_GLANCE_SECONDS: Final = 0.01
+"""The same where it is only to be known whether there is a change."""
 _BATCH: Final = 500
 
 _FORGOTTEN: Final = (286, 280)
@@ -30,13 +34,15 @@ _FORGOTTEN: Final = (286, 280)
 class Stream:
     """A change stream that is open. Only one read may be under way."""
 
-    def __init__(self, stream: "ChangeStream[Document]") -> None:
+    def __init__(self, stream: "ChangeStream[Document]", start: str) -> None:
         self._stream = stream
+        self.start = start
+        """The place after which it has all."""
 
     @property
     def place(self) -> str:
         """Up to where all is read."""
-        return _place(self._stream)
+        return _place(self._stream) or self.start
 
     @property
     def alive(self) -> bool:
@@ -52,11 +58,19 @@ class Stream:
 
 
 @asynccontextmanager
-async def opened(calls: Collection, project_ids: Sequence[str] | None, place: str | None) -> AsyncIterator[Stream]:
-    """The changes of some projects, or of all, after a place; from now on if it is None."""
-    stream = await in_driver_thread(_open, calls.delegate, project_ids, place)
+async def opened(
+    calls: Collection, project_ids: Sequence[str] | None, place: str | None, *, anew: bool = False
+) -> AsyncIterator[Stream]:
+    """The changes of some projects, or of all, from the moment of a place on; about from now on if it is None.
+
+    Those of that very moment come again: of a project that was not looked for before they may be new. One that begins
+    anew sees nothing of what ended the stream before it.
+    """
+    if anew:
+        place = await present(calls)
+    stream, start = await in_driver_thread(_open_at_moment, calls.delegate, project_ids, place)
     try:
-        yield Stream(stream)
+        yield Stream(stream, start)
     finally:
         await in_driver_thread(stream.close)
 
@@ -101,22 +115,40 @@ def passes(error: PyMongoError) -> bool:
     return isinstance(error, ConnectionFailure) or error.has_error_label("ResumableChangeStreamError")
 
 
-def is_between_changes(place: str) -> bool:
-    """Whether a place names no change, only a moment: one that does tells whose change it is."""
-    # After the type and the time: a version (2B..), then the kind of token, 0 (29) for one that is no change's.
-    return place[:2] == "82" and place[18:20] == "2B" and place[22:24] == "29"
-
-
 def _open(
-    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
+    calls: "DriversCollection[Document]",
+    project_ids: Sequence[str] | None,
+    place: str | None,
+    moment: Timestamp | None = None,
+    poll_seconds: float = POLL_SECONDS,
 ) -> "ChangeStream[Document]":
     return calls.watch(
         changes_of(project_ids),
         full_document="updateLookup",
-        start_after={"_data": place} if place else None,
-        max_await_time_ms=int(POLL_SECONDS * 1000),
+        start_after={"_data": place} if place and not moment else None,
+        start_at_operation_time=moment,
+        max_await_time_ms=int(poll_seconds * 1000),
         batch_size=_BATCH,
     )
+
+
+def _open_at_moment(
+    calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
+) -> tuple["ChangeStream[Document]", str]:
+    moment = moment_of(place) if place else _last_moment(calls)
+    start = place_of(moment) if moment else place or _present(calls)
+    return _open(calls, project_ids, start, moment), start
+
+
+def _last_moment(calls: "DriversCollection[Document]") -> Timestamp | None:
+    """The moment of the last change that nothing can undo; None where it is not told, as by a router of shards.
+
+    By itself MongoDB would begin after a change that a majority may have yet to confirm: who catches up with the past
+    until there is no more would not know when to have reached that.
+    """
+    told = calls.database.client.admin.command("hello")
+    moment: Timestamp | None = told.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
+    return moment
 
 
 def _read(stream: "ChangeStream[Document]") -> list[Change]:
@@ -135,7 +167,7 @@ def _place(stream: "ChangeStream[Document]") -> str:
 
 
 def _stretch(calls: "DriversCollection[Document]", project_id: str, place: str) -> Stretch:
-    with _open(calls, [project_id], place) as stream:
+    with _open(calls, [project_id], place, poll_seconds=_GLANCE_SECONDS) as stream:
         changes = _read(stream)
         return Stretch(changes, _place(stream))
 

@@ -8,7 +8,7 @@ import pytest
 
 from stores import times
 from stores.calls import CallsFilter, CallsStore
-from stores.database import Database
+from stores.database import Database, Document
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 TIMEOUT = 60
@@ -23,7 +23,7 @@ async def closed(calls: CallsStore) -> AsyncIterator[None]:
 async def since(calls: CallsStore, cursor: str, calls_filter: CallsFilter | None = None) -> list[tuple[str, str]]:
     """All events after a cursor, up to the start of a last call, which is written for that."""
     await calls.write([start(999)])
-    found = []
+    found: list[tuple[str, str]] = []
     async with aclosing(calls.events(PROJECT, {"id"}, calls_filter, after=cursor)) as events, asyncio.timeout(TIMEOUT):
         async for event in events:
             if event.call["id"] == call_id(999):
@@ -105,7 +105,8 @@ async def test_the_end_of_a_purge_ends_no_subscription_and_tells_nothing(calls: 
 
 async def test_documents_of_other_versions_are_told_by_what_they_have(calls: CallsStore, database: Database) -> None:
     cursor = await calls.events_cursor(PROJECT)
-    for number, document in enumerate(({}, {"visible": True}, {"visible": False, "started_at": times.now()})):
+    documents: tuple[Document, ...] = ({}, {"visible": True}, {"visible": False, "started_at": times.now()})
+    for number, document in enumerate(documents):
         key = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
         await database.calls.insert_one({**key, **document})
 

