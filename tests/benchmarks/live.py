@@ -24,7 +24,7 @@ SUBSCRIBERS: Final = 1_000
 RATE: Final = 500
 GROUPS: Final = 100
 SECONDS: Final = 10.0
-RATES: Final = (10, 15, 20, 30)
+RATES: Final = (10, 20, 30, 40)
 """Of calls all of which go to every subscriber: with them it is seen where it breaks."""
 _BATCH: Final = 10
 _LATENCY: Final = Must("p99 ms", 250)
