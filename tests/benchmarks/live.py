@@ -114,7 +114,7 @@ def _seen(url: str, process_id: int, uri: str, database: str, spread: Spread, se
         watched = [asdict(spread.groups[number % len(spread.groups)]) for number in range(subscribers)]
         _tell(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
         assert _read_line(watchers) == "subscribed"
-        _write(uri, database, spread, 2)
+        _write(uri, database, spread, min(2, seconds))
         began = clock()
         acknowledged = _write(uri, database, spread, seconds)
         cpu = clock() - began
