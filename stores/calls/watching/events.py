@@ -1,0 +1,49 @@
+"""Events: what happened to a call, and where among all that happens."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stores.calls.watching.cursors import cursor_of
+from stores.paging import Row
+
+_OVERHEAD: Final = 4096
+"""About what an event takes beside its JSON text, in bytes."""
+
+
+@dataclass(slots=True)
+class CallEvent:
+    """One change of one call: `started`, `ended`, `updated` or `deleted`, and the call as it is by then.
+
+    `place` orders the events of all projects as texts are ordered. One event is told to many: what is made of it for
+    all of them may be kept in `made`, as long as the event is.
+    """
+
+    type: str
+    call: Row
+    place: str
+    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    grown: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
+    """What is told of the bytes that it grows by, while somebody keeps it."""
+    _made_bytes: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def cursor(self) -> str:
+        """The opaque text that marks the place after this event, in its project."""
+        return cursor_of(self.call["project_id"], self.place)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes, with what was made of it."""
+        size: int = self.call.get("storage_size_bytes", 0)
+        return size + _OVERHEAD + self._made_bytes
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes in that were made of it."""
+        self._made_bytes += size
+        if self.grown:
+            self.grown(size)
+
+    def with_call(self, call: Row) -> "CallEvent":
+        """The same event with more about its call; what is made of that counts as made of this one."""
+        return CallEvent(self.type, call, self.place, grown=self.grow)
