@@ -26,6 +26,7 @@ from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
 from stores.tables import TablesStore
+from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
 
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
@@ -52,6 +53,7 @@ class Stores:
     purges: PurgesStore
     refs: RefsStore
     retention: RetentionStore
+    text_search: TextSearchStore
     threads: ThreadsStore
 
     @classmethod
@@ -88,6 +90,7 @@ class Stores:
             refs=RefsStore(database),
             retention=RetentionStore(database),
             tables=TablesStore(database),
+            text_search=TextSearchStore(database),
             threads=ThreadsStore(database),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.calls.documents import KEPT
+from stores.calls.documents import UNTOLD
 from stores.paging import Row
 
 
@@ -23,14 +23,14 @@ CHANGES: Final[list[dict[str, Any]]] = [
             "changed": {"$map": {"input": {"$objectToArray": "$updateDescription.updatedFields"}, "in": "$$this.k"}}
         }
     },
-    # What older calls lack is filled in (`stores.upgrades`): nothing happens to a call by that.
+    # What older calls lack is filled in (`stores.upgrades`), and texts are indexed: nothing happens to a call by that.
     {
         "$match": {
             "$expr": {
                 "$or": [
                     {"$not": [{"$isArray": "$changed"}]},
                     {"$eq": ["$changed", []]},
-                    {"$not": [{"$setIsSubset": ["$changed", list(KEPT)]}]},
+                    {"$not": [{"$setIsSubset": ["$changed", list(UNTOLD)]}]},
                 ]
             }
         }
