@@ -1,7 +1,7 @@
 """What a search finds."""
 
 from enum import Enum
-from typing import Annotated, Any
+from typing import Any
 
 import strawberry
 
@@ -12,8 +12,6 @@ from stores.paging import Row
 from stores.text_search import FoundPage, Highlight
 from stores.text_search.found import SCORE
 
-HighlightsLimit = Annotated[int, strawberry.argument(description="How many at most, from 0 to 100.")]
-
 
 @strawberry.enum(description="How calls are looked for.")
 class CallSearchMethod(Enum):
@@ -23,7 +21,8 @@ class CallSearchMethod(Enum):
         "index", description="By the project's index: calls that have the words, the best first, then the newest."
     )
     SCAN = strawberry.enum_value(
-        "scan", description="By looking through calls: those that have the texts in them, even inside words; the newest first."
+        "scan",
+        description="By looking through calls: those that have the texts in them, even inside words; the newest first.",
     )
 
 
@@ -75,8 +74,8 @@ class CallSearchHit:
         return parent
 
     @resolved(
-        "How well it matches: for each word or phrase 8 for the op's name, 8 for the display name, 4 for the exception, "
-        "2 for the output and 1 for the inputs, wherever it stands."
+        "How well it matches: for each word or phrase 8 for the op's name, 8 for the display name, 4 for the "
+        "exception, 2 for the output and 1 for the inputs, wherever it stands."
     )
     def score(self, parent: strawberry.Parent[Row]) -> int:
         """The score."""

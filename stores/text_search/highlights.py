@@ -1,7 +1,7 @@
 """Highlights: where in a call the texts stand that were looked for, each with some of what stands around it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -13,11 +13,19 @@ from stores.json_walk import Place, places_in
 from stores.text_search.parts import PARTS, Part
 from stores.text_search.terms import Terms
 
+DEFAULT: Final = 5
 MOST: Final = 100
 """Highlights of one call."""
 
 SNIPPET: Final = 160
 """Characters of a snippet, and somewhat more where a phrase is longer."""
+
+HIGHLIGHTS: Final = "highlights"
+"""Under this name a call has its highlights."""
+
+_SECONDS: Final = 0.25
+"""For each call."""
+_SECONDS_FOR_ALL: Final = 2.0
 
 _BEFORE: Final = 50
 _MOST_RANGES: Final = 20
@@ -47,6 +55,13 @@ class Highlight:
     ranges: list[Range]
     is_cut_before: bool
     is_cut_after: bool
+
+
+def add_highlights(calls: Sequence[Document], terms: Terms, most: int) -> None:
+    """Give each call its highlights; those of the last ones are left out where that takes too long altogether."""
+    end = monotonic() + _SECONDS_FOR_ALL
+    for call in calls:
+        call[HIGHLIGHTS] = highlights_of(call, terms, most, min(end, monotonic() + _SECONDS))
 
 
 def highlights_of(call: Document, terms: Terms, most: int, deadline: float) -> list[Highlight]:

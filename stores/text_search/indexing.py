@@ -12,7 +12,7 @@ from stores.text_search.segments import MOST_CALLS, Segment
 from stores.text_search.states import Hold
 
 WAITING_BYTES: Final = 2_000_000
-"""What waits to be indexed is looked through by each search: a segment is made when it is so much, or its most calls."""
+"""What waits is looked through by each search: a segment is made when it is so much, or as many calls as it has."""
 
 CHECKED_AFTER: Final = 3_600_000_000
 """A segment is looked at again so many microseconds later: whether its calls are still there, and as they were."""
@@ -70,7 +70,9 @@ class Indexing:
             async for _ in self._remove_others():  # what those left behind who had not heard
                 yield
         kept = looked_at if is_last else 0
-        await self._hold.advance(position=None, began_at=None, looked_at=kept, has_passed=True, **(over if is_last else {}))
+        await self._hold.advance(
+            position=None, began_at=None, looked_at=kept, has_passed=True, **(over if is_last else {})
+        )
 
     async def _keys_after(self, position: str) -> list[str]:
         match = {"_id": {"$gt": position, "$lt": f"{self._project_id};"}, "project_id": self._project_id}

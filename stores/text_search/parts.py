@@ -75,13 +75,7 @@ def hit(terms: Terms) -> Expression:
 
 def score(terms: Terms) -> Expression:
     """What a call that has it all scores, by where it has each term."""
-    return {
-        "$add": [
-            {"$cond": [_is_in(part, term), part.weight, 0]}
-            for term in terms.wanted
-            for part in PARTS
-        ]
-    }
+    return {"$add": [{"$cond": [_is_in(part, term), part.weight, 0]} for term in terms.wanted for part in PARTS]}
 
 
 def _has_expression(term: Term) -> Expression:

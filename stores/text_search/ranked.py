@@ -23,11 +23,10 @@ async def ranked_page(question: Question, generation: str, request: PageRequest)
     place = paging.position_of(request, question.scope(Method.INDEX), len(ORDERS[Method.INDEX].keys))
     found = await candidates(question.database, question.project_id, generation, question.terms)
     rows: list[Row] = []
-    if request.size:
-        async for row in _hits(question, _after(found, place), request.size + 1):
-            rows.append(row)
-            if len(rows) > request.size:
-                break
+    async for row in _hits(question, _after(found, place), request.size + 1):
+        rows.append(row)
+        if len(rows) > request.size:
+            break
     return page(question, Method.INDEX, request, rows, is_complete=found.is_complete)
 
 

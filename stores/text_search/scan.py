@@ -4,7 +4,6 @@ from time import monotonic
 from typing import Any, Final
 
 from stores import paging
-from stores.database import Document
 from stores.paging import PageRequest, Row
 from stores.text_search.found import ORDERS, SCORE, FoundPage, Method, Question, page
 from stores.text_search.parts import hit, matching, score
@@ -66,7 +65,7 @@ async def _look_at(question: Question, place: list[object] | None, at_once: int)
 
 async def scanned_count(question: Question) -> int:
     """How many calls have the texts: all are looked through, within the time limit of a query."""
-    found: list[Document] = [{"$match": {"$and": matching(question.terms, by_words=False)}}]
+    found = [{"$match": {"$and": matching(question.terms, by_words=False)}}]
     return await paging.count(
         question.database.calls, [*question.search.stages, *found], session=question.search.session
     )

@@ -31,8 +31,9 @@ class LostError(Exception):
 class SearchIndex:
     """The index of a project's texts, as its document has it; times are microseconds since the epoch.
 
-    While it is made, `looked_at` of about `total` calls were looked through. So many calls are `waiting` to be in it,
-    and looked through by each search; so many are in it with the first of their words alone, `cut`; and it takes
+    While it is `under_way`, made or taken away, `looked_at` of about `total` calls were looked through; they are twice,
+    where it `has_passed` them once and then waits for all who write to hear of it. So many calls are `waiting` to be in
+    it, and looked through by each search; so many are in it with the first of their words alone, `cut`; and it takes
     `size_bytes`.
     """
 
@@ -42,6 +43,8 @@ class SearchIndex:
     ready_at: int | None = None
     looked_at: int = 0
     total: int = 0
+    has_passed: bool = False
+    is_under_way: bool = False
     waiting: int = 0
     cut: int = 0
     size_bytes: int = 0
@@ -62,6 +65,8 @@ class SearchIndex:
             ready_at=state.get("ready_at"),
             looked_at=state.get("looked_at", 0),
             total=state.get("total", 0),
+            has_passed=state.get("has_passed", False),
+            is_under_way=not state.get("is_done", True) and "ready_at" not in state,
         )
 
 

@@ -1,5 +1,6 @@
 """The store of searches: calls by the texts in them, and the indexes that make that quick."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -16,15 +17,13 @@ from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.steps import deadline_in, take
 from stores.text_search.found import FoundPage, Method, Question
+from stores.text_search.highlights import MOST, add_highlights
 from stores.text_search.indexing import IS_DUE, Indexing, has_work
 from stores.text_search.parts import PARTS
 from stores.text_search.ranked import ranked_count, ranked_page
 from stores.text_search.scan import SECONDS, scanned_count, scanned_page
 from stores.text_search.states import Hold, LostError, SearchIndex, switch
 from stores.text_search.terms import Terms, parse
-
-HIGHLIGHTS: Final = "highlights"
-"""What is wanted of a row for highlights."""
 
 PAUSE: Final = 0.25
 """After each step of work on an index, how many times as long as it took all others have the database."""
@@ -47,14 +46,16 @@ class TextSearchStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         method: Method | None = None,
+        highlights: int | None = None,
     ) -> FoundPage:
-        """The wanted fields of a page of the calls that have what a text says, and the scores of these.
+        """The wanted fields of a page of the calls that have what a text says, and so many highlights of each.
 
         Raises:
             BadInputError: the text, the filter, the query or the cursor breaks a rule, or there is no index to go by.
         """
         check_project_id(project_id)
-        terms, wanted = parse(text), set(wanted)
+        terms = parse(text)
+        _check_highlights(highlights)
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with calls_search(self.database, project_id, calls_filter, query) as search:
             question = Question(self.database, project_id, terms, search)
@@ -65,15 +66,15 @@ class TextSearchStore:
                 page = await ranked_page(question, generation, request)
             else:
                 page = await scanned_page(question, request, self._scan_seconds)
-        await self._fill(project_id, page.rows, wanted)
+        read = set(wanted) | ({part.wanted for part in PARTS} if highlights is not None else set())
+        if read:
+            await self._fill(project_id, page.rows, read)
+        if highlights is not None:
+            await asyncio.to_thread(add_highlights, page.rows, terms, highlights)
         return page
 
     async def _fill(self, project_id: str, rows: list[Row], wanted: set[str]) -> None:
         """Read the wanted fields of what was found, which is little of what was looked at."""
-        if HIGHLIGHTS in wanted:
-            wanted = wanted - {HIGHLIGHTS} | {part.wanted for part in PARTS}
-        if not rows or not wanted:
-            return
         keys = {"_id": {"$in": [key(project_id, row["id"])["_id"] for row in rows]}, "project_id": project_id}
         found = self.database.calls.find(keys, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
         calls: dict[str, Document] = {call["id"]: call async for call in found}
@@ -123,7 +124,8 @@ class TextSearchStore:
         if document is None:
             await self.database.admit(project_id)
             raise NotFoundError(
-                f"there is no project {project_id}; nothing was ever stored in it, and nothing can be found", "project_id"
+                f"there is no project {project_id}; nothing was ever stored in it, and nothing can be found",
+                "project_id",
             )
         return await self._told(project_id, document)
 
@@ -160,6 +162,11 @@ class TextSearchStore:
         return replace(index, cut=counted[0]["cut"], size_bytes=counted[0]["size"]) if counted else index
 
 
+def _check_highlights(highlights: int | None) -> None:
+    if highlights is not None and not 0 <= highlights <= MOST:
+        raise BadInputError(f"{highlights} is out of range; ask for 0 to {MOST} of each call", "max_highlights")
+
+
 def _generation(state: Document | None, terms: Terms, method: Method | None) -> str | None:
     """The index to go by; None for a scan.
 
@@ -171,7 +178,8 @@ def _generation(state: Document | None, terms: Terms, method: Method | None) -> 
     is_ready = state is not None and "ready_at" in state
     if method is Method.INDEX and not is_ready:
         raise BadInputError(
-            "the project has no index of texts that is ready; leave it out, or have one made with searchIndexSet", "method"
+            "the project has no index of texts that is ready; leave it out, or have one made with searchIndexSet",
+            "method",
         )
     if method is Method.INDEX and not terms.have_words:
         raise BadInputError("an index leads to words alone, and the text has none; leave it out", "method")
