@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from stores.database import Database, Document
 from stores.text_search.indexing import IS_DUE
 from stores.text_search.parts import PATHS, WEIGHTS, matching, words_by_part
-from stores.text_search.segments import CHUNK, bucket_of, chunk_of, document_id, of_generation, places
+from stores.text_search.segments import bucket_of, chunk_of, document_id, of_generation, places
 from stores.text_search.terms import Term, Terms
 from stores.turns import Turn
 
@@ -132,8 +132,8 @@ async def _placed(database: Database, project_id: str, by_segment: Mapping[str, 
     chunks: dict[str, tuple[str, Hits]] = {}
     for segment, hits in by_segment.items():
         for number, score in hits:
-            key = document_id(project_id, segment, chunk_of(number))
-            chunks.setdefault(key, (segment, []))[1].append((number % CHUNK, score))
+            chunk, at = chunk_of(number)
+            chunks.setdefault(document_id(project_id, segment, chunk), (segment, []))[1].append((at, score))
     found: list[Candidate] = []
     for keys in _in_parts(list(chunks)):
         match = {"_id": {"$in": keys}, "project_id": project_id}

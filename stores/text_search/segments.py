@@ -87,7 +87,7 @@ class Segment:
         found = [self._document(bucket, words=words) for bucket, words in buckets.items()]
         for start in range(0, len(self.ids), CHUNK):
             within = slice(start, start + CHUNK)
-            found.append(self._document(chunk_of(start), ids=self.ids[within], started=self.started[within]))
+            found.append(self._document(chunk_of(start)[0], ids=self.ids[within], started=self.started[within]))
         return found, sum(len(bson_encode(each)) for each in found)
 
     def _document(self, bucket: int, **content: object) -> Document:
@@ -100,9 +100,9 @@ def document_id(project_id: str, segment: str, bucket: int) -> str:
     return f"{project_id}:{segment}:{bucket:03}"
 
 
-def chunk_of(number: int) -> int:
-    """Where the call of a number is named: these follow the buckets of words."""
-    return BUCKETS + number // CHUNK
+def chunk_of(number: int) -> tuple[int, int]:
+    """Where the call of a number is named, and its place there: the chunks of calls follow the buckets of words."""
+    return BUCKETS + number // CHUNK, number % CHUNK
 
 
 def bucket_of(word: str) -> int:

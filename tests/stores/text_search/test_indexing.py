@@ -249,9 +249,9 @@ async def test_switching_on_again_at_once_indexes_all_anew(
 async def test_segments_whose_calls_are_gone_go_as_well(
     calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
     await store_some(calls)
     await index()
+    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
     monkeypatch.setattr(indexing, "WAITING_BYTES", 1_000_000)
     await database.calls.delete_one({"id": call_id(1)})
     await store_some(calls, 2, 2)
