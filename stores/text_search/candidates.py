@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from stores.database import Database, Document
 from stores.text_search.indexing import IS_DUE
-from stores.text_search.parts import PATHS, WEIGHTS, matching, words_by_part
+from stores.text_search.parts import PATHS, WEIGHTS, perhaps_matching, words_by_part
 from stores.text_search.segments import bucket_of, chunk_of, document_id, of_generation, places
 from stores.text_search.terms import Term, Terms
 from stores.turns import Turn
@@ -96,7 +96,7 @@ async def _add_waiting(database: Database, project_id: str, terms: Terms, found:
         {"$match": match},
         {"$sort": {"search_due": -1}},
         {"$limit": MOST_WAITING},
-        {"$match": {"visible": True, "$and": matching(terms, by_words=False)}},
+        {"$match": {"visible": True, "$and": perhaps_matching(terms)}},
         {"$project": {"id": 1, "started_at": 1, **PATHS}},
     ]
     needed = _needed(terms)

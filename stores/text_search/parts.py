@@ -62,6 +62,11 @@ def matching(terms: Terms, *, by_words: bool) -> list[Match]:
     return [*found, *([{"$nor": unwanted}] if unwanted else [])]
 
 
+def perhaps_matching(terms: Terms) -> list[Match]:
+    """What calls must meet that may have the words, before these are looked at."""
+    return matching(Terms(terms.wanted, tuple(term for term in terms.unwanted if not term.is_word)), by_words=False)
+
+
 def _has(term: Term) -> Match:
     return {"$or": [{part.path: {"$regex": part.pattern(term), "$options": "i"}} for part in PARTS]}
 

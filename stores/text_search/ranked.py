@@ -1,5 +1,6 @@
 """Ranked search: candidates are put in order, and looked at one after the other until a page is full."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ async def ranked_page(question: Question, generation: str, request: PageRequest)
     place = paging.position_of(request, question.scope(Method.INDEX), len(ORDERS[Method.INDEX].keys))
     found = await candidates(question.database, question.project_id, generation, question.terms)
     rows: list[Row] = []
-    async for row in _hits(question, _after(found, place), request.size + 1):
+    async for row in _hits(question, await _in_order(found, place), request.size + 1):
         rows.append(row)
         if len(rows) > request.size:
             break
@@ -33,7 +34,11 @@ async def ranked_page(question: Question, generation: str, request: PageRequest)
 async def ranked_count(question: Question, generation: str) -> int:
     """How many calls have the words, of the candidates that are put in order."""
     found = await candidates(question.database, question.project_id, generation, question.terms)
-    return sum([1 async for _ in _hits(question, _after(found, None), _MOST)])
+    return sum([1 async for _ in _hits(question, await _in_order(found, None), _MOST)])
+
+
+async def _in_order(found: Candidates, place: Sequence[Any] | None) -> list[Candidate]:
+    return await asyncio.to_thread(_after, found, place)
 
 
 def _after(found: Candidates, place: Sequence[Any] | None) -> list[Candidate]:

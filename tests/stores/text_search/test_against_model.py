@@ -48,7 +48,12 @@ def score_of(texts: dict[str, str], text: str, method: Method) -> int | None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_searches_agree_with_the_model(
-    database: Database, calls: CallsStore, store: TextSearchStore, index: Index, monkeypatch: pytest.MonkeyPatch, seed: int
+    database: Database,
+    calls: CallsStore,
+    store: TextSearchStore,
+    index: Index,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
 ) -> None:
     rng = Random(seed)  # noqa: S311 -- the same every time, no secret
     stored = {number: texts_of(rng) for number in range(CALLS)}

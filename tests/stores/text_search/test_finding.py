@@ -151,7 +151,9 @@ async def test_the_count_is_of_all_pages(store: TextSearchStore, method: Method)
     assert await store.count(PROJECT, "nothing", method=method) == 0
 
 
-async def test_what_is_deleted_is_not_found(calls: CallsStore, found: Found, store: TextSearchStore, method: Method) -> None:
+async def test_what_is_deleted_is_not_found(
+    calls: CallsStore, found: Found, store: TextSearchStore, method: Method
+) -> None:
     await calls.delete(PROJECT, [call_id(1)])
 
     assert set(await found("weft")) == {2, 3, 4}

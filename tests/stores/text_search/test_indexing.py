@@ -247,7 +247,12 @@ async def test_switching_on_again_at_once_indexes_all_anew(
 
 
 async def test_segments_whose_calls_are_gone_go_as_well(
-    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
+    calls: CallsStore,
+    database: Database,
+    index: Index,
+    store: TextSearchStore,
+    monkeypatch: pytest.MonkeyPatch,
+    found: Found,
 ) -> None:
     await store_some(calls)
     await index()
