@@ -25,8 +25,8 @@ from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
 from tests.benchmarks.servers import server
 from tests.benchmarks.sizes import measure_sizes
-from tests.benchmarks.threads import load_threads, measure_threads
 from tests.benchmarks.text_search import measure_search
+from tests.benchmarks.threads import load_threads, measure_threads
 from tests.benchmarks.timing import clock_of
 from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 

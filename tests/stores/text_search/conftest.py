@@ -24,7 +24,7 @@ def store(database: Database) -> TextSearchStore:
 
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """Gives a project an index, and sees that it has all calls that are to be in it; writers look each time whether there is one."""
+    """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
     monkeypatch.setattr(register, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "WAITING_BYTES", 1)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.database import Database
 from stores.paging import PageRequest
 from stores.text_search import Method, TextSearchStore, indexing
 from stores.text_search.terms import Term, parse
@@ -48,7 +47,6 @@ def score_of(texts: dict[str, str], text: str, method: Method) -> int | None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_searches_agree_with_the_model(
-    database: Database,
     calls: CallsStore,
     store: TextSearchStore,
     index: Index,
@@ -81,5 +79,5 @@ async def test_searches_agree_with_the_model(
             found = {int(row["id"][-12:], 16): row["search_score"] for row in page.rows}
             assert found == expected, (text, method)
             assert await store.count(PROJECT, text, method=method) == len(expected)
-            order = sorted(expected, key=lambda each: ((-expected[each],) if method is Method.INDEX else ()) + (-each,))  # noqa: B023 -- used at once
+            order = sorted(expected, key=lambda each: ((-expected[each],) if method is Method.INDEX else ()) + (-each,))
             assert list(found) == order

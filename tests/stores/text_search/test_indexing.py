@@ -303,7 +303,7 @@ async def test_very_many_words_are_cut_and_that_is_told(
     assert await found("last", Method.SCAN) == [1]
 
 
-async def test_no_event_tells_of_indexing(calls: CallsStore, store: TextSearchStore, index: Index) -> None:
+async def test_no_event_tells_of_indexing(calls: CallsStore, index: Index) -> None:
     await store_some(calls)
     events = calls.events(PROJECT, ["id"])
     first = asyncio.ensure_future(anext(events))
