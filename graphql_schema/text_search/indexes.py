@@ -49,8 +49,8 @@ class SearchIndexMutations:
 
     @resolved(
         "Have an index of a project's texts from now on, or none. It is made, or taken away, while everything goes "
-        "on; searchIndex tells how far that is. With it, writes to the project take the server and "
-        "its database about twice the work. For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
+        "on; searchIndex tells how far that is. Indexing takes "
+        "a server and the database about as much work again as the writes, some seconds later. For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
         returns=SearchIndexRes,
     )
     async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
