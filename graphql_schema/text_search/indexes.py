@@ -48,9 +48,9 @@ class SearchIndexMutations:
     """The fields of Mutation about indexes of texts."""
 
     @resolved(
-        "Have an index of a project's texts from now on, or none. It is made, or taken away, while everything goes "
-        "on; searchIndex tells how far that is. Indexing takes "
-        "a server and the database about as much work again as the writes, some seconds later. For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
+        "Have an index of a project's texts from now on, or none. It is made, or taken away, while everything goes on; "
+        "searchIndex tells how far that is. Indexing takes a server and the database about as much work again as the "
+        "writes, some seconds later. For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
         returns=SearchIndexRes,
     )
     async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
