@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 from rich.console import Console
 
-from app import keeping
+from app import keeping, searching
 from app import settings as setting
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
@@ -97,6 +97,10 @@ def parser() -> argparse.ArgumentParser:
     _add_transfer_parsers(commands.add_parser)
     _add_index_parser(commands.add_parser("index", help="index a path into the JSON of calls, for queries by it"))
 
+    _add_search_parser(
+        commands.add_parser("search", help="index the texts of a project's calls, so that searches are quick")
+    )
+
     _add_retention_parser(commands.add_parser("retention", help="say what is kept of a project's calls"))
     _add_project_parser(commands.add_parser("project", help="remove a whole project"))
 
@@ -165,6 +169,19 @@ def _add_retention_parser(retention: argparse.ArgumentParser) -> None:
     showing = actions.add_parser("show", parents=[where], help="show the rules and their last sweeps")
     showing.add_argument("project", metavar="PROJECT", nargs="?", help="entity/project; all with a rule if left out")
     showing.set_defaults(command=retention_show_command)
+
+
+def _add_search_parser(search: argparse.ArgumentParser) -> None:
+    actions = search.add_subparsers(title="actions", required=True, metavar="ACTION")
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("project", metavar="PROJECT", help="entity/project")
+    which.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    on = actions.add_parser("on", parents=[which], help="have an index, also while a server runs")
+    on.set_defaults(command=search_set_command, is_on=True)
+    off = actions.add_parser("off", parents=[which], help="have none any more: searches scan")
+    off.set_defaults(command=search_set_command, is_on=False)
+    status = actions.add_parser("status", parents=[which], help="say whether there is one, and how far it is")
+    status.set_defaults(command=search_status_command)
 
 
 def _add_project_parser(project: argparse.ArgumentParser) -> None:
@@ -260,6 +277,16 @@ def retention_sweep_command(options: argparse.Namespace) -> int:
 def retention_show_command(options: argparse.Namespace) -> int:
     """Show what is kept."""
     return _say_all(keeping.show(_settings(options), options.project))
+
+
+def search_set_command(options: argparse.Namespace) -> int:
+    """Switch the index of a project's texts."""
+    return _say_all(searching.set_index(_settings(options), options.project, is_on=options.is_on))
+
+
+def search_status_command(options: argparse.Namespace) -> int:
+    """Tell of it."""
+    return _say_all(searching.show(_settings(options), options.project))
 
 
 def project_purge_command(options: argparse.Namespace) -> int:

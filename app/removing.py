@@ -1,6 +1,7 @@
 """What goes on as long as the server does: sweeps of projects by their rules, purges that were left, and lost calls.
 
-These are calls of completions whose server died: they are ended.
+These are calls of completions whose server died: they are ended. And the texts of calls are indexed, where projects
+have an index.
 None waits for another. Of all server processes over a database one purges, and so on; when that is gone, another
 does, a quarter of a minute later.
 """
@@ -24,6 +25,8 @@ logger = logging.getLogger("loomql")
 _PAUSE_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 20.0
 """For so long at most one purge goes on before the next has its turn: all of their writers wait."""
+_INDEX_SECONDS: Final = 20.0
+"""And so long at most the work on one index."""
 
 
 class Removing:
@@ -34,6 +37,7 @@ class Removing:
         self._work = (
             _Work(database, "purging", stores.purges.unfinished, self._purge, pause_seconds),
             _Work(database, "sweeping", stores.retention.due, self._sweep, pause_seconds),
+            _Work(database, "indexing", stores.text_search.due, self._index, pause_seconds),
             _Work(database, "ending", stores.completions.cut_off, stores.completions.end_cut_off, pause_seconds),
         )
 
@@ -49,6 +53,9 @@ class Removing:
         report = await self._stores.purges.go_on(project_id, _PURGE_SECONDS)
         if report.is_done:
             logger.info("purged %s: %s", project_id, report.removed)
+
+    async def _index(self, project_id: str) -> None:
+        await self._stores.text_search.work(project_id, _INDEX_SECONDS)
 
     async def _sweep(self, project_id: str) -> None:
         report = await self._stores.retention.sweep(project_id)

@@ -94,7 +94,7 @@ class Connection(Generic[Node]):
             has_next_page=page.has_next,
             has_previous_page=page.has_previous,
             start_cursor=page.cursor(page.rows[0]) if page.rows else None,
-            end_cursor=page.cursor(page.rows[-1]) if page.rows else None,
+            end_cursor=page.end_cursor,
         )
 
     @resolved("How many entries all pages have together; counted only when selected.")

@@ -26,6 +26,7 @@ from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
 from stores.tables import TablesStore
+from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore
 from stores.traces import TracesStore
 
@@ -53,6 +54,7 @@ class Stores:
     purges: PurgesStore
     refs: RefsStore
     retention: RetentionStore
+    text_search: TextSearchStore
     threads: ThreadsStore
     traces: TracesStore
 
@@ -92,6 +94,7 @@ class Stores:
             refs=RefsStore(database),
             retention=RetentionStore(database),
             tables=TablesStore(database),
+            text_search=TextSearchStore(database),
             threads=ThreadsStore(database),
             traces=TracesStore(database),
         )

@@ -42,6 +42,7 @@ from graphql_schema.refs import RefQueries
 from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
+from graphql_schema.text_search import SearchIndexMutations, SearchIndexQueries, SearchQueries
 from graphql_schema.threads import ThreadQueries
 from graphql_schema.traces import TraceQueries
 
@@ -63,6 +64,8 @@ class Query(
     ProjectQueries,
     RetentionQueries,
     PurgeQueries,
+    SearchQueries,
+    SearchIndexQueries,
 ):
     """The root of queries."""
 
@@ -81,6 +84,7 @@ class Mutation(
     ProjectMutations,
     RetentionMutations,
     PurgeMutations,
+    SearchIndexMutations,
     ActionMutations,
     ImageMutations,
 ):

@@ -16,9 +16,10 @@ from motor.motor_asyncio import (
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from stores import THREADS, indexes, register
+from stores import THREADS, indexes
 from stores.driver_errors import TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
+from stores.ids import new_id
 from stores.intake import Intake
 from stores.reach import RETRY_LATER, while_in_reach
 from stores.register import Entered, Register
@@ -173,6 +174,21 @@ class Database:
         return self._database["retention"]
 
     @property
+    def search_indexes(self) -> Collection:
+        """The indexes of texts: a document for each project that ever had one."""
+        return self._database["search_indexes"]
+
+    @property
+    def search_segments(self) -> Collection:
+        """Which calls the segments of those indexes are of."""
+        return self._database["search_segments"]
+
+    @property
+    def search_words(self) -> Collection:
+        """The words of segments, some hundred to a document, each with the calls that have it."""
+        return self._database["search_words"]
+
+    @property
     def leases(self) -> Collection:
         """What only one process does at a time: a document for each."""
         return self._database["leases"]
@@ -197,7 +213,15 @@ class Database:
         Raises:
             UnavailableError: it is.
         """
-        return await register.refuse_purged(self.projects, [project_id])
+        return await self._register.admit(self.projects, project_id)
+
+    def search_due(self, project_ids: Iterable[str]) -> dict[str, str]:
+        """What a write marks its calls with, by project, for whoever indexes their texts; for those entered just now.
+
+        Nothing for projects whose texts are not indexed.
+        """
+        indexed = self._register.indexed(project_ids)
+        return dict.fromkeys(indexed, new_id()) if indexed else {}
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.

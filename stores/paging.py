@@ -99,6 +99,11 @@ class Page:
     order: Order
     scope: bytes | Callable[[], bytes]
 
+    @property
+    def end_cursor(self) -> str | None:
+        """Where to go on behind this page; None where it has no rows."""
+        return self.cursor(self.rows[-1]) if self.rows else None
+
     def cursor(self, row: Row) -> str:
         """The opaque text that marks a row's place in this query, and in no other."""
         position = bson.encode({"at": [_value(row, key.path) for key in self.order.keys]})

@@ -25,6 +25,9 @@ LAG_SECONDS: Final = 10
 PURGING: Final = "purging"
 """The field of a project's entry that has the id of the purge under way."""
 
+SEARCH: Final = "search"
+"""The field of a project's entry that has the id of the index of its texts, where there is one."""
+
 Entered = dict[str, int]
 """Projects that were entered, and when each was listed first, in microseconds since the epoch: anew after a purge."""
 
@@ -39,6 +42,7 @@ class Register:
     def __init__(self) -> None:
         self._entered: dict[str, tuple[float, int]] = {}
         """When each was entered, as `monotonic` tells it, and when it was listed first."""
+        self._indexed: set[str] = set()
         self._turn = asyncio.Lock()
 
     async def enter(self, projects: "Collection", project_ids: Iterable[str], before: Entered | None = None) -> Entered:
@@ -63,41 +67,56 @@ class Register:
         if not due:
             return
         began = monotonic()
-        for project_id, created_at in (await _list(projects, due)).items():
+        for project_id, row in (await _list(projects, due)).items():
             self._entered.pop(project_id, None)
-            self._entered[project_id] = began, created_at
+            self._entered[project_id] = began, row["created_at"]
+            self._note(project_id, row)
         for forgotten in list(self._entered)[:-_REMEMBERED]:
             del self._entered[forgotten]
+            self._indexed.discard(forgotten)
+
+    async def admit(self, projects: "Collection", project_id: str) -> Entered:
+        """See that a project is not being purged; when it was listed first, if it is."""
+        listed = await _look(projects, [project_id])
+        self._note(project_id, listed.get(project_id, {}))
+        return {one: row["created_at"] for one, row in listed.items()}
+
+    def indexed(self, project_ids: Iterable[str]) -> set[str]:
+        """Those of some projects, entered or admitted just now, whose calls' texts are indexed."""
+        return self._indexed.intersection(project_ids) if self._indexed else self._indexed
+
+    def _note(self, project_id: str, row: dict[str, Any]) -> None:
+        (self._indexed.add if row.get(SEARCH) else self._indexed.discard)(project_id)
 
     def _due(self, project_ids: set[str]) -> set[str]:
         due_since = monotonic() - LAG_SECONDS
         return {one for one in project_ids if self._entered.get(one, (due_since, 0))[0] <= due_since}
 
 
-async def _list(projects: "Collection", project_ids: set[str]) -> Entered:
+async def _list(projects: "Collection", project_ids: set[str]) -> dict[str, dict[str, Any]]:
     # Who is refused must not write first: many of them would stand in the way of the purge's own writes.
-    await refuse_purged(projects, project_ids)
+    await _look(projects, project_ids)
     for _ in range(_ATTEMPTS):
         await write(projects, [entry(project_id, last_activity_at=times.now()) for project_id in sorted(project_ids)])
         # Once more: a purge marks first and looks at the last activity then, so that one of the two sees the other.
-        listed = await refuse_purged(projects, project_ids)
+        listed = await _look(projects, project_ids)
         if listed.keys() == project_ids:
             return listed
     raise UnavailableError("the project is purged again and again; send it again")  # an entry was gone each time
 
 
-async def refuse_purged(projects: "Collection", project_ids: Iterable[str]) -> Entered:
-    """Those of some projects that are listed, none of which is being purged.
+async def _look(projects: "Collection", project_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those of some projects that are listed, none of which is being purged, with what their entries say of them.
 
     Raises:
         UnavailableError: one of them is.
     """
     among = {"_id": {"$in": list(project_ids)}}
-    listed: Entered = {}
-    async for row in projects.find(among, {PURGING: 1, "created_at": 1}):
+    listed = {}
+    async for row in projects.find(among, {PURGING: 1, "created_at": 1, SEARCH: 1}):
         if row.get(PURGING) is not None:
             raise UnavailableError(f"{row['_id']} is being purged; nothing of this is stored, send it again after that")
-        listed[row["_id"]] = row["created_at"]
+        listed[row["_id"]] = row
     return listed
 
 

@@ -56,7 +56,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 26
+    assert len(examples) == 28
     for document, expected in examples:
         assert answer(client, document) == expected
 

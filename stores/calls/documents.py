@@ -24,6 +24,16 @@ FOUND_BY: Final = ("_id", "project_id", "id")
 KEPT: Final = ("turn_of", "usage", "total_tokens", "usage_scope", "example_digest")
 """The fields that LoomQL makes of what was sent, beside it; nobody sends or reads one without the rest changing."""
 
+SEARCH: Final = ("search_due", "search_segment")
+"""Where a call stands in the index of its project's texts: neither is there in projects without one.
+
+A write sets the first to an id of its own, for whoever indexes what is written, and takes the second away, the segment
+of the index that has the call as it is. What neither stands in is not known to the index, and is looked for.
+"""
+
+UNTOLD: Final = (*KEPT, *SEARCH)
+"""Where only these change nothing happens to a call."""
+
 KEPT_VERSION: Final = 2
 """To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
 
@@ -93,11 +103,10 @@ def end_update(end: Document) -> Pipeline:
     return _update(end, _END_OPTIONAL)
 
 
-def rename_update(display_name: str, wb_user_id: str) -> Pipeline:
+def rename_update(display_name: str, wb_user_id: str, search_due: str | None = None) -> Pipeline:
     """What a rename writes over what is there; the empty name takes the name away."""
-    return _update(
-        {"renamed": True, "renamed_by": wb_user_id, **_given(display_name=display_name or None)}, ("display_name",)
-    )
+    given = _given(display_name=display_name or None, search_due=search_due)
+    return _update({"renamed": True, "renamed_by": wb_user_id, **given}, ("display_name",))
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
@@ -107,7 +116,7 @@ def delete_update(wb_user_id: str) -> Pipeline:
 
 
 def _update(fields: Document, optional: tuple[str, ...], computed: Document | None = None) -> Pipeline:
-    own: Document = dict.fromkeys(optional, "$$REMOVE")
+    own: Document = dict.fromkeys((*SEARCH, *optional), "$$REMOVE")
     own |= {name: {"$literal": value} for name, value in fields.items() if name not in FOUND_BY and name != "json"}
     own |= {f"json.{name}": {"$literal": text} for name, text in fields.get("json", {}).items()}
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]

@@ -30,6 +30,13 @@ class _Call:
     start: Document
     end: Document | None
 
+    def mark(self, search_due: dict[str, str]) -> None:
+        """Have its text indexed, if its project's are."""
+        due = search_due.get(self.start["project_id"])
+        for part in (self.start, self.end):
+            if part and due:
+                part["search_due"] = due
+
     def additions(self) -> list[UpdateOne]:
         """What adds a start, or an end, to the call's document where that has none."""
         found = [_addition(self.start, "started_at", documents.start_update(self.start, ends_rename=False))]
@@ -50,6 +57,9 @@ async def restore_calls(database: Database, batch: Sequence[RestoredCall]) -> No
     for project_id, found in files.items():
         await write_files(database, project_id, found)
         await database.enter(project_ids, entered)
+    search_due = database.search_due(project_ids)
+    for call in calls.values():
+        call.mark(search_due)
     there = await insert_new(database.calls, [documents.whole_call(call.start, call.end) for call in calls.values()])
     if there:
         await database.enter(project_ids, entered)

@@ -123,9 +123,9 @@ class CallsStore:
         check_length(display_name, MAX_DISPLAY_NAME, "display_name")
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
         await self.database.admit(project_id)
-        found = documents.key(project_id, call_id)
+        found, due = documents.key(project_id, call_id), self.database.search_due([project_id]).get(project_id)
         await write_upserts(
-            self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER))]
+            self._calls, [upsert(found, documents.rename_update(display_name, wb_user_id or LOCAL_USER, due))]
         )
         return await self._calls.count_documents({**found, "visible": True})
 

@@ -53,6 +53,12 @@ class _Call:
         self.start = fields
         self.ends_rename = self.ends_rename or "display_name" in fields
 
+    def mark(self, search_due: dict[str, str]) -> None:
+        """Have its text indexed, if its project's are."""
+        for part in (self.start, self.end):
+            if part and (due := search_due.get(part["project_id"])):
+                part["search_due"] = due
+
     def updates(self) -> Iterator[UpdateOne]:
         if self.start:
             yield upsert(self.start, documents.start_update(self.start, ends_rename=self.ends_rename))
@@ -77,6 +83,9 @@ async def end_if_running(database: Database, end: CallEnd) -> bool:
     """End a call that is there and runs; False, and nothing is stored, where it has ended or is gone."""
     fields, _ = await made_ready(end.checked())
     running = {name: fields[name] for name in documents.FOUND_BY} | {"status": "running"}
+    await database.admit(end.project_id)
+    if due := database.search_due([end.project_id]):
+        fields["search_due"] = due[end.project_id]
     done = await database.calls.update_one(running, documents.end_update(fields))
     return done.modified_count == 1
 
@@ -101,6 +110,9 @@ async def _store(database: Database, parts: dict[str, _Call], files: dict[str, l
     for project_id, found in files.items():
         await write_files(database, project_id, found)
         await database.enter(project_ids, entered)
+    if search_due := database.search_due(project_ids):
+        for part in parts.values():
+            part.mark(search_due)
     there = await insert_new(
         calls, [documents.whole_call(part.start, part.end) for part in parts.values() if part.start]
     )

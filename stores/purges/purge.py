@@ -114,6 +114,8 @@ class Purge:
             ("table_rows", database.table_rows),
             ("files", database.files),
             ("costs", database.costs),
+            ("search_segments", database.search_segments),
+            ("search_words", database.search_words),
         ]
 
     @property
@@ -159,6 +161,7 @@ class Purge:
             if await collection.find_one(self._match, {"_id": 1}, session=session):
                 return False
         await self._database.retention.delete_one({"_id": self.project_id}, session=session)
+        await self._database.search_indexes.delete_one({"_id": self.project_id}, session=session)
         entry = {"_id": self.project_id, register.PURGING: self.purge_id}
         await self._database.projects.delete_one(entry, session=session)
         await self._advance(session=session, is_done=True, ended_at=times.now())

@@ -16,7 +16,7 @@ from app.removing import Removing
 from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import times
+from stores import register, times
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import ConflictError
@@ -24,6 +24,7 @@ from stores.feedback import FeedbackStore
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, traces
 from stores.retention.rules import DAY
+from stores.text_search import TextSearchStore, states
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
 from tests.live_server import live_server
@@ -47,6 +48,28 @@ async def fill(database: Database, calls: int = MANY) -> None:
 def own(mongodb_uri: str, database: Database) -> dict[str, str]:
     """The database of the test, in the environment."""
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
+
+
+async def test_a_server_indexes_texts_by_itself(
+    mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    await fill(database, 20)
+    search = TextSearchStore(database)
+    await search.set_index(PROJECT, is_on=True)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+
+    async def is_ready() -> bool:
+        index = await search.index(PROJECT)
+        return bool(index and index.is_ready)
+
+    with live_server(create_app(settings), lifespan="on"):
+        await until_found(is_ready)
+
+    index = await search.index(PROJECT)
+    assert index
+    assert index.looked_at == 20
 
 
 async def test_a_server_sweeps_by_itself_and_says_so(

@@ -26,6 +26,7 @@ from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
 from tests.benchmarks.servers import server
 from tests.benchmarks.sizes import measure_sizes
+from tests.benchmarks.text_search import measure_search
 from tests.benchmarks.threads import load_threads, measure_threads
 from tests.benchmarks.timing import clock_of
 from tests.benchmarks.user_indexes import measure_indexes, print_indexes
@@ -52,6 +53,9 @@ def main() -> int:
         if options.indexes:
             print_indexes(asyncio.run(measure_indexes(uri, options.calls, clock_of(process_id))), as_json=options.json)
             return 0
+        if options.search:
+            print_indexes(asyncio.run(measure_search(uri, options.calls, clock_of(process_id))), as_json=options.json)
+            return 0
         found = _measure(folder, uri, process_id, options)
     title = TITLE.format(calls=options.calls)
     match options:
@@ -75,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--indexes", action="store_true", help="measure what indexes of one's own cost and gain instead"
     )
+    parser.add_argument("--search", action="store_true", help="measure what an index of texts costs and gains instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", action="store_true", help="print the table as the README holds it")
     options = parser.parse_args()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stores import times
-from stores.calls.documents import KEPT
+from stores.calls.documents import UNTOLD
 from stores.calls.watching.events import CallEvent
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def changes_of(project_ids: Iterable[str] | None) -> Pipeline:
 
 
 _CHANGES: Final[Pipeline] = [
-    # What older calls lack is filled in (`stores.upgrades`): nothing happens to a call by that.
+    # What older calls lack is filled in (`stores.upgrades`), and texts are indexed: nothing happens to a call by that.
     {
         "$match": {
             "$expr": {
-                "$or": [{"$ne": ["$operationType", "update"]}, {"$not": [{"$setIsSubset": [_CHANGED, list(KEPT)]}]}]
+                "$or": [{"$ne": ["$operationType", "update"]}, {"$not": [{"$setIsSubset": [_CHANGED, list(UNTOLD)]}]}]
             }
         }
     },

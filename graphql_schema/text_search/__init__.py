@@ -1,0 +1,6 @@
+"""Text search in the API."""
+
+from graphql_schema.text_search.indexes import SearchIndexMutations, SearchIndexQueries
+from graphql_schema.text_search.queries import SearchQueries
+
+__all__ = ["SearchIndexMutations", "SearchIndexQueries", "SearchQueries"]

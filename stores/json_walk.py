@@ -1,0 +1,40 @@
+"""The texts in decoded JSON, keys and what is written without quotes as well, each with its place."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from stores import json_text
+
+
+class Place(NamedTuple):
+    """A place: the last key or index on the way there, and the place before it; the whole has neither."""
+
+    key: str = ""
+    outer: Optional["Place"] = None
+
+    def steps(self) -> list[str]:
+        """The keys and indexes that lead there."""
+        found: list[str] = []
+        place = self
+        while place.outer is not None:
+            found.append(place.key)
+            place = place.outer
+        return found[::-1]
+
+
+def places_in(value: object) -> Iterator[tuple[Place, bool, str]]:
+    """The texts in their order, each with its place, and whether it is the key at the end of that."""
+    waiting: list[tuple[Place, bool, object]] = [(Place(), False, value)]
+    while waiting:
+        place, is_key, found = waiting.pop()
+        match found:
+            case str():
+                yield place, is_key, found
+            case dict():
+                for key, inner in reversed(found.items()):
+                    there = Place(key, place)
+                    waiting += [(there, False, inner), (there, True, key)]
+            case list():
+                waiting += [(Place(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
+            case _:
+                yield place, False, json_text.encode(found)

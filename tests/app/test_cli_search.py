@@ -1,0 +1,54 @@
+"""`loomql search`: what it does, and what it says."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from app.cli import main
+from stores import register
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.text_search import states
+from tests.stores.calls.builders import PROJECT, end, start
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+async def command(
+    mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs a command in this process, on a database with two calls: its exit code, and what it says."""
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 1)
+    await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_an_index_is_switched_on_told_of_and_switched_off(command: Command) -> None:
+    none = (0, f"{PROJECT} has no index: searches scan its calls.\n", "")
+
+    assert command("search", "status", PROJECT) == none
+    code, said, _ = command("search", "on", PROJECT)
+    assert code == 0
+    assert re.fullmatch(rf"{PROJECT} has an index of \d\.\d MiB; 2 calls wait to be in it\.\n", said)
+    assert command("search", "on", PROJECT)[:2] == (0, said)
+    assert command("search", "status", PROJECT) == (0, said, "")
+    assert command("search", "off", PROJECT)[:2] == none[:2]
+    assert command("search", "off", PROJECT)[:2] == none[:2]
+
+
+def test_a_project_that_is_not_there_is_told(command: Command) -> None:
+    for action in ("on", "off", "status"):
+        code, said, error = command("search", action, "acme/nowhere")
+
+        assert (code, said) == (1, "")
+        assert "there is no project acme/nowhere" in error

@@ -1,0 +1,135 @@
+"""Search as clients see it."""
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.schema import LoomSchema
+from stores import register
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.text_search import states
+from tests.commands import Commands
+from tests.graphql_schema.conftest import Run, running
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+
+SEARCH = """
+query Find($text: String!, $first: Int, $after: String, $method: CallSearchMethod, $max: Int) {
+  search(
+    projectId: "acme/chat", text: $text, first: $first, after: $after, method: $method, maxHighlights: $max
+  ) {
+    method isComplete totalCount
+    pageInfo { hasNextPage endCursor }
+    edges { cursor node { score call { id traceName output } highlights {
+      field path inKey snippet isCutBefore isCutAfter ranges { start end }
+    } } }
+  }
+}
+"""
+INDEX = 'searchIndex(projectId: "acme/chat") { isOn isReady waiting cut lookedAt total setAt readyAt sizeBytes }'
+
+
+@pytest.fixture
+async def _stored(calls: CallsStore) -> None:
+    """Two calls about the weft, one of them in its output."""
+    await calls.write(
+        [
+            start(1, inputs={"question": "What is the weft?"}),
+            start(2, inputs={"question": "And then?"}),
+            end(2, output={"answer": "😀 The Weft is a thread."}),
+        ]
+    )
+
+
+@pytest.mark.usefixtures("_stored")
+async def test_a_search_tells_where_what_was_found_and_how(run: Run) -> None:
+    answer = await run(SEARCH, text="weft", first=1)
+
+    assert answer.errors == []
+    found = answer.data["search"]
+    [edge] = found["edges"]
+    assert (found["method"], found["isComplete"], found["totalCount"]) == ("SCAN", True, 2)
+    assert found["pageInfo"] == {"hasNextPage": True, "endCursor": edge["cursor"]}
+    assert edge["node"] == {
+        "score": 2,
+        "call": {"id": call_id(2), "traceName": "answer", "output": {"answer": "😀 The Weft is a thread."}},
+        "highlights": [
+            {
+                "field": "OUTPUT",
+                "path": "answer",
+                "inKey": False,
+                "snippet": "😀 The Weft is a thread.",
+                "isCutBefore": False,
+                "isCutAfter": False,
+                "ranges": [{"start": 7, "end": 11}],
+            }
+        ],
+    }
+    following = (await run(SEARCH, text="weft", after=edge["cursor"])).data["search"]
+    assert [each["node"]["call"]["id"] for each in following["edges"]] == [call_id(1)]
+    assert following["edges"][0]["node"]["call"]["output"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [
+        ({"text": ""}, "text"),
+        ({"text": "x" * 1001}, "text"),
+        ({"text": "-x"}, "text"),
+        ({"text": "\ud800"}, "text"),
+        ({"text": "x", "first": -1}, "first"),
+        ({"text": "x", "first": 10_001}, "first"),
+        ({"text": "x", "after": "x"}, "after"),
+        ({"text": "x", "method": "INDEX"}, "method"),
+        ({"text": "x", "max": 101}, "maxHighlights"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_by_name(run: Run, given: dict[str, object], argument: str) -> None:
+    answer = await run(SEARCH, **given)
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == argument
+
+
+@pytest.mark.usefixtures("_stored")
+async def test_what_is_not_selected_is_not_read(run: Run, commands: Commands) -> None:
+    commands.sent.clear()
+
+    answer = await run('{ search(projectId: "acme/chat", text: "weft") { nodes { score } } }')
+
+    assert answer.data == {"search": {"nodes": [{"score": 2}, {"score": 1}]}}
+    assert commands.names == ["find", "find"]  # whether there is an index, and the scan
+
+
+@pytest.mark.usefixtures("_stored")
+async def test_an_index_is_switched_by_administrators_alone(
+    schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
+    refused = await run(switch % "true")
+    stores = Stores.over(database)
+    admin = running(schema, Context(stores, is_admin=True))
+
+    switched = await admin(switch % "true")
+    await stores.text_search.work(PROJECT)
+    ready = await admin(f"{{ {INDEX} }}")
+    found = await run(SEARCH, text="weft", method="INDEX")
+    off = await admin(switch % "false")
+
+    assert refused.code == "FORBIDDEN"
+    assert "loomql search on acme/chat" in refused.errors[0]["message"]
+    assert switched.data == {"searchIndexSet": {"isOn": True, "isReady": False, "total": 2}}
+    told = ready.data["searchIndex"]
+    assert (told["isOn"], told["isReady"], told["waiting"], told["cut"]) == (True, True, 2, 0)
+    assert told["setAt"] <= told["readyAt"]
+    assert [each["node"]["score"] for each in found.data["search"]["edges"]] == [2, 1]
+    assert off.data["searchIndexSet"]["isOn"] is False
+
+
+async def test_a_project_that_is_not_there_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
+    admin = running(schema, Context(Stores.over(database), is_admin=True))
+
+    assert (await run(f"{{ {INDEX} }}")).data == {"searchIndex": None}
+    assert (await admin('mutation { searchIndexSet(projectId: "acme/chat", isOn: true) { isOn } }')).code == "NOT_FOUND"
+    assert (await run(SEARCH, text="weft")).data["search"]["edges"] == []

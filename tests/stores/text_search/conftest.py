@@ -1,0 +1,59 @@
+"""A store of searches over the test's database, and an index that is ready."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from stores import register
+from stores.database import Database
+from stores.paging import PageRequest
+from stores.text_search import FoundPage, Method, TextSearchStore, segments, states
+from stores.text_search import indexing as work
+from tests.stores.calls.builders import PROJECT
+
+Search = Callable[..., Awaitable[FoundPage]]
+Found = Callable[..., Awaitable[list[int]]]
+Index = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def store(database: Database) -> TextSearchStore:
+    """A store of searches over `database`."""
+    return TextSearchStore(database)
+
+
+@pytest.fixture
+def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(work, "WAITING_BYTES", 1)
+    monkeypatch.setattr(segments, "CHUNK", 2)
+
+    async def index(project_id: str = PROJECT) -> None:
+        await store.set_index(project_id, is_on=True)
+        while project_id in await store.due():
+            await store.work(project_id, pause=0)
+
+    return index
+
+
+@pytest.fixture
+def search(store: TextSearchStore) -> Search:
+    """A page of what is found in the project of the builders."""
+
+    async def search(text: str, method: Method | None = None, size: int = 100, after: str | None = None) -> FoundPage:
+        request = PageRequest(size, after)
+        return await store.page(PROJECT, text, request, ["display_name"], method=method)
+
+    return search
+
+
+@pytest.fixture
+def found(search: Search) -> Found:
+    """The numbers of the calls that are found, in order."""
+
+    async def found(text: str, method: Method | None = None) -> list[int]:
+        return [int(row["id"][-12:], 16) for row in (await search(text, method)).rows]
+
+    return found

@@ -1,0 +1,227 @@
+"""What is found, by a scan and by an index."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.feedback import FeedbackStore
+from stores.paging import PageRequest
+from stores.query import Query
+from stores.text_search import Method, TextSearchStore, scan
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.feedback.builders import call_ref, reaction
+from tests.stores.text_search.conftest import Found, Index, Search
+
+OTHER = "acme/other"
+SIGNS = "a+b(c)*[d]{2} ^$.|\\ \"quoted\" 'x' $where"
+
+
+async def store_some(calls: CallsStore) -> None:
+    """Calls that have the weft and the warp in different parts."""
+    await calls.write(
+        [
+            start(1, inputs={"question": "What is the weft?", "n": 4711}),
+            start(2, inputs={"messages": [{"content": "the warp and the weft"}]}),
+            end(2, output={"answer": "Weft is a thread."}),
+            start(3, op_name="weft.answer"),
+            end(3, exception="WeftError: the warp broke"),
+            start(4, display_name="about weft", inputs={"text": SIGNS}),
+            start(5, inputs={"text": "全文検索です", "name": "ConnectionTimeout read_timeout"}),
+            start(6, project_id=OTHER, inputs={"question": "What is the weft?"}),
+        ]
+    )
+
+
+@pytest.fixture(params=list(Method))
+async def method(request: pytest.FixtureRequest, calls: CallsStore, index: Index) -> Method:
+    """Each of the two, with the calls there; one index was made of one call after the other, the rest waits."""
+    await store_some(calls)
+    if request.param is Method.INDEX:
+        await index()
+    return Method(request.param)
+
+
+@pytest.mark.usefixtures("method")
+async def test_the_method_is_told(search: Search, method: Method) -> None:
+    assert (await search("weft")).method is method
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("weft", {1, 2, 3, 4}),
+        ("WEFT warp", {2, 3}),
+        ('"the weft"', {1, 2}),
+        ('"THE WARP" thread', {2}),
+        ("weft -warp", {1, 4}),
+        ('weft -"is a thread"', {1, 3, 4}),
+        ("4711", {1}),
+        ("question", {1}),
+        ("検索", {5}),
+        ("検", {5}),
+        ("索検", set()),
+        ("connection timeout", {5}),
+        ("READ_TIMEOUT", {5}),
+        ("a+b(c)*[d]{2}", {4}),
+        ('"$where"', {4}),
+        ('"quoted', {4}),
+        ("weft?", {1}),
+        ("^$.|\\", {4}),
+        ("nothing", set()),
+        (".*", set()),
+        ("\0", set()),
+    ],
+)
+async def test_calls_that_have_all_of_a_text_are_found(
+    found: Found, method: Method, text: str, numbers: set[int]
+) -> None:
+    assert set(await found(text)) == numbers
+    assert method
+
+
+async def test_a_scan_finds_what_stands_inside_words(found: Found, method: Method) -> None:
+    assert set(await found("eft", Method.SCAN)) == {1, 2, 3, 4}
+    assert await found("eft", method) == (await found("eft", Method.SCAN) if method is Method.SCAN else [])
+
+
+async def test_scores_tell_where_the_text_stands(search: Search, method: Method) -> None:
+    page = await search("weft")
+
+    scores = {int(row["id"][-12:], 16): row["search_score"] for row in page.rows}
+    assert scores == {1: 1, 2: 3, 3: 12, 4: 8}
+    assert page.method is method
+
+
+async def test_an_index_gives_the_best_first_and_a_scan_the_newest(found: Found, method: Method) -> None:
+    assert await found("weft") == ([3, 4, 2, 1] if method is Method.INDEX else [4, 3, 2, 1])
+
+
+async def test_pages_go_on_by_cursor_and_are_one_list(search: Search, found: Found, method: Method) -> None:
+    whole = await found("weft")
+    rows: list[Any] = []
+    after, pages = None, 0
+    while True:
+        page = await search("weft", size=1, after=after)
+        rows += page.rows
+        pages += 1
+        assert page.has_previous == (after is not None)
+        if not page.has_next:
+            break
+        after = page.end_cursor
+
+    assert [int(row["id"][-12:], 16) for row in rows] == whole
+    assert pages == 4
+    assert page.is_complete
+    assert page.method is method
+
+
+async def test_cursors_of_another_question_are_refused(search: Search, store: TextSearchStore, method: Method) -> None:
+    cursor = (await search("weft", size=1)).end_cursor
+
+    for text, which in (("warp", None), ("weft", CallsFilter(trace_roots_only=True))):
+        with pytest.raises(BadInputError, match="not a cursor of this search") as refused:
+            await store.page(PROJECT, text, PageRequest(1, cursor), [], which)
+        assert refused.value.argument == "after"
+    assert method
+
+
+async def test_filters_and_queries_narrow(store: TextSearchStore, database: Database, method: Method) -> None:
+    await FeedbackStore(database).create([reaction(weave_ref=call_ref(2))])
+
+    async def numbers(which: CallsFilter | None = None, query: object = None) -> list[int]:
+        asked = Query({"$expr": query}) if query else None
+        page = await store.page(PROJECT, "weft", PageRequest(), ["id"], which, asked)
+        assert await store.count(PROJECT, "weft", which, asked, page.method) == len(page.rows)
+        return sorted(int(row["id"][-12:], 16) for row in page.rows)
+
+    after_one = {"$gt": [{"$getField": "started_at"}, {"$literal": (NOON + SECOND) / SECOND}]}
+    has_feedback = {"$eq": [{"$getField": "feedback.[wandb.reaction.1].payload.emoji"}, {"$literal": "👍"}]}
+
+    assert await numbers(CallsFilter(op_names=["answer"])) == [1, 2, 4]
+    assert await numbers(query=after_one) == [2, 3, 4]
+    assert await numbers(CallsFilter(op_names=["answer"]), has_feedback) == [2]
+    assert method
+
+
+async def test_the_count_is_of_all_pages(store: TextSearchStore, method: Method) -> None:
+    assert await store.count(PROJECT, "weft", method=method) == 4
+    assert await store.count(PROJECT, "nothing", method=method) == 0
+
+
+async def test_what_is_deleted_is_not_found(
+    calls: CallsStore, found: Found, store: TextSearchStore, method: Method
+) -> None:
+    await calls.delete(PROJECT, [call_id(1)])
+
+    assert set(await found("weft")) == {2, 3, 4}
+    assert await store.count(PROJECT, "weft", method=method) == 3
+
+
+async def test_what_is_written_again_is_found_as_it_is(calls: CallsStore, found: Found, method: Method) -> None:
+    await calls.write([start(1, inputs={"question": "What is the heddle?"}), end(2, output="No more.")])
+    await calls.rename(PROJECT, call_id(3), "the heddle")
+    await calls.rename(PROJECT, call_id(4), "")
+
+    assert set(await found("weft")) == {2, 3}
+    assert set(await found("heddle")) == {1, 3}
+    assert await found("thread") == []
+    assert method
+
+
+async def test_no_other_project_is_searched(store: TextSearchStore, method: Method) -> None:
+    page = await store.page(OTHER, "weft", PageRequest(), [])
+
+    assert [row["id"] for row in page.rows] == [call_id(6)]
+    assert page.method is Method.SCAN
+    assert method
+
+
+async def test_a_text_without_words_is_scanned_for(search: Search, method: Method) -> None:
+    page = await search(")*[")
+
+    assert (page.method, len(page.rows)) == (Method.SCAN, 1)
+    assert method
+    if method is Method.INDEX:
+        with pytest.raises(BadInputError, match="the text has none"):
+            await search(")*[", Method.INDEX)
+
+
+async def test_an_index_that_is_not_there_cannot_be_asked_for(calls: CallsStore, search: Search) -> None:
+    await store_some(calls)
+
+    with pytest.raises(BadInputError, match="no index of texts that is ready") as refused:
+        await search("weft", Method.INDEX)
+
+    assert refused.value.argument == "method"
+
+
+async def test_a_scan_that_takes_too_long_says_where_it_stopped(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
+    hasty = TextSearchStore(database, scan_seconds=0)
+    await calls.write([start(number, inputs={"rare": "heddle"} if number == 1 else {}) for number in range(1, 6)])
+
+    rows, stops = [], 0
+    page = await hasty.page(PROJECT, "heddle", PageRequest(10), [])
+    while page.has_next:
+        assert not page.is_complete
+        stops += 1
+        rows += page.rows
+        page = await hasty.page(PROJECT, "heddle", PageRequest(10, page.end_cursor), [])
+    rows += page.rows
+
+    assert page.is_complete
+    assert stops == 2
+    assert [row["id"] for row in rows] == [call_id(1)]
+
+
+async def test_a_page_of_no_rows_is_none(store: TextSearchStore, method: Method) -> None:
+    page = await store.page(PROJECT, "weft", PageRequest(0), [])
+
+    assert (page.rows, page.has_next, page.end_cursor) == ([], True, None)
+    assert method

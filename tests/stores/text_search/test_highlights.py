@@ -1,0 +1,129 @@
+"""Where the texts stand that were looked for."""
+
+import threading
+from time import monotonic
+from typing import Any
+
+import orjson
+import pytest
+
+from stores import json_text
+from stores.calls import CallsStore
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from stores.text_search import Highlight, TextSearchStore, highlights
+from stores.text_search import store as text_search
+from stores.text_search.highlights import SNIPPET, highlights_of
+from stores.text_search.terms import parse
+from tests.stores.calls.builders import PROJECT, end, start
+
+
+def told(call: dict[str, Any], text: str, most: int = 10) -> list[Highlight]:
+    """The highlights of a call, its payloads given as values."""
+    texts = {name: json_text.encode(call.pop(name)) for name in ("inputs", "output") if name in call}
+    return highlights_of({**call, "json": texts}, parse(text), most, monotonic() + 60)
+
+
+def marked(highlight: Highlight) -> list[str]:
+    """What of the snippet matches, as a program in JavaScript cuts it out."""
+    units = highlight.snippet.encode("utf-16-le")
+    return [units[2 * each.start : 2 * each.end].decode("utf-16-le") for each in highlight.ranges]
+
+
+def test_every_part_is_told_in_its_order_with_paths() -> None:
+    call = {
+        "op_trace_name": "weft.answer",
+        "display_name": "About the Weft",
+        "exception": "WeftError",
+        "output": "no weft",
+        "inputs": {"messages": [{"content": "What is the weft?"}], "weft.a": 1},
+    }
+
+    found = told(call, "weft")
+
+    assert [(each.field, each.path, each.in_key) for each in found] == [
+        ("op_name", None, False),
+        ("display_name", None, False),
+        ("exception", None, False),
+        ("output", "", False),
+        ("inputs", "messages.0.content", False),
+        ("inputs", r"weft\.a", True),
+    ]
+    assert [marked(each) for each in found] == [["weft"], ["Weft"], ["Weft"], ["weft"], ["weft"], ["weft"]]
+    assert found[4].snippet == "What is the weft?"
+
+
+def test_numbers_and_quoted_texts_are_found_as_they_are_stored() -> None:
+    found = told({"inputs": {"n": 4711, "path": 'C:\\new "x"\nline'}}, r'4711 C:\new "line"')
+
+    assert [(each.path, marked(each)) for each in found] == [("n", ["4711"]), ("path", ["C:\\new", "line"])]
+
+
+@pytest.mark.parametrize("before", [0, 10, 49, 50, 51, 5_000, 99_990, 150_000])
+def test_snippets_are_short_and_say_where_they_are_cut(before: int) -> None:
+    [found] = told({"inputs": {"text": "😀" * before + " weft " + "é" * 300}}, "weft")
+
+    assert len(found.snippet) == SNIPPET
+    assert marked(found) == ["weft"]
+    assert (found.is_cut_before, found.is_cut_after) == (before > 49, True)
+
+
+def test_a_phrase_longer_than_a_snippet_is_whole() -> None:
+    phrase = "a long phrase " * 20 + "end"
+
+    [found] = told({"inputs": {"text": f"before {phrase} after"}}, f'"{phrase}"')
+
+    assert marked(found) == [phrase]
+
+
+def test_all_matches_of_a_snippet_are_marked_the_longest_first() -> None:
+    [found] = told({"inputs": {"text": "weft wefts WEFT (a+b)"}}, "weft wefts a+b")
+
+    assert marked(found) == ["weft", "wefts", "WEFT", "a+b"]
+
+
+def test_so_many_are_told_as_are_wanted() -> None:
+    inputs = {"all": ["weft"] * 50}
+
+    assert [each.path for each in told({"inputs": inputs}, "weft", 3)] == ["all.0", "all.1", "all.2"]
+    assert len(told({"inputs": inputs}, "weft", 100)) == 50
+
+
+def test_no_markup_is_made_and_none_is_taken_away() -> None:
+    [found] = told({"inputs": {"text": "<b>weft</b>&amp;"}}, "weft")
+
+    assert found.snippet == "<b>weft</b>&amp;"
+
+
+def test_what_takes_long_is_left_out() -> None:
+    text = orjson.dumps(["weft"] * 1_000).decode()
+
+    found = highlights_of({"json": {"inputs": text}}, parse("weft"), 100, monotonic() - 1)
+
+    assert found == []
+
+
+async def test_highlights_of_large_payloads_are_made_beside_all_else(
+    calls: CallsStore, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([start(1, inputs={"text": "x " * 1_000_000 + "weft"}), end(1, output=["y" * 40] * 20_000)])
+    threads = []
+
+    def add(*given: Any) -> None:  # noqa: ANN401 -- as they are
+        threads.append(threading.current_thread())
+        highlights.add_highlights(*given)
+
+    monkeypatch.setattr(text_search, "add_highlights", add)
+    page = await store.page(PROJECT, "weft", PageRequest(), [], highlights=5)
+
+    [found] = page.rows[0][highlights.HIGHLIGHTS]
+    assert (found.path, marked(found), found.is_cut_before) == ("text", ["weft"], True)
+    assert threads != [threading.main_thread()]
+
+
+@pytest.mark.parametrize("wanted", [-1, 101])
+async def test_a_wrong_number_of_highlights_is_refused(store: TextSearchStore, wanted: int) -> None:
+    with pytest.raises(BadInputError) as refused:
+        await store.page(PROJECT, "weft", PageRequest(), [], highlights=wanted)
+
+    assert refused.value.argument == "max_highlights"

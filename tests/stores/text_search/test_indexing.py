@@ -1,0 +1,316 @@
+"""How indexes are made, kept and taken away, whoever writes or dies meanwhile."""
+
+import asyncio
+
+import pytest
+
+from stores import register, times
+from stores.calls import CallsStore
+from stores.calls.restoring import RestoredCall
+from stores.database import Database
+from stores.errors import NotFoundError
+from stores.paging import PageRequest
+from stores.purges import PurgesStore, purge
+from stores.text_search import Method, TextSearchStore, indexing, segments, states
+from stores.text_search.indexing import Indexing
+from stores.text_search.states import Hold, LostError
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.text_search.conftest import Found, Index, Search
+from tests.waiting import until_found
+
+
+async def store_some(calls: CallsStore, first: int = 1, last: int = 4) -> None:
+    """Calls that all have the weft."""
+    parts = [part for number in range(first, last + 1) for part in (start(number, inputs={"q": "weft"}), end(number))]
+    await calls.write(parts)
+
+
+async def marks(database: Database) -> dict[int, str]:
+    """Of each call whether it waits to be indexed, or is."""
+    found = {}
+    async for call in database.calls.find({"project_id": PROJECT}, sort=[("_id", 1)]):
+        names = [name for name in ("search_due", "search_segment") if name in call]
+        found[int(call["id"][-12:], 16)] = names[0] if names else ""
+    return found
+
+
+async def test_an_index_is_off_until_it_is_switched_on(calls: CallsStore, store: TextSearchStore, index: Index) -> None:
+    assert await store.index(PROJECT) is None
+    with pytest.raises(NotFoundError):
+        await store.set_index(PROJECT, is_on=True)
+    await store_some(calls)
+
+    before = await store.index(PROJECT)
+    await index()
+    after = await store.index(PROJECT)
+
+    assert before
+    assert after
+    assert (before.is_on, before.is_ready) == (False, False)
+    assert (after.is_on, after.is_ready, after.looked_at, after.total) == (True, True, 4, 4)
+    assert (after.waiting, after.cut) == (0, 0)
+    assert after.size_bytes > 100
+
+
+async def test_a_project_without_an_index_pays_nothing(calls: CallsStore, database: Database) -> None:
+    await store_some(calls)
+    await calls.write([end(1, output="again")])
+
+    assert set((await marks(database)).values()) == {""}
+    assert await database.search_words.estimated_document_count() == 0
+
+
+async def test_switching_on_twice_changes_nothing(calls: CallsStore, store: TextSearchStore, index: Index) -> None:
+    await store_some(calls)
+    await index()
+
+    before = await store.index(PROJECT)
+    again, _ = await asyncio.gather(*(store.set_index(PROJECT, is_on=True) for _ in range(2)))
+
+    assert again == before
+
+
+async def test_every_write_is_indexed_anew(
+    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, found: Found
+) -> None:
+    await store_some(calls)
+    await index()
+    assert set((await marks(database)).values()) == {"search_segment"}
+
+    await calls.write([start(5, inputs={"q": "weft"}), start(1, inputs={"q": "warp"}), end(2, output="warp")])
+    await calls.rename(PROJECT, call_id(3), "warp")
+    await calls.restore([RestoredCall(start(6, inputs={"q": "warp"}))])
+
+    assert await marks(database) == {
+        **dict.fromkeys((1, 2, 3, 5, 6), "search_due"),
+        4: "search_segment",
+    }
+    assert (await found("warp"), await found("weft")) == ([3, 2, 6, 1], [5, 4, 3, 2])
+    await store.work(PROJECT, pause=0)
+    assert set((await marks(database)).values()) == {"search_segment"}
+    assert (await found("warp"), await found("weft")) == ([3, 2, 6, 1], [5, 4, 3, 2])
+
+
+async def test_calls_without_a_start_are_found_when_it_comes(calls: CallsStore, index: Index, found: Found) -> None:
+    await store_some(calls)
+    await calls.write([end(9, output="the heddle")])
+    await index()
+    assert await found("heddle") == []
+
+    await calls.write([start(9)])
+
+    assert await found("heddle") == [9]
+
+
+async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
+    calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
+) -> None:
+    """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(register, "LAG_SECONDS", 3)
+    await store_some(calls)
+
+    await store.set_index(PROJECT, is_on=True)
+    await store.work(PROJECT, pause=0)
+    passed = await store.index(PROJECT)
+    await calls.write([start(7, inputs={"q": "weft"}), end(1, output="the heddle")])
+
+    assert passed
+    assert (passed.has_passed, passed.is_ready) == (True, False)
+    assert (await search("weft")).method is Method.SCAN
+    assert await marks(database) == {1: "", **dict.fromkeys((2, 3, 4), "search_due"), 7: ""}
+    assert PROJECT not in await store.due()
+    await until_found(store.due)
+    await store.work(PROJECT, pause=0)
+    assert ((await search("weft")).method, len((await search("weft")).rows)) == (Method.INDEX, 5)
+    assert len((await search("heddle", Method.INDEX)).rows) == 1
+
+
+async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSearchStore, database: Database) -> None:
+    await store_some(calls)
+    long_ago = times.now() - (states.QUIET_SECONDS + 1) * 1_000_000
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
+
+    await store.set_index(PROJECT, is_on=True)
+    await store.work(PROJECT, pause=0)
+
+    told = await store.index(PROJECT)
+    assert told
+    assert told.is_ready
+
+
+async def test_who_comes_after_a_kill_goes_on(
+    calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    monkeypatch.setattr(indexing, "_STRETCH", 2)
+    monkeypatch.setattr(indexing, "WAITING_BYTES", 1)
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    await store_some(calls, last=6)
+    await store.set_index(PROJECT, is_on=True)
+
+    # Killed after some steps, the last one halfway: a segment is there of which its call has not heard.
+    hold = await Hold.take(database, PROJECT, lease_seconds=0)
+    assert hold
+    steps = Indexing(database, hold).steps()
+    for _ in range(2):
+        await anext(steps)
+    await steps.aclose()
+    [waiting] = await database.calls.find({"search_due": indexing.IS_DUE}, limit=1).to_list(None)
+    await (await segments.Segment.of(PROJECT, str(hold.generation), [waiting])).store(database)
+    looked_at = (await store.index(PROJECT)).looked_at  # type: ignore[union-attr]
+
+    await index()
+
+    assert 0 < looked_at < 6
+    assert set((await marks(database)).values()) == {"search_segment"}
+    page = await store.page(PROJECT, "weft", PageRequest(), [])
+    assert [row["id"] for row in page.rows] == [call_id(number) for number in range(6, 0, -1)]
+
+
+async def test_one_who_lost_the_work_writes_nothing_more(
+    calls: CallsStore, database: Database, store: TextSearchStore
+) -> None:
+    await store_some(calls)
+    await store.set_index(PROJECT, is_on=True)
+    slow = await Hold.take(database, PROJECT, lease_seconds=0)
+    assert slow
+    await until_found(lambda: Hold.take(database, PROJECT))
+
+    with pytest.raises(LostError):
+        await anext(Indexing(database, slow).steps())
+
+    assert set((await marks(database)).values()) == {""}
+    await store.work(PROJECT)  # nothing happens: another has it
+    assert set((await marks(database)).values()) == {""}
+
+
+async def test_writes_while_an_index_is_made_are_all_found(
+    calls: CallsStore, database: Database, index: Index, found: Found
+) -> None:
+    await store_some(calls, last=20)
+
+    async def write() -> None:
+        for number in range(21, 41):
+            await store_some(calls, number, number)
+            await calls.write([end(number - 20, output="the heddle")])
+
+    await asyncio.gather(index(), write())
+    await index()
+
+    assert await found("weft", Method.INDEX) == list(range(40, 0, -1))
+    assert await found("heddle", Method.INDEX) == list(range(20, 0, -1))
+    assert set((await marks(database)).values()) == {"search_segment"}
+
+
+async def test_switching_off_takes_everything_away(
+    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, search: Search
+) -> None:
+    await store_some(calls)
+    await index()
+    await store_some(calls, 5, 5)
+
+    await store.set_index(PROJECT, is_on=False)
+    assert (await search("weft")).method is Method.SCAN
+    await store_some(calls, 6, 6)
+    await until_gone(store)
+
+    assert set((await marks(database)).values()) == {""}
+    assert await database.search_words.count_documents({}) == await database.search_segments.count_documents({}) == 0
+    assert len((await search("weft")).rows) == 6
+    await index()
+    assert ((await search("weft")).method, len((await search("weft")).rows)) == (Method.INDEX, 6)
+
+
+async def until_gone(store: TextSearchStore) -> None:
+    """Work until the index is gone."""
+    told = await store.index(PROJECT)
+    while told and told.is_under_way:
+        await store.work(PROJECT, pause=0)
+        told = await store.index(PROJECT)
+
+
+async def test_switching_on_again_at_once_indexes_all_anew(
+    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, found: Found
+) -> None:
+    await store_some(calls)
+    await index()
+    before = {call["search_segment"] async for call in database.calls.find({})}
+
+    await store.set_index(PROJECT, is_on=False)
+    await index()
+
+    after = {call["search_segment"] async for call in database.calls.find({})}
+    assert before.isdisjoint(after)
+    assert {head["segment"] async for head in database.search_segments.find({})} == after
+    assert await found("weft", Method.INDEX) == [4, 3, 2, 1]
+
+
+async def test_segments_whose_calls_are_gone_go_as_well(
+    calls: CallsStore,
+    database: Database,
+    index: Index,
+    store: TextSearchStore,
+    monkeypatch: pytest.MonkeyPatch,
+    found: Found,
+) -> None:
+    await store_some(calls)
+    await index()
+    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
+    monkeypatch.setattr(indexing, "WAITING_BYTES", 1_000_000)
+    await database.calls.delete_one({"id": call_id(1)})
+    await store_some(calls, 2, 2)
+    heads = await database.search_segments.count_documents({})
+
+    assert await store.due() == [PROJECT]
+    await store.work(PROJECT, pause=0)
+
+    assert (heads, await database.search_segments.count_documents({})) == (4, 2)
+    assert await found("weft") == [4, 3, 2]
+
+
+async def test_a_purge_takes_the_index_away(
+    calls: CallsStore, database: Database, index: Index, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    await store_some(calls)
+    await index()
+
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+    await store_some(calls)
+
+    for collection in (database.search_indexes, database.search_segments, database.search_words):
+        assert await collection.count_documents({}) == 0
+    told = await store.index(PROJECT)
+    assert told
+    assert not told.is_on
+    assert set((await marks(database)).values()) == {""}
+
+
+async def test_very_many_words_are_cut_and_that_is_told(
+    calls: CallsStore, index: Index, store: TextSearchStore, found: Found
+) -> None:
+    many = " ".join(f"word{number}" for number in range(2_500))
+    await calls.write([start(1, inputs={"text": f"{many} last"})])
+    await index()
+
+    told = await store.index(PROJECT)
+
+    assert told
+    assert told.cut == 1
+    assert await found("word1") == [1]
+    assert await found("last") == []
+    assert await found("last", Method.SCAN) == [1]
+
+
+async def test_no_event_tells_of_indexing(calls: CallsStore, index: Index) -> None:
+    await store_some(calls)
+    events = calls.events(PROJECT, ["id"])
+    first = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0.5)
+
+    await index()
+    await store_some(calls, 9, 9)
+
+    assert (await first).call["id"] == call_id(9)
+    await events.aclose()
