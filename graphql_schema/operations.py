@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 import graphql
 import strawberry
 from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast
+from graphql.execution.executor import Executor
 from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -18,6 +19,7 @@ from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.documents import Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
+from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -54,6 +56,7 @@ class BoundedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
+        self._costs = Costs(self._schema, limits)
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
@@ -113,26 +116,30 @@ class BoundedSchema(strawberry.Schema):
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
         return await self._executed(document, given)
 
+    def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
+        return self.execution_context_class.build(
+            self._schema,
+            document,
+            given["root_value"],
+            given["context_value"],
+            given["variable_values"],
+            given["operation_name"],
+            is_awaitable=_is_awaitable,
+            operation_extensions=given["operation_extensions"],
+        )
+
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         try:
-            executor = self.execution_context_class.build(
-                self._schema,
-                document,
-                given["root_value"],
-                given["context_value"],
-                given["variable_values"],
-                given["operation_name"],
-                is_awaitable=_is_awaitable,
-                operation_extensions=given["operation_extensions"],
-            )
+            executor = self._executor(document, given)
             if isinstance(executor, list):
                 return self._told(graphql.ExecutionResult(None, executor))
+            cost = self._cost(executor)
             result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
-        told = self._told(result)
+        told = self._told(result, cost)
         if told.data is None and told.errors and not _failed_at_once(document, given["operation_name"], told.errors):
-            return PartlyDone(None, told.errors)
+            return PartlyDone(None, told.errors, cost)
         return told
 
     async def stream(
@@ -170,6 +177,8 @@ class BoundedSchema(strawberry.Schema):
 
     async def _events(self, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
         try:
+            executor = self._executor(document, given)
+            cost = None if isinstance(executor, list) else self._cost(executor)
             source = await await_maybe(
                 graphql.subscribe(self._schema, document, executor_class=self.execution_context_class, **given)
             )
@@ -178,18 +187,30 @@ class BoundedSchema(strawberry.Schema):
                 return
             async with aclosing(cast("StreamResult", source)) as results:
                 async for result in cast("AsyncIterator[graphql.ExecutionResult]", results):
-                    yield self._told(result)
+                    yield self._told(result, cost)
+                    cost = None  # each event has the same; that of the first tells it
+        except TooCostlyError as error:
+            yield self._refused([error])
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             yield self._told(graphql.ExecutionResult(None, _errors_of(error)))
 
-    def _told(self, result: graphql.ExecutionResult) -> ExecutionResult:
+    def _cost(self, executor: Executor[Any]) -> Extensions | None:
+        """What the answer tells of an operation's cost.
+
+        Raises:
+            TooCostlyError: it is more than the limit.
+        """
+        return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+
+    def _told(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
         if result.errors:
             self._process_errors(result.errors)
-        return ExecutionResult(result.data, result.errors)
+        return ExecutionResult(result.data, result.errors, extensions)
 
     def _refused(self, errors: list[GraphQLError]) -> PreExecutionError:
         self._process_errors(errors)
-        return PreExecutionError(None, errors)
+        told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
+        return PreExecutionError(None, errors, told)
 
 
 def _arguments(

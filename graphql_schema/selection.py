@@ -4,18 +4,11 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graphql import (
-    DirectiveNode,
-    FieldNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    SelectionNode,
-    SelectionSetNode,
-    VariableNode,
-)
+from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
+from graphql_schema.directives import is_included
 
 RawInfo = Any
 """graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
@@ -47,7 +40,7 @@ def _children(nodes: Sequence[FieldNode], raw: RawInfo) -> list[FieldNode]:
 
 def _fields(selections: SelectionSetNode, raw: RawInfo, seen: set[str]) -> Iterator[FieldNode]:
     for selection in selections.selections:
-        if not _is_included(selection, raw):
+        if not is_included(selection, raw.variable_values):
             continue
         match selection:
             case FieldNode():
@@ -57,20 +50,3 @@ def _fields(selections: SelectionSetNode, raw: RawInfo, seen: set[str]) -> Itera
             case FragmentSpreadNode() if selection.name.value not in seen:
                 seen.add(selection.name.value)
                 yield from _fields(raw.fragments[selection.name.value].selection_set, raw, seen)
-
-
-def _is_included(selection: SelectionNode, raw: RawInfo) -> bool:
-    return all(_holds(directive, raw) for directive in selection.directives or ())
-
-
-def _holds(directive: DirectiveNode, raw: RawInfo) -> bool:
-    if directive.name.value not in ("skip", "include"):
-        return True
-    [argument] = directive.arguments or ()
-    condition = argument.value
-    value = (
-        raw.variable_values.get(condition.name.value)
-        if isinstance(condition, VariableNode)
-        else getattr(condition, "value", None)
-    )
-    return bool(value) == (directive.name.value == "include")
