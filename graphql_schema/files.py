@@ -8,6 +8,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from graphql_schema.selection import selected_fields
 from stores.errors import BadInputError
@@ -82,7 +83,7 @@ class FileQueries:
         info.context.file_contents.take(found.size_bytes)
         return {**row, "content": await files.read(found)}
 
-    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes)
+    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
         """Numbers about files."""
         return await info.context.stores.files.stats(project_id)

@@ -103,6 +103,7 @@ class CallSchema:
     @resolved(
         "What it used of each model, from its summary; counts that are no whole numbers of 64 bits are null.",
         returns=list[LLMUsageSchema],
+        size=3,
     )
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model."""
@@ -112,6 +113,7 @@ class CallSchema:
         "What it used of each model, and what that costs; none where no model has a price. A model without one beside "
         "others that have one has counts alone. It is told by the prices of now, so it is no part of summary.",
         returns=list[LLMCostSchema],
+        size=3,
     )
     def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model costs."""
