@@ -48,7 +48,7 @@ class Arithmetic:
         places = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         total = sum(map(self._of, places))
         told = [place for place in self._by_weight(places) if self._of(place) * _SMALL >= total and self._of(place)]
-        told = told[: max(self._left, 1)]
+        told = told[: self._left]
         self._left -= len(told)
         parts = [self._place(place) for place in places if any(place is each for each in told)]
         rest = total - sum(map(self._of, told))

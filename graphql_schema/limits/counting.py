@@ -27,10 +27,9 @@ from graphql_schema.limits.places import Counted, Place, Selection
 from graphql_schema.limits.sizes import Size, asked
 from graphql_schema.limits.weights import INNER, Weight, Weights
 
-MOST_LOOKS: Final = 100_000
+MOST_LOOKS: Final = 50_000
 """How many selections are looked at; each is met once for each way that fields of one name lead to it."""
 
-_UNBOUNDED: Final = 10**12
 _PAGING: Final = "first"
 
 _Sets = tuple[SelectionSetNode, ...]
@@ -138,7 +137,7 @@ class Counting:
             return weight.size
         if kind is self._mutation and not self._counts_given:
             return 0
-        most = self._max_page_size if _PAGING in weight.size else _UNBOUNDED
+        most = self._max_page_size if _PAGING in weight.size else weight.most
         return asked(node, weight.size, weight.default, most)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:

@@ -25,10 +25,11 @@ class Place:
     is_handed: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class Selection:
     """What is selected of one object, for each kind that it may be of; `work` is that of all places together.
 
+    It is not shown: what is shared in it would come again for each way that leads there.
     `constant` is what it costs where no variable has a say; else `at` is its place among those that are to be found.
     """
 

@@ -30,6 +30,9 @@ PAGE: Final = 100
 INNER: Final = 10
 """How many a list is taken to have that takes no number and declares none."""
 
+MOST_ROWS: Final = 10_000
+"""How many a field gives at most that is told how many, unless it is a page; more than these it refuses."""
+
 ASKING: Final = 10
 """What it costs to ask the database once: as much as ten objects, either of which takes tenths of a millisecond."""
 
@@ -39,6 +42,7 @@ COUNT: Final = 1_000
 SCAN: Final = 10_000
 """What it costs to let it read the calls of a project: half a second for 100,000."""
 
+_UNBOUNDED: Final = 10**12
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 _DECLARED: Final = "weight"
 
@@ -65,11 +69,12 @@ class Weight:
 
     `own` is what it gives one of: an object, or a value that has to be worked out. `work` is what it makes the
     database do, once for all rows that ask. `size` is how many its list has, or else the lists right below it: a
-    number, or the names of arguments of which the first that is given tells, with `default` if none is.
+    number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is.
     """
 
     size: int | Sequence[str] | None
     default: int
+    most: int
     work: int
     own: int
     is_list: bool
@@ -94,25 +99,27 @@ class Weights:
         is_leaf = is_leaf_type(get_named_type(definition.type))
         if is_introspection_type(parent):
             # Every type leads to what it is a list of, most of them to nothing.
-            return Weight(self._typical.of(parent.name, name), 0, 0, int(not is_leaf and name != "ofType"), is_list)
+            return Weight(self._typical.of(parent.name, name), 0, 0, 0, int(not is_leaf and name != "ofType"), is_list)
         field = definition.extensions.get(_DEFINITION)
         told = field.metadata.get(_DECLARED) if isinstance(field, StrawberryField) else None
-        size, default = _size(definition, told.size if told else None)
+        size, is_number = _size(definition, told.size if told else None)
+        default, most = (PAGE, MOST_ROWS) if is_number else (0, _UNBOUNDED)
         work = told.work if told and told.work is not None else _work(field)
         # A plain value costs nothing beside its object; one that takes arguments, as a path, has to be worked out.
         own = int(not is_leaf or bool(definition.args))
-        return Weight(size, default, work, own, is_list)
+        return Weight(size, default, most, work, own, is_list)
 
 
-def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, int]:
+def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
+    """By what a size is told, and whether that is a number that a client gives, or else as many as it gives."""
     if isinstance(told, int):
-        return told, 0
+        return told, False
     if told is not None:
-        return (told,), PAGE if _is_number(definition, told) else 0
+        return (told,), _is_number(definition, told)
     if "first" in definition.args:
-        return ("first", "last"), PAGE
+        return ("first", "last"), True
     lists = [name for name, argument in definition.args.items() if _is_needed_list(argument.type)]
-    return (lists or None), 0
+    return lists or None, False
 
 
 def _is_needed_list(kind: object) -> bool:
