@@ -105,7 +105,7 @@ async def test_a_subscription_is_held_to_what_one_event_costs(database: Database
 
     [refused] = [each async for each in await schema.stream(document, context_value=Context(Stores.over(database)))]
 
-    [error] = refused.errors or ()  # type: ignore[union-attr] # as above
+    [error] = refused.errors or []  # type: ignore[union-attr] # as above
     assert "The subscription may cost 113, and the limit is 50" in error.message
 
 
@@ -167,5 +167,5 @@ async def test_a_page_size_that_is_refused_anyway_is_refused_by_its_field(databa
 
     result = await schema.execute(document, context_value=Context(Stores.over(database)))
 
-    [error] = result.errors or ()
+    [error] = result.errors or []
     assert "first: 1,000,000 is above the limit of 10,000 a page" in error.message

@@ -77,7 +77,7 @@ def test_a_document_costs(pricing: Pricing, document: str, variables: dict[str, 
         ({"first": -5}, 0),
     ],
 )
-def test_a_page_is_as_large_as_its_variables_say(pricing: Pricing, variables: dict[str, int], size: int) -> None:
+def test_a_page_is_as_large_as_its_variables_say(pricing: Pricing, variables: dict[str, Any], size: int) -> None:
     document = about("query ($first: Int, $last: Int) { calls(%s, first: $first, last: $last) { nodes { id } } }")
 
     assert pricing.of(document, **variables) == ASKED + 1 + size
