@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 from app.server import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
-from tests.app.event_stream import all_of, first_of, next_of, streaming
+from tests.app.event_stream import all_of, first_of, next_whole, streaming
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, start
 from tests.waiting import TIMEOUT
@@ -57,7 +57,7 @@ async def test_every_answer_tells_what_it_cost(client: httpx.AsyncClient) -> Non
 
 
 async def test_what_costs_too_much_is_refused_whichever_way_it_comes(client: httpx.AsyncClient) -> None:
-    body = {"query": CALLS, "variables": {"first": 1000}}
+    body: dict[str, Any] = {"query": CALLS, "variables": {"first": 1000}}
     newer = {"accept": "application/graphql-response+json"}
 
     older = await client.post("/graphql", json=body)
@@ -77,9 +77,9 @@ async def test_what_costs_too_much_is_refused_whichever_way_it_comes(client: htt
 
 async def test_a_subscription_tells_once_what_an_event_costs(client: httpx.AsyncClient, calls: CallsStore) -> None:
     async with streaming(client, WATCH) as events:
-        first = await first_of(events, calls, PROJECT)
+        first = await first_of(events, calls, PROJECT, next_whole)
         await calls.write([start(500)])
-        second = await next_of(events)
+        second = await next_whole(events)
 
     assert first["extensions"] == {"cost": {"requested": 10 + 2 + 1 + 2, "limit": 500}}
     assert second.keys() == {"data"}

@@ -94,7 +94,7 @@ async def test_what_is_too_costly_sends_nothing_to_the_database(database: Databa
 
     for each in (result, *streamed):
         assert each.data is None  # type: ignore[union-attr] # the schema has no incremental delivery
-        assert each.extensions == {"cost": {"requested": 1_020_021, "limit": 250_000}}  # type: ignore[union-attr]
+        assert each.extensions == {"cost": {"requested": 1_020_021, "limit": 250_000}}
         assert [error.extensions["code"] for error in each.errors or ()] == ["QUERY_TOO_COMPLEX"]  # type: ignore[union-attr,index]
     assert commands.sent == []
 
