@@ -21,7 +21,7 @@ from app.graphql_sse import EventStream
 from app.intake import giving_back, large_subscription
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
-from app.request_bodies import SILENCE_STATUS, SilenceError, pieces
+from app.request_bodies import SILENCE_STATUS, SilenceError, next_piece, pieces
 from app.results import body_of
 from app.spool_space import SpoolSpace
 from graphql_schema.errors import RETRY_AFTER, unexpected
@@ -182,22 +182,24 @@ class GraphQLHTTP:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_body_bytes:
             raise self._too_large()
-        body, size = bytearray(), 0
         refusal = _refusal_by(share.expect, int(length)) if length.isdecimal() else None
-        async for chunk in pieces(request):
-            size += len(chunk)
+        held: list[bytes] = []
+        size, more = 0, True
+        while more:
+            piece, more = await next_piece(request)
+            size += len(piece)
             if size > self.max_body_bytes:
                 raise self._too_large()
             # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
-            refusal = refusal or _refusal_by(share.grow, len(chunk))
+            refusal = refusal or _refusal_by(share.grow, len(piece))
             if refusal:
-                body.clear()
+                held.clear()
                 share.close()
             else:
-                body += chunk
+                held.append(piece)
         if refusal:
             raise refusal
-        return bytes(body)
+        return b"".join(held)
 
     def _too_large(self) -> RequestError:
         return RequestError(

@@ -28,18 +28,28 @@ async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
     """
     more = True
     while more:
-        try:
-            async with asyncio.timeout(SILENT_SECONDS):
-                message = await request.receive()
-        except TimeoutError:
-            raise SilenceError(
-                f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
-            ) from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        if piece := message.get("body"):
+        piece, more = await next_piece(request)
+        if piece:
             yield piece
+
+
+async def next_piece(request: Request) -> tuple[bytes, bool]:
+    """The next piece of the body, and whether more follow.
+
+    Raises:
+        SilenceError: it did not come for `SILENT_SECONDS`.
+        ClientDisconnect: there is nobody any more.
+    """
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            message = await request.receive()
+    except TimeoutError:
+        raise SilenceError(
+            f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
+        ) from None
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def closing(response: Response) -> Response:

@@ -102,8 +102,8 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
     )
     over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes, intake=intake)
     routes: list[BaseRoute] = [
+        Route("/graphql", over_http),  # the first, since routes are tried in order
         Route("/", home),
-        Route("/graphql", over_http),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
         *ExportEndpoint(schema, settings, exports).routes(),

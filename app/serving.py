@@ -20,6 +20,7 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from app.health import ask
+from app.joined_writes import JoiningProtocol
 from app.mongodb import mongodb, whereabouts
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
@@ -103,6 +104,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         lifespan="on",
+        http=JoiningProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,

@@ -9,6 +9,7 @@ from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
 from graphql_schema.directives import is_included
+from graphql_schema.execution import plans
 
 RawInfo = Any
 """graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
@@ -23,14 +24,19 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
     `selected_fields(info, "nodes", "edges.node")` is what is asked of a connection's nodes, by either way;
     without a path it is what is asked of the field itself.
     """
-    raw = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
+    raw: RawInfo = info._raw_info  # noqa: SLF001 -- Strawberry has no public way to the nodes
+    kept = plans.KEPT.of(raw.operation, raw.fragments.values())
+    return set(kept.selected(paths, raw.field_nodes, raw.variable_values, lambda: _selected(raw, paths or ("",))))
+
+
+def _selected(raw: RawInfo, paths: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
-    for path in paths or ("",):
+    for path in paths:
         nodes: Sequence[FieldNode] = raw.field_nodes
         for step in filter(None, path.split(".")):
             nodes = [node for node in _children(nodes, raw) if node.name.value == step]
         found |= {_python_name(node.name.value) for node in _children(nodes, raw)}
-    return found
+    return frozenset(found)
 
 
 def _children(nodes: Sequence[FieldNode], raw: RawInfo) -> list[FieldNode]:

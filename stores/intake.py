@@ -4,9 +4,9 @@ Who comes while it is full is refused before anything of theirs is decoded or st
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Self
 
 from stores import THREADS
 from stores.errors import UnavailableError
@@ -33,14 +33,9 @@ class Intake:
         self._writes = 0
         self._writers = asyncio.Semaphore(_WRITERS)
 
-    @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """The share of one request, given back when the block ends."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            share.close()
+    def share(self) -> "Share":
+        """The share of one request, given back when its block ends."""
+        return Share(self)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[None]:
@@ -79,6 +74,12 @@ class Share:
         self._intake = intake
         self._size = 0
         self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
 
     @property
     def is_large(self) -> bool:

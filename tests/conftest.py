@@ -18,6 +18,14 @@ from tests.commands import Commands
 from tests.database_pool import DatabasePool
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
+_SLOW = ("tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
+"""What starts processes, waits for them, or looks through all code."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what is slow: at the end of a run side by side it would be done alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
 
 @pytest.fixture(scope="session")
 def mongodb_uri() -> Iterator[str]:

@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from graphql import (
     DocumentNode,
+    ExecutionResult,
     GraphQLError,
     GraphQLList,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLResolveInfoHelpers,
     GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
     default_field_resolver,
     default_type_resolver,
     get_nullable_type,
@@ -19,22 +23,26 @@ from graphql import (
     is_composite_type,
     located_error,
 )
-from graphql.execution.collect_fields import DeferUsage, FieldDetailsList
-from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
+from graphql.execution.collect_fields import CollectedFields, DeferUsage, FieldDetailsList, collect_fields
+from graphql.execution.executor import CollectedErrors, Executor, collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
+from graphql.execution.types import ExperimentalIncrementalExecutionResults
+from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graphql_schema.execution import plans
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
-from graphql_schema.execution.plans import KeptPlans, Plans
+from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Rows
 from graphql_schema.execution.variables import coerced, declared
 from stores.turns import Turn, Turns
 
-_PLANS: Final = KeptPlans()
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
+
+Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """What of `@defer` concerns a place; nothing, since the schema does not have it."""
@@ -71,13 +79,54 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         if operation is None or known is None or values is None:
             given = root_value, context_value, raw_variable_values, operation_name, *rest
             return super().build(schema, document, *given, **more)
-        definitions = {name: details.definition for name, details in known.fragments.items()}
-        given = root_value, context_value, operation, values, *_RESOLVERS
-        return cls(schema, definitions, known.fragments, *given, **more)
+        kind = cls, more.pop("is_awaitable", None)
+        extensions = more.pop("operation_extensions", None)
+        pattern = None if more else known.executors.get(kind)
+        if pattern is None:
+            definitions = {name: details.definition for name, details in known.fragments.items()}
+            given = None, None, operation, values, *_RESOLVERS
+            pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
+            # It is kept for as long as the operation is, and so must not hold it; the values are those of one request.
+            del pattern.operation, pattern.variable_values
+            if not more:
+                known.executors[kind] = pattern
+        return pattern.for_request(operation, values, root_value, context_value, extensions)
+
+    def for_request(
+        self,
+        operation: OperationDefinitionNode,
+        values: VariableValues,
+        root_value: Any,  # noqa: ANN401 -- the base's own
+        context_value: Any,  # noqa: ANN401 -- the base's own
+        extensions: dict[str, Any] | None,
+    ) -> Self:
+        """An executor like this one, which has executed nothing, with which it shares nothing that changes."""
+        made = object.__new__(type(self))
+        made.__dict__ = {
+            **self.__dict__,
+            "operation": operation,
+            "root_value": root_value,
+            "context_value": context_value,
+            "variable_values": values,
+            "operation_extensions": extensions,
+            "async_helpers": GraphQLResolveInfoHelpers(gather=made.gather_async_work, track=made.track_async_work),
+            "collected_errors": CollectedErrors(),
+            "pending_incremental_futures": set(),
+            "background_futures": set(),
+            "groups": [],
+            "tasks": [],
+            "streams": [],
+            "_relevant_sub_fields": {},
+            "_stream_usages": RefMap(),
+            "_initial_execution_plans": RefMap(),
+            "_deferred_execution_plans": RefMap(),
+            "_rows": {},
+        }
+        return made
 
     @cached_property
     def _plans(self) -> Plans:
-        return _PLANS.of(self.operation, self.fragment_definitions.values())
+        return plans.KEPT.of(self.operation, self.fragment_definitions.values())
 
     @property
     def strawberry_schema(self) -> BaseSchema:
@@ -110,6 +159,39 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         if isinstance(executor, CompilingExecutor):
             executor._rows = {}  # noqa: SLF001 -- it is a copy of this one
         return executor
+
+    def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Result]:  # noqa: FBT001 -- the base's own
+        """The result of an operation; the root of a query is as a row without a source."""
+        rows = self._root() if self._compiles and not serially else None
+        if rows is None:
+            return super().execute_operation(serially)
+        try:
+            data = rows.complete(self.root_value, None)
+        except GraphQLError as error:
+            self.collected_errors.add(error, None)
+            return self.finish(self.build_response(None))
+        return self.finish(self.build_response(data)) if isinstance(data, dict) else self._awaited_response(data)
+
+    def _root(self) -> Rows | None:
+        """The rows of a query's root; None of other operations, and where they are not known yet, or impossible."""
+        if self.operation.operation is not OperationType.QUERY or not self.schema.query_type:
+            return None
+        plan = self._plans.root(self, self.schema.query_type).plan
+        return Rows.of(self, plan) if plan else None
+
+    def collect_root_fields(self) -> CollectedFields:
+        """What the operation selects itself."""
+        kind = self.schema.get_root_type(self.operation.operation)
+        if kind is None:
+            raise TypeError(f"the schema has no type for a {self.operation.operation.value}")
+        return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
+
+    async def _awaited_response(self, data: Awaitable[dict[str, Any]]) -> Result:
+        try:
+            return self.build_response(await data)
+        except GraphQLError as error:
+            self.collected_errors.add(error, None)
+            return self.build_response(None)
 
     def collect_and_execute_subfields(
         self,
@@ -236,12 +318,39 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
             lambda: self.complete_rows(kind, field.details, lambda: self.info(field, path), path, items),
         )
 
+    def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
+        """What becomes of a field of a plan, from its resolver on."""
+        resolve = field.definition.resolve or self.field_resolver
+        try:
+            value = resolve(source, self.info(field, path), **field.read_arguments(self.variable_values))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+            self.handle_field_error(error, field.type, field.details, path)
+            return None
+        if self.is_awaitable(value):
+            return self._awaited(field, path, value)
+        return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
+
+    async def _awaited(self, field: Field, path: Path, value: Awaitable[Any]) -> object:
+        """What becomes of a field whose value must be awaited."""
+        try:
+            found = await value
+            rows = self.rows(field.object_type, field.details) if field.object_type and type(found) is dict else None
+            completed: AwaitableOrValue[object] = (
+                rows.complete(found, path) if rows else self.complete_value(*self._place(field, path), found, None)
+            )
+            return await completed if self.is_awaitable(completed) else completed
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
+            self.handle_field_error(error, field.type, field.details, path)
+            return None
+
+    def _place(self, field: Field, path: Path) -> tuple[GraphQLOutputType, FieldDetailsList, Info, Path]:
+        return field.type, field.details, self.info(field, path), path
+
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
         """What becomes of the value that a field's resolver gave, or of the error that it raised."""
-        place = field.type, field.details, self.info(field, path), path
         if self.is_awaitable(value):
-            return self.complete_awaitable_value(*place, value, None)
-        return self._completed(field, path, lambda: self.complete_value(*place, value, None))
+            return self._awaited(field, path, value)
+        return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
 
     def info(self, field: Field, path: Path) -> Info:
         """The info of a field at a place."""

@@ -15,6 +15,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetailsList
 
+from graphql_schema.execution.arguments import ReadArguments, argument_reader
 from graphql_schema.execution.leaves import Leaf, leaf
 from graphql_schema.execution.resolvers import Reading, reading
 
@@ -42,6 +43,11 @@ class Field:
     def reading(self) -> Reading | None:
         """How its value is read directly, None where the ordinary way is the only one."""
         return reading(self.definition, self.details[0].node)
+
+    @cached_property
+    def read_arguments(self) -> ReadArguments:
+        """How its arguments are read from the variables."""
+        return argument_reader(self.definition, self.details[0].node)
 
     @property
     def is_nullable(self) -> bool:

@@ -1,7 +1,7 @@
 """What is known of a selection before its first row, kept from request to request."""
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from graphql import (
     GraphQLObjectType,
     OperationDefinitionNode,
 )
-from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
 from graphql_schema.directives import flags
 from graphql_schema.execution.code import RowMaker, argument_positions, row_maker
@@ -50,7 +50,7 @@ class Entry:
 
 
 class Plans:
-    """The plans of the selections of one operation.
+    """The plans of the selections of one operation, and what its fields found to be selected below them.
 
     A selection is compiled when it is met for the second time, be it in the second row of a list or in the second
     request of a document that is kept: compiling costs what some twenty rows do the ordinary way.
@@ -60,11 +60,25 @@ class Plans:
         self._flags = flags
         self._grow = grow
         self._entries: dict[tuple[Any, ...], Entry] = {}
+        self._selected: dict[tuple[Any, ...], tuple[Sequence[FieldNode], frozenset[str]]] = {}
         self.size = 0
 
     def find(self, executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Entry:
         """What is known of a selection on an object type."""
         nodes = tuple([detail.node for detail in details])
+        return self._met(executor, kind, nodes, lambda: executor.collect_subfields(kind, details))
+
+    def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
+        """What is known of the operation's own selection, on the type at its root."""
+        return self._met(executor, kind, (), executor.collect_root_fields)
+
+    def _met(
+        self,
+        executor: "CompilingExecutor",
+        kind: GraphQLObjectType,
+        nodes: tuple[FieldNode, ...],
+        collect: Callable[[], CollectedFields],
+    ) -> Entry:
         values = executor.variable_values.coerced
         key = (kind, *map(id, nodes), *map(values.get, self._flags))
         entry = self._entries.get(key)
@@ -72,10 +86,26 @@ class Plans:
             entry = self._entries[key] = Entry(nodes)
             self._add(1)
         elif not entry.is_known:
-            entry.plan = _plan(executor, kind, details)
+            entry.plan = _plan(executor, kind, collect)
             entry.is_known = True
             self._add(len(entry.plan.fields) if entry.plan else 0)
         return entry
+
+    def selected(
+        self,
+        paths: tuple[str, ...],
+        nodes: Sequence[FieldNode],
+        variables: Mapping[str, Any],
+        find: Callable[[], frozenset[str]],
+    ) -> frozenset[str]:
+        """The names of what is selected at some paths below some nodes, which is found once."""
+        key = (paths, *map(id, nodes), *map(variables.get, self._flags))
+        kept = self._selected.get(key)
+        if kept is None:
+            # The nodes are kept, too, so that their ids stay theirs.
+            kept = self._selected[key] = nodes, find()
+            self._add(1)
+        return kept[1]
 
     def _add(self, size: int) -> None:
         self.size += size
@@ -115,9 +145,14 @@ class KeptPlans:
             self.size = 0
 
 
-def _plan(executor: "CompilingExecutor", kind: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
+KEPT: Final = KeptPlans()
+
+
+def _plan(
+    executor: "CompilingExecutor", kind: GraphQLObjectType, collect: Callable[[], CollectedFields]
+) -> Plan | None:
     try:
-        collected = executor.collect_subfields(kind, details)
+        collected = collect()
     except GraphQLError:  # a directive's variable is null: the ordinary way meets it again, and tells it
         return None
     if collected.new_defer_usages or len(collected.grouped_field_set) > MOST_FIELDS:

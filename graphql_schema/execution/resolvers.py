@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from types import NoneType
 from typing import Any, Final, TypeGuard, cast
 
 from graphql import FieldNode, GraphQLField
@@ -13,10 +11,10 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
+from graphql_schema.execution.arguments import IMMUTABLE
 from graphql_schema.execution.sources import field_of
 
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
-_IMMUTABLE: Final = (str, int, float, bool, NoneType, Enum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +82,4 @@ def arguments(
         found = convert_arguments(given, field.arguments, converter.scalar_registry, schema.config)
     except Exception:  # noqa: BLE001 -- the ordinary way meets it again, and tells it
         return None
-    return found if all(isinstance(value, _IMMUTABLE) for value in found.values()) else None
+    return found if all(isinstance(value, IMMUTABLE) for value in found.values()) else None

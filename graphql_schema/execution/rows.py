@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
 
 Data = dict[str, Any]
-Place = Path | tuple[Any, str | int, str | None]
-"""Where an object stands: a path, or a tuple of what makes one (the place around it first), since few are needed."""
+Place = Path | tuple[Any, str | int, str | None] | None
+"""Where an object stands: a path, or a tuple of what makes one (the place around it first), since few are needed.
+
+None is the root of all.
+"""
 
 
 class Rows:
@@ -91,8 +94,7 @@ class Rows:
     def _ordinary(self, position: int, source: object, at: Place) -> object:
         """A field that goes the ordinary way from its resolver on."""
         field = self._fields[position]
-        completed = self._executor.execute_field(field.parent, source, field.details, _path(at, field), None)
-        return self._noted(field, completed)
+        return self._noted(field, self._executor.execute_planned(field, source, _path(at, field)))
 
     def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
         if self._executor.is_awaitable(completed):
@@ -104,8 +106,8 @@ def _path(at: Place, field: Field) -> Path:
     return Path(_path_of(at), field.name, field.parent.name)
 
 
-def _path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place
-    if isinstance(at, Path):
+def _path_of(at: Any) -> Path | None:  # noqa: ANN401 -- a place in a place
+    if at is None or isinstance(at, Path):
         return at
     around, key, typename = at
     return Path(_path_of(around), key, typename)

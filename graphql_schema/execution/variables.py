@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import (
@@ -46,12 +46,13 @@ class _Variable:
 class Declared:
     """What an operation declares, found once for all its requests; `variables` is None where some of it is wrong.
 
-    `fragments` are those of its document, by name.
+    `fragments` are those of its document, by name; `executors` is where what executes it keeps what it starts from.
     """
 
     schema: GraphQLSchema
     variables: tuple[_Variable, ...] | None
     fragments: dict[str, FragmentDetails]
+    executors: dict[object, Any] = field(default_factory=dict)
 
 
 _DECLARED: Final[dict[int, tuple[weakref.ref[OperationDefinitionNode], Declared]]] = {}

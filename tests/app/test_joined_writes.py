@@ -1,0 +1,124 @@
+"""Answers as they arrive at a socket: a head comes with its body, and nothing is lost or late by that."""
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.sync.client import connect
+
+from tests.live_server import live_server
+
+LARGE = b"x" * 3_000_000
+
+
+async def plain(_request: Request) -> Response:
+    return PlainTextResponse("whole")
+
+
+async def large(_request: Request) -> Response:
+    return Response(LARGE)
+
+
+async def slow(request: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b""  # only the head leaves
+        await request.app.state.going_on.wait()
+        yield b"HTTP/1.1 is how no piece should begin"
+
+    return StreamingResponse(pieces())
+
+
+async def go_on(request: Request) -> Response:
+    request.app.state.going_on.set()
+    return Response(status_code=204)
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(await websocket.receive_text())
+    await websocket.close()
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    routes = [Route(f"/{handler.__name__}", handler) for handler in (plain, large, slow, go_on)]
+    app = Starlette(routes=[*routes, WebSocketRoute("/echo", echo)])
+    app.state.going_on = asyncio.Event()
+    with live_server(app) as address:
+        yield address
+
+
+def connected(host: str) -> socket.socket:
+    name, _, port = host.partition(":")
+    return socket.create_connection((name, int(port)), timeout=30)
+
+
+def ask(client: socket.socket, path: str, *headers: str) -> None:
+    client.sendall("\r\n".join((f"GET {path} HTTP/1.1", "Host: x", *headers, "", "")).encode())
+
+
+def segments_of(client: socket.socket) -> int:
+    """How many segments with data the system has received."""
+    found: int = struct.unpack_from("=I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 152)[0]
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a connection's segments")
+def test_a_head_arrives_with_its_body(host: str) -> None:
+    with connected(host) as client:
+        for _ in range(20):
+            ask(client, "/plain")
+            received = b""
+            while not received.endswith(b"\r\n\r\nwhole"):
+                received += client.recv(65_536)
+
+        assert segments_of(client) == 20
+
+
+def test_a_head_without_a_body_yet_is_not_kept_waiting(host: str) -> None:
+    with connected(host) as client, connected(host) as other:
+        ask(client, "/slow", "Connection: close")
+        head = client.recv(65_536)
+        ask(other, "/go_on")
+        rest = b"".join(iter(lambda: client.recv(65_536), b""))
+
+    assert head.endswith(b"\r\n\r\n")
+    assert rest == b"25\r\nHTTP/1.1 is how no piece should begin\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("path", "body"), [("/plain", b"whole"), ("/large", LARGE), ("/go_on", b"")])
+def test_all_arrives_before_the_connection_is_closed(host: str, path: str, body: bytes) -> None:
+    with connected(host) as client:
+        ask(client, path, "Connection: close")
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+
+    assert received.partition(b"\r\n\r\n")[2] == body
+
+
+def test_requests_sent_at_once_are_answered_in_turn(host: str) -> None:
+    with connected(host) as client:
+        for path in ("/plain", "/large", "/plain"):
+            ask(client, path)
+        ask(client, "/plain", "Connection: close")
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+
+    assert [len(part.partition(b"\r\n\r\n")[2]) for part in received.split(b"HTTP/1.1 200 OK")[1:]] == [
+        5,
+        len(LARGE),
+        5,
+        5,
+    ]
+
+
+def test_a_websocket_begins_over_it(host: str) -> None:
+    with connect(f"ws://{host}/echo") as websocket:
+        websocket.send("hello")
+        assert websocket.recv(timeout=30) == "hello"

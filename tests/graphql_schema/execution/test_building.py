@@ -1,0 +1,63 @@
+"""Executors made from a pattern: as graphql-core makes them, and none has anything of another's."""
+
+import gc
+import weakref
+from typing import Any
+
+from graphql import DocumentNode, parse
+
+from graphql_schema.execution import CompilingExecutor
+from graphql_schema.schema import LoomSchema
+
+ASKED = "query ($id: ID!) { call(projectId: $id, id: $id) { id } }"
+SHARED = {
+    "schema",
+    "operation",
+    "fragments",
+    "fragment_definitions",
+    "field_resolver",
+    "type_resolver",
+    "subscribe_field_resolver",
+    "is_awaitable",
+    "is_async_iterable",
+    "context_value",
+}
+"""What two executors of one operation may have in common, besides constants."""
+CONSTANTS = (bool, type(None), str, int)
+
+
+def build(schema: LoomSchema, document: DocumentNode, **more: Any) -> CompilingExecutor:  # noqa: ANN401 -- whatever it takes
+    executor = CompilingExecutor.build(schema._schema, document, None, "context", {"id": "x"}, **more)
+    assert isinstance(executor, CompilingExecutor)
+    return executor
+
+
+def test_an_executor_has_all_that_an_ordinary_one_has(schema: LoomSchema) -> None:
+    document = parse(ASKED)
+    made = vars(build(schema, document))
+    ordinary = vars(build(schema, document, hide_suggestions=False))
+
+    assert made.keys() == ordinary.keys()
+    assert {name: type(value) for name, value in made.items()} == {
+        name: type(value) for name, value in ordinary.items()
+    }
+
+
+def test_no_executor_shares_what_another_changes(schema: LoomSchema) -> None:
+    document = parse(ASKED)
+    first, second = vars(build(schema, document)), vars(build(schema, document))
+
+    common = {name for name in first if first[name] is second[name] and not isinstance(first[name], CONSTANTS)}
+
+    assert common <= SHARED
+
+
+def test_what_an_operation_started_from_goes_with_it(schema: LoomSchema) -> None:
+    document = parse(ASKED)
+    build(schema, document)
+    gone = weakref.ref(document.definitions[0])
+
+    del document
+    gc.collect()
+
+    assert gone() is None
