@@ -13,4 +13,6 @@ def body_of(result: ExecutionResult) -> dict[str, Any]:
     # What failed before any field ran has no path.
     if result.data is not None or not result.errors or any(error.path is not None for error in result.errors):
         body["data"] = result.data
+    if result.extensions:
+        body["extensions"] = result.extensions
     return body

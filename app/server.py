@@ -143,6 +143,8 @@ def _limits(settings: Settings) -> Limits:
         max_depth=settings.max_query_depth,
         max_aliases=settings.max_query_aliases,
         max_tokens=settings.max_query_tokens,
+        max_cost=settings.max_query_cost,
+        max_page_size=settings.max_page_size,
     )
 
 

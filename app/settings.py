@@ -161,6 +161,11 @@ class Settings(BaseSettings):
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
+    max_query_cost: int = Field(
+        default=250_000,
+        ge=1,
+        description="What one GraphQL operation may cost: about the objects that it may return, page sizes multiplied.",
+    )
     compiled_execution: bool = Field(
         default=True,
         description="Make the rows of lists and coerce variables by compiled functions, and call resolvers directly; "

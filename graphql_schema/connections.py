@@ -103,17 +103,20 @@ class Connection(Generic[Node]):
         return BigInt(await parent.count())
 
 
-def listed(description: str, of: object) -> Callable[[Callable[..., Awaitable[Listing]]], Any]:
+def listed(
+    description: str, of: object, *, work: int | None = None
+) -> Callable[[Callable[..., Awaitable[Listing]]], Any]:
     """A connection of nodes `of` a type, which an asynchronous method resolves.
 
     Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
+    `work` is what it makes the database do, for the cost of queries, where that is more than one look-up.
     """
     kind = cast("Any", Connection)[of]
 
     paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
 
     def make(resolver: Callable[..., Awaitable[Listing]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind)(paged(resolver))
+        return resolved(description, returns=kind, work=work)(paged(resolver))
 
     return make
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.limits.weights import declared
 from stores.errors import StoreError
 from stores.json_fields import JsonField, ValueField
 
@@ -25,14 +26,21 @@ JsonPath = Annotated[
 ]
 
 
-def described(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
-    """A plain field with a description."""
-    return strawberry.field(description=description)
+def described(description: str, *, size: int | None = None) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
+    """A plain field with a description; `size` is how many its list has, for the cost of queries."""
+    return strawberry.field(description=description, metadata=declared(size))
 
 
-def resolved(description: str, returns: object = None) -> Callable[[_Resolver], _Resolver]:
-    """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead."""
-    return cast("Callable[[_Resolver], _Resolver]", strawberry.field(description=description, graphql_type=returns))
+def resolved(
+    description: str, returns: object = None, *, size: int | str | None = None, work: int | None = None
+) -> Callable[[_Resolver], _Resolver]:
+    """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
+
+    For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
+    that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`.
+    """
+    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(size, work))
+    return cast("Callable[[_Resolver], _Resolver]", field)
 
 
 def streamed(description: str, of: object) -> Callable[[_Resolver], _Resolver]:

@@ -8,6 +8,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
@@ -78,7 +79,7 @@ class FileQueries:
         """A file."""
         return (await info.context.stores.files.one(project_id, digest)).row
 
-    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes)
+    @resolved("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:
         """Numbers about files."""
         return await info.context.stores.files.stats(project_id)

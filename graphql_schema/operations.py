@@ -19,6 +19,7 @@ from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.documents import Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
+from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.shared_results import SharedResults
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class BoundedSchema(strawberry.Schema):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
+        self._costs = Costs(self._schema, limits)
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
@@ -116,19 +118,6 @@ class BoundedSchema(strawberry.Schema):
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
         return await self._executed(document, given)
 
-    async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
-        try:
-            executor = self._executor(document, given)
-            if isinstance(executor, list):
-                return self._told(graphql.ExecutionResult(None, executor))
-            result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            return self._refused(_errors_of(error))
-        told = self._told(result)
-        if told.data is None and told.errors and not _failed_at_once(document, given["operation_name"], told.errors):
-            return PartlyDone(None, told.errors)
-        return told
-
     def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
         return self.execution_context_class.build(
             self._schema,
@@ -140,6 +129,20 @@ class BoundedSchema(strawberry.Schema):
             is_awaitable=_is_awaitable,
             operation_extensions=given["operation_extensions"],
         )
+
+    async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
+        try:
+            executor = self._executor(document, given)
+            if isinstance(executor, list):
+                return self._told(graphql.ExecutionResult(None, executor))
+            cost = self._cost(executor)
+            result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            return self._refused(_errors_of(error))
+        told = self._told(result, cost)
+        if told.data is None and told.errors and not _failed_at_once(document, given["operation_name"], told.errors):
+            return PartlyDone(None, told.errors, cost)
+        return told
 
     async def stream(
         self,
@@ -183,6 +186,7 @@ class BoundedSchema(strawberry.Schema):
             if isinstance(executor, list):
                 yield self._refused(executor)
                 return
+            cost = self._cost(executor)
             source = await await_maybe(graphql.create_source_event_stream(executor))
             if isinstance(source, graphql.ExecutionResult):
                 yield self._refused(source.errors or [])
@@ -194,18 +198,32 @@ class BoundedSchema(strawberry.Schema):
 
             async with aclosing(cast("AsyncGenerator[object, None]", source)) as happened:
                 async for event in happened:
-                    yield await self._shared.result(key, event, execute)
+                    result = await self._shared.result(key, event, execute)
+                    # Each event has the same cost; that of the first tells it.
+                    yield ExecutionResult(result.data, result.errors, cost) if cost else result
+                    cost = None
+        except TooCostlyError as error:
+            yield self._refused([error])
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             yield self._told(graphql.ExecutionResult(None, _errors_of(error)))
 
-    def _told(self, result: graphql.ExecutionResult) -> ExecutionResult:
+    def _cost(self, executor: Executor[Any]) -> Extensions | None:
+        """What the answer tells of an operation's cost.
+
+        Raises:
+            TooCostlyError: it is more than the limit.
+        """
+        return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+
+    def _told(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
         if result.errors:
             self._process_errors(result.errors)
-        return ExecutionResult(result.data, result.errors)
+        return ExecutionResult(result.data, result.errors, extensions)
 
     def _refused(self, errors: list[GraphQLError]) -> PreExecutionError:
         self._process_errors(errors)
-        return PreExecutionError(None, errors)
+        told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
+        return PreExecutionError(None, errors, told)
 
 
 def _arguments(

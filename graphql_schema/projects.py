@@ -11,6 +11,7 @@ from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, optional_input, resolved, to_store
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
@@ -95,20 +96,23 @@ class Project(Node):
     )
 
     @resolved(
-        "How many calls it has; counted only when selected, one by one in an index: some half a second for a million."
+        "How many calls it has; counted only when selected, one by one in an index: some half a second for a million.",
+        work=COUNT,
     )
     async def call_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How many calls it has."""
         with _telling_whose_is_too_much(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_calls, parent["id"]))
 
-    @resolved("How many versions of objects and ops it has; counted only when selected, one by one in an index.")
+    @resolved(
+        "How many versions of objects and ops it has; counted only when selected, one by one in an index.", work=COUNT
+    )
     async def object_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How many versions it has."""
         with _telling_whose_is_too_much(info):
             return BigInt(await info.context.loaders.load(info.context.stores.projects.count_objects, parent["id"]))
 
-    @resolved("How much feedback it has; counted only when selected, one by one in an index.")
+    @resolved("How much feedback it has; counted only when selected, one by one in an index.", work=COUNT)
     async def feedback_count(self, info: Info, parent: strawberry.Parent[Row]) -> BigInt:
         """How much feedback it has."""
         with _telling_whose_is_too_much(info):
@@ -118,6 +122,7 @@ class Project(Node):
         "What its data takes; each size that is selected is summed up in an index, some two seconds for a million "
         "calls.",
         returns=ProjectStatsRes,
+        work=COUNT,
     )
     async def stats(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """What its data takes."""
@@ -162,6 +167,7 @@ class ProjectQueries:
         "What a project's data takes; zeros for one that is not there. Each size that is selected is summed up in an "
         "index, some two seconds for a million calls.",
         returns=ProjectStatsRes,
+        work=COUNT,
     )
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:
         """What a project's data takes."""

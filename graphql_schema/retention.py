@@ -7,6 +7,7 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.limits.weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from stores.errors import StoreTimeoutError
@@ -113,6 +114,7 @@ class RetentionQueries:
     @resolved(
         "What a rule would remove now, without removing anything; without keepDays and keepCalls, the project's own.",
         returns=RetentionPreviewRes,
+        work=SCAN,
     )
     async def retention_preview(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None

@@ -4,19 +4,11 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from graphql import (
-    DirectiveNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    SelectionNode,
-    SelectionSetNode,
-    VariableNode,
-)
+from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.utils.str_converters import to_snake_case
 
 from graphql_schema.context import Info
+from graphql_schema.directives import is_included
 from graphql_schema.execution import plans
 
 RawInfo = Any
@@ -62,7 +54,7 @@ def _fields(
     selections: SelectionSetNode, raw: RawInfo, seen: set[str], types: Sequence[str] = ()
 ) -> Iterator[FieldNode]:
     for selection in selections.selections:
-        if not _is_included(selection, raw):
+        if not is_included(selection, raw.variable_values):
             continue
         match selection:
             case FieldNode():
@@ -80,20 +72,3 @@ def _is_of(fragment: InlineFragmentNode | FragmentDefinitionNode, types: Sequenc
     """Whether a fragment is for a value that is of some types; for any value where none are given."""
     condition = fragment.type_condition
     return not types or condition is None or condition.name.value in types
-
-
-def _is_included(selection: SelectionNode, raw: RawInfo) -> bool:
-    return all(_holds(directive, raw) for directive in selection.directives or ())
-
-
-def _holds(directive: DirectiveNode, raw: RawInfo) -> bool:
-    if directive.name.value not in ("skip", "include"):
-        return True
-    [argument] = directive.arguments or ()
-    condition = argument.value
-    value = (
-        raw.variable_values.get(condition.name.value)
-        if isinstance(condition, VariableNode)
-        else getattr(condition, "value", None)
-    )
-    return bool(value) == (directive.name.value == "include")

@@ -58,7 +58,10 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
 
     assert len(examples) == 28
     for document, expected in examples:
-        assert answer(client, document) == expected
+        found = answer(client, document)
+        if "extensions" not in expected:  # as it is said where the cost is told of
+            del found["extensions"]
+        assert found == expected
 
 
 @pytest.fixture
@@ -281,7 +284,7 @@ async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: S
     execute = f'actionsExecuteBatch(projectId: "acme/reviews", actionRef: "{ref}", callIds: ["{call_id(1)}"])'
     found = answer(client, f"mutation {{ {execute} {{ results {{ output }} }} }}")
 
-    assert found == {"data": {"actionsExecuteBatch": {"results": [{"output": 9}]}}}
+    assert found["data"] == {"actionsExecuteBatch": {"results": [{"output": 9}]}}
     assert [body["model"] for body in stand_in.bodies] == ["gpt-4o-mini"]
 
 

@@ -19,6 +19,7 @@ from graphql_schema.aggregates.types import CallsAggregateRes, UsageTreeNode
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.limits.weights import SCAN
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import sort_keys
 from stores.aggregates import Aggregate
@@ -38,6 +39,8 @@ class AggregateQueries:
         "The numbers of calls by group: how many, errors, latency, tokens, cost. What is selected of a row is what is "
         "computed, so there is no list of metrics to ask for; aliases draw several charts in one request.",
         returns=CallsAggregateRes,
+        size="limit",
+        work=SCAN,
     )
     async def calls_aggregate(
         self,
@@ -70,6 +73,7 @@ class AggregateQueries:
         "Usage rolled up the calls of a trace, as a list in the order of the tree: each call comes after the one above "
         "it and its elder siblings with all below them. At most 100,000 calls; empty if there are none.",
         returns=list[UsageTreeNode],
+        size=1_000,
     )
     async def usage_tree(
         self,

@@ -80,7 +80,7 @@ class UsageTotals:
     requests: BigInt = described("Requests to models.")
     cost: float | None = described("What that cost in US dollars; null if nothing has a price.")
     unpriced_tokens: BigInt = described(_UNPRICED)
-    models: list[ModelUsage] = described("The same for each model, by name.")
+    models: list[ModelUsage] = described("The same for each model, by name.", size=3)
 
 
 @strawberry.type(description="A call in the tree of its trace, with what it and all below it used.")

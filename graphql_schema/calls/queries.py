@@ -12,6 +12,7 @@ from graphql_schema.calls.types import CallSchema
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved, to_store
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
@@ -118,7 +119,7 @@ class CallQueries:
         """The present place among the events."""
         return await info.context.stores.calls.events_cursor(project_id)
 
-    @resolved("How many calls there are.", returns=CallsQueryStatsRes)
+    @resolved("How many calls there are.", returns=CallsQueryStatsRes, work=COUNT)
     async def calls_stats(
         self,
         info: Info,
@@ -133,7 +134,9 @@ class CallQueries:
         wanted, expansion = selected_fields(info), Expansion(expand_columns or ())
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
-    @resolved("How the first page of such a list is found: for those who run the server.", returns=ExplainRes)
+    @resolved(
+        "How the first page of such a list is found: for those who run the server.", returns=ExplainRes, work=COUNT
+    )
     async def explain(
         self,
         info: Info,

@@ -105,6 +105,7 @@ class CallSchema(Node):
     @resolved(
         "What it used of each model, from its summary; counts that are no whole numbers of 64 bits are null.",
         returns=list[LLMUsageSchema],
+        size=3,
     )
     def usage(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model."""
@@ -114,6 +115,7 @@ class CallSchema(Node):
         "What it used of each model, and what that costs; none where no model has a price. A model without one beside "
         "others that have one has counts alone. It is told by the prices of now, so it is no part of summary.",
         returns=list[LLMCostSchema],
+        size=3,
     )
     def costs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """What it used of each model costs."""

@@ -79,7 +79,7 @@ class ComparedResult:
 
     run_id: strawberry.ID = described("The id of the run.")
     predictions: list[EvaluationPrediction] = described(
-        "What it made of the example in each trial; empty where it does not have it."
+        "What it made of the example in each trial; empty where it does not have it.", size=5
     )
     metrics: list[ComparedNumber] = described("The numbers in its scores of the example, by name.")
 
@@ -102,7 +102,7 @@ class EvaluationComparison:
 
     runs: list[EvaluationRun] = described("The runs, in the order in which they were asked for.")
 
-    @resolved("The numbers in their scores, by name.", returns=list[ComparedMetric])
+    @resolved("The numbers in their scores, by name.", returns=list[ComparedMetric], size=10)
     async def metrics(self, info: Info, parent: strawberry.Parent[Row]) -> list[Row]:
         """The numbers in their scores."""
         return await info.context.stores.evaluations.compared_metrics(parent["project_id"], parent["run_ids"])

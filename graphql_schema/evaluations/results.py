@@ -50,7 +50,8 @@ class EvaluationPrediction:
         JsonField("output"), "What the model gave: any JSON value; null where it failed, or while the prediction runs."
     )
     scores: list[EvaluationScore] = described(
-        "Its scores in the order in which it has them, and then those of scorers whose calls are there alone."
+        "Its scores in the order in which it has them, and then those of scorers whose calls are there alone.",
+        size=5,
     )
 
     call: CallSchema | None = described("Its own call, of which the others are children.")
@@ -88,4 +89,4 @@ class EvaluationResult:
         "project, also when its dataset was deleted.",
     )
 
-    predictions: list[EvaluationPrediction] = described("What was made of it, the first begun first.")
+    predictions: list[EvaluationPrediction] = described("What was made of it, the first begun first.", size=5)

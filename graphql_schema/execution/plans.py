@@ -11,11 +11,10 @@ from graphql import (
     GraphQLError,
     GraphQLObjectType,
     OperationDefinitionNode,
-    SelectionSetNode,
-    VariableNode,
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 
+from graphql_schema.directives import flags
 from graphql_schema.execution.code import RowMaker, argument_positions, row_maker
 from graphql_schema.execution.fields import Field
 
@@ -130,7 +129,7 @@ class KeptPlans:
         key = id(operation)
         kept = self._by_operation.get(key)
         if kept is None:
-            plans = Plans(_flags(operation, fragments), self.grow)
+            plans = Plans(flags(operation, fragments), self.grow)
             kept = self._by_operation[key] = weakref.ref(operation, lambda _: self._forget(key)), plans
         return kept[1]
 
@@ -147,20 +146,6 @@ class KeptPlans:
 
 
 KEPT: Final = KeptPlans()
-
-
-def _flags(operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> tuple[str, ...]:
-    """The variables that decide what is selected: those of `@skip` and `@include`."""
-    found: dict[str, None] = {}
-    waiting: list[SelectionSetNode] = [operation.selection_set, *(fragment.selection_set for fragment in fragments)]
-    while waiting:
-        for selection in waiting.pop().selections:
-            for directive in selection.directives or ():
-                values = (argument.value for argument in directive.arguments or ())
-                found |= dict.fromkeys(value.name.value for value in values if isinstance(value, VariableNode))
-            nested = getattr(selection, "selection_set", None)
-            waiting += [nested] if nested else []
-    return tuple(found)
 
 
 def _plan(

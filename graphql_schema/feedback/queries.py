@@ -10,6 +10,7 @@ from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.feedback.types import Feedback, FeedbackStatsRes
 from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.query_input import QueryInput
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.feedback import FeedbackStats
@@ -43,7 +44,7 @@ class FeedbackQueries:
         page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
         return Listing(page, partial(feedback.count, project_id, where))
 
-    @resolved("How much feedback there is, by type.", returns=FeedbackStatsRes)
+    @resolved("How much feedback there is, by type.", returns=FeedbackStatsRes, work=COUNT)
     async def feedback_stats(self, info: Info, project_id: ProjectId, query: Where = None) -> FeedbackStats:
         """How much feedback there is."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))

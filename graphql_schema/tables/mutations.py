@@ -47,7 +47,9 @@ class TableUpdateRes:
 class TableMutations:
     """The fields of Mutation that write tables."""
 
-    @resolved("Create a table. Rows that the project has already, in whatever table, are not stored again.")
+    @resolved(
+        "Create a table. Rows that the project has already, in whatever table, are not stored again.", size="table.rows"
+    )
     async def table_create(self, info: Info, table: Table) -> TableCreateRes:
         """Create a table."""
         digest, row_digests = await info.context.stores.tables.create(table.project_id, table.rows)

@@ -66,7 +66,7 @@ class TableQueries:
         """Numbers about a table."""
         return await info.context.stores.tables.stats_of_one(project_id, digest, selected_fields(info))
 
-    @resolved("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow])
+    @resolved("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow], size="digests")
     async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:
         """Numbers about tables."""
         return await info.context.stores.tables.stats(project_id, digests or [], selected_fields(info))

@@ -9,6 +9,7 @@ from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, to_store
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.threads.inputs import ThreadsQueryFilter
 from graphql_schema.threads.types import ThreadSchema
@@ -31,7 +32,11 @@ Sort = Annotated[
 class ThreadQueries:
     """The field of Query that reads threads."""
 
-    @listed("A page of the project's threads; those of which no turn has ended yet are left out.", of=ThreadSchema)
+    @listed(
+        "A page of the project's threads; those of which no turn has ended yet are left out.",
+        of=ThreadSchema,
+        work=COUNT,
+    )
     async def threads(
         self,
         info: Info,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -69,22 +69,37 @@ async def all_of(client: httpx.AsyncClient, query: str, **request: object) -> li
 
 
 def told(events: list[Event]) -> list[Any]:
-    """The results of a stream that was completed."""
+    """The results of a stream that was completed, without the cost that the first one tells."""
     assert events[-1] == Event("complete")
-    return [event.result for event in events[:-1]]
+    return [without_cost(event.result) for event in events[:-1]]
+
+
+def without_cost(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without what it cost, which most tests are not about."""
+    return {name: member for name, member in result.items() if name != "extensions"}
 
 
 async def next_of(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
-    """The next result; comments are skipped."""
+    """The next result, without its cost; comments are skipped."""
+    return without_cost(await next_whole(events))
+
+
+async def next_whole(events: AsyncIterator[Event]) -> Any:  # noqa: ANN401 -- any JSON
+    """The next result with all that it has."""
     async for event in events:
         if event.kind != COMMENT:
             return event.result
     raise AssertionError("the stream ended")
 
 
-async def first_of(events: AsyncIterator[Event], calls: CallsStore, project_id: str) -> Any:  # noqa: ANN401 -- any JSON
+async def first_of(
+    events: AsyncIterator[Event],
+    calls: CallsStore,
+    project_id: str,
+    read: Callable[[AsyncIterator[Event]], Coroutine[Any, Any, Any]] = next_of,
+) -> Any:  # noqa: ANN401 -- any JSON
     """The first result of watching calls in another process: only events tell when that has begun, so some are made."""
-    reading = asyncio.create_task(next_of(events))
+    reading = asyncio.create_task(read(events))
     number = 0
     while not reading.done():
         await calls.write([start(number := number + 1, project_id=project_id)])

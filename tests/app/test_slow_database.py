@@ -177,10 +177,8 @@ async def test_an_operation_over_websocket_is_refused_without_its_connection(mon
         and message["payload"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
         for message in refused
     )
-    assert read == [
-        {"id": "r", "type": "next", "payload": {"data": {"callsStats": {"count": 0}}}},
-        {"id": "r", "type": "complete"},
-    ]
+    assert [(message["id"], message["type"]) for message in read] == [("r", "next"), ("r", "complete")]
+    assert read[0]["payload"]["data"] == {"callsStats": {"count": 0}}
     assert {m["id"] for m in written if m["type"] == "next"} | {m["id"] for m in refused} == set("0123456")
     with MongoClient[dict[str, Any]](mongod) as client:
         assert client["loomql"]["calls"].count_documents({}) == 4 * CALLS

@@ -1,4 +1,4 @@
-"""What one GraphQL document may cost: its depth, aliases and tokens are bounded before anything runs."""
+"""How deep a document nests and how many aliases it has, bounded by a rule of validation."""
 
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -17,21 +17,13 @@ from graphql.validation import ASTValidationContext
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 
-TOO_COMPLEX: Final = "QUERY_TOO_COMPLEX"
+from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+
 _UNCOUNTED: Final = -1_000_000
 _MOST_COUNTED: Final = 1_000_000
 
 # What graphql-core spends at most on comparing fields of one name; its own bound lets a document of 50 kB take seconds.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a document and its lists may ask for at most; `app.settings` says what each one is."""
-
-    max_depth: int = 20
-    max_aliases: int = 100
-    max_tokens: int = 20_000
 
 
 def rule(limits: Limits) -> type[ASTValidationRule]:

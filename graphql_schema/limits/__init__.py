@@ -1,0 +1,6 @@
+"""What one GraphQL document may ask for: depth, aliases, tokens and cost are bounded before anything runs."""
+
+from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.nesting import measure, rule
+
+__all__ = ["TOO_COMPLEX", "Limits", "measure", "rule"]

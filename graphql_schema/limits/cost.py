@@ -1,0 +1,169 @@
+"""The cost of operations: counted once for a document, found for each request before anything runs, and bounded."""
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
+
+from graphql_schema.directives import flags
+from graphql_schema.limits.arithmetic import MOST_TOLD, Arithmetic, number
+from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.counting import Counting, TooManySelectionsError
+from graphql_schema.limits.places import Counted
+from graphql_schema.limits.weights import Weights
+
+SETTING: Final = "LOOMQL_MAX_QUERY_COST"
+_MOST_KEPT: Final = 32
+
+Extensions = dict[str, Any]
+
+
+class TooCostlyError(GraphQLError):
+    """An operation that is not run for what it would cost; `told` are the extensions of its answer."""
+
+    told: Extensions | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An operation's costs, by the values of those variables that decide what is selected."""
+
+    operation: weakref.ref[OperationDefinitionNode]
+    flags: tuple[str, ...]
+    by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A cost that was counted; `told` where it is within the limit, whatever the variables are."""
+
+    counted: Counted
+    told: Extensions | None
+
+
+class Costs:
+    """Holds operations to a cost."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
+        self._schema, self._limits = schema, limits
+        self._weights = Weights(schema)
+        self._kept: dict[int, _Kept] = {}
+
+    def of(
+        self,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+    ) -> Extensions | None:
+        """What an answer tells of an operation's cost, as its extensions; None where costs are not counted.
+
+        Args:
+            operation: one of a valid document.
+            fragments: those of the document, by name.
+            values: the variables' values, coerced.
+
+        Raises:
+            TooCostlyError: it is more than the limit.
+        """
+        limit = self._limits.max_cost
+        if limit is None:
+            return None
+        key = id(operation)
+        kept = self._kept.get(key)
+        if kept is None:
+            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
+            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+        chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
+        found = kept.by_flags.get(chosen)
+        if found is None:
+            found = self._count(operation, fragments, values, limit)
+            if len(kept.by_flags) >= _MOST_KEPT:
+                kept.by_flags.clear()
+            kept.by_flags[chosen] = found
+        if found.told is not None:
+            return found.told
+        cost = found.counted.cost(values)
+        if cost > limit:
+            self._hold(operation, fragments, values, found.counted, limit)
+        return _told(cost, limit)
+
+    def _count(
+        self,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+        limit: int,
+    ) -> _Found:
+        counted = self._counted(operation, fragments, values)
+        cost = counted.cost({}) if counted.root.constant is not None else None
+        return _Found(counted, _told(cost, limit) if cost is not None and cost <= limit else None)
+
+    def _counted(
+        self,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+        *,
+        counts_given: bool = True,
+    ) -> Counted:
+        counting = Counting(
+            self._schema,
+            self._weights,
+            operation,
+            fragments,
+            values,
+            self._limits.max_page_size,
+            counts_given=counts_given,
+        )
+        try:
+            return counting.counted()
+        except TooManySelectionsError:
+            raise TooCostlyError(
+                "The document nests too deeply, or repeats fields and fragments too often, for its cost to be "
+                "counted; simplify it.",
+                [operation],
+                extensions={"code": TOO_COMPLEX},
+            ) from None
+
+    def _hold(
+        self,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+        counted: Counted,
+        limit: int,
+    ) -> None:
+        """Refuse an operation, unless it is a mutation that only is given much, which its fields bound themselves."""
+        if operation.operation is OperationType.MUTATION:
+            rest = self._counted(operation, fragments, values, counts_given=False)
+            if rest.cost(values) <= limit:
+                return
+        raise _refusal(operation, counted, values, limit)
+
+
+def _told(cost: int, limit: int) -> Extensions:
+    return {"cost": {"requested": min(cost, MOST_TOLD), "limit": limit}}
+
+
+def _refusal(
+    operation: OperationDefinitionNode, counted: Counted, values: Mapping[str, Any], limit: int
+) -> TooCostlyError:
+    cost, arithmetic = counted.cost(values), Arithmetic(counted, values)
+    heavy = arithmetic.heaviest()
+    message = (
+        f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
+        f"{number(arithmetic.objects())} for the objects that it may return, {arithmetic.text()}, and "
+        f"{number(counted.root.work)} for what the database is asked. "
+    )
+    extensions = {"code": TOO_COMPLEX, "cost": min(cost, MOST_TOLD), "limit": limit, "setting": SETTING}
+    advice = "Ask for less"
+    if heavy and heavy.count > 1:
+        message += f"The most is {heavy.path}, with {number(heavy.count)}. "
+        extensions["path"] = heavy.path
+    if heavy and heavy.lists:
+        advice = f"Ask for fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and on by cursor)"
+    error = TooCostlyError(f"{message}{advice}, or raise {SETTING} on the server.", [operation], extensions=extensions)
+    error.told = _told(cost, limit)
+    return error

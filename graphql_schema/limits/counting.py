@@ -1,0 +1,201 @@
+"""Counting: from an operation to its places, fragments spread and fields of one name merged as its execution does."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLAbstractType,
+    GraphQLCompositeType,
+    GraphQLNamedType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    NamedTypeNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    get_named_type,
+    is_abstract_type,
+    is_composite_type,
+    is_object_type,
+)
+
+from graphql_schema.directives import is_included
+from graphql_schema.limits.places import Counted, Place, Selection
+from graphql_schema.limits.sizes import Size, asked
+from graphql_schema.limits.weights import INNER, Weight, Weights
+
+MOST_LOOKS: Final = 50_000
+"""How many selections are looked at; each is met once for each way that fields of one name lead to it."""
+
+_PAGING: Final = "first"
+
+_Sets = tuple[SelectionSetNode, ...]
+
+
+class TooManySelectionsError(Exception):
+    """It would take too long to count."""
+
+
+class Counting:
+    """Counts one operation, with the values of those variables that decide what is selected.
+
+    Args:
+        schema: what it is valid for.
+        weights: those of the schema's fields.
+        operation: what is counted.
+        fragments: those of its document, by name.
+        values: of the variables of `@skip` and `@include`.
+        max_page_size: how many a page gives at most; asking for more is refused by the field.
+        counts_given: whether a mutation counts what it is given, and gives back for each of it.
+    """
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        weights: Weights,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        values: Mapping[str, Any],
+        max_page_size: int,
+        *,
+        counts_given: bool = True,
+    ) -> None:
+        self._schema, self._weights, self._operation = schema, weights, operation
+        self._fragments, self._values = fragments, values
+        self._max_page_size, self._counts_given = max_page_size, counts_given
+        self._mutation = schema.mutation_type if operation.operation is OperationType.MUTATION else None
+        self._known: dict[tuple[Any, ...], Selection] = {}
+        self._varying: list[Selection] = []
+        self._looks = 0
+
+    def counted(self) -> Counted:
+        """The operation's cost.
+
+        Raises:
+            TooManySelectionsError: it is too large, or nests too deeply, to be counted.
+        """
+        kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
+        try:
+            root = self._selection(kind, (self._operation.selection_set,), None)
+        except RecursionError as error:
+            raise TooManySelectionsError from error
+        return Counted(root, tuple(self._varying))
+
+    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Selection:
+        key = (kind.name, handed, *map(id, sets))
+        known = self._known.get(key)
+        if known is None:
+            kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
+            known = Selection(tuple(tuple(self._places(each, sets, handed)) for each in kinds))
+            known.fix(self._varying)
+            self._known[key] = known
+        return known
+
+    def _places(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Iterator[Place]:
+        for name, nodes in self._collected(kind, sets).items():
+            definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
+            if definition is not None:
+                weight = self._weights.of(kind, nodes[0].name.value, definition)
+                yield self._place(kind, name, nodes, get_named_type(definition.type), weight, handed)
+
+    def _place(
+        self,
+        kind: GraphQLNamedType,
+        name: str,
+        nodes: Sequence[FieldNode],
+        result: GraphQLNamedType,
+        weight: Weight,
+        handed: Size | None,
+    ) -> Place:
+        told = self._told(kind, nodes[0], weight)
+        size: Size = 1
+        if weight.is_list:
+            size = next(each for each in (told, handed, INNER) if each is not None)
+        below = None
+        if is_composite_type(result):
+            sets = tuple(node.selection_set for node in nodes if node.selection_set)
+            below = self._selection(result, sets, None if weight.is_list else told)
+        is_handed = weight.is_list and told is None and handed is not None
+        is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
+        given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
+        if given is not None and below is not None:
+            below = self._with_given(below, given)
+        return Place(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
+
+    def _with_given(self, below: Selection, given: Size) -> Selection:
+        """What a mutation gives, and what it is given beside it."""
+        both = Selection(tuple((Place("given", given, 1, 0, is_list=True), *places) for places in below.kinds))
+        both.fix(self._varying)
+        return both
+
+    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight) -> Size | None:
+        """How many a field is told to give, by its declaration or its arguments."""
+        if weight.size is None or isinstance(weight.size, int):
+            return weight.size
+        if kind is self._mutation and not self._counts_given:
+            return 0
+        most = self._max_page_size if _PAGING in weight.size else weight.most
+        return asked(node, weight.size, weight.default, most)
+
+    def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
+        """The fields of one kind of object by their response names."""
+        found: dict[str, list[FieldNode]] = {}
+        for node, conditions in self._flat(sets):
+            if all(self._applies(kind, condition) for condition in conditions):
+                found.setdefault((node.alias or node.name).value, []).append(node)
+        return found
+
+    def _flat(self, sets: _Sets) -> Iterator[tuple[FieldNode, tuple[str, ...]]]:
+        """The fields of selection sets with the types that they are for, fragments spread once each."""
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        waiting: list[tuple[SelectionSetNode, tuple[str, ...]]] = [(each, ()) for each in reversed(sets)]
+        while waiting:
+            selections, conditions = waiting.pop()
+            for selection in selections.selections:
+                self._look()
+                if not is_included(selection, self._values):
+                    continue
+                if isinstance(selection, FieldNode):
+                    yield selection, conditions
+                    continue
+                inner = self._inner(selection, conditions)
+                if isinstance(selection, FragmentSpreadNode):
+                    key = selection.name.value, inner[1]
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                waiting.append(inner)
+
+    def _inner(self, selection: object, conditions: tuple[str, ...]) -> tuple[SelectionSetNode, tuple[str, ...]]:
+        fragment = (
+            self._fragments[selection.name.value]
+            if isinstance(selection, FragmentSpreadNode)
+            else cast("InlineFragmentNode", selection)
+        )
+        condition: NamedTypeNode | None = fragment.type_condition
+        name = condition.name.value if condition else None
+        if name is None or name in conditions:
+            return fragment.selection_set, conditions
+        return fragment.selection_set, (*conditions, name)
+
+    def _named(self, kind: GraphQLCompositeType, sets: _Sets) -> list[GraphQLCompositeType]:
+        """The object types that an abstract one may be of and that the selections name."""
+        names = {name: None for _node, conditions in self._flat(sets) for name in conditions}
+        types = [self._schema.type_map.get(name) for name in names]
+        abstract = cast("GraphQLAbstractType", kind)
+        return [each for each in types if is_object_type(each) and self._schema.is_sub_type(abstract, each)]
+
+    def _applies(self, kind: GraphQLCompositeType, condition: str) -> bool:
+        """Whether a fragment on a type says anything of a kind of object; of what is open, it may."""
+        other = self._schema.type_map.get(condition)
+        if other is kind or not is_abstract_type(other):
+            return other is kind
+        return is_abstract_type(kind) or self._schema.is_sub_type(other, cast("Any", kind))
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks > MOST_LOOKS:
+            raise TooManySelectionsError

@@ -1,0 +1,52 @@
+"""The cost of documents, without running them."""
+
+from typing import Any
+
+from graphql import GraphQLSchema, parse, validate
+from graphql.execution.executor import Executor
+
+from graphql_schema.limits import Limits
+from graphql_schema.limits.cost import Costs, TooCostlyError
+
+PROJECT = 'projectId: "acme/chat"'
+UNLIMITED = 10**1000
+
+
+def prepared(
+    schema: GraphQLSchema, document: str, variables: dict[str, Any], *, is_bomb: bool = False
+) -> Executor[Any]:
+    """What would execute a document, which must be valid; graphql-core takes too long to tell that of bombs."""
+    parsed = parse(document)
+    assert is_bomb or not validate(schema, parsed)
+    executor = Executor.build(schema, parsed, raw_variable_values=variables)
+    assert isinstance(executor, Executor), executor
+    return executor
+
+
+def about(document: str) -> str:
+    """A document about a project, which stands there as %s."""
+    return document.replace("%s", PROJECT)
+
+
+class Pricing:
+    """Tells what documents cost, each anew, so that nothing is known before."""
+
+    def __init__(self, schema: GraphQLSchema, max_cost: int = UNLIMITED, max_page_size: int = 10_000) -> None:
+        self.schema = schema
+        self.costs = Costs(schema, Limits(max_cost=max_cost, max_page_size=max_page_size))
+
+    def of(self, document: str, *, is_bomb: bool = False, **variables: Any) -> int:  # noqa: ANN401 -- any JSON
+        """The cost that an answer tells."""
+        executor = prepared(self.schema, document, variables, is_bomb=is_bomb)
+        told = self.costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
+        assert told is not None
+        cost: int = told["cost"]["requested"]
+        return cost
+
+    def refusal(self, document: str, **variables: Any) -> TooCostlyError:  # noqa: ANN401 -- any JSON
+        """Why a document is not run."""
+        try:
+            found = self.of(document, **variables)
+        except TooCostlyError as error:
+            return error
+        raise AssertionError(f"it may run, for {found}")

@@ -1,0 +1,129 @@
+"""What fields cost: each case is a document of the API and the sum that its cost is made of."""
+
+from typing import Any
+
+import pytest
+from graphql import get_introspection_query
+
+from tests.graphql_schema.limits.costing import Pricing, about
+
+ASKED, COUNT, SCAN = 10, 1_000, 10_000
+"""What the database's work counts: a look-up, an index gone through, calls read."""
+
+REFS = "query ($refs: [String!]!) { refs(refs: $refs) }"
+DIGESTS = about("query ($digests: [String!]) { tablesStats(%s, digests: $digests) { count } }")
+BATCH = "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }"
+START = {
+    "start": {
+        "projectId": "acme/chat",
+        "opName": "op",
+        "startedAt": "2026-01-01T00:00:00Z",
+        "attributes": {},
+        "inputs": {},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "variables", "cost"),
+    [
+        ("{ __typename }", {}, 0),
+        ("{ call(%s, id: 5) { id opName status startedAt } }", {}, ASKED + 1),
+        ('{ call(%s, id: 5) { id inputs output(path: "a") } }', {}, ASKED + 3),
+        ("{ call(%s, id: 5) { usage { model } costs { model } op { objectId } } }", {}, 2 * ASKED + 1 + 3 + 3 + 1),
+        ("{ calls(%s) { nodes { id } } }", {}, ASKED + 1 + 100),
+        ("{ calls(%s, first: 7) { nodes { id } pageInfo { hasNextPage } } }", {}, ASKED + 1 + 7 + 1),
+        ("{ calls(%s, first: 7) { edges { cursor node { id } } } }", {}, ASKED + 1 + 7 * 2),
+        ("{ calls(%s, last: 7) { nodes { id } edges { cursor } } }", {}, ASKED + 1 + 7 + 7),
+        ("{ calls(%s, first: 10000) { totalCount } }", {}, 2 * ASKED + 1),
+        ("{ calls(%s, first: 0) { nodes { id } } }", {}, ASKED + 1),
+        ("{ calls(%s, first: 5) { nodes { feedback(first: 3) { totalCount nodes { id } } } } }", {}, 30 + 1 + 5 * 5),
+        ("{ calls(%s, first: 5) { nodes { feedback { nodes { payload } } } } }", {}, 20 + 1 + 5 * (1 + 1 + 100 * 2)),
+        ("{ calls(%s, first: 5) { nodes { inputRefs { kind obj { ref } } } } }", {}, 20 + 1 + 5 * (1 + 10 * 2)),
+        ("{ callsStats(%s) { count } }", {}, COUNT + 1),
+        ("{ callsAggregate(%s) { numGroups } }", {}, SCAN + 1),
+        ("{ callsAggregate(%s) { rows { count } } }", {}, SCAN + 1 + 100),
+        ("{ callsAggregate(%s, limit: 5) { rows { count } } }", {}, SCAN + 1 + 5),
+        ('{ refs(refs: ["a", "b", "c"]) }', {}, ASKED + 3),
+        ('{ refs(refs: "a") }', {}, ASKED + 1),
+        (REFS, {"refs": ["a"] * 40}, ASKED + 40),
+        (REFS, {"refs": []}, ASKED),
+        (DIGESTS, {"digests": ["a"] * 4}, ASKED + 4),
+        (DIGESTS, {"digests": None}, ASKED),
+        (DIGESTS, {}, ASKED),
+        ("subscription { callEvents(%s) { type call { id usage { model } } } }", {}, 1 + 1 + 3),
+        (BATCH, {"batch": []}, ASKED + 1),
+        (BATCH, {"batch": [START] * 20}, ASKED + 1 + 20 + 20),
+    ],
+)
+def test_a_document_costs(pricing: Pricing, document: str, variables: dict[str, Any], cost: int) -> None:
+    document = about(document)
+
+    assert pricing.of(document, **variables) == cost
+
+
+@pytest.mark.parametrize(
+    ("variables", "size"),
+    [
+        ({"first": 7}, 7),
+        ({"first": 0}, 0),
+        ({"last": 7}, 7),
+        ({"first": None, "last": 8}, 8),
+        ({"first": None}, 100),
+        ({}, 100),
+        ({"first": 10_000}, 10_000),
+        # What a field refuses anyway is no larger than what it takes, so that its own error is told.
+        ({"first": 2**31 - 1}, 10_000),
+        ({"first": -5}, 0),
+    ],
+)
+def test_a_page_is_as_large_as_its_variables_say(pricing: Pricing, variables: dict[str, Any], size: int) -> None:
+    document = about("query ($first: Int, $last: Int) { calls(%s, first: $first, last: $last) { nodes { id } } }")
+
+    assert pricing.of(document, **variables) == ASKED + 1 + size
+
+
+def test_the_default_of_a_variable_is_a_page_size_too(pricing: Pricing) -> None:
+    document = about("query ($first: Int = 3) { calls(%s, first: $first) { nodes { id } } }")
+
+    assert [pricing.of(document), pricing.of(document, first=5), pricing.of(document, first=None)] == [14, 16, 111]
+
+
+def test_pages_are_no_larger_than_the_server_gives(schema: Any) -> None:  # noqa: ANN401 -- as the fixture
+    small = Pricing(schema._schema, max_page_size=50)
+
+    assert small.of(about("{ calls(%s, first: 1000) { nodes { id } } }")) == ASKED + 1 + 50
+
+
+def test_the_rows_of_a_table_count_wherever_they_stand(pricing: Pricing) -> None:
+    rows = [{"a": 1}, {"a": 2}, {"a": 3}]
+    whole = "mutation ($table: TableSchemaForInsert!) { tableCreate(table: $table) { digest rowDigests } }"
+    part = 'mutation ($rows: [JSON!]!) { tableCreate(table: { projectId: "acme/chat", rows: $rows }) { digest } }'
+    literal = (
+        'mutation { tableCreate(table: { projectId: "acme/chat", rows: [{ a: 1 }, { a: 2 }, { a: 3 }] }) { digest } }'
+    )
+
+    assert pricing.of(whole, table={"projectId": "acme/chat", "rows": rows}) == ASKED + 1 + 3
+    assert pricing.of(part, rows=rows) == ASKED + 1 + 3
+    assert pricing.of(literal) == ASKED + 1 + 3
+
+
+def test_the_introspection_of_graphiql_costs_little(pricing: Pricing) -> None:
+    query = get_introspection_query(
+        specified_by_url=True,
+        directive_is_repeatable=True,
+        schema_description=True,
+        input_value_deprecation=True,
+        one_of=True,
+    )
+
+    assert 1_000 < pricing.of(query) < 25_000
+
+
+def test_introspection_is_counted_by_the_size_of_the_schema(pricing: Pricing) -> None:
+    kinds = pricing.schema.type_map
+
+    assert pricing.of("{ __schema { types { name } } }") == 1 + len(kinds)
+    assert pricing.of("{ __schema { types { fields { name } } } }") > 1 + len(kinds) + sum(
+        len(getattr(kind, "fields", ())) for kind in kinds.values() if not hasattr(kind, "is_one_of")
+    )
