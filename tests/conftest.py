@@ -16,7 +16,30 @@ from stores.database import Database, Document
 from stores.objects import ObjectsStore
 from tests.commands import Commands
 from tests.database_pool import DatabasePool
+from tests.installation import FOR_FIXTURE
+from tests.node import NODE, Node
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install what the tests need as soon as it is known that they do: some takes a minute."""
+    for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
+        for installation in FOR_FIXTURE.get(fixture, ()):
+            installation.begin()
+
+
+def pytest_sessionfinish() -> None:
+    """End what was begun for tests that did not come to run."""
+    for installations in FOR_FIXTURE.values():
+        for installation in installations:
+            installation.give_up()
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    """Node with the packages of `package.json`."""
+    assert not (problem := NODE.finish()), problem
+    return NODE
 
 
 @pytest.fixture(scope="session")
