@@ -92,6 +92,12 @@ class PayloadTooLargeError(StoreError):
     code = "PAYLOAD_TOO_LARGE"
 
 
+class RateLimitedError(StoreError):
+    """There is more of it under way than a setting allows; the message names the setting."""
+
+    code = "RATE_LIMITED"
+
+
 class StoreTimeoutError(StoreError):
     """The database did not finish within the time a query may take."""
 

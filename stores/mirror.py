@@ -1,5 +1,6 @@
 """The BSON copy of a JSON value that queries look into; what BSON cannot hold is bent, since it is never returned."""
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -37,6 +38,12 @@ def _escaped(key: str) -> str:
     return ODD_KEY.sub(lambda odd: f"%{ord(odd[0]):02X}", key) if ODD_KEY.search(key) else key
 
 
+def original_key(key: str) -> str:
+    """The key that the mirror holds as this one."""
+    return _CODE.sub(lambda code: chr(int(code[1], 16)), key) if "%" in key else key
+
+
+_CODE: Final = re.compile("%([0-9A-F]{2})")
 _escaped_again: Final = lru_cache(10_000)(_escaped)
 """The same for keys that are kept: programs send the same few again and again."""
 

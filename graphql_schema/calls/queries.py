@@ -110,6 +110,14 @@ class CallQueries:
         page = await calls.page(project_id, request, wanted, which, sort_keys(sort_by), where, expansion)
         return Listing(page, partial(calls.count, project_id, which, where, expansion))
 
+    @resolved(
+        "The present place in what happens to the project's calls, for `callEvents(after:)`: take it, list what there "
+        "is, and go on from it; so nothing is missed, and what changed meanwhile comes again as an event."
+    )
+    async def call_events_cursor(self, info: Info, project_id: ProjectId) -> str:
+        """The present place among the events."""
+        return await info.context.stores.calls.events_cursor(project_id)
+
     @resolved("How many calls there are.", returns=CallsQueryStatsRes)
     async def calls_stats(
         self,

@@ -2,14 +2,24 @@
 
 from collections.abc import AsyncGenerator
 from enum import Enum
+from typing import Annotated
 
 import strawberry
 
+from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, streamed
+from graphql_schema.fields import ProjectId, described, streamed, to_store
 from graphql_schema.selection import selected_fields
 from stores.calls import CallEvent as StoreCallEvent
+
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Go on after this cursor: that of an event, of `callEventsCursor`, or of an error's "
+        "`extensions.after`. Any filter and query over the same project may go on from it."
+    ),
+]
 
 
 @strawberry.enum(description="What happened to a call.")
@@ -27,14 +37,30 @@ class CallEvent:
     """The source is `stores.calls.CallEvent`."""
 
     type: CallEventType = described("What happened.")
-    call: CallSchema = described("The call as it is now.")
+    call: CallSchema = described(
+        "The call as it is when the event is told, which may be a little later; a deleted one as it was."
+    )
+    cursor: str = described("The place after this event: give it as `after` to go on from here, at any server.")
 
 
 @strawberry.type
 class CallSubscriptions:
     """The fields of Subscription that tell of calls."""
 
-    @streamed("What happens to the project's calls from now on.", of=CallEvent)
-    def call_events(self, info: Info, project_id: ProjectId) -> AsyncGenerator[StoreCallEvent, None]:
+    @streamed(
+        "What happens to the project's calls: from now on, or after a place in the past without a gap. A deleted call "
+        "passes the filter and the query as it was. Conditions on feedback and costs are refused: they change without "
+        "an event of the call.",
+        of=CallEvent,
+    )
+    def call_events(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: Filter = None,  # noqa: A002 -- the API's name
+        query: Where = None,
+        after: After = None,
+    ) -> AsyncGenerator[StoreCallEvent, None]:
         """What happens to calls."""
-        return info.context.stores.calls.events(project_id, selected_fields(info, "call"))
+        wanted = selected_fields(info, "call")
+        return info.context.stores.calls.events(project_id, wanted, to_store(filter), to_store(query), after)

@@ -1,12 +1,13 @@
 """The filter of calls: lists of which any member may match, all of them together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.errors import BadInputError
+from stores.paging import Row
 from stores.query import Query
 from stores.refs import check_external
 
@@ -60,6 +61,25 @@ class CallsFilter:
             found.append({"parent_id": None})
         return found
 
+    def test(self) -> Callable[[Row], bool]:
+        """The same conditions on a call that is at hand, whatever its project.
+
+        Raises:
+            BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
+        """
+        self._check()
+        tests = list(self._tests())
+        return lambda call: all(test(call) for test in tests)
+
+    def _tests(self) -> Iterator[Callable[[Row], bool]]:
+        for name, path in {**_MEMBERSHIP, "call_ids": "id"}.items():
+            if members := getattr(self, name):
+                yield _is_any_of(path, frozenset(members))
+        if self.op_names:
+            yield _is_any_op(self.op_names)
+        if self.trace_roots_only:
+            yield lambda call: call.get("parent_id") is None
+
     def _check(self) -> None:
         for field in fields(self):
             members, argument = getattr(self, field.name), f"filter.{field.name}"
@@ -91,6 +111,20 @@ def calls_match(
 
 def _any_of(path: str, members: list[str]) -> Match:
     return {path: members[0]} if len(members) == 1 else {path: {"$in": members}}
+
+
+def _is_any_of(path: str, members: frozenset[str]) -> Callable[[Row], bool]:
+    def test(call: Row) -> bool:
+        found = call.get(path)
+        return not members.isdisjoint(found) if isinstance(found, list) else found in members
+
+    return test
+
+
+def _is_any_op(op_names: list[str]) -> Callable[[Row], bool]:
+    exact = frozenset(name for name in op_names if not name.endswith(ANY_VERSION))
+    prefixes = tuple(name.removesuffix("*") for name in op_names if name.endswith(ANY_VERSION))
+    return lambda call: (name := call.get("op_name", "")) in exact or name.startswith(prefixes)
 
 
 def _any_op(op_names: list[str]) -> Match:

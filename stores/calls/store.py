@@ -1,6 +1,8 @@
 """The store of calls: every question and change that concerns them, each within one project."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from stores import paging
@@ -8,9 +10,7 @@ from stores.calls import documents
 from stores.calls.additions import add_rest, has_additions
 from stores.calls.deletes import delete_calls
 from stores.calls.edges import calls_of_each, count_of_each
-from stores.calls.events import CallEvent
 from stores.calls.expansion import Expansion
-from stores.calls.fan_out import FanOut
 from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
@@ -18,6 +18,9 @@ from stores.calls.partly import Refused, write_partly
 from stores.calls.restoring import RestoredCall, restore_calls
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
+from stores.calls.watching import CallEvent, FanOut, Question, Watching
+from stores.calls.watching.fan_out import MAX_SUBSCRIBERS
+from stores.calls.watching.log import MAX_BYTES
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
@@ -53,15 +56,17 @@ class CallsStore:
     epoch, JSON is text under `json`, and what is null is absent.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, max_watchers: int = MAX_SUBSCRIBERS, max_event_bytes: int = MAX_BYTES
+    ) -> None:
         self.database = database
         self._calls = database.calls
         self._sources = Sources(database)
-        self._fan_out = FanOut(self._calls)
+        self._watching = Watching(database, FanOut(self._calls, max_watchers, max_event_bytes))
 
     async def close(self) -> None:
         """End every subscription to events; the store must not be used afterwards."""
-        await self._fan_out.close()
+        await self._watching.close()
 
     @database_write
     async def write(self, batch: Sequence[CallStart | CallEnd]) -> None:
@@ -239,22 +244,45 @@ class CallsStore:
         async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
             return await explained(self._calls, search)
 
-    async def events(self, project_id: str, wanted: Iterable[str]) -> AsyncGenerator[CallEvent, None]:
-        """What happens to the project's calls from now on, with the wanted fields at least; close it to end it.
+    async def events(
+        self,
+        project_id: str,
+        wanted: Iterable[str],
+        calls_filter: CallsFilter | None = None,
+        query: Query | None = None,
+        after: str | None = None,
+    ) -> AsyncGenerator[CallEvent, None]:
+        """What happens to calls, with the wanted fields at least: after a cursor, or from now on; close it to end it.
+
+        A deleted call passes the filter and the query as it was.
 
         Raises:
+            BadInputError: the filter, the query or the cursor breaks a rule, or the query names what no call stores.
+            RateLimitedError: too many watch already.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
+        question = Question(project_id, calls_filter, query)
+        adds = frozenset(wanted)
+        async with aclosing(self._watching.events(question, after)) as events:
+            async for event in events:
+                yield await self._with_rest(event, adds) if has_additions(adds) else event
+
+    async def events_cursor(self, project_id: str) -> str:
+        """The cursor after all that happened to the project's calls so far: from there `events` tells the rest."""
         check_project_id(project_id)
-        wanted = set(wanted)
-        async with self._fan_out.subscribed(project_id) as subscriber:
-            await self.database.run(subscriber.opened())
-            while True:
-                event = await subscriber.next()
-                row = dict(event.call)  # others are told of the same one
-                if has_additions(wanted):
-                    await self.database.query(add_rest(self.database, project_id, [row], wanted))
-                yield CallEvent(event.type, row)
+        return await self._watching.cursor(project_id)
+
+    async def _with_rest(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
+        """An event with what is not stored with its call, looked for once for all who want the same."""
+        if wanted not in event.made:
+            event.made[wanted] = asyncio.create_task(self._filled(event, wanted))
+        filled: CallEvent = await asyncio.shield(event.made[wanted])
+        return filled
+
+    async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
+        row = dict(event.call)
+        await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
+        return CallEvent(event.type, row, event.place)
 
     @database_query
     async def count(

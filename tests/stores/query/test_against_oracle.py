@@ -11,6 +11,8 @@ from stores.calls.fields import CALL_FIELDS
 from stores.database import Collection, Database, Document
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.evaluator import Values, compile_test
+from stores.query.expressions import Operand
 from stores.query.match import Match, compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
@@ -43,10 +45,22 @@ def row_of(document: Document) -> Row:
     return {name: value for name, value in document.items() if name not in PAYLOADS} | texts
 
 
+async def documents_of(calls: CallsStore, database: Database, generator: Generator) -> list[Document]:
+    """Some written calls, as they are stored."""
+    await calls.write(generator.calls(CALLS))
+    return await database.calls.find({}).to_list(None)
+
+
 async def rows_of(calls: CallsStore, database: Database, generator: Generator) -> list[Row]:
     """Some written calls."""
-    await calls.write(generator.calls(CALLS))
-    return [row_of(document) for document in await database.calls.find({}).to_list(None)]
+    return [row_of(document) for document in await documents_of(calls, database, generator)]
+
+
+def evaluated(operation: Operand, documents: Sequence[Document]) -> set[str]:
+    """The ids of the documents for which a query holds, without the server; the mirrors are not needed for that."""
+    holds_for = compile_test(operation)
+    told = [{name: value for name, value in document.items() if name not in PAYLOADS} for document in documents]
+    return {document["id"] for document in told if holds_for(Values(document))}
 
 
 async def found(collection: Collection, match: Match) -> set[str]:
@@ -61,11 +75,12 @@ def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -
     return f"\nquery    {json.dumps(tree)}\ndocument {shown}\nmatch    {match}"
 
 
-async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
+async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_query_holds(
     calls: CallsStore, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = Generator(SEED)
-    rows = await rows_of(calls, database, generator)
+    documents = await documents_of(calls, database, generator)
+    rows = [row_of(document) for document in documents]
     matched, cases = 0, 0
 
     for _ in range(QUERIES):
@@ -76,6 +91,8 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
         for match in (compile_match(operation), {"$expr": truth(operation)}):
             ids = await found(database.calls, match)
             assert ids == expected, disagreement(tree, match, rows, ids ^ expected)
+        ids = evaluated(operation, documents)
+        assert ids == expected, disagreement(tree, {}, rows, ids ^ expected)
         matched += len(expected)
         cases += len(rows)
 
@@ -87,11 +104,13 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
 
 @pytest.mark.parametrize("tree", ONCE_WRONG, ids=str)
 async def test_what_once_was_answered_wrongly(calls: CallsStore, database: Database, tree: Tree) -> None:
-    rows = await rows_of(calls, database, Generator(SEED))
+    documents = await documents_of(calls, database, Generator(SEED))
     operation = parse_query({"$expr": tree}, CALL_FIELDS)
+    expected = {row["id"] for row in map(row_of, documents) if holds(operation, row)}
 
     for match in (compile_match(operation), {"$expr": truth(operation)}):
-        assert await found(database.calls, match) == {row["id"] for row in rows if holds(operation, row)}
+        assert await found(database.calls, match) == expected
+    assert evaluated(operation, documents) == expected
 
 
 async def test_pages_and_counts_of_a_query_are_the_oracles(calls: CallsStore, database: Database) -> None:

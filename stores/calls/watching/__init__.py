@@ -1,0 +1,9 @@
+"""Watching calls: what happens to them, told as it happens, and resumed without a gap at any server."""
+
+from stores.calls.watching.cursors import cursor_of, place_at
+from stores.calls.watching.events import CallEvent
+from stores.calls.watching.fan_out import FanOut
+from stores.calls.watching.questions import Question
+from stores.calls.watching.watch import Watching
+
+__all__ = ["CallEvent", "FanOut", "Question", "Watching", "cursor_of", "place_at"]

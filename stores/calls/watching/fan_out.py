@@ -1,0 +1,261 @@
+"""One change stream over the calls for all who watch them: opened for the first, closed after the last.
+
+It tells of the projects that somebody watches, and is opened anew, at its place, when these become more. What it tells
+is kept for a while (`log`), so that whoever resumes soon, at whatever place, needs no other.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from pymongo.errors import PyMongoError
+
+from stores.calls.watching.changes import event_of, place_of
+from stores.calls.watching.events import CallEvent
+from stores.calls.watching.log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
+from stores.calls.watching.questions import Question
+from stores.calls.watching.stream import Change, Stream, is_between_changes, opened, passes
+from stores.calls.watching.subscribers import EndedError, Subscriber
+from stores.database import Collection
+from stores.errors import RateLimitedError, UnavailableError
+from stores.query.evaluator import Values
+from stores.turns import in_turns
+
+MAX_SUBSCRIBERS: Final = 5_000
+
+_MOST_NAMED: Final = 100
+"""Projects that the stream is told by name; it tells of all where more are watched."""
+_KEPT_SECONDS: Final = 60
+"""How long the stream goes on to tell of projects that nobody watches any more: many come back."""
+_PAUSE_SECONDS: Final = 0.5
+
+_BROKEN: Final = (
+    "the database ended the stream of events; subscribe again with this error's extensions.after as after, or, if that "
+    "is refused, take callEventsCursor and query what happened meanwhile"
+)
+STOPPED: Final = (
+    "the server stops; subscribe again, here or at another server, with this error's extensions.after as after"
+)
+
+logger = logging.getLogger("loomql")
+
+
+class FanOut:
+    """The change stream of a collection of calls, and whom it is told to."""
+
+    def __init__(
+        self,
+        calls: Collection,
+        max_subscribers: int = MAX_SUBSCRIBERS,
+        max_bytes: int = MAX_BYTES,
+        max_events: int = MAX_EVENTS,
+    ) -> None:
+        self._calls = calls
+        self._max_subscribers = max_subscribers
+        self._log = EventLog(max_events, max_bytes)
+        self._watchers: dict[str, int] = {}
+        self._covered: dict[str, str] = {}
+        self._channels: dict[str, dict[bytes, Channel]] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._place: str | None = None
+        self._seen = ""
+        self._all_since: str | None = None
+        self._opened_at = 0.0
+        self._is_closed = False
+
+    @property
+    def count(self) -> int:
+        """How many watch."""
+        return sum(self._watchers.values())
+
+    @asynccontextmanager
+    async def watched(self, project_id: str) -> AsyncIterator[None]:
+        """Let the stream tell of a project, at least until the block ends; it does once it is `covered`.
+
+        Raises:
+            EndedError: all is closed.
+            RateLimitedError: too many watch already.
+        """
+        self.check_open()
+        if self.count >= self._max_subscribers:
+            raise RateLimitedError(
+                f"this server process has {self._max_subscribers:,} subscriptions to events already; end some, ask "
+                "another process, or raise LOOMQL_MAX_SUBSCRIPTIONS"
+            )
+        self._watchers[project_id] = self._watchers.get(project_id, 0) + 1
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            self._watchers[project_id] -= 1
+            if not self._watchers[project_id]:
+                del self._watchers[project_id]
+
+    async def covered(self, project_id: str) -> None:
+        """Wait until whatever happens in a project that is watched is certain to be told.
+
+        Raises:
+            UnavailableError: it will not be.
+        """
+        following = self._following
+        while not self._covers(project_id):
+            self.check_open()
+            if following is not self._following:
+                raise UnavailableError("the database gives no stream of events; try again")
+            self._news.clear()
+            await self._news.wait()
+
+    def check_open(self, after: str | None = None) -> None:
+        """See that there are more events to come.
+
+        Raises:
+            EndedError: all is closed; it tells to go on after a cursor, if one is given.
+        """
+        if self._is_closed:
+            raise EndedError(STOPPED, after)
+
+    @asynccontextmanager
+    async def joined(self, question: Question, place: str | None) -> AsyncIterator[Subscriber | None]:
+        """A reader of what answers a question after a place, or from now on, in a project that is covered.
+
+        None where the place lies so far back that it is not kept.
+        """
+        since = max(self._covered.get(question.project_id) or self._all_since or "", self._log.start)
+        if place is not None and place < since:
+            yield None
+            return
+        channel = self._channel(question)
+        if place is not None and place < channel.start:
+            self._log.reach_back(channel, place)
+        number = channel.end if place is None else channel.number_after(place)
+        subscriber = Subscriber(channel, number, place or self._seen)
+        try:
+            yield subscriber
+        finally:
+            subscriber.close()
+            self._drop(channel)
+
+    async def close(self) -> None:
+        """End every subscription with an error, let nobody subscribe any more, and wait until the stream is closed."""
+        self._is_closed = True
+        self._fail(STOPPED)
+        self._news.set()
+        if self._following is not None:
+            await self._following
+
+    def _covers(self, project_id: str) -> bool:
+        return self._all_since is not None or project_id in self._covered
+
+    def _covers_what_is_watched(self) -> bool:
+        """Whether the stream tells of all projects that are watched, and not for long of those that are not any more."""
+        if self._all_since is not None:
+            return len(self._watchers) > _MOST_NAMED or self._is_fresh
+        return self._watchers.keys() <= self._covered.keys() and (
+            self._is_fresh or len(self._watchers) == len(self._covered)
+        )
+
+    @property
+    def _is_fresh(self) -> bool:
+        return time.monotonic() < self._opened_at + _KEPT_SECONDS
+
+    def _channel(self, question: Question) -> Channel:
+        channels = self._channels.setdefault(question.project_id, {})
+        if question.key not in channels:
+            channels[question.key] = Channel(question, self._place or "")
+        return channels[question.key]
+
+    def _drop(self, channel: Channel) -> None:
+        """Let a channel go that nobody reads, unless another has its place."""
+        question = channel.question
+        channels = self._channels.get(question.project_id, {})
+        if not channel.subscribers and channels.get(question.key) is channel:
+            del channels[question.key]
+            if not channels:
+                del self._channels[question.project_id]
+
+    def _all(self) -> Iterator[Channel]:
+        return (channel for channels in self._channels.values() for channel in channels.values())
+
+    def _fail(self, reason: str) -> None:
+        for channel in self._all():
+            channel.fail(reason, self._seen)
+        self._channels.clear()
+
+    async def _follow(self) -> None:
+        try:
+            while self._watchers and not self._is_closed:
+                await self._follow_or_pause()
+        except Exception:
+            logger.exception("the change stream of the calls broke and cannot be resumed")
+            self._fail(_BROKEN)
+        finally:
+            self._following = None
+            self._forget()
+            self._news.set()
+
+    async def _follow_or_pause(self) -> None:
+        """Read changes; what breaks the stream for a while costs nobody anything."""
+        try:
+            await self._follow_some()
+        except PyMongoError as error:
+            if not passes(error):
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _follow_some(self) -> None:
+        """Read changes of the projects that are watched, until it is others."""
+        named = None if len(self._watchers) > _MOST_NAMED else list(self._watchers)
+        async with opened(self._calls, named, self._place) as stream:
+            self._cover(named, stream.place or self._place or "")
+            while self._watchers and not self._is_closed and self._covers_what_is_watched():
+                changes = await stream.read()
+                async for change in in_turns(changes):
+                    self._tell(change)
+                if not stream.alive:
+                    logger.error("the collection of calls was dropped or renamed; its change stream ended")
+                    self._fail(_BROKEN)
+                    self._forget()
+                    return
+                self._reach(stream)
+
+    def _cover(self, named: list[str] | None, place: str) -> None:
+        if self._place is None:
+            self._log.begin(place)
+            self._seen = place
+        self._place, self._opened_at = place, time.monotonic()
+        known = {each: since for each in named or () if (since := self._covered.get(each) or self._all_since)}
+        # What is told of the others, and of those that were named before, is told from here on.
+        self._covered = dict.fromkeys(named or (), place) | known
+        self._all_since = (self._all_since or place) if named is None else None
+        self._news.set()
+
+    def _reach(self, stream: Stream) -> None:
+        self._place = max(self._place or "", stream.place)
+        if is_between_changes(stream.place):
+            self._seen = stream.place
+
+    def _forget(self) -> None:
+        self._place, self._seen, self._covered, self._all_since = None, "", {}, None
+        self._log.begin("")
+
+    def _tell(self, change: Change) -> None:
+        event = event_of(change)
+        self._place = place_of(change)
+        if event is not None:
+            channels = self._channels.get(event.call["project_id"], {})
+            values = Values(event.call)
+            self._log.add(event, [channel for channel in channels.values() if self._asks_for(channel, event, values)])
+
+    @staticmethod
+    def _asks_for(channel: Channel, event: CallEvent, values: Values) -> bool:
+        try:
+            return channel.question.holds(event.call, values)
+        except Exception:  # whatever one question stumbles over, the others are answered
+            logger.exception("a question about the events of calls cannot be answered")
+            channel.fail("this question cannot be answered for a call; ask another one", event.place)
+            return False

@@ -1,0 +1,64 @@
+"""Watching one question's events: caught up with first, where that is asked for, and then told as they happen."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from stores.calls.watching.changes import event_of
+from stores.calls.watching.cursors import cursor_of, place_at
+from stores.calls.watching.events import CallEvent
+from stores.calls.watching.fan_out import FanOut
+from stores.calls.watching.questions import Question
+from stores.calls.watching.stream import present, stretch_after
+from stores.database import Database
+from stores.query.evaluator import Values
+from stores.turns import in_turns
+
+MAX_CATCHING_UP: Final = 4
+"""Stretches of the past that one process reads at once."""
+
+
+class Watching:
+    """The events of calls, for one process."""
+
+    def __init__(self, database: Database, fan_out: FanOut) -> None:
+        self._database = database
+        self._fan_out = fan_out
+        self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
+
+    async def close(self) -> None:
+        """End every subscription with an error that says where to resume."""
+        await self._fan_out.close()
+
+    async def cursor(self, project_id: str) -> str:
+        """The cursor of the place after all that happened in a project so far."""
+        return cursor_of(project_id, await self._database.query(present(self._database.calls)))
+
+    async def events(self, question: Question, after: str | None) -> AsyncGenerator[CallEvent, None]:
+        """The events that answer a question, each once and in order: those after a cursor, or from now on.
+
+        Raises:
+            BadInputError: the cursor is none of the project's, or leads too far back.
+            RateLimitedError: too many watch already.
+            UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
+        """
+        project_id = question.project_id
+        place = None if after is None else place_at(project_id, after)
+        async with self._fan_out.watched(project_id):
+            while True:
+                await self._database.run(self._fan_out.covered(project_id))
+                async with self._fan_out.joined(question, place) as subscriber:
+                    while subscriber:
+                        yield await subscriber.next()
+                if place is None:
+                    raise AssertionError("whoever asks for nothing of the past can always join")
+                # Nothing is held between two stretches, however slowly the first is read.
+                async with self._turns:
+                    stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
+                async for change in in_turns(stretch.changes):
+                    event = event_of(change)
+                    if event and question.holds(event.call, Values(event.call)):
+                        self._fan_out.check_open(cursor_of(project_id, place))
+                        yield event
+                        place = event.place
+                place = stretch.place
