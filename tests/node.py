@@ -3,7 +3,9 @@
 import asyncio
 import functools
 import hashlib
-import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from tests.installation import Installation
 
 _FOLDER: Final = Path(__file__).parent
 _PATIENCE_SECONDS: Final = 180
+_LONGEST_LINE: Final = 1 << 24
 
 
 class Node(Installation):
@@ -35,31 +38,30 @@ class Node(Installation):
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
         return [*self.tools.npm, "ci", *options, "--prefix", str(_FOLDER)]
 
-    def script(self, package: str, path: str) -> tuple[str, str]:
-        """A package's command, to put arguments behind."""
-        return self.tools.node, str(self.packages / package / path)
+    @asynccontextmanager
+    async def program(self, *arguments: str, folder: Path = _FOLDER) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A running program, whose input and output are pipes; it must end well when the block does."""
+        with tempfile.TemporaryFile() as errors:
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                self.tools.node, *arguments, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, limit=_LONGEST_LINE
+            )
+            try:
+                yield process
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            errors.seek(0)
+            assert process.returncode == 0, f"{arguments} ended with {process.returncode}: {errors.read().decode()}"
 
-    async def start(self, *command: str, folder: Path = _FOLDER) -> asyncio.subprocess.Process:
-        """Start a program whose input, output and errors are pipes."""
-        pipe = asyncio.subprocess.PIPE
-        path = os.pathsep.join([str(Path(self.tools.node).parent), os.environ.get("PATH", os.defpath)])
-        return await asyncio.create_subprocess_exec(
-            *command, cwd=folder, env={**os.environ, "PATH": path}, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-
-    async def run(self, *command: str, folder: Path = _FOLDER) -> bytes:
-        """What a program wrote, which ended well."""
-        process = await self.start(*command, folder=folder)
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                out, err = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        said = (out + err).decode()
-        assert process.returncode == 0, f"{' '.join(command)} ended with {process.returncode}:\n{said}"
-        return out
+    async def run(self, *arguments: str, folder: Path = _FOLDER) -> str:
+        """What a program wrote that ended well."""
+        async with self.program(*arguments, folder=folder) as process:
+            out, _ = await process.communicate()
+        return out.decode()
 
 
 NODE: Final = Node()

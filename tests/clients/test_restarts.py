@@ -1,0 +1,85 @@
+"""A server that is killed and comes back, as clients in Node see it: they connect again, and miss and double nothing."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stores.calls import CallsStore
+from tests.app.command import Server, serving
+from tests.clients.node_client import NodeClient, node_client, watcher
+from tests.clients.operations import CURSOR, WATCH
+from tests.free_ports import free_port
+from tests.node import Node
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+BATCH = 4
+SOME = 60
+
+Life = Callable[[], AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
+    """A server in a process of its own, each time at the same address."""
+    port, lives = free_port(), itertools.count()
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    return lambda: serving(tmp_path / f"life-{next(lives)}", "--port", str(port), **environment)
+
+
+def seen(client: NodeClient) -> list[str]:
+    """The calls whose start a watcher was told."""
+    return [told["next"]["data"]["callEvents"]["call"]["id"] for told in client.told("watch") if "next" in told]
+
+
+class Writer:
+    """Writes calls into the database, whether or not a server is there."""
+
+    def __init__(self, calls: CallsStore) -> None:
+        self._calls = calls
+        self.written = 0
+
+    async def write(self, until: Callable[[], bool]) -> None:
+        """Write call after call until something holds."""
+        async with asyncio.timeout(60):
+            while not until():
+                numbers = range(self.written + 1, self.written + BATCH + 1)
+                await self._calls.write([start(number) for number in numbers])
+                self.written += BATCH
+                await asyncio.sleep(0.01)
+
+
+async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: Life, calls: CallsStore) -> None:
+    writer = Writer(calls)
+    async with AsyncExitStack() as stack:
+        with life() as server:
+            ws = server.url.replace("http", "ws", 1)
+            async with httpx.AsyncClient() as http:
+                answered = (await http.post(server.url, json={"query": CURSOR})).json()
+            place = (WATCH, PROJECT, answered["data"]["callEventsCursor"])
+            by_ws = await stack.enter_async_context(watcher(node, "graphql-ws", ws, *place))
+            by_sse = await stack.enter_async_context(watcher(node, "graphql-sse", server.url, *place))
+            by_retries = await stack.enter_async_context(node_client(node, "graphql-ws", ws, retryAttempts=1000))
+            await by_retries.begin("watch", WATCH, projectId=PROJECT)
+            clients = by_ws, by_sse, by_retries
+            await writer.write(until=lambda: min(len(seen(client)) for client in clients) > SOME)
+            server.process.kill()
+            await writer.write(until=lambda: bool(by_ws.told("broken") and by_sse.told("broken")))
+        missed = writer.written
+        with life():
+            await writer.write(until=lambda: by_retries.sockets()[-1] == "connected again")
+            before = writer.written
+            await writer.write(until=lambda: seen(by_retries)[-1] > call_id(before))
+            written = [call_id(number) for number in range(1, writer.written + 1)]
+            await by_ws.until(lambda: len(seen(by_ws)) >= len(written))
+            await by_sse.until(lambda: len(seen(by_sse)) >= len(written))
+
+    assert seen(by_ws) == written
+    assert seen(by_sse) == written
+    assert len(written) > missed > SOME
+    assert [by_retries.sockets()[0], *sorted(set(by_retries.sockets()[1:-1]))] == ["connected", "closed"]
+    assert [told for told in by_retries.told("watch") if "next" not in told] == []
