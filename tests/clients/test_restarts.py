@@ -77,9 +77,11 @@ async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: L
             written = [call_id(number) for number in range(1, writer.written + 1)]
             await by_ws.until(lambda: len(seen(by_ws)) >= len(written))
             await by_sse.until(lambda: len(seen(by_sse)) >= len(written))
+            sockets = by_retries.sockets()
+            endings = [told for told in by_retries.told("watch") if "next" not in told]
 
     assert seen(by_ws) == written
     assert seen(by_sse) == written
     assert len(written) > missed > SOME
-    assert [by_retries.sockets()[0], *sorted(set(by_retries.sockets()[1:-1]))] == ["connected", "closed"]
-    assert [told for told in by_retries.told("watch") if "next" not in told] == []
+    assert (sockets[0], {*sockets[1:-1]}, sockets[-1]) == ("connected", {"closed"}, "connected again")
+    assert endings == []
