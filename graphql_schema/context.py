@@ -27,6 +27,7 @@ from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
 from stores.tables import TablesStore
 from stores.threads import ThreadsStore
+from stores.traces import TracesStore
 
 MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 
@@ -53,6 +54,7 @@ class Stores:
     refs: RefsStore
     retention: RetentionStore
     threads: ThreadsStore
+    traces: TracesStore
 
     @classmethod
     def over(
@@ -89,6 +91,7 @@ class Stores:
             retention=RetentionStore(database),
             tables=TablesStore(database),
             threads=ThreadsStore(database),
+            traces=TracesStore(database),
         )
 
     async def close(self) -> None:

@@ -41,6 +41,16 @@ def streamed(description: str, of: object) -> Callable[[_Resolver], _Resolver]:
     return cast("Callable[[_Resolver], _Resolver]", strawberry.subscription(description=description, graphql_type=kind))
 
 
+def computed(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN401 -- as above
+    """A plain field that a function makes of the source."""
+
+    def resolve(parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- whatever the field's annotation says
+        return of(parent)
+
+    resolve.bare = of  # type: ignore[attr-defined] # what compiled rows call
+    return strawberry.field(resolver=resolve, description=description)
+
+
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
     """A field of an input that may be left out."""
     return strawberry.field(description=description, default=None)

@@ -8,11 +8,12 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
-from graphql_schema.selection import selected_fields
 from stores.errors import BadInputError
-from stores.files import FilesStats, NewFile, check_size
+from stores.files import FilesStats, NewFile, StoredFile, check_size
 from stores.paging import Row
+from stores.refs import file_ref
 
 Digest = Annotated[str, strawberry.argument(description="The file's digest.")]
 Name = Annotated[
@@ -32,9 +33,10 @@ class FileCreateRes:
 
 
 @strawberry.type(description="A file.")
-class FileContentReadRes:
-    """A file; its source is a dict of what `stores.files.StoredFile` knows."""
+class FileContentReadRes(Node):
+    """A file; its source is `StoredFile.row`."""
 
+    ref: strawberry.ID = node_ref(file_ref)
     project_id: strawberry.ID = described("The project, as entity/project.")
     digest: str = described("The digest of its content.")
     name: str | None = described("The name that it was first stored under; null if it has none.")
@@ -44,10 +46,19 @@ class FileContentReadRes:
         "HTML, SVG and XML."
     )
     created_at: DateTime = described("When it was first stored.")
-    url: str = described("Where it can be had whole or in parts by GET, as a path on this server.")
-    content: Base64 = described(
-        "Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls."
-    )
+
+    @resolved("Where it can be had whole or in parts by GET, as a path on this server.")
+    def url(self, parent: strawberry.Parent[Row]) -> str:
+        """Where it can be had."""
+        return file_url(parent["project_id"], parent["digest"])
+
+    @resolved("Its content, of at most 8 MiB, and 32 MiB in one answer; get more from the files' urls.")
+    async def content(self, info: Info, parent: strawberry.Parent[Row]) -> Base64:
+        """Its content."""
+        stored: StoredFile = parent["stored"]
+        stored.check_readable()
+        info.context.file_contents.take(stored.size_bytes)
+        return Base64(await info.context.stores.files.read(stored))
 
 
 @strawberry.type(description="What a project's files take.")
@@ -65,22 +76,7 @@ class FileQueries:
     @resolved("A file by its digest; its content is read only when selected.", returns=FileContentReadRes)
     async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row:
         """A file."""
-        files = info.context.stores.files
-        found = await files.one(project_id, digest)
-        row = {
-            "project_id": found.project_id,
-            "digest": found.digest,
-            "name": found.name,
-            "size_bytes": found.size_bytes,
-            "content_type": found.content_type,
-            "created_at": found.created_at,
-            "url": file_url(found.project_id, found.digest),
-        }
-        if "content" not in selected_fields(info):
-            return row
-        found.check_readable()
-        info.context.file_contents.take(found.size_bytes)
-        return {**row, "content": await files.read(found)}
+        return (await info.context.stores.files.one(project_id, digest)).row
 
     @resolved("How many files a project has, and what they take.", returns=FilesStatsRes)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:

@@ -11,12 +11,14 @@ from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, optional_input, resolved, to_store
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.errors import StoreTimeoutError
 from stores.paging import PageRequest, Row
 from stores.projects import ProjectsFilter as StoreFilter
+from stores.refs import project_ref
 
 Entity = Annotated[str, strawberry.argument(description="Whose project it is: what comes before the slash in its id.")]
 Name = Annotated[
@@ -79,9 +81,10 @@ def _telling_whose_is_too_much(info: Info, instead: str = "ask for fewer project
 
 
 @strawberry.type(description="A project: what all ids, names and digests are of.")
-class Project:
+class Project(Node):
     """A project; its source is a row of `stores.projects`."""
 
+    ref: strawberry.ID = node_ref(lambda row: project_ref(row["id"]))
     id: strawberry.ID = described("Its id, entity/name: the projectId of all other fields.")
     entity: str = described("Whose it is.")
     name: str = described("Its name.")

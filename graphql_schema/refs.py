@@ -1,20 +1,17 @@
 """Refs in the API: what they lead to."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.edges import Version, edge
 from graphql_schema.fields import JsonPath, described, resolved
-from graphql_schema.selection import selected_fields
 from stores.errors import StoreError
 from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import kind_of, without_edges
-
-if TYPE_CHECKING:
-    from graphql_schema.objects.types import ObjSchema
 
 _VALUE = JsonField("value")
 
@@ -44,14 +41,12 @@ class ResolvedRef:
             raise error.under("path") from None
         return None if text is None else JSON(text)
 
-    @resolved(
+    obj = edge(
         "The version of an object or op that it leads to, or into; null where value is null for the same reasons.",
-        returns=Annotated["ObjSchema", strawberry.lazy("graphql_schema.objects.types")] | None,
+        Version | None,
+        lambda stores: stores.objects.by_refs,
+        lambda row: (row["project_id"], without_edges(row["ref"])),
     )
-    async def obj(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The version that it leads to."""
-        key, wanted = (parent["project_id"], without_edges(parent["ref"])), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)
 
 
 def refs_of(row: Row, field: str) -> list[Row]:

@@ -33,6 +33,8 @@ from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
+from graphql_schema.node import take_rows_as_they_are
+from graphql_schema.nodes import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.otel import OtelMutations
@@ -43,11 +45,14 @@ from graphql_schema.retention import RetentionMutations, RetentionQueries
 from graphql_schema.scalars import SCALARS
 from graphql_schema.tables import TableMutations, TableQueries
 from graphql_schema.threads import ThreadQueries
+from graphql_schema.traces import TraceQueries
 
 
 @strawberry.type(description="Everything that can be asked.")
 class Query(
+    NodeQueries,
     CallQueries,
+    TraceQueries,
     AggregateQueries,
     ObjectQueries,
     RefQueries,
@@ -98,6 +103,7 @@ class LoomSchema(BoundedSchema):
             if argument.default_value is None:
                 argument.default_value = Undefined
         coerce_to_inputs(self._schema)
+        take_rows_as_they_are(self._schema)
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema, self.config.info_class)
 

@@ -7,6 +7,7 @@ from typing import Any
 from graphql import (
     DirectiveNode,
     FieldNode,
+    FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
     SelectionNode,
@@ -40,23 +41,39 @@ def selected_fields(info: Info, *paths: str) -> set[str]:
     return found
 
 
-def _children(nodes: Sequence[FieldNode], raw: RawInfo) -> list[FieldNode]:
+def selected_of(info: Info, *types: str) -> set[str]:
+    """The same names of what is selected, without a path, of a value that is of some types, an object's and others."""
+    raw = info._raw_info  # noqa: SLF001 -- as above
+    return {_python_name(node.name.value) for node in _children(raw.field_nodes, raw, types)}
+
+
+def _children(nodes: Sequence[FieldNode], raw: RawInfo, types: Sequence[str] = ()) -> list[FieldNode]:
     seen: set[str] = set()
-    return [child for node in nodes if node.selection_set for child in _fields(node.selection_set, raw, seen)]
+    return [child for node in nodes if node.selection_set for child in _fields(node.selection_set, raw, seen, types)]
 
 
-def _fields(selections: SelectionSetNode, raw: RawInfo, seen: set[str]) -> Iterator[FieldNode]:
+def _fields(
+    selections: SelectionSetNode, raw: RawInfo, seen: set[str], types: Sequence[str] = ()
+) -> Iterator[FieldNode]:
     for selection in selections.selections:
         if not _is_included(selection, raw):
             continue
         match selection:
             case FieldNode():
                 yield selection
-            case InlineFragmentNode():
-                yield from _fields(selection.selection_set, raw, seen)
+            case InlineFragmentNode() if _is_of(selection, types):
+                yield from _fields(selection.selection_set, raw, seen, types)
             case FragmentSpreadNode() if selection.name.value not in seen:
                 seen.add(selection.name.value)
-                yield from _fields(raw.fragments[selection.name.value].selection_set, raw, seen)
+                fragment = raw.fragments[selection.name.value]
+                if _is_of(fragment, types):
+                    yield from _fields(fragment.selection_set, raw, seen, types)
+
+
+def _is_of(fragment: InlineFragmentNode | FragmentDefinitionNode, types: Sequence[str]) -> bool:
+    """Whether a fragment is for a value that is of some types; for any value where none are given."""
+    condition = fragment.type_condition
+    return not types or condition is None or condition.name.value in types
 
 
 def _is_included(selection: SelectionNode, raw: RawInfo) -> bool:

@@ -7,7 +7,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from stores.errors import BadInputError
 
@@ -16,6 +16,8 @@ TRACE_ID_LENGTH: Final = 32
 MAX_PROJECT_PART: Final = 128
 MAX_ID: Final = 128
 """Characters of an id that clients may make up, and more than any other has."""
+
+_Name = TypeVar("_Name")
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PROJECT_PART: Final = re.compile(rf"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_PROJECT_PART}}}")
@@ -44,9 +46,9 @@ def version_id(project_id: str, kind: str, object_id: str, digest: str) -> str:
     return f"{project_id}:{kind}:{object_id}:{digest}"
 
 
-def by_project(keys: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
-    """The ids, or refs, of each project, out of pairs of a project and one of them."""
-    projects: dict[str, list[str]] = {}
+def by_project(keys: Iterable[tuple[str, _Name]]) -> list[tuple[str, list[_Name]]]:
+    """The ids, refs or other names of each project, out of pairs of a project and one of them."""
+    projects: dict[str, list[_Name]] = {}
     for project_id, found in keys:
         projects.setdefault(project_id, []).append(found)
     return list(projects.items())

@@ -148,10 +148,12 @@ async def find_pages(
     order: Order,
     request: PageRequest,
     projection: Sequence[str],
+    made: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Page]:
     """For each of some values of a field (or of a member of it, where it is a list) the page of what matches.
 
-    It is one command for all. A cursor is of one value's page: the others' raise.
+    Stages may have `made` other documents of what matches, which are put in order then. It is one command for all. A
+    cursor is of one value's page: the others' raise.
 
     Raises:
         BadInputError: the cursor is none of a value's page.
@@ -159,17 +161,26 @@ async def find_pages(
     """
     if request.cursor is not None:
         return {
-            value: await find_page(collection, {**match, field: value}, order, request, projection) for value in values
+            value: await find_page(collection, last, order, request, projection, source)
+            for value in values
+            for source, last in [_parted({**match, field: value}, made)]
         }
-    pipeline = page_pipeline(match, order, request, projection)
+    source, last = _parted(match, made)
+    pipeline = [*source, *page_pipeline(last, order, request, projection)]
     found: dict[str, list[Row]] = {value: [] for value in values}
     with making_no_index():
         async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
             found[row["value"]].append(row["rows"])
     return {
-        value: page_of(rows, request, order, scope_of(collection.name, {**match, field: value}, order))
+        value: page_of(rows, request, order, scope_of(collection.name, *source, last, order))
         async for value, rows in in_turns(found.items())
+        for source, last in [_parted({**match, field: value}, made)]
     }
+
+
+def _parted(match: dict[str, Any], made: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
+    """The stages that come before an order's, and the match of what they leave."""
+    return ([{"$match": match}, *made], {}) if made else ([], match)
 
 
 async def count(
@@ -185,10 +196,17 @@ async def count(
 
 
 async def count_each(
-    collection: Collection, field: str, values: Sequence[str], match: dict[str, Any]
+    collection: Collection,
+    field: str,
+    values: Sequence[str],
+    match: dict[str, Any],
+    made: Sequence[dict[str, Any]] = (),
 ) -> dict[str, int]:
-    """For each of some values of a field (or of a member of it) how many documents match; one command for all."""
-    counted = _of_each(collection, field, values, [{"$match": match}, {"$count": "number"}])
+    """For each of some values of a field (or of a member of it) how many documents match; one command for all.
+
+    Stages may have `made` others of them.
+    """
+    counted = _of_each(collection, field, values, [{"$match": match}, *made, {"$count": "number"}])
     with making_no_index():
         found = {row["value"]: row["rows"]["number"] async for row in coming_in_turns(counted)}
     return dict.fromkeys(values, 0) | found

@@ -96,6 +96,14 @@ class ProjectsStore:
         return await self._projects.find_one({"_id": project_id}, {"_id": 0} | dict.fromkeys(_paths(wanted), 1))
 
     @database_query
+    async def by_ids(self, project_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row | None]:
+        """For each id the wanted fields of the project, None where there is none."""
+        shown = {"_id": 0} | dict.fromkeys(_paths(wanted), 1)
+        rows = self._projects.find({"_id": {"$in": list(project_ids)}}, shown, batch_size=len(project_ids) + 1)
+        found = {row["id"]: row async for row in rows}
+        return {project_id: found.get(project_id) for project_id in project_ids}
+
+    @database_query
     async def page(
         self,
         request: PageRequest,

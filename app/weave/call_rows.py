@@ -115,8 +115,11 @@ def _costs(row: Row) -> dict[str, Any]:
     return {line["model"]: _cost(line) for line in lines}
 
 
+_NOT_SENT: Final = ("model", "input_tokens", "output_tokens", "price_id")
+
+
 def _cost(line: Row) -> dict[str, Any]:
-    told = {name: value for name, value in line.items() if name not in ("model", "input_tokens", "output_tokens")}
+    told = {name: value for name, value in line.items() if name not in _NOT_SENT}
     dates = {name: times.to_text(told[name]) for name in ("effective_date", "created_at") if name in told}
     return told | dates
 
@@ -137,7 +140,7 @@ class _Feedback:
     async def on(self, key: tuple[str, str]) -> AsyncGenerator[bytes, None]:
         """The feedback on one call, in pieces of a JSON list; calls come in the order in which they were given."""
         if self._counts is None:
-            self._counts = await self._store.count_of_calls(self._keys, frozenset())
+            self._counts = await self._store.of_calls.count(self._keys, frozenset())
         if not self._counts[key]:
             return
         if key not in self._read:
@@ -163,4 +166,4 @@ class _Feedback:
         return together
 
     async def _pages(self, keys: Sequence[tuple[str, str]], request: PageRequest) -> dict[tuple[str, str], Page]:
-        return await self._store.of_calls(keys, frozenset(), FEEDBACK_ON_CALLS, request)
+        return await self._store.of_calls.pages(keys, FEEDBACK_ON_CALLS, request, frozenset())

@@ -1,33 +1,37 @@
 """What a call looks like."""
 
 from enum import Enum
-from functools import partial
 from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
+from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges, page_at
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.node import Node, node_ref
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.calls.additions import PRICES
 from stores.calls.summaries import SUMMARY, usage
 from stores.costs import bill
 from stores.json_fields import JsonField
 from stores.paging import PageRequest, Row
 from stores.refs import call_ref
+from stores.threads import Period
 
 Types = Annotated[
     list[str] | None,
     strawberry.argument(description="Of which types, at most 1,000; of all if left out or empty."),
 ]
+
+
+def _thread_key(row: Row) -> tuple[str, Period, str] | None:
+    return (row["project_id"], Period(), row["thread_id"]) if row.get("thread_id") else None
 
 
 @strawberry.enum(description="How a call went.")
@@ -59,7 +63,7 @@ class LLMUsageSchema:
 
 
 @strawberry.type(description="A call: one step of a trace, from its start to its end.")
-class CallSchema:
+class CallSchema(Node):
     """A call; its source is a row of `stores.calls`."""
 
     id: strawberry.ID = described("The call's id, unique in its project.")
@@ -128,29 +132,57 @@ class CallSchema:
         cost: float | None = parent[PRICES].total_cost(used, parent["started_at"]) if used else None
         return cost
 
-    @resolved("Its ref, by which values point to it.")
-    def ref(self, parent: strawberry.Parent[Row]) -> str:
-        """The ref of this call."""
-        return call_ref(parent)
-
-    @resolved(
+    ref: strawberry.ID = node_ref(call_ref, "Its ref, by which values point to it, and node finds it again.")
+    op = edge(
         "The op's version that was called; null if opName is no ref into this project, or leads to nothing.",
-        returns=ObjSchema | None,
+        ObjSchema | None,
+        lambda stores: stores.objects.by_refs,
+        by("project_id", "op_name"),
     )
-    async def op(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The op's version that was called."""
-        key, wanted = (parent["project_id"], parent["op_name"]), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)
+    parent = edge(
+        "The call that made this one; null for a root, and where that is not there: it never came, or is deleted.",
+        Call | None,
+        lambda stores: stores.calls.by_keys,
+        by("project_id", "parent_id"),
+    )
+    children = edges(
+        "The calls that it made, the oldest first.",
+        Call,
+        lambda stores: stores.calls.children,
+        by("project_id", "id"),
+    )
+    turn = edge(
+        "The call that began the turn of its conversation; null where it is in none, or that is not there.",
+        Call | None,
+        lambda stores: stores.calls.by_keys,
+        by("project_id", "turn_id"),
+    )
+
+    thread = edge(
+        "The conversation that it belongs to; null where that is none, or one of which no turn has ended yet.",
+        ThreadOf | None,
+        lambda stores: stores.threads.by_keys,
+        _thread_key,
+    )
+    evaluation_run = edge(
+        "The run of an evaluation that it is part of: the call itself, or one of the 4 above it; null if none is.",
+        Run | None,
+        lambda stores: stores.evaluations.above,
+        by("project_id", "id"),
+    )
+
+    @resolved("The trace that it belongs to.", returns=TraceOf)
+    def trace(self, parent: strawberry.Parent[Row]) -> Row:
+        """Its trace."""
+        return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
     @listed("The feedback on it, the oldest first; `last: 10` gives the newest.", of=Feedback)
     async def feedback(
         self, info: Info, parent: strawberry.Parent[Row], types: Types = None, *, request: PageRequest
     ) -> Listing:
         """A page of the feedback on it."""
-        load, store = info.context.loaders.load, info.context.stores.feedback
-        key, of_types = (parent["project_id"], parent["id"]), frozenset(types or ())
-        page = await load(store.of_calls, key, of_types, connections.frozen_of_nodes(info), request)
-        return Listing(page, partial(load, store.count_of_calls, key, of_types))
+        way, key = info.context.stores.feedback.of_calls, (parent["project_id"], parent["id"])
+        return await page_at(info, way, key, request, frozenset(types or ()))
 
     @resolved("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:

@@ -2,14 +2,18 @@
 
 import strawberry
 
-from graphql_schema.fields import described
+from graphql_schema.fields import described, resolved
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
+from stores.paging import Row
+from stores.refs import cost_ref
 
 
 @strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
-class CostQueryOutput:
+class CostQueryOutput(Node):
     """A price; its source is a row of `stores.costs`."""
 
+    ref: strawberry.ID = node_ref(cost_ref)
     id: strawberry.ID | None = described("Its id, by which costPurge takes it.")
     llm_id: str | None = described("The model, as usage in summaries of calls names it.")
     prompt_token_cost: float | None = described("What one token of a prompt costs.")
@@ -59,3 +63,14 @@ class LLMCostSchema:
     pricing_level_id: str | None = described("The project whose price it is; default for one that LoomQL ships.")
     created_at: DateTime | None = described("When the price was set; for one that LoomQL ships when it was looked up.")
     created_by: str | None = described("Who set the price; null for one that LoomQL ships.")
+
+    @resolved(
+        "The price, if the project set it; null for one that LoomQL ships, and without one.",
+        returns=CostQueryOutput | None,
+    )
+    def price(self, parent: strawberry.Parent[Row]) -> Row | None:
+        """The price."""
+        if not parent.get("price_id"):
+            return None
+        names = {"project_id": parent["pricing_level_id"], "id": parent["price_id"], "llm_id": parent["model"]}
+        return parent | names

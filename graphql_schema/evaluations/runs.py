@@ -6,11 +6,11 @@ from strawberry.scalars import JSON
 from graphql_schema.aggregates.types import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
+from graphql_schema.edges import by, edge
 from graphql_schema.evaluations.types import EvaluationStatusCode
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.json_fields import JsonField
 from stores.paging import Row
 
@@ -54,11 +54,7 @@ class EvaluationRun:
     scorers: list[ResolvedRef] = described("The scorers of the evaluation that it names by ref.")
     trials: int = described("How often the evaluation has each example tried.")
 
-    @resolved("Its call.", returns=CallSchema | None)
-    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """Its call."""
-        key, wanted = (parent["project_id"], parent["id"]), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
+    call = edge("Its call.", CallSchema | None, lambda stores: stores.calls.by_keys, by("project_id", "id"))
 
     @resolved(
         "The numbers in its scores, by name, computed from its predictions: those that are there of one under way.",

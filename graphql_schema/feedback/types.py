@@ -1,28 +1,27 @@
 """What feedback looks like."""
 
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
+from graphql_schema.edges import Call, by, edge
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.node import Node, node_ref
+from graphql_schema.nodes import load_node
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.json_fields import JsonField
 from stores.paging import Row
-
-if TYPE_CHECKING:
-    from graphql_schema.calls.types import CallSchema
+from stores.refs import feedback_ref, inner_entity
 
 PAYLOAD = JsonField("payload")
 
 
 @strawberry.type(description="What somebody or something says of what a ref leads to, most often a call.")
-class Feedback:
+class Feedback(Node):
     """A piece of feedback; its source is a row of `stores.feedback`."""
 
+    ref: strawberry.ID = node_ref(feedback_ref)
     id: strawberry.ID = described("Its id, unique in its project.")
     project_id: strawberry.ID = described("The project, as entity/project.")
     weave_ref: str = described("What it is about: the ref of a call or of anything else, or any text.")
@@ -42,26 +41,28 @@ class Feedback:
     wb_user_id: str | None = described("Who wrote it.")
     created_at: DateTime = described("When it was written, or written anew.")
 
-    @resolved(
+    call = edge(
         "The call that it is about; null if weaveRef is no ref of a call of the project, or leads to nothing.",
-        returns=Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")] | None,
+        Call | None,
+        lambda stores: stores.calls.by_keys,
+        by("project_id", "call_id"),
     )
-    async def call(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The call that it is about."""
-        if "call_id" not in parent:
-            return None
-        key, wanted = (parent["project_id"], parent["call_id"]), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.calls.by_keys, key, wanted)
+    annotation = edge(
+        "The AnnotationSpec that annotationRef leads to; null if there is none any more.",
+        ObjSchema | None,
+        lambda stores: stores.objects.by_refs,
+        by("project_id", "annotation_ref"),
+    )
 
     @resolved(
-        "The AnnotationSpec that annotationRef leads to; null if there is none any more.", returns=ObjSchema | None
+        "What it is about, be it a call, a version of an object, a trace or anything else with a ref; null if weaveRef "
+        "is no ref of an entity of the project, or leads to nothing.",
+        returns=Node | None,
     )
-    async def annotation(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
-        """The spec of an annotation."""
-        if "annotation_ref" not in parent:
-            return None
-        key, wanted = (parent["project_id"], parent["annotation_ref"]), frozenset(selected_fields(info))
-        return await info.context.loaders.load(info.context.stores.objects.by_refs, key, wanted)
+    async def on(self, info: Info, parent: strawberry.Parent[Row]) -> Row | None:
+        """What it is about."""
+        ref = inner_entity(parent["project_id"], parent["weave_ref"])
+        return None if ref is None else await load_node(info, ref)
 
 
 @strawberry.type(description="How much feedback of one type there is.")

@@ -1,27 +1,35 @@
 """What a version of an object looks like."""
 
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
-from graphql_schema.context import Info
+from graphql_schema.edges import Call, File, Run, TableOf, Version, by, edge, edges
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.node import Node, node_ref
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.json_fields import JsonField
-from stores.paging import PageRequest, Row
+from stores.objects.parts import files_of, table_key
+from stores.paging import Row
 from stores.refs import object_ref
 
-if TYPE_CHECKING:
-    from graphql_schema.calls.types import CallSchema
+
+@strawberry.type(description="A file that an object or op is made of.")
+class ObjFile:
+    """A file; its source is one of `stores.objects.parts.files_of`."""
+
+    name: str = described("Its name there, such as obj.py.")
+    digest: str = described("The digest of its content.")
+    file = edge(
+        "The file; null where it was never stored.",
+        File | None,
+        lambda stores: stores.files.by_keys,
+        by("project_id", "digest"),
+    )
 
 
 @strawberry.type(description="A version of an object or op: a value under a name, which never changes.")
-class ObjSchema:
+class ObjSchema(Node):
     """A version; its source is a row of `stores.objects`."""
 
     project_id: strawberry.ID = described("The project, as entity/project.")
@@ -38,31 +46,40 @@ class ObjSchema:
     wb_user_id: str | None = described("Who made it first.")
     size_bytes: BigInt | None = described("What the value takes as JSON text.")
 
-    @resolved("Its ref, by which values point to it.")
-    def ref(self, parent: strawberry.Parent[Row]) -> str:
-        """The ref of this version."""
-        return object_ref(parent)
+    ref: strawberry.ID = node_ref(object_ref, "Its ref, by which values point to it, and node finds it again.")
+    versions = edges(
+        "All versions of the name, by index.",
+        Version,
+        lambda stores: stores.objects.versions,
+        by("project_id", "kind", "object_id"),
+    )
+    used_by = edges(
+        "The calls that took just this version as an input, the oldest first.",
+        Call,
+        lambda stores: stores.calls.taking,
+        lambda row: (row["project_id"], object_ref(row)),
+    )
+
+    evaluation_runs = edges(
+        "The runs of evaluations that took just this version as an input, the oldest first: of an evaluation those of "
+        "it, of a model those that tried it.",
+        Run,
+        lambda stores: stores.evaluations.taking,
+        lambda row: (row["project_id"], object_ref(row)),
+    )
+    table = edge(
+        "The table that its rows are in, if it is a dataset: what the ref at val.rows leads to.",
+        TableOf | None,
+        lambda stores: stores.tables.by_keys,
+        table_key,
+    )
+
+    @resolved("The files that it is made of, as an op is of its code: those at val.files.", returns=list[ObjFile])
+    def files(self, parent: strawberry.Parent[Row]) -> list[Row]:
+        """Its files."""
+        return files_of(parent)
 
     @resolved("The refs in its value, in their order, each once.", returns=list[ResolvedRef])
     def refs(self, parent: strawberry.Parent[Row]) -> list[Row]:
         """The refs in its value."""
         return refs_of(parent, "refs")
-
-    @listed("All versions of the name, by index.", of="ObjSchema")
-    async def versions(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """A page of the versions of the name."""
-        load, store = info.context.loaders.load, info.context.stores.objects
-        name = parent["project_id"], parent["kind"], parent["object_id"]
-        page = await load(store.all_versions, name, connections.frozen_of_nodes(info), request)
-        return Listing(page, partial(load, store.count_versions, name))
-
-    @listed(
-        "The calls that took just this version as an input, the oldest first.",
-        of=Annotated["CallSchema", strawberry.lazy("graphql_schema.calls.types")],
-    )
-    async def used_by(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """A page of the calls that took it."""
-        load, store = info.context.loaders.load, info.context.stores.calls
-        key = parent["project_id"], object_ref(parent)
-        page = await load(store.taking, key, connections.frozen_of_nodes(info), request)
-        return Listing(page, partial(load, store.count_taking, key))

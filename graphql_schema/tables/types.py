@@ -3,19 +3,29 @@
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.edges import TableOf, by, edge, edges
 from graphql_schema.fields import described, json_field
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt
 from stores.json_fields import JsonField
+from stores.refs import table_ref, table_row_ref
 
 
 @strawberry.type(description="A row of a table, at one of its positions.")
-class TableRowSchema:
+class TableRowSchema(Node):
     """A row; its source is a row of `stores.tables`."""
 
+    ref: strawberry.ID = node_ref(table_row_ref, "The ref of this position of the table, by which node finds it again.")
     digest: str = described("The row's digest: that of its content, whatever the order of its keys.")
     val: JSON | None = json_field(JsonField("val"), "The row itself: a JSON object.")
     original_index: BigInt | None = described(
         "Its position in the table, from 0, in whatever order rows are asked for."
+    )
+    table = edge(
+        "The table that it is in.",
+        TableOf | None,
+        lambda stores: stores.tables.by_keys,
+        by("project_id", "table_digest"),
     )
 
 
@@ -27,4 +37,23 @@ class TableStatsRow:
     count: BigInt = described("How many rows it has.")
     storage_size_bytes: BigInt | None = described(
         "What its rows take as JSON text, each as often as it is in the table; computed only when selected."
+    )
+
+
+@strawberry.type(description="A table: rows in their order, which never change.")
+class Table(Node):
+    """A table; its source is a row of `TablesStore.by_keys`."""
+
+    ref: strawberry.ID = node_ref(table_ref, "Its ref, by which values point to it, and node finds it again.")
+    project_id: strawberry.ID = described("The project, as entity/project.")
+    digest: str = described("The table's digest.")
+    count: BigInt = described("How many rows it has.")
+    storage_size_bytes: BigInt | None = described(
+        "What its rows take as JSON text, each as often as it is in the table; computed only when selected."
+    )
+    rows = edges(
+        "Its rows in their order; one that was never created counts, but is not among them.",
+        TableRowSchema,
+        lambda stores: stores.tables.rows_of,
+        by("project_id", "digest"),
     )

@@ -1,23 +1,27 @@
 """What a thread looks like."""
 
-from functools import partial
-
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
-from graphql_schema.context import Info
+from graphql_schema.edges import Call, TraceOf, by, edges
 from graphql_schema.fields import described
+from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import DateTime
-from stores.paging import PageRequest, Row
+from stores.paging import Row
+from stores.refs import thread_ref
+
+_KEY = by("project_id", "period", "thread_id")
+
+
+def _ref(row: Row) -> str:
+    period = row["period"]
+    return thread_ref(row["project_id"], row["thread_id"], period.after, period.before)
 
 
 @strawberry.type(
     description="A thread: a conversation, as its turns make it. A turn is a call whose turnId is its own id; one that "
     "was deleted counts no more."
 )
-class ThreadSchema:
+class ThreadSchema(Node):
     """A thread; its source is a row of `stores.threads`."""
 
     project_id: strawberry.ID = described("The project, as entity/project.")
@@ -35,18 +39,19 @@ class ThreadSchema:
         "What 99 of 100 of them took at most; between two turns by the distance to each."
     )
 
-    @listed("Its turns that turnCount counts, the oldest first.", of=CallSchema)
-    async def turns(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """A page of its turns."""
-        load, store = info.context.loaders.load, info.context.stores.threads
-        key = parent["project_id"], parent["period"], parent["thread_id"]
-        page = await load(store.turns, key, connections.frozen_of_nodes(info), request)
-        return Listing(page, partial(load, store.count_turns, key))
-
-    @listed("All its calls, turns and the steps in them, whenever they started; the oldest first.", of=CallSchema)
-    async def calls(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
-        """A page of its calls."""
-        load, store = info.context.loaders.load, info.context.stores.threads
-        key = parent["project_id"], parent["period"], parent["thread_id"]
-        page = await load(store.calls, key, connections.frozen_of_nodes(info), request)
-        return Listing(page, partial(load, store.count_calls, key))
+    ref: strawberry.ID = node_ref(
+        _ref, "Its ref, by which node finds it again; where it is made of the turns of a period, one for that."
+    )
+    turns = edges("Its turns that turnCount counts, the oldest first.", Call, lambda stores: stores.threads.turns, _KEY)
+    calls = edges(
+        "All its calls, turns and the steps in them, whenever they started; the oldest first.",
+        Call,
+        lambda stores: stores.threads.calls,
+        _KEY,
+    )
+    traces = edges(
+        "The traces that its calls are in, by when the first of these started.",
+        TraceOf,
+        lambda stores: stores.threads.traces,
+        _KEY,
+    )

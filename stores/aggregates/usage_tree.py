@@ -74,6 +74,23 @@ async def usage_tree(
     Raises:
         BadInputError: the calls name too many different models.
     """
+    ordered, rolled = await _rolled_up(rows, prices)
+    shown = (node for node in ordered if max_depth is None or node.depth <= max_depth)
+    return [row async for row in in_turns(_row(node, rolled[id(node)], wanted) for node in shown)]
+
+
+async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
+    """What all calls of a trace used together: the sum of their own usage, as `usage_tree` tells it.
+
+    Raises:
+        BadInputError: the calls name too many different models.
+    """
+    ordered, rolled = await _rolled_up(rows, prices)
+    return usage_row(merged(rolled[id(node)].total for node in ordered if not node.parent))
+
+
+async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[Node], dict[int, _Rolled]]:
+    """The calls in the order of their tree, and by the identity of each what is known of it and all below it."""
     ordered = await in_tree_order(rows)
     rolled: dict[int, _Rolled] = {}
     below: dict[int, _Below] = {}
@@ -89,8 +106,7 @@ async def usage_tree(
                 "ask callsAggregate by MODEL",
                 "trace_id",
             )
-    shown = (node for node in ordered if max_depth is None or node.depth <= max_depth)
-    return [row async for row in in_turns(_row(node, rolled[id(node)], wanted) for node in shown)]
+    return ordered, rolled
 
 
 def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:

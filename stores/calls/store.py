@@ -9,7 +9,7 @@ from stores import paging
 from stores.calls import documents
 from stores.calls.additions import add_rest, has_additions
 from stores.calls.deletes import delete_calls
-from stores.calls.edges import calls_of_each, count_of_each
+from stores.calls.edges import calls_by
 from stores.calls.expansion import Expansion
 from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
 from stores.calls.filters import CallsFilter
@@ -24,7 +24,7 @@ from stores.calls.watching.log import MAX_BYTES
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
-from stores.ids import by_project, check_call_id, check_project_id
+from stores.ids import check_call_id, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import Plan
@@ -33,9 +33,6 @@ from stores.refs.sources import Sources
 from stores.whole_reads import one_row
 
 MAX_DELETED_AT_ONCE = 1000
-
-ObjectKey = tuple[str, str]
-"""A project and the ref of an object."""
 
 Key = tuple[str, str]
 """A project and the id of a call."""
@@ -63,6 +60,10 @@ class CallsStore:
         self._calls = database.calls
         self._sources = Sources(database)
         self._watching = Watching(database, FanOut(self._calls, max_watchers, max_event_bytes))
+        self.taking = calls_by(database, "input_refs")
+        """From a project and the ref of an object in it to the calls that took just that as an input."""
+        self.children = calls_by(database, "parent_id")
+        """From a project and the id of a call in it to the calls that it made."""
 
     async def close(self) -> None:
         """End every subscription to events; the store must not be used afterwards."""
@@ -205,26 +206,6 @@ class CallsStore:
             await expansion.expand(self._sources, project_id, page.rows, wanted)
         await add_rest(self.database, project_id, page.rows, wanted)
         return page
-
-    @database_query
-    async def taking(
-        self, objects: Sequence[ObjectKey], wanted: frozenset[str], request: PageRequest
-    ) -> dict[ObjectKey, Page]:
-        """For each project and ref of an object in it the page of the calls that took just that as an input."""
-        found: dict[ObjectKey, Page] = {}
-        for project_id, refs in by_project(objects):
-            pages = await calls_of_each(self.database, project_id, "input_refs", refs, request, wanted)
-            found |= {(project_id, ref): page for ref, page in pages.items()}
-        return found
-
-    @database_query
-    async def count_taking(self, objects: Sequence[ObjectKey]) -> dict[ObjectKey, int]:
-        """For each project and ref of an object in it how many calls took just that as an input."""
-        found: dict[ObjectKey, int] = {}
-        for project_id, refs in by_project(objects):
-            counts = await count_of_each(self.database, project_id, "input_refs", refs)
-            found |= {(project_id, ref): count for ref, count in counts.items()}
-        return found
 
     @database_query
     async def explain(

@@ -34,4 +34,5 @@ def _line(entry: Usage, price: Price | None) -> Row:
         "pricing_level_id": price.level_id,
         "created_at": price.created_at,
         "created_by": price.created_by,
+        "price_id": price.id,
     }

@@ -1,5 +1,6 @@
 """The fields of costs: by which names they are asked and sorted."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
@@ -19,3 +20,8 @@ COST_FIELDS: Final = FieldTable(
         Field("created_by", "created_by", optional=False),
     ]
 )
+
+
+def paths_of(wanted: Iterable[str]) -> list[str]:
+    """The document's paths that hold the wanted fields, each once."""
+    return list(dict.fromkeys(path for name in wanted for path in (("project_id", "id") if name == "ref" else (name,))))

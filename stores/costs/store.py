@@ -6,11 +6,12 @@ from typing import Final
 from stores import paging, times
 from stores.calls.inputs import LOCAL_USER, check_length
 from stores.costs.defaults import of_model
-from stores.costs.fields import COST_FIELDS
+from stores.costs.fields import COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
+from stores.edges import ById
 from stores.errors import BadInputError, StoreError
 from stores.ids import check_project_id, new_id
 from stores.paging import Page, PageRequest
@@ -39,6 +40,7 @@ class CostsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._costs = database.costs
+        self.by_keys = ById(database, self._costs, "id", paths_of).rows
 
     @database_write
     async def create(self, project_id: str, costs: Sequence[NewCost], wb_user_id: str | None = None) -> list[str]:
@@ -79,7 +81,7 @@ class CostsStore:
         """
         match = _match(project_id, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, COST_FIELDS)
-        return await paging.find_page(self._costs, match, order, request, list(wanted))
+        return await paging.find_page(self._costs, match, order, request, paths_of(wanted))
 
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:

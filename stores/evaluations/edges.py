@@ -1,14 +1,18 @@
 """The calls that what is read of evaluations leads to."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Final
 
 from stores.calls import documents
 from stores.calls.additions import add_rest
 from stores.calls.fields import paths_of
 from stores.database import Database, Document
-from stores.evaluations.logged import BATCH
+from stores.evaluations.logged import BATCH, EVALUATE
 from stores.paging import Row
 from stores.turns import coming_in_turns, in_turns
+
+MAX_ABOVE: Final = 4
+"""Calls above one among which a run is looked for: its own are two above those of models and scorers."""
 
 
 async def find_calls(
@@ -33,3 +37,23 @@ async def add_calls(
     await add_rest(database, project_id, list(calls.values()), wanted)
     async for row in in_turns(rows):
         row[to] = calls.get(row.get(id_at))
+
+
+async def find_runs_above(database: Database, project_id: str, ids: Sequence[str]) -> dict[str, str]:
+    """For each call that is a run, or at most `MAX_ABOVE` below one, the id of that run: the nearest."""
+    at = {call_id: call_id for call_id in ids}
+    found: dict[str, str] = {}
+    for _ in range(MAX_ABOVE + 1):
+        wanted = list(dict.fromkeys(at.values()))
+        looked_at = find_calls(database, project_id, wanted, ("id", "parent_id", "op_trace_name"))
+        calls = {call["id"]: call async for call in looked_at}
+        here = {call_id: calls[above] for call_id, above in at.items() if above in calls}
+        found |= {call_id: call["id"] for call_id, call in here.items() if EVALUATE in call["op_trace_name"]}
+        at = {
+            call_id: call["parent_id"]
+            for call_id, call in here.items()
+            if call_id not in found and call.get("parent_id")
+        }
+        if not at:
+            break
+    return found

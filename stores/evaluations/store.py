@@ -1,24 +1,30 @@
 """The store of runs of evaluations, as they are read: each question within one project. Calls make them."""
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from stores import paging
 from stores.calls import documents
+from stores.calls.fields import CALL_FIELDS
+from stores.calls.filters import calls_match
+from stores.calls.search import OLDEST_FIRST
 from stores.database import Database, Document, database_query
+from stores.edges import Edge
 from stores.evaluations import comparison, metrics
 from stores.evaluations.definitions import Definition, Definitions
+from stores.evaluations.edges import find_calls, find_runs_above
 from stores.evaluations.examples import EXAMPLE, add_examples
 from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, paths_of
-from stores.evaluations.logged import check_is_run, find_run, no_run
+from stores.evaluations.logged import EVALUATE, check_is_run, find_run, no_run
 from stores.evaluations.predictions import Key, Predictions, Wanted
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
-from stores.ids import check_project_id
+from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.sort import SortBy
+from stores.query.sort import SortBy, compile_sort
 from stores.turns import in_turns
 
 Run = tuple[str, str]
@@ -38,6 +44,12 @@ class EvaluationsStore:
         self._calls = database.calls
         self._definitions = Definitions(database)
         self._predictions = Predictions(database)
+        oldest_first = compile_sort(OLDEST_FIRST, CALL_FIELDS)
+        self.taking = Edge(
+            *(database, self._calls, "input_refs", oldest_first, _runs_of, lambda wanted: [*paths_of(wanted)]),
+            finish=self._become_headers,
+        )
+        """From a project and the ref of an object in it to the headers of the runs that took just that as an input."""
 
     @database_query
     async def status(self, project_id: str, call_id: str) -> Status:
@@ -82,6 +94,29 @@ class EvaluationsStore:
                 raise no_run(call_id, f"call_ids.{position}")
             check_is_run(found[call_id], f"call_ids.{position}")
         return await self._headers(project_id, [found[call_id] for call_id in call_ids], wanted)
+
+    @database_query
+    async def above(self, keys: Sequence[Run], wanted: frozenset[str]) -> dict[Run, Row | None]:
+        """For each project and id of a call in it the header of the run that it is part of, or is itself; else None.
+
+        It is looked for among the `MAX_ABOVE` calls above it, all at once level by level.
+        """
+        found: dict[Run, Row | None] = dict.fromkeys(keys)
+        for project_id, call_ids in by_project(keys):
+            runs = await find_runs_above(self.database, project_id, call_ids)
+            ids = list(dict.fromkeys(runs.values()))
+            calls = [call async for call in find_calls(self.database, project_id, ids, paths_of(wanted))]
+            headers = {row["id"]: row for row in await self._headers(project_id, calls, {*wanted})}
+            found |= {(project_id, call_id): headers.get(run_id) for call_id, run_id in runs.items()}
+        return found
+
+    async def _become_headers(
+        self, _database: Database, project_id: str, rows: Sequence[Row], wanted: set[str]
+    ) -> None:
+        """Make headers of runs' calls."""
+        for row, found in zip(rows, await self._headers(project_id, rows, wanted), strict=True):
+            row.clear()
+            row |= found
 
     async def _headers(self, project_id: str, calls: Sequence[Document], wanted: set[str]) -> list[Row]:
         if OF_DEFINITION.isdisjoint(wanted):
@@ -211,3 +246,8 @@ class EvaluationsStore:
                 raise no_run(key[1], "call_id")
             found[key] = await usage_of_run(self.database, key[0], run)
         return found
+
+
+def _runs_of(project_id: str) -> dict[str, Any]:
+    """The match of a project's runs."""
+    return calls_match(project_id) | {"op_trace_name": {"$regex": re.escape(EVALUATE)}}

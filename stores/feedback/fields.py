@@ -24,8 +24,10 @@ FEEDBACK_FIELDS: Final = FieldTable(
 
 _READS: Final[dict[str, tuple[str, ...]]] = {
     "payload": ("json.payload",),
+    "ref": ("project_id", "id"),
     "call": ("project_id", "call_id"),
     "annotation": ("project_id", "annotation_ref"),
+    "on": ("project_id", "weave_ref"),
 }
 
 

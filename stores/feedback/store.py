@@ -11,13 +11,14 @@ from stores import paging
 from stores.calls.filters import MAX_MEMBERS
 from stores.database import Database, Document, database_query, database_write
 from stores.driver_errors import driver_errors
+from stores.edges import ById, Edge
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
 from stores.feedback.fields import FEEDBACK_FIELDS, paths_of
 from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import restore, write
-from stores.ids import by_project, check_project_id
+from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.ids import named_ids
@@ -32,9 +33,6 @@ MAX_BATCH_BYTES: Final = 48 * 1024 * 1024
 """Of a batch's documents: what a transaction takes of a MongoDB whose cache is a gigabyte."""
 
 MAX_TYPES: Final = 1_000
-
-CallKey = tuple[str, str]
-"""A project and the id of a call."""
 
 _OLDEST_FIRST = (SortBy("created_at"),)
 
@@ -58,6 +56,13 @@ class FeedbackStore:
         self.database = database
         self._feedback = database.feedback
         self._sources = Sources(database)
+        order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
+        self.of_calls = Edge(database, self._feedback, "call_id", order, _of_types, paths_of)
+        """From a project and the id of a call in it to the feedback on that, the oldest first.
+
+        It is asked for feedback of a set of types, or with an empty one of all.
+        """
+        self.by_keys = ById(database, self._feedback, "id", paths_of).rows
 
     @database_write
     async def create(self, batch: Sequence[NewFeedback]) -> list[Row]:
@@ -179,30 +184,6 @@ class FeedbackStore:
         if len(types) > MAX_TYPES:
             raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
-
-    @database_query
-    async def of_calls(
-        self, calls: Sequence[CallKey], types: frozenset[str], wanted: frozenset[str], request: PageRequest
-    ) -> dict[CallKey, Page]:
-        """For each call a page of the feedback on it, of some types or without any of all, the oldest first."""
-        found: dict[CallKey, Page] = {}
-        order = compile_sort(_OLDEST_FIRST, FEEDBACK_FIELDS)
-        for project_id, call_ids in by_project(calls):
-            match = _of_types(project_id, types)
-            pages = await paging.find_pages(
-                self._feedback, "call_id", call_ids, match, order, request, paths_of(wanted)
-            )
-            found |= {(project_id, call_id): page for call_id, page in pages.items()}
-        return found
-
-    @database_query
-    async def count_of_calls(self, calls: Sequence[CallKey], types: frozenset[str]) -> dict[CallKey, int]:
-        """For each call how much feedback there is on it, of some types or without any of all."""
-        found: dict[CallKey, int] = {}
-        for project_id, call_ids in by_project(calls):
-            counts = await paging.count_each(self._feedback, "call_id", call_ids, _of_types(project_id, types))
-            found |= {(project_id, call_id): count for call_id, count in counts.items()}
-        return found
 
 
 async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:

@@ -5,9 +5,9 @@ import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from stores.database import Database, Document, database_write
+from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import removal, uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
@@ -16,6 +16,10 @@ from stores.ids import check_project_id
 MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """What is read of a file at once, and into an answer; larger files are read in parts."""
+
+Row = dict[str, Any]
+Key = tuple[str, str]
+"""A project and the digest of a file."""
 
 _CHUNKS_AT_ONCE: Final = 8
 _NEVER_IN_NAMES: Final = frozenset({"Cc", "Cs"})
@@ -50,6 +54,19 @@ class StoredFile:
             document["_id"],
             document["chunkSize"],
         )
+
+    @property
+    def row(self) -> Row:
+        """What is known of it as a dict, with itself as `stored`."""
+        return {
+            "project_id": self.project_id,
+            "digest": self.digest,
+            "name": self.name,
+            "size_bytes": self.size_bytes,
+            "content_type": self.content_type,
+            "created_at": self.created_at,
+            "stored": self,
+        }
 
     def check_readable(self) -> None:
         """Hold it to the size that is read at once.
@@ -117,6 +134,17 @@ class FilesStore:
         if found is None:
             raise NotFoundError(f"there is no file {digest[:_SHOWN]!r} in {project_id}", "digest")
         return StoredFile.of(found)
+
+    @database_query
+    async def by_keys(self, keys: Sequence[Key], _wanted: frozenset[str]) -> dict[Key, Row | None]:
+        """For each project and digest the row of the file, None where there is none."""
+        among = {
+            "project_id": {"$in": list({project_id for project_id, _ in keys})},
+            "digest": {"$in": list({digest for _, digest in keys})},
+        }
+        documents = await self.database.files.find(among, batch_size=len(keys) + 1).to_list(None)
+        found = {(document["project_id"], document["digest"]): StoredFile.of(document).row for document in documents}
+        return {key: found.get(key) for key in keys}
 
     async def content(self, file: StoredFile, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from one position up to another (or the end), in parts; close it to end it early."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from stores.objects import parts
 from stores.query.fields import Field, FieldTable, Kind
 
 OBJECT_FIELDS: Final = FieldTable(
@@ -27,8 +28,9 @@ OBJECT_FIELDS: Final = FieldTable(
 
 _IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
 """What every row has: its ref, and all that hangs on it, is made of these."""
+_READS: Final[dict[str, tuple[str, ...]]] = {"val": ("json.val",), **parts.READS}
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:
     """The document's paths that hold the wanted fields, each once, with what tells which version it is."""
-    return list(dict.fromkeys([*_IDENTITY, *("json.val" if name == "val" else name for name in wanted)]))
+    return list(dict.fromkeys([*_IDENTITY, *(path for name in wanted for path in _READS.get(name, (name,)))]))

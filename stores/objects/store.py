@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from stores import paging, refs
 from stores.database import Database, Document, database_query, database_write
+from stores.edges import Edge
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -44,6 +45,9 @@ class ObjectsStore:
         self._objects = database.objects
         # Writers of one name wait for each other here, before their transactions would meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        by_index = compile_sort(_BY_INDEX, OBJECT_FIELDS)
+        self.versions = Edge(database, self._objects, "object_id", by_index, _all_of, paths_of)
+        """From a project, a kind and a name to the versions that are not deleted, by index."""
 
     @database_write
     async def create(self, version: ObjectVersion) -> str:
@@ -193,29 +197,6 @@ class ObjectsStore:
         return await self._objects.count_documents(objects_match(project_id, objects_filter, query))
 
     @database_query
-    async def all_versions(
-        self, names: Sequence[Name], wanted: frozenset[str], request: PageRequest
-    ) -> dict[Name, Page]:
-        """For each name a page of its versions that are not deleted, by index."""
-        found: dict[Name, Page] = {}
-        order = compile_sort(_BY_INDEX, OBJECT_FIELDS)
-        for scope, object_ids in _by_scope(names):
-            pages = await paging.find_pages(
-                self._objects, "object_id", object_ids, _all_of(*scope), order, request, paths_of(wanted)
-            )
-            found |= {(*scope, object_id): page for object_id, page in pages.items()}
-        return found
-
-    @database_query
-    async def count_versions(self, names: Sequence[Name]) -> dict[Name, int]:
-        """For each name how many of its versions are not deleted."""
-        found: dict[Name, int] = {}
-        for scope, object_ids in _by_scope(names):
-            counts = await paging.count_each(self._objects, "object_id", object_ids, _all_of(*scope))
-            found |= {(*scope, object_id): count for object_id, count in counts.items()}
-        return found
-
-    @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
         """For each project and ref the wanted fields of the version that it leads to.
 
@@ -233,14 +214,6 @@ class ObjectsStore:
 
 def _all_of(project_id: str, kind: Kind) -> dict[str, object]:
     return {"project_id": project_id, "visible": True, "kind": kind}
-
-
-def _by_scope(names: Iterable[Name]) -> list[tuple[tuple[str, Kind], list[str]]]:
-    """The names of each project and kind."""
-    scopes: dict[tuple[str, Kind], list[str]] = {}
-    for project_id, kind, object_id in names:
-        scopes.setdefault((project_id, kind), []).append(object_id)
-    return list(scopes.items())
 
 
 def _version_id(project_id: str, text: str) -> str | None:

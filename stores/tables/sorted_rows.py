@@ -21,16 +21,13 @@ async def sorted_page(
     request: PageRequest,
     paths: Sequence[str],
 ) -> Page:
-    """A page of the rows that match, and whose digest is among some (None: any), sorted.
+    """A page of the rows that match, and whose digest is among some (None: any), sorted; their `id` is their position.
 
     Raises:
         BadInputError: the cursor is none of this list's.
     """
     source = _rows_of(database, layout, members)
-    page = await find_page(database.tables, match, order, request, paths, source)
-    for row in page.rows:
-        row["original_index"] = row["id"]
-    return page
+    return await find_page(database.tables, match, order, request, paths, source)
 
 
 def _rows_of(database: Database, layout: Layout, members: frozenset[str] | None) -> Pipeline:

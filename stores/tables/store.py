@@ -6,16 +6,18 @@ from typing import Final
 
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
-from stores.ids import check_project_id
+from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.register import Entered
 from stores.tables import content
+from stores.tables.edges import RowsOfTables
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
 from stores.tables.rows import ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
+from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
 from stores.tables.walk import Walk
 from stores.turns import in_turns
@@ -23,12 +25,18 @@ from stores.turns import in_turns
 MAX_TABLES_AT_ONCE: Final = 1000
 STORAGE_SIZE: Final = "storage_size_bytes"
 
+Key = tuple[str, str]
+"""A project and the digest of a table."""
+
+RowKey = tuple[str, str, int]
+"""A table's key and a position in it."""
+
 
 class TablesStore:
     """Tables in MongoDB.
 
-    Rows are dicts of a row's `digest`, its `original_index` (the position in the table, from 0) and, where it was asked
-    for, the JSON text of its `val` under `json`.
+    Rows are dicts of a row's `project_id`, `table_digest` and `digest`, its `original_index` (the position in the
+    table, from 0) and, where it was asked for, the JSON text of its `val` under `json`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -36,6 +44,7 @@ class TablesStore:
         self._tables = database.tables
         self._chunks = database.table_chunks
         self._rows = database.table_rows
+        self.rows_of = RowsOfTables(database)
 
     @database_write
     async def create(self, project_id: str, rows: Sequence[object]) -> tuple[str, list[str]]:
@@ -132,7 +141,37 @@ class TablesStore:
         if not sort_by:
             return await walk.page(request, paths)
         order = compile_sort(sort_within_rows(sort_by), ROW_FIELDS)
-        return await sorted_page(self.database, walk.layout, walk.match, walk.members, order, request, paths)
+        page = await sorted_page(self.database, walk.layout, walk.match, walk.members, order, request, paths)
+        page.rows[:] = [placed_row(row, walk.layout, row["id"]) for row in page.rows]
+        return page
+
+    @database_query
+    async def by_keys(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:
+        """For each project and digest the wanted ones of a table's `count` and `storage_size_bytes`, None of no table.
+
+        Rows have the `project_id` and the `digest`, too.
+        """
+        found: dict[Key, Row | None] = dict.fromkeys(keys)
+        for project_id, digests in by_project(keys):
+            for row in await self._stats(project_id, digests, wanted):
+                found[project_id, row["digest"]] = row | {"project_id": project_id}
+        return found
+
+    @database_query
+    async def rows_at(self, keys: Sequence[RowKey], wanted: frozenset[str]) -> dict[RowKey, Row | None]:
+        """For each project, table and position in it the wanted fields of the row there, None where there is none."""
+        found: dict[RowKey, Row | None] = dict.fromkeys(keys)
+        for project_id, places in by_project((project_id, (digest, at)) for project_id, digest, at in keys):
+            layouts = await read_layouts(self._tables, project_id, {digest for digest, _ in places})
+            spans = [
+                Span(layouts[digest], at, at + 1)
+                for digest, at in places
+                if digest in layouts and at < layouts[digest].count
+            ]
+            for rows in await read_spans(self._chunks, self._rows, project_id, spans, paths_of(wanted)):
+                for row in rows:
+                    found[project_id, row["table_digest"], row["original_index"]] = row
+        return found
 
     @database_query
     async def count_rows(

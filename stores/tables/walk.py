@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stores.database import Collection
-from stores.paging import Page, PageRequest, Row, position_of, scope_of
+from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.query.sort import Key, Order
 from stores.tables import content
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
+from stores.tables.together import placed_row
 
 _ORDER: Final = Order({}, (Key("id"),))
 _LONGEST: Final = 16_384
@@ -38,9 +39,7 @@ class Walk:
         Raises:
             BadInputError: the cursor is none of this list's.
         """
-        scope = scope_of(self.layout.project_id, self.layout.digest, self.match, sorted(self.members or ()))
-        position = position_of(request, scope, len(_ORDER.keys))
-        low, high, skip = self._bounds(position, request)
+        low, high, skip = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
         found: list[Row] = []
         async for places in self._stretches(low, high, request.size + 1, backward=request.backward):
             here, needed = places, request.size + 1 - len(found)
@@ -51,11 +50,21 @@ class Walk:
             found += await self._rows(here, paths)
             if len(found) > request.size:
                 break
-        rows, more = found[: request.size], len(found) > request.size
-        before = position is not None or request.offset > 0
-        if request.backward:
-            return Page(rows[::-1], before, more, _ORDER, scope)
-        return Page(rows, more, before, _ORDER, scope)
+        return self.page_of(found, request)
+
+    def page_of(self, found: list[Row], request: PageRequest) -> Page:
+        """The page of rows that were found for it, one more than it has where there are more; backward from the end."""
+        return page_of(found, request, _ORDER, self._scope)
+
+    def bounds(self, request: PageRequest) -> tuple[int, int]:
+        """The positions of a page's rows, and of one more where there is one, if all rows match.
+
+        Raises:
+            BadInputError: the cursor is none of this list's.
+        """
+        low, high, _ = self._bounds(position_of(request, self._scope, len(_ORDER.keys)), request)
+        most = request.size + 1
+        return (max(low, high - most), high) if request.backward else (min(low, high), min(low + most, high))
 
     async def count(self) -> int:
         """How many rows match; where all do, as many as the table has, also those whose content is not there."""
@@ -79,6 +88,10 @@ class Walk:
                 total += times[row["digest"]] * row["size_bytes"]
                 count += times[row["digest"]]
         return total, count == self.layout.count
+
+    @property
+    def _scope(self) -> bytes:
+        return scope_of(self.layout.project_id, self.layout.digest, self.match, sorted(self.members or ()))
 
     @property
     def _is_picky(self) -> bool:
@@ -121,4 +134,4 @@ class Walk:
         wanted = (digest for _, digest in here)
         found = content.find_each(self.rows, self.layout.project_id, wanted, projection, self.match)
         rows = {row["digest"]: row async for row in found}
-        return [rows[digest] | {"id": at, "original_index": at} for at, digest in here if digest in rows]
+        return [placed_row(rows[digest], self.layout, at) for at, digest in here if digest in rows]

@@ -1,30 +1,32 @@
 """The store of threads: every question that concerns them, each within one project. Calls make them."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from pymongo.errors import OperationFailure
 
 from stores import paging
-from stores.calls.edges import calls_of_each, count_of_each
+from stores.calls.edges import calls_by
+from stores.calls.fields import CALL_FIELDS
+from stores.calls.filters import calls_match
 from stores.database import Database, database_query
+from stores.edges import Edge
 from stores.ids import check_project_id
-from stores.paging import Page, PageRequest
+from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
 from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
 from stores.threads.percentiles import TOO_MANY
 from stores.threads.search import HAS_FINISHED_TURN, Search
-from stores.turns import in_turns
 
 Turns = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread."""
 
-_Found = TypeVar("_Found")
-
-_TURN_OF: Final = "turn_of"
-_THREAD_ID: Final = "thread_id"
+_TRACES: Final = [
+    {"$group": {"_id": "$trace_id", "id": {"$first": "$trace_id"}, "started_at": {"$min": "$started_at"}}}
+]
+_BY_ID: Final = (SortBy("thread_id"),)
 _LATEST_FIRST: Final = (SortBy(LAST_UPDATED, descending=True),)
 
 
@@ -41,6 +43,18 @@ class ThreadsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._calls = database.calls
+        self.turns = calls_by(database, "turn_of", lambda project_id, period: calls_match(project_id) | period.match())
+        """From `Turns` to the turns that count in the period, running ones, too."""
+        self.calls = calls_by(database, "thread_id", lambda project_id, _: calls_match(project_id))
+        """From `Turns` to the calls of the thread, turns or not, of all times."""
+        by_start = compile_sort((SortBy("started_at"),), CALL_FIELDS)
+        self.traces = Edge(
+            *(database, self._calls, "thread_id", by_start, lambda project_id, _: calls_match(project_id)),
+            paths_of=lambda _: [],
+            finish=_become_traces,
+            made=_TRACES,
+        )
+        """From `Turns` to the traces that calls of the thread are in, by when the first of them started."""
 
     @database_query
     async def page(
@@ -63,6 +77,19 @@ class ThreadsStore:
         for row in page.rows:
             row |= {"project_id": project_id, "thread_id": row["id"], "period": which.period}
         return page
+
+    @database_query
+    async def by_keys(self, keys: Sequence[Turns], wanted: frozenset[str]) -> dict[Turns, Row | None]:
+        """For each of them the wanted fields of the thread, None where no turn of the period has ended."""
+        found: dict[Turns, Row | None] = dict.fromkeys(keys)
+        order = compile_sort(_BY_ID, THREAD_FIELDS)
+        for (project_id, period), thread_ids in _by_period(keys):
+            which = ThreadsFilter(period.after, period.before, thread_ids)
+            search = Search(self._calls.name, project_id, which, order, wanted)
+            for row in (await self._page(search, PageRequest(size=len(thread_ids)))).rows:
+                place = {"project_id": project_id, "thread_id": row["id"], "period": period}
+                found[project_id, period, row["id"]] = row | place
+        return found
 
     async def _page(self, search: Search, request: PageRequest) -> Page:
         try:
@@ -92,52 +119,19 @@ class ThreadsStore:
         finished = {"$match": {**match, "ended_at": {"$ne": None}}}
         return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}])
 
-    @database_query
-    async def turns(self, threads: Sequence[Turns], wanted: frozenset[str], request: PageRequest) -> dict[Turns, Page]:
-        """For each thread the page of those of its turns that count in the period, running ones, too."""
-        return await _for_each(
-            threads,
-            lambda project_id, period, ids: calls_of_each(
-                self.database, project_id, _TURN_OF, ids, request, wanted, period.match()
-            ),
-        )
 
-    @database_query
-    async def count_turns(self, threads: Sequence[Turns]) -> dict[Turns, int]:
-        """For each thread how many of its turns count in the period, running ones, too."""
-        return await _for_each(
-            threads,
-            lambda project_id, period, ids: count_of_each(self.database, project_id, _TURN_OF, ids, period.match()),
-        )
-
-    @database_query
-    async def calls(self, threads: Sequence[Turns], wanted: frozenset[str], request: PageRequest) -> dict[Turns, Page]:
-        """For each thread the page of its calls, turns or not, of all times."""
-        return await _for_each(
-            threads,
-            lambda project_id, _, ids: calls_of_each(self.database, project_id, _THREAD_ID, ids, request, wanted),
-        )
-
-    @database_query
-    async def count_calls(self, threads: Sequence[Turns]) -> dict[Turns, int]:
-        """For each thread how many calls it has."""
-        return await _for_each(
-            threads, lambda project_id, _, ids: count_of_each(self.database, project_id, _THREAD_ID, ids)
-        )
+async def _become_traces(_database: Database, project_id: str, rows: Sequence[Row], _wanted: set[str]) -> None:
+    """Make rows of traces, as `stores.traces` has them, of what was grouped by trace."""
+    for row in rows:
+        row |= {"project_id": project_id, "trace_id": row["id"]}
 
 
-async def _for_each(
-    threads: Iterable[Turns], find: Callable[[str, Period, list[str]], Awaitable[dict[str, _Found]]]
-) -> dict[Turns, _Found]:
-    """What is found for the threads of each project and period at once."""
-    scopes: dict[tuple[str, Period], list[str]] = {}
-    async for project_id, period, thread_id in in_turns(threads):
-        scopes.setdefault((project_id, period), []).append(thread_id)
-    return {
-        (project_id, period, thread_id): value
-        for (project_id, period), ids in scopes.items()
-        async for thread_id, value in in_turns((await find(project_id, period, ids)).items())
-    }
+def _by_period(keys: Sequence[Turns]) -> list[tuple[tuple[str, Period], list[str]]]:
+    """The threads of each project and period."""
+    periods: dict[tuple[str, Period], list[str]] = {}
+    for project_id, period, thread_id in keys:
+        periods.setdefault((project_id, period), []).append(thread_id)
+    return list(periods.items())
 
 
 def _checked(which: ThreadsFilter | None) -> ThreadsFilter:

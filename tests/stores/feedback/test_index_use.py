@@ -77,7 +77,7 @@ async def test_the_feedback_on_a_page_of_calls_is_all_that_is_looked_at(
 ) -> None:
     keys = [(PROJECT, call_id(number)) for number in range(10)]
 
-    pages = await stock.of_calls(keys, frozenset(), frozenset({"id"}), PageRequest(size=2))
+    pages = await stock.of_calls.pages(keys, frozenset({"id"}), PageRequest(size=2), frozenset())
 
     command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
     told = await database.feedback.database.command("explain", command, verbosity="executionStats")

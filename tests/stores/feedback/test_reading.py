@@ -190,13 +190,15 @@ async def test_the_feedback_on_calls_comes_by_page_type_and_project(store: Feedb
     def ids(pages: dict[tuple[str, str], Any]) -> list[list[str]]:
         return [[row["id"] for row in pages[key].rows] for key in keys]
 
-    every = await store.of_calls(keys, frozenset(), frozenset({"id"}), PageRequest())
-    last = await store.of_calls(keys, frozenset({"wandb.note.1", "x"}), frozenset(), PageRequest(2, backward=True))
+    every = await store.of_calls.pages(keys, frozenset({"id"}), PageRequest(), frozenset())
+    last = await store.of_calls.pages(
+        keys, frozenset(), PageRequest(2, backward=True), frozenset({"wandb.note.1", "x"})
+    )
 
     assert ids(every) == [["n0", "n3", "n6", "r0"], ["n1", "n4", "n7", "r1"], ["n2", "n5", "n8"], [], ["other"]]
     assert ids(last) == [["n3", "n6"], ["n4", "n7"], ["n5", "n8"], [], ["other"]]
     assert [last[key].has_previous for key in keys] == [True, True, True, False, False]
-    assert list((await store.count_of_calls(keys, frozenset({"wandb.reaction.1"}))).values()) == [1, 1, 0, 0, 0]
+    assert list((await store.of_calls.count(keys, frozenset({"wandb.reaction.1"}))).values()) == [1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ async def test_edges_of_a_page_look_only_at_what_they_return(
     await calls.write([start(number, inputs={"p": taken if number % 5 else "x"}) for number in range(50)])
     names = [(PROJECT, "op", f"n{number}") for number in (1, 4, 7)]
 
-    versions = await stock.all_versions(names, frozenset({"digest"}), PageRequest(size=3))  # type: ignore[arg-type]
+    versions = await stock.versions.pages(names, frozenset({"digest"}), PageRequest(size=3))
     looked_at_versions = await _looked_at(database, commands)
-    used = await calls.taking([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
+    used = await calls.taking.pages([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
     looked_at_calls = await _looked_at(database, commands)
 
     assert [[row["object_id"] for row in page.rows] for page in versions.values()] == [

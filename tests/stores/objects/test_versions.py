@@ -326,8 +326,8 @@ async def test_pages_of_many_names_are_of_one_moment(objects: ObjectsStore, comm
         await objects.create(version(number))
     commands.sent.clear()
 
-    pages = await objects.all_versions(names, frozenset({"version_index"}), PageRequest(2))
-    counts = await objects.count_versions(names)
+    pages = await objects.versions.pages(names, frozenset({"version_index"}), PageRequest(2))
+    counts = await objects.versions.count(names)
 
     assert [[row["version_index"] for row in pages[name].rows] for name in names] == [[0, 1], []]
     assert counts == dict(zip(names, [3, 0], strict=True))

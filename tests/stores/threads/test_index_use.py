@@ -75,7 +75,7 @@ async def test_turns_of_threads_are_read_in_the_order_of_an_index(
 ) -> None:
     for period in (Period(), Period(after=at(99))):
         keys = [(PROJECT, period, f"t{number:02}") for number in range(5)]
-        pages = await threads.turns(keys, frozenset({"id", "op_name"}), PageRequest(size=3))
+        pages = await threads.turns.pages(keys, frozenset({"id", "op_name"}), PageRequest(size=3))
 
         assert all(len(page.rows) == 3 for page in pages.values())
         assert await _looked_at(database, commands) <= 5 * 4

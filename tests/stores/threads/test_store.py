@@ -303,9 +303,9 @@ async def test_calls_and_turns_of_many_threads_come_together(
     keys = [(PROJECT, later, f"t{number}") for number in range(3)]
     commands.sent.clear()
 
-    turns = await threads.turns(keys, frozenset({"id"}), PageRequest(size=2))
-    all_calls = await threads.calls(keys, frozenset({"id"}), PageRequest(size=3))
-    counts = await threads.count_turns(keys), await threads.count_calls(keys)
+    turns = await threads.turns.pages(keys, frozenset({"id"}), PageRequest(size=2))
+    all_calls = await threads.calls.pages(keys, frozenset({"id"}), PageRequest(size=3))
+    counts = await threads.turns.count(keys), await threads.calls.count(keys)
 
     assert commands.names == ["aggregate"] * 4
     assert {key[2]: [row["id"] for row in page.rows] for key, page in turns.items()} == {
@@ -339,7 +339,9 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
 
     monkeypatch.setattr(paging, "scope_of", seen_scope_of)
     working = asyncio.create_task(work())
-    pages = await threads.turns([(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest())
+    pages = await threads.turns.pages(
+        [(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest()
+    )
     working.cancel()
 
     assert [[row["id"] for row in page.rows] for page in pages.values()] == [[call_id(n)] for n in range(20)]

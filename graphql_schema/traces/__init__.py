@@ -1,0 +1,5 @@
+"""Traces in the API."""
+
+from graphql_schema.traces.queries import TraceQueries
+
+__all__ = ["TraceQueries"]

@@ -1,0 +1,25 @@
+"""Reading traces."""
+
+from typing import Annotated
+
+import strawberry
+
+from graphql_schema.context import Info
+from graphql_schema.fields import ProjectId, resolved
+from graphql_schema.traces.types import Trace
+from stores.paging import Row
+
+
+@strawberry.type
+class TraceQueries:
+    """The field of Query that reads traces."""
+
+    @resolved("A trace; null if it has no calls, or all of them are deleted.", returns=Trace | None)
+    async def trace(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        trace_id: Annotated[strawberry.ID, strawberry.argument(description="The id that its calls share.")],
+    ) -> Row | None:
+        """A trace."""
+        return await info.context.stores.traces.one(project_id, trace_id)
