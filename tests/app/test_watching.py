@@ -12,13 +12,14 @@ import pytest
 from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores.calls import CallsStore, fan_out
+from stores.calls import CallsStore
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.waiting import TIMEOUT, until
+from tests.waiting import TIMEOUT
+from tests.watching import begun, ended
 
 WATCH = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id inputs }} }} }}'
 
@@ -48,24 +49,15 @@ async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> 
             yield client
 
 
-def subscribed(served: list[Stores]) -> int:
-    return len(list(served[0].calls._fan_out._all()))
-
-
-async def begun(served: list[Stores]) -> None:
-    await until(lambda: subscribed(served) == 1 and served[0].calls._fan_out._is_open)
-
-
 async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_more(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
     async with streaming(client, WATCH) as events:
-        await begun(served)
+        await begun(served[0].calls)
         await calls.write([start(1, inputs={"q": 2**70})])
         await calls.write([end(1)])
         told_so_far = [await next_of(events) for _ in range(2)]
-    await until(lambda: subscribed(served) == 0)
-    await until(lambda: served[0].calls._fan_out._following is None)
+    await ended(served[0].calls)
 
     call = {"id": call_id(1), "inputs": {"q": 2**70}}
     assert told_so_far == [
@@ -79,7 +71,7 @@ async def test_who_does_not_read_is_told_that_the_stream_was_dropped(
 ) -> None:
     monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
     async with streaming(client, WATCH) as events:
-        await begun(served)
+        await begun(served[0].calls)
         for number in range(24):
             await calls.write([start(number, inputs={"q": "x" * 500_000})])
         await until(lambda: subscribed(served) == 0)

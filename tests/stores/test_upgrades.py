@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import sys
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from pymongo import UpdateOne
 
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import KEPT
-from stores.calls.fan_out import FanOut
 from stores.database import Database, Document
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
@@ -320,15 +320,14 @@ def _kept(call: Document) -> Document:
 async def test_nobody_who_watches_calls_is_told(database: Database) -> None:
     await fill(database)
     await age(database)
-    stream = FanOut(database.calls)
-    try:
-        async with stream.subscribed(PROJECT) as subscriber, asyncio.timeout(60):
-            await subscriber.opened()
-            await finish(CallsUpgrade(database))
-            await CallsStore(database).write([start(1_000)])
-            event = await subscriber.next()
-    finally:
-        await stream.close()
+    calls = CallsStore(database)
+    cursor = await calls.events_cursor(PROJECT)
+
+    await finish(CallsUpgrade(database))
+    await calls.write([start(1_000)])
+    async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(60):
+        event = await anext(events)
+    await calls.close()
 
     assert (event.type, event.call["id"]) == ("started", call_id(1_000))
 

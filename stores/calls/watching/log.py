@@ -91,9 +91,9 @@ class EventLog:
         self._bytes = 0
 
     def begin(self, place: str) -> None:
-        """Forget everything, and start at a place."""
-        while self._entries:
-            self._drop_first()
+        """Start anew at a place, with nothing; channels that were failed keep what is still to be read."""
+        self._entries.clear()
+        self._bytes = 0
         self.start = place
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:

@@ -4,20 +4,23 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import json_text
-from stores.calls import fan_out
+from stores.calls import CallsStore
 from stores.costs import NewCost
 from stores.database import Database
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.waiting import until
+from tests.watching import begun, readers, told_up_to
 
 TIMEOUT = 60
 LIFE = "type call { id status inputs }"
@@ -30,13 +33,20 @@ async def stores(database: Database) -> AsyncIterator[Stores]:
     await stores.close()
 
 
+DOCUMENT = """
+subscription ($project: ID!, $filter: CallsFilter, $query: QueryInput, $after: String) {
+  callEvents(projectId: $project, filter: $filter, query: $query, after: $after) { %s }
+}"""
+
+
 async def watch(
-    schema: LoomSchema, stores: Stores, selection: str, project_id: str = PROJECT
+    schema: LoomSchema, stores: Stores, selection: str, project_id: str = PROJECT, **variables: object
 ) -> AsyncGenerator[Answer, None]:
     """What a subscription tells."""
-    document = f'subscription {{ callEvents(projectId: "{project_id}") {{ {selection} }} }}'
-    async with aclosing(await schema.subscribe(document, context_value=Context(stores))) as results:
+    given = {"project": project_id, **variables}
+    async with aclosing(await schema.stream(DOCUMENT % selection, given, Context(stores))) as results:
         async for result in results:
+            assert isinstance(result, ExecutionResult)
             body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
             yield Answer(**json.loads(json_text.dumps(body)))
 
@@ -54,20 +64,12 @@ async def watchers(
                 queue.put_nowait(answer.data["callEvents"] if answer.data else answer)
 
     collecting = [asyncio.create_task(collect(queue)) for queue in queues]
-    await all_begun(stores, count)
+    await begun(stores.calls, count)
     yield queues
     for task in collecting:
         task.cancel()
     ended = await asyncio.gather(*collecting, return_exceptions=True)
     assert {type(end) for end in ended} == {asyncio.CancelledError}
-
-
-async def all_begun(stores: Stores, count: int) -> None:
-    await until(lambda: stores.calls._fan_out._is_open and subscribed(stores) == count)
-
-
-def subscribed(stores: Stores) -> int:
-    return len(list(stores.calls._fan_out._all()))
 
 
 async def take(queue: asyncio.Queue[Any], count: int) -> list[Any]:
@@ -122,7 +124,7 @@ async def test_a_hundred_subscriptions_are_one_stream_beside_which_all_else_is_a
     assert page.data == {"calls": {"nodes": [{"id": call_id(1)}]}}
     assert told == [[{"type": "STARTED", "call": {"id": call_id(1), "status": "RUNNING", "inputs": {}}}]] * 100
     assert len({body["getMore"] for name, body in commands.sent if name == "getMore"}) == 1
-    assert subscribed(stores) == 0
+    assert readers(stores.calls) == 0
 
 
 async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, stores: Stores, run: Run) -> None:
@@ -139,24 +141,29 @@ async def test_the_size_of_a_trace_is_told_as_it_is_by_then(schema: LoomSchema, 
     assert first["call"]["totalStorageSizeBytes"] > 100
 
 
-async def test_a_subscription_that_is_not_read_is_dropped_with_an_error(
-    schema: LoomSchema, stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
+async def test_a_subscription_that_is_not_read_is_told_where_to_resume(schema: LoomSchema, database: Database) -> None:
+    stores = replace(Stores.over(database), calls=CallsStore(database, max_event_bytes=15_000))
     async with aclosing(watch(schema, stores, LIFE)) as answers:
         reading = asyncio.create_task(anext(answers))
-        await all_begun(stores, 1)
+        await begun(stores.calls)
         await stores.calls.write([start(1)])
         first = await asyncio.wait_for(reading, TIMEOUT)
 
-        await stores.calls.write([start(number) for number in range(2, 6)])
-        await until(lambda: subscribed(stores) == 0)
+        await stores.calls.write([start(number) for number in range(2, 9)])
+        await stores.calls.write([start(9)])
+        await told_up_to(stores.calls, call_id(9))
         rest = [answer async for answer in answers]
 
     assert first.data["callEvents"]["call"]["id"] == call_id(1)
-    assert [answer.code for answer in rest] == ["UNAVAILABLE"]
-    assert "lagged" in rest[0].errors[0]["message"]
-    assert "subscribe again" in rest[0].errors[0]["message"]
+    [lag] = rest
+    assert lag.code == "UNAVAILABLE"
+    assert "lagged" in lag.errors[0]["message"]
+    after = lag.errors[0]["extensions"]["after"]
+    async with aclosing(watch(schema, stores, LIFE, after=after)) as answers:
+        resumed = [(await anext(answers)).data["callEvents"]["call"]["id"] for _ in range(8)]
+    await stores.close()
+
+    assert sorted(resumed) == [call_id(number) for number in range(2, 10)]
 
 
 async def test_watching_a_malformed_project_is_refused_by_the_name_of_the_argument(

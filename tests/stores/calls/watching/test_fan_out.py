@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,10 +13,11 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from app.embedded_mongod import embedded_mongod
-from stores.calls import CallEvent, CallsStore, fan_out
-from stores.calls.fan_out import FanOut, Subscriber
+from stores.calls import CallsStore
+from stores.calls.watching import FanOut, Question, fan_out
+from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.database import Database, Document
-from stores.errors import UnavailableError
+from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import until
@@ -27,9 +28,19 @@ OTHER = "acme/other"
 
 @pytest.fixture
 async def stream(database: Database) -> AsyncIterator[FanOut]:
-    fan_out = FanOut(database.calls)
-    yield fan_out
-    await fan_out.close()
+    stream = FanOut(database.calls)
+    yield stream
+    await stream.close()
+
+
+@asynccontextmanager
+async def reading(stream: FanOut, project_id: str = PROJECT, place: str | None = None) -> AsyncIterator[Subscriber]:
+    """A reader of all that happens in a project from now on, or after a place that is kept."""
+    async with stream.watched(project_id), asyncio.timeout(TIMEOUT):
+        await stream.covered(project_id)
+        async with stream.joined(Question(project_id), place) as subscriber:
+            assert subscriber
+            yield subscriber
 
 
 async def told(subscriber: Subscriber, count: int) -> list[tuple[str, str]]:
@@ -44,31 +55,34 @@ async def drain(subscriber: Subscriber) -> NoReturn:
         await subscriber.next()
 
 
+def stages(commands: Commands) -> list[list[dict[str, Any]]]:
+    """The pipeline of each change stream that was opened."""
+    pipelines = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
+    return [pipeline for pipeline in pipelines if "$changeStream" in pipeline[0]]
+
+
 def opened(commands: Commands) -> list[dict[str, Any]]:
     """The stage of each change stream that was opened."""
-    pipelines = [body["pipeline"] for name, body in commands.sent if name == "aggregate"]
-    return [pipeline[0]["$changeStream"] for pipeline in pipelines if "$changeStream" in pipeline[0]]
+    return [pipeline[0]["$changeStream"] for pipeline in stages(commands)]
 
 
 async def test_who_is_let_begin_misses_nothing_and_learns_nothing_of_another_project(
     stream: FanOut, calls: CallsStore
 ) -> None:
-    async with stream.subscribed(PROJECT) as ours, stream.subscribed(OTHER) as theirs:
-        await ours.opened()
+    async with reading(stream) as ours:
         await calls.write([start(1)])
-        await theirs.opened()
-        await calls.write([start(2, project_id=OTHER), end(2, project_id=OTHER)])
-        await calls.write([end(1)])
+        async with reading(stream, OTHER) as theirs:
+            await calls.write([start(2, project_id=OTHER), end(2, project_id=OTHER)])
+            await calls.write([end(1)])
 
-        assert await told(ours, 2) == [("started", call_id(1)), ("ended", call_id(1))]
-        assert await told(theirs, 1) == [("ended", call_id(2))]
+            assert await told(ours, 2) == [("started", call_id(1)), ("ended", call_id(1))]
+            assert await told(theirs, 1) == [("ended", call_id(2))]
 
 
 async def test_an_event_has_all_of_the_call_but_what_is_there_for_queries_alone(
     stream: FanOut, calls: CallsStore
 ) -> None:
-    async with stream.subscribed(PROJECT) as subscriber:
-        await subscriber.opened()
+    async with reading(stream) as subscriber:
         await calls.write([start(1, inputs={"q": 2**70}), end(1, output="x")])
         event = await subscriber.next()
     kept = await calls.database.calls.find_one({"id": call_id(1)})
@@ -82,9 +96,7 @@ async def test_many_share_one_stream_that_closes_after_the_last_and_opens_again(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
     async with AsyncExitStack() as stack:
-        subscribers = [await stack.enter_async_context(stream.subscribed(PROJECT)) for _ in range(100)]
-        for subscriber in subscribers:
-            await subscriber.opened()
+        subscribers = [await stack.enter_async_context(reading(stream)) for _ in range(100)]
         await calls.write([start(1)])
         assert [await told(subscriber, 1) for subscriber in subscribers] == [[("started", call_id(1))]] * 100
         assert len(opened(commands)) == 1
@@ -92,81 +104,121 @@ async def test_many_share_one_stream_that_closes_after_the_last_and_opens_again(
 
     await until(lambda: "killCursors" in commands.names)
 
-    async with stream.subscribed(PROJECT) as subscriber:
-        await subscriber.opened()
+    async with reading(stream) as subscriber:
         await calls.write([start(2)])
         assert await told(subscriber, 1) == [("started", call_id(2))]
     assert len({body["getMore"] for name, body in commands.sent if name == "getMore"}) == len(opened(commands))
 
 
+async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_many_to_name(
+    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "_MOST_NAMED", 2)
+    projects = [f"acme/{name}" for name in ("one", "two", "three", "four")]
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(reading(stream, project)) for project in projects]
+        for number, project in enumerate(projects):
+            await calls.write([start(number, project_id=project)])
+
+        assert [await told(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
+    named = [[each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)]
+    assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
+    first, *others = opened(commands)
+    assert "startAfter" not in first
+    assert all("startAfter" in other for other in others)
+
+
+async def test_projects_that_nobody_watches_any_more_are_soon_not_looked_for(
+    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(stream) as ours:
+        async with reading(stream, OTHER):
+            pass
+        await calls.write([start(1)])
+        assert await told(ours, 1) == [("started", call_id(1))]
+        assert len(opened(commands)) == 2
+
+        monkeypatch.setattr(fan_out, "_KEPT_SECONDS", 0)
+        await until(lambda: len(opened(commands)) == 3)
+        await calls.write([start(2)])
+        assert await told(ours, 1) == [("started", call_id(2))]
+
+    [alone] = stages(commands)[-1][1]["$match"]["$or"]
+    assert alone["documentKey._id"]["$gt"] == f"{PROJECT}:"
+
+
 async def test_who_comes_right_after_the_last_left_is_told_all_the_same(stream: FanOut, calls: CallsStore) -> None:
     for number in range(1, 4):
-        async with stream.subscribed(PROJECT) as subscriber:
-            await subscriber.opened()
+        async with reading(stream) as subscriber:
             await calls.write([start(number)])
             assert await told(subscriber, 1) == [("started", call_id(number))]
 
 
-async def test_who_lags_is_dropped_with_an_error_and_the_others_go_on(
-    stream: FanOut, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
+async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: Database, calls: CallsStore) -> None:
+    stream = FanOut(database.calls, max_events=3)
 
-    async with stream.subscribed(PROJECT) as slow, stream.subscribed(PROJECT) as fast:
-        await fast.opened()
+    async with reading(stream) as slow, reading(stream) as fast:
         for number in range(4):
             await calls.write([start(number)])
             assert await told(fast, 1) == [("started", call_id(number))]
 
-        with pytest.raises(UnavailableError, match=r"lagged .* subscribe again"):
+        with pytest.raises(EndedError, match=r"lagged .* subscribe again") as lag:
             await slow.next()
         await calls.write([start(4)])
         assert await told(fast, 1) == [("started", call_id(4))]
-        with pytest.raises(UnavailableError, match="lagged"):
+        with pytest.raises(EndedError, match="lagged"):
             await slow.next()
+    await stream.close()
+
+    assert lag.value.after is not None
+    events = CallsStore(database).events(PROJECT, {"id"}, after=lag.value.after)
+    assert [(await anext(events)).call["id"] for _ in range(5)] == [call_id(number) for number in range(5)]
+    await events.aclose()
 
 
-async def test_a_stream_of_which_every_subscriber_was_dropped_is_closed(
-    stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fan_out, "MAX_WAITING", 0)
+async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Database, calls: CallsStore) -> None:
+    stream = FanOut(database.calls, max_bytes=1_000_000)
 
-    async with stream.subscribed(PROJECT) as slow:
-        await slow.opened()
-        await calls.write([start(1)])
+    async with reading(stream) as ours, reading(stream, OTHER) as theirs:
+        await calls.write([start(1, project_id=OTHER)])
+        for number in range(12):
+            await calls.write([start(number, inputs={"q": "x" * 100_000})])
+            assert await told(ours, 1) == [("started", call_id(number))]
+        assert 800_000 < stream._log._bytes < 1_000_000
+        with pytest.raises(EndedError, match="lagged"):
+            await theirs.next()
+    await stream.close()
 
-        await until(lambda: "killCursors" in commands.names)
 
+async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_setting(database: Database) -> None:
+    stream = FanOut(database.calls, max_subscribers=2)
 
-async def test_large_events_that_wait_are_bounded_by_their_size() -> None:
-    subscriber = Subscriber()
-    half = CallEvent("started", {"id": "half", "storage_size_bytes": fan_out.MAX_WAITING_BYTES // 2})
-    small = CallEvent("started", {"id": "small", "storage_size_bytes": 1})
-
-    assert [subscriber.put(half), subscriber.put(half)] == [True, True]
-    assert await told(subscriber, 1) == [("started", "half")]
-    assert [subscriber.put(half), subscriber.put(small)] == [True, False]
-    with pytest.raises(UnavailableError, match="lagged"):
-        await subscriber.next()
+    async with reading(stream), reading(stream, OTHER):
+        with pytest.raises(RateLimitedError, match="2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
+            async with stream.watched(PROJECT):
+                pass
+    async with reading(stream):
+        assert stream.count == 1
+    await stream.close()
 
 
 async def test_closing_ends_every_subscription_after_the_events_that_wait_and_lets_nobody_in(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
-    async with stream.subscribed(PROJECT) as early, stream.subscribed(OTHER) as late:
-        await early.opened()
+    async with reading(stream) as early, reading(stream, OTHER) as late:
         waiting = asyncio.create_task(late.next())
         await calls.write([start(1)])
-        await until(lambda: bool(early._events))
+        await until(lambda: early._channel.end == 1)
 
         await stream.close()
 
         assert await told(early, 1) == [("started", call_id(1))]
-        for ended in (early.next(), waiting, late.opened()):
-            with pytest.raises(UnavailableError, match="server stops"):
+        for ended in (early.next(), waiting):
+            with pytest.raises(EndedError, match="server stops") as stopped:
                 await ended
-        with pytest.raises(UnavailableError, match="server stops"):
-            async with stream.subscribed(PROJECT):
+            assert stopped.value.after
+        with pytest.raises(EndedError, match="server stops"):
+            async with stream.watched(PROJECT):
                 pass
     assert "killCursors" in commands.names
 
@@ -176,13 +228,11 @@ async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_ma
 ) -> None:
     await calls.write([start(1)])
 
-    async with stream.subscribed(PROJECT) as subscriber:
-        await subscriber.opened()
+    async with reading(stream) as subscriber:
         await calls.database.calls.drop()
-        with pytest.raises(UnavailableError, match="subscribe again"):
+        with pytest.raises(EndedError, match="subscribe again"):
             await asyncio.wait_for(subscriber.next(), TIMEOUT)
-    async with stream.subscribed(PROJECT) as subscriber:
-        await subscriber.opened()
+    async with reading(stream) as subscriber:
         await calls.write([start(2)])
 
         assert await told(subscriber, 1) == [("started", call_id(2))]
@@ -192,16 +242,15 @@ async def test_a_stream_that_cannot_be_resumed_ends_with_an_error_and_another_ma
 async def test_who_comes_while_a_dead_stream_is_being_closed_begins_with_a_new_one(
     stream: FanOut, calls: CallsStore
 ) -> None:
-    for number in range(10):
+    for number in range(5):
         await calls.write([start(1)])
-        async with stream.subscribed(PROJECT) as subscriber:
-            await subscriber.opened()
+        await until(lambda: stream._following is None)
+        async with reading(stream) as subscriber:
             await calls.database.calls.drop()
             # Without a task of its own, so that the next subscriber is there before the stream is closed.
-            with pytest.raises(UnavailableError, match="subscribe again"):
+            with pytest.raises(EndedError, match="subscribe again"):
                 await drain(subscriber)
-        async with stream.subscribed(PROJECT) as subscriber:
-            await subscriber.opened()
+        async with reading(stream) as subscriber:
             await calls.write([start(100 + number)])
 
             assert await told(subscriber, 1) == [("started", call_id(100 + number))]
@@ -252,18 +301,17 @@ async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
     own_database: Database, commands: Commands
 ) -> None:
     calls, stream = CallsStore(own_database), FanOut(own_database.calls)
-    async with stream.subscribed(PROJECT) as subscriber:
-        await subscriber.opened()
+    async with reading(stream) as subscriber:
         for number in range(60):
             await write_surely(calls, number)
             if number % 20 == 10:
                 await kill(own_database)
 
         assert await told(subscriber, 60) == [("started", call_id(number)) for number in range(60)]
-        assert not subscriber._events
+        assert subscriber._number == subscriber._channel.end
     await stream.close()
 
     first, *resumed = opened(commands)
-    assert "resumeAfter" not in first
+    assert "startAfter" not in first
     assert resumed
-    assert all("resumeAfter" in stage for stage in resumed)
+    assert all("startAfter" in stage or "resumeAfter" in stage for stage in resumed)
