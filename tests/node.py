@@ -59,9 +59,24 @@ class Node(Installation):
 
     async def run(self, *arguments: str, folder: Path = _FOLDER) -> str:
         """What a program wrote that ended well."""
-        async with self.program(*arguments, folder=folder) as process:
-            out, _ = await process.communicate()
-        return out.decode()
+        code, out, errors = await self.outcome(*arguments, folder=folder)
+        assert code == 0, f"{arguments} ended with {code}:\n{out}\n{errors}"
+        return out
+
+    async def outcome(self, *arguments: str, folder: Path = _FOLDER) -> tuple[int, str, str]:
+        """With which code a program ended, and what it wrote as output and as errors."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            self.tools.node, *arguments, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                out, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode, out.decode(), errors.decode()
 
 
 NODE: Final = Node()

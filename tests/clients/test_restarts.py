@@ -1,4 +1,4 @@
-"""A server that is killed and comes back, as clients in Node see it: they connect again, and miss and double nothing."""
+"""A server that is killed and comes back, as clients in Node see it: they go on, and miss and double nothing."""
 
 import asyncio
 import itertools

@@ -121,7 +121,9 @@ async def test_the_stream_is_told_whose_changes_to_look_for_until_these_are_too_
             await calls.write([start(number, project_id=project)])
 
         assert [await told(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
-    named = [[each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)]
+    named = [
+        [each["documentKey._id"]["$gt"] for each in stage[1]["$match"].get("$or", ())] for stage in stages(commands)
+    ]
     assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
     first, *others = opened(commands)
     assert "startAfter" not in first
