@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,16 @@ class Node(Installation):
         found = toolchain_from_pypi()
         assert found, "install the test extra, which brings Node"
         return found
+
+    @property
+    def npx(self) -> list[str]:
+        """The command npx, to put arguments behind."""
+        return [self.tools.node, str(Path(self.tools.npm[-1]).with_name("npx-cli.js"))]
+
+    @property
+    def path(self) -> str:
+        """A PATH on which this Node comes first, for programs that start it by its name."""
+        return os.pathsep.join([str(Path(self.tools.node).parent), os.environ.get("PATH", os.defpath)])
 
     def _install(self) -> list[str]:
         # No package's own script is needed, so none may run.

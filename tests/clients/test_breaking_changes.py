@@ -27,7 +27,7 @@ BREAKING = [
         "CallBatchResult",
     ),
     ("type CallSchema implements Node {\n", "type CallSchema {\n", "CallSchema"),
-    ("BigInt", "Number", "BigInt"),
+    ("BigInt", "Number", "CallSchema.wbRunStep"),
 ]
 HARMLESS = [
     ("  traceName: String!\n", "  traceName: String!\n  nickname: String\n"),

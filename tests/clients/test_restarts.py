@@ -1,34 +1,21 @@
 """A server that is killed and comes back, as clients in Node see it: they go on, and miss and double nothing."""
 
 import asyncio
-import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import httpx
-import pytest
 
 from stores.calls import CallsStore
-from tests.app.command import Server, serving
+from tests.clients.built import Built, end_call, log_and_find, see_end
+from tests.clients.conftest import Life
 from tests.clients.node_client import NodeClient, node_client, watcher
 from tests.clients.operations import CURSOR, WATCH
-from tests.free_ports import free_port
 from tests.node import Node
 from tests.stores.calls.builders import PROJECT, call_id, start
 
 BATCH = 4
 SOME = 60
-
-Life = Callable[[], AbstractContextManager[Server]]
-
-
-@pytest.fixture
-def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
-    """A server in a process of its own, each time at the same address."""
-    port, lives = free_port(), itertools.count()
-    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
-    return lambda: serving(tmp_path / f"life-{next(lives)}", "--port", str(port), **environment)
 
 
 def seen(client: NodeClient) -> list[str]:
@@ -85,3 +72,21 @@ async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: L
     assert len(written) > missed > SOME
     assert (sockets[0], {*sockets[1:-1]}, sockets[-1]) == ("connected", {"closed"}, "connected again")
     assert endings == []
+
+
+async def test_the_programs_of_the_readme_go_on(
+    typescript_client: Built, python_client: Built, life: Life, calls: CallsStore
+) -> None:
+    async with AsyncExitStack() as stack:
+        with life() as server:
+            programs = [
+                await stack.enter_async_context(client.program(server.url, f"{PROJECT}-{number}"))
+                for number, client in enumerate([typescript_client, python_client])
+            ]
+            logged = [await log_and_find(program) for program in programs]
+            server.process.kill()
+        for number, call in enumerate(logged):
+            await end_call(calls, call, f"{PROJECT}-{number}")
+        with life():
+            for program in programs:
+                await see_end(program)
