@@ -1,5 +1,6 @@
 """GraphiQL in a real browser, on the real server with its demo data."""
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,16 @@ import pytest
 
 from tests.browser.graphiql_page import GraphiqlPage, until
 
+PROJECT = "demo/assistant"
 LOG_CALL = """
 mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start: $start }]) { __typename } }
 """
+
+END_CALL = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+RENAME_CALL = f"""
+mutation ($id: ID!) {{ callUpdate(projectId: "{PROJECT}", callId: $id, displayName: "renamed") {{ numUpdated }} }}
+"""
+DELETE_CALL = f'mutation ($id: ID!) {{ callsDelete(projectId: "{PROJECT}", callIds: [$id]) {{ numDeleted }} }}'
 
 
 async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
@@ -144,3 +152,46 @@ async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPag
     event = {"type": "STARTED", "call": {"opName": "from_elsewhere"}}
     assert answer == {"data": {"callEvents": event}}
     assert (await websocket.value).url == f"{demo_server_url}/graphql".replace("http", "ws", 1)
+
+
+async def test_a_live_query_shows_the_life_of_a_call_until_it_is_stopped(
+    graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
+) -> None:
+    call = str(uuid.uuid4())
+    start = {"projectId": PROJECT, "id": call, "opName": "answer", "attributes": {}, "inputs": {}}
+    start["startedAt"] = "2026-01-01T00:00:00Z"
+    end = {"projectId": PROJECT, "id": call, "endedAt": "2026-01-01T00:00:01.5Z", "summary": {}}
+    await graphiql.choose("LiveCalls")
+    async with graphiql.page.expect_websocket() as opened:
+        await graphiql.run()
+    websocket = await opened.value
+    async with httpx.AsyncClient(base_url=demo_server_url) as http:
+
+        async def send(document: str, **variables: object) -> None:
+            sent = await http.post("/graphql", json={"query": document, "variables": variables})
+            assert "errors" not in sent.json()
+
+        async def start_and_look() -> dict[str, Any]:
+            await send(LOG_CALL, start=start)
+            return await graphiql.answer()
+
+        seen = [await until(start_and_look, bool)]
+        for document, variables in [(END_CALL, {"end": end}), (RENAME_CALL, {"id": call}), (DELETE_CALL, {"id": call})]:
+            await send(document, **variables)
+            seen.append(await until(graphiql.answer, lambda answer: answer != seen[-1]))
+            await graphiql.page.screenshot(path=tmp_path / f"live-{len(seen)}.png")
+        await graphiql.stop()
+        await until(lambda: asyncio.sleep(0, websocket.is_closed()), bool)
+        await send(LOG_CALL, start={**start, "id": str(uuid.uuid4())})
+
+    events = [answer["data"]["callEvents"] for answer in seen]
+    assert {event["call"]["id"] for event in events} == {call}
+    assert [event["type"] for event in events] == ["STARTED", "ENDED", "UPDATED", "DELETED"]
+    assert [(event["call"]["status"], event["call"]["latencyMs"]) for event in events] == [
+        ("RUNNING", None),
+        ("SUCCESS", 1500),
+        ("SUCCESS", 1500),
+        ("SUCCESS", 1500),
+    ]
+    assert [event["call"]["traceName"] for event in events] == ["answer", "answer", "renamed", "renamed"]
+    assert await graphiql.answer() == seen[-1]

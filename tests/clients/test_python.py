@@ -60,5 +60,6 @@ async def test_the_program_logs_finds_and_watches(python_client: Built, url: str
         await end_call(calls, call)
         await see_end(program)
 
-    found = httpx.get(url, params={"query": FILES.format(PROJECT)}).json()
-    assert found == {"data": {"filesStats": {"count": 1, "totalSizeBytes": len("A thread.")}}}
+    async with httpx.AsyncClient() as http:
+        found = await http.get(url, params={"query": FILES.format(PROJECT)})
+    assert found.json() == {"data": {"filesStats": {"count": 1, "totalSizeBytes": len("A thread.")}}}
