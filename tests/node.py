@@ -74,7 +74,7 @@ class Node(Installation):
         assert code == 0, f"{arguments} ended with {code}:\n{out}\n{errors}"
         return out
 
-    async def outcome(self, *arguments: str, folder: Path = _FOLDER) -> tuple[int, str, str]:
+    async def outcome(self, *arguments: str, folder: Path = _FOLDER) -> tuple[int | None, str, str]:
         """With which code a program ended, and what it wrote as output and as errors."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

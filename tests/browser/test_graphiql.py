@@ -9,18 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.browser.demo_calls import DELETE_CALL, END_CALL, LOG_CALL, RENAME_CALL, demo_calls
 from tests.browser.graphiql_page import GraphiqlPage, until
-
-PROJECT = "demo/assistant"
-LOG_CALL = """
-mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start: $start }]) { __typename } }
-"""
-
-END_CALL = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
-RENAME_CALL = f"""
-mutation ($id: ID!) {{ callUpdate(projectId: "{PROJECT}", callId: $id, displayName: "renamed") {{ numUpdated }} }}
-"""
-DELETE_CALL = f'mutation ($id: ID!) {{ callsDelete(projectId: "{PROJECT}", callIds: [$id]) {{ numDeleted }} }}'
 
 
 async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
@@ -157,34 +147,27 @@ async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPag
 async def test_a_live_query_shows_the_life_of_a_call_until_it_is_stopped(
     graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:
-    call = str(uuid.uuid4())
-    start = {"projectId": PROJECT, "id": call, "opName": "answer", "attributes": {}, "inputs": {}}
-    start["startedAt"] = "2026-01-01T00:00:00Z"
-    end = {"projectId": PROJECT, "id": call, "endedAt": "2026-01-01T00:00:01.5Z", "summary": {}}
     await graphiql.choose("LiveCalls")
     async with graphiql.page.expect_websocket() as opened:
         await graphiql.run()
     websocket = await opened.value
-    async with httpx.AsyncClient(base_url=demo_server_url) as http:
-
-        async def send(document: str, **variables: object) -> None:
-            sent = await http.post("/graphql", json={"query": document, "variables": variables})
-            assert "errors" not in sent.json()
-
-        async def start_and_look() -> dict[str, Any]:
-            await send(LOG_CALL, start=start)
-            return await graphiql.answer()
-
-        seen = [await until(start_and_look, bool)]
-        for document, variables in [(END_CALL, {"end": end}), (RENAME_CALL, {"id": call}), (DELETE_CALL, {"id": call})]:
-            await send(document, **variables)
+    async with demo_calls(demo_server_url) as calls:
+        # The subscription is up a moment after its socket, so first others come until the last shows.
+        await until(lambda: calls.start_and(graphiql.answer), bool)
+        await until(graphiql.answer, calls.is_last)
+        seen = [await graphiql.answer()]
+        await calls.start()
+        for step in (None, END_CALL, RENAME_CALL, DELETE_CALL):
+            if step:
+                await calls.change(step)
             seen.append(await until(graphiql.answer, lambda answer: answer != seen[-1]))
             await graphiql.page.screenshot(path=tmp_path / f"live-{len(seen)}.png")
+        call = calls.ids[-1]
         await graphiql.stop()
         await until(lambda: asyncio.sleep(0, websocket.is_closed()), bool)
-        await send(LOG_CALL, start={**start, "id": str(uuid.uuid4())})
+        await calls.start()
 
-    events = [answer["data"]["callEvents"] for answer in seen]
+    events = [answer["data"]["callEvents"] for answer in seen[1:]]
     assert {event["call"]["id"] for event in events} == {call}
     assert [event["type"] for event in events] == ["STARTED", "ENDED", "UPDATED", "DELETED"]
     assert [(event["call"]["status"], event["call"]["latencyMs"]) for event in events] == [

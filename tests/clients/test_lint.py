@@ -41,7 +41,7 @@ extend type Query {
 '''
 
 
-async def lint(node: Node, folder: Path) -> tuple[int, list[dict[str, Any]]]:
+async def lint(node: Node, folder: Path) -> tuple[int | None, list[dict[str, Any]]]:
     """The exit code of ESLint over the SDL in a folder, and what it found."""
     config = ["--config", str(SOURCES / "eslint.config.js")]
     known = ["--suppressions-location", str(SOURCES / "eslint-suppressions.json")]
