@@ -16,13 +16,12 @@ from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
+from app import heartbeats
 from app.media_types import EVENT_STREAM
 from app.results import body_of
 from graphql_schema.errors import unexpected
+from graphql_schema.shared_results import SharedResult
 from stores import json_text
-
-HEARTBEAT_SECONDS: float = 12
-"""How often a comment is sent, so that no proxy takes the stream for dead."""
 
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -55,7 +54,7 @@ class EventStream(Response):
             telling.cancel()
             leaving.cancel()
             outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
-        # With an OSError some servers say, too, that the client left.
+        # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.
         if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
             raise outcome
 
@@ -77,7 +76,7 @@ class EventStream(Response):
         async with aclosing(self.results) as results:
             try:
                 async for result in results:
-                    yield next_event(_body(result))
+                    yield _shared_event(result) if isinstance(result, SharedResult) else next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in an operation over server-sent events")
                 yield next_event({"errors": [masked.formatted]})
@@ -85,7 +84,19 @@ class EventStream(Response):
 
 def next_event(body: dict[str, Any]) -> bytes:
     """One result as an event; line breaks, which JSON text from elsewhere may hold between its words, stay such."""
-    return b"".join((b"event: next\n", *(b"data: %b\n" % line for line in json_text.dumps(body).splitlines()), b"\n"))
+    return _event_of(json_text.dumps(body))
+
+
+def _event_of(text: bytes) -> bytes:
+    return b"".join((b"event: next\n", *(b"data: %b\n" % line for line in text.splitlines()), b"\n"))
+
+
+def _shared_event(result: SharedResult) -> bytes:
+    """The event of a result that goes out to many, made once."""
+    event = result.forms.get(EVENT_STREAM)
+    if event is None:
+        event = result.forms[EVENT_STREAM] = _event_of(result.encoded)
+    return event
 
 
 def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
@@ -99,12 +110,18 @@ def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stre
 
 async def _beat(send: Send) -> None:
     while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await asyncio.sleep(heartbeats.BEAT_SECONDS)
         await _send_text(send, _COMMENT)
 
 
 async def _send_text(send: Send, text: bytes) -> None:
-    await send({"type": "http.response.body", "body": text, "more_body": True})
+    """Send some of the stream, and wait until there is room for more.
+
+    Raises:
+        TimeoutError: the client has taken nothing for too long.
+    """
+    async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+        await send({"type": "http.response.body", "body": text, "more_body": True})
 
 
 async def _left(receive: Receive) -> None:

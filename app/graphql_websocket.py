@@ -1,7 +1,8 @@
 """GraphQL over WebSocket, protocol graphql-transport-ws: subscriptions, and queries and mutations, too."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from contextlib import ExitStack, aclosing, suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -21,11 +22,17 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
     Operation,
 )
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
 
+from app import heartbeats
 from app.intake import giving_back, large_subscription
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
+from graphql_schema.shared_results import SharedResult
 from stores import json_text
 from stores.errors import BadInputError, UnavailableError
 from stores.ids import new_id
@@ -34,6 +41,8 @@ from stores.intake import FREE_BYTES, Intake, Share
 logger = logging.getLogger("loomql")
 
 INVALID_MESSAGE: Final = 4400
+UNANSWERED: Final = 4408
+_GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
 
 _share: ContextVar[Share] = ContextVar("share")
@@ -88,7 +97,7 @@ class Connection(ASGIWebSocketAdapter):
             NonTextMessageReceived: a binary frame came.
         """
         while self.ws.application_state is WebSocketState.CONNECTED:
-            event = await self.ws.receive()
+            event = await self._heard()
             if event["type"] == "websocket.disconnect":
                 return
             if event.get("text") is None:
@@ -110,13 +119,31 @@ class Connection(ASGIWebSocketAdapter):
                 message.clear()
             del event, encoded, message
 
+    async def _heard(self) -> MutableMapping[str, Any]:
+        """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
+        try:
+            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+                return await self.ws.receive()
+        except TimeoutError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await self.close(UNANSWERED, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s.")
+            return {"type": "websocket.disconnect"}
+
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send one message.
 
         Raises:
             WebSocketDisconnected: the connection is closed.
         """
-        text = json_text.dumps(message).decode()
+        await self.send_text(json_text.dumps(message).decode())
+
+    async def send_text(self, text: str) -> None:
+        """Send one message that is encoded already.
+
+        Raises:
+            WebSocketDisconnected: the connection is closed.
+        """
         if self.ws.application_state is not WebSocketState.CONNECTED:
             raise WebSocketDisconnected
         try:
@@ -137,6 +164,25 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     view: "GraphQLWebSocket"
     websocket: Connection
     schema: BoundedSchema
+    _beating: asyncio.Task[None] | None = None
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        """Let the client begin, and ask it for signs of life from then on."""
+        await super().handle_connection_init(message)
+        if self.connection_acknowledged and self._beating is None:
+            self._beating = asyncio.create_task(self._beat())
+
+    async def shutdown(self) -> None:
+        """End what the connection has under way."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        await super().shutdown()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(heartbeats.BEAT_SECONDS)
+            await self.send_message({"type": "ping"})
 
     async def handle_message(self, message: Message) -> None:
         """Act on one message; close the connection if it is not one of the protocol's."""
@@ -186,7 +232,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     def _full(self) -> GraphQLError:
         return GraphQLError(
-            f"This connection runs {self.view.max_operations} operations already; complete one or open another.",
+            f"This connection runs {self.view.max_operations} operations already; complete one, open another one, or "
+            "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
             extensions={"code": "RATE_LIMITED"},
         )
 
@@ -206,11 +253,20 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         operation.query, operation.variables = "", None
         try:
             async with aclosing(giving_back(share, result_source, at_first=not keeps)) as results:
-                await super()._send_result_stream(operation, results)
+                await super()._send_result_stream(operation, self._sending_shared(operation, results))
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
             await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
+
+    async def _sending_shared(self, operation: Operation[Any, None], results: StreamResult) -> StreamResult:
+        """The results that are this operation's own; those that go out to many are sent here, as they are."""
+        start = f'{{"type":"next","id":{json_text.encode(operation.id)},"payload":'
+        async for result in results:
+            if isinstance(result, SharedResult):
+                await self.websocket.send_text(f"{start}{result.text}}}")
+            else:
+                yield result
 
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what ended a task, unless it is only that the client left."""

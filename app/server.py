@@ -31,6 +31,7 @@ from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+from stores.calls import CallsStore
 from stores.database import Database
 from stores.intake import Intake
 
@@ -57,7 +58,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
             uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
         )
         providers = _providers(settings)
-        stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows)
+        calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
+        stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
@@ -100,7 +102,13 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         settings.max_file_bytes,
         SpoolSpace(settings.max_spooled_bytes),
     )
-    over_websocket = GraphQLWebSocket(schema, make_context, settings.max_body_bytes, intake=intake)
+    over_websocket = GraphQLWebSocket(
+        schema,
+        make_context,
+        settings.max_body_bytes,
+        max_operations=settings.max_connection_operations,
+        intake=intake,
+    )
     routes: list[BaseRoute] = [
         Route("/", home),
         Route("/graphql", over_http),

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
+from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
@@ -98,6 +99,24 @@ class Settings(BaseSettings):
         ge=1,
         description="Exports of more than 500 rows that one process runs at once, each in a process of its own of some "
         "70 MB, or 150 for Parquet; whoever asks for more is answered UNAVAILABLE.",
+    )
+    max_subscriptions: int = Field(
+        default=MAX_SUBSCRIBERS,
+        ge=1,
+        description="Subscriptions to callEvents that one process serves at once; whoever asks for more is answered "
+        "RATE_LIMITED.",
+    )
+    max_connection_operations: int = Field(
+        default=100,
+        ge=1,
+        description="Operations, subscriptions among them, that one WebSocket runs at once; whoever asks for more is "
+        "answered RATE_LIMITED.",
+    )
+    max_event_bytes: int = Field(
+        default=MAX_EVENT_BYTES,
+        ge=1024,
+        description="Memory for recent events of calls, in bytes, that one process keeps for those who watch; whoever "
+        "falls further behind is told where to resume.",
     )
     otlp_entity: str = Field(
         default=ENTITY,

@@ -63,12 +63,14 @@ class Stores:
         providers: Providers | None = None,
         max_completions: int = MAX_AT_ONCE,
         evaluation_rows: int = ROWS_AT_ONCE,
+        calls: CallsStore | None = None,
     ) -> "Stores":
         """The stores of a database, with the providers of models that they may ask; by default none.
 
-        So many completions are under way at once, and so many rows of evaluations, where anything works on runs.
+        So many completions are under way at once, and so many rows of evaluations, where anything works on runs. The
+        store of calls may be one that was made with limits of its own.
         """
-        calls, objects = CallsStore(database), ObjectsStore(database)
+        calls, objects = calls or CallsStore(database), ObjectsStore(database)
         feedback, files = FeedbackStore(database), FilesStore(database)
         providers = providers or NoProviders()
         completions = CompletionsStore(database, objects, calls, providers, max_completions)

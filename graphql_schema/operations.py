@@ -1,12 +1,13 @@
 """Operations: how a document, its variables and a context become results."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import graphql
 import strawberry
 from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast
+from graphql.execution.executor import Executor
 from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -18,6 +19,7 @@ from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.documents import Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
+from graphql_schema.shared_results import SharedResults
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -54,6 +56,7 @@ class BoundedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._documents = Documents(self._schema, limits)
+        self._shared = SharedResults()
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
@@ -115,16 +118,7 @@ class BoundedSchema(strawberry.Schema):
 
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         try:
-            executor = self.execution_context_class.build(
-                self._schema,
-                document,
-                given["root_value"],
-                given["context_value"],
-                given["variable_values"],
-                given["operation_name"],
-                is_awaitable=_is_awaitable,
-                operation_extensions=given["operation_extensions"],
-            )
+            executor = self._executor(document, given)
             if isinstance(executor, list):
                 return self._told(graphql.ExecutionResult(None, executor))
             result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
@@ -134,6 +128,18 @@ class BoundedSchema(strawberry.Schema):
         if told.data is None and told.errors and not _failed_at_once(document, given["operation_name"], told.errors):
             return PartlyDone(None, told.errors)
         return told
+
+    def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
+        return self.execution_context_class.build(
+            self._schema,
+            document,
+            given["root_value"],
+            given["context_value"],
+            given["variable_values"],
+            given["operation_name"],
+            is_awaitable=_is_awaitable,
+            operation_extensions=given["operation_extensions"],
+        )
 
     async def stream(
         self,
@@ -164,21 +170,31 @@ class BoundedSchema(strawberry.Schema):
             del query, document, given
             yield result
             return
-        async with aclosing(self._events(document, given)) as events:
-            async for event in events:
-                yield event
+        asked = query, document, given["operation_name"], given["variable_values"]
+        with self._shared.subscribed(*asked) as key:
+            del query, asked
+            async with aclosing(self._events(key, document, given)) as events:
+                async for event in events:
+                    yield event
 
-    async def _events(self, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
+    async def _events(self, key: bytes, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
         try:
-            source = await await_maybe(
-                graphql.subscribe(self._schema, document, executor_class=self.execution_context_class, **given)
-            )
+            executor = self._executor(document, given)
+            if isinstance(executor, list):
+                yield self._refused(executor)
+                return
+            source = await await_maybe(graphql.create_source_event_stream(executor))
             if isinstance(source, graphql.ExecutionResult):
                 yield self._refused(source.errors or [])
                 return
-            async with aclosing(cast("StreamResult", source)) as results:
-                async for result in cast("AsyncIterator[graphql.ExecutionResult]", results):
-                    yield self._told(result)
+
+            async def execute(event: object) -> ExecutionResult:
+                result = executor.build_per_event_executor(event).execute_operation(serially=False)
+                return self._told(await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", result)))
+
+            async with aclosing(cast("AsyncGenerator[object, None]", source)) as happened:
+                async for event in happened:
+                    yield await self._shared.result(key, event, execute)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             yield self._told(graphql.ExecutionResult(None, _errors_of(error)))
 

@@ -22,7 +22,7 @@ from app.server import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS
-from tests.app.event_stream import all_of, first_of, streaming, told
+from tests.app.event_stream import all_of, first_of, next_of, streaming, told
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.calls.builders import call_id, end, start
@@ -240,6 +240,23 @@ async def test_the_command_that_watches_is_told_what_happens(client: httpx.Clien
 
     assert event["type"] == "STARTED"
     assert event["call"]["status"] == "RUNNING"
+
+
+async def test_a_list_and_the_events_after_it_go_on_from_one_cursor(client: httpx.Client, calls: CallsStore) -> None:
+    listed = answer(client, asking("callEventsCursor"))["data"]
+    await calls.write([start(1, project_id=PROJECT_ID), end(1, project_id=PROJECT_ID)])
+    await calls.write([start(2, project_id=PROJECT_ID), end(2, project_id=PROJECT_ID, exception="No.")])
+
+    after = {"after": listed["callEventsCursor"]}
+    async with (
+        httpx.AsyncClient(base_url=client.base_url) as watcher,
+        streaming(watcher, asking("after: $after"), variables=after) as events,
+    ):
+        event = (await next_of(events))["data"]["callEvents"]
+
+    assert listed["calls"]["nodes"] == []
+    assert (event["type"], event["call"]["id"], event["call"]["status"]) == ("ENDED", call_id(2), "ERROR")
+    assert event["cursor"]
 
 
 async def test_the_judge_of_the_example_judges(client: httpx.Client, stand_in: StandIn, calls: CallsStore) -> None:

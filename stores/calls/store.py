@@ -18,9 +18,7 @@ from stores.calls.partly import Refused, write_partly
 from stores.calls.restoring import RestoredCall, restore_calls
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
-from stores.calls.watching import CallEvent, FanOut, Question, Watching
-from stores.calls.watching.fan_out import MAX_SUBSCRIBERS
-from stores.calls.watching.log import MAX_BYTES
+from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS, CallEvent, FanOut, Question, Watching
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
@@ -54,7 +52,7 @@ class CallsStore:
     """
 
     def __init__(
-        self, database: Database, max_watchers: int = MAX_SUBSCRIBERS, max_event_bytes: int = MAX_BYTES
+        self, database: Database, max_watchers: int = MAX_SUBSCRIBERS, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
         self.database = database
         self._calls = database.calls
@@ -262,8 +260,13 @@ class CallsStore:
 
     async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
         row = dict(event.call)
-        await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
-        return CallEvent(event.type, row, event.place)
+        try:
+            await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
+        except BaseException:
+            # Who resumes here should not find the failure of now.
+            del event.made[wanted]
+            raise
+        return event.with_call(row)
 
     @database_query
     async def count(

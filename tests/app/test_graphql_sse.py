@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry import scalars
 
-from app import graphql_sse
+from app import heartbeats
 from app.graphql_http import GraphQLHTTP
 from app.graphql_sse import next_event
 from graphql_schema.limits import Limits
@@ -226,7 +226,7 @@ async def test_what_a_client_leaves_is_closed_at_once(
 async def test_an_idle_stream_is_kept_open_by_comments(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphql_sse, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
 
     async with streaming(client, "subscription { forever }") as events:
         first = [await anext(events) for _ in range(5)]
@@ -264,3 +264,13 @@ def test_a_line_break_inside_of_json_text_does_not_end_the_data(line_break: str)
     text = orjson.Fragment(f'{{{line_break}"a": 1}}')
 
     assert next_event({"data": text}) == b'event: next\ndata: {"data":{\ndata: "a": 1}}\n\n'
+
+
+async def test_a_client_that_takes_nothing_is_let_go(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
+
+    async with streaming(client, "subscription { flood }"):
+        await until(lambda: Watchers.count == 1)
+        await until(lambda: Watchers.count == 0)

@@ -16,10 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app import graphql_websocket, heartbeats
 from app.graphql_websocket import GraphQLWebSocket, flaw_of
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.live_server import live_server
+from tests.waiting import until
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 MAX_MESSAGE_BYTES = 4000
@@ -63,9 +65,19 @@ class Subscription:
 
     @strawberry.subscription
     async def flood(self) -> AsyncIterator[str]:
-        while True:
-            yield "x" * 1000
-            await asyncio.sleep(0)
+        Flooded.count += 1
+        try:
+            while True:
+                yield "x" * 1000
+                await asyncio.sleep(0)
+        finally:
+            Flooded.count -= 1
+
+
+class Flooded:
+    """How many floods are under way."""
+
+    count = 0
 
 
 schema = LoomSchema(Query, Mutation, Subscription, limits=Limits(max_aliases=1))
@@ -116,8 +128,8 @@ class Client:
 
 
 @asynccontextmanager
-async def client_of(address: str, *, init: bool = True) -> AsyncIterator[Client]:
-    async with connect(address, subprotocols=[PROTOCOL]) as socket:
+async def client_of(address: str, *, init: bool = True, **options: Any) -> AsyncIterator[Client]:  # noqa: ANN401 -- of `connect`
+    async with connect(address, subprotocols=[PROTOCOL], **options) as socket:
         client = Client(socket)
         if init:
             await client.send({"type": "connection_init"})
@@ -230,6 +242,7 @@ async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: s
         assert (refusal["id"], refusal["type"]) == ("d", "error")
         assert refusal["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
         assert "runs 3 operations already" in refusal["payload"][0]["message"]
+        assert "LOOMQL_MAX_CONNECTION_OPERATIONS" in refusal["payload"][0]["message"]
         assert await client.receive() == next_of("e", {"greeting": "Hello, you"})
 
 
@@ -378,3 +391,49 @@ def test_every_message_of_the_protocol_has_no_flaw() -> None:
     ]
 
     assert [flaw_of(message) for message in messages] == [None] * 5
+
+
+async def test_a_client_that_answers_pings_is_kept_however_silent_it_is(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 1.0)
+    async with client_of(address) as client:
+        for _ in range(30):
+            assert await client.receive() == {"type": "ping"}
+            await client.send({"type": "pong"})
+
+        await client.subscribe("a", "{ greeting }")
+        while (message := await client.receive())["type"] == "ping":
+            pass
+        assert message == next_of("a", {"greeting": "Hello, you"})
+
+
+async def pinged(client: Client) -> None:
+    """Read pings, and answer none."""
+    while (await client.receive())["type"] == "ping":
+        pass
+
+
+async def test_a_client_that_answers_no_ping_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
+    async with client_of(address) as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            await pinged(client)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4408
+    assert "not even a pong" in closed.value.rcvd.reason
+
+
+async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(graphql_websocket, "_GOODBYE_SECONDS", 0.1)
+    async with client_of(address, max_queue=1, close_timeout=0.2) as client:
+        await client.subscribe("a", "subscription { flood }")
+        await until(lambda: Flooded.count == 1)
+        await until(lambda: Flooded.count == 0)

@@ -19,9 +19,13 @@ from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT
-from tests.watching import begun, ended
+from tests.watching import begun, ended, told_up_to
 
 WATCH = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id inputs }} }} }}'
+
+RESUME = f"""subscription ($after: String) {{
+  callEvents(projectId: "{PROJECT}", after: $after) {{ type cursor call {{ id }} }}
+}}"""
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Stores]:
 
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str, served: list[Stores]) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_event_bytes=2_000_000)
     # What a client does not read should soon keep the server from sending more.
     transport = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)])
     with live_server(create_app(settings), lifespan="on") as host:
@@ -66,24 +70,29 @@ async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_mo
     ]
 
 
-async def test_who_does_not_read_is_told_that_the_stream_was_dropped(
-    client: httpx.AsyncClient, served: list[Stores], calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+async def test_who_does_not_read_is_told_where_to_resume(
+    client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:
-    monkeypatch.setattr(fan_out, "MAX_WAITING", 3)
     async with streaming(client, WATCH) as events:
         await begun(served[0].calls)
         for number in range(24):
             await calls.write([start(number, inputs={"q": "x" * 500_000})])
-        await until(lambda: subscribed(served) == 0)
+        await told_up_to(served[0].calls, call_id(23))
         rest = [event async for event in events if event.kind != COMMENT]
+    await ended(served[0].calls)
 
     *results, failure = told(rest)
     ids = [result["data"]["callEvents"]["call"]["id"] for result in results]
     assert ids == [call_id(number) for number in range(len(ids))]
-    assert 0 < len(ids) < 24
+    assert 0 < len(ids) < 20
     [error] = failure["errors"]
-    assert error["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert error["extensions"].keys() == {"code", "retryAfterSeconds", "after"}
+    assert error["extensions"]["code"] == "UNAVAILABLE"
     assert "lagged" in error["message"]
+    async with streaming(client, RESUME, variables={"after": error["extensions"]["after"]}) as events:
+        resumed = [await next_of(events) for _ in range(len(ids), 24)]
+    ids += [result["data"]["callEvents"]["call"]["id"] for result in resumed]
+    assert ids == [call_id(number) for number in range(24)]
 
 
 async def test_a_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
@@ -109,7 +118,9 @@ async def test_a_server_that_stops_says_so_in_its_streams(
 
     *_others, failure = told(rest)
     assert first["data"]["callEvents"]["type"] == "STARTED"
-    assert failure["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    extensions = failure["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)
+    assert extensions["after"]
     assert "the server stops" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()

@@ -20,6 +20,7 @@ from tests.benchmarks.exports import measure_exports
 from tests.benchmarks.feedback import load_feedback, measure_feedback
 from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
 from tests.benchmarks.ingest import measure_ingest
+from tests.benchmarks.live import SECONDS, measure_live
 from tests.benchmarks.loading import load_stock
 from tests.benchmarks.reading import measure_reads
 from tests.benchmarks.report import Report
@@ -32,7 +33,7 @@ from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
 THREADS: Final = "threads"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates", "exports")
+SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates", "exports", "live")
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
@@ -141,6 +142,11 @@ def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report
         _tell("exports")
         with server(folder, uri, DATABASE) as loomql:
             found["exports"] = measure_exports(loomql, options.calls, options.rounds)
+    if "live" in options.sections:
+        _tell("events")
+        found["events (ms from acknowledgement to socket, p99; CPU ms in a second; /s are messages)"] = measure_live(
+            folder, uri, 3.0 if options.quick else SECONDS
+        )
     if "grow" in options.sections:
         _tell("growth")
         counts = QUICK_COUNTS if options.quick else COUNTS

@@ -2,8 +2,18 @@
 
 from stores.calls.watching.cursors import cursor_of, place_at
 from stores.calls.watching.events import CallEvent
-from stores.calls.watching.fan_out import FanOut
+from stores.calls.watching.fan_out import MAX_SUBSCRIBERS, FanOut
+from stores.calls.watching.log import MAX_BYTES as MAX_EVENT_BYTES
 from stores.calls.watching.questions import Question
 from stores.calls.watching.watch import Watching
 
-__all__ = ["CallEvent", "FanOut", "Question", "Watching", "cursor_of", "place_at"]
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "MAX_SUBSCRIBERS",
+    "CallEvent",
+    "FanOut",
+    "Question",
+    "Watching",
+    "cursor_of",
+    "place_at",
+]

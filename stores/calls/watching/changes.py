@@ -1,12 +1,14 @@
 """What happens to calls: changes of their documents, told in terms of calls."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stores import times
 from stores.calls.documents import KEPT
 from stores.calls.watching.events import CallEvent
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Pipeline = list[dict[str, Any]]
 
@@ -15,7 +17,7 @@ _PARTS: Final = (
     "$updateDescription.removedFields",
     {"$map": {"input": "$updateDescription.truncatedArrays", "in": "$$this.field"}},
 )
-_CHANGED: Final = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PARTS]}
+_CHANGED: Final[dict[str, Any]] = {"$concatArrays": [{"$ifNull": [part, []]} for part in _PARTS]}
 """The paths that an update changed."""
 
 

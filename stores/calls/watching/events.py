@@ -1,5 +1,6 @@
 """Events: what happened to a call, and where among all that happens."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +22,10 @@ class CallEvent:
     type: str
     call: Row
     place: str
-    made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    grown: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
+    """What is told of the bytes that it grows by, while somebody keeps it."""
+    _made_bytes: int = field(default=0, repr=False, compare=False)
 
     @property
     def cursor(self) -> str:
@@ -30,6 +34,16 @@ class CallEvent:
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes, without what is made of it."""
+        """About how many bytes of memory it takes, with what was made of it."""
         size: int = self.call.get("storage_size_bytes", 0)
-        return size + _OVERHEAD
+        return size + _OVERHEAD + self._made_bytes
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes in that were made of it."""
+        self._made_bytes += size
+        if self.grown:
+            self.grown(size)
+
+    def with_call(self, call: Row) -> "CallEvent":
+        """The same event with more about its call; what is made of that counts as made of this one."""
+        return CallEvent(self.type, call, self.place, grown=self.grow)

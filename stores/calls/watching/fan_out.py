@@ -123,10 +123,10 @@ class FanOut:
     async def joined(self, question: Question, place: str | None) -> AsyncIterator[Subscriber | None]:
         """A reader of what answers a question after a place, or from now on, in a project that is covered.
 
-        None where the place lies so far back that it is not kept.
+        None where the place lies so far back that what came after it is not kept, or is too much.
         """
-        since = max(self._covered.get(question.project_id) or self._all_since or "", self._log.start)
-        if place is not None and place < since:
+        since = self._covered.get(question.project_id) or self._all_since or ""
+        if place is not None and not (place >= since and self._log.is_near(place)):
             yield None
             return
         channel = self._channel(question)
@@ -152,7 +152,7 @@ class FanOut:
         return self._all_since is not None or project_id in self._covered
 
     def _covers_what_is_watched(self) -> bool:
-        """Whether the stream tells of all projects that are watched, and not for long of those that are not any more."""
+        """Whether the stream tells of all projects that are watched, and of others not for long."""
         if self._all_since is not None:
             return len(self._watchers) > _MOST_NAMED or self._is_fresh
         return self._watchers.keys() <= self._covered.keys() and (

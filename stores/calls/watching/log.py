@@ -5,7 +5,7 @@ Who watches holds a place, and nothing else: whoever is slow makes nothing grow,
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from stores.calls.watching.events import CallEvent
@@ -16,6 +16,8 @@ MAX_EVENTS: Final = 50_000
 """Events that are kept at most, however small they are."""
 MAX_BYTES: Final = 64 * 1024 * 1024
 """About the memory that they take together."""
+_AT_ONCE: Final = 1_000
+"""Events that one question looks back through while all else waits."""
 
 
 class Channel:
@@ -77,8 +79,7 @@ class _Entry:
     """A kept event, and the channels that it is in."""
 
     event: CallEvent
-    channels: list[Channel] = field(default_factory=list)
-    size: int = 0
+    channels: list[Channel]
 
 
 class EventLog:
@@ -92,19 +93,27 @@ class EventLog:
 
     def begin(self, place: str) -> None:
         """Start anew at a place, with nothing; channels that were failed keep what is still to be read."""
+        for entry in self._entries:
+            entry.event.grown = None
         self._entries.clear()
         self._bytes = 0
         self.start = place
 
     def add(self, event: CallEvent, channels: list[Channel]) -> None:
         """Keep the newest event, for some channels; the oldest go where there is no room."""
-        entry = _Entry(event, channels, event.size)
-        self._entries.append(entry)
-        self._bytes += entry.size
+        self._entries.append(_Entry(event, channels))
+        self._bytes += event.size
+        event.grown = self._grow
         for channel in channels:
             channel.put(event)
         while len(self._entries) > self._max_events or self._bytes > self._max_bytes:
             self._drop_first()
+
+    def is_near(self, place: str) -> bool:
+        """Whether few enough events came after a place to look through them at once."""
+        if place < self.start:
+            return False
+        return len(self._entries) < _AT_ONCE or self._entries[-_AT_ONCE].event.place <= place
 
     def reach_back(self, channel: Channel, place: str) -> None:
         """Let a channel have all that answers its question since an earlier place than it started at."""
@@ -113,15 +122,19 @@ class EventLog:
             event = entry.event
             if event.place <= place:
                 break
-            if event.place <= channel.start and event.call["project_id"] == project_id:
-                if holds(event.call, Values(event.call)):
-                    channel.put_before(event)
-                    entry.channels.append(channel)
+            is_new = event.place <= channel.start and event.call["project_id"] == project_id
+            if is_new and holds(event.call, Values(event.call)):
+                channel.put_before(event)
+                entry.channels.append(channel)
         channel.start = place
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
 
     def _drop_first(self) -> None:
         entry = self._entries.popleft()
-        self._bytes -= entry.size
+        self._bytes -= entry.event.size
+        entry.event.grown = None
         self.start = entry.event.place
         for channel in entry.channels:
             channel.drop_first()

@@ -1,7 +1,6 @@
 """Questions: which of a project's events somebody wants to hear, decided by the event alone."""
 
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stores.calls.feedback.names import PREFIX as FEEDBACK
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
@@ -12,6 +11,9 @@ from stores.paging import Row, scope_of
 from stores.query import Query
 from stores.query.evaluator import Test, Values, compile_test
 from stores.query.fields import Access, FieldTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _COSTS: Final = ("summary", "weave", "costs")
 

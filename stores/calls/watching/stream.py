@@ -14,7 +14,7 @@ from stores.driver_threads import in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:
-    from pymongo.change_stream import CollectionChangeStream
+    from pymongo.change_stream import ChangeStream
     from pymongo.collection import Collection as DriversCollection
 
 Change = dict[str, Any]
@@ -30,7 +30,7 @@ _FORGOTTEN: Final = (286, 280)
 class Stream:
     """A change stream that is open. Only one read may be under way."""
 
-    def __init__(self, stream: "CollectionChangeStream[Document]") -> None:
+    def __init__(self, stream: "ChangeStream[Document]") -> None:
         self._stream = stream
 
     @property
@@ -89,8 +89,8 @@ async def stretch_after(calls: Collection, project_id: str, place: str) -> Stret
         await present(calls)
         if error.code in _FORGOTTEN:
             raise BadInputError(
-                "a place that the database no longer remembers, since its oplog holds the last hours or days alone; take "
-                "callEventsCursor, query with calls what happened meanwhile, and subscribe after that cursor",
+                "a place that the database no longer remembers, since its oplog holds the last hours or days alone; "
+                "take callEventsCursor, query with calls what happened meanwhile, and subscribe after that cursor",
                 PLACE,
             ) from error
         raise BadInputError("not a place in this database's events; take callEventsCursor", PLACE) from error
@@ -109,7 +109,7 @@ def is_between_changes(place: str) -> bool:
 
 def _open(
     calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, place: str | None
-) -> "CollectionChangeStream[Document]":
+) -> "ChangeStream[Document]":
     return calls.watch(
         changes_of(project_ids),
         full_document="updateLookup",
@@ -119,7 +119,7 @@ def _open(
     )
 
 
-def _read(stream: "CollectionChangeStream[Document]") -> list[Change]:
+def _read(stream: "ChangeStream[Document]") -> list[Change]:
     found: list[Change] = []
     while (change := stream.try_next()) is not None:
         found.append(change)
@@ -129,7 +129,7 @@ def _read(stream: "CollectionChangeStream[Document]") -> list[Change]:
     return found
 
 
-def _place(stream: "CollectionChangeStream[Document]") -> str:
+def _place(stream: "ChangeStream[Document]") -> str:
     place: str = (stream.resume_token or {}).get("_data", "")
     return place
 

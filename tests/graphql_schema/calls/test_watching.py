@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from strawberry.types import ExecutionResult
@@ -19,7 +19,6 @@ from stores.database import Database
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
-from tests.waiting import until
 from tests.watching import begun, readers, told_up_to
 
 TIMEOUT = 60
@@ -185,3 +184,35 @@ async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSc
     away.close()
 
     assert [answer.code for answer in answers] == ["UNAVAILABLE"]
+
+
+async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_began(
+    schema: LoomSchema, stores: Stores
+) -> None:
+    cursor = await stores.calls.events_cursor(PROJECT)
+    await stores.calls.write([start(1)])
+
+    async def first_two(selection: str, **variables: object) -> list[ExecutionResult]:
+        document, given = DOCUMENT % selection, {"project": PROJECT, **variables}
+        async with aclosing(await schema.stream(document, given, Context(stores))) as results:
+            found = [await anext(results), await anext(results)]
+        assert all(isinstance(result, ExecutionResult) for result in found)
+        return cast("list[ExecutionResult]", found)
+
+    asked = [
+        asyncio.create_task(first_two(LIFE, after=cursor)),
+        asyncio.create_task(first_two(LIFE, after=cursor)),
+        asyncio.create_task(first_two("call { id op { objectId } }", after=cursor)),
+    ]
+    await begun(stores.calls, 3)
+    later = (await stores.calls.events_cursor(PROJECT)), cursor
+    asked += [asyncio.create_task(first_two(LIFE, after=each)) for each in later[1:]]
+    await begun(stores.calls, 4)
+    await stores.calls.write([start(2)])
+    one, other, different, resumed = await asyncio.gather(*asked)
+
+    assert one[1] is other[1] is resumed[1]
+    call = {"id": call_id(2), "status": "RUNNING", "inputs": {}}
+    assert json.loads(json_text.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
+    assert different[1] is not one[1]
+    assert different[1].data == {"callEvents": {"call": {"id": call_id(2), "op": None}}}

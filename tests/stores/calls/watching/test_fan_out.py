@@ -196,7 +196,7 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
     stream = FanOut(database.calls, max_subscribers=2)
 
     async with reading(stream), reading(stream, OTHER):
-        with pytest.raises(RateLimitedError, match="2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
+        with pytest.raises(RateLimitedError, match=r"2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
             async with stream.watched(PROJECT):
                 pass
     async with reading(stream):

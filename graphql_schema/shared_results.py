@@ -1,0 +1,140 @@
+"""Results of subscriptions, made once for all who ask the same of one event, and encoded once.
+
+Who subscribes with the same document, operation and variables gets the same bytes; a cursor to resume from may differ,
+since it says where a subscription begins and nothing of its results. Nothing in a context may tell one subscriber from
+another: where there are users one day, who they are belongs into the key.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final, Protocol, cast
+
+import graphql
+from graphql import DocumentNode, FieldNode, VariableNode, Visitor, get_operation_ast
+from strawberry.types import ExecutionResult
+
+from stores import json_text
+
+RESUMES: Final = "after"
+"""The argument of a subscription's field that says where it begins."""
+
+_COPIES: Final = 3
+"""A result as objects, as bytes and as text, each about as large as the others."""
+
+
+class SharedEvent(Protocol):
+    """An event that many are told of; it keeps what is made of it, and counts how much that is."""
+
+    made: dict[Hashable, Any]
+
+    def grow(self, size: int) -> None:
+        """Count so many bytes in."""
+
+
+class SharedResult(ExecutionResult):
+    """A result without errors that may go out to many."""
+
+    def __init__(self, data: dict[str, Any] | None) -> None:
+        super().__init__(data, None)
+        self.forms: dict[str, bytes] = {}
+        """What it is made into for those who send it."""
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The JSON of the response."""
+        return json_text.dumps({"data": self.data})
+
+    @cached_property
+    def text(self) -> str:
+        """The same as text."""
+        return self.encoded.decode()
+
+
+Execute = Callable[[object], Awaitable[ExecutionResult]]
+
+
+class SharedResults:
+    """What makes the results of a schema's subscriptions."""
+
+    def __init__(self) -> None:
+        self._subscribed: Counter[bytes] = Counter()
+
+    @contextmanager
+    def subscribed(
+        self, query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None
+    ) -> Iterator[bytes]:
+        """The key of what is the same for all who ask this, until the block ends."""
+        key = _key(query, document, name, variables)
+        self._subscribed[key] += 1
+        try:
+            yield key
+        finally:
+            self._subscribed[key] -= 1
+            if not self._subscribed[key]:
+                del self._subscribed[key]
+
+    async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
+        """The result of an event: one that is there already, or is being made for another, or a new one."""
+        kept: dict[Hashable, Any] | None = getattr(event, "made", None)
+        if kept is None:
+            return await execute(event)
+        made = kept.get(key)
+        if made is None and self._subscribed[key] == 1:
+            return await execute(event)
+        if made is None:
+            made = kept[key] = asyncio.create_task(_shared(key, cast("SharedEvent", event), execute))
+        return made if isinstance(made, SharedResult) else await asyncio.shield(made)
+
+
+async def _shared(key: bytes, event: SharedEvent, execute: Execute) -> ExecutionResult:
+    """Execute an event, and keep the result if nothing is wrong with it: who resumes here should not find a failure."""
+    try:
+        result = await execute(event)
+    except BaseException:
+        del event.made[key]
+        raise
+    if result.errors:
+        del event.made[key]
+        return result
+    shared = SharedResult(result.data)
+    event.made[key] = shared
+    event.grow(_COPIES * len(shared.encoded))
+    return shared
+
+
+def _key(query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None) -> bytes:
+    resumed = _resuming_variable(document, name)
+    others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
+    return hashlib.blake2b(repr((query, name, others)).encode(errors="surrogatepass"), digest_size=32).digest()
+
+
+class _Uses(Visitor):
+    """Counts how often each variable is named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def enter_variable(self, node: VariableNode, *_rest: object) -> None:
+        """Count one more."""
+        self.counts[node.name.value] += 1
+
+
+def _resuming_variable(document: DocumentNode, name: str | None) -> str | None:
+    """The variable that says where a subscription begins, if it is named for nothing else; None if there is none."""
+    operation = get_operation_ast(document, name)
+    first = operation.selection_set.selections[0] if operation else None
+    if not isinstance(first, FieldNode):
+        return None
+    for argument in first.arguments or ():
+        if argument.name.value == RESUMES and isinstance(argument.value, VariableNode):
+            uses = _Uses()
+            graphql.visit(document, uses)
+            variable = argument.value.name.value
+            # It is declared once, and given once.
+            return variable if uses.counts[variable] == 2 else None  # noqa: PLR2004 -- as the comment says
+    return None

@@ -1,0 +1,112 @@
+"""What changes of documents mean: each event once, whatever the call is by now, and none of what is no event."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from stores import times
+from stores.calls import CallsFilter, CallsStore
+from stores.database import Database
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+
+TIMEOUT = 60
+
+
+@pytest.fixture(autouse=True)
+async def closed(calls: CallsStore) -> AsyncIterator[None]:
+    yield
+    await calls.close()
+
+
+async def since(calls: CallsStore, cursor: str, calls_filter: CallsFilter | None = None) -> list[tuple[str, str]]:
+    """All events after a cursor, up to the start of a last call, which is written for that."""
+    await calls.write([start(999)])
+    found = []
+    async with aclosing(calls.events(PROJECT, {"id"}, calls_filter, after=cursor)) as events, asyncio.timeout(TIMEOUT):
+        async for event in events:
+            if event.call["id"] == call_id(999):
+                return found
+            found.append((event.type, event.call["id"]))
+    raise AssertionError("the events ended")
+
+
+async def test_what_happened_to_a_call_that_is_deleted_by_now_is_told_all_the_same(calls: CallsStore) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1)])
+    await calls.write([end(1)])
+    await calls.rename(PROJECT, call_id(1), "Nora")
+    await asyncio.sleep(0.002)  # MongoDB's clock has milliseconds
+    await calls.delete(PROJECT, [call_id(1)])
+
+    assert await since(calls, cursor) == [
+        ("started", call_id(1)),
+        ("ended", call_id(1)),
+        ("updated", call_id(1)),
+        ("deleted", call_id(1)),
+    ]
+
+
+async def test_a_deleted_call_passes_a_filter_as_it_was(calls: CallsStore) -> None:
+    await calls.write([start(1, op_name="f"), start(2, op_name="g")])
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.delete(PROJECT, [call_id(1), call_id(2)])
+
+    only = CallsFilter(op_names=["f"], call_ids=[call_id(1), call_id(2)])
+    both = CallsFilter(op_names=["f", "g", start(999).op_name])
+    assert await since(calls, cursor, both) == [("deleted", call_id(1)), ("deleted", call_id(2))]
+    async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as events, asyncio.timeout(TIMEOUT):
+        event = await anext(events)
+    assert (event.type, event.call["id"], event.call["op_name"]) == ("deleted", call_id(1), "f")
+
+
+async def test_what_nobody_could_see_happens_to_nobody(calls: CallsStore) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.delete(PROJECT, [call_id(1)])
+    await asyncio.sleep(0.002)
+    await calls.write([start(1)])
+    await calls.write([end(1)])
+    await calls.write([end(2)])
+    await calls.rename(PROJECT, call_id(3), "Nora")
+    await calls.delete(PROJECT, [call_id(2)])
+
+    assert await since(calls, cursor) == []
+
+
+async def test_what_is_made_of_calls_beside_them_is_no_event_whether_it_comes_or_goes(
+    calls: CallsStore, database: Database
+) -> None:
+    await calls.write([start(1, thread_id="t", turn_id=call_id(1)), end(1, summary={"usage": {"m": {"requests": 1}}})])
+    cursor = await calls.events_cursor(PROJECT)
+
+    for change in (
+        {"$unset": {"turn_of": "", "usage": ""}},
+        {"$set": {"turn_of": "t"}, "$unset": {"total_tokens": ""}},
+        {"$set": {"usage": [], "usage_scope": "x"}},
+        {"$set": {"example_digest": "x"}},
+    ):
+        changed = await database.calls.update_one({"id": call_id(1)}, change)
+        assert changed.modified_count == 1
+
+    assert await since(calls, cursor) == []
+
+
+async def test_the_end_of_a_purge_ends_no_subscription_and_tells_nothing(calls: CallsStore, database: Database) -> None:
+    await calls.write([start(1), end(1)])
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(2)])
+    await calls.write([end(2)])
+    await database.calls.delete_many({"project_id": PROJECT})
+
+    # Of what is gone by now only what came with the event itself is there.
+    assert await since(calls, cursor) == [("started", call_id(2))]
+
+
+async def test_documents_of_other_versions_are_told_by_what_they_have(calls: CallsStore, database: Database) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    for number, document in enumerate(({}, {"visible": True}, {"visible": False, "started_at": times.now()})):
+        key = {"_id": f"{PROJECT}:{call_id(number)}", "project_id": PROJECT, "id": call_id(number)}
+        await database.calls.insert_one({**key, **document})
+
+    assert await since(calls, cursor) == [("started", call_id(1))]

@@ -1,0 +1,110 @@
+"""Which events are told: the process lets pass what the database does, and some things cannot be asked."""
+
+import random
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.filters import calls_match
+from stores.calls.watching import Question
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.query import Query
+from stores.query.evaluator import Values
+from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.query.generator import Generator
+
+SEED = 7
+ROUNDS = 150
+
+
+def some(dice: random.Random, members: list[str]) -> list[str] | None:
+    return dice.choice((None, None, None, [], dice.sample(members, dice.randint(1, len(members)))))
+
+
+async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: CallsStore, database: Database) -> None:
+    dice = random.Random(SEED)  # noqa: S311 -- the same each time
+    refs = [f"weave:///{PROJECT}/object/o{number}:{'v' * 43}" for number in range(3)]
+    ops = [f"weave:///{PROJECT}/op/f:{version * 43}" for version in "ab"] + ["f", "g:x", "g;"]
+    for number in range(40):
+        given: dict[str, Any] = {
+            "op_name": dice.choice(ops),
+            "parent_id": dice.choice((None, call_id(1), call_id(2))),
+            "thread_id": dice.choice((None, "t", "u")),
+            "turn_id": dice.choice((None, call_id(3))),
+            "wb_user_id": dice.choice((None, "ann")),
+            "wb_run_id": dice.choice((None, f"{PROJECT}/r")),
+            "trace_id": trace_id(dice.randint(1, 3)),
+            "inputs": {"refs": dice.sample(refs, dice.randint(0, 3))},
+        }
+        await calls.write([start(number, **given), end(number, output=dice.choice((None, *refs)))])
+    documents = await database.calls.find({}).to_list(None)
+    matched = 0
+
+    for _ in range(ROUNDS):
+        calls_filter = CallsFilter(
+            op_names=some(dice, [*ops, f"weave:///{PROJECT}/op/f:*", "g:*"]),
+            input_refs=some(dice, refs),
+            output_refs=some(dice, refs),
+            parent_ids=some(dice, [call_id(1), call_id(9)]),
+            trace_ids=some(dice, [trace_id(1), trace_id(2)]),
+            call_ids=some(dice, [call_id(number) for number in range(50)]),
+            thread_ids=some(dice, ["t", "u", "v"]),
+            turn_ids=some(dice, [call_id(3)]),
+            trace_roots_only=dice.choice((None, None, False, True)),
+            wb_user_ids=some(dice, ["ann", "bob"]),
+            wb_run_ids=some(dice, [f"{PROJECT}/r"]),
+        )
+        question = Question(PROJECT, calls_filter)
+        found = {row["id"] async for row in database.calls.find(calls_match(PROJECT, calls_filter), {"id": 1})}
+
+        assert {each["id"] for each in documents if question.holds(each, Values(each))} == found, calls_filter
+        matched += len(found)
+
+    assert matched > ROUNDS
+
+
+async def test_a_filter_and_a_query_together_are_both_to_hold(calls: CallsStore, database: Database) -> None:
+    generator = Generator(SEED)
+    await calls.write(generator.calls(30))
+    rows = await database.calls.find({}).to_list(None)
+    some_ids = CallsFilter(call_ids=[row["id"] for row in rows[::2]])
+    query = Query({"$expr": {"$not": [{"$eq": [{"$getField": "exception"}, {"$literal": None}]}]}})
+    question = Question(PROJECT, some_ids, query)
+    match = calls_match(PROJECT, some_ids, query)
+
+    found = {row["id"] async for row in database.calls.find(match, {"id": 1})}
+
+    assert {row["id"] for row in rows if question.holds(row, Values(row))} == found
+    assert 0 < len(found) < 15
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ("feedback.[wandb.reaction.1].payload.emoji", "feedback is given later"),
+        ("feedback.[*]", "feedback is given later"),
+        ("total_cost", "prices of now"),
+        ("totalCost", "prices of now"),
+        ("summary.weave.costs", "filter and sort by total_cost"),
+        ("opname", "did you mean op_name"),
+    ],
+)
+def test_what_no_call_stores_is_refused_by_its_name_and_place(field: str, reason: str) -> None:
+    tree = {"$expr": {"$and": [{"$eq": [{"$literal": 1}, {"$getField": field}]}]}}
+
+    with pytest.raises(BadInputError, match=reason) as refused:
+        Question(PROJECT, None, Query(tree))
+
+    assert field in refused.value.message
+    assert refused.value.argument == "query.json.$expr.$and.0.$eq.1.$getField"
+
+
+def test_questions_are_the_same_only_if_they_ask_the_same() -> None:
+    def key(literal: object, **asked: Any) -> bytes:  # noqa: ANN401 -- what a filter takes
+        tree = {"$expr": {"$eq": [{"$getField": "inputs.x"}, {"$literal": literal}]}}
+        return Question(PROJECT, CallsFilter(**asked), Query(tree)).key
+
+    assert key(1) == key(1)
+    assert len({key(1), key(literal=True), key("1"), key(None), key(1, op_names=["f"]), key(1, call_ids=["f"])}) == 6

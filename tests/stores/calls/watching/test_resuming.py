@@ -1,0 +1,198 @@
+"""Resuming after a cursor: at any process, from what is kept or from the database, each event once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.watching import cursor_of, place_at
+from stores.database import Database
+from stores.errors import BadInputError, UnavailableError
+from tests.commands import Commands
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.watching import begun, ended, told_up_to
+
+TIMEOUT = 60
+OTHER = "acme/other"
+
+
+@pytest.fixture
+async def elsewhere(database: Database) -> AsyncIterator[CallsStore]:
+    """The calls as another process over the same database has them."""
+    store = CallsStore(database)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(autouse=True)
+async def closed(calls: CallsStore) -> AsyncIterator[None]:
+    yield
+    await calls.close()
+
+
+async def told(store: CallsStore, count: int, after: str | None, **asked: Any) -> list[tuple[str, str, str]]:  # noqa: ANN401 -- what `events` takes
+    """Some events as a subscriber gets them: what happened, to which call, and the cursor."""
+    async with aclosing(store.events(PROJECT, {"id"}, after=after, **asked)) as events, asyncio.timeout(TIMEOUT):
+        found = [await anext(events) for _ in range(count)]
+    return [(event.type, event.call["id"], event.cursor) for event in found]
+
+
+def ids(events: Sequence[tuple[str, str, str]]) -> list[str]:
+    return [id_ for _, id_, _ in events]
+
+
+def numbered(*numbers: int) -> list[str]:
+    return [call_id(number) for number in numbers]
+
+
+async def test_after_a_cursor_comes_all_that_happened_since_at_any_process(
+    calls: CallsStore, elsewhere: CallsStore
+) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1), start(9, project_id=OTHER)])
+    await calls.write([end(1)])
+    await calls.write([start(2)])
+
+    here = await told(calls, 3, cursor)
+    there = await told(elsewhere, 2, here[0][2])
+
+    assert [event[:2] for event in here] == [
+        ("started", call_id(1)),
+        ("ended", call_id(1)),
+        ("started", call_id(2)),
+    ]
+    assert there == here[1:]
+
+
+async def test_a_list_and_the_events_after_a_cursor_from_before_it_miss_nothing(
+    calls: CallsStore, elsewhere: CallsStore
+) -> None:
+    await calls.write([start(1)])
+    cursor = await elsewhere.events_cursor(PROJECT)
+    await calls.write([start(2)])
+
+    assert await elsewhere.count(PROJECT) == 2
+    await calls.write([start(3)])
+    assert ids(await told(elsewhere, 2, cursor)) == numbered(2, 3)
+
+
+async def test_who_comes_back_soon_is_served_from_what_is_kept(calls: CallsStore, commands: Commands) -> None:
+    async with aclosing(calls.events(PROJECT, {"id"})) as events:
+        reading = asyncio.create_task(anext(events))
+        await begun(calls)
+        await calls.write([start(number) for number in range(4)])
+        first = await asyncio.wait_for(reading, TIMEOUT)
+        await told_up_to(calls, call_id(3))
+        commands.sent.clear()
+
+        assert ids(await told(calls, 3, first.cursor)) == numbered(1, 2, 3)
+        only = CallsFilter(call_ids=[call_id(2)])
+        assert ids(await told(calls, 1, first.cursor, calls_filter=only)) == numbered(2)
+        assert set(commands.names) <= {"getMore"}
+
+
+async def test_however_little_is_kept_and_much_is_written_meanwhile_each_event_is_told_once(
+    database: Database, calls: CallsStore
+) -> None:
+    small = CallsStore(database, max_event_bytes=40_000)
+    cursor = await calls.events_cursor(PROJECT)
+    for number in range(0, 600, 50):
+        await calls.write([start(each) for each in range(number, number + 50)])
+
+    async def write_on() -> None:
+        for number in range(600, 900, 5):
+            await calls.write([start(each) for each in range(number, number + 5)])
+
+    writing = asyncio.create_task(write_on())
+    found: list[str] = []
+    async with asyncio.timeout(TIMEOUT):
+        while len(found) < 900:
+            # Who lags behind what is kept resumes where it is told to.
+            async with aclosing(small.events(PROJECT, {"id"}, after=cursor)) as events:
+                try:
+                    async for event in events:
+                        found.append(event.call["id"])
+                        cursor = event.cursor
+                        if len(found) == 900:
+                            break
+                except UnavailableError as lag:
+                    cursor = lag.details["after"]
+    await writing
+    await small.close()
+
+    assert sorted(found) == numbered(*range(900))
+    assert found == list(dict.fromkeys(found))
+
+
+async def test_a_second_question_about_what_is_kept_is_answered_from_its_own_place(calls: CallsStore) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    only = CallsFilter(call_ids=numbered(1, 3))
+    async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as events:
+        reading = asyncio.create_task(anext(events))
+        await begun(calls)
+        await calls.write([start(number) for number in range(4)])
+        await told_up_to(calls, call_id(3))
+        first = await asyncio.wait_for(reading, TIMEOUT)
+
+        assert first.call["id"] == call_id(1)
+        assert ids(await told(calls, 2, cursor, calls_filter=only)) == numbered(1, 3)
+        assert ids(await told(calls, 4, cursor)) == numbered(0, 1, 2, 3)
+        assert (await asyncio.wait_for(anext(events), TIMEOUT)).call["id"] == call_id(3)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "AQ", "é", "null", "82" * 500, cursor_of(OTHER, "826B07E9EB000000032B0229296E04")],
+)
+async def test_what_is_no_cursor_of_the_project_is_refused_by_the_name_of_the_argument(
+    calls: CallsStore, cursor: str
+) -> None:
+    with pytest.raises(BadInputError, match="not a cursor of this project's events") as refused:
+        await told(calls, 1, cursor)
+
+    assert refused.value.argument == "after"
+    await ended(calls)
+
+
+@pytest.mark.parametrize("place", ["00", "8265", "826B07E9EA00000056", "FF" * 40])
+async def test_a_forged_place_is_refused_by_the_name_of_the_argument(calls: CallsStore, place: str) -> None:
+    await calls.write([start(1)])
+    place = "8200000001" + place[2:] if place.startswith("82") else place
+    if place.startswith("FF"):
+        place = "82" + "00000001" * 2 + place
+
+    with pytest.raises(BadInputError, match="take callEventsCursor") as refused:
+        await told(calls, 1, cursor_of(PROJECT, place))
+
+    assert refused.value.argument == "after"
+
+
+async def test_a_place_that_the_oplog_has_forgotten_says_what_to_do(calls: CallsStore) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1)])
+    [(_, _, found)] = await told(calls, 1, cursor)
+    then = place_at(PROJECT, found)
+    long_ago = then[:2] + "00000001" + then[10:]
+
+    with pytest.raises(BadInputError, match=r"no longer remembers.*callEventsCursor.*query with calls") as refused:
+        await told(calls, 1, cursor_of(PROJECT, long_ago))
+
+    assert refused.value.argument == "after"
+
+
+async def test_cursors_tell_nothing_of_other_projects(calls: CallsStore) -> None:
+    async with aclosing(calls.events(PROJECT, {"id"})) as ours, aclosing(calls.events(OTHER, {"id"})) as theirs:
+        reading = asyncio.create_task(anext(ours)), asyncio.create_task(anext(theirs))
+        await begun(calls, 2)
+        await calls.write([start(1, project_id=OTHER)])
+        await asyncio.wait_for(reading[1], TIMEOUT)
+        await calls.close()
+        with pytest.raises(UnavailableError, match="server stops") as stopped:
+            await reading[0]
+    place = bytes.fromhex(place_at(PROJECT, stopped.value.details["after"]))
+
+    assert b"acme" not in place
+    assert b"other" not in bytes.fromhex(place_at(PROJECT, await calls.events_cursor(PROJECT)))
