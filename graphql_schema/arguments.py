@@ -6,6 +6,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from graphql_schema.context import Info
+from graphql_schema.execution import OF_ALL
 
 _Answer = TypeVar("_Answer")
 
@@ -25,11 +26,17 @@ def in_place_of(
     """
 
     def spread(resolver: Callable[..., Awaitable[_Answer]]) -> Callable[..., Awaitable[_Answer]]:
+        def put(info: Info, given: dict[str, Any]) -> dict[str, Any]:
+            taken = {each.name: given.pop(each.name) for each in parameters if each.name in given}
+            return {name: make(info, taken), **given}
+
         @wraps(resolver)
         async def resolve(*source: object, info: Info, **given: Any) -> _Answer:  # noqa: ANN401 -- the field's arguments
-            taken = {each.name: given.pop(each.name) for each in parameters if each.name in given}
-            return await resolver(*source, info=info, **{name: make(info, taken)}, **given)
+            return await resolver(*source, info=info, **put(info, given))
 
+        if hasattr(resolver, OF_ALL):
+            of_all = getattr(resolver, OF_ALL)
+            setattr(resolve, OF_ALL, lambda info, sources, **given: of_all(info, sources, **put(info, given)))
         found = signature(resolver)
         spread_out: list[Parameter] = []
         for own, parameter in found.parameters.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, Generic, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast
 
 import strawberry
 from strawberry.schema.name_converter import NameConverter
@@ -15,7 +15,7 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
-from stores.turns import Turns
+from stores.turns import AT_ONCE, Turns
 
 Node = TypeVar("Node")
 
@@ -37,6 +37,8 @@ _REQUEST: Final = "request"
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A page with what a connection says beside it: how many there are in all, counted when asked."""
+
+    IS_ROW: ClassVar = True
 
     page: Page
     count: Callable[[], Awaitable[int]]
@@ -73,12 +75,12 @@ class Connection(Generic[Node]):
     def edges(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """Each row with its page."""
         page = parent.page
-        return Turns([{"page": page, "node": row} for row in page.rows], _forget_node)
+        return _in_turns([{"page": page, "node": row} for row in page.rows], _forget_node)
 
     @resolved("The entries, for those who need no cursor of each.", returns=list[Node])
     def nodes(self, parent: strawberry.Parent[Listing]) -> AsyncIterable[Row]:
         """The rows."""
-        return Turns(parent.page.rows, forget)
+        return _in_turns(parent.page.rows, forget)
 
     @resolved("Where this page stands.")
     def page_info(self, parent: strawberry.Parent[Listing]) -> PageInfo:
@@ -110,6 +112,12 @@ def listed(description: str, of: object) -> Callable[[Callable[..., Awaitable[Li
         return resolved(description, returns=kind)(paged(resolver))
 
     return make
+
+
+def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
+    """Rows to work on in turns with all else; a few are none too many at once."""
+    # Who completes a list takes either.
+    return cast("AsyncIterable[Row]", rows) if len(rows) <= AT_ONCE else Turns(rows, release)
 
 
 def _forget_node(edge: Row) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from graphql_schema import connections
+from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info, Stores
+from graphql_schema.execution import OF_ALL
 from graphql_schema.fields import resolved
 from graphql_schema.selection import selected_fields
 from stores.paging import PageRequest, Row
@@ -58,26 +60,49 @@ def by(*names: str) -> KeyOf:
 def edge(description: str, to: object, find: Callable[[Stores], Find], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
     """A field that leads to one other row of the type `to`, or to null."""
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Row | None:
-        at = key(parent)
-        if at is None:
-            return None
-        return await info.context.loaders.load(find(info.context.stores), at, frozenset(selected_fields(info)))
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[Row | None]:
+        keys = [key(parent) for parent in parents]
+        asked = [each for each in keys if each is not None]
+        if not asked:
+            return [None] * len(keys)
+        wanted = frozenset(selected_fields(info))
+        found = await info.context.loaders.load_all(find(info.context.stores), asked, wanted)
+        return [None if each is None else found[each] for each in keys]
 
+    async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Row | None:
+        return (await of_all(info, [parent]))[0]
+
+    setattr(resolve, OF_ALL, of_all)
     return resolved(description, returns=to)(resolve)
 
 
-def edges(description: str, of: object, by_way_of: Callable[[Stores], Way], key: KeyOf) -> Any:  # noqa: ANN401 -- a field
-    """A field that leads to a page of rows of the type `of`."""
+def edges(
+    description: str,
+    of: object,
+    by_way_of: Callable[[Stores], Way],
+    key: KeyOf,
+    narrowed: Mapping[str, object] | None = None,
+    given: Callable[..., tuple[Hashable, ...]] = tuple,
+) -> Any:  # noqa: ANN401 -- a field
+    """A field that leads to a page of rows of the type `of`.
 
-    async def resolve(info: Info, parent: strawberry.Parent[Any], *, request: PageRequest) -> Listing:
-        return await page_at(info, by_way_of(info.context.stores), key(parent), request)
+    It may be `narrowed` by further arguments, of which is made what the way is `given`.
+    """
 
-    return listed(description, of=of)(resolve)
+    async def of_all(
+        info: Info, parents: Sequence[Row], request: PageRequest, given: tuple[Hashable, ...]
+    ) -> list[Listing]:
+        way, load_all = by_way_of(info.context.stores), info.context.loaders.load_all
+        keys = [key(parent) for parent in parents]
+        pages = await load_all(way.pages, keys, connections.frozen_of_nodes(info), request, *given)
+        count = partial(info.context.loaders.load, way.count)
+        return [Listing(pages[each], partial(count, each, *given)) for each in keys]
 
+    async def resolve(
+        info: Info, parent: strawberry.Parent[Any], *, given: tuple[Hashable, ...], request: PageRequest
+    ) -> Listing:
+        return (await of_all(info, [parent], request, given))[0]
 
-async def page_at(info: Info, way: Way, key: tuple[Any, ...], request: PageRequest, *given: Hashable) -> Listing:
-    """The page that an edge leads to from a key."""
-    load = info.context.loaders.load
-    page = await load(way.pages, key, connections.frozen_of_nodes(info), request, *given)
-    return Listing(page, partial(load, way.count, key, *given))
+    setattr(resolve, OF_ALL, of_all)
+    make = in_place_of("given", optional(narrowed or {}), lambda _, taken: given(**taken))
+    return listed(description, of=of)(make(resolve))

@@ -1,7 +1,7 @@
 """Edges between entities, loaded for all rows of a page together: `await info.context.loaders.load(find, key)`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -24,12 +24,12 @@ class _Batch:
         self._found = asyncio.ensure_future(find(self))
         self._last = self._found
 
-    def join(self, key: Hashable) -> asyncio.Future[Mapping[Any, Any]]:
-        """What is found for a key and all others.
+    def join(self, keys: Iterable[Hashable]) -> asyncio.Future[Mapping[Any, Any]]:
+        """What is found for some keys and all others.
 
         Of very many who ask, some hear of it together, and then the next: what they do with it keeps all else waiting.
         """
-        self.keys[key] = None
+        self.keys |= dict.fromkeys(keys)
         if beginning := Beginning.current():
             self.beginnings[beginning] = None
         self._asked += 1
@@ -69,14 +69,23 @@ class Loaders:
         *given: *Given,
     ) -> Value:
         """What `find` finds for a key, which it does for all those that are asked for meanwhile."""
+        return (await self.load_all(find, (key,), *given))[key]
+
+    async def load_all(
+        self,
+        find: Callable[[Sequence[Key], *Given], Awaitable[Mapping[Key, Value]]],
+        keys: Iterable[Key],
+        *given: *Given,
+    ) -> Mapping[Key, Value]:
+        """What `find` finds for some keys, and for all others that are asked for meanwhile."""
         question = (find, given)
         batch = self._open.get(question)
         if batch is None:
             batch = self._open[question] = _Batch(partial(self._find, question))
-        found: asyncio.Future[Mapping[Key, Value]] = batch.join(key)
+        found: asyncio.Future[Mapping[Key, Value]] = batch.join(keys)
         batch.waiting += 1
         try:
-            return (await asyncio.shield(found))[key]
+            return await asyncio.shield(found)
         finally:
             batch.waiting -= 1
             if not batch.waiting:

@@ -3,9 +3,10 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import NoneType
 from typing import Any, Final, Self
 
@@ -26,6 +27,9 @@ DEFAULT_SIZE: Final = 100
 _CHECKSUM_BYTES: Final = 8
 _ALL_AT_ONCE: Final = 1_000_000
 """What fits into one answer of MongoDB comes in it; by itself it would come in two, the first of 101."""
+
+_FEW: Final = 500
+"""Rows of which the pages of several values are made without a look-up for each."""
 
 _SCALARS: Final = (str, int, float, bool, NoneType)
 _SNAPSHOT_UNAVAILABLE: Final = 246
@@ -93,12 +97,13 @@ class Page:
     has_next: bool
     has_previous: bool
     order: Order
-    scope: bytes
+    scope: bytes | Callable[[], bytes]
 
     def cursor(self, row: Row) -> str:
         """The opaque text that marks a row's place in this query, and in no other."""
         position = bson.encode({"at": [_value(row, key.path) for key in self.order.keys]})
-        return base64.urlsafe_b64encode(_checksum(position, self.scope) + position).decode()
+        scope = self.scope if isinstance(self.scope, bytes) else self.scope()
+        return base64.urlsafe_b64encode(_checksum(position, scope) + position).decode()
 
 
 async def find_page(
@@ -131,7 +136,7 @@ async def find_page(
     return page_of(found, replace(request, size=len(found) - 1) if is_cut else request, order, scope)
 
 
-def page_of(found: list[Row], request: PageRequest, order: Order, scope: bytes) -> Page:
+def page_of(found: list[Row], request: PageRequest, order: Order, scope: bytes | Callable[[], bytes]) -> Page:
     """The page of what its pipeline found, one row more than it has where there are more."""
     rows, more = found[: request.size], len(found) > request.size
     before = request.cursor is not None or request.offset > 0
@@ -165,17 +170,57 @@ async def find_pages(
             for value in values
             for source, last in [_parted({**match, field: value}, made)]
         }
-    source, last = _parted(match, made)
-    pipeline = [*source, *page_pipeline(last, order, request, projection)]
-    found: dict[str, list[Row]] = {value: [] for value in values}
-    with making_no_index():
-        async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
-            found[row["value"]].append(row["rows"])
+
+    def scope(of_value: dict[str, Any]) -> bytes:
+        source, last = _parted(of_value, made)
+        return scope_of(collection.name, *source, last, order)
+
+    found = None if made else await _few(collection, field, values, match, order, request, projection)
+    if found is None:
+        source, last = _parted(match, made)
+        pipeline = [*source, *page_pipeline(last, order, request, projection)]
+        found = {value: [] for value in values}
+        with making_no_index():
+            async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
+                found[row["value"]].append(row["rows"])
     return {
-        value: page_of(rows, request, order, scope_of(collection.name, *source, last, order))
+        value: page_of(rows, request, order, partial(scope, {**match, field: value}))
         async for value, rows in in_turns(found.items())
-        for source, last in [_parted({**match, field: value}, made)]
     }
+
+
+async def _few(
+    collection: Collection,
+    field: str,
+    values: Sequence[str],
+    match: dict[str, Any],
+    order: Order,
+    request: PageRequest,
+    projection: Sequence[str],
+) -> dict[str, list[Row]] | None:
+    """The rows of each value's page, and one more where there is one; None where all values have very many together.
+
+    One look for all of them takes a fraction of one for each. The order must be of plain keys that all rows have.
+    """
+    shown = {"_id": 0} | dict.fromkeys([*projection, *(key.path for key in order.keys), field], 1)
+    stages: list[dict[str, Any]] = [
+        {"$match": {**match, field: {"$in": list(values)}}},
+        {"$limit": _FEW + 1},
+        {"$project": shown},
+    ]
+    with making_no_index():
+        rows = await all_rows(collection, stages, _FEW + 2)
+    if len(rows) > _FEW:
+        return None
+    found: dict[str, list[Row]] = {value: [] for value in values}
+    for row in sorted(rows, key=lambda row: [row[key.path] for key in order.keys], reverse=request.backward):
+        there = row[field]
+        for value in dict.fromkeys(there) if isinstance(there, list) else (there,):
+            if value in found:
+                found[value].append(row)
+    first, end = request.offset, request.offset + request.size + 1
+    # A row of several values' pages is a row of its own in each: who takes it may add to it.
+    return {value: [dict(row) for row in some[first:end]] for value, some in found.items()}
 
 
 def _parted(match: dict[str, Any], made: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:

@@ -6,10 +6,8 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.connections import Listing, listed
-from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
-from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges, page_at
+from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.node import Node, node_ref
@@ -20,7 +18,7 @@ from stores.calls.additions import PRICES
 from stores.calls.summaries import SUMMARY, usage
 from stores.costs import bill
 from stores.json_fields import JsonField
-from stores.paging import PageRequest, Row
+from stores.paging import Row
 from stores.refs import call_ref
 from stores.threads import Period
 
@@ -176,13 +174,14 @@ class CallSchema(Node):
         """Its trace."""
         return {"project_id": parent["project_id"], "trace_id": parent["trace_id"]}
 
-    @listed("The feedback on it, the oldest first; `last: 10` gives the newest.", of=Feedback)
-    async def feedback(
-        self, info: Info, parent: strawberry.Parent[Row], types: Types = None, *, request: PageRequest
-    ) -> Listing:
-        """A page of the feedback on it."""
-        way, key = info.context.stores.feedback.of_calls, (parent["project_id"], parent["id"])
-        return await page_at(info, way, key, request, frozenset(types or ()))
+    feedback = edges(
+        "The feedback on it, the oldest first; `last: 10` gives the newest.",
+        Feedback,
+        lambda stores: stores.feedback.of_calls,
+        by("project_id", "id"),
+        narrowed={"types": Types},
+        given=lambda types=None: (frozenset(types or ()),),
+    )
 
     @resolved("The refs in its inputs, in their order, repeats included.", returns=list[ResolvedRef])
     def input_refs(self, parent: strawberry.Parent[Row]) -> list[Row]:

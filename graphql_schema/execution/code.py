@@ -12,7 +12,10 @@ from graphql_schema.execution.resolvers import Attribute, Call
 from graphql_schema.execution.sources import reader
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
-"""Takes `odd`, `below` and `ordinary` of `rows.Rows` and the arguments of calls by position; gives the row function."""
+"""Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows` and the arguments of calls by position.
+
+It gives the row function.
+"""
 
 
 def row_maker(fields: Sequence[Field]) -> RowMaker:
@@ -28,7 +31,7 @@ def row_maker(fields: Sequence[Field]) -> RowMaker:
 
 
 def _source(fields: Sequence[Field]) -> str:
-    lines = ["def make(odd, below, ordinary, arguments):"]
+    lines = ["def make(odd, below, ordinary, linked, arguments):"]
     lines += [f"    given{position} = arguments[{position}]" for position in argument_positions(fields)]
     lines += ["    def row(source, at):"]
     if any(isinstance(field.reading, Attribute) for field in fields):
@@ -36,7 +39,11 @@ def _source(fields: Sequence[Field]) -> str:
     for position, field in enumerate(fields):
         lines += [f"        {line}" for line in _field(position, field)]
     entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
-    return "\n".join([*lines, f"        return {{{entries}}}", "    return row"])
+    if any(field.link for field in fields):
+        lines += [f"        data = {{{entries}}}", "        linked(source, at, data)", "        return data"]
+    else:
+        lines += [f"        return {{{entries}}}"]
+    return "\n".join([*lines, "    return row"])
 
 
 def argument_positions(fields: Sequence[Field]) -> list[int]:
@@ -48,6 +55,9 @@ def argument_positions(fields: Sequence[Field]) -> list[int]:
 def _field(position: int, field: Field) -> Iterator[str]:
     if field.is_typename:
         yield f"f{position} = {field.parent.name!r}"
+        return
+    if field.link:
+        yield f"f{position} = None"
         return
     match field.reading:
         case None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
     DocumentNode,
@@ -29,9 +29,12 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.plans import KeptPlans, Plans
-from graphql_schema.execution.rows import Rows
+from graphql_schema.execution.rows import Place, Rows, path_of
 from graphql_schema.execution.variables import coerced, declared
 from stores.turns import Turn, Turns
+
+if TYPE_CHECKING:
+    from graphql_schema.execution.links import Links
 
 _PLANS: Final = KeptPlans()
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
@@ -50,6 +53,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*args, **kwargs)
         self._rows: dict[tuple[int, int], tuple[FieldDetailsList, Rows | None]] = {}
         middlewares = self.middleware_manager.middlewares if self.middleware_manager else ()
+        self.links: Links | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
     @classmethod
@@ -108,6 +112,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         """The executor of one event, with rows of its own: they report their errors to the executor that made them."""
         executor = super().build_per_event_executor(payload)
         if isinstance(executor, CompilingExecutor):
+            executor.links = None
             executor._rows = {}  # noqa: SLF001 -- it is a copy of this one
         return executor
 
@@ -147,7 +152,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         kind: GraphQLOutputType,
         details: FieldDetailsList,
         info: Callable[[], Info],
-        path: Path,
+        path: Place,
         items: Iterable[Any],
     ) -> AwaitableOrValue[list[Any]]:
         """The rows of a list of plain objects."""
@@ -227,13 +232,13 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
     def complete_list(
-        self, field: Field, kind: GraphQLOutputType, path: Path, items: list[Any]
+        self, field: Field, kind: GraphQLOutputType, at: Place, items: list[Any]
     ) -> AwaitableOrValue[object]:
         """What becomes of a field whose value is a list of plain objects."""
         return self._completed(
             field,
-            path,
-            lambda: self.complete_rows(kind, field.details, lambda: self.info(field, path), path, items),
+            at,
+            lambda: self.complete_rows(kind, field.details, lambda: self.info(field, path_of(at)), at, items),
         )
 
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
@@ -247,15 +252,15 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         """The info of a field at a place."""
         return self.build_resolve_info(field.definition, to_nodes(field.details), field.parent, path)
 
-    def _completed(self, field: Field, path: Path, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
+    def _completed(self, field: Field, at: Place, complete: Callable[[], Any]) -> AwaitableOrValue[object]:
         """What a field becomes, null where that may be and completing it fails."""
         try:
             completed: object = complete()
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
-            self.handle_field_error(error, field.type, field.details, path)
+            self.handle_field_error(error, field.type, field.details, path_of(at))
             return None
         if self.is_awaitable(completed):
-            return self.guarded(completed, field.type, field.details, path)
+            return self.guarded(completed, field.type, field.details, path_of(at))
         return completed
 
     async def guarded(

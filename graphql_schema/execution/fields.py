@@ -16,7 +16,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.leaves import Leaf, leaf
-from graphql_schema.execution.resolvers import Reading, reading
+from graphql_schema.execution.resolvers import Link, Reading, link, reading
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Field:
     def reading(self) -> Reading | None:
         """How its value is read directly, None where the ordinary way is the only one."""
         return reading(self.definition, self.details[0].node)
+
+    @cached_property
+    def link(self) -> Link | None:
+        """How it is resolved for many rows at once, if its resolver knows how."""
+        return link(self.definition)
 
     @property
     def is_nullable(self) -> bool:

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.pyutils import AwaitableOrValue, Path
+from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.types.cast import get_strawberry_type_cast
 
 from graphql_schema.beginnings import gathered
 from graphql_schema.execution.abstract import is_told_by_class, told_type
 from graphql_schema.execution.fields import plain_object
+from graphql_schema.execution.links import Links
+from graphql_schema.execution.rows import path_of
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Rows
+    from graphql_schema.execution.rows import Place, Rows
 
 Info = GraphQLResolveInfo[Any]
 
@@ -39,7 +41,7 @@ class RowList:
         executor: "CompilingExecutor",
         kind: GraphQLOutputType,
         details: FieldDetailsList,
-        path: Path,
+        path: "Place",
         info: Callable[[], Info],
     ) -> None:
         self._executor = executor
@@ -50,6 +52,8 @@ class RowList:
         self._completed: list[Any] = []
         self._awaited: list[int] = []
         self._by_class: dict[type, Rows] = {}
+        self._links: Links | None = None
+        self._items: list[Any] = []
 
     def add(self, items: Iterator[Any], is_enough: Callable[[Any], bool] = _never) -> bool:
         """Add the rows of items until one is enough; whether one was.
@@ -57,6 +61,22 @@ class RowList:
         Raises:
             GraphQLError: one must not be null, and failed.
         """
+        if self._executor.links is not None:
+            return self._add(items, is_enough)
+        links = self._links = self._links or Links(self._executor)
+        with links.gathering():
+            return self._add(self._kept(items, links), is_enough)
+
+    def _kept(self, items: Iterator[Any], links: Links) -> Iterator[Any]:
+        """The items, kept for when all must be done again."""
+        for item in items:
+            self._items.append(item)
+            yield item
+            if len(self._completed) == 1 and not links.noted:
+                # A first row that sees to its own fields should ask together with all others, which then do so, too.
+                links.gathers = False
+
+    def _add(self, items: Iterator[Any], is_enough: Callable[[Any], bool]) -> bool:
         completed, path, by_class = self._completed, self._path, self._by_class
         for item in items:
             rows = by_class.get(type(item)) or self._find_rows(item)
@@ -86,7 +106,7 @@ class RowList:
         self._completed.append(self._executor.guarded(data, self._kind, self._details, path))
 
     def _next_path(self) -> Path:
-        return Path(self._path, len(self._completed), None)
+        return Path(path_of(self._path), len(self._completed), None)
 
     def _find_rows(self, item: object) -> "Rows | None":
         """The rows for an item's class: a row of a store, or an object whose class tells its type."""
@@ -115,7 +135,29 @@ class RowList:
 
     def all(self) -> AwaitableOrValue[list[Any]]:
         """Every row."""
+        if self._links and self._links.noted:
+            return self._linked(self._links)
         return self._gathered() if self._awaited else self._completed
+
+    async def _linked(self, links: Links) -> list[Any]:
+        """Every row, once what they leave open is there."""
+        try:
+            await gather_with_cancel(links.follow(), *([self._gathered()] if self._awaited else ()))
+        except Exception:  # noqa: BLE001 -- whatever it is, it is met again
+            return await self._again()
+        return self._completed
+
+    async def _again(self) -> list[Any]:
+        """Every row, each seeing to its own fields, since one failed that takes others with it."""
+        rows = RowList(self._executor, self._kind, self._details, self._path, self._info)
+        with Links(self._executor, gathers=False).gathering():
+            try:
+                rows.add(iter(self._items))
+            except Exception:
+                self._executor.track_async_work(rows.waiting())
+                raise
+        found = rows.all()
+        return found if isinstance(found, list) else await found
 
     async def _gathered(self) -> list[Any]:
         if len(self._awaited) == 1:

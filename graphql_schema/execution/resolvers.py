@@ -1,6 +1,6 @@
 """How the value of a field is had without going through Strawberry, once for each row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import NoneType
@@ -39,6 +39,27 @@ class Call:
 
 
 Reading = Attribute | Call
+
+OF_ALL: Final = "of_all"
+"""The attribute of a resolver that has another for many sources at once: it takes an info, the sources, and by name the
+arguments of the field; it is awaited, and gives a list of as many values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A field whose resolver knows the values of many sources at once."""
+
+    field: StrawberryField
+    of_all: Callable[..., Awaitable[list[Any]]]
+
+
+def link(definition: GraphQLField) -> Link | None:
+    """How a field is resolved for many sources at once; None where it is not, or where anything else has a say."""
+    field = definition.extensions.get(_DEFINITION)
+    if not is_plain(field) or field.base_resolver is None:
+        return None
+    of_all = getattr(field.base_resolver.wrapped_func, OF_ALL, None)
+    return Link(field, of_all) if of_all else None
 
 
 def reading(definition: GraphQLField, node: FieldNode) -> Reading | None:

@@ -1,7 +1,7 @@
 """The rows of one selection in one execution."""
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
@@ -11,6 +11,9 @@ from graphql_schema.execution.resolvers import arguments
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
+
+IS_ROW: Final = "IS_ROW"
+"""The attribute of classes of which every value is of the type that a field gives, as the dicts of stores are."""
 
 Data = dict[str, Any]
 Place = Path | tuple[Any, str | int, str | None]
@@ -25,9 +28,11 @@ class Rows:
 
     def __init__(self, executor: "CompilingExecutor", plan: Plan, given: dict[int, Any]) -> None:
         self._executor = executor
-        self._fields = plan.fields
+        self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
-        self.row = plan.make_row(self._odd, self._below, self._ordinary, given)
+        self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
+        self.links = [position for position, field in enumerate(plan.fields) if field.link]
+        """Where there are fields that are resolved for many rows at once."""
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -66,32 +71,53 @@ class Rows:
             self._executor.settle_in_background([awaitable for _, awaitable in self.pending])
             self.pending.clear()
 
+    def _linked(self, source: object, at: Place, data: Data) -> None:
+        """The fields of a row that are resolved for many rows at once, if it is one of many."""
+        links = self._executor.links
+        if links is not None and links.gathers:
+            links.note(self, source, at, data)
+            return
+        for position in self.links:
+            data[self.fields[position].name] = self._ordinary(position, source, at)
+
+    def completed(self, position: int, value: object, at: Place) -> object:
+        """What becomes of the value of a field that is resolved for many rows at once, what is awaited of it `pending`.
+
+        Raises:
+            GraphQLError: it must not be null, and is, or failed.
+        """
+        if value is None and self.fields[position].is_nullable:
+            return None
+        return self._below(position, value, at)
+
     def _odd(self, position: int, value: object, at: Place) -> object:
         """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
-        field = self._fields[position]
-        return self._noted(field, self._executor.complete_field(field, _path(at, field), value))
+        field = self.fields[position]
+        return self._noted(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Place) -> object:
         """An object, or a list of objects, inside the row."""
-        field, executor = self._fields[position], self._executor
+        field, executor = self.fields[position], self._executor
         if type(value) is list and field.item_type and plain_object(field.item_type):
-            return self._noted(field, executor.complete_list(field, field.item_type, _path(at, field), value))
-        rows = executor.rows(field.object_type, field.details) if field.object_type and type(value) is dict else None
+            place = (at, field.name, field.parent.name)
+            return self._noted(field, executor.complete_list(field, field.item_type, place, value))
+        is_row = type(value) is dict or hasattr(type(value), IS_ROW)
+        rows = executor.rows(field.object_type, field.details) if field.object_type and is_row else None
         if rows is None:
             return self._odd(position, value, at)
         try:
             data = rows.complete(value, (at, field.name, field.parent.name))
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
-            executor.handle_field_error(error, field.type, field.details, _path(at, field))
+            executor.handle_field_error(error, field.type, field.details, path_at(at, field))
             return None
         if isinstance(data, dict):
             return data
-        return self._noted(field, executor.guarded(data, field.type, field.details, _path(at, field)))
+        return self._noted(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
     def _ordinary(self, position: int, source: object, at: Place) -> object:
         """A field that goes the ordinary way from its resolver on."""
-        field = self._fields[position]
-        completed = self._executor.execute_field(field.parent, source, field.details, _path(at, field), None)
+        field = self.fields[position]
+        completed = self._executor.execute_field(field.parent, source, field.details, path_at(at, field), None)
         return self._noted(field, completed)
 
     def _noted(self, field: Field, completed: Any) -> object:  # noqa: ANN401 -- any value
@@ -100,15 +126,17 @@ class Rows:
         return completed
 
 
-def _path(at: Place, field: Field) -> Path:
-    return Path(_path_of(at), field.name, field.parent.name)
+def path_at(at: Place, field: Field) -> Path:
+    """Where a field of an object stands."""
+    return Path(path_of(at), field.name, field.parent.name)
 
 
-def _path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place
+def path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place
+    """The path of a place."""
     if isinstance(at, Path):
         return at
     around, key, typename = at
-    return Path(_path_of(around), key, typename)
+    return Path(path_of(around), key, typename)
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:

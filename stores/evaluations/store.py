@@ -116,7 +116,7 @@ class EvaluationsStore:
         """Make headers of runs' calls."""
         for row, found in zip(rows, await self._headers(project_id, rows, wanted), strict=True):
             row.clear()
-            row |= found
+            row.update(found)
 
     async def _headers(self, project_id: str, calls: Sequence[Document], wanted: set[str]) -> list[Row]:
         if OF_DEFINITION.isdisjoint(wanted):
