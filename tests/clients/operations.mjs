@@ -47,5 +47,5 @@ for await (const line of createInterface({ input: process.stdin })) {
     }),
   );
 }
-await client.dispose();
+// Not client.dispose(): where nobody listens any more, that fails.
 process.exit();
