@@ -11,8 +11,10 @@ from graphql import (
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLObjectType,
+    GraphQLOneOfDirective,
     GraphQLSchema,
     Undefined,
+    print_directive,
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
@@ -141,4 +143,6 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
 @functools.cache
 def sdl() -> str:
     """The schema in GraphQL's schema definition language."""
-    return build_schema(Limits()).as_str() + "\n"
+    # Strawberry defines @oneOf without what introspection says of it.
+    told = print_directive(GraphQLOneOfDirective)
+    return build_schema(Limits()).as_str().replace("directive @oneOf on INPUT_OBJECT", told) + "\n"

@@ -16,6 +16,8 @@ from stores.database import Database, Document
 from stores.objects import ObjectsStore
 from tests.commands import Commands
 from tests.database_pool import DatabasePool
+from tests.installation import FOR_FIXTURE
+from tests.node import NODE, Node
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
 _SLOW = ("tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
@@ -25,6 +27,27 @@ _SLOW = ("tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what is slow: at the end of a run side by side it would be done alone."""
     items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install what the tests need as soon as it is known that they do: some takes a minute."""
+    for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
+        for installation in FOR_FIXTURE.get(fixture, ()):
+            installation.begin()
+
+
+def pytest_sessionfinish() -> None:
+    """End what was begun for tests that did not come to run."""
+    for installations in FOR_FIXTURE.values():
+        for installation in installations:
+            installation.give_up()
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    """Node with the packages of `package.json`."""
+    assert not (problem := NODE.finish()), problem
+    return NODE
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ from tests.stores.calls.builders import call_id, end, start
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 WEFT = "A thread that crosses the warp."
-BLOCKS = re.findall(r"```(graphql|json)\n(.*?)```", README, re.DOTALL)
+# Those that begin with the name of a file are its content.
+BLOCKS = re.findall(r"```(graphql|json)\n(?!# \S+\n)(.*?)```", README, re.DOTALL)
 COMMANDS = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'$", README, re.DOTALL | re.MULTILINE)]
 
 

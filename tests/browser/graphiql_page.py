@@ -93,6 +93,10 @@ class GraphiqlPage:
         """Run the operation with the button."""
         await self.page.locator(".graphiql-execute-button").click()
 
+    async def stop(self) -> None:
+        """Stop the operation that runs, with the same button."""
+        await self.page.locator(".graphiql-execute-button[aria-label*=Stop]").click()
+
     async def completions(self) -> list[str]:
         """What the editor offers at the cursor, the types left off."""
         await self.page.keyboard.press("Control+Space")

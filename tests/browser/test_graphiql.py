@@ -1,5 +1,6 @@
 """GraphiQL in a real browser, on the real server with its demo data."""
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.browser.demo_calls import DELETE_CALL, END_CALL, LOG_CALL, RENAME_CALL, demo_calls
 from tests.browser.graphiql_page import GraphiqlPage, until
-
-LOG_CALL = """
-mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start: $start }]) { __typename } }
-"""
 
 
 async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
@@ -144,3 +142,39 @@ async def test_a_subscription_shows_what_happens_elsewhere(graphiql: GraphiqlPag
     event = {"type": "STARTED", "call": {"opName": "from_elsewhere"}}
     assert answer["data"] == {"callEvents": event}
     assert (await websocket.value).url == f"{demo_server_url}/graphql".replace("http", "ws", 1)
+
+
+async def test_a_live_query_shows_the_life_of_a_call_until_it_is_stopped(
+    graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
+) -> None:
+    await graphiql.choose("LiveCalls")
+    async with graphiql.page.expect_websocket() as opened:
+        await graphiql.run()
+    websocket = await opened.value
+    async with demo_calls(demo_server_url) as calls:
+        # The subscription is up a moment after its socket, so first others come until the last shows.
+        await until(lambda: calls.start_and(graphiql.answer), bool)
+        await until(graphiql.answer, calls.is_last)
+        seen = [await graphiql.answer()]
+        await calls.start()
+        for step in (None, END_CALL, RENAME_CALL, DELETE_CALL):
+            if step:
+                await calls.change(step)
+            seen.append(await until(graphiql.answer, lambda answer: answer != seen[-1]))
+            await graphiql.page.screenshot(path=tmp_path / f"live-{len(seen)}.png")
+        call = calls.ids[-1]
+        await graphiql.stop()
+        await until(lambda: asyncio.sleep(0, websocket.is_closed()), bool)
+        await calls.start()
+
+    events = [answer["data"]["callEvents"] for answer in seen[1:]]
+    assert {event["call"]["id"] for event in events} == {call}
+    assert [event["type"] for event in events] == ["STARTED", "ENDED", "UPDATED", "DELETED"]
+    assert [(event["call"]["status"], event["call"]["latencyMs"]) for event in events] == [
+        ("RUNNING", None),
+        ("SUCCESS", 1500),
+        ("SUCCESS", 1500),
+        ("SUCCESS", 1500),
+    ]
+    assert [event["call"]["traceName"] for event in events] == ["answer", "answer", "renamed", "renamed"]
+    assert await graphiql.answer() == seen[-1]

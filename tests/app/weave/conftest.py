@@ -1,4 +1,4 @@
-"""A server with the Weave SDK's door for all tests of it, and the SDKs, installed while other tests run."""
+"""A server with the Weave SDK's door for all tests of it, and the SDKs."""
 
 import os
 import uuid
@@ -14,19 +14,6 @@ from tests.app.weave.sdks import SDKS, Sdk
 from tests.live_server import live_server
 
 REQUIRED = "LOOMQL_REQUIRE_WEAVE"
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to install the SDKs as soon as it is known that they are needed: it takes a minute."""
-    if any("sdks" in getattr(item, "fixturenames", ()) for item in session.items):
-        for sdk in SDKS.values():
-            sdk.begin()
-
-
-def pytest_sessionfinish() -> None:
-    """End what was begun for tests that did not come to run."""
-    for sdk in SDKS.values():
-        sdk.give_up()
 
 
 @pytest.fixture(scope="session")

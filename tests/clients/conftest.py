@@ -1,0 +1,65 @@
+"""Servers for clients: one in this process, one that can be killed; and the clients of README's examples."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from tests.app.command import Server, serving
+from tests.clients.built import Built
+from tests.clients.readme import PYTHON, TYPESCRIPT
+from tests.free_ports import free_port
+from tests.installation import PythonInstallation
+from tests.live_server import live_server
+from tests.node import Node
+
+GENERATOR = PythonInstallation("ariadne-codegen", "python_client", "ariadne-codegen==0.19.0")
+
+Life = Callable[[], AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def url(mongodb_uri: str, database_name: str) -> Iterator[str]:
+    """The address of GraphQL on a server of the test's own."""
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_body_bytes=100_000)
+    with live_server(create_app(settings), lifespan="on") as host:
+        yield f"http://{host}/graphql"
+
+
+@pytest.fixture
+def life(mongodb_uri: str, database_name: str, tmp_path: Path) -> Life:
+    """A server in a process of its own, each time at the same address."""
+    port, lives = free_port(), itertools.count()
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    return lambda: serving(tmp_path / f"life-{next(lives)}", "--port", str(port), **environment)
+
+
+@pytest.fixture(scope="session")
+async def typescript_client(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """README's client in TypeScript."""
+    folder = tmp_path_factory.mktemp("typescript")
+    (folder / "node_modules").symlink_to(node.packages)
+    (folder / "package.json").write_text('{"type": "module"}')
+    programs = {"node": [node.tools.node], "npx": node.npx}
+    built = Built(TYPESCRIPT, folder, programs, {"PATH": node.path})
+    await built.build()
+    return built
+
+
+@pytest.fixture(scope="session")
+async def python_client(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """README's client in Python, made by the generator in an environment of its own, and run in that of the tests."""
+    assert not (problem := GENERATOR.finish()), problem
+    programs = {
+        "ariadne-codegen": [str(GENERATOR.bin / "ariadne-codegen")],
+        "mypy": [sys.executable, "-m", "mypy"],
+        "python": [sys.executable],
+    }
+    built = Built(PYTHON, tmp_path_factory.mktemp("python"), programs, {"PYTHONUNBUFFERED": "1"})
+    await built.build()
+    return built

@@ -1,0 +1,23 @@
+"""The SDL of the last release, to which the present one is held."""
+
+import re
+from typing import Final
+
+from tests.installation import ROOT
+
+PRESENT: Final = ROOT / "graphql_schema" / "schema.graphql"
+RELEASED: Final = PRESENT.with_name("released.graphql")
+
+
+def versions() -> list[tuple[str, bool]]:
+    """The versions of the changelog, the newest first, and whether each is released."""
+    headings = re.findall(r"^## (\S+)(.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    return [(version, "unreleased" not in rest) for version, rest in headings]
+
+
+def promised() -> tuple[str, str]:
+    """The version of which the SDL is kept, and that SDL."""
+    heading, _, sdl = RELEASED.read_text().partition("\n")
+    version = re.fullmatch(r"# LoomQL (\S+), as its clients know it", heading)
+    assert version, heading
+    return version[1], sdl

@@ -1,0 +1,98 @@
+"""@graphql-inspector holds the schema to that of the last release: what a client uses stays as it is."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.clients.released import PRESENT, RELEASED, promised, versions
+from tests.node import Node
+
+SOURCES = Path(__file__).parent
+
+Change = tuple[str, str, str]
+
+BREAKING = [
+    ("  traceName: String!\n", "  nickname: String!\n", "CallSchema.traceName"),
+    ("  traceName: String!\n", "  traceName: String\n", "CallSchema.traceName"),
+    ("  startedAt: DateTime!\n", "  startedAt: String!\n", "CallSchema.startedAt"),
+    ("  callUpdate(\n", "  callUpdate(\n    force: Boolean!\n", "Mutation.callUpdate.force"),
+    ("input CallBatchMode @oneOf {\n", "input CallBatchMode @oneOf {\n  delete: ID!\n", "CallBatchMode.delete"),
+    ("  UPDATED\n", "  CHANGED\n", "CallEventType.UPDATED"),
+    (
+        "union CallBatchResult = CallStartRes | CallEndRes\n",
+        "union CallBatchResult = CallStartRes\n",
+        "CallBatchResult",
+    ),
+    ("type CallSchema implements Node {\n", "type CallSchema {\n", "CallSchema"),
+    ("BigInt", "Number", "CallSchema.wbRunStep"),
+]
+HARMLESS = [
+    ("  traceName: String!\n", "  traceName: String!\n  nickname: String\n"),
+    ("  callUpdate(\n", "  callUpdate(\n    force: Boolean\n"),
+    ("  callsStats(\n", '  count: Int! @deprecated(reason: "callsStats counts, too.")\n  callsStats(\n'),
+]
+
+
+async def changes(node: Node, *sdls: Path, since: Path = RELEASED) -> list[list[Change]]:
+    """What changed from a released SDL to each of others: how grave, where, what."""
+    said = json.loads(await node.run(str(SOURCES / "diff.mjs"), str(since), *map(str, sdls)))
+    return [[(grave, where, what) for grave, where, what in found] for found in said]
+
+
+async def test_nothing_that_clients_use_changed_since_the_last_release(node: Node) -> None:
+    [found] = await changes(node, PRESENT)
+
+    assert [change for change in found if change[0] == "BREAKING"] == [], (
+        "deprecate it for a release first, or leave it as it is"
+    )
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes the released SDL with one passage changed, and gives the file."""
+    numbers = itertools.count()
+
+    def write(before: str, after: str) -> Path:
+        sdl = RELEASED.read_text()
+        assert before in sdl
+        file = tmp_path / f"{next(numbers)}.graphql"
+        file.write_text(sdl.replace(before, after))
+        return file
+
+    return write
+
+
+async def test_what_breaks_clients_is_caught(node: Node, changed: Callable[[str, str], Path]) -> None:
+    found = await changes(node, *(changed(before, after) for before, after, _ in BREAKING))
+
+    broken = [[place for grave, place, _ in each if grave == "BREAKING"] for each in found]
+    assert [place for places, (*_, place) in zip(broken, BREAKING, strict=True) if place not in places] == []
+
+
+async def test_what_is_added_or_deprecated_breaks_nobody(node: Node, changed: Callable[[str, str], Path]) -> None:
+    found = await changes(node, *(changed(before, after) for before, after in HARMLESS))
+
+    assert all(each and not any(grave == "BREAKING" for grave, *_ in each) for each in found)
+
+
+async def test_what_was_deprecated_in_a_release_may_go(node: Node, changed: Callable[[str, str], Path]) -> None:
+    deprecating = changed("  traceName: String!\n", '  traceName: String! @deprecated(reason: "It goes.")\n')
+    [found] = await changes(node, changed("  traceName: String!\n", "  nickname: String!\n"), since=deprecating)
+
+    assert ("DANGEROUS", "CallSchema.traceName") in [(grave, place) for grave, place, _ in found]
+    assert "BREAKING" not in [grave for grave, *_ in found]
+
+
+def test_the_kept_sdl_is_that_of_the_last_release() -> None:
+    (newest, is_released), *_ = versions()
+    released = [version for version, done in versions() if done]
+    version, sdl = promised()
+
+    assert version == (released[0] if released else newest), (
+        "README, Typed clients: how the kept SDL is brought up to date"
+    )
+    if is_released:
+        assert sdl == PRESENT.read_text()

@@ -1,0 +1,75 @@
+"""@graphql-eslint finds nothing in the committed SDL, and would, were there anything."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.clients.released import PRESENT
+from tests.installation import ROOT
+from tests.node import Node
+
+SOURCES = Path(__file__).parent
+SDL = "graphql_schema/schema.graphql"
+FLAWED = '''
+"""A page of a list."""
+type FlawConnection {
+  """The entries."""
+  edges: [FlawEdge!]!
+}
+
+"""One entry."""
+type FlawEdge {
+  """Its place."""
+  cursor: String!
+
+  """The entry."""
+  node: Flaw!
+}
+
+type Flaw {
+  """Its id."""
+  id: ID!
+
+  """A name."""
+  flaw_name: String
+}
+
+extend type Query {
+  """Flaws."""
+  flaws: FlawConnection!
+}
+'''
+
+
+async def lint(node: Node, folder: Path) -> tuple[int | None, list[dict[str, Any]]]:
+    """The exit code of ESLint over the SDL in a folder, and what it found."""
+    config = ["--config", str(SOURCES / "eslint.config.js")]
+    known = ["--suppressions-location", str(SOURCES / "eslint-suppressions.json")]
+    eslint = str(node.packages / "eslint" / "bin" / "eslint.js")
+    code, said, complaint = await node.outcome(eslint, *config, *known, "--format", "json", SDL, folder=folder)
+    assert said, complaint
+    [file] = json.loads(said)
+    return code, file["messages"]
+
+
+async def test_the_schema_follows_the_recommended_rules_and_relays(node: Node) -> None:
+    assert await lint(node, ROOT) == (0, [])
+
+
+async def test_what_does_not_is_told(node: Node, tmp_path: Path) -> None:
+    flawed = tmp_path / SDL
+    flawed.parent.mkdir()
+    flawed.write_text(PRESENT.read_text() + FLAWED)
+
+    code, found = await lint(node, tmp_path)
+
+    assert code == 1
+    assert {message["ruleId"].removeprefix("@graphql-eslint/") for message in found} == {
+        "naming-convention",
+        "no-typename-prefix",
+        "relay-arguments",
+        "relay-connection-types",
+        "relay-edge-types",
+        "require-description",
+        "strict-id-in-types",
+    }

@@ -1,0 +1,92 @@
+"""A server that is killed and comes back, as clients in Node see it: they go on, and miss and double nothing."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import httpx
+
+from stores.calls import CallsStore
+from tests.clients.built import Built, end_call, log_and_find, see_end
+from tests.clients.conftest import Life
+from tests.clients.node_client import NodeClient, node_client, watcher
+from tests.clients.operations import CURSOR, WATCH
+from tests.node import Node
+from tests.stores.calls.builders import PROJECT, call_id, start
+
+BATCH = 4
+SOME = 60
+
+
+def seen(client: NodeClient) -> list[str]:
+    """The calls whose start a watcher was told."""
+    return [told["next"]["data"]["callEvents"]["call"]["id"] for told in client.told("watch") if "next" in told]
+
+
+class Writer:
+    """Writes calls into the database, whether or not a server is there."""
+
+    def __init__(self, calls: CallsStore) -> None:
+        self._calls = calls
+        self.written = 0
+
+    async def write(self, until: Callable[[], bool]) -> None:
+        """Write call after call until something holds."""
+        async with asyncio.timeout(60):
+            while not until():
+                numbers = range(self.written + 1, self.written + BATCH + 1)
+                await self._calls.write([start(number) for number in numbers])
+                self.written += BATCH
+                await asyncio.sleep(0.01)
+
+
+async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: Life, calls: CallsStore) -> None:
+    writer = Writer(calls)
+    async with AsyncExitStack() as stack:
+        with life() as server:
+            ws = server.url.replace("http", "ws", 1)
+            async with httpx.AsyncClient() as http:
+                answered = (await http.post(server.url, json={"query": CURSOR})).json()
+            place = (WATCH, PROJECT, answered["data"]["callEventsCursor"])
+            by_ws = await stack.enter_async_context(watcher(node, "graphql-ws", ws, *place))
+            by_sse = await stack.enter_async_context(watcher(node, "graphql-sse", server.url, *place))
+            by_retries = await stack.enter_async_context(node_client(node, "graphql-ws", ws, retryAttempts=1000))
+            await by_retries.begin("watch", WATCH, projectId=PROJECT)
+            clients = by_ws, by_sse, by_retries
+            await writer.write(until=lambda: min(len(seen(client)) for client in clients) > SOME)
+            server.process.kill()
+            await writer.write(until=lambda: bool(by_ws.told("broken") and by_sse.told("broken")))
+        missed = writer.written
+        with life():
+            await writer.write(until=lambda: by_retries.sockets()[-1] == "connected again")
+            before = writer.written
+            await writer.write(until=lambda: seen(by_retries)[-1] > call_id(before))
+            written = [call_id(number) for number in range(1, writer.written + 1)]
+            await by_ws.until(lambda: len(seen(by_ws)) >= len(written))
+            await by_sse.until(lambda: len(seen(by_sse)) >= len(written))
+            sockets = by_retries.sockets()
+            endings = [told for told in by_retries.told("watch") if "next" not in told]
+
+    assert seen(by_ws) == written
+    assert seen(by_sse) == written
+    assert len(written) > missed > SOME
+    assert (sockets[0], {*sockets[1:-1]}, sockets[-1]) == ("connected", {"closed"}, "connected again")
+    assert endings == []
+
+
+async def test_the_programs_of_the_readme_go_on(
+    typescript_client: Built, python_client: Built, life: Life, calls: CallsStore
+) -> None:
+    async with AsyncExitStack() as stack:
+        with life() as server:
+            programs = [
+                await stack.enter_async_context(client.program(server.url, f"{PROJECT}-{number}"))
+                for number, client in enumerate([typescript_client, python_client])
+            ]
+            logged = [await log_and_find(program) for program in programs]
+            server.process.kill()
+        for number, call in enumerate(logged):
+            await end_call(calls, call, f"{PROJECT}-{number}")
+        with life():
+            for program in programs:
+                await see_end(program)

@@ -1,0 +1,101 @@
+"""What tests need from a registry: installed once in a checkout, beside other tests, and used again by later runs."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import venv
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+ROOT: Final = Path(__file__).parent.parent
+
+_LOCKS: Final = ROOT / ".venv-locks"
+_PATIENCE_SECONDS: Final = 420
+
+
+class Installation:
+    """Something that a command installs; of all processes that need it one runs that, and the others wait."""
+
+    def __init__(self, name: str, fixture: str, mark: Path, prepare: Callable[[], Sequence[str]]) -> None:
+        """Register it; nothing is done yet.
+
+        Args:
+            name: Names its lock and its log among those of other installations.
+            fixture: The fixture of the tests that need it.
+            mark: The file that is there when all is installed.
+            prepare: Clears the way, and gives the command that installs.
+        """
+        self._mark = mark
+        self._prepare = prepare
+        self._lock = _LOCKS / name
+        self._log = _LOCKS / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        FOR_FIXTURE[fixture].append(self)
+
+    def begin(self) -> None:
+        """Begin to install, unless it is there or another process does so; all else goes on beside it."""
+        if self._mark.exists():
+            return
+        with self._open_lock() as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._start(lock)
+
+    def finish(self) -> str:
+        """Wait until it is installed; why it is not, or an empty text."""
+        if self._mark.exists():
+            return ""
+        with self._open_lock() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._mark.exists():
+                self._start(lock).wait(_PATIENCE_SECONDS)
+        return "" if self._mark.exists() else self._log.read_text().strip() or "the command said nothing"
+
+    def give_up(self) -> None:
+        """End an installation that nobody waits for any more."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait()
+
+    def _start(self, lock: TextIO) -> "subprocess.Popen[bytes]":
+        """Start the command; the lock is taken until it ends, whether or not this process waits for that."""
+        self.give_up()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own command
+                ["/bin/sh", "-c", '"$@" && touch "$0"', self._mark, *self._prepare()],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,
+            )
+        return self._process
+
+    def _open_lock(self) -> TextIO:
+        _LOCKS.mkdir(exist_ok=True)
+        return self._lock.open("w")
+
+
+class PythonInstallation(Installation):
+    """Packages of PyPI in an environment of their own, in a folder that git ignores."""
+
+    def __init__(self, name: str, fixture: str, *packages: str) -> None:
+        self._folder = ROOT / f".venv-{name}"
+        self._packages = packages
+        self.bin = self._folder / "bin"
+        super().__init__(name, fixture, self._folder / "whole", self._make_room)
+
+    def _make_room(self) -> list[str]:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        venv.create(self._folder)
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python")]
+        return [*pip, "install", "-q", "--no-compile", *self._packages]
+
+
+FOR_FIXTURE: Final = defaultdict[str, list[Installation]](list)
+"""All of them, by the fixture of the tests that need them."""

@@ -1,0 +1,93 @@
+"""Node, and the npm packages of `package.json` beside this file, which programs below this folder import."""
+
+import asyncio
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from app.graphiql.build_hook import Toolchain, toolchain_from_pypi
+from tests.installation import Installation
+
+_FOLDER: Final = Path(__file__).parent
+_PATIENCE_SECONDS: Final = 180
+_LONGEST_LINE: Final = 1 << 24
+
+
+class Node(Installation):
+    """The Node that the test extra brings, and not the PATH's: one for all, and new enough for every package."""
+
+    def __init__(self) -> None:
+        self.packages = _FOLDER / "node_modules"
+        locked = b"".join((_FOLDER / name).read_bytes() for name in ("package.json", "package-lock.json"))
+        mark = self.packages / f".whole-{hashlib.sha256(locked).hexdigest()[:16]}"
+        super().__init__("npm", "node", mark, self._install)
+
+    @functools.cached_property
+    def tools(self) -> Toolchain:
+        """Node and npm."""
+        found = toolchain_from_pypi()
+        assert found, "install the test extra, which brings Node"
+        return found
+
+    @property
+    def npx(self) -> list[str]:
+        """The command npx, to put arguments behind."""
+        return [self.tools.node, str(Path(self.tools.npm[-1]).with_name("npx-cli.js"))]
+
+    @property
+    def path(self) -> str:
+        """A PATH on which this Node comes first, for programs that start it by its name."""
+        return os.pathsep.join([str(Path(self.tools.node).parent), os.environ.get("PATH", os.defpath)])
+
+    def _install(self) -> list[str]:
+        # No package's own script is needed, so none may run.
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+        return [*self.tools.npm, "ci", *options, "--prefix", str(_FOLDER)]
+
+    @asynccontextmanager
+    async def program(self, *arguments: str, folder: Path = _FOLDER) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A running program, whose input and output are pipes; it must end well when the block does."""
+        with tempfile.TemporaryFile() as errors:
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                self.tools.node, *arguments, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, limit=_LONGEST_LINE
+            )
+            try:
+                yield process
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            errors.seek(0)
+            assert process.returncode == 0, f"{arguments} ended with {process.returncode}: {errors.read().decode()}"
+
+    async def run(self, *arguments: str, folder: Path = _FOLDER) -> str:
+        """What a program wrote that ended well."""
+        code, out, errors = await self.outcome(*arguments, folder=folder)
+        assert code == 0, f"{arguments} ended with {code}:\n{out}\n{errors}"
+        return out
+
+    async def outcome(self, *arguments: str, folder: Path = _FOLDER) -> tuple[int | None, str, str]:
+        """With which code a program ended, and what it wrote as output and as errors."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            self.tools.node, *arguments, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                out, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode, out.decode(), errors.decode()
+
+
+NODE: Final = Node()

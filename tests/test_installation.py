@@ -1,0 +1,76 @@
+"""What tests install is installed once, however many processes need it at once, and a failure is told."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import installation
+from tests.installation import FOR_FIXTURE, Installation
+
+FIXTURE = "installed_by_a_test"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(installation, "_LOCKS", tmp_path / "locks")
+    yield
+    for made in FOR_FIXTURE.pop(FIXTURE):
+        made.give_up()
+
+
+def counting(folder: Path, *, fails: int = 0) -> Installation:
+    """One that writes a line each time that it is installed, and does not come to its end the first times."""
+    program = f"open('runs', 'a').write('run\\n'); print('no network'); exit(len(open('runs').readlines()) <= {fails})"
+    return Installation(
+        "counted", FIXTURE, folder / "mark", lambda: ["env", "-C", str(folder), sys.executable, "-c", program]
+    )
+
+
+def runs(folder: Path) -> int:
+    return len((folder / "runs").read_text().splitlines())
+
+
+def test_one_that_was_begun_elsewhere_is_waited_for(tmp_path: Path) -> None:
+    first, second = counting(tmp_path), counting(tmp_path)
+
+    first.begin()
+    second.begin()
+
+    assert second.finish() == first.finish() == ""
+    assert runs(tmp_path) == 1
+
+
+def test_what_is_there_is_not_installed_again(tmp_path: Path) -> None:
+    assert counting(tmp_path).finish() == ""
+
+    later = counting(tmp_path)
+    later.begin()
+
+    assert later.finish() == ""
+    assert runs(tmp_path) == 1
+
+
+def test_what_failed_beside_other_tests_is_tried_again(tmp_path: Path) -> None:
+    flaky = counting(tmp_path, fails=1)
+
+    flaky.begin()
+
+    assert flaky.finish() == ""
+    assert runs(tmp_path) == 2
+
+
+def test_why_it_cannot_be_installed_is_told(tmp_path: Path) -> None:
+    assert counting(tmp_path, fails=9).finish() == "no network"
+
+
+def test_who_gives_up_leaves_no_process(tmp_path: Path) -> None:
+    slow = Installation("slow", FIXTURE, tmp_path / "mark", lambda: ["sleep", "600"])
+
+    slow.begin()
+    slow.give_up()
+
+    assert slow._process
+    assert slow._process.returncode == -15
+    assert not (tmp_path / "mark").exists()
