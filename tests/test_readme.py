@@ -57,7 +57,7 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         if (kind, next_kind) == ("graphql", "json")
     ]
 
-    assert len(examples) == 28
+    assert len(examples) == 30
     for document, expected in examples:
         found = answer(client, document)
         if "extensions" not in expected:  # as it is said where the cost is told of
