@@ -169,7 +169,7 @@ async def find_pages(
         BadInputError: the cursor is none of a value's page.
         UnavailableError: an index was made at this very moment.
     """
-    if request.cursor is not None:
+    if request.cursor is not None or len(values) == 1:
         return {
             value: await find_page(collection, last, order, request, projection, source)
             for value in values
@@ -208,14 +208,16 @@ async def _few(
     One look for all of them takes a fraction of one for each. The order must be of plain keys that all rows have.
     """
     shown = {"_id": 0} | dict.fromkeys([*projection, *(key.path for key in order.keys), field], 1)
+    # No more than a look-up for each would look at.
+    most = min(_FEW, len(values) * (request.offset + request.size + 1))
     stages: list[dict[str, Any]] = [
         {"$match": {**match, field: {"$in": list(values)}}},
-        {"$limit": _FEW + 1},
+        {"$limit": most + 1},
         {"$project": shown},
     ]
     with making_no_index():
-        rows = await all_rows(collection, stages, _FEW + 2)
-    if len(rows) > _FEW:
+        rows = await all_rows(collection, stages, most + 2)
+    if len(rows) > most:
         return None
     found: dict[str, list[Row]] = {value: [] for value in values}
     for row in sorted(rows, key=lambda row: [row[key.path] for key in order.keys], reverse=request.backward):
