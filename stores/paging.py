@@ -188,8 +188,9 @@ async def find_pages(
         with making_no_index():
             async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
+    nothing = page_of([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
     return {
-        value: page_of(rows, request, order, partial(scope, {**match, field: value}))
+        value: page_of(rows, request, order, partial(scope, {**match, field: value})) if rows else nothing
         async for value, rows in in_turns(found.items())
     }
 
@@ -222,12 +223,14 @@ async def _few(
     found: dict[str, list[Row]] = {value: [] for value in values}
     for row in sorted(rows, key=lambda row: [row[key.path] for key in order.keys], reverse=request.backward):
         there = row[field]
-        for value in dict.fromkeys(there) if isinstance(there, list) else (there,):
-            if value in found:
-                found[value].append(row)
+        if not isinstance(there, list):
+            found[there].append(row)
+            continue
+        for value in found.keys() & there:
+            # A row of several values' pages is a row of its own in each: who takes it may add to it.
+            found[value].append(dict(row))
     first, end = request.offset, request.offset + request.size + 1
-    # A row of several values' pages is a row of its own in each: who takes it may add to it.
-    return {value: [dict(row) for row in some[first:end]] for value, some in found.items()}
+    return {value: some[first:end] for value, some in found.items()}
 
 
 def _parted(match: dict[str, Any], made: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:

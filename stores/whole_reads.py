@@ -3,6 +3,7 @@
 A cursor of Motor's takes several steps to begin, and hands over its rows one by one on the event loop.
 """
 
+from asyncio import Future
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,11 +41,16 @@ def rows_among(
     return in_driver_thread(_find, collection.delegate, match, shown, most)
 
 
+def first_rows(collection: Collection, match: dict[str, Any], limit: int) -> "Future[list[Document]]":
+    """As many of the documents that match, in no order; they are being read from now on, until it is cancelled."""
+    return in_driver_thread(_find, collection.delegate, match, {}, limit, limit)
+
+
 def _find(
-    collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any], most: int
+    collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any], most: int, limit: int = 0
 ) -> list[Document]:
     # One more than there can be, so that MongoDB knows with the first batch that it is the last.
-    return collection.find(match, shown, batch_size=most + 1).to_list()
+    return collection.find(match, shown, batch_size=most + 1, limit=limit).to_list()
 
 
 def all_rows(

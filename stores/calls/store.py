@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.additions import add_rest, has_additions
+from stores.calls.additions import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
 from stores.calls.edges import calls_by
 from stores.calls.expansion import Expansion
@@ -198,11 +198,12 @@ class CallsStore:
         check_project_id(project_id)
         wanted = set(wanted)
         found = calls_search(self.database, project_id, calls_filter, query, sort_by, expansion, is_hasty=True)
-        async with found as search:
-            page = await found_page(self._calls, search, request, paths_of(wanted))
-        if expansion:
-            await expansion.expand(self._sources, project_id, page.rows, wanted)
-        await add_rest(self.database, project_id, page.rows, wanted)
+        with costs_meanwhile(self.database, project_id, wanted) as costs:
+            async with found as search:
+                page = await found_page(self._calls, search, request, paths_of(wanted))
+            if expansion:
+                await expansion.expand(self._sources, project_id, page.rows, wanted)
+            await add_rest(self.database, project_id, page.rows, wanted, costs)
         return page
 
     @database_query

@@ -1,5 +1,6 @@
 """The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
 
+from asyncio import Future
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -21,10 +22,13 @@ from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.tables.content import BATCH, batches
 from stores.transactions import Session
-from stores.whole_reads import rows_among
+from stores.whole_reads import first_rows, rows_among
 
 MAX_AT_ONCE: Final = 1_000
 """Costs that are made at once."""
+
+FEW: Final = 100
+"""Costs of a project that are read without knowing which models they should be of."""
 
 _OLDEST_FIRST: Final = (SortBy("created_at"),)
 
@@ -115,12 +119,22 @@ class CostsStore:
         return {key: found[key[0]] for key in keys}
 
 
-async def prices_of_models(database: Database, project_id: str, models: Collection[str]) -> Prices:
-    """The prices of some models, shipped ones included."""
-    rows: list[Document] = []
-    for part in batches(list(models), BATCH):
-        match = {"project_id": project_id, "llm_id": {"$in": part}}
-        rows += await rows_among(database.costs, match, {}, MAX_AT_ONCE)
+def costs_beside(database: Database, project_id: str) -> "Future[list[Document]]":
+    """The project's costs, for `prices_of_models`; one more than `FEW` stand for more. They are being read at once."""
+    return first_rows(database.costs, {"project_id": project_id}, FEW + 1)
+
+
+async def prices_of_models(
+    database: Database, project_id: str, models: Collection[str], known: Sequence[Document] | None = None
+) -> Prices:
+    """The prices of some models, shipped ones included; the project's own out of what `costs_beside` found, if few."""
+    if known is not None and len(known) <= FEW:
+        rows = [row for row in known if row["llm_id"] in models]
+    else:
+        rows = []
+        for part in batches(list(models), BATCH):
+            match = {"project_id": project_id, "llm_id": {"$in": part}}
+            rows += await rows_among(database.costs, match, {}, MAX_AT_ONCE)
     shipped = [price for model in models for price in of_model(model)]
     return Prices([*map(Price.of_project, rows), *shipped])
 
