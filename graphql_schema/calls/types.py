@@ -1,7 +1,7 @@
 """What a call looks like."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 from strawberry.scalars import JSON
@@ -28,8 +28,11 @@ Types = Annotated[
 ]
 
 
+_ALL_TIMES: Final = Period()
+
+
 def _thread_key(row: Row) -> tuple[str, Period, str] | None:
-    return (row["project_id"], Period(), row["thread_id"]) if row.get("thread_id") else None
+    return (row["project_id"], _ALL_TIMES, row["thread_id"]) if row.get("thread_id") else None
 
 
 @strawberry.enum(description="How a call went.")

@@ -72,6 +72,11 @@ class Field:
         return kind.of_type if is_list_type(kind) else None
 
     @cached_property
+    def plain_item_type(self) -> GraphQLOutputType | None:
+        """The same if every item is of one object type."""
+        return self.item_type if self.item_type and plain_object(self.item_type) else None
+
+    @cached_property
     def object_type(self) -> GraphQLObjectType | None:
         """The type of the object that it gives, if every value is one of it."""
         return plain_object(self.type)

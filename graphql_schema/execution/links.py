@@ -84,10 +84,11 @@ class Links:
     ) -> None:
         """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
         turn, work, name = Turn(), iter(zip(noted, values, strict=True)), rows.fields[position].name
+        same = _Same(rows, position)
         while True:
             with self.gathering():
                 for (_, at, data), value in work:
-                    data[name] = rows.completed(position, value, at)
+                    data[name] = same.completed(value, at)
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
@@ -96,6 +97,32 @@ class Links:
                 else:
                     return
             await turn.end()
+
+
+class _Same:
+    """What became of the values of one field where that is the same at any place: many rows lead to one other."""
+
+    def __init__(self, rows: "Rows", position: int) -> None:
+        self._rows = rows
+        self._position = position
+        self._made: dict[int, object] = {}
+
+    def completed(self, value: object, at: "Place") -> object:
+        """What becomes of a value at a place.
+
+        Raises:
+            GraphQLError: it must not be null, and is, or failed.
+        """
+        found = self._made.get(id(value))
+        if found is not None:
+            return found
+        inner = self._rows.inner(self._position) if type(value) is dict else None
+        odd = inner.odd if inner else 0
+        made = self._rows.completed(self._position, value, at)
+        # Where anything was odd, there may be an error, which has a place, or what is awaited.
+        if inner and inner.is_flat and inner.odd == odd:
+            self._made[id(value)] = made
+        return made
 
 
 async def _put_when_there(data: "Data", name: str, awaitable: Awaitable[Any]) -> None:

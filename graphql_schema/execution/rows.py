@@ -36,6 +36,11 @@ class Rows:
         self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
         self.links = [position for position, field in enumerate(plan.fields) if field.link]
         """Where there are fields that are resolved for many rows at once."""
+        self.is_flat = all(field.is_typename or (field.leaf and field.reading) for field in plan.fields)
+        """Whether what it makes of a source is the same at any place, if nothing of it is odd."""
+        self.odd = 0
+        """How many values were."""
+        self._inner: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -93,19 +98,31 @@ class Rows:
             return None
         return self._below(position, value, at)
 
+    def inner(self, position: int) -> "Rows | None":
+        """The rows of the objects that a field gives."""
+        found = self._inner.get(position)
+        if found is None:
+            field = self.fields[position]
+            found = self._executor.rows(field.object_type, field.details) if field.object_type else None
+            if found is not None:
+                self._inner[position] = found
+        return found
+
     def _odd(self, position: int, value: object, at: Place) -> object:
         """A value that only graphql-core can complete, be it an error or a value that must be awaited."""
         field = self.fields[position]
+        self.odd += 1
         return self._noted(field, self._executor.complete_field(field, path_at(at, field), value))
 
     def _below(self, position: int, value: object, at: Place) -> object:
         """An object, or a list of objects, inside the row."""
         field, executor = self.fields[position], self._executor
-        if type(value) is list and field.item_type and plain_object(field.item_type):
+        if type(value) is list and field.plain_item_type:
+            if not value:
+                return []
             place = (at, field.name, field.parent.name)
-            return self._noted(field, executor.complete_list(field, field.item_type, place, value))
-        is_row = type(value) is dict or hasattr(type(value), IS_ROW)
-        rows = executor.rows(field.object_type, field.details) if field.object_type and is_row else None
+            return self._noted(field, executor.complete_list(field, field.plain_item_type, place, value))
+        rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._odd(position, value, at)
         try:
