@@ -18,6 +18,7 @@ from tests.benchmarks.dsl import measure_dsl
 from tests.benchmarks.executor import measure_executor
 from tests.benchmarks.exports import measure_exports
 from tests.benchmarks.feedback import load_feedback, measure_feedback
+from tests.benchmarks.graph import load_graph, measure_graph
 from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
 from tests.benchmarks.ingest import measure_ingest
 from tests.benchmarks.live import SECONDS, measure_live
@@ -34,7 +35,20 @@ from tests.benchmarks.user_indexes import measure_indexes, print_indexes
 DATABASE: Final = "bench"
 INGEST: Final = "ingest"
 THREADS: Final = "threads"
-SECTIONS: Final = ("read", "executor", "write", "grow", "dsl", "sizes", "threads", "aggregates", "exports", "live")
+GRAPH: Final = "graph"
+SECTIONS: Final = (
+    "read",
+    "graph",
+    "executor",
+    "write",
+    "grow",
+    "dsl",
+    "sizes",
+    "threads",
+    "aggregates",
+    "exports",
+    "live",
+)
 QUICK_CALLS: Final = 20_000
 DEPTH: Final = 100_000
 CALLS_PER_THREAD: Final = 20
@@ -104,6 +118,12 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _tell("reading")
         with _bench(folder, uri, DATABASE, options) as bench:
             found["reading"] = measure_reads(bench, options.calls, min(DEPTH, options.calls // 2))
+    if "graph" in options.sections:
+        _tell("the graph")
+        load_graph(uri, GRAPH)
+        floor.make_nested(uri, GRAPH)
+        with _bench(folder, uri, GRAPH, options) as bench:
+            found["the graph"] = measure_graph(bench)
     if "executor" in options.sections:
         _tell("the executor")
         found["the executor by itself, without database and HTTP"] = measure_executor(
