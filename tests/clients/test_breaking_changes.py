@@ -35,6 +35,35 @@ HARMLESS = [
     ("  callsStats(\n", '  count: Int! @deprecated(reason: "callsStats counts, too.")\n  callsStats(\n'),
 ]
 
+DEPRECATING = """
+type Query {
+  node: Node
+  old(by: OldInput): OldOnly @deprecated
+  calls(sort: Sort, range: Range, offset: Int @deprecated): Int
+}
+interface Node { ref: ID! }
+type ByRef implements Node { ref: ID! }
+type OldOnly { count: Int }
+input OldInput { id: ID }
+input Range {
+  a: Int @deprecated
+  b: Int
+}
+enum Sort { UP DOWN @deprecated }
+"""
+RID_OF_IT = """
+type Query {
+  node: Node
+  calls(sort: Sort, range: Range): Int
+}
+interface Node { ref: ID! }
+type ByRef implements Node { ref: ID! }
+input Range {
+  b: Int
+}
+enum Sort { UP }
+"""
+
 
 async def changes(node: Node, *sdls: Path, since: Path = RELEASED) -> list[list[Change]]:
     """What changed from a released SDL to each of others: how grave, where, what."""
@@ -78,12 +107,43 @@ async def test_what_is_added_or_deprecated_breaks_nobody(node: Node, changed: Ca
     assert all(each and not any(grave == "BREAKING" for grave, *_ in each) for each in found)
 
 
-async def test_what_was_deprecated_in_a_release_may_go(node: Node, changed: Callable[[str, str], Path]) -> None:
-    deprecating = changed("  traceName: String!\n", '  traceName: String! @deprecated(reason: "It goes.")\n')
-    [found] = await changes(node, changed("  traceName: String!\n", "  nickname: String!\n"), since=deprecating)
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a small SDL, and gives the file."""
+    numbers = itertools.count()
 
-    assert ("DANGEROUS", "CallSchema.traceName") in [(grave, place) for grave, place, _ in found]
-    assert "BREAKING" not in [grave for grave, *_ in found]
+    def write(sdl: str) -> Path:
+        file = tmp_path / f"small-{next(numbers)}.graphql"
+        file.write_text(sdl)
+        return file
+
+    return write
+
+
+async def test_what_was_deprecated_in_a_release_may_go(node: Node, small: Callable[[str], Path]) -> None:
+    before, after = small(DEPRECATING), small(RID_OF_IT)
+
+    assert await changes(node, after, since=before) == [
+        [("NON_BREAKING", "OldOnly", "Unreachable from root"), ("NON_BREAKING", "OldInput", "Unreachable from root")]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("passage", "changed_to", "place"),
+    [
+        ("old(by: OldInput): OldOnly @deprecated", "old(by: String): OldOnly @deprecated", "Query.old.by"),
+        ("old(by: OldInput): OldOnly @deprecated", "old(by: OldInput): Int @deprecated", "Query.old"),
+        ("type ByRef implements Node { ref: ID! }", "", "ByRef"),
+        ("b: Int\n", "", "Range.b"),
+    ],
+)
+async def test_what_goes_otherwise_is_caught(
+    node: Node, small: Callable[[str], Path], passage: str, changed_to: str, place: str
+) -> None:
+    assert passage in DEPRECATING
+    [found] = await changes(node, small(DEPRECATING.replace(passage, changed_to)), since=small(DEPRECATING))
+
+    assert place in [where for grave, where, _ in found if grave == "BREAKING"]
 
 
 def test_the_kept_sdl_is_that_of_the_last_release() -> None:
