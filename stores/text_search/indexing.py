@@ -98,8 +98,7 @@ class Indexing:
             found = self._calls.find(of_project, paths, sort=[("search_due", 1)], limit=count, batch_size=count + 1)
             calls = [call async for call in found]
             segment = await Segment.of(self._project_id, self._hold.generation, calls)
-            await self._hold.advance()
-            await segment.store(self._database)
+            await segment.store(self._database, self._hold.keep)
             await self._tell(segment, calls)
             yield
 
