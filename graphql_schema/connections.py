@@ -93,7 +93,7 @@ class Connection(Generic[Node]):
         return PageInfo(
             has_next_page=page.has_next,
             has_previous_page=page.has_previous,
-            start_cursor=page.cursor(page.rows[0]) if page.rows else None,
+            start_cursor=page.start_cursor,
             end_cursor=page.end_cursor,
         )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.calls.queries import Filter, Where
-from graphql_schema.connections import After, First, Listing, page_request
+from graphql_schema.connections import After, Before, First, Last, Listing, page_request
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
 from graphql_schema.selection import selected_fields
@@ -25,7 +25,7 @@ MethodAsked = Annotated[
     CallSearchMethod | None,
     strawberry.argument(
         description="How to look for them; if left out, by the project's index where it is ready, and else by a scan. "
-        "A page after a cursor is looked for as the one before."
+        "A page by cursor is looked for as the one that gave the cursor."
     ),
 ]
 MaxHighlights = Annotated[
@@ -53,11 +53,13 @@ class SearchQueries:
         max_highlights: MaxHighlights = None,
         first: First = None,
         after: After = None,
+        last: Last = None,
+        before: Before = None,
     ) -> Listing:
         """A page of what is found."""
         store = info.context.stores.text_search
         which, where = to_store(filter), to_store(query)
-        request = page_request(info, {"first": first, "after": after})
+        request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
         is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
         most = DEFAULT if max_highlights is None else max_highlights
         page = await store.page(
