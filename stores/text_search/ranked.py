@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stores.paging import PageRequest, Row
 from stores.text_search.candidates import Candidate, candidates, parts, placed, waiting
-from stores.text_search.found import ORDERS, SCORE, FoundPage, Method, Question, page
+from stores.text_search.found import SCORE, FoundPage, Method, Question, page
 from stores.text_search.parts import matching
 from stores.whole_reads import all_rows
 

@@ -25,7 +25,7 @@ from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, traces
 from stores.retention.rules import DAY
-from stores.text_search import Method, TextSearchStore, indexing, states
+from stores.text_search import Method, TextSearchStore, segments, states
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
 from tests.live_server import live_server
@@ -160,7 +160,7 @@ async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Data
         assert await collection.find_one() is None
 
 
-async def test_an_index_whose_maker_is_killed_is_made_whole_by_a_server(database: Database, own: dict[str, str]) -> None:
+async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Database, own: dict[str, str]) -> None:
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
@@ -184,7 +184,7 @@ async def test_an_index_whose_maker_is_killed_is_made_whole_by_a_server(database
     assert len({row["id"] for row in page.rows}) == len(page.rows) == count
     assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
     # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
-    assert made.waiting < indexing.MOST_CALLS
+    assert made.waiting < segments.MOST_CALLS
     named = await database.calls.distinct("search_segment")
     there = {head["segment"] async for head in database.search_segments.find({})}
     assert set(named) <= there
