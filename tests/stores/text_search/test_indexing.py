@@ -288,6 +288,31 @@ async def test_a_purge_takes_the_index_away(
     assert set((await marks(database)).values()) == {""}
 
 
+async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
+    calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(indexing, "MOST_CALLS", 4)
+    await calls.write([start(1, inputs={"q": "the secret"})])
+    await store_some(calls, 2, 4)
+    await store.set_index(PROJECT, is_on=True)
+    await store.work(PROJECT, pause=0)
+    secret = {"words.secret": {"$exists": True}}
+    assert (
+        await database.search_segments.count_documents({}) == await database.search_words.count_documents(secret) == 1
+    )
+
+    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
+    await store.work(PROJECT, pause=0)
+    kept = await database.search_words.count_documents(secret)
+    await database.calls.delete_one({"id": call_id(1)})
+    await store.work(PROJECT, pause=0)
+
+    assert (kept, await database.search_words.count_documents(secret)) == (1, 0)
+    assert await found("weft", Method.INDEX) == [4, 3, 2]
+
+
 @pytest.mark.parametrize("is_before", [True, False])
 async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
     calls: CallsStore,
