@@ -11,6 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.bounded_reads import json_characters
@@ -97,7 +98,7 @@ class Connection(Generic[Node]):
             end_cursor=page.end_cursor,
         )
 
-    @resolved("How many entries all pages have together; counted only when selected.")
+    @resolved("How many entries all pages have together; counted only when selected.", work=COUNT)
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
         """How many entries match."""
         return BigInt(await parent.count())

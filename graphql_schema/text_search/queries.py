@@ -9,6 +9,7 @@ from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.connections import After, Before, First, Last, Listing, page_request
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.limits.weights import SCAN
 from graphql_schema.selection import selected_fields
 from graphql_schema.text_search.types import CallSearchConnection, CallSearchMethod
 from stores.text_search import Method
@@ -41,6 +42,7 @@ class SearchQueries:
         "The calls that have a text in their inputs, output, exception or names. With an index (searchIndexSet) the "
         "best come first; without one, the newest, for five seconds at most.",
         returns=CallSearchConnection,
+        work=SCAN,
     )
     async def search(
         self,
