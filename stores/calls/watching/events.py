@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from stores.calls.watching.cursors import cursor_of
 from stores.calls.watching.places import moment_of, place_of
 from stores.paging import Row
+from stores.query.evaluator import LARGE
 
 _Made = TypeVar("_Made")
 
@@ -45,8 +46,18 @@ class CallEvent:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes, with what was made of it."""
+        return self.json_bytes + _OVERHEAD + self._made_bytes
+
+    @property
+    def json_bytes(self) -> int:
+        """How many of these are its JSON text."""
         size: int = self.call.get("storage_size_bytes", 0)
-        return size + _OVERHEAD + self._made_bytes
+        return size
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what its JSON says is to be asked for in a thread."""
+        return self.json_bytes > LARGE
 
     def grow(self, size: int) -> None:
         """Count so many bytes in that were made of it."""

@@ -46,7 +46,10 @@ class Question:
             Conditions(And(self.looked_up))  # refuses what is too much
 
     def holds(self, call: Row, values: Values) -> bool:
-        """Whether an event of a call, whose values are given, is among those that are asked for, or may be."""
+        """Whether an event of a call, whose values are given, is among those that are asked for, or may be.
+
+        Of a large event it is to be asked in a thread.
+        """
         if self._passes and not self._passes(call):
             return False
         return self._holds is None or self._holds(values)

@@ -58,8 +58,15 @@ class Watching:
                     stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
                 async for change in in_turns(stretch.changes):
                     event = event_of(change)
-                    if event and question.holds(event.call, Values(event.call)):
+                    if event and await _holds(question, event):
                         self._fan_out.check_open(cursor_of(project_id, place))
                         yield event
                         place = event.place
                 place = stretch.place
+
+
+async def _holds(question: Question, event: CallEvent) -> bool:
+    values = Values(event.call)
+    if event.is_large:
+        return await asyncio.to_thread(question.holds, event.call, values)
+    return question.holds(event.call, values)
