@@ -261,7 +261,7 @@ async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_le
     removing = Removing(database, Stores.over(database))
     commands.sent.clear()
     await removing.remove_what_is_due()
-    assert sorted(commands.names) == ["distinct", "find", "find"]
+    assert sorted(commands.names) == ["distinct", "find", "find", "find"]
 
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
@@ -279,7 +279,7 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
         await removing.remove_what_is_due()
 
     told = sorted(record.getMessage() for record in caplog.records)
-    kinds = ("ending", "purging", "sweeping")
+    kinds = ("ending", "indexing", "purging", "sweeping")
     assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
     assert all("the database cannot be reached" in message for message in told)
     away.close()
