@@ -3,47 +3,36 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from graphql import (
-    DocumentNode,
     ExecutionResult,
     GraphQLError,
     GraphQLList,
     GraphQLObjectType,
     GraphQLOutputType,
-    GraphQLResolveInfoHelpers,
-    GraphQLSchema,
-    OperationDefinitionNode,
     OperationType,
-    default_field_resolver,
-    default_type_resolver,
     get_nullable_type,
-    get_operation_ast,
     is_composite_type,
     located_error,
 )
 from graphql.execution.collect_fields import CollectedFields, DeferUsage, FieldDetailsList, collect_fields
-from graphql.execution.executor import CollectedErrors, Executor, collect_iterator_awaitables, to_nodes
+from graphql.execution.executor import Executor, collect_iterator_awaitables, to_nodes
 from graphql.execution.incremental.incremental_executor import DeliveryGroup
 from graphql.execution.types import ExperimentalIncrementalExecutionResults
-from graphql.execution.values import VariableValues
 from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution import plans
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
+from graphql_schema.execution.patterns import PatternedExecutor
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Place, Rows, path_of
-from graphql_schema.execution.variables import coerced, declared
 from stores.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from graphql_schema.execution.links import Links
-
-_RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
@@ -51,7 +40,7 @@ Position = RefMap[DeferUsage, DeliveryGroup] | None
 """What of `@defer` concerns a place; nothing, since the schema does not have it."""
 
 
-class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
+class CompilingExecutor(PatternedExecutor):
     """Answers as graphql-core does: the same data, errors, places and nulls, in a fraction of the time.
 
     The ordinary way costs some four microseconds a leaf, most of it spent on finding out what was known before.
@@ -64,69 +53,10 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         self.links: Links | None = None
         self._compiles = self.abort_signal is None and not middlewares
 
-    @classmethod
-    def build(
-        cls,
-        schema: GraphQLSchema,
-        document: DocumentNode,
-        root_value: Any = None,  # noqa: ANN401 -- the base's own
-        context_value: Any = None,  # noqa: ANN401 -- the base's own
-        raw_variable_values: dict[str, Any] | None = None,
-        operation_name: str | None = None,
-        *rest: Any,  # noqa: ANN401 -- the base's own
-        **more: Any,  # noqa: ANN401 -- the base's own
-    ) -> list[GraphQLError] | Executor[Any]:
-        """An executor of an operation, or why there is none."""
-        operation = get_operation_ast(document, operation_name)
-        known = declared(schema, document, operation) if operation and not rest else None
-        values = coerced(known, raw_variable_values or {}) if known else None
-        if operation is None or known is None or values is None:
-            given = root_value, context_value, raw_variable_values, operation_name, *rest
-            return super().build(schema, document, *given, **more)
-        kind = cls, more.pop("is_awaitable", None)
-        extensions = more.pop("operation_extensions", None)
-        pattern = None if more else known.executors.get(kind)
-        if pattern is None:
-            definitions = {name: details.definition for name, details in known.fragments.items()}
-            given = None, None, operation, values, *_RESOLVERS
-            pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
-            # It is kept for as long as the operation is, and so must not hold it; the values are those of one request.
-            del pattern.operation, pattern.variable_values
-            if not more:
-                known.executors[kind] = pattern
-        return pattern.for_request(operation, values, root_value, context_value, extensions)
-
-    def for_request(
-        self,
-        operation: OperationDefinitionNode,
-        values: VariableValues,
-        root_value: Any,  # noqa: ANN401 -- the base's own
-        context_value: Any,  # noqa: ANN401 -- the base's own
-        extensions: dict[str, Any] | None,
-    ) -> Self:
-        """An executor like this one, which has executed nothing, with which it shares nothing that changes."""
-        made = object.__new__(type(self))
-        made.__dict__ = {
-            **self.__dict__,
-            "operation": operation,
-            "root_value": root_value,
-            "context_value": context_value,
-            "variable_values": values,
-            "operation_extensions": extensions,
-            "async_helpers": GraphQLResolveInfoHelpers(gather=made.gather_async_work, track=made.track_async_work),
-            "collected_errors": CollectedErrors(),
-            "pending_incremental_futures": set(),
-            "background_futures": set(),
-            "groups": [],
-            "tasks": [],
-            "streams": [],
-            "_relevant_sub_fields": {},
-            "_stream_usages": RefMap(),
-            "_initial_execution_plans": RefMap(),
-            "_deferred_execution_plans": RefMap(),
-            "links": None,
-            "_rows": {},
-        }
+    def for_request(self, *request: Any) -> Self:  # noqa: ANN401 -- the base's own
+        """An executor like this one, with rows of its own."""
+        made = super().for_request(*request)
+        vars(made).update(links=None, _rows={})
         return made
 
     @cached_property

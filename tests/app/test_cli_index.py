@@ -53,8 +53,8 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
         plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}).json()
     # then
     assert "errors" not in written
-    assert plan == {
-        "data": {"explain": {"indexes": ["path:acme/chat:inputs.customer_id"], "documentsExamined": 1, "returned": 1}}
+    assert plan["data"] == {
+        "explain": {"indexes": ["path:acme/chat:inputs.customer_id"], "documentsExamined": 1, "returned": 1}
     }
 
 

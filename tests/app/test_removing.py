@@ -21,10 +21,11 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
+from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, traces
 from stores.retention.rules import DAY
-from stores.text_search import TextSearchStore, states
+from stores.text_search import Method, TextSearchStore, segments, states
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
 from tests.live_server import live_server
@@ -159,6 +160,37 @@ async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Data
         assert await collection.find_one() is None
 
 
+async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Database, own: dict[str, str]) -> None:
+    count = 5_000
+    await fill(database, count)
+    await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
+    process = started("search", "on", PROJECT, **own)
+    await until_found(lambda: database.search_segments.find_one({}))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    search = TextSearchStore(database)
+    killed = await search.index(PROJECT)
+    assert killed
+    assert not killed.is_ready
+    assert killed.looked_at < count
+    await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+    await Removing(database, Stores.over(database)).remove_what_is_due()
+
+    made = await search.index(PROJECT)
+    assert made
+    assert (made.is_ready, made.looked_at) == (True, count)
+    page = await search.page(PROJECT, "answer", PageRequest(2 * count), [], method=Method.INDEX)
+    assert len({row["id"] for row in page.rows}) == len(page.rows) == count
+    assert await search.count(PROJECT, "answer", method=Method.INDEX) == count
+    # Of what waits there is less than a segment; all others are told where they are, in segments that are there.
+    assert made.waiting < segments.MOST_CALLS
+    named = await database.calls.distinct("search_segment")
+    there = {head["segment"] async for head in database.search_segments.find({})}
+    assert set(named) <= there
+    assert len(there) <= len(named) + 1  # one of whose calls nobody was told, if it died just then
+
+
 async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(database: Database) -> None:
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
@@ -261,7 +293,7 @@ async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_le
     removing = Removing(database, Stores.over(database))
     commands.sent.clear()
     await removing.remove_what_is_due()
-    assert sorted(commands.names) == ["distinct", "find", "find"]
+    assert sorted(commands.names) == ["distinct", "find", "find", "find"]
 
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
@@ -279,7 +311,7 @@ async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest
         await removing.remove_what_is_due()
 
     told = sorted(record.getMessage() for record in caplog.records)
-    kinds = ("ending", "purging", "sweeping")
+    kinds = ("ending", "indexing", "purging", "sweeping")
     assert [message.partition(": ")[0] for message in told] == [f"{kind} is tried again" for kind in kinds]
     assert all("the database cannot be reached" in message for message in told)
     away.close()

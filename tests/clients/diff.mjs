@@ -1,14 +1,39 @@
 // What @graphql-inspector says of each change from a released SDL to others: files, the released one first. Prints for
 // each of the others a list of [criticality, path, message].
 import { readFileSync } from "node:fs";
-import { diff, DiffRule } from "@graphql-inspector/core";
-import { buildSchema } from "graphql";
+import { ChangeType, diff, DiffRule } from "@graphql-inspector/core";
+import { buildASTSchema, parse, visit } from "graphql";
 
-const [released, ...others] = process.argv.slice(2).map((file) => buildSchema(readFileSync(file, "utf8")));
+const place = (node, ancestors) => [...ancestors, node].flatMap(({ name }) => name?.value ?? []).join(".");
+const isDeprecated = ({ directives = [] }) => directives.some(({ name }) => name.value === "deprecated");
+
+function places(sdl) {
+  const found = new Set();
+  visit(sdl, { enter: (node, _key, _parent, _path, ancestors) => void found.add(place(node, ancestors)) });
+  return found;
+}
+
+// What was deprecated in a release may go in a later one: fields, arguments, members of inputs and enums. Not by
+// DiffRule.suppressRemovalOfDeprecatedField, which forgets arguments, and forgives whatever type is gone.
+function withoutDeprecatedThatIsGone(released, present) {
+  const kept = places(present);
+  const isGone = (node, ancestors) => isDeprecated(node) && !kept.has(place(node, ancestors));
+  return visit(released, {
+    enter: (node, _key, _parent, _path, ancestors) => (isGone(node, ancestors) ? null : undefined),
+  });
+}
+
+// And with it the types that it alone led to.
+function unreachableTypesMayGo(given) {
+  const forgiving = DiffRule.safeUnreachable(given);
+  return given.changes.map((change, index) => (change.type === ChangeType.TypeRemoved ? forgiving[index] : change));
+}
+
+const [released, ...others] = process.argv.slice(2).map((file) => parse(readFileSync(file, "utf8")));
 const found = [];
-for (const other of others) {
-  // What was deprecated in a release may go in a later one.
-  const changes = await diff(released, other, [DiffRule.suppressRemovalOfDeprecatedField]);
+for (const present of others) {
+  const promised = buildASTSchema(withoutDeprecatedThatIsGone(released, present));
+  const changes = await diff(promised, buildASTSchema(present), [unreachableTypesMayGo]);
   found.push(changes.map(({ criticality, path, message }) => [criticality.level, path, message]));
 }
 process.stdout.write(JSON.stringify(found));

@@ -18,6 +18,6 @@ def versions() -> list[tuple[str, bool]]:
 def promised() -> tuple[str, str]:
     """The version of which the SDL is kept, and that SDL."""
     heading, _, sdl = RELEASED.read_text().partition("\n")
-    version = re.fullmatch(r"# LoomQL (\S+), as its clients know it", heading)
+    version = re.fullmatch(r"# loomql (\S+), as its clients know it", heading)
     assert version, heading
     return version[1], sdl

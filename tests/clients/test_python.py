@@ -62,4 +62,4 @@ async def test_the_program_logs_finds_and_watches(python_client: Built, url: str
 
     async with httpx.AsyncClient() as http:
         found = await http.get(url, params={"query": FILES.format(PROJECT)})
-    assert found.json() == {"data": {"filesStats": {"count": 1, "totalSizeBytes": len("A thread.")}}}
+    assert found.json()["data"] == {"filesStats": {"count": 1, "totalSizeBytes": len("A thread.")}}

@@ -12,7 +12,7 @@ from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import json_text
+from stores import json_text, times
 from stores.calls import CallsStore
 from stores.costs import NewCost
 from stores.database import Database
@@ -97,6 +97,18 @@ async def test_a_life_is_told_as_it_happens(schema: LoomSchema, stores: Stores) 
         ("ENDED", call_id(4), "SUCCESS", {}),
         ("DELETED", call_id(1), "SUCCESS", {"q": 2**70}),
     ]
+
+
+async def test_a_call_tells_when_it_was_deleted_in_the_event_of_that(schema: LoomSchema, stores: Stores) -> None:
+    async with watchers(schema, stores, "type call { deletedAt }") as [told]:
+        await stores.calls.write([start(1)])
+        await take(told, 1)
+        before = times.now()
+        await stores.calls.delete(PROJECT, [call_id(1)])
+        [event] = await take(told, 1)
+
+    assert event["type"] == "DELETED"
+    assert before // 1000 * 1000 <= times.parse(event["call"]["deletedAt"]) <= times.now()
 
 
 async def test_calls_are_told_with_what_they_cost_by_now(schema: LoomSchema, stores: Stores) -> None:
