@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from graphql_schema.beginnings import Beginning
+from stores.errors import StoreError, StoreTimeoutError, UnavailableError
 from stores.turns import AT_ONCE
 
 Key = TypeVar("Key", bound=Hashable)
@@ -49,18 +50,27 @@ class _Batch:
         self._found.cancel()
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 async def _after(found: asyncio.Future[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     return await found
 
 
+GIVEN_UP_SECONDS: Final = 5.0
+"""How long what could not be found in time is not sought again: whoever does has met the error, and would wait anew."""
+
+
 class Loaders:
-    """Gathers what is asked one by one, and asks for it at once. Nothing is kept beyond one answer.
+    """Gathers what is asked one by one, and asks for it at once. Nothing is kept beyond one answer, but what was given up.
 
     What may be asked together is one method of a store with the same arguments, hashable ones, besides the keys.
     """
 
     def __init__(self) -> None:
         self._open: dict[Hashable, _Batch] = {}
+        self._given_up: dict[Hashable, tuple[StoreError, float]] = {}
 
     async def load(
         self,
@@ -79,6 +89,7 @@ class Loaders:
     ) -> Mapping[Key, Value]:
         """What `find` finds for some keys, and for all others that are asked for meanwhile."""
         question = (find, given)
+        self._check(question)
         batch = self._open.get(question)
         if batch is None:
             batch = self._open[question] = _Batch(partial(self._find, question))
@@ -96,7 +107,23 @@ class Loaders:
         await batch.fill()
         self._close(question, batch)
         find, given = question
-        return await find(list(batch.keys), *given)
+        try:
+            return await find(list(batch.keys), *given)
+        except (StoreTimeoutError, UnavailableError) as error:
+            self._given_up[question] = error, _now() + GIVEN_UP_SECONDS
+            raise
+
+    def _check(self, question: Hashable) -> None:
+        """See that it was not given up just now.
+
+        Raises:
+            StoreTimeoutError, UnavailableError: it was.
+        """
+        if question in self._given_up:
+            error, until = self._given_up[question]
+            if _now() < until:
+                raise error.with_traceback(None)
+            del self._given_up[question]
 
     def _close(self, question: Hashable, batch: _Batch) -> None:
         """Let those who come later ask anew."""

@@ -1,6 +1,7 @@
 """Walking the graph: every edge leads where it should, and a page of anything costs a constant number of commands."""
 
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import StoreTimeoutError
 from stores.evaluations.edges import MAX_ABOVE
 from stores.feedback import FeedbackStore
 from tests.commands import Commands
@@ -273,6 +275,33 @@ async def test_an_edge_that_fails_is_told_once_with_its_place(run: Run, stores: 
     assert once.data is None
     assert once.code == "BAD_USER_INPUT"
     assert once.errors[0]["path"] == ["calls", "nodes", 0, "children"]
+
+
+@pytest.mark.parametrize(("field", "places"), [("feedback { nodes { id } }", 1), ("parent { id }", 12)])
+async def test_an_edge_that_takes_too_long_is_asked_once_and_told_as_graphql_tells_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, field: str, places: int
+) -> None:
+    await build(stores)
+    asked: list[int] = []
+
+    async def too_slow(keys: Sequence[object], *_: object) -> dict[object, object]:
+        asked.append(len(keys))
+        raise StoreTimeoutError("too slow")
+
+    monkeypatch.setattr(type(stores.feedback.of_calls), "pages", lambda _, *given: too_slow(*given))
+    monkeypatch.setattr(CallsStore, "by_keys", lambda _, *given: too_slow(*given))
+    document = f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ id {field} op {{ digest }} }} }} }}'
+    compiled, stock = [build_schema(Limits(), compiled=each) for each in (True, False)]
+
+    theirs = await running(stock, Context(stores))(document)
+    for _ in range(3):  # the first goes graphql-core's way, and the second for the most part
+        asked.clear()
+        ours = await running(compiled, Context(stores))(document)
+
+        assert len(asked) == 1
+        assert ours.data == theirs.data
+        assert {error["extensions"]["code"] for error in ours.errors} == {"TIMEOUT"}
+        assert [error["path"] for error in ours.errors[:places]] == [error["path"] for error in theirs.errors[:places]]
 
 
 async def test_all_edges_answer_as_stock_graphql_does(stores: Stores) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from graphql_schema.loaders import Loaders
+from stores.errors import StoreTimeoutError
 from stores.turns import AT_ONCE
 
 
@@ -48,6 +49,30 @@ async def test_a_failure_is_told_to_all_who_asked_and_to_nobody_later() -> None:
 
     assert [str(error) for error in found] == ["13", "13"]
     assert await loaders.load(doubler.find, 1, 2) == 2
+
+
+async def test_what_took_too_long_is_not_sought_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaders, asked, failing = Loaders(), list[int](), [StoreTimeoutError("too slow")]
+
+    async def find(keys: Sequence[int], _: int) -> dict[int, int]:
+        asked.extend(keys)
+        if failing:
+            raise failing[0]
+        return dict.fromkeys(keys, 7)
+
+    for key in (1, 2):
+        with pytest.raises(StoreTimeoutError, match="too slow"):
+            await loaders.load(find, key, 2)
+    failing.clear()
+
+    assert await loaders.load(find, 3, 3) == 7, "another question"
+    assert asked == [1, 3]
+    monkeypatch.setattr("graphql_schema.loaders.GIVEN_UP_SECONDS", 0)
+    failing.append(StoreTimeoutError("again"))
+    with pytest.raises(StoreTimeoutError, match="again"):
+        await loaders.load(find, 4, 4)
+    failing.clear()
+    assert await loaders.load(find, 5, 4) == 7, "the while is over"
 
 
 async def test_one_who_gives_up_leaves_the_others_their_answer_and_the_last_ends_the_work() -> None:
