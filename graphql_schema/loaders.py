@@ -63,7 +63,7 @@ GIVEN_UP_SECONDS: Final = 5.0
 
 
 class Loaders:
-    """Gathers what is asked one by one, and asks for it at once. Nothing is kept beyond one answer, but what was given up.
+    """Gathers what is asked one by one, and asks for it at once. It keeps no answer, only what was given up just now.
 
     What may be asked together is one method of a store with the same arguments, hashable ones, besides the keys.
     """

@@ -3,7 +3,7 @@
 A cursor of Motor's takes several steps to begin, and hands over its rows one by one on the event loop.
 """
 
-from asyncio import Future
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +41,7 @@ def rows_among(
     return in_driver_thread(_find, collection.delegate, match, shown, most)
 
 
-def first_rows(collection: Collection, match: dict[str, Any], limit: int) -> "Future[list[Document]]":
+def first_rows(collection: Collection, match: dict[str, Any], limit: int) -> "asyncio.Future[list[Document]]":
     """As many of the documents that match, in no order; they are being read from now on, until it is cancelled."""
     return in_driver_thread(_find, collection.delegate, match, {}, limit, limit)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
-from graphql_schema.execution.fields import Field, plain_object
+from graphql_schema.execution.fields import Field
 from graphql_schema.execution.plans import Plan
 from graphql_schema.execution.resolvers import arguments
 

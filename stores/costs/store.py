@@ -1,6 +1,6 @@
 """The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
 
-from asyncio import Future
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -119,7 +119,7 @@ class CostsStore:
         return {key: found[key[0]] for key in keys}
 
 
-def costs_beside(database: Database, project_id: str) -> "Future[list[Document]]":
+def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":
     """The project's costs, for `prices_of_models`; one more than `FEW` stand for more. They are being read at once."""
     return first_rows(database.costs, {"project_id": project_id}, FEW + 1)
 

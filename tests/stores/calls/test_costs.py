@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.costs import CostsStore, NewCost, Prices, prices_of
+from stores.calls.additions import PRICES
+from stores.costs import CostsStore, NewCost, Prices, bill, prices_of
+from stores.costs.store import FEW
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
@@ -170,6 +172,29 @@ async def test_a_price_that_changes_meanwhile_ends_no_cursor(calls: CallsStore, 
     other = [SortBy("total_cost", descending=True), SortBy("op_name")]
     with pytest.raises(BadInputError, match="not a cursor of this query"):
         await calls.page(PROJECT, PageRequest(5, first.cursor(first.rows[-1])), {"id"}, sort_by=other)
+
+
+async def test_few_prices_are_read_beside_the_page_and_of_many_those_of_its_models(
+    calls: CallsStore, costs: CostsStore, commands: Commands
+) -> None:
+    used = {"usage": {"a": {"prompt_tokens": 2, "completion_tokens": 1}}}
+    await calls.write([start(1), end(1, summary=used), start(2), end(2)])
+    await costs.create(PROJECT, [NewCost("a", 0.25, 0.5, effective_date=0)])
+    await costs.create(PROJECT, [NewCost(f"other {number}", 1.0, 1.0, effective_date=0) for number in range(FEW - 1)])
+
+    async def cost() -> tuple[list[object], int]:
+        commands.sent.clear()
+        rows = (await calls.page(PROJECT, PageRequest(), ["id", "costs", "usage", "started_at"])).rows
+        told = [bill(row["usage"], row["started_at"], row[PRICES]) for row in rows if row.get("usage")]
+        return [(line["prompt_tokens_total_cost"], line["completion_tokens_total_cost"]) for [line] in told], len(
+            commands.sent
+        )
+
+    assert await cost() == ([(0.5, 0.5)], 2)
+    await costs.create(PROJECT, [NewCost("a", 0.5, 1.0, effective_date=1)])
+    assert await cost() == ([(1.0, 1.0)], 3), "one more than are read at once, the last of them the one that holds"
+    with pytest.raises(BadInputError, match="cursor"):
+        await calls.page(PROJECT, PageRequest(cursor="none"), ["costs"])
 
 
 async def test_prices_are_read_once_and_only_where_costs_are_named(
