@@ -3,7 +3,6 @@
 A cursor of Motor's takes several steps to begin, and hands over its rows one by one on the event loop.
 """
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,8 @@ from stores.driver_threads import in_driver_thread
 from stores.transactions import Session
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
     from pymongo.command_cursor import CommandCursor

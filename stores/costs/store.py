@@ -1,8 +1,7 @@
 """The store of costs: what the tokens of models cost a project, and what its calls cost by that."""
 
-import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stores import paging, times
 from stores.calls.inputs import LOCAL_USER, check_length
@@ -23,6 +22,9 @@ from stores.query.sort import SortBy, compile_sort
 from stores.tables.content import BATCH, batches
 from stores.transactions import Session
 from stores.whole_reads import first_rows, rows_among
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_AT_ONCE: Final = 1_000
 """Costs that are made at once."""

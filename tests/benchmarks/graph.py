@@ -176,7 +176,7 @@ def _joined(
             "parent": by_id.get(call.get("parent_id", "")),
             "thread": by_thread[call["thread_id"]],
             "feedback": {"nodes": notes.get(call["id"], [])},
-            "costs": [_cost(*used, costs[0]) for used in call["summary"].get("usage", {}).items()],
+            "costs": [_cost(model, used, costs[0]) for model, used in call["summary"].get("usage", {}).items()],
             "op": by_op[_op_id(call["op_name"])],
         }
         for call in calls
