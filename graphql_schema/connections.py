@@ -11,6 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.json_fields import forget
@@ -92,11 +93,11 @@ class Connection(Generic[Node]):
         return PageInfo(
             has_next_page=page.has_next,
             has_previous_page=page.has_previous,
-            start_cursor=page.cursor(page.rows[0]) if page.rows else None,
+            start_cursor=page.start_cursor,
             end_cursor=page.end_cursor,
         )
 
-    @resolved("How many entries all pages have together; counted only when selected.")
+    @resolved("How many entries all pages have together; counted only when selected.", work=COUNT)
     async def total_count(self, parent: strawberry.Parent[Listing]) -> BigInt:
         """How many entries match."""
         return BigInt(await parent.count())

@@ -54,6 +54,11 @@ async def loads(text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] 
     return await asyncio.to_thread(_loads, text, max_values, start, end)
 
 
+def loads_in_slices(text: Text) -> object:
+    """The same for whoever is in a thread already."""
+    return _loads(text, MAX_VALUES, 0, len(text))
+
+
 def _loads(text: Text, max_values: int, start: int, end: int) -> object:
     reader = _Reader(text, max_values, start, end)
     for token in _tokens(text, start, end):

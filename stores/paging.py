@@ -100,6 +100,11 @@ class Page:
     scope: bytes | Callable[[], bytes]
 
     @property
+    def start_cursor(self) -> str | None:
+        """Where to go on before this page; None where it has no rows."""
+        return self.cursor(self.rows[0]) if self.rows else None
+
+    @property
     def end_cursor(self) -> str | None:
         """Where to go on behind this page; None where it has no rows."""
         return self.cursor(self.rows[-1]) if self.rows else None

@@ -49,8 +49,8 @@ class CallSubscriptions:
 
     @streamed(
         "What happens to the project's calls: from now on, or after a place in the past without a gap. A deleted call "
-        "passes the filter and the query as it was. Conditions on feedback and costs are refused: they change without "
-        "an event of the call.",
+        "passes the filter and the query as it was. Conditions on feedback and costs look at what there is of these "
+        "when the event is told; that they change later is no event of the call.",
         of=CallEvent,
     )
     def call_events(

@@ -79,7 +79,9 @@ class CallSchema(Node):
     wb_run_id: str | None = described("The run that it was made in, as entity/project/run.")
     wb_run_step: BigInt | None = described("The run's step when it started.")
     wb_run_step_end: BigInt | None = described("The run's step when it ended.")
-    deleted_at: DateTime | None = described("Always null: what is deleted is not found.")
+    deleted_at: DateTime | None = described(
+        "When it was deleted, in an event of that; null anywhere else: what is deleted is not found."
+    )
     status: TraceStatus = described("How it went; the same as summary.weave.status.")
     latency_ms: BigInt | None = described("From start to end in whole milliseconds; null while it runs.")
     trace_name: str = described("Its display name; without one the op's name.")

@@ -37,7 +37,7 @@ ASKING: Final = 10
 """What it costs to ask the database once: as much as ten objects, either of which takes tenths of a millisecond."""
 
 COUNT: Final = 1_000
-"""What it costs to let the database go through an index of a project: tens of milliseconds for 100,000 calls."""
+"""What it costs to let it go through an index of a project, or a trace: tens of milliseconds for 100,000 calls."""
 
 SCAN: Final = 10_000
 """What it costs to let it read the calls of a project: half a second for 100,000."""

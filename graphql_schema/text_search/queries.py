@@ -6,9 +6,10 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema.calls.queries import Filter, Where
-from graphql_schema.connections import After, First, Listing, page_request
+from graphql_schema.connections import After, Before, First, Last, Listing, page_request
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.limits.weights import SCAN
 from graphql_schema.selection import selected_fields
 from graphql_schema.text_search.types import CallSearchConnection, CallSearchMethod
 from stores.text_search import Method
@@ -25,7 +26,7 @@ MethodAsked = Annotated[
     CallSearchMethod | None,
     strawberry.argument(
         description="How to look for them; if left out, by the project's index where it is ready, and else by a scan. "
-        "A page after a cursor is looked for as the one before."
+        "A page by cursor is looked for as the one that gave the cursor."
     ),
 ]
 MaxHighlights = Annotated[
@@ -41,6 +42,7 @@ class SearchQueries:
         "The calls that have a text in their inputs, output, exception or names. With an index (searchIndexSet) the "
         "best come first; without one, the newest, for five seconds at most.",
         returns=CallSearchConnection,
+        work=SCAN,
     )
     async def search(
         self,
@@ -53,11 +55,13 @@ class SearchQueries:
         max_highlights: MaxHighlights = None,
         first: First = None,
         after: After = None,
+        last: Last = None,
+        before: Before = None,
     ) -> Listing:
         """A page of what is found."""
         store = info.context.stores.text_search
         which, where = to_store(filter), to_store(query)
-        request = page_request(info, {"first": first, "after": after})
+        request = page_request(info, {"first": first, "after": after, "last": last, "before": before})
         is_highlighted = "highlights" in selected_fields(info, "nodes", "edges.node")
         most = DEFAULT if max_highlights is None else max_highlights
         page = await store.page(

@@ -104,9 +104,10 @@ class CallSearchConnection(Connection[CallSearchHit]):
         return str(page.method)
 
     @resolved(
-        "Whether all was looked at that could be on this page or before it. If not, a scan took too long: endCursor "
-        "goes on where it stopped, even if nothing was found so far. Or an index has more than 20,000 calls with the "
-        "words, or too much waits to be indexed: those indexed last were put in order. Narrow the search then."
+        "Whether all was looked at that could be on this page or on the way to it. If not, a scan took too long: "
+        "endCursor (or startCursor, backward) goes on where it stopped, even if nothing was found so far. Or an index "
+        "has more than 20,000 calls with the words, or too much waits to be indexed: those indexed last were put in "
+        "order. Narrow the search then."
     )
     def is_complete(self, parent: strawberry.Parent[Any]) -> bool:
         """Whether all was looked at."""

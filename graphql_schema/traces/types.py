@@ -12,6 +12,7 @@ from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.edges import by, edge, edges
 from graphql_schema.fields import computed, described, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
@@ -80,6 +81,7 @@ class Trace(Node):
         "The calls at the top of its tree, the oldest first: those without a parent, those whose parent is not there, "
         "and the oldest of calls that are each other's parents in a circle.",
         of=CallSchema,
+        work=COUNT,
     )
     async def roots(self, info: Info, parent: strawberry.Parent[Row], *, request: PageRequest) -> Listing:
         """A page of its roots."""
@@ -89,6 +91,7 @@ class Trace(Node):
         "Its calls as a tree, in the order in which it is drawn: each comes after the one above it and its elder "
         "siblings with all below them. One page of 10,000 is the whole of most traces.",
         of=TraceTreeNode,
+        work=COUNT,
     )
     async def tree(
         self, info: Info, parent: strawberry.Parent[Row], max_depth: MaxDepth = None, *, request: PageRequest
@@ -97,7 +100,7 @@ class Trace(Node):
         wanted = frozenset(selected_fields(info, "nodes.call", "edges.node.call"))
         return await _tree(info, parent, request, wanted, max_depth)
 
-    @resolved("What its calls come to together.", returns=TraceTotals)
+    @resolved("What its calls come to together.", returns=TraceTotals, work=COUNT)
     async def totals(self, info: Info, parent: strawberry.Parent[Row]) -> Row:
         """Its totals."""
         wanted = frozenset(selected_fields(info) | selected_fields(info, "usage", "usage.models"))

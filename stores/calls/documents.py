@@ -7,7 +7,6 @@ and as long as it is not deleted.
 
 from typing import Any, Final
 
-from stores import times
 from stores.calls.examples import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
@@ -110,8 +109,11 @@ def rename_update(display_name: str, wb_user_id: str, search_due: str | None = N
 
 
 def delete_update(wb_user_id: str) -> Pipeline:
-    """What a delete writes over what is there; of several deletes the first is remembered."""
-    first = {"deleted_at": times.now(), "deleted_by": {"$literal": wb_user_id}}
+    """What a delete writes over what is there; of several deletes the first is remembered.
+
+    Its time is MongoDB's, which also tells when each change was made, so that it is known what came before.
+    """
+    first = {"deleted_at": {"$multiply": [{"$toLong": "$$NOW"}, 1000]}, "deleted_by": {"$literal": wb_user_id}}
     return _update({}, (), {name: {"$ifNull": [f"${name}", value]} for name, value in first.items()})
 
 

@@ -203,7 +203,7 @@ class _Asked:
     @property
     def names_cost(self) -> bool:
         """Whether it needs to know what calls cost."""
-        return self._sorts_by_cost or bool(self._operation and _is_on_cost(self._operation))
+        return self._sorts_by_cost or bool(self._operation and is_on_cost(self._operation))
 
     @property
     def room(self) -> int:
@@ -214,7 +214,7 @@ class _Asked:
         """The search, once the answers are known, and the prices where it names costs."""
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored)
-        lookups = [*_pricing(prices), *self._lookups(answers)]
+        lookups = [*pricing(prices), *self._lookups(answers)]
         narrowing: Match = {"$and": behind} if behind else {}
         search = Search(match, self._order)
         if not self.goes_in_order:
@@ -231,7 +231,7 @@ class _Asked:
             return None
         stored, behind = self._parted(answers)
         match = calls_match(self._project_id, self._filter, also=stored)
-        narrowing = [*_pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
+        narrowing = [*pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
         return LedCalls(database, self._project_id, self._leading, match, narrowing, session)
 
     @property
@@ -252,20 +252,22 @@ class _Asked:
         behind: list[Match] = []
         if not self._conditions:
             return stored, behind
-        for term in _terms(self._conditions.operation(self._project_id, answers)):
-            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term) or _is_on_cost(term)
+        for term in terms(self._conditions.operation(self._project_id, answers)):
+            is_behind = self._refs.count(term) or self._conditions.is_on_feedback(term) or is_on_cost(term)
             (behind if is_behind else stored).append(compile_match(term))
         return stored, behind
 
 
-def _is_on_cost(operation: Operand) -> bool:
+def is_on_cost(operation: Operand) -> bool:
+    """Whether an operation names what calls cost."""
     return any(get.access.field is TOTAL_COST for get in gets(operation))
 
 
-def _pricing(prices: Prices | None) -> Pipeline:
+def pricing(prices: Prices | None) -> Pipeline:
     """The stage that computes what calls cost."""
     return [{"$set": {TOTAL_COST.path: prices.total_cost_expression()}}] if prices else []
 
 
-def _terms(operation: Operand) -> tuple[Operand, ...]:
+def terms(operation: Operand) -> tuple[Operand, ...]:
+    """The operations all of which are to hold."""
     return operation.terms if isinstance(operation, And) else (operation,)

@@ -1,6 +1,5 @@
 """The store of calls: every question and change that concerns them, each within one project."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,7 +17,16 @@ from stores.calls.partly import Refused, write_partly
 from stores.calls.restoring import RestoredCall, restore_calls
 from stores.calls.search import calls_search, explained, found_page
 from stores.calls.sizes import total_size
-from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS, CallEvent, FanOut, Question, Watching
+from stores.calls.watching import (
+    MAX_EVENT_BYTES,
+    MAX_SUBSCRIBERS,
+    CallEvent,
+    FanOut,
+    Lookups,
+    Question,
+    Watching,
+    place_at,
+)
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
@@ -62,6 +70,7 @@ class CallsStore:
         self.children = calls_by(database, "parent_id")
         """From a project and the id of a call in it to the calls that it made."""
         self._watching = Watching(database, FanOut(self._calls, max_watchers, max_event_bytes))
+        self._lookups = Lookups(database)
 
     async def close(self) -> None:
         """End every subscription to events; the store must not be used afterwards."""
@@ -233,40 +242,27 @@ class CallsStore:
     ) -> AsyncGenerator[CallEvent, None]:
         """What happens to calls, with the wanted fields at least: after a cursor, or from now on; close it to end it.
 
-        A deleted call passes the filter and the query as it was.
+        A deleted call passes the filter and the query as it was; conditions on feedback and costs look at what there is
+        of these when the event is told.
 
         Raises:
-            BadInputError: the filter, the query or the cursor breaks a rule, or the query names what no call stores.
+            BadInputError: the filter, the query or the cursor breaks a rule.
             RateLimitedError: too many watch already.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
-        question = Question(project_id, calls_filter, query)
-        adds = frozenset(wanted)
-        async with aclosing(self._watching.events(question, after)) as events:
+        question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
+        place = None if after is None else place_at(project_id, after)
+        async with aclosing(self._watching.events(question, place)) as events:
             async for event in events:
-                yield await self._with_rest(event, adds) if has_additions(adds) else event
+                found = await self._lookups.found(event, question, fields, place)
+                if found:
+                    yield found
+                place = event.place
 
     async def events_cursor(self, project_id: str) -> str:
         """The cursor after all that happened to the project's calls so far: from there `events` tells the rest."""
         check_project_id(project_id)
         return await self._watching.cursor(project_id)
-
-    async def _with_rest(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
-        """An event with what is not stored with its call, looked for once for all who want the same."""
-        if wanted not in event.made:
-            event.made[wanted] = asyncio.create_task(self._filled(event, wanted))
-        filled: CallEvent = await asyncio.shield(event.made[wanted])
-        return filled
-
-    async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
-        row = dict(event.call)
-        try:
-            await self.database.query(add_rest(self.database, row["project_id"], [row], wanted))
-        except BaseException:
-            # Who resumes here should not find the failure of now.
-            del event.made[wanted]
-            raise
-        return event.with_call(row)
 
     @database_query
     async def count(

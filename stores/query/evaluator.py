@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from stores import json_path, json_text, times
+from stores.json_slices import loads_in_slices
 from stores.mirror import original_key
 from stores.query.expressions import (
     And,
@@ -34,6 +35,11 @@ from stores.query.values import MICROSECONDS, time_literal
 Value = Any
 """A JSON value as Python decodes it; what is missing is None."""
 
+LARGE: Final = 256 * 1024
+"""Bytes of JSON that are decoded within a turn; more hold up all else, but for a thread."""
+
+_PIECE: Final = 64 * 1024
+"""Characters that are folded before another thread has its turn."""
 _INT64: Final = 1 << 63
 _DOUBLE: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
@@ -43,13 +49,17 @@ _FIXED: Final = (1e-6, 1e21)
 
 
 class Values:
-    """The values of a document's fields."""
+    """The values of a document's fields.
 
-    __slots__ = ("_decoded", "_document")
+    Those of a large one are to be asked for in a thread, where they let others in between.
+    """
+
+    __slots__ = ("_decoded", "_document", "_folded")
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._decoded: dict[str, Value] = {}
+        self._folded: dict[str, str] = {}
 
     def field(self, path: str) -> Value:
         """The value that is stored at a path without dots, or None."""
@@ -64,8 +74,18 @@ class Values:
         """The value of a JSON field, or None."""
         if name not in self._decoded:
             text = self.text(name)
-            self._decoded[name] = None if text is None else json_text.loads(text.encode())
+            self._decoded[name] = None if text is None else _loads(text.encode())
         return self._decoded[name]
+
+    def folded(self, text: str) -> str:
+        """A text among the values with its case folded, made once for all who ask."""
+        if text not in self._folded:
+            self._folded[text] = _fold(text)
+        return self._folded[text]
+
+
+def _loads(text: bytes) -> Value:
+    return json_text.loads(text) if len(text) <= LARGE else loads_in_slices(text)
 
 
 Getter = Callable[[Values], Value]
@@ -196,7 +216,7 @@ def _contains(where: Getter, what: Getter, *, folded: bool) -> Test:
         text, part = where(values), what(values)
         if text is None or part is None:
             return False
-        return part.translate(_FOLDED) in text.translate(_FOLDED) if folded else part in text
+        return _fold(part) in values.folded(text) if folded else part in text
 
     return holds
 
@@ -212,6 +232,12 @@ class _Folded(dict[int, int]):
 
 
 _FOLDED: Final = _Folded()
+
+
+def _fold(text: str) -> str:
+    if len(text) <= _PIECE:
+        return text.translate(_FOLDED)
+    return "".join(text[at : at + _PIECE].translate(_FOLDED) for at in range(0, len(text), _PIECE))
 
 
 def _text(node: Operand) -> Getter:

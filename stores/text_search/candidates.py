@@ -46,6 +46,13 @@ Hits = list[tuple[int, int]]
 """The numbers of calls, each with its score."""
 
 
+class Part(NamedTuple):
+    """Hits by segment, and whether there are no more of them behind."""
+
+    by_segment: dict[str, Hits]
+    is_last: bool
+
+
 def scores_of(terms: Terms, of_word: Mapping[str, Bits]) -> Iterator[tuple[int, int]]:
     """The numbers that have every term, with their scores, of the numbers that have each word in parts of some bits."""
     scores: dict[int, int] | None = None
@@ -82,13 +89,16 @@ def _needed(terms: Terms) -> list[str]:
 
 async def candidates(database: Database, project_id: str, generation: str, terms: Terms) -> Candidates:
     """What may be a hit. What waits is looked at first: what is indexed meanwhile is found twice rather than never."""
-    found = Candidates()
-    await _add_waiting(database, project_id, terms, found)
-    await _add_indexed(database, project_id, generation, terms, found)
+    found = await waiting(database, project_id, terms)
+    part = await anext(parts(database, project_id, generation, terms))
+    found.found += await placed(database, project_id, part.by_segment)
+    found.is_complete = found.is_complete and part.is_last
     return found
 
 
-async def _add_waiting(database: Database, project_id: str, terms: Terms, found: Candidates) -> None:
+async def waiting(database: Database, project_id: str, terms: Terms) -> Candidates:
+    """What may be a hit of the calls that wait to be indexed."""
+    found = Candidates()
     match = {"project_id": project_id, "search_due": IS_DUE}
     if await database.calls.count_documents(match, limit=MOST_WAITING + 1) > MOST_WAITING:
         found.is_complete = False
@@ -103,6 +113,7 @@ async def _add_waiting(database: Database, project_id: str, terms: Terms, found:
     async for call in database.calls.aggregate(stages):
         for score in await asyncio.to_thread(_score, terms, needed, call):
             found.found.append(Candidate(-score, -call["started_at"], call["id"], None))
+    return found
 
 
 def _score(terms: Terms, needed: Iterable[str], call: Document) -> list[int]:
@@ -112,7 +123,8 @@ def _score(terms: Terms, needed: Iterable[str], call: Document) -> list[int]:
     return [score for _, score in scores_of(terms, of_word)]
 
 
-async def _add_indexed(database: Database, project_id: str, generation: str, terms: Terms, found: Candidates) -> None:
+async def parts(database: Database, project_id: str, generation: str, terms: Terms) -> AsyncIterator[Part]:
+    """What may be a hit of the calls that are indexed, at least one part: the last first, of not more than `MOST`."""
     by_segment: dict[str, Hits] = {}
     count = 0
     async for segment, of_word in _words(database, project_id, generation, _needed(terms)):
@@ -120,14 +132,14 @@ async def _add_indexed(database: Database, project_id: str, generation: str, ter
         if not hits:
             continue
         if count + len(hits) > MOST:
-            found.is_complete = False
-            break
+            yield Part(by_segment, is_last=False)
+            by_segment, count = {}, 0
         by_segment[segment] = hits
         count += len(hits)
-    found.found += await _placed(database, project_id, by_segment)
+    yield Part(by_segment, is_last=True)
 
 
-async def _placed(database: Database, project_id: str, by_segment: Mapping[str, Hits]) -> list[Candidate]:
+async def placed(database: Database, project_id: str, by_segment: Mapping[str, Hits]) -> list[Candidate]:
     """What was found in segments, with the ids and times of the calls."""
     chunks: dict[str, tuple[str, Hits]] = {}
     for segment, hits in by_segment.items():

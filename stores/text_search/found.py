@@ -1,9 +1,8 @@
 """What searches find: rows of calls with their scores, in the order of a page, and how far it was looked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from stores import paging
 from stores.calls.search import Search
@@ -45,58 +44,79 @@ class Question:
         asked = self.search.question or (self.search.match,)
         return paging.scope_of("search", str(method), self.project_id, self.terms, *asked)
 
-    def method_of(self, cursor: str) -> Method:
-        """How that was looked for which a cursor goes on with.
+    def method_of(self, request: PageRequest) -> Method | None:
+        """How that was looked for which a page goes on with; None where it is the first.
 
         Raises:
-            BadInputError: it is no cursor of this question.
+            BadInputError: its cursor is none of this question.
         """
-        request = PageRequest(cursor=cursor)
-        for method in Method:
+        for method in Method if request.cursor is not None else ():
             try:
-                paging.position_of(request, self.scope(method), len(ORDERS[method].keys))
+                self.place(method, request)
             except BadInputError:
                 continue
             return method
-        raise BadInputError("not a cursor of this search; use one that the same search gave", "after")
+        if request.cursor is None:
+            return None
+        message = "not a cursor of this search; use one that the same search gave"
+        raise BadInputError(message, "before" if request.backward else "after")
+
+    def place(self, method: Method, request: PageRequest) -> list[Any] | None:
+        """The keys of the place that a page goes on from; None where it is the first.
+
+        Raises:
+            BadInputError: its cursor is none of this question, looked for so.
+        """
+        return paging.position_of(request, self.scope(method), len(ORDERS[method].keys))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPage(Page):
     """A page of what was found; `stopped_at` is the place of the last call looked at where it ended before it was full.
 
-    It is complete if all was looked at that could be on it, or before it.
+    It is complete if all was looked at that could be on it, or on the way to it.
     """
 
     method: Method = Method.SCAN
     is_complete: bool = True
+    is_backward: bool = False
     stopped_at: Row | None = field(default=None)
+
+    @property
+    def start_cursor(self) -> str | None:
+        """Where to go on backward."""
+        return self._cursor(0, is_stop=self.is_backward)
 
     @property
     def end_cursor(self) -> str | None:
         """Where to go on."""
-        if self.stopped_at:
+        return self._cursor(-1, is_stop=not self.is_backward)
+
+    def _cursor(self, at: int, *, is_stop: bool) -> str | None:
+        if self.stopped_at and is_stop:
             return self.cursor(self.stopped_at)
-        return self.cursor(self.rows[-1]) if self.rows else None
+        return self.cursor(self.rows[at]) if self.rows else None
 
 
 def page(
     question: Question,
     method: Method,
     request: PageRequest,
-    rows: Sequence[Row],
+    rows: list[Row],
     *,
     is_complete: bool = True,
     stopped_at: Row | None = None,
 ) -> FoundPage:
-    """The page of some rows, of which there is one more where the page is full and not the last."""
+    """The page of rows as they were found, of which there is one more where it is full and not the last."""
+    found = paging.page_of(rows, request, ORDERS[method], question.scope(method))
     return FoundPage(
-        rows=list(rows[: request.size]),
-        has_next=len(rows) > request.size or stopped_at is not None,
-        has_previous=request.cursor is not None,
-        order=ORDERS[method],
-        scope=question.scope(method),
+        rows=found.rows,
+        has_next=found.has_next or (stopped_at is not None and not request.backward),
+        has_previous=found.has_previous or (stopped_at is not None and request.backward),
+        order=found.order,
+        scope=found.scope,
         method=method,
         is_complete=is_complete,
+        is_backward=request.backward,
         stopped_at=stopped_at,
     )

@@ -29,8 +29,9 @@ _SECONDS_FOR_ALL: Final = 2.0
 
 _BEFORE: Final = 50
 _MOST_RANGES: Final = 20
-_SLICE: Final = 100_000
-"""Characters that are looked through at once: what takes longer would keep other threads waiting."""
+_COMPARED: Final = 1_000_000
+"""Characters that are compared at once, at the worst: what takes longer would keep other threads waiting."""
+_LEAST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def highlights_of(call: Document, terms: Terms, most: int, deadline: float) -> l
     pattern = re.compile("|".join(_alternatives(terms)), re.IGNORECASE)
     found: list[Highlight] = []
     for part in PARTS:
-        for path, in_key, text in _texts(call, part, terms):
-            if highlight := _highlight(part, path, text, pattern, in_key=in_key):
+        for path, in_key, text in _texts(call, part, terms, deadline):
+            if highlight := _highlight(part, path, text, pattern, deadline, in_key=in_key):
                 found.append(highlight)
             if len(found) >= most or monotonic() >= deadline:
                 return found
@@ -82,12 +83,12 @@ def _alternatives(terms: Terms) -> list[str]:
     return [re.escape(text) for text in sorted({term.text for term in terms.wanted}, key=len, reverse=True)]
 
 
-def _texts(call: Document, part: Part, terms: Terms) -> Iterator[tuple[Place | None, bool, str]]:
+def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterator[tuple[Place | None, bool, str]]:
     """The texts of a part, each with its place and whether it is a key; of JSON only where any term is in it at all."""
     text = part.text(call)
     if not part.is_json:
         yield None, False, text
-    elif _may_have(text, terms):
+    elif _may_have(text, terms, deadline):
         try:
             value = json_text.loads(text.encode())
         except StoreError:  # nothing in it can be pointed to
@@ -95,17 +96,15 @@ def _texts(call: Document, part: Part, terms: Terms) -> Iterator[tuple[Place | N
         yield from places_in(value)
 
 
-def _may_have(text: str, terms: Terms) -> bool:
+def _may_have(text: str, terms: Terms, deadline: float) -> bool:
     escaped = [re.escape(json_text.encode(term.text)[1:-1]) for term in terms.wanted]
-    pattern = re.compile("|".join(escaped), re.IGNORECASE)
-    longest = max(map(len, escaped))
-    return any(pattern.search(text, at, at + _SLICE + longest) for at in range(0, len(text) or 1, _SLICE))
+    return _first(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
 
 
 def _highlight(
-    part: Part, path: Place | None, text: str, pattern: "re.Pattern[str]", *, in_key: bool
+    part: Part, path: Place | None, text: str, pattern: "re.Pattern[str]", deadline: float, *, in_key: bool
 ) -> Highlight | None:
-    first = _first(pattern, text)
+    first = _first(pattern, text, deadline)
     if first is None:
         return None
     start = max(0, first.start() - _BEFORE)
@@ -127,12 +126,17 @@ def _highlight(
     )
 
 
-def _first(pattern: "re.Pattern[str]", text: str) -> "re.Match[str] | None":
-    if len(text) <= _SLICE:
-        return pattern.search(text)
-    overlap = len(pattern.pattern)
-    found = (pattern.search(text, at, at + _SLICE + overlap) for at in range(0, len(text), _SLICE))
-    return next(filter(None, found), None)
+def _first(pattern: "re.Pattern[str]", text: str, deadline: float) -> "re.Match[str] | None":
+    """The first match in a text, as far as there is time to look for it; a long pattern may take long at each place."""
+    reach = len(pattern.pattern)
+    step = max(_COMPARED // reach, _LEAST)
+    for at in range(0, len(text), step):
+        found = pattern.search(text, at, at + step + reach)
+        if found and found.start() < at + step:  # else the next step finds it, and whole
+            return found
+        if monotonic() >= deadline:
+            return None
+    return None
 
 
 def _units(text: str) -> int:

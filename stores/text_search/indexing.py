@@ -98,8 +98,7 @@ class Indexing:
             found = self._calls.find(of_project, paths, sort=[("search_due", 1)], limit=count, batch_size=count + 1)
             calls = [call async for call in found]
             segment = await Segment.of(self._project_id, self._hold.generation, calls)
-            await self._hold.advance()
-            await segment.store(self._database)
+            await segment.store(self._database, self._hold.keep)
             await self._tell(segment, calls)
             yield
 
@@ -121,16 +120,21 @@ class Indexing:
             yield
 
     async def _check_segments(self) -> Steps:
-        """Remove segments half of whose calls are gone, or written again; what is left of them is indexed anew."""
+        """Remove segments half of whose calls were written again, or any of whose is gone, and so are its words then.
+
+        What is left of them is indexed anew.
+        """
         heads = self._database.search_segments
         match = {"project_id": self._project_id, "checked_at": {"$lt": times.now() - CHECKED_AFTER}}
         for head in await heads.find(match, {"segment": 1}, limit=_AT_ONCE).to_list(None):
             call_ids = await segments.ids_of(self._database, self._project_id, head["segment"])
-            keys = {"_id": {"$in": [f"{self._project_id}:{call_id}" for call_id in call_ids]}}
-            there = {**keys, "project_id": self._project_id, "search_segment": head["segment"]}
-            count = await self._calls.count_documents(there)
+            keys = [f"{self._project_id}:{call_id}" for call_id in call_ids]
+            among = {"_id": {"$in": keys}, "project_id": self._project_id}
+            there = {**among, "search_segment": head["segment"]}
+            are_there = await self._calls.count_documents(among) == len(call_ids)
+            are_most_current = 2 * await self._calls.count_documents(there) > len(call_ids)
             await self._hold.advance()
-            if 2 * count > len(call_ids):
+            if are_there and are_most_current:
                 await heads.update_one({"_id": head["_id"]}, {"$set": {"checked_at": times.now()}})
             else:
                 marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}

@@ -1,13 +1,12 @@
 """Ranked search: candidates are put in order, and looked at one after the other until a page is full."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
-from stores import paging
 from stores.paging import PageRequest, Row
-from stores.text_search.candidates import Candidate, Candidates, candidates
-from stores.text_search.found import ORDERS, SCORE, FoundPage, Method, Question, page
+from stores.text_search.candidates import Candidate, candidates, parts, placed, waiting
+from stores.text_search.found import SCORE, FoundPage, Method, Question, page
 from stores.text_search.parts import matching
 from stores.whole_reads import all_rows
 
@@ -21,10 +20,11 @@ async def ranked_page(question: Question, generation: str, request: PageRequest)
     Raises:
         BadInputError: the cursor is none of this question's.
     """
-    place = paging.position_of(request, question.scope(Method.INDEX), len(ORDERS[Method.INDEX].keys))
+    place = question.place(Method.INDEX, request)
     found = await candidates(question.database, question.project_id, generation, question.terms)
+    ordered = await asyncio.to_thread(_beyond, found.found, place, backward=request.backward)
     rows: list[Row] = []
-    async for row in _hits(question, await _in_order(found, place), request.size + 1):
+    async for row in _hits(question, ordered, request.size + 1):
         rows.append(row)
         if len(rows) > request.size:
             break
@@ -32,31 +32,38 @@ async def ranked_page(question: Question, generation: str, request: PageRequest)
 
 
 async def ranked_count(question: Question, generation: str) -> int:
-    """How many calls have the words, of the candidates that are put in order."""
-    found = await candidates(question.database, question.project_id, generation, question.terms)
-    return sum([1 async for _ in _hits(question, await _in_order(found, None), _MOST)])
+    """How many calls have the words, also those that are too many to be put in order."""
+    asked = question.database, question.project_id
+    seen = {row["id"] async for row in _hits(question, (await waiting(*asked, question.terms)).found, _MOST)}
+    count = len(seen)
+    async for part in parts(*asked, generation, question.terms):
+        some = await placed(*asked, part.by_segment)
+        count += sum([1 async for _ in _hits(question, some, _MOST, seen)])
+    return count
 
 
-async def _in_order(found: Candidates, place: Sequence[Any] | None) -> list[Candidate]:
-    return await asyncio.to_thread(_after, found, place)
-
-
-def _after(found: Candidates, place: Sequence[Any] | None) -> list[Candidate]:
-    """The candidates in order, from beyond a place on."""
-    ordered = sorted(found.found, key=_key)
+def _beyond(found: list[Candidate], place: Sequence[Any] | None, *, backward: bool) -> list[Candidate]:
+    """The candidates in the order of a page, or backward, from beyond a place on."""
+    ordered = sorted(found, key=_key, reverse=backward)
     if place is None:
         return ordered
     score, started_at, call_id = place
-    return [each for each in ordered if _key(each) > (-score, -started_at, call_id)]
+    at = (-score, -started_at, call_id)
+    return [each for each in ordered if (_key(each) < at if backward else _key(each) > at)]
 
 
 def _key(candidate: Candidate) -> tuple[int, int, str]:
     return candidate[:3]
 
 
-async def _hits(question: Question, ordered: list[Candidate], wanted: int) -> AsyncIterator[Row]:
-    """Those of some candidates that are hits: that are there as the index has them, and have what else they must."""
-    at_once, start, seen = max(wanted, _LEAST), 0, set[str]()
+async def _hits(
+    question: Question, ordered: list[Candidate], wanted: int, known: Iterable[str] = ()
+) -> AsyncIterator[Row]:
+    """Those of some candidates that are hits: that are there as the index has them, and have what else they must.
+
+    Each is given once, and none that is known.
+    """
+    at_once, start, seen = max(wanted, _LEAST), 0, set(known)
     while start < len(ordered):
         some = ordered[start : start + min(at_once, _MOST)]
         start, at_once = start + len(some), 2 * at_once

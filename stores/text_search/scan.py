@@ -27,13 +27,13 @@ async def scanned_page(question: Question, request: PageRequest, seconds: float 
     Raises:
         BadInputError: the cursor is none of this question's.
     """
-    place = paging.position_of(request, question.scope(Method.SCAN), len(_ORDER.keys))
+    place = question.place(Method.SCAN, request)
     deadline = monotonic() + seconds
     rows: list[Row] = []
     at_once = _FIRST
     while len(rows) <= request.size:
         began = monotonic()
-        looked_at = await _look_at(question, place, at_once)
+        looked_at = await _look_at(question, place, at_once, backward=request.backward)
         rows += [row for row in looked_at if row.get(SCORE) is not None]
         if len(looked_at) < at_once:
             return page(question, Method.SCAN, request, rows)
@@ -45,11 +45,11 @@ async def scanned_page(question: Question, request: PageRequest, seconds: float 
     return page(question, Method.SCAN, request, rows)
 
 
-async def _look_at(question: Question, place: list[object] | None, at_once: int) -> list[Row]:
-    """The next calls, each with the keys of its place, and with a score if it has the texts."""
+async def _look_at(question: Question, place: list[object] | None, at_once: int, *, backward: bool) -> list[Row]:
+    """The next calls (or the ones before), each with the keys of its place, and with a score if it has the texts."""
     search = question.search
     found = {"$cond": [hit(question.terms), score(question.terms), None]}
-    stages: list[dict[str, Any]] = [*_ORDER.stages(search.match, place, backward=False), {"$limit": at_once}]
+    stages: list[dict[str, Any]] = [*_ORDER.stages(search.match, place, backward=backward), {"$limit": at_once}]
     shown = {"_id": 0} | dict.fromkeys(_KEYS, 1)
     if not search.narrowing:
         stages.append({"$project": shown | {SCORE: found}})

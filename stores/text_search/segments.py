@@ -3,14 +3,15 @@
 To index each call by itself, a key of an index for each of its words, would make its write take ten to twenty times
 as long. So calls are indexed many at once, after they were written, and a segment holds for each word which of its
 calls have it, and in which of their parts. A call says itself which segment has it as it is: whatever an older one
-says of it is void, and so is what a worker left who died before the calls were told.
+says of it is void, and so is what a worker left who died before the calls were told. A segment is stored whole or not
+at all, and only while the index is still to be: nothing comes into a project that was purged meanwhile.
 """
 
 import asyncio
 import sys
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from bson import encode as bson_encode
 from stores import ids, times
 from stores.database import Database, Document
 from stores.text_search.parts import words_by_part
+from stores.transactions import Session
 
 BUCKETS: Final = 128
 """Into so many documents the words of a segment are parted, by a number that they are reduced to."""
@@ -64,21 +66,25 @@ class Segment:
                 entry.append(number << _BITS | bits)
         return segment
 
-    async def store(self, database: Database) -> None:
-        """Write it: the head first, so that whoever finds words finds that, and may remove what was left halfway."""
+    async def store(self, database: Database, advance: Callable[[Session], Awaitable[object]]) -> None:
+        """Write it in one transaction with a worker's `advance`, which raises if the index is the worker's no more."""
         words, size = await asyncio.to_thread(self._documents)
-        await database.search_segments.insert_one(
-            {
-                "_id": f"{self.project_id}:{self.id}",
-                "project_id": self.project_id,
-                "segment": self.id,
-                "calls": len(self.ids),
-                "cut": self.cut,
-                "size_bytes": size,
-                "checked_at": times.now(),
-            }
-        )
-        await database.search_words.insert_many(words, ordered=False)
+        head: Document = {
+            "_id": f"{self.project_id}:{self.id}",
+            "project_id": self.project_id,
+            "segment": self.id,
+            "calls": len(self.ids),
+            "cut": self.cut,
+            "size_bytes": size,
+            "checked_at": times.now(),
+        }
+
+        async def write(session: Session) -> None:
+            await advance(session)
+            await database.search_segments.insert_one(head, session=session)
+            await database.search_words.insert_many(words, session=session)
+
+        await database.transaction(write)
 
     def _documents(self) -> tuple[list[Document], int]:
         buckets: dict[int, dict[str, bytes]] = {}

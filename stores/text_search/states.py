@@ -5,6 +5,7 @@ looked through once at once, and once more when nobody can write any more who ha
 unknowingly loses the marks by which it is known to the index, and gets them then.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -129,15 +130,28 @@ class Hold:
         )
         return None if state is None else cls(database, state, holder, lease_seconds)
 
+    async def keep(self, session: Session) -> None:
+        """Hold it for longer, and for whatever else the session's transaction writes.
+
+        Raises:
+            LostError: the work is not ours.
+        """
+        await self._change({}, session)
+
     async def advance(self, **changes: object) -> None:
         """Keep changes (None takes a field away), as long as the work is ours.
 
         Raises:
             LostError: it is not.
         """
+        await self._change(changes)
+
+    async def _change(self, changes: Mapping[str, object], session: Session | None = None) -> None:
         values = {name: "$$REMOVE" if value is None else {"$literal": value} for name, value in changes.items()}
         update = [{"$set": {**held_by(self._holder, self._lease_seconds), **values}}]
-        state = await self._indexes.find_one_and_update(self._own, update, return_document=ReturnDocument.AFTER)
+        state = await self._indexes.find_one_and_update(
+            self._own, update, return_document=ReturnDocument.AFTER, session=session
+        )
         if state is None:
             raise LostError
         self.state = state

@@ -59,9 +59,7 @@ class TextSearchStore:
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with calls_search(self.database, project_id, calls_filter, query) as search:
             question = Question(self.database, project_id, terms, search)
-            if request.cursor is not None:
-                method = question.method_of(request.cursor)
-            generation = _generation(state, terms, method)
+            generation = _generation(state, terms, question.method_of(request) or method)
             if generation:
                 page = await ranked_page(question, generation, request)
             else:

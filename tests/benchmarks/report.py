@@ -1,6 +1,7 @@
 """What was measured, as one table for people or as JSON for machines."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -75,12 +76,19 @@ def is_met(report: Report) -> bool:
 
 
 def as_json(report: Report, title: str) -> str:
-    """The report for machines: sections of cases, each with what was measured of it."""
+    """The report for machines: sections of cases, each with what was measured of it; what is infinite is null."""
     sections = {
-        name: {case: {key: value for key, value in asdict(row).items() if value is not None} for case, row in section}
+        name: {
+            case: {key: _finite(value) for key, value in asdict(row).items() if value is not None}
+            for case, row in section
+        }
         for name, section in ((name, section.items()) for name, section in report.items())
     }
-    return json.dumps({"title": title, "met": is_met(report), "report": sections}, indent=2)
+    return json.dumps({"title": title, "met": is_met(report), "report": sections}, indent=2, allow_nan=False)
+
+
+def _finite(value: float | str) -> float | str | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_markdown(report: Report) -> str:

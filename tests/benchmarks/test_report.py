@@ -34,3 +34,16 @@ def test_markdown_has_a_line_for_each_case() -> None:
     assert lines[3].startswith("| list 50 | 1.23 | 1.00 | 1.23 |")
     assert "| 12,346 |" in lines[5]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_what_never_came_is_null_for_machines_which_know_no_infinity() -> None:
+    row = Row(loomql_ms=float("inf"), floor_ms=float("inf"), ratio=float("nan")).held_to(
+        Must("p99 ms", 250), float("inf")
+    )
+
+    told = as_json({"live": {"one": row}}, "title")
+
+    assert "Infinity" not in told
+    assert "NaN" not in told
+    missed = {"loomql_ms": None, "floor_ms": None, "ratio": None, "seen": None, "must": "p99 ms <= 250", "met": False}
+    assert json.loads(told)["report"]["live"]["one"] == missed

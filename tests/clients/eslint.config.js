@@ -4,7 +4,6 @@
 // - no-typename-prefix: Feedback.feedbackType and Trace.traceId have the names of the listing.
 // - relay-edge-types: nodes that cannot be asked for by a ref: examples and results of evaluations, and runs in their
 //   lists (the call of a run has the ref), a call's place in the tree of its trace, and what a search found of a call.
-// - relay-arguments: a search goes from the best on, and not back: it has no last and no before.
 import graphql from "@graphql-eslint/eslint-plugin";
 
 const { rules: recommended } = graphql.configs["flat/schema-recommended"];

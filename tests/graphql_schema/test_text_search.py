@@ -69,6 +69,21 @@ async def test_a_search_tells_where_what_was_found_and_how(run: Run) -> None:
     assert following["edges"][0]["node"]["call"]["output"] is None
 
 
+@pytest.mark.usefixtures("_stored")
+async def test_pages_go_back(run: Run) -> None:
+    back = """query($before: String) { search(projectId: "acme/chat", text: "answer", last: 1, before: $before) {
+      nodes { call { id } } pageInfo { hasNextPage hasPreviousPage startCursor } } }"""
+
+    last = (await run(back)).data["search"]
+    first = (await run(back, before=last["pageInfo"]["startCursor"])).data["search"]
+    mixed = await run('{ search(projectId: "acme/chat", text: "answer", first: 1, last: 1) { nodes { score } } }')
+
+    assert [each["nodes"][0]["call"]["id"] for each in (last, first)] == [call_id(1), call_id(2)]
+    assert (last["pageInfo"]["hasNextPage"], last["pageInfo"]["hasPreviousPage"]) == (False, True)
+    assert (first["pageInfo"]["hasNextPage"], first["pageInfo"]["hasPreviousPage"]) == (True, False)
+    assert mixed.code == "BAD_USER_INPUT"
+
+
 @pytest.mark.parametrize(
     ("given", "argument"),
     [

@@ -4,6 +4,7 @@ from stores.calls.watching.cursors import cursor_of, place_at
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.fan_out import MAX_SUBSCRIBERS, FanOut
 from stores.calls.watching.log import MAX_BYTES as MAX_EVENT_BYTES
+from stores.calls.watching.lookups import Lookups
 from stores.calls.watching.questions import Question
 from stores.calls.watching.watch import Watching
 
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_SUBSCRIBERS",
     "CallEvent",
     "FanOut",
+    "Lookups",
     "Question",
     "Watching",
     "cursor_of",

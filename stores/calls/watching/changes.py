@@ -94,6 +94,7 @@ def _was_visible(change: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
         return True
     written: datetime | None = change.get("wallTime")
     deleted_at = call.get("deleted_at")
+    # Both are by MongoDB's clock, to the millisecond: what came in the same one is told rather than missed.
     return bool(
-        "started_at" in call and deleted_at is not None and written and times.from_datetime(written) < deleted_at
+        "started_at" in call and deleted_at is not None and written and times.from_datetime(written) <= deleted_at
     )

@@ -1,11 +1,16 @@
 """Events: what happened to a call, and where among all that happens."""
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from stores.calls.watching.cursors import cursor_of
+from stores.calls.watching.places import moment_of, place_of
 from stores.paging import Row
+from stores.query.evaluator import LARGE
+
+_Made = TypeVar("_Made")
 
 _OVERHEAD: Final = 4096
 """About what an event takes beside its JSON text, in bytes."""
@@ -33,16 +38,45 @@ class CallEvent:
         return cursor_of(self.call["project_id"], self.place)
 
     @property
+    def cursor_before(self) -> str | None:
+        """That of a place before this event, and before no other one of its moment; None if it cannot be told."""
+        moment = moment_of(self.place)
+        return cursor_of(self.call["project_id"], place_of(moment)) if moment else None
+
+    @property
     def size(self) -> int:
         """About how many bytes of memory it takes, with what was made of it."""
+        return self.json_bytes + _OVERHEAD + self._made_bytes
+
+    @property
+    def json_bytes(self) -> int:
+        """How many of these are its JSON text."""
         size: int = self.call.get("storage_size_bytes", 0)
-        return size + _OVERHEAD + self._made_bytes
+        return size
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what its JSON says is to be asked for in a thread."""
+        return self.json_bytes > LARGE
 
     def grow(self, size: int) -> None:
         """Count so many bytes in that were made of it."""
         self._made_bytes += size
         if self.grown:
             self.grown(size)
+
+    async def once(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, _Made]]) -> _Made:
+        """What the first who asks for it makes, for all; who comes after a failure does not find that."""
+
+        def keep(task: asyncio.Task[_Made]) -> None:
+            if task.cancelled() or task.exception():
+                del self.made[key]
+
+        if key not in self.made:
+            self.made[key] = asyncio.create_task(make())
+            self.made[key].add_done_callback(keep)
+        made: _Made = await asyncio.shield(self.made[key])
+        return made
 
     def with_call(self, call: Row) -> "CallEvent":
         """The same event with more about its call; what is made of that counts as made of this one."""

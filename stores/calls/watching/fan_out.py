@@ -7,7 +7,7 @@ is kept for a while (`log`), so that whoever resumes soon, at whatever place, ne
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -40,6 +40,7 @@ _BROKEN: Final = (
 STOPPED: Final = (
     "the server stops; subscribe again, here or at another server, with this error's extensions.after as after"
 )
+_STUMBLED: Final = "this question cannot be answered for a call; ask another one"
 
 logger = logging.getLogger("loomql")
 
@@ -221,7 +222,7 @@ class FanOut:
             while self._watchers and not self._is_closed and self._covers_what_is_watched():
                 changes = await stream.read()
                 async for change in in_turns(changes):
-                    self._tell(change)
+                    await self._tell(change)
                 if not stream.alive:
                     logger.error("the collection of calls was dropped or renamed; its change stream ended")
                     self._fail(_BROKEN)
@@ -256,23 +257,43 @@ class FanOut:
         self._told, self._told_all = {}, None
         self._log.begin("")
 
-    def _tell(self, change: Change) -> None:
+    async def _tell(self, change: Change) -> None:
         event, place = event_of(change), place_of(change)
-        self._place = max(self._place or "", place)
         if event is not None and not self._was_told(event.call["project_id"], place):
-            channels = self._channels.get(event.call["project_id"], {})
-            values = Values(event.call)
-            self._log.add(event, [channel for channel in channels.values() if self._asks_for(channel, event, values)])
+            self._log.add(event, await self._asking_for(event))
+        # Only now, since who comes while a question is answered is to have the event, too.
+        self._place = max(self._place or "", place)
 
     def _was_told(self, project_id: str, place: str) -> bool:
         """Whether an event is one that came before the stream was opened anew, at the moment of the last one."""
         return place <= (self._told.get(project_id) or self._told_all or "")
 
-    @staticmethod
-    def _asks_for(channel: Channel, event: CallEvent, values: Values) -> bool:
-        try:
-            return channel.question.holds(event.call, values)
-        except Exception:  # whatever one question stumbles over, the others are answered
-            logger.exception("a question about the events of calls cannot be answered")
-            channel.fail("this question cannot be answered for a call; ask another one", event.place)
-            return False
+    async def _asking_for(self, event: CallEvent) -> list[Channel]:
+        """The channels whose questions an event answers; those whose questions stumble over it are failed."""
+        values, answers = Values(event.call), dict[Channel, bool | None]()
+        if not event.is_large:
+            answers = _answers(self._channels_of(event), event, values)
+        else:
+            # Whoever comes while a thread is at it is to be answered, too.
+            while new := [channel for channel in self._channels_of(event) if channel not in answers]:
+                answers |= await asyncio.to_thread(_answers, new, event, values)
+        for channel, answer in answers.items():
+            if answer is None:
+                channel.fail(_STUMBLED, event.place)
+        return [channel for channel, answer in answers.items() if answer]
+
+    def _channels_of(self, event: CallEvent) -> Iterable[Channel]:
+        return self._channels.get(event.call["project_id"], {}).values()
+
+
+def _answers(channels: Iterable[Channel], event: CallEvent, values: Values) -> dict[Channel, bool | None]:
+    """Whether an event answers the question of each; None where a question stumbles over it."""
+    return {channel: _answer(channel.question, event, values) for channel in channels}
+
+
+def _answer(question: Question, event: CallEvent, values: Values) -> bool | None:
+    try:
+        return question.holds(event.call, values)
+    except Exception:  # whatever one question stumbles over, the others are answered
+        logger.exception("a question about the events of calls cannot be answered")
+        return None

@@ -5,7 +5,9 @@ Who watches holds a place, and nothing else: whoever is slow makes nothing grow,
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Final
 
 from stores.calls.watching.events import CallEvent
@@ -18,6 +20,8 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """About the memory that they take together."""
 _AT_ONCE: Final = 1_000
 """Events that one question looks back through while all else waits."""
+_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
+"""Bytes of their JSON text."""
 
 
 class Channel:
@@ -110,10 +114,17 @@ class EventLog:
             self._drop_first()
 
     def is_near(self, place: str) -> bool:
-        """Whether few enough events came after a place to look through them at once."""
+        """Whether few and small enough events came after a place to look through them at once."""
         if place < self.start:
             return False
-        return len(self._entries) < _AT_ONCE or self._entries[-_AT_ONCE].event.place <= place
+        newer = list(takewhile(lambda event: event.place > place, self._newest(_AT_ONCE)))
+        is_small = (
+            not any(event.is_large for event in newer) and sum(event.json_bytes for event in newer) < _BYTES_AT_ONCE
+        )
+        return is_small and len(newer) < _AT_ONCE
+
+    def _newest(self, count: int) -> Iterator[CallEvent]:
+        return (entry.event for entry in islice(reversed(self._entries), count))
 
     def reach_back(self, channel: Channel, place: str) -> None:
         """Let a channel have all that answers its question since an earlier place than it started at."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from stores.calls.watching.changes import event_of
-from stores.calls.watching.cursors import cursor_of, place_at
+from stores.calls.watching.cursors import cursor_of
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.fan_out import FanOut
 from stores.calls.watching.questions import Question
@@ -34,16 +34,17 @@ class Watching:
         """The cursor of the place after all that happened in a project so far."""
         return cursor_of(project_id, await self._database.query(present(self._database.calls)))
 
-    async def events(self, question: Question, after: str | None) -> AsyncGenerator[CallEvent, None]:
-        """The events that answer a question, each once and in order: those after a cursor, or from now on.
+    async def events(self, question: Question, place: str | None) -> AsyncGenerator[CallEvent, None]:
+        """The events that answer a question, each once and in order: those after a place, or from now on.
+
+        What a question looks up is left to do.
 
         Raises:
-            BadInputError: the cursor is none of the project's, or leads too far back.
+            BadInputError: the place lies too far back.
             RateLimitedError: too many watch already.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         project_id = question.project_id
-        place = None if after is None else place_at(project_id, after)
         async with self._fan_out.watched(project_id):
             while True:
                 await self._database.run(self._fan_out.covered(project_id))
@@ -57,8 +58,15 @@ class Watching:
                     stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
                 async for change in in_turns(stretch.changes):
                     event = event_of(change)
-                    if event and question.holds(event.call, Values(event.call)):
+                    if event and await _holds(question, event):
                         self._fan_out.check_open(cursor_of(project_id, place))
                         yield event
                         place = event.place
                 place = stretch.place
+
+
+async def _holds(question: Question, event: CallEvent) -> bool:
+    values = Values(event.call)
+    if event.is_large:
+        return await asyncio.to_thread(question.holds, event.call, values)
+    return question.holds(event.call, values)

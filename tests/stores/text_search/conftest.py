@@ -42,8 +42,10 @@ def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
 def search(store: TextSearchStore) -> Search:
     """A page of what is found in the project of the builders."""
 
-    async def search(text: str, method: Method | None = None, size: int = 100, after: str | None = None) -> FoundPage:
-        request = PageRequest(size, after)
+    async def search(
+        text: str, method: Method | None = None, size: int = 100, cursor: str | None = None, *, backward: bool = False
+    ) -> FoundPage:
+        request = PageRequest(size, cursor, backward)
         return await store.page(PROJECT, text, request, ["display_name"], method=method)
 
     return search

@@ -81,3 +81,5 @@ async def test_searches_agree_with_the_model(
             assert await store.count(PROJECT, text, method=method) == len(expected)
             order = sorted(expected, key=lambda each: ((-expected[each],) if method is Method.INDEX else ()) + (-each,))
             assert list(found) == order
+            last = await store.page(PROJECT, text, PageRequest(3, backward=True), [], method=method)
+            assert [int(row["id"][-12:], 16) for row in last.rows] == order[-3:]

@@ -10,7 +10,7 @@ from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.text_search import Method, TextSearchStore, scan
+from stores.text_search import Method, TextSearchStore, candidates, scan
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, reaction
 from tests.stores.text_search.conftest import Found, Index, Search
@@ -104,7 +104,7 @@ async def test_pages_go_on_by_cursor_and_are_one_list(search: Search, found: Fou
     rows: list[Any] = []
     after, pages = None, 0
     while True:
-        page = await search("weft", size=1, after=after)
+        page = await search("weft", size=1, cursor=after)
         rows += page.rows
         pages += 1
         assert page.has_previous == (after is not None)
@@ -116,6 +116,43 @@ async def test_pages_go_on_by_cursor_and_are_one_list(search: Search, found: Fou
     assert pages == 4
     assert page.is_complete
     assert page.method is method
+
+
+async def test_pages_go_back_by_cursor_and_are_the_same_list(search: Search, found: Found, method: Method) -> None:
+    whole = await found("weft")
+    rows: list[Any] = []
+    before = None
+    while True:
+        page = await search("weft", size=3, cursor=before, backward=True)
+        rows = page.rows + rows
+        assert page.has_next == (before is not None)
+        assert page.method is method
+        if not page.has_previous:
+            break
+        before = page.start_cursor
+
+    assert [int(row["id"][-12:], 16) for row in rows] == whole
+    following = await search("weft", size=4, cursor=page.end_cursor)
+    assert [int(row["id"][-12:], 16) for row in following.rows] == whole[len(page.rows) :]
+    with pytest.raises(BadInputError, match="not a cursor of this search") as refused:
+        await search("warp", cursor=before, backward=True)
+    assert refused.value.argument == "before"
+
+
+async def test_more_than_are_put_in_order_are_counted(
+    calls: CallsStore, index: Index, search: Search, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "MOST", 2)
+    await store_some(calls)
+    await index()
+    await calls.write([start(7, inputs={"q": "the weft"}), start(8, inputs={"q": "the warp"})])  # they wait
+
+    page = await search("weft", Method.INDEX)
+
+    assert (len(page.rows), page.is_complete) == (3, False)
+    assert await store.count(PROJECT, "weft", method=Method.INDEX) == 5
+    assert await store.count(PROJECT, "warp", method=Method.INDEX) == 3
+    assert (await search("heddle", Method.INDEX)).is_complete
 
 
 async def test_cursors_of_another_question_are_refused(search: Search, store: TextSearchStore, method: Method) -> None:
@@ -218,6 +255,24 @@ async def test_a_scan_that_takes_too_long_says_where_it_stopped(
     assert page.is_complete
     assert stops == 2
     assert [row["id"] for row in rows] == [call_id(1)]
+
+
+async def test_a_scan_that_takes_too_long_backward_says_where_it_stopped(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_FIRST", 2)
+    monkeypatch.setattr(scan, "_QUICK_SECONDS", 0)
+    hasty = TextSearchStore(database, scan_seconds=0)
+    await calls.write([start(number, inputs={"rare": "heddle"} if number in {1, 5} else {}) for number in range(1, 6)])
+
+    first = await hasty.page(PROJECT, "heddle", PageRequest(10, backward=True), [])
+    second = await hasty.page(PROJECT, "heddle", PageRequest(10, first.start_cursor, backward=True), [])
+    third = await hasty.page(PROJECT, "heddle", PageRequest(10, second.start_cursor, backward=True), [])
+
+    pages = (first, second, third)
+    assert [[row["id"] for row in page.rows] for page in pages] == [[call_id(1)], [], [call_id(5)]]
+    assert [page.is_complete for page in pages] == [False, False, True]
+    assert [(page.has_previous, page.has_next) for page in pages] == [(True, False), (True, True), (False, True)]
 
 
 async def test_a_page_of_no_rows_is_none(store: TextSearchStore, method: Method) -> None:

@@ -103,6 +103,19 @@ def test_what_takes_long_is_left_out() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("part", ["exception", "inputs"])
+def test_a_hostile_phrase_takes_no_longer_than_it_may(part: str) -> None:
+    """A long phrase that nearly matches everywhere takes hundreds of comparisons at each place of a text."""
+    text = "a" * 4_000_000
+    call = {"exception": text} if part == "exception" else {"json": {"inputs": f'"{text}"'}}
+    began = monotonic()
+
+    found = highlights_of(call, parse(f'"{"a" * 900}b"'), 5, began + 0.25)
+
+    assert found == []
+    assert monotonic() - began < 5  # a quarter of a second on an idle machine; without a bound, half a minute
+
+
 async def test_highlights_of_large_payloads_are_made_beside_all_else(
     calls: CallsStore, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """How indexes are made, kept and taken away, whoever writes or dies meanwhile."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -157,7 +158,7 @@ async def test_who_comes_after_a_kill_goes_on(
         await anext(steps)
     await steps.aclose()
     [waiting] = await database.calls.find({"search_due": indexing.IS_DUE}, limit=1).to_list(None)
-    await (await segments.Segment.of(PROJECT, str(hold.generation), [waiting])).store(database)
+    await (await segments.Segment.of(PROJECT, str(hold.generation), [waiting])).store(database, hold.keep)
     looked_at = (await store.index(PROJECT)).looked_at  # type: ignore[union-attr]
 
     await index()
@@ -285,6 +286,67 @@ async def test_a_purge_takes_the_index_away(
     assert told
     assert not told.is_on
     assert set((await marks(database)).values()) == {""}
+
+
+async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
+    calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(indexing, "MOST_CALLS", 4)
+    await calls.write([start(1, inputs={"q": "the secret"})])
+    await store_some(calls, 2, 4)
+    await store.set_index(PROJECT, is_on=True)
+    await store.work(PROJECT, pause=0)
+    secret = {"words.secret": {"$exists": True}}
+    assert (
+        await database.search_segments.count_documents({}) == await database.search_words.count_documents(secret) == 1
+    )
+
+    monkeypatch.setattr(indexing, "CHECKED_AFTER", 0)
+    await store.work(PROJECT, pause=0)
+    kept = await database.search_words.count_documents(secret)
+    await database.calls.delete_one({"id": call_id(1)})
+    await store.work(PROJECT, pause=0)
+
+    assert (kept, await database.search_words.count_documents(secret)) == (1, 0)
+    assert await found("weft", Method.INDEX) == [4, 3, 2]
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_a_purge_while_a_segment_is_stored_leaves_nothing(
+    calls: CallsStore,
+    database: Database,
+    store: TextSearchStore,
+    index: Index,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_before: bool,
+) -> None:
+    """Whether the purge begins before the worker sees that the index is its own, or just after."""
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    await store_some(calls)
+    await index()
+    await store_some(calls, 5, 8)
+    purging: list[asyncio.Task[object]] = []
+
+    async def purge_beside(run: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        if not is_before:
+            await run(*arguments)
+        if not purging:
+            purging.append(asyncio.create_task(PurgesStore(database).purge(PROJECT, PROJECT)))
+        await asyncio.wait(purging, timeout=0.3)
+        if is_before:
+            await run(*arguments)
+
+    keep = Hold.keep
+    monkeypatch.setattr(Hold, "keep", lambda hold, session: purge_beside(keep, hold, session))
+    await store.work(PROJECT, pause=0)
+    await asyncio.gather(*purging)
+
+    assert purging
+    for collection in (database.search_indexes, database.search_segments, database.search_words, database.calls):
+        assert await collection.count_documents({}) == 0
 
 
 async def test_very_many_words_are_cut_and_that_is_told(

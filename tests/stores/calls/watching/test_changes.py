@@ -37,7 +37,6 @@ async def test_what_happened_to_a_call_that_is_deleted_by_now_is_told_all_the_sa
     await calls.write([start(1)])
     await calls.write([end(1)])
     await calls.rename(PROJECT, call_id(1), "Nora")
-    await asyncio.sleep(0.002)  # MongoDB's clock has milliseconds
     await calls.delete(PROJECT, [call_id(1)])
 
     assert await since(calls, cursor) == [
@@ -59,6 +58,23 @@ async def test_a_deleted_call_passes_a_filter_as_it_was(calls: CallsStore) -> No
     async with aclosing(calls.events(PROJECT, {"id"}, only, after=cursor)) as events, asyncio.timeout(TIMEOUT):
         event = await anext(events)
     assert (event.type, event.call["id"], event.call["op_name"]) == ("deleted", call_id(1), "f")
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+async def test_it_does_not_matter_what_time_a_server_takes_it_for_when_it_deletes(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1)])
+    await calls.rename(PROJECT, call_id(1), "Nora")
+    with monkeypatch.context() as patch:
+        right = times.now()
+        patch.setattr(times, "now", lambda: right + seconds * 1_000_000)
+        await calls.delete(PROJECT, [call_id(1)])
+    await asyncio.sleep(0.002)  # MongoDB's clock has milliseconds
+    await calls.rename(PROJECT, call_id(1), "Lena")
+
+    assert await since(calls, cursor) == [(kind, call_id(1)) for kind in ("started", "updated", "deleted")]
 
 
 async def test_what_nobody_could_see_happens_to_nobody(calls: CallsStore) -> None:

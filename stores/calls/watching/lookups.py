@@ -1,0 +1,70 @@
+"""What an event does not tell by itself: looked up as it is by then, once for all who want the same of the event."""
+
+import asyncio
+from typing import Any, Final
+
+from stores.calls import documents
+from stores.calls.additions import add_rest, has_additions
+from stores.calls.feedback import Conditions, lookup
+from stores.calls.lookups import Collections
+from stores.calls.search import is_on_cost, pricing
+from stores.calls.watching.cursors import cursor_of
+from stores.calls.watching.events import CallEvent
+from stores.calls.watching.questions import Question
+from stores.calls.watching.subscribers import EndedError
+from stores.costs.project_prices import prices_of
+from stores.database import Database
+from stores.errors import StoreTimeoutError, UnavailableError
+from stores.query.expressions import And
+from stores.query.match import compile_match
+
+MAX_AT_ONCE: Final = 8
+"""Events of which one process looks something up at once; who waits for too long lags, and is told."""
+
+
+class Lookups:
+    """What is looked up of the events of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def found(
+        self, event: CallEvent, question: Question, wanted: frozenset[str], place: str | None
+    ) -> CallEvent | None:
+        """An event with the wanted fields of its call; None if it is not what a question asks for.
+
+        Raises:
+            EndedError: the database cannot tell; it says to go on after the place, which is before the event.
+        """
+        try:
+            if question.looked_up:
+                key = "holds", question.key
+                if not await event.once(key, lambda: self._holds(event, question)):
+                    return None
+            return await event.once(wanted, lambda: self._filled(event, wanted)) if has_additions(wanted) else event
+        except (UnavailableError, StoreTimeoutError) as error:
+            before = cursor_of(question.project_id, place) if place else event.cursor_before
+            raise EndedError(error.message, before) from error
+
+    async def _holds(self, event: CallEvent, question: Question) -> bool:
+        async with self._turns:
+            return await self._database.query(_holds(self._database, event, question))
+
+    async def _filled(self, event: CallEvent, wanted: frozenset[str]) -> CallEvent:
+        row = dict(event.call)
+        async with self._turns:
+            await self._database.query(add_rest(self._database, row["project_id"], [row], wanted))
+        return event.with_call(row)
+
+
+async def _holds(database: Database, event: CallEvent, question: Question) -> bool:
+    """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
+    project_id, asked = question.project_id, And(question.looked_up)
+    conditions = Conditions(asked)
+    prices = await prices_of(database, project_id) if is_on_cost(asked) else None
+    stages: list[dict[str, Any]] = [{"$match": documents.key(project_id, event.call["id"])}, *pricing(prices)]
+    for condition in conditions.looked_up({}):
+        stages += lookup(Collections.of(database).feedback, project_id, condition)
+    stages += [{"$match": compile_match(conditions.operation(project_id, {}))}, {"$project": {"_id": 1}}]
+    return bool(await database.calls.aggregate(stages).to_list(1))
