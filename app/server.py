@@ -23,10 +23,10 @@ from app.otlp import TracesEndpoint
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants
-from app.removing import Removing
 from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import told_to_stop
+from app.upkeep import Upkeep
 from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
-        removing = asyncio.create_task(Removing(database, stores).go_on())
+        upkeep = asyncio.create_task(Upkeep(database, stores).go_on())
         evaluating = asyncio.create_task(evaluate(stores.evaluation_runs, settings.evaluation_rows))
         ending: list[asyncio.Task[None]] = []
         try:
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 async with _grpc(settings, stores, intake):
                     yield {"stores": stores, "readiness": readiness}
         finally:
-            for task in (preparation, sweeping, removing, evaluating):
+            for task in (preparation, sweeping, upkeep, evaluating):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

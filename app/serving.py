@@ -28,6 +28,8 @@ from app.settings import Settings, variable
 
 # Long enough for a request in flight, short enough for someone who waits for the prompt.
 SHUTDOWN_SECONDS = 10
+# On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
+STARTING_SECONDS = 60
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 POLL_SECONDS = 0.1
 # New things before a look at them, such looks before one at what outlived one, and those before one at everything:
@@ -114,6 +116,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         access_log=settings.log_level == "debug",
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_worker_healthcheck=STARTING_SECONDS,
     )
     if settings.workers > 1:
         Multiprocess(config, sockets=[listener]).run()

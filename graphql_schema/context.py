@@ -1,6 +1,6 @@
 """What resolvers stand on: the stores, and what a request may ask of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import strawberry
@@ -113,6 +113,10 @@ class FileContents:
         self._max_bytes = max_bytes
         self._bytes = 0
 
+    def renewed(self) -> "FileContents":
+        """The same bound for another answer."""
+        return FileContents(self._max_bytes)
+
     def take(self, size: int) -> None:
         """Count so many bytes in, before they are read.
 
@@ -138,6 +142,10 @@ class Context:
     loaders: Loaders = field(default_factory=Loaders)
     file_contents: FileContents = field(default_factory=FileContents)
     is_admin: bool = False
+
+    def renewed(self) -> "Context":
+        """The same for the next answer of a subscription, of which each may have as much as the first."""
+        return replace(self, loaders=Loaders(), file_contents=self.file_contents.renewed())
 
     def check_admin(self, command: str) -> None:
         """See that the caller is an administrator, who could as well run a command on the server.

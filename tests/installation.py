@@ -53,8 +53,17 @@ class Installation:
         with self._open_lock() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._mark.exists():
-                self._start(lock).wait(_PATIENCE_SECONDS)
+                self._wait(self._start(lock))
         return "" if self._mark.exists() else self._log.read_text().strip() or "the command said nothing"
+
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until the command ends, or end it where that takes too long."""
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.give_up()
+            with self._log.open("a") as log:
+                log.write(f"given up after {_PATIENCE_SECONDS} seconds")
 
     def give_up(self) -> None:
         """End an installation that nobody waits for any more."""

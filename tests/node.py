@@ -46,7 +46,9 @@ class Node(Installation):
 
     def _install(self) -> list[str]:
         # No package's own script is needed, so none may run.
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+        # Installation asks twice; more often npm would for minutes, where the registry is out of reach.
+        quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", *quick]
         return [*self.tools.npm, "ci", *options, "--prefix", str(_FOLDER)]
 
     @asynccontextmanager

@@ -74,3 +74,10 @@ def test_who_gives_up_leaves_no_process(tmp_path: Path) -> None:
     assert slow._process
     assert slow._process.returncode == -15
     assert not (tmp_path / "mark").exists()
+
+
+def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_PATIENCE_SECONDS", 0.1)
+    hanging = Installation("hanging", FIXTURE, tmp_path / "mark", lambda: ["sh", "-c", "echo asking; exec sleep 600"])
+
+    assert "given up after 0.1 seconds" in hanging.finish()

@@ -26,10 +26,14 @@ After = Annotated[
 class CallEventType(Enum):
     """The values are those of the stores."""
 
-    STARTED = strawberry.enum_value("started", description="It started.")
+    STARTED = strawberry.enum_value(
+        "started", description="It started; by the time that this is told it may have ended."
+    )
     ENDED = strawberry.enum_value("ended", description="It ended, or was written whole.")
     UPDATED = strawberry.enum_value("updated", description="It was given another name, or written again.")
-    DELETED = strawberry.enum_value("deleted", description="It was deleted.")
+    DELETED = strawberry.enum_value(
+        "deleted", description="It was deleted. What a purge or retention removes for good is no event."
+    )
 
 
 @strawberry.type(description="Something that happened to a call.")

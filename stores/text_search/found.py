@@ -30,6 +30,11 @@ ORDERS: Final = {
 """By an index, the best come first, and of equals the newest; a scan finds the newest first."""
 
 
+def refused(request: PageRequest, message: str) -> BadInputError:
+    """What says what is wrong with the cursor of a page."""
+    return BadInputError(message, "before" if request.backward else "after")
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """All that a search asks: which calls of a project, and what they must have in their texts."""
@@ -50,16 +55,15 @@ class Question:
         Raises:
             BadInputError: its cursor is none of this question.
         """
-        for method in Method if request.cursor is not None else ():
+        if request.cursor is None:
+            return None
+        for method in Method:
             try:
                 self.place(method, request)
             except BadInputError:
                 continue
             return method
-        if request.cursor is None:
-            return None
-        message = "not a cursor of this search; use one that the same search gave"
-        raise BadInputError(message, "before" if request.backward else "after")
+        raise refused(request, "not a cursor of this search; use one that the same search gave")
 
     def place(self, method: Method, request: PageRequest) -> list[Any] | None:
         """The keys of the place that a page goes on from; None where it is the first.

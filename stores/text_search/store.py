@@ -16,7 +16,7 @@ from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.steps import deadline_in, take
-from stores.text_search.found import FoundPage, Method, Question
+from stores.text_search.found import FoundPage, Method, Question, refused
 from stores.text_search.highlights import MOST, add_highlights
 from stores.text_search.indexing import IS_DUE, Indexing, has_work
 from stores.text_search.parts import PARTS
@@ -59,7 +59,10 @@ class TextSearchStore:
         state = await self.database.search_indexes.find_one({"_id": project_id})
         async with calls_search(self.database, project_id, calls_filter, query) as search:
             question = Question(self.database, project_id, terms, search)
-            generation = _generation(state, terms, question.method_of(request) or method)
+            gone_on_with = question.method_of(request)
+            if gone_on_with is Method.INDEX and not _is_ready(state):
+                raise refused(request, "the index that it went by was switched off; begin the search anew, without it")
+            generation = _generation(state, terms, gone_on_with or method)
             if generation:
                 page = await ranked_page(question, generation, request)
             else:
@@ -173,12 +176,15 @@ def _generation(state: Document | None, terms: Terms, method: Method | None) -> 
     """
     if method is Method.SCAN:
         return None
-    is_ready = state is not None and "ready_at" in state
-    if method is Method.INDEX and not is_ready:
+    if method is Method.INDEX and not _is_ready(state):
         raise BadInputError(
             "the project has no index of texts that is ready; leave it out, or have one made with searchIndexSet",
             "method",
         )
     if method is Method.INDEX and not terms.have_words:
         raise BadInputError("an index leads to words alone, and the text has none; leave it out", "method")
-    return str(state["generation"]) if state and is_ready and terms.have_words else None
+    return str(state["generation"]) if state and _is_ready(state) and terms.have_words else None
+
+
+def _is_ready(state: Document | None) -> bool:
+    return state is not None and "ready_at" in state

@@ -437,3 +437,18 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
         await until(lambda: Flooded.count == 0)
+
+
+async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(address: str) -> None:
+    async with client_of(address) as client:
+        for _ in range(50):
+            await client.subscribe("a", "subscription { flood }")
+            await client.send(complete("a"))
+            await client.send(complete("a"))
+        await client.subscribe("a", "{ greeting }")
+        while (message := await client.receive()) == next_of("a", {"flood": "x" * 1000}):
+            pass
+
+        assert message == next_of("a", {"greeting": "Hello, you"})
+        assert await client.receive() == complete("a")
+        await until(lambda: Flooded.count == 0)

@@ -19,27 +19,44 @@ from stores.database import Database, Document
 from stores.errors import UnavailableError
 from tests.app.command import Server, serving
 from tests.app.event_stream import Event, next_of, streaming
-from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT
 
-WATCH = f"""subscription ($after: String, $query: QueryInput) {{
-  callEvents(projectId: "{PROJECT}", after: $after, query: $query) {{ type cursor call {{ id }} }} }}"""
-CURSOR = f'{{ callEventsCursor(projectId: "{PROJECT}") }}'
+WATCH = """subscription ($project: ID!, $after: String, $query: QueryInput) {
+  callEvents(projectId: $project, after: $after, query: $query) { type cursor call { id } } }"""
+CURSOR = "query ($project: ID!) { callEventsCursor(projectId: $project) }"
 CALLS = 300
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def uri() -> Iterator[str]:
     """A mongod of its own, which is begun again on its folder when it dies."""
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
         yield uri
 
 
-@pytest.fixture
-def servers(uri: str, tmp_path: Path) -> Iterator[list[Server]]:
-    """Two servers over one database."""
+@pytest.fixture(scope="module")
+def servers(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two servers over one database; the second one lives as long as there are tests."""
+    folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
-        yield [stack.enter_context(serving(tmp_path / str(n), LOOMQL_MONGODB_URI=uri)) for n in range(2)]
+        yield [stack.enter_context(serving(folder / str(n), LOOMQL_MONGODB_URI=uri)) for n in range(2)]
+
+
+@pytest.fixture
+def first(servers: list[Server], uri: str, tmp_path: Path) -> Iterator[Server]:
+    """The first of them, or another in its place where a test before has killed it."""
+    if servers[0].process.poll() is None:
+        yield servers[0]
+        return
+    with serving(tmp_path / "again", LOOMQL_MONGODB_URI=uri) as another:
+        yield another
+
+
+@pytest.fixture
+def other(servers: list[Server]) -> Server:
+    """The one that is never killed."""
+    return servers[1]
 
 
 @asynccontextmanager
@@ -49,8 +66,8 @@ async def client_of(server: Server) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def cursor_at(client: httpx.AsyncClient) -> str:
-    answer = (await client.post("/graphql", json={"query": CURSOR})).json()
+async def cursor_at(client: httpx.AsyncClient, project: str) -> str:
+    answer = (await client.post("/graphql", json={"query": CURSOR, "variables": {"project": project}})).json()
     cursor: str = answer["data"]["callEventsCursor"]
     return cursor
 
@@ -78,13 +95,13 @@ async def kill_mongod(calls: CallsStore) -> None:
     os.kill(status["pid"], signal.SIGKILL)
 
 
-async def write_lives(calls: CallsStore, kills: set[int]) -> None:
+async def write_lives(calls: CallsStore, project: str, kills: set[int]) -> None:
     """Start and end calls one after the other, while the database is killed before some."""
     for number in range(CALLS):
         if number in kills:
             await kill_mongod(calls)
-        await surely(calls, start(number))
-        await surely(calls, end(number))
+        await surely(calls, start(number, project_id=project))
+        await surely(calls, end(number, project_id=project))
 
 
 async def told(events: AsyncIterator[Event], count: int) -> list[tuple[str, str]]:
@@ -97,15 +114,16 @@ def lives(numbers: range) -> list[tuple[str, str]]:
 
 
 async def test_mongod_is_killed_under_load_and_every_event_is_told_once_at_each_server(
-    servers: list[Server], calls: CallsStore
+    first: Server, other: Server, calls: CallsStore
 ) -> None:
-    async with client_of(servers[0]) as one, client_of(servers[1]) as other:
-        after = {"after": await cursor_at(other)}
-        async with streaming(one, WATCH, variables=after) as here, streaming(other, WATCH, variables=after) as there:
-            writing = asyncio.create_task(write_lives(calls, kills={100, 200}))
+    project = "acme/killed-database"
+    async with client_of(first) as one, client_of(other) as two:
+        asked = {"project": project, "after": await cursor_at(two, project)}
+        async with streaming(one, WATCH, variables=asked) as here, streaming(two, WATCH, variables=asked) as there:
+            writing = asyncio.create_task(write_lives(calls, project, kills={100, 200}))
             seen = await asyncio.gather(told(here, 2 * CALLS), told(there, 2 * CALLS))
             await writing
-            await surely(calls, start(CALLS))
+            await surely(calls, start(CALLS, project_id=project))
             last = await asyncio.gather(told(here, 1), told(there, 1))
 
     for at_server in zip(seen, last, strict=True):
@@ -113,17 +131,18 @@ async def test_mongod_is_killed_under_load_and_every_event_is_told_once_at_each_
 
 
 async def test_a_server_is_killed_and_its_subscriber_goes_on_at_the_other_without_a_gap(
-    servers: list[Server], calls: CallsStore
+    first: Server, other: Server, calls: CallsStore
 ) -> None:
+    project = "acme/killed-server"
     query = {"json": {"$expr": {"$not": [{"$eq": [{"$getField": "id"}, {"$literal": call_id(7)}]}]}}}
     found: list[dict[str, Any]] = []
-    async with client_of(servers[0]) as one, client_of(servers[1]) as other:
-        variables = {"after": await cursor_at(one), "query": query}
-        writing = asyncio.create_task(write_lives(calls, kills=set()))
+    async with client_of(first) as one, client_of(other) as two:
+        variables = {"project": project, "after": await cursor_at(one, project), "query": query}
+        writing = asyncio.create_task(write_lives(calls, project, kills=set()))
         with pytest.raises(httpx.HTTPError):
-            await read_until_killed(one, servers[0], variables, found)
+            await read_until_killed(one, first, variables, found)
         variables["after"] = found[-1]["cursor"]
-        async with streaming(other, WATCH, variables=variables) as events:
+        async with streaming(two, WATCH, variables=variables) as events:
             rest = [(await next_of(events))["data"]["callEvents"] for _ in range(len(found), 2 * CALLS - 2)]
         await writing
 

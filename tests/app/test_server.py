@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app import serving
 from app.embedded_mongod import DataFolder, embedded_mongod
 from app.health import Readiness
 from app.server import create_app
@@ -322,3 +324,24 @@ async def test_an_address_that_no_name_server_knows_is_not_ready_and_one_line_of
     assert "\n" not in record.getMessage()
     assert "secret" not in record.getMessage()
     assert record.exc_info is None
+
+
+def test_a_worker_may_take_long_to_import_all_before_it_has_to_say_that_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[uvicorn.Config] = []
+
+    class Workers:
+        def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+            assert len(sockets) == 1
+            made.append(config)
+
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(serving, "Multiprocess", Workers)
+    with socket.socket() as listener:
+        serving._run(Settings(workers=2), listener)
+
+    # By default uvicorn kills one that takes 5 s, and begins another, which takes as long.
+    assert [config.timeout_worker_healthcheck for config in made] == [60]

@@ -1,6 +1,5 @@
 """A Chromium without a network beyond this machine, and a server with the demo data."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -8,12 +7,13 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.browser.graphiql_page import GraphiqlPage
+from tests.requirements import go_without
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -36,10 +36,10 @@ async def chromium() -> "AsyncIterator[Browser]":
     try:
         from playwright.async_api import async_playwright  # noqa: PLC0415 - it may not be installed
     except ImportError:
-        give_up("playwright is missing: pip install 'loomql[browser]'")
+        go_without("playwright is missing: pip install 'loomql[browser]'", REQUIRED)
     binary = shutil.which("chromium")
     if binary is None:
-        give_up("no chromium on the PATH")
+        go_without("no chromium on the PATH", REQUIRED)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
         yield browser
@@ -55,12 +55,6 @@ async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[G
     yield page
     await context.close()
     assert page.complaints == []
-
-
-def give_up(reason: str) -> NoReturn:
-    if os.environ.get(REQUIRED) == "1":
-        pytest.fail(f"{reason} ({REQUIRED} is 1)")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

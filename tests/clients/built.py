@@ -13,7 +13,7 @@ from typing import Final
 
 from stores.calls import CallsStore
 from tests.clients.readme import Example
-from tests.stores.calls.builders import PROJECT, end
+from tests.stores.calls.builders import end, start
 from tests.waiting import TIMEOUT
 
 _PIPE: Final = asyncio.subprocess.PIPE
@@ -98,12 +98,17 @@ async def log_and_find(program: Program) -> str:
 
 
 async def see_end(program: Program) -> None:
-    """Wait until the program sees that its call ended."""
+    """Wait until the program sees that a call ended."""
     kind, name, status, latency = (await program.line()).split()
     assert (kind, name, status) == ("ENDED", "answer", "SUCCESS")
     assert int(latency) >= 0
 
 
-async def end_call(calls: CallsStore, call: str, project: str = PROJECT) -> None:
+async def end_call(calls: CallsStore, call: str, project: str) -> None:
     """End a call that a program logged."""
     await calls.write([end(id=call, project_id=project, ended_at=time.time_ns() // 1000)])
+
+
+async def write_whole_call(calls: CallsStore, project: str) -> None:
+    """Write a call that a program did not log, with its end."""
+    await calls.write([start(project_id=project), end(project_id=project)])

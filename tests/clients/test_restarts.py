@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 import httpx
 
 from stores.calls import CallsStore
-from tests.clients.built import Built, end_call, log_and_find, see_end
 from tests.clients.conftest import Life
 from tests.clients.node_client import NodeClient, node_client, watcher
 from tests.clients.operations import CURSOR, WATCH
@@ -72,21 +71,3 @@ async def test_clients_go_on_where_a_killed_server_left_them(node: Node, life: L
     assert len(written) > missed > SOME
     assert (sockets[0], {*sockets[1:-1]}, sockets[-1]) == ("connected", {"closed"}, "connected again")
     assert endings == []
-
-
-async def test_the_programs_of_the_readme_go_on(
-    typescript_client: Built, python_client: Built, life: Life, calls: CallsStore
-) -> None:
-    async with AsyncExitStack() as stack:
-        with life() as server:
-            programs = [
-                await stack.enter_async_context(client.program(server.url, f"{PROJECT}-{number}"))
-                for number, client in enumerate([typescript_client, python_client])
-            ]
-            logged = [await log_and_find(program) for program in programs]
-            server.process.kill()
-        for number, call in enumerate(logged):
-            await end_call(calls, call, f"{PROJECT}-{number}")
-        with life():
-            for program in programs:
-                await see_end(program)

@@ -1,6 +1,5 @@
 """A server with the Weave SDK's door for all tests of it, and the SDKs."""
 
-import os
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from app.server import create_app
 from app.settings import Settings
 from tests.app.weave.sdks import SDKS, Sdk
 from tests.live_server import live_server
+from tests.requirements import go_without
 
 REQUIRED = "LOOMQL_REQUIRE_WEAVE"
 
@@ -21,10 +21,7 @@ def sdks() -> dict[str, Sdk]:
     """The SDKs; where they cannot be had the tests are skipped, or fail where LOOMQL_REQUIRE_WEAVE is 1."""
     for version, sdk in SDKS.items():
         if problem := sdk.finish():
-            reason = f"weave {version} cannot be installed: {problem[-500:]}"
-            if os.environ.get(REQUIRED) == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            go_without(f"weave {version} cannot be installed: {problem[-500:]}", REQUIRED)
     return SDKS
 
 

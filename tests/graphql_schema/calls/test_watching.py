@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from strawberry.types import ExecutionResult
 
-from graphql_schema.context import Context, Stores
+from graphql_schema.context import Context, FileContents, Stores
 from graphql_schema.schema import LoomSchema
 from stores import json_text, times
 from stores.calls import CallsStore
@@ -19,6 +19,7 @@ from stores.database import Database
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.objects.builders import version
 from tests.watching import begun, readers, told_up_to
 
 TIMEOUT = 60
@@ -196,6 +197,26 @@ async def test_watching_while_the_database_is_away_is_unavailable(schema: LoomSc
     away.close()
 
     assert [answer.code for answer in answers] == ["UNAVAILABLE"]
+
+
+async def test_each_event_may_have_as_much_of_files_as_one_answer(schema: LoomSchema, stores: Stores, run: Run) -> None:
+    made = await run(
+        'mutation ($project: ID!) { fileCreate(projectId: $project, name: "x", content: "aGk=") { digest } }',
+        project=PROJECT,
+    )
+    files = {"obj.py": made.data["fileCreate"]["digest"]}
+    digest = await stores.objects.create(version({"files": files}, object_id="f", kind="op"))
+    cursor = await stores.calls.events_cursor(PROJECT)
+    await stores.calls.write([start(number, op_name=f"weave:///{PROJECT}/op/f:{digest}") for number in range(3)])
+
+    given = {"project": PROJECT, "after": cursor}
+    context = Context(stores, file_contents=FileContents(max_bytes=3))
+    document = DOCUMENT % "call { op { files { file { content } } } }"
+    async with aclosing(await schema.stream(document, given, context)) as results, asyncio.timeout(TIMEOUT):
+        told = [cast("ExecutionResult", await anext(results)) for _ in range(3)]
+
+    event = {"callEvents": {"call": {"op": {"files": [{"file": {"content": "aGk="}}]}}}}
+    assert [json.loads(json_text.dumps(result.data)) for result in told] == [event] * 3
 
 
 async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_began(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.removing import Removing
+from app.upkeep import Upkeep
 from graphql_schema.context import Stores
 from stores import leases
 from stores.calls import CallsStore
@@ -60,7 +60,7 @@ async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_
     keeping.cancel()
     await until_found(completions.cut_off)
 
-    await Removing(database, Stores.over(database)).remove_what_is_due()
+    await Upkeep(database, Stores.over(database)).do_what_is_due()
     ended = await kept(calls, call_id)
     stand_in.is_released = True
     completion = await asked
@@ -92,7 +92,7 @@ async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
         completion = await asked
     before = await kept(calls, completion.call_id)
     await until_found(completions.cut_off)
-    await Removing(database, Stores.over(database)).remove_what_is_due()
+    await Upkeep(database, Stores.over(database)).do_what_is_due()
 
     assert "choices" in completion.response
     assert before["status"] == "running"
@@ -106,7 +106,7 @@ async def test_what_has_ended_or_is_gone_is_not_touched(completions: Completions
         lease_id = f"completions:{PROJECT}:{call_id}"
         await database.leases.update_one({"_id": lease_id}, [{"$set": leases.held_by("who is gone", 0)}], upsert=True)
 
-    await Removing(database, Stores.over(database)).remove_what_is_due()
+    await Upkeep(database, Stores.over(database)).do_what_is_due()
 
     assert [document async for document in database.calls.find({})] == before
     assert await is_forgotten(database)

@@ -165,6 +165,20 @@ async def test_cursors_of_another_question_are_refused(search: Search, store: Te
     assert method
 
 
+async def test_a_cursor_of_an_index_that_was_switched_off_is_refused_by_name(
+    calls: CallsStore, index: Index, search: Search, store: TextSearchStore
+) -> None:
+    await store_some(calls)
+    await index()
+    page = await search("weft", size=1)
+    await store.set_index(PROJECT, is_on=False)
+
+    for cursor, backward, argument in ((page.end_cursor, False, "after"), (page.start_cursor, True, "before")):
+        with pytest.raises(BadInputError, match="was switched off; begin the search anew") as refused:
+            await search("weft", cursor=cursor, backward=backward)
+        assert refused.value.argument == argument
+
+
 async def test_filters_and_queries_narrow(store: TextSearchStore, database: Database, method: Method) -> None:
     await FeedbackStore(database).create([reaction(weave_ref=call_ref(2))])
 

@@ -303,7 +303,7 @@ async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
     async with reading(stream) as subscriber:
         for number in range(60):
             await write_surely(calls, number)
-            if number % 20 == 10:
+            if number % 30 == 10:
                 await kill(own_database)
 
         assert await told(subscriber, 60) == [("started", call_id(number)) for number in range(60)]

@@ -29,8 +29,8 @@ _INDEX_SECONDS: Final = 20.0
 """And so long at most the work on one index."""
 
 
-class Removing:
-    """The removal of what is to go from one database, as one process takes part in it."""
+class Upkeep:
+    """The upkeep of one database, as one process takes part in it."""
 
     def __init__(self, database: Database, stores: Stores, pause_seconds: float = _PAUSE_SECONDS) -> None:
         self._stores = stores
@@ -42,11 +42,11 @@ class Removing:
         )
 
     async def go_on(self) -> None:
-        """Remove what is due, now and then, for good; what goes wrong is tried again."""
+        """Do what is due, now and then, for good; what goes wrong is tried again."""
         await asyncio.gather(*(work.go_on() for work in self._work))
 
-    async def remove_what_is_due(self) -> None:
-        """Remove what is due by now, unless another process does."""
+    async def do_what_is_due(self) -> None:
+        """Do what is due by now, unless another process does."""
         await asyncio.gather(*(work.do_what_is_due() for work in self._work))
 
     async def _purge(self, project_id: str) -> None:

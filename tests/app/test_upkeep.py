@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from app.cli import parser
-from app.removing import Removing
 from app.server import create_app
 from app.settings import Settings
+from app.upkeep import Upkeep
 from graphql_schema.context import Stores
 from stores import register, times
 from stores.calls import CallsStore
@@ -100,8 +100,8 @@ async def test_of_two_processes_one_sweeps(database: Database, caplog: pytest.Lo
     await retention.set_rule(PROJECT, Rule(keep_days=5))
 
     with caplog.at_level(logging.INFO, "loomql"):
-        both = [Removing(database, Stores.over(database)) for _ in range(2)]
-        await asyncio.gather(*(each.remove_what_is_due() for each in both))
+        both = [Upkeep(database, Stores.over(database)) for _ in range(2)]
+        await asyncio.gather(*(each.do_what_is_due() for each in both))
 
     found = await retention.one(PROJECT)
     assert found
@@ -151,7 +151,7 @@ async def test_a_purge_that_is_killed_is_seen_through_by_a_server(database: Data
     process.wait()
     await database.purges.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
 
-    await Removing(database, Stores.over(database)).remove_what_is_due()
+    await Upkeep(database, Stores.over(database)).do_what_is_due()
 
     found = await database.purges.find_one()
     assert found
@@ -175,7 +175,7 @@ async def test_an_index_whose_maker_is_killed_is_made_by_a_server(database: Data
     assert not killed.is_ready
     assert killed.looked_at < count
     await database.search_indexes.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
-    await Removing(database, Stores.over(database)).remove_what_is_due()
+    await Upkeep(database, Stores.over(database)).do_what_is_due()
 
     made = await search.index(PROJECT)
     assert made
@@ -196,12 +196,12 @@ async def test_one_process_removes_at_a_time_and_another_when_that_is_gone(datab
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
     until = times.now() + 3600 * SECOND
     await database.leases.insert_one({"_id": "sweeping", "holder": "another", "held_until": _date(until)})
-    removing = Removing(database, Stores.over(database))
+    upkeep = Upkeep(database, Stores.over(database))
 
-    await removing.remove_what_is_due()
+    await upkeep.do_what_is_due()
     assert await CallsStore(database).count(PROJECT) == 5
     await database.leases.update_one({}, {"$set": {"held_until": _date(times.now() - SECOND)}})
-    await removing.remove_what_is_due()
+    await upkeep.do_what_is_due()
     assert await CallsStore(database).count(PROJECT) == 0
 
 
@@ -224,13 +224,13 @@ async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(traces, "remove_calls", hold_up)
-        work = Removing(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
-        removing = asyncio.ensure_future(work)
+        work = Upkeep(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
+        upkeep = asyncio.ensure_future(work)
         await within.wait()
-        removing.cancel()
-        await asyncio.wait({removing}, timeout=30)
+        upkeep.cancel()
+        await asyncio.wait({upkeep}, timeout=30)
 
-    assert removing.cancelled()
+    assert upkeep.cancelled()
     found = await retention.one(PROJECT)
     assert found
     assert found.report
@@ -251,14 +251,14 @@ async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monk
         await asyncio.Event().wait()
 
     monkeypatch.setattr(traces, "remove_calls", hold_up)
-    removing = asyncio.ensure_future(Removing(database, Stores.over(database), pause_seconds=0.05).go_on())
+    upkeep = asyncio.ensure_future(Upkeep(database, Stores.over(database), pause_seconds=0.05).go_on())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)
 
     await until_found(lambda: database.purges.find_one({"is_done": True}))
 
-    removing.cancel()
-    await asyncio.wait({removing})
+    upkeep.cancel()
+    await asyncio.wait({upkeep})
     assert await CallsStore(database).count("acme/left") == 0
 
 
@@ -277,10 +277,10 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
         return await sweep(project_id)
 
     monkeypatch.setattr(stores.retention, "sweep", fail_for_one)
-    removing = Removing(database, stores)
+    upkeep = Upkeep(database, stores)
     with caplog.at_level(logging.WARNING, "loomql"):
-        await removing.remove_what_is_due()
-        await removing.remove_what_is_due()
+        await upkeep.do_what_is_due()
+        await upkeep.do_what_is_due()
 
     assert await CallsStore(database).count("acme/good") == 0
     [told] = [record.getMessage() for record in caplog.records]
@@ -290,25 +290,25 @@ async def test_one_purge_or_sweep_that_fails_keeps_no_other_from_its_end(
 async def test_who_has_nothing_to_do_writes_nothing_and_who_is_done_gives_the_lease_back(
     database: Database, commands: Commands
 ) -> None:
-    removing = Removing(database, Stores.over(database))
+    upkeep = Upkeep(database, Stores.over(database))
     commands.sent.clear()
-    await removing.remove_what_is_due()
+    await upkeep.do_what_is_due()
     assert sorted(commands.names) == ["distinct", "find", "find", "find"]
 
     await fill(database, 5)
     await RetentionStore(database).set_rule(PROJECT, Rule(keep_days=5))
-    await removing.remove_what_is_due()
+    await upkeep.do_what_is_due()
     assert await CallsStore(database).count(PROJECT) == 0
     assert [set(lease) async for lease in database.leases.find({})] == [{"_id", "holder"}]
 
 
 async def test_without_a_database_it_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    removing = Removing(away, Stores.over(away))
+    upkeep = Upkeep(away, Stores.over(away))
 
     with caplog.at_level(logging.WARNING, "loomql"):
-        await removing.remove_what_is_due()
-        await removing.remove_what_is_due()
+        await upkeep.do_what_is_due()
+        await upkeep.do_what_is_due()
 
     told = sorted(record.getMessage() for record in caplog.records)
     kinds = ("ending", "indexing", "purging", "sweeping")

@@ -1,0 +1,32 @@
+"""Tests that a machine cannot run are skipped with the reason, and never in CI."""
+
+import re
+
+import pytest
+
+from app.doctor import OTHER_VARIABLES
+from tests.installation import ROOT
+from tests.requirements import go_without
+
+
+def test_what_is_lacking_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOOMQL_REQUIRE_LUCK", raising=False)
+
+    with pytest.raises(pytest.skip.Exception, match="no luck"):
+        go_without("no luck", "LOOMQL_REQUIRE_LUCK")
+
+
+def test_it_fails_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOMQL_REQUIRE_LUCK", "1")
+
+    with pytest.raises(pytest.fail.Exception, match="no luck"):
+        go_without("no luck", "LOOMQL_REQUIRE_LUCK")
+
+
+def test_ci_requires_all_that_may_be_lacking() -> None:
+    sources = [path.read_text() for path in (ROOT / "tests").glob("**/conftest.py")]
+    variables = {name for text in sources for name in re.findall(r"\bLOOMQL_REQUIRE_[A-Z]+\b", text)}
+    exported = re.findall(r"\b(LOOMQL_REQUIRE_[A-Z]+)=1\b", (ROOT / ".ci" / "run").read_text())
+
+    assert variables == set(exported) == {name for name in OTHER_VARIABLES if "REQUIRE" in name}
+    assert len(variables) == 3
