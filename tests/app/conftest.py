@@ -49,13 +49,13 @@ async def rows(loaded: Loaded) -> dict[str, Row]:
 
 @pytest.fixture(scope="session")
 async def exporting(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[str]:
-    """The address of a server that has `exported_project`, which nobody changes, and runs one export at once."""
+    """The address of a server that has `exported_project`, which nobody changes, and runs two exports at once."""
     name = databases.take()
     database = Database.open(mongodb_uri, name)
     await database.ensure_indexes()
     await fill(Stores.over(database))
     database.close()
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=1)
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_exports=2)
     with live_server(create_app(settings), lifespan="on") as host:
         yield f"http://{host}"
     databases.give_back(name)

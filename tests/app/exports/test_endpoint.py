@@ -202,8 +202,13 @@ async def test_whoever_asks_for_the_headers_alone_starts_nothing(client: httpx.A
 async def test_more_exports_than_may_run_are_told_to_come_again_until_a_client_goes_away(
     client: httpx.AsyncClient,
 ) -> None:
-    async with client.stream("GET", "/export/calls", params={"projectId": PROJECT}) as running:
-        assert running.status_code == 200
+    await until(lambda: worker() is None)
+    asked = "GET", "/export/calls"
+    async with (
+        client.stream(*asked, params={"projectId": PROJECT}) as running,
+        client.stream(*asked, params={"projectId": PROJECT}) as beside,
+    ):
+        assert (running.status_code, beside.status_code) == (200, 200)
         refused = await client.get("/export/calls", params={"projectId": PROJECT})
         small, _ = await export(client, "objects")
 
