@@ -30,11 +30,25 @@ MOST_KEPT: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fields of a selection on an object type, and the maker of its row function."""
+    """The fields of a selection on an object type, and the maker of its row function.
+
+    Some positions are of fields `with_arguments` whose resolvers are called directly, some of `links`, which are
+    resolved for many rows at once. Where it `is_flat`, what it makes of a source is the same at any place, if nothing
+    of that is odd.
+    """
 
     fields: tuple[Field, ...]
     make_row: RowMaker
     with_arguments: tuple[int, ...]
+    links: tuple[int, ...]
+    is_flat: bool
+
+    @classmethod
+    def of(cls, fields: Sequence[Field]) -> "Plan":
+        """The plan of some fields."""
+        links = tuple(position for position, field in enumerate(fields) if field.link)
+        is_flat = all(field.is_typename or (field.leaf and field.reading) for field in fields)
+        return cls(tuple(fields), row_maker(fields), tuple(argument_positions(fields)), links, is_flat)
 
 
 @dataclass(slots=True)
@@ -163,4 +177,4 @@ def _plan(
         if definition is None or any(detail.fragment_variable_values is not None for detail in selected):
             return None
         fields.append(Field(name, kind, definition, selected))
-    return Plan(tuple(fields), row_maker(fields), tuple(argument_positions(fields)))
+    return Plan.of(fields)

@@ -34,10 +34,7 @@ class Rows:
         self.fields = plan.fields
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self.row = plan.make_row(self._odd, self._below, self._ordinary, self._linked, given)
-        self.links = [position for position, field in enumerate(plan.fields) if field.link]
-        """Where there are fields that are resolved for many rows at once."""
-        self.is_flat = all(field.is_typename or (field.leaf and field.reading) for field in plan.fields)
-        """Whether what it makes of a source is the same at any place, if nothing of it is odd."""
+        self.links, self.is_flat = plan.links, plan.is_flat
         self.odd = 0
         """How many values were."""
         self._inner: dict[int, Rows] = {}
