@@ -193,7 +193,11 @@ class BoundedSchema(strawberry.Schema):
                 return
 
             async def execute(event: object) -> ExecutionResult:
-                result = executor.build_per_event_executor(event).execute_operation(serially=False)
+                of_event = executor.build_per_event_executor(event)
+                # Each event is an answer, with a context of its own where there can be one.
+                if renewed := getattr(executor.context_value, "renewed", None):
+                    of_event.context_value = renewed()
+                result = of_event.execute_operation(serially=False)
                 return self._told(await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", result)))
 
             async with aclosing(cast("AsyncGenerator[object, None]", source)) as happened:

@@ -89,13 +89,8 @@ class CompilingExecutor(PatternedExecutor):
         return kept[1] if kept else None
 
     def build_per_event_executor(self, payload: object) -> Executor[Any]:
-        """The executor of one event, with rows of its own: they report their errors to the executor that made them.
-
-        Its context is of its own, too, where that can be `renewed`: each event is an answer.
-        """
+        """The executor of one event, with rows of its own: they report their errors to the executor that made them."""
         executor = super().build_per_event_executor(payload)
-        if renewed := getattr(self.context_value, "renewed", None):
-            executor.context_value = renewed()
         if isinstance(executor, CompilingExecutor):
             executor.links = None
             executor._rows = {}  # noqa: SLF001 -- it is a copy of this one
