@@ -128,11 +128,12 @@ def parse_entity(text: str) -> EntityRef:
     """
     try:
         found = _parsed(text)
-        if str(found) == text:
-            return found
-    except UnicodeError:
-        pass
-    raise _invalid(text, "it must be spelled as ref gives it, without anything after it")
+        is_its_spelling = str(found) == text
+    except UnicodeError:  # a lone surrogate, or percent signs before what is no UTF-8
+        is_its_spelling = False
+    if not is_its_spelling:
+        raise _invalid(text, "it must be spelled as ref gives it, without anything after it")
+    return found
 
 
 def inner_entity(project_id: str, text: str) -> EntityRef | None:
