@@ -115,11 +115,8 @@ class CompilingExecutor(PatternedExecutor):
         plan = self._plans.root(self, self.schema.query_type).plan
         return Rows.of(self, plan) if plan else None
 
-    def collect_root_fields(self) -> CollectedFields:
-        """What the operation selects itself."""
-        kind = self.schema.get_root_type(self.operation.operation)
-        if kind is None:
-            raise TypeError(f"the schema has no type for a {self.operation.operation.value}")
+    def collect_root_fields(self, kind: GraphQLObjectType) -> CollectedFields:
+        """What the operation selects itself, of the type at its root."""
         return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
 
     async def _awaited_response(self, data: Awaitable[dict[str, Any]]) -> Result:

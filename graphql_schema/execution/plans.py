@@ -84,7 +84,7 @@ class Plans:
 
     def root(self, executor: "CompilingExecutor", kind: GraphQLObjectType) -> Entry:
         """What is known of the operation's own selection, on the type at its root."""
-        return self._met(executor, kind, (), executor.collect_root_fields)
+        return self._met(executor, kind, (), lambda: executor.collect_root_fields(kind))
 
     def _met(
         self,
