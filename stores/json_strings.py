@@ -1,6 +1,9 @@
-"""The strings in decoded JSON, wherever they stand."""
+"""The strings in decoded JSON, wherever they stand: by themselves, or all texts with their places."""
 
 from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+from stores import json_text
 
 
 def strings_in(value: object, *, with_keys: bool = False) -> Iterator[str]:
@@ -16,3 +19,40 @@ def strings_in(value: object, *, with_keys: bool = False) -> Iterator[str]:
                 waiting.extend(reversed(members.values()))
             case list() as entries:
                 waiting.extend(reversed(entries))
+
+
+class Place(NamedTuple):
+    """A place: the last key or index on the way there, and the place before it; the whole has neither."""
+
+    key: str = ""
+    outer: Optional["Place"] = None
+
+    def steps(self) -> list[str]:
+        """The keys and indexes that lead there."""
+        found: list[str] = []
+        place = self
+        while place.outer is not None:
+            found.append(place.key)
+            place = place.outer
+        return found[::-1]
+
+
+def places_in(value: object) -> Iterator[tuple[Place, bool, str]]:
+    """All texts in their order, each with its place, and whether it is the key at the end of that.
+
+    What is written without quotes is a text, too.
+    """
+    waiting: list[tuple[Place, bool, object]] = [(Place(), False, value)]
+    while waiting:
+        place, is_key, found = waiting.pop()
+        match found:
+            case str():
+                yield place, is_key, found
+            case dict():
+                for key, inner in reversed(found.items()):
+                    there = Place(key, place)
+                    waiting += [(there, False, inner), (there, True, key)]
+            case list():
+                waiting += [(Place(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
+            case _:
+                yield place, False, json_text.encode(found)

@@ -9,7 +9,7 @@ from typing import Final
 from stores import json_path, json_text
 from stores.database import Document
 from stores.errors import StoreError
-from stores.json_walk import Place, places_in
+from stores.json_strings import Place, places_in
 from stores.text_search.parts import PARTS, Part
 from stores.text_search.terms import Terms
 

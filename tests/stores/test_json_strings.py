@@ -1,4 +1,4 @@
-from stores.json_strings import strings_in
+from stores.json_strings import places_in, strings_in
 
 VALUE = {"a": ["x", {"b": "y", "c": 5, "d": None}], "e": "z", "f": True}
 
@@ -19,3 +19,34 @@ def test_no_depth_is_too_much() -> None:
         deep = [deep]
 
     assert list(strings_in(deep)) == ["down here"]
+
+
+def test_texts_come_in_their_order_with_their_places() -> None:
+    value = {"a": ["x", {"b.c": 5, "d": None}], "e": "y"}
+
+    found = [(place.steps(), is_key, text) for place, is_key, text in places_in(value)]
+
+    assert found == [
+        (["a"], True, "a"),
+        (["a", "0"], False, "x"),
+        (["a", "1", "b.c"], True, "b.c"),
+        (["a", "1", "b.c"], False, "5"),
+        (["a", "1", "d"], True, "d"),
+        (["a", "1", "d"], False, "null"),
+        (["e"], True, "e"),
+        (["e"], False, "y"),
+    ]
+
+
+def test_a_whole_value_has_no_steps() -> None:
+    assert [(place.steps(), text) for place, _, text in places_in("z")] == [([], "z")]
+
+
+def test_what_nests_deeply_is_no_matter() -> None:
+    value: object = "deep"
+    for _ in range(5_000):
+        value = [value]
+
+    [(place, _, text)] = places_in(value)
+
+    assert (text, len(place.steps())) == ("deep", 5_000)
