@@ -6,11 +6,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
+from app.access import caller_of
+from app.access.authentication import Authentication
 from app.downloads import FileEndpoints
 from app.evaluating import evaluate
 from app.exports.endpoint import ExportEndpoint
@@ -31,6 +34,7 @@ from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+from stores.access import ADMINISTRATOR, ANYONE
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.intake import Intake
@@ -81,7 +85,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
             await providers.close()
             database.close()
 
-    return Starlette(routes=_routes(settings, intake, exports), lifespan=lifespan, exception_handlers={404: not_found})
+    return Starlette(
+        routes=_routes(settings, intake, exports),
+        middleware=[Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE)],
+        lifespan=lifespan,
+        exception_handlers={404: not_found},
+    )
 
 
 def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> list[BaseRoute]:
@@ -89,7 +98,7 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(
-            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, is_admin=settings.admin
+            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection)
         )
 
     page = graphiql.page if settings.graphiql else None
