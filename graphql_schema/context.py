@@ -19,6 +19,7 @@ from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.images import ImagesStore
+from stores.keys import KeysStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
@@ -47,6 +48,7 @@ class Stores:
     evaluation_runs: EvaluationRunsStore
     files: FilesStore
     images: ImagesStore
+    keys: KeysStore
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
@@ -88,6 +90,7 @@ class Stores:
             feedback=feedback,
             files=files,
             images=ImagesStore(calls, files, completions.endpoints, providers),
+            keys=KeysStore(database),
             objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),

@@ -1,6 +1,7 @@
 """The keys as a process knows them: kept in memory, and never gone by for longer than `TRUSTED_SECONDS` unread."""
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Final
 from stores import times
 from stores.errors import StoreError
 from stores.keys import TRUSTED_SECONDS, Key, KeysStore, Known, digest, key_id_of
+
+logger = logging.getLogger("loomql")
 
 FRESH_SECONDS: Final = 0.25
 """How old what is known may be before it is read anew, beside the requests that go by it."""
@@ -30,7 +33,7 @@ class Keyring:
         self._known = Known()
         self._fresh_until = self._trusted_until = 0.0
         self._reading: asyncio.Task[None] | None = None
-        self._ending: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
         self._watching: asyncio.Task[None] | None = None
 
     def known(self) -> Known | None:
@@ -61,23 +64,30 @@ class Keyring:
         is_it = compare_digest(digest(text), key.hash if key else _NO_HASH)
         return key if key and is_it and key.is_live(times.now()) else None
 
-    def lets_in(self, key: Key) -> bool:
-        """Whether a key that was found still lets anybody in, as far as is known."""
-        return key.id in self._known.by_id and key.is_live(times.now())
+    def is_over(self, key: Key | None) -> bool:
+        """Whether a key that was found lets nobody in any more, as far as is known; for None, whether there is a key.
+
+        What is known is read again beside that.
+        """
+        known = self.known()
+        if known is None:
+            self._read()
+            known = self._known
+        return _is_over(key, known)
 
     @contextmanager
-    def until_ended(self, key: Key) -> Iterator[asyncio.Future[None]]:
-        """What is done when a key ends that was found, for as long as the block lasts."""
+    def until_ended(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
+        """What is done when `is_over` is so, for as long as the block lasts."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ending[key.id].add(ended)
-        if self._watching is None:
+        self._waiting[key].add(ended)
+        if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
         try:
             yield ended
         finally:
-            self._ending[key.id].discard(ended)
-            if not self._ending[key.id]:
-                del self._ending[key.id]
+            self._waiting[key].discard(ended)
+            if not self._waiting[key]:
+                del self._waiting[key]
             ended.cancel()
 
     async def close(self) -> None:
@@ -108,19 +118,25 @@ class Keyring:
 
     async def _watch(self) -> None:
         """Tell those who wait for the end of keys, while there are any."""
-        while self._ending:
-            # While nothing can be read no key can be revoked either, and nothing new is there to be told to anybody.
-            with suppress(StoreError):
+        while self._waiting:
+            try:
                 await self._read_now()
-            now = times.now()
-            for key_id, waiting in self._ending.items():
-                key = self._known.by_id.get(key_id)
-                if key is None or not key.is_live(now):
+            except StoreError:
+                # While nothing can be read no key can be revoked either, and nothing new is there to be told.
+                logger.debug("the keys cannot be read", exc_info=True)
+            for key, waiting in self._waiting.items():
+                if _is_over(key, self._known):
                     for ended in waiting:
                         if not ended.done():
                             ended.set_result(None)
             await asyncio.sleep(FRESH_SECONDS)
-        self._watching = None
+
+
+def _is_over(key: Key | None, known: Known) -> bool:
+    if key is None:
+        return known.ever
+    now = known.by_id.get(key.id)  # it may end sooner than when it was found
+    return now is None or not now.is_live(times.now())
 
 
 def _look_at_what_failed(reading: asyncio.Task[None]) -> None:

@@ -79,7 +79,7 @@ class KeysStore:
         old = await self._one(key_id, by)
         now = times.now()
         if not old.is_live(now):
-            raise BadInputError("has ended; make a new key instead", "id")
+            raise BadInputError("the key has ended; make a new one instead", "id")
         if expires_at is None and old.expires_at is not None:
             expires_at = now + old.expires_at - old.created_at
         _check_end(expires_at, now)
@@ -163,15 +163,15 @@ def _live(now: int) -> Document:
 def _checked(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     found: Sequence[Grant] = sorted(set(grants))
     if not found or len(found) > MAX_GRANTS:
-        raise BadInputError(f"name 1 to {MAX_GRANTS} grants, not {len(found)}", "grants")
+        raise BadInputError(f"a key takes 1 to {MAX_GRANTS} grants, not {len(found)}", "grants")
     return tuple(found)
 
 
 def _check_name(name: str | None) -> None:
     if name is not None and not (0 < len(name) <= _MAX_NAME and name.isprintable()):
-        raise BadInputError(f"must be 1 to {_MAX_NAME} printable characters", "name")
+        raise BadInputError(f"the name of a key must be 1 to {_MAX_NAME} printable characters", "name")
 
 
 def _check_end(expires_at: int | None, now: int) -> None:
     if expires_at is not None and expires_at <= now:
-        raise BadInputError("is over already; name a time to come", "expires_at")
+        raise BadInputError("a key must end at a time to come", "expires_at")
