@@ -62,8 +62,8 @@ class EventStream(Response):
                 leaving.cancel()
                 outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
         if is_over and isinstance(outcome, asyncio.CancelledError):
-            await _send_text(send, next_event({"errors": [told(refused()).formatted]}))
-            await send({"type": "http.response.body", "body": _COMPLETE})
+            farewell = next_event({"errors": [told(refused()).formatted]}) + _COMPLETE
+            await send({"type": "http.response.body", "body": farewell})
         # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.
         if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
             raise outcome

@@ -1,11 +1,10 @@
 """What the Weave SDK sends, class by class as its API names them; fields that are not known here are left out."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.access.callers import ACCESS, Access
+from app.access.callers import ACCESS
 from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
@@ -49,8 +48,8 @@ def check_access(project_id: str, info: ValidationInfo) -> None:
     Raises:
         ForbiddenError: they may not.
     """
-    context: Mapping[str, Access] = info.context or {}
-    context[ACCESS].check(project_id)
+    access = (info.context or {})[ACCESS]
+    access.check(project_id)
 
 
 class OfProject(Request):
