@@ -52,9 +52,10 @@ class Grant:
         Raises:
             BadInputError: it names no projects.
         """
-        entity, slash, project = projects.partition("/")
-        parts = [] if projects == EVERY_PROJECT else [entity] if projects == f"{entity}/*" else [entity, project]
-        if (parts and not slash) or EVERY_PROJECT in entity[: len(parts)] or not all(map(is_project_part, parts)):
+        entity, _, project = projects.partition("/")
+        is_entity = EVERY_PROJECT not in entity and is_project_part(entity)
+        is_project = project == EVERY_PROJECT or is_project_part(project)
+        if projects != EVERY_PROJECT and not (is_entity and is_project):
             raise BadInputError(
                 f"{projects[:64]!r} names no projects; write entity/project, entity/* for all of an entity or * for "
                 f"all, each part of {PROJECT_PART_RULE}",
