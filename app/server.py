@@ -6,11 +6,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
+from app.access import KEYRING, Authentication, Entrance, Keyring, caller_of, demand_of, ruled
 from app.downloads import FileEndpoints
 from app.evaluating import evaluate
 from app.exports.endpoint import ExportEndpoint
@@ -20,7 +22,7 @@ from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.otlp import TracesEndpoint
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.otlp.grpc_server import Admit, GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants
 from app.settings import Settings
@@ -31,6 +33,7 @@ from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.intake import Intake
@@ -51,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     intake = Intake(settings.max_pending_bytes)
     exports = ExportProcesses(settings.max_exports)
+    entrance = Entrance(demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -60,6 +64,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
         providers = _providers(settings)
         calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
         stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
+        keyring = Keyring(stores.keys)
+
+        async def admit(authorization: str | None) -> Caller:
+            return (await entrance.session(authorization, keyring, settings.host)).caller
+
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
@@ -70,18 +79,24 @@ def create_app(settings: Settings | None = None) -> Starlette:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
             with told_to_stop(exports.stop), told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
-                async with _grpc(settings, stores, intake):
-                    yield {"stores": stores, "readiness": readiness}
+                async with _grpc(settings, stores, intake, admit):
+                    yield {"stores": stores, "readiness": readiness, KEYRING: keyring}
         finally:
             for task in (preparation, sweeping, upkeep, evaluating):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await keyring.close()
             await asyncio.gather(stores.close(), *ending)
             await providers.close()
             database.close()
 
-    return Starlette(routes=_routes(settings, intake, exports), lifespan=lifespan, exception_handlers={404: not_found})
+    return Starlette(
+        routes=_routes(settings, intake, exports),
+        middleware=[Middleware(Authentication, entrance)],
+        lifespan=lifespan,
+        exception_handlers={404: not_found},
+    )
 
 
 def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> list[BaseRoute]:
@@ -89,7 +104,7 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(
-            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, is_admin=settings.admin
+            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection)
         )
 
     page = graphiql.page if settings.graphiql else None
@@ -120,14 +135,14 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
-    return [*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes
+    return ruled([*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes)
 
 
-def _grpc(settings: Settings, stores: Stores, intake: Intake) -> AbstractAsyncContextManager[None]:
+def _grpc(settings: Settings, stores: Stores, intake: Intake, admit: Admit) -> AbstractAsyncContextManager[None]:
     if settings.otlp_grpc_port is None:
         return nullcontext()
     address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake)
+    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake, admit)
 
 
 def _providers(settings: Settings) -> EnvironmentProviders:

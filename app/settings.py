@@ -69,10 +69,16 @@ class Settings(BaseSettings):
         le=3600,
         description="How long the database may take over one list, count or look-up before the answer is TIMEOUT.",
     )
+    keys: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Whether keys are required: `auto` as soon as there is one, and on any address but the loopback; "
+        "`required` always; `off` never, on any address, where something before the server says who may come in.",
+    )
+    key: str | None = Field(default=None, repr=False, description="Key that `loomql export` sends to the server.")
     admin: bool = Field(
         default=False,
-        description="Open to whoever reaches the server what is for administrators: projectPurge, retentionSet and "
-        "retentionSweep. The command can do all of it without this.",
+        description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "
+        "command can do all of it without this.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")

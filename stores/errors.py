@@ -80,6 +80,12 @@ class TakenError(ConflictError):
     """An id is another's, and stays so however often it is sent again."""
 
 
+class UnauthenticatedError(StoreError):
+    """The caller did not say who they are, or not so that it can be believed; which of the two is not told."""
+
+    code = "UNAUTHENTICATED"
+
+
 class ForbiddenError(StoreError):
     """The caller may not do this; the message says who may."""
 

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -13,10 +13,12 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from app.access.callers import Access
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
 from graphql_schema.errors import unexpected
+from stores.access import Caller, Role
 from stores.errors import StoreError, UnavailableError
 from stores.intake import Intake
 from stores.otel import Exported, OtelStore
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     import grpc.aio
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+_AUTHORIZATION: Final = "authorization"
 _GRACE_SECONDS: Final = 5
+
+Admit = Callable[[str | None], Awaitable[Caller]]
+"""Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
 
 _COMING_AT_ONCE: Final = 4
 """Messages that are on their way at once: what they take is known, and counted, once they are there."""
@@ -83,7 +89,7 @@ def _taken(address: GrpcAddress) -> GrpcError:
 
 @asynccontextmanager
 async def traces_over_grpc(
-    address: GrpcAddress, store: OtelStore, max_body_bytes: int, entity: str, intake: Intake
+    address: GrpcAddress, store: OtelStore, max_body_bytes: int, entity: str, intake: Intake, admit: Admit
 ) -> AsyncIterator[None]:
     """Serve until the block ends; what is under way then has some seconds more.
 
@@ -94,7 +100,7 @@ async def traces_over_grpc(
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     # To a client this is the same as a call with one message, which would be read before anybody is asked.
-    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake).export)
+    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
     try:
         server.add_insecure_port(str(address))
@@ -111,7 +117,8 @@ async def traces_over_grpc(
 class _Traces:
     """The one method of OTLP's service of traces; messages come and go as bytes."""
 
-    def __init__(self, store: OtelStore, entity: str, intake: Intake) -> None:
+    def __init__(self, store: OtelStore, entity: str, intake: Intake, admit: Admit) -> None:
+        self._admit = admit
         self._store = store
         self._entity = entity
         self._intake = intake
@@ -129,11 +136,17 @@ class _Traces:
 
     async def _export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
+        access = Access(await self._admit(_text(sent.get(_AUTHORIZATION))), Role.WRITER)
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
                 share.grow(COPIES[PROTOBUF] * len(request))
-            return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
+            project_id = project_of(sent.get(PROJECT_HEADER))
+            return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 async def _message(requests: AsyncIterator[bytes]) -> bytes:
