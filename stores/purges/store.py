@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from stores.database import Database, database_query
+from stores.database import Database, Document, database_query
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.purges.purge import LostError, Purge, begin
@@ -36,10 +36,13 @@ class PurgesStore:
         if confirm != project_id:
             raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
         database = self.database
-        entry = await database.query(database.projects.find_one({"_id": project_id}, {"created_at": 1}))
+        entry = await database.query(self._entry(project_id))
         if entry is None or not await database.run(begin(database, project_id, entry["created_at"])):
             raise NotFoundError(f"there is no project {project_id} (any more)", "project_id")
         return await self.go_on(project_id, seconds)
+
+    async def _entry(self, project_id: str) -> Document | None:
+        return await self.database.projects.find_one({"_id": project_id}, {"created_at": 1})
 
     async def go_on(self, project_id: str, seconds: float | None = None) -> PurgeReport:
         """See the purge of a project through, by this process or by another, for so many seconds at most.
