@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from app import graphiql
 from app.access import caller_of
 from app.access.authentication import Authentication
+from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
 from app.browsers.origins import Origins
@@ -107,6 +108,7 @@ def _middleware(settings: Settings, rates: Rates | None) -> list[Middleware]:
     return [
         Middleware(SafeAnswers, origins),
         Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE),
+        Middleware(OnBehalf),
         *([Middleware(OwnHosts, names)] if names is not None else []),
         *([Middleware(RateLimit, rates)] if rates else []),
     ]

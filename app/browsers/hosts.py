@@ -71,7 +71,7 @@ class OwnHosts:
 
 
 def _is_open(scope: Scope) -> bool:
-    caller: Caller | None = scope["state"].get(CALLER)
+    caller: Caller | None = scope.get("state", {}).get(CALLER)
     return caller is not None and caller.is_anonymous and bool(caller.grants) and scope["path"] not in OPEN_PATHS
 
 

@@ -40,7 +40,9 @@ class Origins:
         return origin is not None and (self.is_every or origin in self.names)
 
     def refuses(self, method: str | None, headers: Headers) -> bool:
-        """Whether a request comes from a page that this server did not serve, and that may not ask; None opens a socket.
+        """Whether a request comes from a page that this server did not serve, and that may not ask.
+
+        A WebSocket that is to be opened has no method.
 
         Browsers tell which page asks, which no page can keep them from; programs tell nothing. A person who follows a
         link from elsewhere is let in: what is shown to them no page can read.
@@ -60,13 +62,11 @@ def is_same(origin: str, host: str) -> bool:
     """Whether an origin is that of a Host header; a port that is left out is the usual one of the origin's scheme."""
     try:
         ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
-        usual = _DEFAULT_PORTS.get(theirs.scheme)
-        return theirs.hostname is not None and (theirs.hostname, theirs.port or usual) == (
-            ours.hostname,
-            ours.port or usual,
-        )
+        ports = ours.port, theirs.port
     except ValueError:
         return False
+    usual = _DEFAULT_PORTS.get(theirs.scheme)
+    return theirs.hostname is not None and (theirs.hostname, ports[1] or usual) == (ours.hostname, ports[0] or usual)
 
 
 def _origin(text: str) -> str:

@@ -21,7 +21,7 @@ def payer_of(scope: Scope) -> str:
     The address is that of the client as the server knows it: behind a proxy what uvicorn's FORWARDED_ALLOW_IPS lets
     that say, else the proxy's own.
     """
-    caller: Caller | None = scope["state"].get(CALLER)
+    caller: Caller | None = scope.get("state", {}).get(CALLER)
     if caller is not None and not caller.is_anonymous:
         return f"key {caller.id}"
     client = scope.get("client")
