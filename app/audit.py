@@ -3,14 +3,16 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.callers import CALLER
-from stores.access import Caller
 from stores.audit import CALLER as ACTING
 from stores.audit import COMMAND_LINE, did, logger, record
+
+if TYPE_CHECKING:
+    from stores.access import Caller
 
 __all__ = ["OnBehalf", "audit_handler", "did", "log_as_command_line", "record"]
 

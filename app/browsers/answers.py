@@ -110,5 +110,5 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
 def _refused(origin: str | None) -> ForbiddenError:
     return ForbiddenError(
         f"pages of {(origin or 'another site')[:200]} may send nothing here; to let them, name their origin in "
-        "LOOMQL_CORS_ORIGINS on the server. Programs, which send neither Origin nor Sec-Fetch-Site, are let in"
+        "LOOMQL_CORS_ORIGINS on the server. Programs, which send neither Origin nor Sec-Fetch-Site, may"
     )

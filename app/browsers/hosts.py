@@ -4,6 +4,7 @@ A page of any site can have its own name lead to 127.0.0.1 a moment after it was
 it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
 """
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERY: Final = "*"
+_OF_LOOPBACK: Final = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
 
 def names_of(host: str, allowed: str) -> frozenset[str] | None:
@@ -37,7 +39,9 @@ def names_of(host: str, allowed: str) -> frozenset[str] | None:
 
 def is_loopback(host: str) -> bool:
     """Whether an address to listen at is reached from this machine only."""
-    return host.strip("[]").lower() in LOOPBACK or host.startswith("127.")
+    name = host.strip("[]").lower()
+    # Names may begin with 127., too, and lead anywhere.
+    return name in LOOPBACK or _OF_LOOPBACK.fullmatch(name) is not None
 
 
 class OwnHosts:
@@ -67,7 +71,7 @@ class OwnHosts:
         except ValueError:
             return False
         # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
-        return name in self.names or name.endswith(".localhost") or name.startswith("127.") or not host
+        return name in self.names or name.endswith(".localhost") or is_loopback(name) or not host
 
 
 def _is_open(scope: Scope) -> bool:

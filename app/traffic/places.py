@@ -38,10 +38,10 @@ class Places:
         wait_seconds: how long somebody waits for one.
     """
 
-    def __init__(self, most: int, most_each: int | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, most: int, most_each: int | None = None, wait_seconds: float | None = None) -> None:
         self.most = most
         self.most_each = most if most_each is None else most_each
-        self.wait_seconds = wait_seconds
+        self.wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
         self._taken = 0
         self._of: Counter[str] = Counter()
         self._queued: Counter[str] = Counter()

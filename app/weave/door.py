@@ -28,7 +28,6 @@ from app.weave import (
     wandb,
 )
 from app.weave.bodies import Body, read_body
-from app.weave.browsers import check_page
 from app.weave.errors import answer, failure, refusal
 from graphql_schema.context import Stores
 from stores.errors import StoreError
@@ -137,7 +136,6 @@ class WeaveDoor:
         """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
         with self._intake.share() as share:
             try:
-                check_page(request.headers)
                 return await answered(share)
             except SilenceError as error:
                 return closing(answer({"reason": error.message}, SILENCE_STATUS))
