@@ -14,9 +14,16 @@ from stores.audit import COMMAND_LINE, did, logger, record
 if TYPE_CHECKING:
     from stores.access import Caller
 
-__all__ = ["OnBehalf", "audit_handler", "did", "log_as_command_line", "record"]
+__all__ = ["OnBehalf", "act_for", "audit_handler", "did", "log_as_command_line", "record"]
 
 FORM: Final = "%(message)s"
+
+
+def act_for(scope: Scope) -> None:
+    """Say that what follows in this context is on behalf of a connection's caller, who may be known only by now."""
+    caller: Caller | None = scope.get("state", {}).get(CALLER)
+    if caller is not None:
+        ACTING.set(caller.id)
 
 
 class OnBehalf:
@@ -28,8 +35,7 @@ class OnBehalf:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say it, and go on."""
         if scope["type"] != "lifespan":
-            caller: Caller = scope["state"][CALLER]
-            ACTING.set(caller.id)
+            act_for(scope)
         await self.app(scope, receive, send)
 
 

@@ -29,6 +29,9 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 
 from app import heartbeats
+from app.access.authentication import come_in, until_ended
+from app.access.credentials import refused
+from app.audit import act_for
 from app.intake import giving_back, large_subscription
 from app.traffic import Places, Rates, payer_of
 from app.traffic.places import MOST_OPERATIONS
@@ -45,7 +48,9 @@ from stores.intake import FREE_BYTES, Intake, Share
 logger = logging.getLogger("loomql")
 
 INVALID_MESSAGE: Final = 4400
+UNAUTHENTICATED: Final = 4401
 UNANSWERED: Final = 4408
+TRY_AGAIN: Final = 1013
 TOO_MANY: Final = 4429
 SIGNS_PER_SECOND: Final = 10
 SIGNS_AT_ONCE: Final = 100
@@ -179,15 +184,40 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     schema: BoundedSchema
     _beating: asyncio.Task[None] | None = None
     _signs: Buckets | None = None
+    _ending: asyncio.Task[None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
+        super().__init__(*args, **kwargs)
+        self._watched = ExitStack()
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Let the client begin, and ask it for signs of life from then on."""
+        """Let the client begin if it may come in, and ask it for signs of life from then on."""
+        if not self.connection_init_received and not await self._may_come_in(message):
+            await self.websocket.close(UNAUTHENTICATED, refused().message)
+            return
         await super().handle_connection_init(message)
         if self.connection_acknowledged and self._beating is None:
             self._beating = asyncio.create_task(self._beat())
+            self._watched.enter_context(until_ended(self.websocket.ws.scope)).add_done_callback(self._end)
+
+    async def _may_come_in(self, message: ConnectionInitMessage) -> bool:
+        """Whether its session is known, from the request that opened the connection or by its first message."""
+        ws = self.websocket.ws
+        payload = message.get("payload")
+        error = await come_in(ws.scope, payload if isinstance(payload, dict) else {})
+        if error and error.code != "UNAUTHENTICATED":
+            await self.websocket.close(TRY_AGAIN, error.message)
+        return error is None
+
+    def _end(self, ended: asyncio.Future[None]) -> None:
+        if not ended.cancelled():
+            self._ending = asyncio.create_task(self.websocket.close(UNAUTHENTICATED, refused().message))
 
     async def shutdown(self) -> None:
         """End what the connection has under way."""
+        self._watched.close()
+        if self._ending is not None:
+            await asyncio.gather(self._ending, return_exceptions=True)
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -278,6 +308,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
+        act_for(self.websocket.ws.scope)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
         if self.schema.subscribes(operation.query, operation.operation_name):

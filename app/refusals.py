@@ -13,6 +13,7 @@ from stores.errors import StoreError
 
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "CONFLICT": 409,

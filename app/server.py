@@ -12,8 +12,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
-from app.access import caller_of
-from app.access.authentication import Authentication
+from app.access import KEYRING, Authentication, Entrance, Keyring, caller_of, demand_of, ruled
 from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
@@ -27,7 +26,7 @@ from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
 from app.health import Readiness, healthz, readyz
 from app.otlp import TracesEndpoint
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.otlp.grpc_server import Admit, GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.settings import Settings
@@ -41,7 +40,7 @@ from app.weave import WeaveDoor
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
-from stores.access import ADMINISTRATOR, ANYONE
+from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.intake import Intake
@@ -63,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     intake = Intake(settings.max_pending_bytes)
     rates = Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
     exports = ExportProcesses(settings.max_exports)
+    entrance = Entrance(demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -72,6 +72,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
         providers = _providers(settings)
         calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
         stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
+        keyring = Keyring(stores.keys)
+
+        async def admit(authorization: str | None) -> Caller:
+            return (await entrance.session(authorization, keyring, settings.host)).caller
+
         readiness = Readiness(database, settings.database_timeout_seconds)
         preparation = asyncio.create_task(readiness.prepare())
         sweeping = asyncio.create_task(sweep_files(stores.files))
@@ -82,32 +87,33 @@ def create_app(settings: Settings | None = None) -> Starlette:
             # The first request should find its indexes, but a database that is away must not keep the server down.
             await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
             with told_to_stop(exports.stop), told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
-                async with _grpc(settings, stores, intake, rates):
-                    yield {"stores": stores, "readiness": readiness}
+                async with _grpc(settings, stores, intake, admit, rates):
+                    yield {"stores": stores, "readiness": readiness, KEYRING: keyring}
         finally:
             for task in (preparation, sweeping, upkeep, evaluating):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await keyring.close()
             await asyncio.gather(stores.close(), *ending)
             await providers.close()
             database.close()
 
     return Starlette(
         routes=_routes(settings, intake, exports, rates),
-        middleware=_middleware(settings, rates),
+        middleware=_middleware(settings, entrance, rates),
         lifespan=lifespan,
         exception_handlers={404: not_found},
     )
 
 
-def _middleware(settings: Settings, rates: Rates | None) -> list[Middleware]:
+def _middleware(settings: Settings, entrance: Entrance, rates: Rates | None) -> list[Middleware]:
     """What every request goes through, the outermost first; a limit that is off is not there."""
     origins = Origins.parse(settings.cors_origins)
     names = names_of(settings.host, settings.allowed_hosts)
     return [
         Middleware(SafeAnswers, origins),
-        Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE),
+        Middleware(Authentication, entrance),
         Middleware(OnBehalf),
         *([Middleware(OwnHosts, names)] if names is not None else []),
         *([Middleware(RateLimit, rates)] if rates else []),
@@ -158,14 +164,16 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses, rates:
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
-    return [*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes
+    return ruled([*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes)
 
 
-def _grpc(settings: Settings, stores: Stores, intake: Intake, rates: Rates | None) -> AbstractAsyncContextManager[None]:
+def _grpc(
+    settings: Settings, stores: Stores, intake: Intake, admit: Admit, rates: Rates | None
+) -> AbstractAsyncContextManager[None]:
     if settings.otlp_grpc_port is None:
         return nullcontext()
     address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake, rates)
+    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake, admit, rates)
 
 
 def _providers(settings: Settings) -> EnvironmentProviders:

@@ -19,9 +19,11 @@ from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
+from app.access.entrance import demand_of
 from app.audit import FORM, audit_handler
 from app.health import ask
 from app.joined_writes import JoiningProtocol
+from app.keys import FIRST_KEY, has_keys
 from app.log_redaction import Redaction
 from app.mongodb import mongodb, whereabouts
 from app.otlp.grpc_server import GrpcAddress, check_grpc
@@ -53,9 +55,23 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
+        _check_keys(settings, uri)
         prepare(uri)
         _announce_when_up(settings, listener)
         _run(settings, listener)
+
+
+def _check_keys(settings: Settings, uri: str) -> None:
+    """See that somebody can come in where not everybody may.
+
+    Raises:
+        ServeError: nobody can.
+    """
+    if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
+        raise ServeError(
+            f"{settings.host} is not served without keys, and there is none: make one with `{FIRST_KEY}`, or listen on "
+            "127.0.0.1. Where something before the server says who may come in, LOOMQL_KEYS=off serves without."
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -78,10 +78,15 @@ class Settings(BaseSettings):
         description="How long one query may take as a whole, all that it asks the database together, before the answer "
         "is TIMEOUT.",
     )
+    keys: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Whether keys are required: `auto` as soon as there is one, and on any address but the loopback; "
+        "`required` always; `off` never, on any address, where something before the server says who may come in.",
+    )
     admin: bool = Field(
         default=False,
-        description="Open to whoever reaches the server what is for administrators: projectPurge, retentionSet and "
-        "retentionSweep. The command can do all of it without this.",
+        description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "
+        "command can do all of it without this.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
     introspection: bool = Field(

@@ -209,7 +209,9 @@ class BoundedSchema(strawberry.Schema):
             del query, document, given
             yield result
             return
-        asked = query, document, given["operation_name"], given["variable_values"]
+        caller = getattr(given["context_value"], "caller", None)
+        visible = caller.grants if caller else None
+        asked = query, document, given["operation_name"], given["variable_values"], visible
         with self._shared.subscribed(*asked) as key:
             del query, asked
             async with aclosing(self._events(key, document, given)) as events:

@@ -70,6 +70,12 @@ class Grant:
             project_id.startswith(self.projects[:-1]) if self.projects.endswith("/*") else project_id == self.projects
         )
 
+    def includes(self, other: "Grant") -> bool:
+        """Whether it is for all projects that another is for."""
+        return self.projects in {EVERY_PROJECT, other.projects} or (
+            other.projects != EVERY_PROJECT and self.holds_for(other.projects)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -94,9 +100,19 @@ class Caller:
         """The role in a project, whether there is such a project or not."""
         return _most(grant.role for grant in self.grants if grant.holds_for(project_id))
 
+    @property
+    def projects(self) -> tuple[str, ...] | None:
+        """The projects that they have any role in, as grants name them; None for all."""
+        return None if self.everywhere else tuple(grant.projects for grant in self.grants if grant.role)
+
     def may(self, role: Role, project_id: str) -> bool:
         """Whether they have a role in a project, or one that may do more."""
         return self.everywhere >= role or self.role_in(project_id) >= role
+
+    def covers(self, role: Role, grants: Iterable[Grant]) -> bool:
+        """Whether they have a role in all projects that some grants are for."""
+        own = [grant for grant in self.grants if grant.role >= role]
+        return all(any(each.includes(grant) for each in own) for grant in grants)
 
     def check(self, role: Role, project_id: str, argument: str | None = None) -> None:
         """See that they have a role in a project; nothing is looked up for that.

@@ -193,6 +193,16 @@ class Database:
         return self._database["search_words"]
 
     @property
+    def api_keys(self) -> Collection:
+        """The keys of all who may come in: a document for each that ever was, without its secret."""
+        return self._database["api_keys"]
+
+    @property
+    def api_key_changes(self) -> Collection:
+        """How often those were changed: one document."""
+        return self._database["api_key_changes"]
+
+    @property
     def leases(self) -> Collection:
         """What only one process does at a time: a document for each."""
         return self._database["leases"]

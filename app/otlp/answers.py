@@ -26,6 +26,7 @@ _STATUS_BY_CODE: Final = {
 }
 CODES: Final = {
     "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
+    "UNAUTHENTICATED": Code.UNAUTHENTICATED,
     "FORBIDDEN": Code.PERMISSION_DENIED,
     "PAYLOAD_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
     # With when to come again, which its exporters go by; without they would drop what they sent.

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.access.callers import access_of
 from app.media_types import media_type_of
 from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, status_of, success
 from app.otlp.bodies import UnknownEncodingError, read_body
@@ -74,12 +75,14 @@ class TracesEndpoint:
     async def _export(self, request: Request, media_type: str) -> Exported:
         store: OtelStore = request.state["stores"].otel
         project_id = project_of(request.headers.get(PROJECT_HEADER))
+        check = access_of(request).check
         with self.intake.share() as share:
             # Nothing here holds the body beside what reads it.
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
-                return await store.export_protobuf(await body, project_id, entity=self.entity)
-            return await store.export_json(await _read(await body, share), project_id, entity=self.entity)
+                return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
+            value = await _read(await body, share)
+            return await store.export_json(value, project_id, entity=self.entity, check=check)
 
 
 async def _read(text: bytearray, share: Share) -> object:

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -14,11 +14,13 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from app.access.callers import Access
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
-from app.traffic.payers import network_of
+from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
+from stores.access import Caller, Role
 from stores.errors import StoreError, retry_after
 from stores.intake import Intake
 from stores.otel import Exported, OtelStore
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
     from app.traffic.rates import Rates
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+_AUTHORIZATION: Final = "authorization"
 _GRACE_SECONDS: Final = 5
+
+Admit = Callable[[str | None], Awaitable[Caller]]
+"""Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
 
 _COMING_AT_ONCE: Final = 4
 """Messages that are on their way at once: what they take is known, and counted, once they are there."""
@@ -92,6 +98,7 @@ async def traces_over_grpc(
     max_body_bytes: int,
     entity: str,
     intake: Intake,
+    admit: Admit,
     rates: "Rates | None" = None,
 ) -> AsyncIterator[None]:
     """Serve until the block ends; what is under way then has some seconds more.
@@ -103,7 +110,7 @@ async def traces_over_grpc(
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     # To a client this is the same as a call with one message, which would be read before anybody is asked.
-    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, rates).export)
+    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit, rates).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
     try:
         server.add_insecure_port(str(address))
@@ -120,8 +127,9 @@ async def traces_over_grpc(
 class _Traces:
     """The one method of OTLP's service of traces; messages come and go as bytes."""
 
-    def __init__(self, store: OtelStore, entity: str, intake: Intake, rates: "Rates | None") -> None:
+    def __init__(self, store: OtelStore, entity: str, intake: Intake, admit: Admit, rates: "Rates | None") -> None:
         self._rates = rates
+        self._admit = admit
         self._store = store
         self._entity = entity
         self._intake = intake
@@ -139,19 +147,26 @@ class _Traces:
 
     async def _export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
+        caller = await self._admit(_text(sent.get(_AUTHORIZATION)))
         if self._rates:
-            self._rates.check(_payer(context.peer()))
+            self._rates.check(account_of(caller, _address(context.peer())))
+        access = Access(caller, Role.WRITER)
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
                 share.grow(COPIES[PROTOBUF] * len(request))
-            return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
+            project_id = project_of(sent.get(PROJECT_HEADER))
+            return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
 
-def _payer(peer: str) -> str:
-    """The account of who is at the other end, such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _address(peer: str) -> str:
+    """The address of who is at the other end, such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
     host, _, _port = unquote(peer.partition(":")[2]).rpartition(":")
-    return f"address {network_of(host.strip('[]'))}"
+    return host.strip("[]")
 
 
 async def _message(requests: AsyncIterator[bytes]) -> bytes:

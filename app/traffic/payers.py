@@ -21,11 +21,15 @@ def payer_of(scope: Scope) -> str:
     The address is that of the client as the server knows it: behind a proxy what uvicorn's FORWARDED_ALLOW_IPS lets
     that say, else the proxy's own.
     """
-    caller: Caller | None = scope.get("state", {}).get(CALLER)
+    client = scope.get("client")
+    return account_of(scope.get("state", {}).get(CALLER), client[0] if client else None)
+
+
+def account_of(caller: "Caller | None", address: str | None) -> str:
+    """The account of a caller at an address."""
     if caller is not None and not caller.is_anonymous:
         return f"key {caller.id}"
-    client = scope.get("client")
-    return f"address {network_of(client[0])}" if client else "unknown"
+    return f"address {network_of(address)}" if address else "unknown"
 
 
 @lru_cache(maxsize=1000)

@@ -115,7 +115,8 @@ def test_a_hash_that_is_not_there_is_no_syntax_error() -> None:
         trusted.text_of({"documentId": "unknown"})
     with pytest.raises(UntrustedDocumentError, match="not the one that its hash names"):
         trusted.text_of({"documentId": "c0ffee", "query": OTHER})
-    for asked in ({"documentId": 5}, {"documentId": ""}, {"extensions": {"persistedQuery": {}}}):
+    wrong: list[dict[str, Any]] = [{"documentId": 5}, {"documentId": ""}, {"extensions": {"persistedQuery": {}}}]
+    for asked in wrong:
         with pytest.raises(BadInputError):
             trusted.text_of(asked)
 

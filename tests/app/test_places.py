@@ -92,7 +92,7 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
     # One of them is called just when it leaves.
     outcomes = await asyncio.gather(*leaving, return_exceptions=True)
 
-    assert await asyncio.gather(one, staying) == ["a", "c"]
+    assert [await one, await staying] == ["a", "c"]
     assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, RateLimitedError, UnavailableError}
     assert (places.taken, places.waiting) == (0, 0)
 
