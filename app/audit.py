@@ -1,7 +1,6 @@
 """The audit log of the running service: on whose behalf each request acts, and where entries go."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,9 +46,12 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
 
 
 def log_as_command_line(path: Path | None) -> None:
-    """Have what this process does written down as done by a command, in the file or to standard error."""
+    """Have what this process does written down as done by a command, in the file if there is one.
+
+    Without one it is told to nobody: who runs the command sees what came of it.
+    """
     ACTING.set(COMMAND_LINE)
-    handler = logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path, encoding="utf-8")
+    handler = logging.NullHandler() if path is None else logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORM))
     logger.handlers[:] = [handler]
     logger.propagate = False

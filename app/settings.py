@@ -237,8 +237,8 @@ class Settings(BaseSettings):
     )
     audit_log: Path | None = Field(
         default=None,
-        description="File that is told, a line of JSON each, of deletes, purges, retention and keys; unset tells it to "
-        "standard error.",
+        description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by commands, too; "
+        "unset has the server tell it to standard error.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
