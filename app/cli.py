@@ -242,8 +242,9 @@ def export_command(options: argparse.Namespace) -> int:
     """Write a list into a file."""
     given = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
     parameters = {name: text for name, text in given.items() if text is not None}
-    url = options.url or own_url(_settings(options))
-    count = run_export(url, options.concept, options.project, parameters, options.file, Console(stderr=True))
+    settings = _settings(options)
+    url, console = options.url or own_url(settings), Console(stderr=True)
+    count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
     all_of_them = "all the" if count is None else f"all {count:,}"
     _say(f"{options.file} has {all_of_them} {options.concept} of {options.project} that were asked for.")
     return 0

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
         description="Whether keys are required: `auto` as soon as there is one, and on any address but the loopback; "
         "`required` always; `off` never, on any address, where something before the server says who may come in.",
     )
+    key: str | None = Field(default=None, repr=False, description="Key that `loomql export` sends to the server.")
     admin: bool = Field(
         default=False,
         description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "

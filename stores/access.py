@@ -54,7 +54,7 @@ class Grant:
         """
         entity, slash, project = projects.partition("/")
         parts = [] if projects == EVERY_PROJECT else [entity] if projects == f"{entity}/*" else [entity, project]
-        if (parts and not slash) or not all(map(is_project_part, parts)):
+        if (parts and not slash) or EVERY_PROJECT in entity[: len(parts)] or not all(map(is_project_part, parts)):
             raise BadInputError(
                 f"{projects[:64]!r} names no projects; write entity/project, entity/* for all of an entity or * for "
                 f"all, each part of {PROJECT_PART_RULE}",
