@@ -21,6 +21,7 @@ from app.graphql_sse import EventStream
 from app.intake import giving_back, large_subscription
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
+from app.observing import under_way
 from app.request_bodies import SILENCE_STATUS, SilenceError, next_piece, pieces
 from app.results import body_of
 from app.spool_space import SpoolSpace
@@ -61,7 +62,8 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
-        self.payload = {"message": message, "extensions": {"code": code, **extensions}}
+        self.extensions = {"code": code, **extensions}
+        self.payload = {"message": message, "extensions": self.extensions}
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,12 @@ class GraphQLHTTP:
                 return
             except (RequestError, SilenceError) as caught:
                 error = _silent(caught) if isinstance(caught, SilenceError) else caught
+                under_way.failed(under_way.code_of(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in a GraphQL request")
+                under_way.failed(under_way.INTERNAL)
                 response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
             if not isinstance(response, EventStream):
                 # What was asked is done with, however long the client takes to read the answer.
@@ -144,6 +148,7 @@ class GraphQLHTTP:
 
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters)
+        under_way.asked(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return _result_response(await self._execute(request, operation), media_type)
@@ -157,6 +162,7 @@ class GraphQLHTTP:
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters)
+                under_way.asked(operation.operation_name)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
             except UnavailableError as error:
                 raise _unavailable(error) from error
@@ -211,7 +217,7 @@ class GraphQLHTTP:
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
         try:
-            return await self.schema.execute(
+            result = await self.schema.execute(
                 operation.query,
                 variable_values=operation.variables,
                 context_value=self.make_context(request),
@@ -219,6 +225,8 @@ class GraphQLHTTP:
                 allowed_operation_types=_ALLOWED[request.method],
                 operation_extensions=operation.extensions,
             )
+            under_way.did(self.schema.does(operation.query, operation.operation_name), result.errors)
+            return result  # noqa: TRY300 -- what it did is of what was executed
         except CannotGetOperationTypeError as error:
             reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
             return ExecutionResult(data=None, errors=[reason])
@@ -229,6 +237,7 @@ class GraphQLHTTP:
         if share.is_large and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(_TOO_LARGE, error.message, error.code)
+        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         results = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,

@@ -1,43 +1,35 @@
 """The running service: its routes, and what lives as long as it does."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.access import caller_of
 from app.access.authentication import Authentication
 from app.downloads import FileEndpoints
-from app.evaluating import evaluate
 from app.exports.endpoint import ExportEndpoint
-from app.exports.process import ExportProcesses
-from app.file_sweep import sweep_files
 from app.graphql_http import GraphQLHTTP
 from app.graphql_websocket import GraphQLWebSocket
-from app.health import Readiness, healthz, readyz
+from app.health import healthz, readyz
+from app.lifetime import Process
+from app.observing.endpoint import metrics
+from app.observing.middleware import Observing
 from app.otlp import TracesEndpoint
-from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
-from app.providers import EnvironmentProviders
-from app.providers.secrets import parse_grants
 from app.settings import Settings
 from app.spool_space import SpoolSpace
-from app.stopping import told_to_stop
-from app.upkeep import Upkeep
 from app.weave import WeaveDoor
-from graphql_schema.context import Context, Stores
+from graphql_schema.context import Context
+from graphql_schema.errors import unexpected
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.access import ADMINISTRATOR, ANYONE
-from stores.calls import CallsStore
-from stores.database import Database
-from stores.intake import Intake
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -53,47 +45,27 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if uri is None:
         raise ValueError("No database is named: set LOOMQL_MONGODB_URI, or run `loomql serve`, which starts one.")
 
-    intake = Intake(settings.max_pending_bytes)
-    exports = ExportProcesses(settings.max_exports)
+    process = Process.of(settings, uri)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        database = Database.open(
-            uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds, intake
-        )
-        providers = _providers(settings)
-        calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
-        stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
-        readiness = Readiness(database, settings.database_timeout_seconds)
-        preparation = asyncio.create_task(readiness.prepare())
-        sweeping = asyncio.create_task(sweep_files(stores.files))
-        upkeep = asyncio.create_task(Upkeep(database, stores).go_on())
-        evaluating = asyncio.create_task(evaluate(stores.evaluation_runs, settings.evaluation_rows))
-        ending: list[asyncio.Task[None]] = []
-        try:
-            # The first request should find its indexes, but a database that is away must not keep the server down.
-            await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
-            with told_to_stop(exports.stop), told_to_stop(lambda: ending.append(asyncio.create_task(stores.close()))):
-                async with _grpc(settings, stores, intake):
-                    yield {"stores": stores, "readiness": readiness}
-        finally:
-            for task in (preparation, sweeping, upkeep, evaluating):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-            await asyncio.gather(stores.close(), *ending)
-            await providers.close()
-            database.close()
+        async with process.life() as state:
+            yield state
 
     return Starlette(
-        routes=_routes(settings, intake, exports),
-        middleware=[Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE)],
+        routes=_routes(process),
+        # The first one is outermost.
+        middleware=[
+            Middleware(Observing, process.tally),
+            Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE),
+        ],
         lifespan=lifespan,
-        exception_handlers={404: not_found},
+        exception_handlers={404: not_found, 500: failed},
     )
 
 
-def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> list[BaseRoute]:
+def _routes(process: Process) -> list[BaseRoute]:
+    settings, intake = process.settings, process.intake
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
 
     def make_context(connection: HTTPConnection) -> Context:
@@ -117,34 +89,23 @@ def _routes(settings: Settings, intake: Intake, exports: ExportProcesses) -> lis
         settings.max_body_bytes,
         max_operations=settings.max_connection_operations,
         intake=intake,
+        stopping=process.stopping,
+        patience_seconds=settings.shutdown_seconds * 0.8,
     )
     routes: list[BaseRoute] = [
         Route("/graphql", over_http),  # the first, since routes are tried in order
         Route("/", home),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
-        *ExportEndpoint(schema, settings, exports).routes(),
+        *ExportEndpoint(schema, settings, process.exports).routes(),
         *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
         WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
+    if settings.metrics:
+        routes.append(Route("/metrics", metrics))
     return [*routes, Mount("/graphiql", graphiql.assets)] if settings.graphiql else routes
-
-
-def _grpc(settings: Settings, stores: Stores, intake: Intake) -> AbstractAsyncContextManager[None]:
-    if settings.otlp_grpc_port is None:
-        return nullcontext()
-    address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
-    return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake)
-
-
-def _providers(settings: Settings) -> EnvironmentProviders:
-    return EnvironmentProviders(
-        grants=parse_grants(settings.provider_secrets),
-        timeout_seconds=settings.completion_timeout_seconds,
-        allow_private=settings.allow_private_providers,
-    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -165,3 +126,10 @@ async def home(_request: Request) -> Response:
 async def not_found(request: Request, _error: Exception) -> Response:
     """Say where the API is to whoever looks elsewhere."""
     return PlainTextResponse(f"There is nothing at {request.url.path}; GraphQL is at /graphql.\n", 404)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """Answer what no door expected; the log has it under the id."""
+    masked = unexpected(error, f"at {request.url.path}")
+    headers = {"X-Request-ID": request.state["request_id"]} if "request_id" in request.state else {}
+    return JSONResponse({"errors": [masked.formatted]}, 500, headers)

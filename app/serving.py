@@ -1,6 +1,7 @@
 """`loomql serve`: the database below, the server processes above, and their end in that order."""
 
 import gc
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -10,24 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from types import FrameType
-from typing import Any
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
-from uvicorn.config import LOGGING_CONFIG
-from uvicorn.supervisors import Multiprocess
 
+from app.graceful import LeavingProtocol, Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.mongodb import mongodb, whereabouts
+from app.observing.logs import log_config
+from app.observing.siblings import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
 from app.settings import Settings, variable
 
-# Long enough for a request in flight, short enough for someone who waits for the prompt.
-SHUTDOWN_SECONDS = 10
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
@@ -107,28 +105,23 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         http=JoiningProtocol,
+        ws=LeavingProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,
-        log_config=_log_config(settings.log_level),
+        log_config=log_config(settings.log_level, settings.log_format),
         log_level=settings.log_level,
         # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.
         access_log=settings.log_level == "debug",
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         timeout_worker_healthcheck=STARTING_SECONDS,
     )
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-    else:
+    if settings.workers == 1:
         Server(config).run(sockets=[listener])
-
-
-def _log_config(level: str) -> dict[str, Any]:
-    """Uvicorn's own, with the rest of the program in the same form."""
-    config = deepcopy(LOGGING_CONFIG)
-    config["root"] = {"handlers": ["default"], "level": level.upper()}
-    return config
+        return
+    with folder_for(settings.workers):
+        Workers(config, sockets=[listener]).run()
 
 
 def _announce_when_up(settings: Settings, listener: socket.socket) -> None:

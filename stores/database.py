@@ -21,6 +21,7 @@ from stores.driver_errors import TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
 from stores.ids import new_id
 from stores.intake import Intake
+from stores.pool import PoolUse, use_of
 from stores.reach import RETRY_LATER, while_in_reach
 from stores.register import Entered, Register
 from stores.transactions import APP_NAME, Session, run_transaction
@@ -317,6 +318,11 @@ class Database:
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
         return topology.has_writable_server()
+
+    @property
+    def pool_use(self) -> PoolUse:
+        """How busy the connections are."""
+        return use_of(self._client.delegate)
 
     def close(self) -> None:
         """Give the connections back."""

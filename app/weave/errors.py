@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from app.observing import under_way
 from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError
@@ -68,6 +69,7 @@ def is_passing(error: StoreError) -> bool:
 
 def refusal(error: StoreError) -> Response:
     """The answer to what was refused."""
+    under_way.failed(error.code)
     may_come_again = isinstance(error, ConflictError | UnavailableError) and is_passing(error)
     headers = {"Retry-After": str(UnavailableError.retry_after_seconds)} if may_come_again else {}
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
@@ -75,6 +77,7 @@ def refusal(error: StoreError) -> Response:
 
 def failure(error: Exception, where: str) -> Response:
     """The answer to a failure that nobody expected; the log has the rest under the id in it."""
+    under_way.failed(under_way.INTERNAL)
     return answer({"reason": unexpected(error, where).message}, _INTERNAL)
 
 
