@@ -25,6 +25,7 @@ from app.observing.siblings import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
 from app.settings import Settings, variable
+from app.upgrading import check_version
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60
@@ -49,6 +50,7 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
+        check_version(uri, settings)
         prepare(uri)
         _announce_when_up(settings, listener)
         _run(settings, listener)

@@ -54,6 +54,7 @@ class Database:
     ) -> None:
         self.intake = intake or Intake()
         self._register = Register()
+        self._refusal = ""
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
@@ -275,6 +276,7 @@ class Database:
         Raises:
             UnavailableError: no server could be reached within the timeout, or too many write already.
         """
+        self._check_open()
 
         async def in_turn() -> _R:
             async with self.intake.write():
@@ -289,6 +291,9 @@ class Database:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
+        if self._refusal and asyncio.iscoroutine(work):
+            work.close()
+        self._check_open()
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds):
             try:
@@ -314,6 +319,14 @@ class Database:
         """A session that reads everything as it was at its first command."""
         async with await self._client.start_session(snapshot=True) as session:
             yield session
+
+    def refuse(self, reason: str) -> None:
+        """Let nobody read or write from now on who does so by `query` or `write`, as long as there is a reason."""
+        self._refusal = reason
+
+    def _check_open(self) -> None:
+        if self._refusal:
+            raise UnavailableError(self._refusal)
 
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
