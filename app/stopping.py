@@ -38,6 +38,14 @@ class Stopping:
             for tell in self._told:
                 tell()
 
+    def hurry(self) -> None:
+        """Wait for nothing more: the process ends soon, whatever is under way; nothing more happens where it does."""
+        if not self.is_hurried.is_set():
+            self.is_hurried.set()
+            ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
+            ending.daemon = True
+            ending.start()
+
 
 @contextmanager
 def told_to_stop(stopping: Stopping) -> Iterator[None]:
@@ -56,9 +64,9 @@ def told_to_stop(stopping: Stopping) -> Iterator[None]:
     came: set[int] = set()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        is_second = number in came or (came and not is_worker)
+        is_second = number in came or (bool(came) and not is_worker)
         came.add(number)
-        loop.call_soon_threadsafe(_hurry if is_second else stopping.begin, *((stopping,) if is_second else ()))
+        loop.call_soon_threadsafe(stopping.hurry if is_second else stopping.begin)
         # Uvicorn waits for nothing more after a second SIGINT.
         told = signal.SIGINT if is_second else signal.Signals(number)
         servers_own[told](told, frame)
@@ -70,11 +78,3 @@ def told_to_stop(stopping: Stopping) -> Iterator[None]:
     finally:
         for number, handler in servers_own.items():
             signal.signal(number, handler)
-
-
-def _hurry(stopping: Stopping) -> None:
-    if not stopping.is_hurried.is_set():
-        stopping.is_hurried.set()
-        ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
-        ending.daemon = True
-        ending.start()

@@ -84,7 +84,7 @@ async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_w
         closed = await ending
     code = await asyncio.to_thread(server.process.wait, 60)
 
-    assert code == 0
+    assert code == 0, server.output.read_text()
     assert answer.status_code == 200
     assert len(answer.json()["data"]["callCreateBatch"]["res"]) == MANY
     with MongoClient[dict[str, object]](mongodb_uri) as mongodb:

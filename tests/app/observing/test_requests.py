@@ -15,7 +15,7 @@ from app.server import create_app
 from app.settings import Settings
 from graphql_schema.operations import BoundedSchema
 from stores.projects import ProjectsStore
-from tests.app.event_stream import first_of
+from tests.app.event_stream import next_of, streaming
 from tests.live_server import live_server
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
@@ -93,15 +93,25 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
     watch = 'subscription { callEvents(projectId: "acme/chat", after: "%s") { type } }'
     query = '{ callEventsCursor(projectId: "acme/chat") }'
     cursor = (await client.post("/graphql", json={"query": query})).json()["data"]["callEventsCursor"]
-    mutation = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
-    await client.post("/graphql", json={"query": mutation, "variables": {"start": start}})
+    write: dict[str, object] = {
+        "query": "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+    }
+    write |= {"variables": {"start": start}}
 
-    event = await first_of(client, watch % cursor)
-    found = await told(client)
+    await client.post("/graphql", json=write)
+    async with streaming(client, watch % cursor) as events:
+        # The first is of the past; the second comes by the change stream.
+        first = await next_of(events)
+        await client.post("/graphql", json=write)
+        second = await next_of(events)
+        during = await told(client)
+    after = await told(client)
 
-    assert "STARTED" in event.data
-    assert found[sample("loomql_requests_total", door="sse", operation="callEvents", status="200")] == 1
-    assert sample("loomql_event_lag_seconds_count") in found
+    assert first == second == {"data": {"callEvents": {"type": "STARTED"}}}
+    assert during[sample("loomql_event_lag_seconds_count")] >= 1
+    assert 0 <= during[sample("loomql_event_lag_seconds_sum")] < 60
+    assert during[sample("loomql_in_use", resource="subscriptions")] == 1
+    assert after[sample("loomql_requests_total", door="sse", operation="callEvents", status="200")] == 1
 
 
 async def test_without_the_setting_nothing_is_told(mongodb_uri: str, database_name: str) -> None:
