@@ -15,16 +15,19 @@ from rich.console import Console
 
 from app import keeping, keys, searching
 from app import settings as setting
+from app.backups.restoring import restore
+from app.backups.taking import take
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
 from app.doctor import Level, examine
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import EXPORTS, ExportError
 from app.exports.command import own_url, run_export
+from app.health import ask
 from app.imports.command import SOME_LEFT, run_import
-from app.mongodb import MongodbUriError, driver_words, shared_mongodb, whereabouts
+from app.mongodb import Client, MongodbUriError, driver_words, mongodb, shared_mongodb, whereabouts
 from app.otlp.grpc_server import GrpcError
-from app.serving import ServeError, serve
+from app.serving import ANY_ADDRESS, ServeError, serve
 from app.settings import Settings
 from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
 from graphql_schema.schema import sdl
@@ -96,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=demo_command)
 
     _add_transfer_parsers(commands.add_parser)
+    _add_backup_parsers(commands.add_parser)
     _add_index_parser(commands.add_parser("index", help="index a path into the JSON of calls, for queries by it"))
 
     _add_search_parser(
@@ -136,6 +140,23 @@ def _add_transfer_parsers(add: Callable[..., argparse.ArgumentParser]) -> None:
     importing.add_argument("--beside", type=Path, metavar="FOLDER", help="folder of rejects and progress")
     importing.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
     importing.set_defaults(command=import_command)
+
+
+def _add_backup_parsers(add: Callable[..., argparse.ArgumentParser]) -> None:
+    taking = add("backup", help="write the whole database, as it is at one moment, into a file")
+    taking.set_defaults(command=backup_command)
+    restoring = add("restore", help="put a backup into an empty database")
+    restoring.set_defaults(command=restore_command)
+    for command in (taking, restoring):
+        command.add_argument("file", type=Path, metavar="FILE", help="the file of the backup")
+        command.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    health = add(
+        "health", help="ask a server whether it is up; for what watches it, such as a container's health check"
+    )
+    health.add_argument("--host", help="its address (LOOMQL_HOST)")
+    health.add_argument("--port", type=int, help="its port (LOOMQL_PORT)")
+    health.add_argument("--ready", action="store_true", help="whether its database can serve, too")
+    health.set_defaults(command=health_command)
 
 
 def _add_index_parser(index: argparse.ArgumentParser) -> None:
@@ -258,6 +279,34 @@ def import_command(options: argparse.Namespace) -> int:
         for line in outcome.lines():
             _say(line)
     return 0 if all(outcome.is_whole for outcome in outcomes) else SOME_LEFT
+
+
+def backup_command(options: argparse.Namespace) -> int:
+    """Take a backup, also while a server runs."""
+    settings = _settings(options)
+    with shared_mongodb(settings) as uri, Client(uri) as client:
+        counts = take(client, settings.mongodb_database, options.file, is_own=settings.mongodb_uri is None)
+    _say(f"{options.file} has all {sum(counts.values()):,} documents of {whereabouts(settings)}.")
+    return 0
+
+
+def restore_command(options: argparse.Namespace) -> int:
+    """Restore one."""
+    settings = _settings(options)
+    with mongodb(settings) as uri, Client(uri) as client:
+        counts = restore(client, settings.mongodb_database, options.file)
+    _say(f"{whereabouts(settings)} has all {sum(counts.values()):,} documents of {options.file}.")
+    return 0
+
+
+def health_command(options: argparse.Namespace) -> int:
+    """Ask a server; 1 if it is not up, or not ready."""
+    settings = _settings(options)
+    host = ANY_ADDRESS.get(settings.host, settings.host)
+    path = "/readyz" if options.ready else "/healthz"
+    answer = ask(host, settings.port, path, settings.database_timeout_seconds + 1)
+    _say(answer.get("reason") or answer.get("status") or f"nobody answers at {host} port {settings.port}")
+    return 0 if answer.get("status") == "ok" else 1
 
 
 def index_add_command(options: argparse.Namespace) -> int:

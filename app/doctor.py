@@ -26,7 +26,8 @@ from app.health import ask
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
 from app.serving import ANY_ADDRESS, ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
-from stores import indexes
+from stores import indexes, versions
+from stores.versions import WrongDatabaseError
 
 OLDEST_MONGODB = 6
 ROOM_MB = 1_500
@@ -167,6 +168,7 @@ def _database(uri: str, settings: Settings) -> Iterator[Finding]:
             yield _latency(client, settings)
             yield _version(client)
             yield _topology(client)
+            yield _data(client, settings.mongodb_database)
             yield _indexes(client, settings.mongodb_database)
     except MongodbUriError as error:
         yield _problem("database", str(error))
@@ -199,6 +201,17 @@ def _topology(client: Client) -> Finding:
     if not hello.get("isWritablePrimary"):
         return _problem("topology", f"replica set {hello['setName']} has no primary here: see rs.status().")
     return _ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")
+
+
+def _data(client: Client, database: str) -> Finding:
+    try:
+        number = versions.check(client[database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))
+    except WrongDatabaseError as error:
+        return _problem("data", f"{error.message}.")
+    if number < versions.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
+        lacking = "; ".join(told for each, told in versions.UPGRADES.items() if each > number)
+        return _warning("data", f"version {number} of {versions.LATEST}; when `loomql serve` runs: {lacking}")
+    return _ok("data", f"version {number or versions.LATEST} of {versions.LATEST}")
 
 
 def _indexes(client: Client, database: str) -> Finding:

@@ -22,6 +22,7 @@ from app.intake import giving_back, large_subscription
 from app.leaving import Attended
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
+from app.observing import under_way
 from app.request_bodies import SILENCE_STATUS, SilenceError, next_piece, pieces
 from app.results import body_of
 from app.spool_space import SpoolSpace
@@ -67,7 +68,8 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
-        self.payload = {"message": message, "extensions": {"code": code, **extensions}}
+        self.extensions = {"code": code, **extensions}
+        self.payload = {"message": message, "extensions": self.extensions}
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,12 @@ class GraphQLHTTP:
                 return
             except (RequestError, SilenceError) as caught:
                 error = _silent(caught) if isinstance(caught, SilenceError) else caught
+                under_way.failed(under_way.code_of(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in a GraphQL request")
+                under_way.failed(under_way.INTERNAL)
                 response = _response({"errors": [masked.formatted]}, JSON, _INTERNAL)
             if not isinstance(response, EventStream):
                 # What was asked is done with, however long the client takes to read the answer.
@@ -156,6 +160,7 @@ class GraphQLHTTP:
 
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters, self.trusted)
+        under_way.asked(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return _result_response(await self._execute(request, operation), media_type)
@@ -169,6 +174,7 @@ class GraphQLHTTP:
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters, self.trusted)
+                under_way.asked(operation.operation_name)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
             except UnavailableError as error:
                 raise _come_again(error) from error
@@ -225,7 +231,7 @@ class GraphQLHTTP:
         try:
             async with self.places.one(payer_of(request.scope)):
                 with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
-                    return await self.schema.execute(
+                    result = await self.schema.execute(
                         operation.query,
                         variable_values=operation.variables,
                         context_value=self.make_context(request),
@@ -233,6 +239,8 @@ class GraphQLHTTP:
                         allowed_operation_types=_ALLOWED[request.method],
                         operation_extensions=operation.extensions,
                     )
+            under_way.did(self.schema.does(operation.query, operation.operation_name), result.errors)
+            return result  # noqa: TRY300 -- what it did is of what was executed
         except (RateLimitedError, UnavailableError) as error:
             raise _come_again(error) from error
         except CannotGetOperationTypeError as error:
@@ -245,6 +253,7 @@ class GraphQLHTTP:
         if share.is_large and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(_TOO_LARGE, error.message, error.code)
+        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         results = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,

@@ -20,6 +20,7 @@ from app import heartbeats
 from app.access.authentication import until_ended
 from app.access.credentials import refused
 from app.media_types import EVENT_STREAM
+from app.observing import under_way
 from app.results import body_of
 from graphql_schema.errors import told, unexpected
 from graphql_schema.shared_results import SharedResult
@@ -86,9 +87,13 @@ class EventStream(Response):
         async with aclosing(self.results) as results:
             try:
                 async for result in results:
-                    yield _shared_event(result) if isinstance(result, SharedResult) else next_event(_body(result))
+                    if isinstance(result, SharedResult):
+                        yield _shared_event(result)
+                    else:
+                        yield next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in an operation over server-sent events")
+                under_way.failed(under_way.INTERNAL)
                 yield next_event({"errors": [masked.formatted]})
 
 
@@ -112,6 +117,7 @@ def _shared_event(result: SharedResult) -> bytes:
 def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
     if not isinstance(result, ExecutionResult):
         raise TypeError("the schema has no incremental delivery")
+    under_way.resulted(result)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
         refusal = GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"})
         return {"errors": [refusal.formatted]}

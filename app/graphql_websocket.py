@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from types import NoneType
@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from graphql import GraphQLError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.status import WS_1009_MESSAGE_TOO_BIG
+from starlette.status import WS_1001_GOING_AWAY, WS_1009_MESSAGE_TOO_BIG
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
@@ -27,12 +27,15 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
     SubscribeMessage,
 )
+from strawberry.types import ExecutionResult
 
 from app import heartbeats
 from app.access.authentication import come_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
 from app.intake import giving_back, large_subscription
+from app.observing import under_way
+from app.stopping import Stopping
 from app.traffic import Places, Rates, payer_of
 from app.traffic.places import MOST_OPERATIONS
 from app.traffic.rates import Buckets
@@ -57,6 +60,7 @@ SIGNS_AT_ONCE: Final = 100
 """Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
 
 _GOODBYE_SECONDS: Final = 1
+_STOPS: Final = "the server stops"
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
 
 _share: ContextVar[Share] = ContextVar("share")
@@ -190,6 +194,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
 
+    async def handle(self) -> None:
+        """Serve the connection until one side closes it."""
+        with self.view.going_away(self):
+            await super().handle()
+
+    async def go_away(self) -> None:
+        """Close the connection once its operations have ended, and been answered; those that take long are given up."""
+        tasks = [operation.task for operation in self.operations.values() if operation.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.view.patience_seconds)
+        await self.websocket.close(WS_1001_GOING_AWAY, _STOPS)
+
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         """Let the client begin if it may come in, and ask it for signs of life from then on."""
         if not self.connection_init_received and not await self._may_come_in(message):
@@ -253,6 +269,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if not self.connection_acknowledged:
             await self._handle(message)
             return
+        if self.view.stopping.has_begun:
+            await self._refuse(operation_id, told(UnavailableError(f"{_STOPS}; send it again, over a new connection")))
+            return
         if self._is_full(operation_id):
             await self._refuse(operation_id, self._full())
             return
@@ -309,6 +328,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
         act_for(self.websocket.ws.scope)
+        connection: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get("under_way")
+        if connection is not None:
+            connection.begin_operation()
+            under_way.asked(operation.operation_name)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
         if self.schema.subscribes(operation.query, operation.operation_name):
@@ -324,6 +347,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
         keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
+        current = under_way.CURRENT.get()
+        if current is not None:
+            current.operation = self.schema.will_do(operation.query, operation.operation_name)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
@@ -332,7 +358,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+            under_way.failed(under_way.INTERNAL)
             await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
+        finally:
+            if current is not None:
+                current.ended("200")
 
     async def _sending_shared(self, operation: Operation[Any, None], results: StreamResult) -> StreamResult:
         """The results that are this operation's own; those that go out to many are sent here, as they are."""
@@ -341,6 +371,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             if isinstance(result, SharedResult):
                 await self.websocket.send_text(f"{start}{result.text}}}")
             else:
+                if isinstance(result, ExecutionResult):
+                    under_way.resulted(result)
                 yield result
 
     async def handle_task_exception(self, error: Exception) -> None:
@@ -368,6 +400,8 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         rates: how many operations callers may ask for in a second; None for any number.
         trusted: the documents that clients may ask for by their hash; None where there are none.
         allowed_origins: whose pages may connect, besides the server's own.
+        stopping: what tells that the server is to stop.
+        patience_seconds: how long operations may still take then.
     """
 
     websocket_adapter_class = Connection
@@ -386,6 +420,8 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         rates: Rates | None = None,
         trusted: TrustedDocuments | None = None,
         allowed_origins: Sequence[str] = (),
+        stopping: Stopping | None = None,
+        patience_seconds: float = 8.0,
     ) -> None:
         super().__init__(
             schema,
@@ -402,6 +438,31 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
         self.intake = intake or Intake()
+        self.stopping = stopping or Stopping()
+        self.patience_seconds = patience_seconds
+        self._handlers: set[TransportHandler] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.stopping.tell(self._go_away)
+
+    @contextmanager
+    def going_away(self, handler: TransportHandler) -> Iterator[None]:
+        """Let a connection go away when the server stops, as long as the block lasts."""
+        self._handlers.add(handler)
+        if self.stopping.has_begun:
+            self._send_away(handler)
+        try:
+            yield
+        finally:
+            self._handlers.discard(handler)
+
+    def _go_away(self) -> None:
+        for handler in self._handlers:
+            self._send_away(handler)
+
+    def _send_away(self, handler: TransportHandler) -> None:
+        task = asyncio.create_task(handler.go_away())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
         """The context of what happens outside of an operation."""

@@ -13,9 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.mongodb import driver_words
 from app.upgrading import Upgrading
+from stores import versions
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.projects import ProjectsStore
+from stores.versions import WrongDatabaseError
 
 logger = logging.getLogger("loomql")
 
@@ -44,8 +46,17 @@ class Readiness:
         await self.upgrading.finish()
 
     async def _make_ready(self) -> None:
+        """See that the database is for this program, and do what the first request needs done."""
+        try:
+            number = await versions.number_of(self.database)
+        except WrongDatabaseError as error:
+            self.database.refuse(error.message)
+            raise
+        self.database.refuse("")
         await self.database.ensure_indexes()
-        await ProjectsStore(self.database).adopt()
+        if number < versions.PROJECTS_LISTED:
+            await ProjectsStore(self.database).adopt()
+            await versions.done(self.database, versions.PROJECTS_LISTED)
 
     async def reason_against(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""
@@ -59,6 +70,9 @@ class Readiness:
         """Why the work failed; the log hears it in the driver's words, once while they are the same."""
         try:
             await work
+        except WrongDatabaseError as error:
+            self._log(error.message)
+            return error.message
         except (UnavailableError, PyMongoError) as error:
             return self._understood(error)
         except Exception as error:

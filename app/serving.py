@@ -1,6 +1,7 @@
 """`loomql serve`: the database below, the server processes above, and their end in that order."""
 
 import gc
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -10,28 +11,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from types import FrameType
-from typing import Any
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
-from uvicorn.config import LOGGING_CONFIG
-from uvicorn.supervisors import Multiprocess
 
 from app.access.entrance import demand_of
-from app.audit import FORM, audit_handler
+from app.graceful import LeavingProtocol, Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.keys import FIRST_KEY, has_keys
-from app.log_redaction import Redaction
 from app.mongodb import mongodb, whereabouts
+from app.observing.logs import log_config
+from app.observing.siblings import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
 from app.settings import Settings, variable
+from app.upgrading import check_version
 
-# Long enough for a request in flight, short enough for someone who waits for the prompt.
-SHUTDOWN_SECONDS = 10
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
@@ -56,6 +53,7 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
         _check_keys(settings, uri)
+        check_version(uri, settings)
         prepare(uri)
         _announce_when_up(settings, listener)
         _run(settings, listener)
@@ -125,41 +123,24 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         http=JoiningProtocol,
+        ws=LeavingProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,
-        log_config=_log_config(settings),
+        log_config=log_config(settings),
         # At debug it would write down each frame of a WebSocket, and the headers that open it.
         log_level="info" if settings.log_level == "debug" else settings.log_level,
         # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.
         access_log=settings.log_level == "debug",
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         timeout_worker_healthcheck=STARTING_SECONDS,
     )
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-    else:
+    if settings.workers == 1:
         Server(config).run(sockets=[listener])
-
-
-def _log_config(settings: Settings) -> dict[str, Any]:
-    """Uvicorn's own, with the rest of the program in the same form, and the secrets taken out of all of it.
-
-    Debug is for what the program says itself: libraries write down there what they send and receive.
-    """
-    config = deepcopy(LOGGING_CONFIG)
-    level = settings.log_level.upper()
-    others = "INFO" if settings.log_level == "debug" else level
-    config["filters"] = {"redaction": {"()": Redaction}}
-    for handler in config["handlers"].values():
-        handler["filters"] = ["redaction"]
-    config["root"] = {"handlers": ["default"], "level": others}
-    config["loggers"]["loomql"] = {"level": level}
-    config["formatters"]["audit"] = {"format": FORM}
-    config["handlers"]["audit"] = audit_handler(settings.audit_log)
-    config["loggers"]["loomql.audit"] = {"handlers": ["audit"], "level": "INFO", "propagate": False}
-    return config
+        return
+    with folder_for(settings.workers):
+        Workers(config, sockets=[listener]).run()
 
 
 def _announce_when_up(settings: Settings, listener: socket.socket) -> None:

@@ -241,6 +241,17 @@ class Settings(BaseSettings):
         description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by commands, too; "
         "unset has the server tell it to standard error.",
     )
+    metrics: bool = Field(default=True, description="Serve /metrics for Prometheus, and count what it tells.")
+    shutdown_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="How long a server that stops goes on with requests that it accepted, and then with what is still "
+        "to be written; whoever stops it, such as systemd, should wait for twice as long before it kills.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of the log's lines: text for people, json for what collects logs."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
     )

@@ -1,30 +1,75 @@
 """Learning in time that the server is to stop: a server waits for the answers under way, and a stream has no end."""
 
 import asyncio
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HURRY_SECONDS: Final = 3.0
+"""How long the end takes at most that somebody hurries: commands that the database does not answer hold up threads."""
+
+
+class Stopping:
+    """Whether one server process is to stop, and whom that is told to."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.is_hurried = asyncio.Event()
+        """Set when whoever stops the server does not want to wait."""
+        self._told: list[Callable[[], object]] = []
+
+    def tell(self, tell: Callable[[], object]) -> None:
+        """Call `tell` once when it is to stop; at once if it is already."""
+        if self.has_begun:
+            tell()
+        else:
+            self._told.append(tell)
+
+    def begin(self) -> None:
+        """Stop; nothing happens where that has begun."""
+        if not self.has_begun:
+            self.has_begun = True
+            for tell in self._told:
+                tell()
+
+    def hurry(self) -> None:
+        """Wait for nothing more: the process ends soon, whatever is under way; nothing more happens where it does."""
+        if not self.is_hurried.is_set():
+            self.is_hurried.set()
+            ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
+            ending.daemon = True
+            ending.start()
 
 
 @contextmanager
-def told_to_stop(tell: Callable[[], object]) -> Iterator[None]:
-    """Call `tell` in the running loop as soon as a signal stops the server, besides what the server itself does.
+def told_to_stop(stopping: Stopping) -> Iterator[None]:
+    """Let a signal that stops the server be known in the running loop as soon as it comes, and a second one hurry it.
 
-    Where the server takes no signals, as in a thread of another program, nothing is called.
+    What the server itself does goes on. Ctrl-C comes to all processes of a terminal, and the first process of a server
+    with workers stops them by SIGTERM: to a worker it is a second signal only if it is the same one.
+    Where the server takes no signals, as in a thread of another program, nothing is known of them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     servers_own = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    is_worker = multiprocessing.parent_process() is not None
+    came: set[int] = set()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell)
-        servers_own[signal.Signals(number)](number, frame)
+        is_second = number in came or (bool(came) and not is_worker)
+        came.add(number)
+        loop.call_soon_threadsafe(stopping.hurry if is_second else stopping.begin)
+        # Uvicorn waits for nothing more after a second SIGINT.
+        told = signal.SIGINT if is_second else signal.Signals(number)
+        servers_own[told](told, frame)
 
     for number in servers_own:
         signal.signal(number, stop)

@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from app.mongodb import Client
+from app.settings import Settings
+from stores import versions
 from stores.database import Database
 from stores.errors import StoreError
 from stores.upgrades import CallsUpgrade, Progress
@@ -23,6 +27,7 @@ class Upgrading:
 
     def __init__(self, database: Database) -> None:
         self.progress: Progress | None = None
+        self._database = database
         self._upgrade = CallsUpgrade(database)
         self._pause = _FIRST_PAUSE_SECONDS
         self._log_at = 0.0
@@ -39,6 +44,8 @@ class Upgrading:
     async def _is_done(self) -> bool:
         try:
             before, self.progress = self.progress, await self._upgrade.advance()
+            if self.progress is None:
+                await versions.done(self._database, versions.CALLS_FILLED_IN)
         except (StoreError, PyMongoError) as error:
             if str(error) != self._failure:
                 logger.warning("bringing older calls up to date is tried again: %s", error)
@@ -61,3 +68,14 @@ class Upgrading:
         if progress.looked_at and monotonic() >= self._log_at:
             logger.info("looking through the calls for what older versions did not keep: %s", progress)
             self._log_at = monotonic() + _LOG_SECONDS
+
+
+def check_version(uri: str, settings: Settings) -> None:
+    """See that the database is for this program, before a server begins; one that is away is looked at once it answers.
+
+    Raises:
+        WrongDatabaseError: it is not.
+    """
+    milliseconds = int(settings.database_timeout_seconds * 1000)
+    with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:
+        versions.check(client[settings.mongodb_database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))

@@ -14,6 +14,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from app.background import Background, Runs
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.errors import StoreError
@@ -28,18 +29,29 @@ _PURGE_SECONDS: Final = 20.0
 _INDEX_SECONDS: Final = 20.0
 """And so long at most the work on one index."""
 
+_Due = Callable[[], Awaitable[Sequence[str]]]
+_Do = Callable[[str], Awaitable[None]]
+
 
 class Upkeep:
     """The upkeep of one database, as one process takes part in it."""
 
-    def __init__(self, database: Database, stores: Stores, pause_seconds: float = _PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        pause_seconds: float = _PAUSE_SECONDS,
+        background: Background | None = None,
+    ) -> None:
         self._stores = stores
-        self._work = (
-            _Work(database, "purging", stores.purges.unfinished, self._purge, pause_seconds),
-            _Work(database, "sweeping", stores.retention.due, self._sweep, pause_seconds),
-            _Work(database, "indexing", stores.text_search.due, self._index, pause_seconds),
-            _Work(database, "ending", stores.completions.cut_off, stores.completions.end_cut_off, pause_seconds),
+        kinds: tuple[tuple[str, _Due, _Do], ...] = (
+            ("purging", stores.purges.unfinished, self._purge),
+            ("sweeping", stores.retention.due, self._sweep),
+            ("indexing", stores.text_search.due, self._index),
+            ("ending", stores.completions.cut_off, stores.completions.end_cut_off),
         )
+        counting = background or Background()
+        self._work = [_Work(database, kind, pause_seconds, counting.runs_of(kind[0])) for kind in kinds]
 
     async def go_on(self) -> None:
         """Do what is due, now and then, for good; what goes wrong is tried again."""
@@ -66,20 +78,12 @@ class Upkeep:
 class _Work:
     """One kind of work, project by project or call by call, which one process does at a time."""
 
-    def __init__(
-        self,
-        database: Database,
-        name: str,
-        due: Callable[[], Awaitable[Sequence[str]]],
-        do: Callable[[str], Awaitable[None]],
-        pause_seconds: float,
-    ) -> None:
+    def __init__(self, database: Database, kind: tuple[str, _Due, _Do], pause_seconds: float, runs: Runs) -> None:
         self._database = database
-        self._name = name
-        self._due = due
-        self._do = do
-        self._lease = Lease(database.leases, name)
+        self._name, self._due, self._do = kind
+        self._lease = Lease(database.leases, self._name)
         self._pause_seconds = pause_seconds
+        self._runs = runs
         self._failures: set[str] = set()
         self._told: set[str] = set()
 
@@ -92,6 +96,12 @@ class _Work:
     async def do_what_is_due(self) -> None:
         """Do what is due by now, unless another process does; what goes wrong with one is no other's matter."""
         self._told, self._failures = self._failures, set()
+        failed = self._runs.failed
+        await self._try_what_is_due()
+        if self._runs.failed == failed:
+            self._runs.success()
+
+    async def _try_what_is_due(self) -> None:
         with self._failing_as(self._name):
             # The lease is written only where there is something to do, and then another may have done it just before.
             if not await self._due():
@@ -126,9 +136,11 @@ class _Work:
         try:
             yield
         except (StoreError, PyMongoError) as error:
+            self._runs.failed += 1
             failure = f"{what} is tried again: {error}"
             if failure not in self._told | self._failures:
                 logger.warning(failure)
             self._failures.add(failure)
         except Exception:
+            self._runs.failed += 1
             logger.exception("%s failed, and is tried again", what)

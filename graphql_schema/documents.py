@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     ListTypeNode,
@@ -27,6 +28,10 @@ from graphql_schema import limits as bounds
 from graphql_schema.limits import TOO_COMPLEX, Limits
 
 _CACHED_CHARACTERS: Final = 256_000
+MAX_KEPT: Final = _CACHED_CHARACTERS // 4
+"""Characters of a document that is kept."""
+
+SEVERAL: Final = "several"
 
 
 class ValidDocuments:
@@ -49,7 +54,7 @@ class ValidDocuments:
 
     def keep(self, text: str, document: DocumentNode) -> None:
         """Keep a document; one that would take more than a quarter of the room is not kept."""
-        if text in self._documents or len(text) > self._max_characters // 4:
+        if text in self._documents or len(text) > min(self._max_characters // 4, MAX_KEPT):
             return
         self._documents[text] = document
         self._characters += len(text)
@@ -145,6 +150,18 @@ class Documents:
             self._validate(document)
             self._valid.keep(text, document)
         return document, kind
+
+    def root_of(self, text: str, asked: str | None) -> str:
+        """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""
+        document = self._valid.get(text)
+        if document is None:
+            return ""
+        try:
+            selected = _chosen(document, asked).selection_set.selections
+        except OperationChoiceError:
+            return ""
+        names = {node.name.value if isinstance(node, FieldNode) else "" for node in selected}
+        return SEVERAL if len(names) > 1 or "" in names else names.pop()
 
     def variable_types(self, text: str | None, asked: str | None) -> dict[str, str]:
         """The type of each variable of an operation, by name, without the marks of lists and of what is required.

@@ -9,6 +9,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.utils.str_converters import to_camel_case
 
+from graphql_schema import request_ids
 from stores.errors import StoreError, retry_after
 from stores.ids import new_id
 
@@ -63,10 +64,11 @@ def _mask(error: GraphQLError, cause: Exception) -> None:
 
 def unexpected(cause: Exception, where: str) -> GraphQLError:
     """What a client sees of a failure that nobody expected: an id, under which the log has the rest."""
-    error_id = new_id()
+    error_id, request_id = new_id(), request_ids.CURRENT.get()
     _log.error("unexpected error %s %s", error_id, where, exc_info=cause)
     message = f"Something went wrong on the server; its log has the details under {error_id}."
-    return GraphQLError(message, extensions={"code": "INTERNAL", "id": error_id})
+    of_request = {"requestId": request_id} if request_id else {}
+    return GraphQLError(message, extensions={"code": "INTERNAL", "id": error_id, **of_request})
 
 
 def camel_path(argument: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import graphql
@@ -18,7 +18,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 
-from graphql_schema.documents import Documents, InvalidDocumentError
+from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.shared_results import SharedResults
@@ -26,6 +26,9 @@ from stores.errors import StoreTimeoutError
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
+
+_TOLD_OF: Final = 200
+"""Documents of which it is kept what they do: their texts are, too."""
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
@@ -62,6 +65,7 @@ class BoundedSchema(strawberry.Schema):
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
         self._costs = Costs(self._schema, limits)
+        self._told_of: dict[tuple[str, str | None], str] = {}
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
@@ -92,6 +96,31 @@ class BoundedSchema(strawberry.Schema):
         operation = get_operation_ast(document, operation_name)
         first = operation.selection_set.selections[0] if operation else None
         return first.name.value if isinstance(first, FieldNode) else ""
+
+    def does(self, query: str, operation_name: str | None) -> str:
+        """What an operation that ran does, by its root field; "several" where it has more than one.
+
+        Fragments at its root are "several", too, and what is not kept of the documents is "": there are no more texts
+        than the schema has fields, whatever clients send.
+        """
+        key = query, operation_name
+        told = self._told_of.get(key) or self._documents.root_of(query, operation_name)
+        if told and key not in self._told_of:
+            if len(self._told_of) >= _TOLD_OF:
+                self._told_of.clear()
+            self._told_of[key] = told
+        return told
+
+    def will_do(self, query: str, operation_name: str | None) -> str:
+        """The same of an operation that is yet to run; "" of what cannot be run, or is too long to be looked at twice.
+
+        What is looked at here is kept, and so need not be again.
+        """
+        if len(query) > MAX_KEPT:
+            return ""
+        with suppress(Exception):  # whatever it is, running the operation tells it
+            self._documents.read(query, operation_name, _EVERY_TYPE)
+        return self.does(query, operation_name)
 
     def argument_type(self, field: str, argument: str) -> graphql.GraphQLInputType:
         """The type of an argument of a field of Query; both must be there."""

@@ -23,6 +23,7 @@ from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
 from stores.patience import Patience
+from stores.pool import PoolUse, use_of
 from stores.register import Entered, Register
 from stores.transactions import APP_NAME, Session, run_transaction
 
@@ -54,6 +55,7 @@ class Database:
     ) -> None:
         self.intake = intake or Intake()
         self._register = Register()
+        self._refusal = ""
         self._client = client
         self._given_up = GivenUp(client)
         self._timeout_seconds = timeout_seconds
@@ -288,6 +290,7 @@ class Database:
         Raises:
             UnavailableError: no server could be reached within the timeout, or too many write already.
         """
+        self._check_open()
 
         async def in_turn() -> _R:
             async with self.intake.write():
@@ -304,6 +307,9 @@ class Database:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
+        if self._refusal and asyncio.iscoroutine(work):
+            work.close()
+        self._check_open()
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
             try:
@@ -330,9 +336,22 @@ class Database:
         async with await self._client.start_session(snapshot=True) as session:
             yield session
 
+    def refuse(self, reason: str) -> None:
+        """Let nobody read or write from now on who does so by `query` or `write`, as long as there is a reason."""
+        self._refusal = reason
+
+    def _check_open(self) -> None:
+        if self._refusal:
+            raise UnavailableError(self._refusal)
+
     def _in_reach(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
         return topology.has_writable_server()
+
+    @property
+    def pool_use(self) -> PoolUse:
+        """How busy the connections are."""
+        return use_of(self._client.delegate)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -49,6 +49,11 @@ class _Threads:
         self._waiting: deque[_Work] = deque()
         self._lock = threading.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """How much work waits."""
+        return len(self._waiting)
+
     def do(self, work: _Work) -> None:
         """Have some work done, which must not raise; it waits while all threads work."""
         with self._lock:
@@ -94,6 +99,11 @@ class _Thread:
 
 
 _THREADS: Final = _Threads(THREADS)
+
+
+def waiting() -> int:
+    """How much work waits for a thread."""
+    return _THREADS.waiting
 
 
 def _tell(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *told: object) -> None:

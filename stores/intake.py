@@ -33,6 +33,21 @@ class Intake:
         self._writes = 0
         self._writers = asyncio.Semaphore(_WRITERS)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of requests that are held."""
+        return self._bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that are held at once."""
+        return self._max_bytes
+
+    @property
+    def writes(self) -> int:
+        """Writes that are under way, or wait for their turn."""
+        return self._writes
+
     def share(self) -> "Share":
         """The share of one request, given back when its block ends."""
         return Share(self)

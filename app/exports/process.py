@@ -28,6 +28,16 @@ class ExportProcesses:
         self._most = most
         self._running: set[ExportProcess] = set()
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._running)
+
+    @property
+    def most(self) -> int:
+        """How many there may be."""
+        return self._most
+
     def start(self) -> "ExportProcess":
         """One more, which must be ended.
 

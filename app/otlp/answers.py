@@ -7,6 +7,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.responses import Response
 
+from app.observing import under_way
 from stores import json_text
 from stores.errors import StoreError, retry_after
 from stores.otel import Exported
@@ -59,6 +60,7 @@ def response_of(exported: Exported) -> ExportTraceServiceResponse:
 def failure(error: StoreError, status: int, media_type: str) -> Response:
     """The answer to a request that is refused as a whole; with Retry-After where it may be sent again soon."""
     message = told(error)
+    under_way.failed(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
     if media_type == JSON:
         body = json_text.dumps({"code": code, "message": message})

@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from app.observing import under_way
 from graphql_schema.errors import unexpected
 from stores import json_text
 from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError, retry_after
@@ -74,11 +75,13 @@ def refusal(error: StoreError) -> Response:
     if isinstance(error, ConflictError) and is_passing(error):
         seconds = UnavailableError.retry_after_seconds
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    under_way.failed(error.code)
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 
 def failure(error: Exception, where: str) -> Response:
     """The answer to a failure that nobody expected; the log has the rest under the id in it."""
+    under_way.failed(under_way.INTERNAL)
     return answer({"reason": unexpected(error, where).message}, _INTERNAL)
 
 

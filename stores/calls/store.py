@@ -72,6 +72,11 @@ class CallsStore:
         self._watching = Watching(database, FanOut(self._calls, max_watchers, max_event_bytes))
         self._lookups = Lookups(database)
 
+    @property
+    def fan_out(self) -> FanOut:
+        """The events of calls for all who watch them, as far as that is to be told of."""
+        return self._watching.fan_out
+
     async def close(self) -> None:
         """End every subscription to events; the store must not be used afterwards."""
         await self._watching.close()

@@ -83,6 +83,16 @@ class CompletionsStore:
         self._max_at_once = max_at_once
         self._under_way = 0
 
+    @property
+    def under_way(self) -> int:
+        """Completions that clients have under way."""
+        return self._under_way
+
+    @property
+    def max_at_once(self) -> int:
+        """The most that they have at once."""
+        return self._max_at_once
+
     async def close(self) -> None:
         """See that all is written of calls that is under way."""
         await self._writes.close()

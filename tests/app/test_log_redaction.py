@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from app.log_redaction import Redaction
-from app.serving import _log_config
+from app.observing.logs import log_config
 from app.settings import Settings
 from tests.app.command import serving
 
@@ -97,7 +97,7 @@ def test_drivers_errors_say_their_code_and_no_document(error: Exception) -> None
 
 
 def test_libraries_are_not_heard_at_debug() -> None:
-    config = _log_config(Settings(log_level="debug"))
+    config = log_config(Settings(log_level="debug"))
 
     assert config["root"]["level"] == "INFO"
     assert config["loggers"]["loomql"]["level"] == "DEBUG"

@@ -339,7 +339,7 @@ def test_a_worker_may_take_long_to_import_all_before_it_has_to_say_that_it_is_th
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(serving, "Multiprocess", Workers)
+    monkeypatch.setattr(serving, "Workers", Workers)
     with socket.socket() as listener:
         serving._run(Settings(workers=2), listener)
 

@@ -56,6 +56,15 @@ def place_of(change: Mapping[str, Any]) -> str:
     return place
 
 
+def age_of(change: Mapping[str, Any]) -> float:
+    """How long ago a change was made, in seconds, by MongoDB's clock and ours.
+
+    It was made just now where MongoDB's is ahead of ours, or does not say.
+    """
+    made: datetime | None = change.get("wallTime")
+    return max(0.0, (times.now() - times.from_datetime(made)) / 1e6) if made else 0.0
+
+
 def event_of(change: Mapping[str, Any]) -> CallEvent | None:
     """What a change means to whoever sees calls; None if it is nothing. A call written whole has `ended`.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores.calls.watching.changes import event_of, place_of
+from stores.calls.watching.changes import age_of, event_of, place_of
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
 from stores.calls.watching.places import is_between_changes, next_moment
@@ -23,6 +23,7 @@ from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import Values
+from stores.timings import Timing
 from stores.turns import in_turns
 
 MAX_SUBSCRIBERS: Final = 5_000
@@ -58,6 +59,8 @@ class FanOut:
         self._calls = calls
         self._max_subscribers = max_subscribers
         self._log = EventLog(max_events, max_bytes)
+        self.lag = Timing()
+        """How long after changes their events were told."""
         self._watchers: dict[str, int] = {}
         self._covered: dict[str, str] = {}
         self._channels: dict[str, dict[bytes, Channel]] = {}
@@ -77,6 +80,16 @@ class FanOut:
     def count(self) -> int:
         """How many watch."""
         return sum(self._watchers.values())
+
+    @property
+    def max_subscribers(self) -> int:
+        """How many may watch."""
+        return self._max_subscribers
+
+    @property
+    def log(self) -> EventLog:
+        """The events that are kept."""
+        return self._log
 
     @asynccontextmanager
     async def watched(self, project_id: str) -> AsyncIterator[None]:
@@ -261,6 +274,7 @@ class FanOut:
         event, place = event_of(change), place_of(change)
         if event is not None and not self._was_told(event.call["project_id"], place):
             self._log.add(event, await self._asking_for(event))
+            self.lag.add(age_of(change))
         # Only now, since who comes while a question is answered is to have the event, too.
         self._place = max(self._place or "", place)
 

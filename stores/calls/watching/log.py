@@ -95,6 +95,21 @@ class EventLog:
         self._entries: deque[_Entry] = deque()
         self._bytes = 0
 
+    @property
+    def count(self) -> int:
+        """How many events are kept."""
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """About the memory that they take, in bytes."""
+        return self._bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """The most of it."""
+        return self._max_bytes
+
     def begin(self, place: str) -> None:
         """Start anew at a place, with nothing; channels that were failed keep what is still to be read."""
         for entry in self._entries:

@@ -23,7 +23,7 @@ class Watching:
 
     def __init__(self, database: Database, fan_out: FanOut) -> None:
         self._database = database
-        self._fan_out = fan_out
+        self.fan_out = self._fan_out = fan_out
         self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
 
     async def close(self) -> None:

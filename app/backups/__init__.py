@@ -1,0 +1,1 @@
+"""Backups: a whole database at one moment, in one file, and back into an empty one."""

@@ -1,0 +1,95 @@
+"""Taking a backup, also while servers write: everything is read as it was at one moment of the whole database."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
+
+from app.backups.archive import FORMAT, BackupError, Count, Writer
+from stores import versions
+
+_RAW: Final = CodecOptions(document_class=RawBSONDocument)
+_BATCH: Final = 1_000
+_SNAPSHOT_GONE: Final = (239, 246)
+"""MongoDB's codes for a moment that it has forgotten, or does not know yet."""
+_WINDOW: Final = "minSnapshotHistoryWindowInSeconds"
+_EMBEDDED_SECONDS: Final = 6 * 3600
+
+Client = MongoClient[dict[str, Any]]
+
+
+def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str, int]:
+    """Write a backup into a file that is not there; how many documents it has of each collection.
+
+    Only a whole one has the file's name. An embedded MongoDB is told to remember the moment for as long as it takes.
+
+    Raises:
+        BackupError: the file is there, the database is not for this program, or it forgot the moment meanwhile.
+    """
+    if path.exists():
+        raise BackupError(f"{path} is there already; name another file, or move it away", "file")
+    versions.check(client[database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with (
+            part.open("wb") as file,
+            _remembering(client, is_own=is_own),
+            client.start_session(snapshot=True) as session,
+        ):
+            counts = _written(client, database, Writer(file), session)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OperationFailure as error:
+        if error.code not in _SNAPSHOT_GONE:
+            raise
+        raise BackupError(
+            "MongoDB forgot the moment of the backup before all was read: raise its parameter "
+            f"{_WINDOW}, which is 300 by default, or use mongodump --oplog"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return counts
+
+
+def _written(client: Client, database: str, writer: Writer, session: ClientSession) -> dict[str, int]:
+    stored = client[database]
+    counts: dict[str, int] = {}
+    writer.put(b"H", {"format": FORMAT, "taken_at": datetime.now(UTC), "database": database})
+    for name in sorted(stored.list_collection_names(filter={"type": "collection"})):
+        if name.startswith("system."):
+            continue
+        indexes = [index for index in stored[name].list_indexes() if index["name"] != "_id_"]
+        writer.put(b"C", {"name": name, "indexes": indexes})
+        count = Count()
+        raw = stored.get_collection(name, codec_options=_RAW)
+        for document in raw.find({}, session=session, sort=[("_id", 1)], batch_size=_BATCH):
+            count.add(document.raw)
+            writer.put_raw(b"D", document.raw)
+        writer.put(b"E", count.told())
+        counts[name] = count.count
+    writer.put(b"Z", {"collections": len(counts)})
+    writer.close()
+    return counts
+
+
+@contextmanager
+def _remembering(client: Client, *, is_own: bool) -> Iterator[None]:
+    """Let an embedded MongoDB remember a moment for hours while the block lasts; a team's is its own to set."""
+    if not is_own:
+        yield
+        return
+    before = client.admin.command("getParameter", 1, **{_WINDOW: 1})[_WINDOW]
+    client.admin.command("setParameter", 1, **{_WINDOW: max(before, _EMBEDDED_SECONDS)})
+    try:
+        yield
+    finally:
+        client.admin.command("setParameter", 1, **{_WINDOW: before})

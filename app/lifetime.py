@@ -1,0 +1,152 @@
+"""What lives as long as a server process does: its stores, its tasks, and the order in which all of it begins and ends.
+
+What was accepted is finished: requests have their answers and what goes on behind them is written, within a bound.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.access import KEYRING, Entrance, Keyring, demand_of
+from app.background import Background
+from app.evaluating import evaluate
+from app.exports.process import ExportProcesses
+from app.file_sweep import sweep_files
+from app.health import Readiness
+from app.observing.families import Observed
+from app.observing.siblings import METRICS, Siblings
+from app.observing.tally import Tally
+from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.providers import EnvironmentProviders
+from app.providers.secrets import parse_grants, parse_hosts
+from app.settings import Settings
+from app.stopping import Stopping, told_to_stop
+from app.traffic import Rates
+from app.upkeep import Upkeep
+from graphql_schema.context import Stores
+from stores.access import ADMINISTRATOR, ANYONE, Caller
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.intake import Intake
+
+logger = logging.getLogger("loomql")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What one server process has from its first request on, before there is a database."""
+
+    settings: Settings
+    uri: str
+    tally: Tally | None
+    intake: Intake
+    exports: ExportProcesses
+    entrance: Entrance
+    rates: Rates | None
+    stopping: Stopping = field(default_factory=Stopping)
+
+    @classmethod
+    def of(cls, settings: Settings, uri: str) -> "Process":
+        """As the settings have it."""
+        return cls(
+            settings,
+            uri,
+            Tally() if settings.metrics else None,
+            Intake(settings.max_pending_bytes),
+            ExportProcesses(settings.max_exports),
+            Entrance(demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE),
+            Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
+        )
+
+    @asynccontextmanager
+    async def life(self) -> AsyncIterator[dict[str, Any]]:
+        """The state that its requests find, until it ends."""
+        settings = self.settings
+        database = self._database()
+        providers = _providers(settings)
+        calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
+        stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
+        readiness = Readiness(database, settings.database_timeout_seconds)
+        background = Background()
+        preparation = self._begin(background, readiness, stores)
+        keyring = Keyring(stores.keys)
+        state: dict[str, Any] = {"stores": stores, "readiness": readiness, KEYRING: keyring}
+        self.stopping.tell(self.exports.stop)
+        self.stopping.tell(lambda: background.begin("closing", stores.close()))
+        try:
+            # The first request should find its indexes, but a database that is away must not keep the server down.
+            await asyncio.wait([preparation], timeout=settings.database_timeout_seconds)
+            with told_to_stop(self.stopping):
+                async with self._metrics(state, stores, background), self._grpc(stores, keyring):
+                    yield state
+                await self._end(background, stores)
+        finally:
+            await background.end()
+            await keyring.close()
+            await providers.close()
+            database.close()
+
+    def _database(self) -> Database:
+        settings = self.settings
+        timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
+        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake)
+
+    def _begin(self, background: Background, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
+        rows = self.settings.evaluation_rows
+        preparation = background.begin("preparation", readiness.prepare())
+        background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
+        background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
+        if rows:
+            background.begin("evaluations", evaluate(stores.evaluation_runs, rows))
+        return preparation
+
+    @asynccontextmanager
+    async def _metrics(self, state: dict[str, Any], stores: Stores, background: Background) -> AsyncIterator[None]:
+        if self.tally is None:
+            yield
+            return
+        observed = Observed(self.tally, stores.calls.database, stores, self.intake, self.exports, background)
+        state[METRICS] = siblings = Siblings.of_environment(observed.families)
+        async with siblings.answering():
+            yield
+
+    def _grpc(self, stores: Stores, keyring: Keyring) -> AbstractAsyncContextManager[None]:
+        settings = self.settings
+        if settings.otlp_grpc_port is None:
+            return nullcontext()
+
+        async def admit(authorization: str | None) -> Caller:
+            return (await self.entrance.session(authorization, keyring, settings.host)).caller
+
+        address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
+        bounds = settings.max_body_bytes, settings.otlp_entity, self.intake
+        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates)
+
+    async def _end(self, background: Background, stores: Stores) -> None:
+        """End the tasks, and wait for what is still to be written, for as long as that may take."""
+        ending = asyncio.create_task(_ended(background, stores))
+        hurry = asyncio.create_task(self.stopping.is_hurried.wait())
+        seconds = self.settings.shutdown_seconds
+        await asyncio.wait({ending, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not ending.cancel():
+            await ending  # what went wrong with it is raised
+        else:
+            logger.error("the server stops before all was written that was still to be")
+
+
+async def _ended(background: Background, stores: Stores) -> None:
+    await background.end()
+    await stores.close()
+
+
+def _providers(settings: Settings) -> EnvironmentProviders:
+    return EnvironmentProviders(
+        grants=parse_grants(settings.provider_secrets),
+        timeout_seconds=settings.completion_timeout_seconds,
+        gateways=parse_hosts(settings.provider_headers),
+        allow_private=settings.allow_private_providers,
+    )

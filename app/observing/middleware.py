@@ -1,0 +1,93 @@
+"""The outermost layer of the service: each request has an id, and is counted."""
+
+import itertools
+import re
+import secrets
+from collections.abc import Awaitable, Iterator
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.observing import doors
+from app.observing.tally import Tally
+from app.observing.under_way import UnderWay
+
+HEADER: Final = b"x-request-id"
+
+_SANE: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._~+/=:@-]{0,127}")
+"""What may come from outside: it is written into logs and headers as it is."""
+_UNANSWERED: Final = 499
+"""The status of what nobody waited for, as other servers write it."""
+_FAILED: Final = 500
+_STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_CLOSING: Final = "websocket.close"
+_SWITCHED: Final = 101
+_REFUSED: Final = 403
+
+
+class Observing:
+    """The layer: it sets `request_id` in the state of each connection, and the header X-Request-ID in each answer.
+
+    An id that comes with a request is kept where it is sane, so that it can be followed through several services.
+    """
+
+    def __init__(self, app: ASGIApp, tally: Tally | None = None) -> None:
+        self._app = app
+        self._tally = tally
+        self._new_ids = _new_ids()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = _given(scope) or next(self._new_ids)
+        door = doors.WEBSOCKET if kind == "websocket" else doors.door_of(scope["path"])
+        under_way = state["under_way"] = UnderWay(request_id, door, state, self._tally)
+        under_way.make_current()
+        await self._passed_on(under_way, scope, receive, send)
+
+    async def _passed_on(self, under_way: UnderWay, scope: Scope, receive: Receive, send: Send) -> None:
+        status = _UNANSWERED
+        header = (HEADER, under_way.request_id.encode())
+
+        def tell(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if message["type"] in _STARTS:
+                status = message.get("status", _SWITCHED)
+                message["headers"] = [*message.get("headers", ()), header]
+            elif status == _UNANSWERED and message["type"] == _CLOSING:
+                status = _REFUSED
+            return send(message)
+
+        in_flight = self._tally.in_flight if self._tally else None
+        door = under_way.door
+        if in_flight is not None:
+            in_flight[door] += 1
+        try:
+            await self._app(scope, receive, tell)
+        except BaseException:
+            status = _FAILED if status == _UNANSWERED else status
+            raise
+        finally:
+            if in_flight is not None:
+                in_flight[door] -= 1
+            # How long a WebSocket is open tells nothing; its operations are counted one by one.
+            if door != doors.WEBSOCKET or status != _SWITCHED:
+                under_way.ended(str(status))
+
+
+def _given(scope: Scope) -> str | None:
+    """The id that a request came with, if it is sane."""
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            return value.decode() if _SANE.fullmatch(value) else None
+    return None
+
+
+def _new_ids() -> Iterator[str]:
+    """Ids without end, which no other process makes."""
+    own = secrets.token_hex(8)
+    return map(f"{own}-{{:x}}".format, itertools.count(1))

@@ -1,0 +1,136 @@
+"""What is under way: a request, or an operation over a WebSocket, as much of it as is told of it."""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any, Final
+
+from graphql import GraphQLError
+from strawberry.types import ExecutionResult
+
+from app.observing.doors import EVENTS
+from app.observing.tally import Tally
+from graphql_schema import request_ids
+
+INTERNAL: Final = "INTERNAL"
+
+
+class UnderWay:
+    """A request or an operation; with no tally nothing is counted.
+
+    Args:
+        request_id: its id.
+        door: the part of the service that it is for.
+        state: what the middlewares and the service keep of its connection; the caller is in it once that is known.
+        tally: where it counts.
+    """
+
+    __slots__ = (
+        "_children",
+        "_codes",
+        "_is_counted",
+        "began",
+        "door",
+        "name",
+        "operation",
+        "request_id",
+        "state",
+        "tally",
+    )
+
+    def __init__(self, request_id: str, door: str, state: MutableMapping[str, Any], tally: Tally | None) -> None:
+        self.request_id = request_id
+        self.door = door
+        self.state = state
+        self.tally = tally
+        self.operation = ""
+        """What it does, by the schema's own names."""
+        self.name: str | None = None
+        """How the client calls its operation."""
+        self.began = perf_counter()
+        self._codes: set[str] | None = None
+        self._is_counted = False
+        self._children = 0
+
+    @property
+    def caller_id(self) -> str | None:
+        """Who asks, where that is known."""
+        return getattr(self.state.get("caller"), "id", None)
+
+    def begin_operation(self) -> "UnderWay":
+        """One of the operations of a connection, whose id is the connection's with a number; it is current from now on.
+
+        It is to be begun in a task of its own.
+        """
+        self._children += 1
+        child = UnderWay(f"{self.request_id}.{self._children}", self.door, self.state, self.tally)
+        child.make_current()
+        return child
+
+    def make_current(self) -> None:
+        """Let this be what is under way in this context."""
+        CURRENT.set(self)
+        request_ids.CURRENT.set(self.request_id)
+
+    def failed(self, code: str) -> None:
+        """Count an error of its answer, once however often the answer has it."""
+        if self.tally is None:
+            return
+        if self._codes is None:
+            self._codes = set()
+        if code not in self._codes:
+            self._codes.add(code)
+            self.tally.errors[self.door, code] += 1
+
+    def resulted(self, result: ExecutionResult, status: str = "200") -> None:
+        """Count one of its results, with the status that it gives to it if it is the first."""
+        for error in result.errors or ():
+            self.failed(code_of(error.extensions))
+        self.ended(status)
+
+    def ended(self, status: str) -> None:
+        """Count it as answered, at the end or, of a stream, at its first result; what comes after that is not timed."""
+        if self.tally is not None and not self._is_counted:
+            self._is_counted = True
+            self.tally.add(self.door, self.operation, status, perf_counter() - self.began)
+
+
+CURRENT: Final[ContextVar[UnderWay | None]] = ContextVar("under_way", default=None)
+"""What is under way in this context; None where that is nothing that anybody asked for."""
+
+
+def asked(name: str | None) -> None:
+    """Tell how a client calls the operation that is under way."""
+    if (current := CURRENT.get()) is not None:
+        current.name = name
+
+
+def streams(operation: str) -> None:
+    """Tell that what is under way is answered by a stream of events, and what it does."""
+    if (current := CURRENT.get()) is not None:
+        current.door, current.operation = EVENTS, operation
+
+
+def did(operation: str, errors: Iterable[GraphQLError] | None = None) -> None:
+    """Tell what was done, and what went wrong with it."""
+    if (current := CURRENT.get()) is not None:
+        current.operation = operation
+        for error in errors or ():
+            current.failed(code_of(error.extensions))
+
+
+def resulted(result: ExecutionResult) -> None:
+    """Tell of one of the results of what is under way."""
+    if (current := CURRENT.get()) is not None:
+        current.resulted(result)
+
+
+def failed(code: str) -> None:
+    """Tell that what is under way failed."""
+    if (current := CURRENT.get()) is not None:
+        current.failed(code)
+
+
+def code_of(extensions: Mapping[str, Any] | None) -> str:
+    """The code of an error as clients see it."""
+    return str((extensions or {}).get("code", INTERNAL))

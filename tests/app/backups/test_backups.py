@@ -1,0 +1,182 @@
+"""Backups by the command, of a database that is written to meanwhile, and back into an empty one."""
+
+import asyncio
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from app.backups.archive import BackupError, records, verified
+from app.backups.restoring import restore
+from app.backups.taking import take
+from app.cli import main
+from graphql_schema.context import Stores
+from stores import indexes, versions
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.objects import ObjectVersion
+from tests.database_pool import DatabasePool
+from tests.stores.calls.builders import end, start
+
+Client = MongoClient[dict[str, Any]]
+
+
+@pytest.fixture
+def client(mongodb_uri: str) -> Any:  # noqa: ANN401 -- an iterator of a client
+    with Client(mongodb_uri) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(databases: DatabasePool) -> Any:  # noqa: ANN401 -- an iterator of a name
+    name = databases.take()
+    yield name
+    databases.give_back(name)
+
+
+def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
+    found = {each: list(client[name][each].find(sort=[("_id", 1)])) for each in client[name].list_collection_names()}
+    return {each: documents for each, documents in found.items() if documents}
+
+
+async def filled(database: Database) -> Stores:
+    stores = Stores.over(database)
+    await versions.done(database, versions.LATEST)
+    for number in range(20):
+        await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
+    await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
+    await stores.tables.create("acme/chat", [{"q": 1}, {"q": 2}])
+    return stores
+
+
+async def test_all_is_there_again_with_its_indexes(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    stores = await filled(database)
+    name = database.calls.database.name
+    client[name]["calls"].create_index([("inputs.customer", 1)], name="user_x", sparse=True)
+
+    counts = take(client, name, tmp_path / "backup", is_own=True)
+    client.drop_database(empty)
+    assert restore(client, empty, tmp_path / "backup") == counts
+
+    assert everything(client, empty) == everything(client, name)
+    for collection in indexes.models():
+        assert client[empty][collection].index_information() == client[name][collection].index_information()
+    again = Stores.over(Database(database._client, empty))
+    wanted = frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"})
+    sizes = await again.projects.sizes(["acme/chat"], wanted)
+    assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
+    assert counts["calls"] == 20
+
+
+async def test_a_backup_is_of_one_moment_while_others_write(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    """Each object names a call that was stored before it: at no moment is there one without the other."""
+    stores = await filled(database)
+    name = database.calls.database.name
+    is_over = asyncio.Event()
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        while not is_over.is_set():
+            written += 1
+            await stores.calls.write([start(1000 + written)])
+            await stores.objects.create(ObjectVersion("acme/chat", f"of-{written}", {"n": written}))
+
+    async def taken() -> None:
+        while written < 5:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(take, client, name, tmp_path / "backup", is_own=True)
+        is_over.set()
+
+    await asyncio.gather(write(), taken())
+    client.drop_database(empty)
+    restore(client, empty, tmp_path / "backup")
+
+    calls = {call["id"] for call in client[empty]["calls"].find({}, {"id": 1})}
+    objects = [each["object_id"] for each in client[empty]["objects"].find({"object_id": {"$regex": "^of-"}})]
+    assert 4 <= len(objects) <= written
+    assert len(calls) - 20 - len(objects) in {0, 1}
+    assert await CallsStore(database).count("acme/chat", None, None) == 20 + written
+
+
+async def test_what_is_damaged_is_refused_before_anything_is_written(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    await filled(database)
+    path = tmp_path / "backup"
+    take(client, database.calls.database.name, path, is_own=True)
+    whole = path.read_bytes()
+    plain = bytearray(gzip.decompress(whole))
+    plain[plain.index(b"Be kind.")] ^= 1
+    last = b"".join(kind + document for kind, document in list(records(path))[:-1])
+    for damaged in (
+        whole[:-20],
+        whole[: len(whole) // 2],
+        gzip.compress(bytes(plain)),
+        gzip.compress(last),
+        b"no",
+        b"",
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(BackupError):
+            restore(client, empty, path)
+        assert everything(client, empty) == {}
+
+
+async def test_a_database_with_something_in_it_is_left_alone(
+    database: Database, client: Client, tmp_path: Path
+) -> None:
+    await filled(database)
+    name = database.calls.database.name
+    take(client, name, tmp_path / "backup", is_own=True)
+    before = everything(client, name)
+
+    with pytest.raises(BackupError, match="is not empty"):
+        restore(client, name, tmp_path / "backup")
+    with pytest.raises(BackupError, match="there already"):
+        take(client, name, tmp_path / "backup", is_own=True)
+
+    assert everything(client, name) == before
+
+
+async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_anew(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    await filled(database)
+    name = database.calls.database.name
+    take(client, name, tmp_path / "backup", is_own=True)
+    client[empty]["upgrades"].insert_one({"_id": versions.RESTORE})
+    client[empty]["calls"].insert_one({"_id": "half"})
+
+    with pytest.raises(versions.WrongDatabaseError, match="run `loomql restore` again"):
+        await versions.number_of(Database(database._client, empty))
+    restore(client, empty, tmp_path / "backup")
+
+    assert everything(client, empty) == everything(client, name)
+
+
+async def test_the_commands_say_what_they_did(
+    database: Database,
+    mongodb_uri: str,
+    empty: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await filled(database)
+    path = tmp_path / "backup"
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
+    assert await asyncio.to_thread(main, ["backup", str(path)]) == 0
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", empty)
+    assert await asyncio.to_thread(main, ["restore", str(path)]) == 0
+    told = capsys.readouterr()
+
+    total = sum(each["count"] for each in verified(path).values())
+    assert told.out.count(f"all {total:,} documents") == 2

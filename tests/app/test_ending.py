@@ -1,0 +1,120 @@
+"""A server that is told to stop finishes what it accepted; real processes, one and several."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pymongo import MongoClient
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from tests.app.command import Server, eventually, serving
+from tests.stores.calls.builders import call_id
+
+BATCH = "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }"
+WATCH = 'subscription { callEvents(projectId: "acme/chat") { cursor } }'
+MANY = 3_000
+
+
+def batch(count: int) -> list[dict[str, object]]:
+    start = {"projectId": "acme/chat", "traceId": "1" * 32, "opName": "x", "startedAt": "2026-01-02T03:04:05Z"}
+    rest = {"attributes": {}, "inputs": {"text": "x" * 100}}
+    return [{"start": {**start, **rest, "id": call_id(number)}} for number in range(count)]
+
+
+@pytest.fixture(params=[1, 2], ids=["alone", "workers"])
+def server(request: pytest.FixtureRequest, mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Server]:
+    own = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_LOG_FORMAT": "json",
+        "LOOMQL_SHUTDOWN_SECONDS": "20",
+    }
+    with serving(tmp_path / "out", "--workers", str(request.param), **own) as server:
+        yield server
+
+
+@asynccontextmanager
+async def watching(server: Server) -> AsyncIterator[ClientConnection]:
+    url = server.url.replace("http:", "ws:")
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as websocket:
+        await websocket.send('{"type": "connection_init"}')
+        await websocket.recv()
+        await websocket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": WATCH}}))
+        yield websocket
+
+
+async def until_closed(websocket: ClientConnection, messages: list[dict[str, object]]) -> ConnectionClosed:
+    while True:
+        try:
+            messages.append(json.loads(await websocket.recv()))
+        except ConnectionClosed as closed:
+            return closed
+
+
+async def asked_for(client: httpx.AsyncClient, door: str) -> float:
+    answer = await client.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    return sum(s.value for s in families["loomql_in_flight"].samples if s.labels["door"] == door)
+
+
+async def test_a_batch_under_way_is_answered_and_there_and_who_watches_is_told_where_to_resume(
+    server: Server, mongodb_uri: str, database_name: str
+) -> None:
+    messages: list[dict[str, object]] = []
+    async with (
+        watching(server) as websocket,
+        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client,
+        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as another,
+    ):
+        ending = asyncio.create_task(until_closed(websocket, messages))
+        variables = {"batch": batch(MANY)}
+        writing = asyncio.create_task(client.post("/graphql", json={"query": BATCH, "variables": variables}))
+        while not await asked_for(another, "graphql"):
+            assert not writing.done()
+        server.process.send_signal(signal.SIGTERM)
+        answer = await writing
+        closed = await ending
+    code = await asyncio.to_thread(server.process.wait, 60)
+
+    assert code == 0, server.output.read_text()
+    assert answer.status_code == 200
+    assert len(answer.json()["data"]["callCreateBatch"]["res"]) == MANY
+    with MongoClient[dict[str, object]](mongodb_uri) as mongodb:
+        assert mongodb[database_name]["calls"].count_documents({}) == MANY
+    assert closed.rcvd is not None
+    assert (closed.rcvd.code, closed.rcvd.reason) == (1001, "the server stops")
+    last = json.dumps(messages[-2:])
+    assert "the server stops; subscribe again" in last
+    assert '"after"' in last
+    lines = [line for line in server.output.read_text().splitlines() if line.startswith("{")]
+    assert lines
+    for line in map(json.loads, lines):
+        assert {"time", "level", "logger", "message"} <= line.keys()
+    assert any("[accepted]" in line["message"] and line["request_id"] for line in map(json.loads, lines))
+
+
+async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
+    """Half a request keeps the server waiting for the rest, for longer than anybody may need to hurry it."""
+    host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
+    _reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+    writer.write(head.encode())
+    await writer.drain()
+    async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+        while not await asked_for(client, "graphql"):
+            pass
+    server.process.send_signal(signal.SIGTERM)
+    assert eventually(lambda: not server.accepts())
+    assert server.process.poll() is None
+    server.process.send_signal(signal.SIGTERM)
+
+    await asyncio.to_thread(server.process.wait, 15)  # it would wait for 20 seconds otherwise
+    writer.close()

@@ -1,0 +1,173 @@
+"""What the first release stored is brought up by numbered upgrades, each once, and nothing of it is lost.
+
+`first_release.json` was written by the stores of the first commit that had calls, objects, tables and files.
+"""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bson import json_util
+
+from app.health import Readiness
+from app.server import create_app
+from app.settings import Settings
+from stores import versions
+from stores.calls.documents import KEPT
+from stores.database import Database
+from stores.errors import UnavailableError
+from stores.projects import ProjectsStore
+from tests.app.command import ROOT, loomql, serving
+from tests.live_server import live_server
+from tests.stores.calls.builders import call_id
+
+FIRST_RELEASE = ROOT / "tests" / "stores" / "first_release.json"
+EVERYTHING = """{
+  projects { nodes { id callCount objectCount } }
+  calls(projectId: "acme/chat") { nodes { id status latencyMs inputs output exception totalTokens totalCost } }
+  threads(projectId: "acme/chat") { nodes { threadId turnCount } }
+  obj(projectId: "acme/models", objectId: "prompt") { val versionIndex }
+  projectStats(projectId: "acme/chat") { traceStorageSizeBytes tablesStorageSizeBytes }
+}"""
+
+
+@pytest.fixture
+async def first_release(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """A database as the first release left it; what is in it."""
+    stored: dict[str, list[dict[str, Any]]] = json_util.loads(FIRST_RELEASE.read_text())
+    for name, documents in stored.items():
+        await database.calls.database[name].insert_many(documents)
+    return stored
+
+
+async def test_what_it_stored_is_found_again_value_by_value(
+    mongodb_uri: str, database: Database, first_release: dict[str, list[dict[str, Any]]]
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            found = (await client.post("/graphql", json={"query": EVERYTHING})).json()
+
+    assert "errors" not in found
+    calls = {call["id"]: call for call in found["data"]["calls"]["nodes"]}
+    assert list(calls) == [call_id(number) for number in (1, 2, 3)]
+    assert calls[call_id(1)] == {
+        "id": call_id(1),
+        "status": "SUCCESS",
+        "latencyMs": 500,
+        "inputs": {"question": "Why?"},
+        "output": {"answer": "So."},
+        "exception": None,
+        "totalTokens": 1500,
+        "totalCost": pytest.approx(0.0075),
+    }
+    assert (calls[call_id(2)]["status"], calls[call_id(2)]["exception"]) == ("ERROR", "ValueError: no")
+    assert found["data"]["threads"]["nodes"] == [{"threadId": "talk", "turnCount": 2}]
+    assert found["data"]["obj"] == {"val": {"text": "Be brief."}, "versionIndex": 1}
+    assert [(node["id"], node["callCount"], node["objectCount"]) for node in found["data"]["projects"]["nodes"]] == [
+        ("acme/chat", 3, 0),
+        ("acme/models", 0, 2),
+    ]
+    sizes = [call["storage_size_bytes"] for call in first_release["calls"] if call["visible"]]
+    assert int(found["data"]["projectStats"]["traceStorageSizeBytes"]) == sum(sizes)
+    assert int(found["data"]["projectStats"]["tablesStorageSizeBytes"]) == sum(
+        row["size_bytes"] for row in first_release["table_rows"]
+    )
+    for call in first_release["calls"]:
+        now = await database.calls.find_one({"_id": call["_id"]})
+        assert now is not None
+        assert {name: value for name, value in now.items() if name not in KEPT} == call
+    assert await database.calls.count_documents({"example_digest": {"$exists": True}}) == 1
+    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": versions.LATEST}
+
+
+@pytest.mark.usefixtures("first_release")
+async def test_each_upgrade_is_done_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    adopted: list[int] = []
+    adopt = ProjectsStore.adopt
+
+    async def counted(self: ProjectsStore) -> int:
+        adopted.append(await adopt(self))
+        return adopted[-1]
+
+    monkeypatch.setattr(ProjectsStore, "adopt", counted)
+    await Readiness(database, 3).prepare()
+    await Readiness(database, 3).prepare()
+
+    assert adopted == [2]
+
+
+async def test_an_empty_database_is_of_the_latest_version_at_once(database: Database) -> None:
+    assert await versions.number_of(database) == versions.LATEST
+    assert await database.upgrades.find_one({"_id": "version"}) == {"_id": "version", "number": versions.LATEST}
+
+
+async def test_no_server_takes_back_what_another_did(database: Database) -> None:
+    await versions.done(database, 2)
+    await versions.done(database, 1)
+
+    assert await versions.number_of(database) == 2
+
+
+async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(mongodb_uri: str, database: Database) -> None:
+    name = database.calls.database.name
+    await versions.done(database, versions.LATEST + 7)
+    told = f"the database is of version {versions.LATEST + 7}, and this LoomQL knows versions up to {versions.LATEST}"
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": name}
+
+    served, doctor = loomql("serve", "--port", "0", **own), loomql("doctor", "--port", "0", **own)
+    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name)), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            ready = await client.get("/readyz")
+            wrote = await client.post(
+                "/graphql",
+                json={"query": 'mutation { ensureProjectExists(entity: "acme", project: "new") { projectName } }'},
+            )
+
+    assert (served.returncode, served.stderr.startswith(f"loomql: {told}")) == (1, True)
+    assert doctor.returncode == 1
+    assert told in doctor.stdout
+    assert ready.status_code == 503
+    assert ready.json()["reason"].startswith(told)
+    assert wrote.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+    assert await database.projects.count_documents({}) == 0
+
+
+async def test_what_was_refused_is_open_again_once_the_database_is_another(database: Database) -> None:
+    database.refuse("no")
+    with pytest.raises(UnavailableError, match="no"):
+        await ProjectsStore(database).ensure("acme", "chat")
+
+    await Readiness(database, 3).prepare()
+
+    assert (await ProjectsStore(database).ensure("acme", "chat"))["id"] == "acme/chat"
+
+
+async def test_an_upgrade_goes_on_after_a_kill(
+    mongodb_uri: str, database: Database, first_release: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    turn = next(call for call in first_release["calls"] if "thread_id" in call)
+    many = [{**turn, "_id": f"acme/chat:{n:032x}", "id": f"{n:032x}", "turn_id": f"{n:032x}"} for n in range(6_000)]
+    await database.calls.insert_many(many)
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
+
+    with serving(tmp_path / "first", **own, LOOMQL_DATABASE_TIMEOUT_SECONDS="0.2") as server:
+        async with asyncio.timeout(60):
+            while not await database.upgrades.find_one({"_id": "version"}):
+                await asyncio.sleep(0.001)
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+    left = await database.calls.count_documents({"turn_id": {"$exists": True}, "turn_of": {"$exists": False}})
+    number = (await database.upgrades.find_one({"_id": "version"}) or {}).get("number")
+    with serving(tmp_path / "second", **own):
+        async with asyncio.timeout(60):
+            while await versions.number_of(database) < versions.CALLS_FILLED_IN:
+                await asyncio.sleep(0.05)  # another process is at it, and tells nobody here
+
+    assert left > 0
+    assert number == versions.PROJECTS_LISTED
+    assert await database.calls.count_documents({"turn_of": "talk", "total_tokens": 1500}) == 6_001
