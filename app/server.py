@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.access import KEYRING, Authentication, Entrance, Keyring, caller_of, demand_of, ruled
+from app.access.oidc import OidcTokens
+from app.access.oidc.grants import parse_claim_grants
 from app.downloads import FileEndpoints
 from app.evaluating import evaluate
 from app.exports.endpoint import ExportEndpoint
@@ -54,7 +56,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     intake = Intake(settings.max_pending_bytes)
     exports = ExportProcesses(settings.max_exports)
-    entrance = Entrance(demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE)
+    entrance = Entrance(
+        demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE, _tokens(settings)
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -143,6 +147,12 @@ def _grpc(settings: Settings, stores: Stores, intake: Intake, admit: Admit) -> A
         return nullcontext()
     address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
     return traces_over_grpc(address, stores.otel, settings.max_body_bytes, settings.otlp_entity, intake, admit)
+
+
+def _tokens(settings: Settings) -> OidcTokens | None:
+    if settings.oidc_issuer is None:
+        return None
+    return OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), parse_claim_grants(settings.oidc_grants))
 
 
 def _providers(settings: Settings) -> EnvironmentProviders:

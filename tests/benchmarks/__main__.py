@@ -21,6 +21,7 @@ from tests.benchmarks.feedback import load_feedback, measure_feedback
 from tests.benchmarks.graph import load_graph, measure_graph
 from tests.benchmarks.growth import COUNTS, QUICK_COUNTS, measure_growth
 from tests.benchmarks.ingest import measure_ingest
+from tests.benchmarks.keys import measure_keys
 from tests.benchmarks.live import SECONDS, measure_live
 from tests.benchmarks.loading import load_stock
 from tests.benchmarks.reading import measure_reads
