@@ -5,6 +5,7 @@ import json
 import time
 import urllib.request
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from app.access.entrance import is_for_this_machine
@@ -108,6 +109,9 @@ def _document(url: str) -> dict[str, Any]:
         with urllib.request.urlopen(check_url(url), timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 -- just checked
             check_url(answer.url)
             found = json.loads(answer.read(_MAX_BYTES))
+    except HTTPError as error:
+        error.close()
+        raise IssuerError(f"{url[:200]}: the answer is {error.code}") from None
     except (OSError, ValueError) as error:
         raise IssuerError(f"{url[:200]}: {error}") from error
     if not isinstance(found, dict):
