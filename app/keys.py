@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.access.entrance import demand_of
+from app.audit import log_as_command_line
 from app.durations import end_of, seconds_of
 from app.mongodb import shared_mongodb
 from app.settings import Settings
@@ -98,6 +99,7 @@ def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[
 
 
 def _on_keys(settings: Settings, doing: str, work: Callable[[KeysStore], Awaitable[_R]]) -> _R:
+    log_as_command_line(settings.audit_log)
     with Console(stderr=True).status(Text(doing)), shared_mongodb(settings) as uri:
         return _run(settings, uri, work)
 

@@ -18,6 +18,7 @@ _STATUS_BY_CODE: Final = {
     "NOT_FOUND": 404,
     "CONFLICT": 409,
     "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
     "UNAVAILABLE": 503,
     "TIMEOUT": 504,
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from stores import times
+from stores import audit, times
 from stores.access import ANONYMOUS, Caller, Grant, Role
 from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, ConflictError, NotFoundError
@@ -65,7 +65,9 @@ class KeysStore:
         key = Key(new_id(), name, _checked(grants), now, by, expires_at)
         _check_name(name)
         _check_end(expires_at, now)
-        return await self._keep(key)
+        made = await self._keep(key)
+        audit.did("key.create", None, id=key.id, name=name, grants=_written(key.grants), expires_at=_moment(expires_at))
+        return made
 
     async def rotate(self, key_id: str, by: Caller, grace_seconds: float = 0, expires_at: int | None = None) -> MadeKey:
         """Make a key in the place of another, with the same name and grants, and end the other after a while.
@@ -86,7 +88,9 @@ class KeysStore:
         end = now + int(grace_seconds * _SECOND)
         ended = {"expires_at": min(end, old.expires_at or end)} if grace_seconds else {"revoked_at": now}
         new = Key(new_id(), old.name, old.grants, now, by.id, expires_at, replaces=old.id)
-        return await self._keep(new, {old.id: ended})
+        made = await self._keep(new, {old.id: ended})
+        audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
+        return made
 
     async def revoke(self, key_id: str, by: Caller) -> Key:
         """End a key; nobody comes in with it any more when this answers. One that is revoked stays as it is.
@@ -98,6 +102,7 @@ class KeysStore:
         if key.revoked_at is None:
             key = replace(key, revoked_at=times.now())
             await self._change({key.id: {"revoked_at": key.revoked_at}})
+            audit.did("key.revoke", None, id=key.id, name=key.name)
         return key
 
     @database_query
@@ -154,6 +159,14 @@ class KeysStore:
                 await keys.insert_one(made.document(), session=session)
 
         await self.database.transaction(work)
+
+
+def _written(grants: Iterable[Grant]) -> list[str]:
+    return [f"{grant.role} in {grant.projects}" for grant in grants]
+
+
+def _moment(micros: int | None) -> str | None:
+    return None if micros is None else times.to_text(micros)
 
 
 def _live(now: int) -> Document:
