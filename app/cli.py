@@ -15,6 +15,7 @@ from rich.console import Console
 
 from app import keeping, keys, searching
 from app import settings as setting
+from app.access.oidc.tokens import OidcError
 from app.backups.restoring import restore
 from app.backups.taking import take
 from app.demo import PROJECT_ID
@@ -44,6 +45,7 @@ EXPECTED = (
     ExportError,
     GrpcError,
     MongodbUriError,
+    OidcError,
     ServeError,
     StoreError,
     SettingsError,
@@ -458,6 +460,8 @@ def _plainly(error: Exception, flags: Mapping[str, str]) -> str:
 
 
 def _problem(details: ErrorDetails, flags: Mapping[str, str]) -> str:
+    if not details["loc"]:
+        return details["msg"].removeprefix("Value error, ")
     name = str(details["loc"][0])
     value = "" if name == "mongodb_uri" else f" (it is {details['input']!r})"
     origin = f"--{name.replace('_', '-')}" if name in flags else setting.variable(name)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.access import KEYRING, Entrance, Keyring, demand_of
+from app.access.oidc import OidcTokens
+from app.access.oidc.grants import parse_claim_grants
 from app.background import Background
 from app.evaluating import evaluate
 from app.exports.process import ExportProcesses
@@ -57,7 +59,7 @@ class Process:
             Tally() if settings.metrics else None,
             Intake(settings.max_pending_bytes),
             ExportProcesses(settings.max_exports),
-            Entrance(demand_of(settings.keys, settings.host), ADMINISTRATOR if settings.admin else ANYONE),
+            _entrance(settings),
             Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
         )
 
@@ -141,6 +143,15 @@ class Process:
 async def _ended(background: Background, stores: Stores) -> None:
     await background.end()
     await stores.close()
+
+
+def _entrance(settings: Settings) -> Entrance:
+    tokens = None
+    if settings.oidc_issuer is not None:
+        grants = parse_claim_grants(settings.oidc_grants)
+        tokens = OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), grants)
+    anonymous = ADMINISTRATOR if settings.admin else ANYONE
+    return Entrance(demand_of(settings.keys, settings.host), anonymous, tokens)
 
 
 def _providers(settings: Settings) -> EnvironmentProviders:

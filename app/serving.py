@@ -65,6 +65,8 @@ def _check_keys(settings: Settings, uri: str) -> None:
     Raises:
         ServeError: nobody can.
     """
+    if settings.oidc_issuer is not None:
+        return
     if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
         raise ServeError(
             f"{settings.host} is not served without keys, and there is none: make one with `{FIRST_KEY}`, or listen on "

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.access.oidc.grants import parse_claim_grants
+from app.access.oidc.issuer import check_url
 from app.browsers.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
@@ -84,6 +86,17 @@ class Settings(BaseSettings):
         "`required` always; `off` never, on any address, where something before the server says who may come in.",
     )
     key: str | None = Field(default=None, repr=False, description="Key that `loomql export` sends to the server.")
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="URL of an OpenID Connect issuer, whose tokens are taken beside keys. It needs `loomql[oidc]`.",
+    )
+    oidc_audience: str | None = Field(default=None, description="Audience that its tokens must be for.")
+    oidc_grants: str = Field(
+        default="",
+        json_schema_extra={"default": "none"},
+        description="What the claims of its tokens grant: `CLAIM=VALUE ROLE PROJECTS; …`, such as "
+        "`groups=ml writer acme/*; email_verified=* reader demo/assistant`.",
+    )
     admin: bool = Field(
         default=False,
         description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "
@@ -280,6 +293,23 @@ class Settings(BaseSettings):
     def _grants_secrets(cls, text: str) -> str:
         parse_grants(text)
         return text
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_an_issuer(cls, url: str | None) -> str | None:
+        return None if url is None else check_url(url)
+
+    @field_validator("oidc_grants")
+    @classmethod
+    def _grants_to_claims(cls, text: str) -> str:
+        parse_claim_grants(text)
+        return text
+
+    @model_validator(mode="after")
+    def _names_an_audience(self) -> Self:
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            raise ValueError("LOOMQL_OIDC_ISSUER takes LOOMQL_OIDC_AUDIENCE: an issuer makes tokens for others, too")
+        return self
 
     @field_validator("cors_origins")
     @classmethod

@@ -154,9 +154,6 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _tell("sizes")
         clock = clock_of(process_id, "conn")
         found["sizes"] = measure_sizes(uri, DATABASE, clock, options.rounds, options.only)
-    if "keys" in options.sections:
-        _tell("keys")
-        found["keys"] = measure_keys(uri, KEYS)
     if "aggregates" in options.sections:
         _tell("aggregates")
         clock = clock_of(process_id, "conn")
@@ -169,6 +166,9 @@ def _measure_long(folder: Path, uri: str, options: argparse.Namespace) -> Report
     found: Report = {}
     if options.only:
         return found
+    if "keys" in options.sections:
+        _tell("keys")
+        found["keys"] = measure_keys(uri, KEYS)
     if "exports" in options.sections:
         _tell("exports")
         with server(folder, uri, DATABASE) as loomql:

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import grpc.aio
 import httpx
@@ -299,7 +299,7 @@ async def test_spans_over_grpc_are_taken_from_who_may(mongodb_uri: str, database
     codes = []
     with live_server(create_app(settings), lifespan="on"):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = channel.unary_unary(f"/{SERVICE}/Export")
+            export: Any = channel.unary_unary(f"/{SERVICE}/Export")
             for project_id, authorization in ((OURS, f"Bearer {text}"), (THEIRS, f"Bearer {text}"), (OURS, "Bearer x")):
                 call = export(body(span()), metadata=(("project_id", project_id), ("authorization", authorization)))
                 codes.append(await call.code())
@@ -338,7 +338,8 @@ async def test_a_server_is_open_until_there_is_a_first_key(
 async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database: Database, database_name: str) -> None:
     query = {"query": READ % (OURS, CALL)}
     statuses = {}
-    for demand, makes_key in (("required", False), ("off", True)):
+    ways: list[tuple[Literal["required", "off"], bool]] = [("required", False), ("off", True)]
+    for demand, makes_key in ways:
         if makes_key:
             await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])
         settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys=demand)

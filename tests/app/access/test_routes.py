@@ -102,7 +102,7 @@ def test_there_is_a_ruling_for_every_route_and_none_too_many(routes: dict[str, s
     "route",
     [
         Route("/secrets", lambda _request: PlainTextResponse("secret")),
-        WebSocketRoute("/secrets", lambda _websocket: None),  # type: ignore[arg-type,return-value] # never called
+        WebSocketRoute("/secrets", lambda _websocket: None),
         Mount("/secrets", routes=[Route("/one", lambda _request: PlainTextResponse("secret"))]),
     ],
 )

@@ -237,7 +237,8 @@ async def test_cursors_of_another_project_are_none_of_ours(schema: BoundedSchema
     variables = {"p": OURS, "a": events.data["callEventsCursor"]}
 
     codes = await refusals(schema, stores, listing, p=OURS, a=theirs.data["calls"]["pageInfo"]["endCursor"])
-    async with aclosing(await schema.stream(watch, variables, Context(stores, caller=US))) as results:
+    results: Any = await schema.stream(watch, variables, Context(stores, caller=US))
+    async with aclosing(results):
         first = await asyncio.wait_for(anext(results), TIMEOUT)
 
     assert codes == ["BAD_USER_INPUT"]
@@ -290,7 +291,7 @@ async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
     caller = Caller("odd", (Grant("rival/ chat", Role.ADMIN),))
     document = 'mutation { ensureProjectExists(entity: "rival", project: " chat") { projectId } }'
 
-    result = await schema.execute(document, context_value=Context(stores, caller=caller))
+    result: Any = await schema.execute(document, context_value=Context(stores, caller=caller))
 
     assert result.errors
     assert result.errors[0].extensions["code"] == "FORBIDDEN"
@@ -299,8 +300,10 @@ async def test_a_name_that_becomes_anothers_is_ruled_on_as_what_it_becomes(
 
 async def test_events_are_shared_by_those_to_whom_the_same_is_visible(schema: BoundedSchema, stores: Stores) -> None:
     watch = "subscription ($p: ID!) { callEvents(projectId: $p) { type call { id } } }"
-    refused = await schema.stream(watch, {"p": OURS}, Context(stores, caller=Caller("x", (Grant(THEIRS, Role.ADMIN),))))
-    ours = await schema.stream(watch, {"p": OURS}, Context(stores, caller=US))
+    refused: Any = await schema.stream(
+        watch, {"p": OURS}, Context(stores, caller=Caller("x", (Grant(THEIRS, Role.ADMIN),)))
+    )
+    ours: Any = await schema.stream(watch, {"p": OURS}, Context(stores, caller=US))
     async with aclosing(ours), aclosing(refused), asyncio.timeout(TIMEOUT):
         waiting = asyncio.ensure_future(anext(ours))
         [error] = (await anext(refused)).errors or []

@@ -52,7 +52,8 @@ async def first_errors(schema: BoundedSchema, context: Context, question: Questi
     if question.root != "Subscription":
         result = await schema.execute(question.document, question.variables, context)
         return result.errors or []
-    async with aclosing(await schema.stream(question.document, question.variables, context)) as results:
+    results: Any = await schema.stream(question.document, question.variables, context)
+    async with aclosing(results):
         answer = asyncio.ensure_future(anext(results))
         await until(lambda: answer.done() or bool(own(commands)))
         if answer.done():

@@ -1,0 +1,74 @@
+"""An issuer of tokens on the loopback, with keys of its own."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+AUDIENCE = "loomql"
+
+
+class StandInIssuer:
+    """The issuer: what it publishes, how often it was asked, and tokens that it makes."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[str] = []
+        self.is_away = False
+        self.rsa = rsa.generate_private_key(65_537, 2048)
+        self.ec = ec.generate_private_key(ec.SECP256R1())
+        self.keys: list[dict[str, Any]] = [
+            {**RSAAlgorithm.to_jwk(self.rsa.public_key(), as_dict=True), "kid": "rsa", "use": "sig"},
+            {**ECAlgorithm.to_jwk(self.ec.public_key(), as_dict=True), "kid": "ec"},
+        ]
+
+    def claims(self, **changes: object) -> dict[str, Any]:
+        """What a good token says."""
+        now = int(time.time())
+        plain = {"iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "iat": now, "groups": ["ml"]}
+        return {name: value for name, value in (plain | changes).items() if value is not None}
+
+    def token(self, key: Any = None, algorithm: str = "RS256", kid: str | None = "rsa", **changes: object) -> str:  # noqa: ANN401 -- any key
+        """A token, good but for what is changed."""
+        headers = {"kid": kid} if kid else {}
+        return jwt.encode(self.claims(**changes), key or self.rsa, algorithm, headers)
+
+    def answer(self, path: str) -> object:
+        """What is published at a path."""
+        self.asked.append(path)
+        if path == "/keys":
+            return {"keys": self.keys}
+        return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+
+
+@contextmanager
+def stand_in_issuer() -> Iterator[StandInIssuer]:
+    """An issuer that answers until the block ends."""
+    issuer = StandInIssuer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503 if issuer.is_away else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(issuer.answer(self.path)).encode())
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    issuer.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield issuer
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
