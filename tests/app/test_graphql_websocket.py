@@ -460,6 +460,9 @@ async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -
         with suppress(ConnectionClosed):
             for _ in range(graphql_websocket.SIGNS_AT_ONCE * 3):
                 await client.send({"type": kind})
+        with suppress(ConnectionClosed):
+            while True:
+                await client.receive()
         code, reason = await client.closed()
 
     assert (code, reason) == (4429, "More than 10 pings and pongs a second came.")
