@@ -23,8 +23,8 @@ SHORTEST: Final = 8
 
 _LONGEST_TOLD: Final = 300
 _MOST_CAUSES: Final = 10
-_QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
-_UNCLOSED: Final = re.compile(r"['\"`{\[].*", re.DOTALL)
+_QUOTED: Final = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
+_UNCLOSED: Final = re.compile(r"(?:(?<!\w)'|[\"`{\[]).*", re.DOTALL)
 _CREDENTIALS: Final = re.compile(
     r"(\bauthorization\b['\"]?\s*[:=]\s*['\"]?|\bapi[-_]?key\b['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic)\s+)?[^\s'\",;]+"
     r"|\b(bearer\s+|basic\s+)[A-Za-z0-9._~+/=-]{8,}|\b(sk-|loomql_)[A-Za-z0-9._-]{8,}",

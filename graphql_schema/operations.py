@@ -21,6 +21,7 @@ from strawberry.utils.await_maybe import await_maybe
 from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
+from graphql_schema.limits.secrecy import hide_names
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
 
@@ -62,6 +63,7 @@ class BoundedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._max_seconds = limits.max_seconds
+        self._is_secret = not limits.introspection
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
         self._costs = Costs(self._schema, limits)
@@ -288,11 +290,16 @@ class BoundedSchema(strawberry.Schema):
 
     def _told(self, result: graphql.ExecutionResult, extensions: Extensions | None = None) -> ExecutionResult:
         if result.errors:
-            self._process_errors(result.errors)
+            self._explain(result.errors)
         return ExecutionResult(result.data, result.errors, extensions)
 
-    def _refused(self, errors: list[GraphQLError]) -> PreExecutionError:
+    def _explain(self, errors: list[GraphQLError]) -> None:
         self._process_errors(errors)
+        if self._is_secret:
+            hide_names(errors)
+
+    def _refused(self, errors: list[GraphQLError]) -> PreExecutionError:
+        self._explain(errors)
         told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
         return PreExecutionError(None, errors, told)
 

@@ -1,9 +1,12 @@
 """Keeping the schema to oneself: a rule of validation that refuses introspection."""
 
+import re
+from collections.abc import Iterable
 from typing import Final
 
 from graphql import ASTValidationRule, FieldNode, GraphQLError
 
+_NEAR: Final = re.compile(r" ?Did you mean [^?]*\?")
 _TELLING: Final = frozenset({"__schema", "__type"})
 
 
@@ -21,3 +24,9 @@ class NoIntrospection(ASTValidationRule):
                     extensions={"code": "FORBIDDEN"},
                 )
             )
+
+
+def hide_names(errors: Iterable[GraphQLError]) -> None:
+    """Take out of errors, in place, which names are near a wrong one; those of variables come with them."""
+    for error in errors:
+        error.message = _NEAR.sub("", error.message)

@@ -452,3 +452,25 @@ async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(ad
         assert message == next_of("a", {"greeting": "Hello, you"})
         assert await client.receive() == complete("a")
         await until(lambda: Flooded.count == 0)
+
+
+@pytest.mark.parametrize("kind", ["ping", "pong"])
+async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
+    async with client_of(address) as client:
+        with suppress(ConnectionClosed):
+            for _ in range(graphql_websocket.SIGNS_AT_ONCE * 3):
+                await client.send({"type": kind})
+        with suppress(ConnectionClosed):
+            while True:
+                await client.receive()
+        code, reason = await client.closed()
+
+    assert (code, reason) == (4429, "More than 10 pings and pongs a second came.")
+
+
+async def test_as_many_pings_as_a_client_needs_are_answered(address: str) -> None:
+    async with client_of(address) as client:
+        for _ in range(graphql_websocket.SIGNS_AT_ONCE - 10):
+            await client.send({"type": "ping"})
+        for _ in range(graphql_websocket.SIGNS_AT_ONCE - 10):
+            assert await client.receive() == {"type": "pong"}
