@@ -23,9 +23,10 @@ from app.doctor import Level, examine
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import EXPORTS, ExportError
 from app.exports.command import own_url, run_export
-from app.imports.command import SOME_LEFT, run_import
 from app.health import ask
+from app.imports.command import SOME_LEFT, run_import
 from app.mongodb import Client, MongodbUriError, driver_words, mongodb, shared_mongodb, whereabouts
+from app.observing.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
 from app.serving import ANY_ADDRESS, ServeError, serve
 from app.settings import Settings
@@ -45,6 +46,7 @@ EXPECTED = (
     MongodbUriError,
     ServeError,
     StoreError,
+    TracingError,
     SettingsError,
     ValidationError,
     PyMongoError,

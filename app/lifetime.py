@@ -18,6 +18,7 @@ from app.health import Readiness
 from app.observing.families import Observed
 from app.observing.siblings import METRICS, Siblings
 from app.observing.tally import Tally
+from app.observing.tracing import TracedCommands, Tracing
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants
@@ -41,13 +42,17 @@ class Process:
     tally: Tally | None
     intake: Intake
     exports: ExportProcesses
+    tracing: Tracing | None = None
     stopping: Stopping = field(default_factory=Stopping)
 
     @classmethod
     def of(cls, settings: Settings, uri: str) -> "Process":
         """As the settings have it."""
         tally = Tally() if settings.metrics else None
-        return cls(settings, uri, tally, Intake(settings.max_pending_bytes), ExportProcesses(settings.max_exports))
+        traced = settings.otel_endpoint
+        tracing = Tracing(traced, settings.otel_service_name) if traced else None
+        intake, exports = Intake(settings.max_pending_bytes), ExportProcesses(settings.max_exports)
+        return cls(settings, uri, tally, intake, exports, tracing)
 
     @asynccontextmanager
     async def life(self) -> AsyncIterator[dict[str, Any]]:
@@ -74,11 +79,14 @@ class Process:
             await background.end()
             await providers.close()
             database.close()
+            if self.tracing:
+                await asyncio.to_thread(self.tracing.close)
 
     def _database(self) -> Database:
         settings = self.settings
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
-        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake)
+        listeners = [TracedCommands(self.tracing)] if self.tracing else []
+        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake, listeners)
 
     def _begin(self, background: Background, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows

@@ -21,6 +21,7 @@ from app.health import healthz, readyz
 from app.lifetime import Process
 from app.observing.endpoint import metrics
 from app.observing.middleware import Observing
+from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.settings import Settings
 from app.spool_space import SpoolSpace
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         # The first one is outermost.
         middleware=[
             Middleware(Observing, process.tally),
+            *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
             Middleware(Authentication, ADMINISTRATOR if settings.admin else ANYONE),
         ],
         lifespan=lifespan,

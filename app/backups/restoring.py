@@ -31,7 +31,7 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     """Put a backup into a database; how many documents there are of each collection, counted and compared afterwards.
 
     Raises:
-        BackupError: the file is not whole, something is in the database, or what is there then is not what is in the file.
+        BackupError: the file is not whole, something is in the database, or what is there then differs.
     """
     told = verified(path)
     stored = client.get_database(database, write_concern=_DURABLE)
