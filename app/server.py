@@ -21,6 +21,7 @@ from app.health import healthz, readyz
 from app.lifetime import Process
 from app.observing.endpoint import metrics
 from app.observing.middleware import Observing
+from app.observing.traced_schema import trace_operations
 from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.settings import Settings
@@ -69,6 +70,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
 def _routes(process: Process) -> list[BaseRoute]:
     settings, intake = process.settings, process.intake
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
+    if process.tracing:
+        trace_operations(schema, process.tracing)
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(
