@@ -27,6 +27,7 @@ from app.exports.command import own_url, run_export
 from app.health import ask
 from app.imports.command import SOME_LEFT, run_import
 from app.mongodb import Client, MongodbUriError, driver_words, mongodb, shared_mongodb, whereabouts
+from app.observing.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
 from app.serving import ANY_ADDRESS, ServeError, serve
 from app.settings import Settings
@@ -48,6 +49,7 @@ EXPECTED = (
     OidcError,
     ServeError,
     StoreError,
+    TracingError,
     SettingsError,
     ValidationError,
     PyMongoError,

@@ -21,6 +21,7 @@ from app.health import Readiness
 from app.observing.families import Observed
 from app.observing.siblings import METRICS, Siblings
 from app.observing.tally import Tally
+from app.observing.tracing import TracedCommands, Tracing
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
@@ -48,11 +49,13 @@ class Process:
     exports: ExportProcesses
     entrance: Entrance
     rates: Rates | None
+    tracing: Tracing | None
     stopping: Stopping = field(default_factory=Stopping)
 
     @classmethod
     def of(cls, settings: Settings, uri: str) -> "Process":
         """As the settings have it."""
+        traced = settings.otel_endpoint
         return cls(
             settings,
             uri,
@@ -61,6 +64,7 @@ class Process:
             ExportProcesses(settings.max_exports),
             _entrance(settings),
             Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
+            Tracing(traced, settings.otel_service_name) if traced else None,
         )
 
     @asynccontextmanager
@@ -90,11 +94,14 @@ class Process:
             await keyring.close()
             await providers.close()
             database.close()
+            if self.tracing:
+                await asyncio.to_thread(self.tracing.close)
 
     def _database(self) -> Database:
         settings = self.settings
         timeouts = settings.database_timeout_seconds, settings.query_timeout_seconds
-        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake)
+        listeners = [TracedCommands(self.tracing)] if self.tracing else []
+        return Database.open(self.uri, settings.mongodb_database, *timeouts, self.intake, listeners)
 
     def _begin(self, background: Background, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows

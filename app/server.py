@@ -24,6 +24,8 @@ from app.health import healthz, readyz
 from app.lifetime import Process
 from app.observing.endpoint import metrics
 from app.observing.middleware import Observing
+from app.observing.traced_schema import trace_operations
+from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.settings import Settings
 from app.spool_space import SpoolSpace
@@ -71,6 +73,7 @@ def _middleware(process: Process) -> list[Middleware]:
     names = names_of(settings.host, settings.allowed_hosts)
     return [
         Middleware(Observing, process.tally),
+        *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
         Middleware(SafeAnswers, Origins.parse(settings.cors_origins)),
         Middleware(Authentication, process.entrance),
         Middleware(OnBehalf),
@@ -84,6 +87,8 @@ def _routes(process: Process) -> list[BaseRoute]:
     places = Places(settings.max_operations, settings.max_caller_operations)
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
+    if process.tracing:
+        trace_operations(schema, process.tracing)
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(

@@ -255,6 +255,12 @@ class Settings(BaseSettings):
         "unset has the server tell it to standard error.",
     )
     metrics: bool = Field(default=True, description="Serve /metrics for Prometheus, and count what it tells.")
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="Address of OTLP over HTTP that gets spans of the server's own requests and commands, such as "
+        "http://127.0.0.1:4318/v1/traces; unset traces nothing. It needs `loomql[otel]`.",
+    )
+    otel_service_name: str = Field(default="loomql", description="The service that those spans are said to be of.")
     shutdown_seconds: float = Field(
         default=10.0,
         gt=0,

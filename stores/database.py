@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -14,6 +14,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorDatabase,
 )
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
@@ -71,10 +72,12 @@ class Database:
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
         intake: Intake | None = None,
+        listeners: Sequence[CommandListener] = (),
     ) -> Self:
         """Open the pool; nothing is sent yet.
 
-        An unreachable server fails each request after the one timeout, a query that takes long after the other.
+        An unreachable server fails each request after the one timeout, a query that takes long after the other. The
+        listeners hear of each command.
 
         Raises:
             BadInputError: the URI cannot be understood.
@@ -89,6 +92,7 @@ class Database:
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds // 2,
                 heartbeatFrequencyMS=int(_HEARTBEAT_SECONDS * 1000),
+                event_listeners=list(listeners),
             )
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None

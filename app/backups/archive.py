@@ -1,7 +1,7 @@
 """The file of a backup: gzip over records, each a letter, then a BSON document.
 
-`H` begins it (`format`, `taken_at`, `database`), `C` begins a collection (`name`, `indexes`), `D` is a document of it in
-the order of `_id`, `E` ends it (`count`, `sha256` of its documents' bytes), `Z` ends the whole (`collections`).
+`H` begins it (`format`, `taken_at`, `database`), `C` begins a collection (`name`, `indexes`), `D` is a document of it
+in the order of `_id`, `E` ends it (`count`, `sha256` of its documents), `Z` ends the whole (`collections`).
 """
 
 import gzip

@@ -4,7 +4,7 @@ While it lasts, the database has a mark that keeps servers from it; what a try t
 next one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from pymongo.write_concern import WriteConcern
 from app.backups.archive import BackupError, Count, records, verified
 from stores import versions
 
-_RAW: Final = CodecOptions(document_class=RawBSONDocument)
+_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _BATCH: Final = 1_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)
@@ -31,7 +31,7 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     """Put a backup into a database; how many documents there are of each collection, counted and compared afterwards.
 
     Raises:
-        BackupError: the file is not whole, something is in the database, or what is there then is not what is in the file.
+        BackupError: the file is not whole, something is in the database, or what is there then differs.
     """
     told = verified(path)
     stored = client.get_database(database, write_concern=_DURABLE)
@@ -93,7 +93,7 @@ def _fill(stored: Database[dict[str, Any]], path: Path) -> None:
             name = begun["name"]
             _make(stored, name, begun["indexes"])
         elif kind == b"D":
-            raw = stored.get_collection(name, codec_options=_RAW)
+            raw = stored[name].with_options(codec_options=_RAW)
             raw.insert_many([RawBSONDocument(document) for document in documents])
 
 
@@ -113,7 +113,6 @@ def _index(given: dict[str, Any]) -> IndexModel:
 
 def _counted(stored: Database[dict[str, Any]], name: str) -> Count:
     count = Count()
-    found: Iterable[RawBSONDocument] = stored.get_collection(name, codec_options=_RAW).find({}, sort=[("_id", 1)])
-    for document in found:
-        count.add(document.raw)
+    for document in stored[name].with_options(codec_options=_RAW).find({}, sort=[("_id", 1)]):
+        count.add(bytes(document.raw))
     return count

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 from app.backups.archive import FORMAT, BackupError, Count, Writer
 from stores import versions
 
-_RAW: Final = CodecOptions(document_class=RawBSONDocument)
+_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _BATCH: Final = 1_000
 _SNAPSHOT_GONE: Final = (239, 246)
 """MongoDB's codes for a moment that it has forgotten, or does not know yet."""
@@ -70,10 +70,11 @@ def _written(client: Client, database: str, writer: Writer, session: ClientSessi
         indexes = [index for index in stored[name].list_indexes() if index["name"] != "_id_"]
         writer.put(b"C", {"name": name, "indexes": indexes})
         count = Count()
-        raw = stored.get_collection(name, codec_options=_RAW)
+        raw = stored[name].with_options(codec_options=_RAW)
         for document in raw.find({}, session=session, sort=[("_id", 1)], batch_size=_BATCH):
-            count.add(document.raw)
-            writer.put_raw(b"D", document.raw)
+            encoded = bytes(document.raw)
+            count.add(encoded)
+            writer.put_raw(b"D", encoded)
         writer.put(b"E", count.told())
         counts[name] = count.count
     writer.put(b"Z", {"collections": len(counts)})
@@ -87,9 +88,9 @@ def _remembering(client: Client, *, is_own: bool) -> Iterator[None]:
     if not is_own:
         yield
         return
-    before = client.admin.command("getParameter", 1, **{_WINDOW: 1})[_WINDOW]
-    client.admin.command("setParameter", 1, **{_WINDOW: max(before, _EMBEDDED_SECONDS)})
+    before = client.admin.command({"getParameter": 1, _WINDOW: 1})[_WINDOW]
+    client.admin.command({"setParameter": 1, _WINDOW: max(before, _EMBEDDED_SECONDS)})
     try:
         yield
     finally:
-        client.admin.command("setParameter", 1, **{_WINDOW: before})
+        client.admin.command({"setParameter": 1, _WINDOW: before})

@@ -3,7 +3,6 @@
 `first_release.json` was written by the stores of the first commit that had calls, objects, tables and files.
 """
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -24,6 +23,7 @@ from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id
+from tests.waiting import until_found
 
 FIRST_RELEASE = ROOT / "tests" / "stores" / "first_release.json"
 EVERYTHING = """{
@@ -156,17 +156,13 @@ async def test_an_upgrade_goes_on_after_a_kill(
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
     with serving(tmp_path / "first", **own, LOOMQL_DATABASE_TIMEOUT_SECONDS="0.2") as server:
-        async with asyncio.timeout(60):
-            while not await database.upgrades.find_one({"_id": "version"}):
-                await asyncio.sleep(0.001)
+        await until_found(lambda: database.upgrades.find_one({"_id": "version"}))
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
     left = await database.calls.count_documents({"turn_id": {"$exists": True}, "turn_of": {"$exists": False}})
     number = (await database.upgrades.find_one({"_id": "version"}) or {}).get("number")
     with serving(tmp_path / "second", **own):
-        async with asyncio.timeout(60):
-            while await versions.number_of(database) < versions.CALLS_FILLED_IN:
-                await asyncio.sleep(0.05)  # another process is at it, and tells nobody here
+        await until_found(lambda: database.upgrades.find_one({"_id": "version", "number": versions.LATEST}))
 
     assert left > 0
     assert number == versions.PROJECTS_LISTED

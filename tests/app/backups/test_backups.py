@@ -19,6 +19,7 @@ from stores.database import Database
 from stores.objects import ObjectVersion
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import end, start
+from tests.waiting import until
 
 Client = MongoClient[dict[str, Any]]
 
@@ -89,8 +90,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(
             await stores.objects.create(ObjectVersion("acme/chat", f"of-{written}", {"n": written}))
 
     async def taken() -> None:
-        while written < 5:
-            await asyncio.sleep(0.01)
+        await until(lambda: written >= 5)
         await asyncio.to_thread(take, client, name, tmp_path / "backup", is_own=True)
         is_over.set()
 

