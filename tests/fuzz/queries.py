@@ -14,7 +14,7 @@ FIELDS: Final = (
     "kind", "version_index", "row_digest", "original_index", "turn_count", "last_updated", "name", "entity",
 )  # fmt: skip
 _MANY: Final = ("$and", "$or", "$not", "$eq", "$gt", "$gte", "$lt", "$lte")
-_STRANGE: Final = ("$where", "$function", "$regex", "$ne", "$expr", "$getField", "", "and", "$lookup")
+_STRANGE: Final = ("$where", "$function", "$regex", "$ne", "$expr", "$getField", "", "and", "$nothing")
 
 
 def field(random: Random, wildness: float = 0.0) -> str:
