@@ -6,6 +6,7 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
+from stores.access import ANYONE, Caller, Role
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
@@ -141,7 +142,7 @@ class Context:
     max_file_bytes: int = MAX_FILE_BYTES
     loaders: Loaders = field(default_factory=Loaders)
     file_contents: FileContents = field(default_factory=FileContents)
-    is_admin: bool = False
+    caller: Caller = ANYONE
 
     def renewed(self) -> "Context":
         """The same for the next answer of a subscription, of which each may have as much as the first."""
@@ -153,7 +154,7 @@ class Context:
         Raises:
             ForbiddenError: it is none.
         """
-        if not self.is_admin:
+        if self.caller.everywhere < Role.ADMIN:
             raise ForbiddenError(
                 "is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, "
                 f"or run `{command}` there"

@@ -19,6 +19,7 @@ from pymongo.write_concern import WriteConcern
 from stores import THREADS, indexes
 from stores.driver_errors import TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
+from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
 from stores.reach import RETRY_LATER, while_in_reach
@@ -54,6 +55,7 @@ class Database:
         self.intake = intake or Intake()
         self._register = Register()
         self._client = client
+        self._given_up = GivenUp(client)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
         self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
@@ -79,6 +81,7 @@ class Database:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
                 appname=APP_NAME,
+                _pool_class=WatchedPool,
                 maxPoolSize=THREADS,
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds // 2,
@@ -284,12 +287,14 @@ class Database:
     async def query(self, work: Awaitable[_R]) -> _R:
         """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
 
+        The work must not have begun. Where whoever waits for it is cancelled, the server is told to end it.
+
         Raises:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
         deadline = time.monotonic() + self._query_timeout_seconds
-        with pymongo.timeout(self._query_timeout_seconds):
+        with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
             try:
                 return await self._read(work)
             except UnavailableError as error:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.media_types import media_type_of
-from app.otlp.answers import JSON, PROTOBUF, failure, success
+from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, status_of, success
 from app.otlp.bodies import UnknownEncodingError, read_body
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
 from graphql_schema.errors import unexpected
@@ -32,15 +32,6 @@ MAX_VALUES: Final = 500_000
 
 _CONTAINER_BYTES: Final = 64
 """What the least of them takes."""
-
-_STATUS_BY_CODE: Final = {
-    "BAD_USER_INPUT": 400,
-    "PAYLOAD_TOO_LARGE": 413,
-    "CONFLICT": 503,
-    "UNAVAILABLE": 503,
-    "TIMEOUT": 504,
-}
-_INTERNAL: Final = 500
 
 
 class TracesEndpoint:
@@ -75,10 +66,10 @@ class TracesEndpoint:
         except UnknownEncodingError as error:
             return failure(error, 415, media_type)
         except StoreError as error:
-            return failure(error, _STATUS_BY_CODE.get(error.code, _INTERNAL), media_type)
+            return failure(error, status_of(error), media_type)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
             masked = unexpected(error, f"at {request.url.path}")
-            return failure(StoreError(masked.message), _INTERNAL, media_type)
+            return failure(StoreError(masked.message), INTERNAL, media_type)
 
     async def _export(self, request: Request, media_type: str) -> Exported:
         store: OtelStore = request.state["stores"].otel

@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from app.traffic.payers import payer_of
+from app.traffic.places import MOST_OPERATIONS, Places
 from app.weave import (
     actions,
     call_writes,
@@ -82,11 +84,17 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/actions/execute_batch": actions.execute_batch,
 }
 
+_UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
+
 
 class WeaveDoor:
-    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`."""
+    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`.
 
-    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake) -> None:
+    What is asked has one of `places` until its answer begins; completions have a limit of their own.
+    """
+
+    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake, places: Places | None = None) -> None:
+        self._places = places or Places(MOST_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._intake = intake
@@ -109,7 +117,10 @@ class WeaveDoor:
         async def answered(share: Share) -> Response:
             body = await read_body(request, self._max_body_bytes, share)
             try:
-                return await endpoint(request.state["stores"], body)
+                if endpoint in _UNCOUNTED:
+                    return await endpoint(request.state["stores"], body)
+                async with self._places.one(payer_of(request.scope)):
+                    return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > memory.LARGE:
                     del body
