@@ -17,7 +17,7 @@ _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
-    r"""Traceback|File "|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|\bmotor\b|\bbson\b|NoneType|<class |object at 0x|"""
+    r"""Traceback|File "/|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|\bmotor\b|\bbson\b|NoneType|<class |object at 0x|"""
     r"""has no attribute|unhashable|not subscriptable|not callable|positional argument|keyword argument|codec can't|"""
     r"""KeyError|ValueError|TypeError|maximum recursion|strawberry|pydantic|starlette|asyncio|uvicorn|orjson|"""
     r"""errmsg|\bE11000\b|WriteError|\$(?:match|project|group|lookup|facet|unwind|setWindowFields)\b|went wrong on the server""",

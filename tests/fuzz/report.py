@@ -23,6 +23,7 @@ def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
     )
     lines.append(_process(outcome.seen))
     lines.append(f"findings: {len(outcome.findings)}, unexpected in the log: {len(logged)}")
+    lines.append(f"stalls: {', '.join(f'{seconds:.1f} s' for seconds, _ in outcome.stalls) or 'none'}")
     return "\n".join([*lines, *_findings(outcome.findings), *logged[:3]])
 
 

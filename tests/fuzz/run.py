@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from tests.fuzz.wire import Request, Wire
 
 AT_ONCE: Final = 6
 _SLOWEST: Final = 10
+_SOON: Final = 0.3
 _WEIGHTS: Final = {
     graphql.NAME: 62,
     weave.NAME: 14,
@@ -56,6 +57,8 @@ class Outcome:
     pings: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     seconds: float = 0.0
+    stalls: list[tuple[float, list[str]]] = field(default_factory=list)
+    """Seconds for which the server answered no ping, each with what was asked at that time."""
 
     def took(self, seconds: float, what: str) -> None:
         """Remember it if it is one of the slowest."""
@@ -76,6 +79,7 @@ class Fuzzer:
     pool: Pool = field(default_factory=Pool)
     outcome: Outcome = field(default_factory=Outcome)
     _number: int = 0
+    _lately: deque[tuple[float, float, str]] = field(default_factory=lambda: deque(maxlen=100))
 
     def __post_init__(self) -> None:
         self.documents = Documents(self.schema, self.pool)
@@ -92,7 +96,7 @@ class Fuzzer:
         wire = Wire(self.url)
         await seed(wire, self.pool)
         await wire.close()
-        watch = Watch(self.url, self.process_id)
+        watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
         began = time.monotonic()
         self._ends = began + self.seconds
@@ -128,6 +132,8 @@ class Fuzzer:
         except (TimeoutError, OSError) as error:
             self._find(number, request.door, f"no answer: {error!r}", request.encoded)
             return Wire(self.url)
+        now = time.monotonic()
+        self._lately.append((now - answer.seconds, now, f"#{number} {request.encoded[:3000].decode(errors='replace')}"))
         outcome.by_status[request.door, answer.status] += 1
         outcome.took(answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}")
         for problem in oracle.problems(request, answer):
@@ -154,6 +160,11 @@ class Fuzzer:
         self.outcome.took(time.monotonic() - began, f"#{number} websocket {held.sent!r}"[:200])
         for problem in held.problems:
             self._find(number, websocket.NAME, problem, repr(held.sent).encode(errors="replace"))
+
+    def _stalled(self, began: float, ended: float) -> None:
+        """A ping took long: remember what was under way then."""
+        at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
+        self.outcome.stalls.append((ended - began, at_once))
 
     def _count(self, door: str) -> None:
         self.outcome.requests += 1

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from tests.fuzz.wire import Request, Wire
 
 _MIB: Final = 1024
 _PAUSE_SECONDS: Final = 0.1
+_LONG_SECONDS: Final = 0.7
 _FAILURE: Final = re.compile(r"unexpected error|Traceback|never retrieved|never awaited|Exception in|^ERROR", re.MULTILINE)
 
 
@@ -30,6 +32,7 @@ class Watch:
 
     url: str
     process_id: int
+    stalled: Callable[[float, float], None] = lambda _began, _ended: None
     seen: list[Seen] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -59,6 +62,11 @@ class Watch:
                 answer = await wire.ask(Request("healthz", "GET", "/healthz"))
                 assert answer.status == 200, answer
                 self.pings.append(answer.seconds)
+                if answer.seconds > _LONG_SECONDS:
+                    ended = time.monotonic()
+                    # Who was asked together with it hears its answer at about the same time.
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    self.stalled(ended - answer.seconds, ended)
                 self.look()
                 await asyncio.sleep(_PAUSE_SECONDS)
         finally:
