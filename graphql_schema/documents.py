@@ -160,6 +160,7 @@ class Documents:
 
     def _parsed(self, text: str) -> DocumentNode:
         try:
+            bounds.check_length(text, self._limits)
             document = parse(text, max_tokens=self._limits.max_tokens)
             bounds.check_lengths(document)
         except GraphQLError as error:
