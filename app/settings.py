@@ -223,7 +223,8 @@ class Settings(BaseSettings):
     max_query_characters: int = Field(
         default=500_000,
         ge=1024,
-        description="Most characters in a GraphQL document, each of which takes time to read; variables have no part in it.",
+        description="Most characters in a GraphQL document, each of which takes time to read; variables have no part "
+        "in it.",
     )
     max_query_cost: int = Field(
         default=250_000,

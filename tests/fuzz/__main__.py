@@ -36,7 +36,9 @@ def main() -> int:
         is_alive = server.process.poll() is None
     print(report(outcome, options.seed, logged), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
     if options.keep:
-        found = [f"{finding.door} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings]
+        found = [
+            f"{finding.door} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings
+        ]
         stalls = [f"stall of {seconds:.2f} s:\n" + "\n".join(at_once) for seconds, at_once in outcome.stalls]
         options.keep.write_text("\n".join([*found, *logged, *stalls]), errors="replace")
     return int(bool(outcome.findings or logged or not is_alive))

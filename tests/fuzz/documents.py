@@ -25,7 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PAGING: Final = ("first", "last")
 _WILDNESS: Final = (0.0, 0.0, 0.0, 0.02, 0.1, 0.3)
 _INTROSPECTION: Final = (
-    "__schema { queryType { name } types { name kind fields(includeDeprecated: true) { name type { name ofType { name }}}}}",
+    "__schema { queryType { name } types { name kind fields { name type { name ofType { name }}}}}",
     '__type(name: "CallSchema") { name fields { name args { name defaultValue } } }',
     "__typename",
 )
@@ -103,7 +103,7 @@ class _Writer:
         return f"{written} {self._selection(named, depth)}" if is_composite_type(named) else written
 
     def _arguments(self, kind: GraphQLField) -> str:
-        written = []
+        written: list[str] = []
         for name, argument in kind.args.items():
             likely = 0.9 if name == "first" else 0.3
             if is_required_argument(argument) or self.random.random() < likely:

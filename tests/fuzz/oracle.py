@@ -17,10 +17,12 @@ _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
-    r"""Traceback|File "/|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|\bmotor\b|\bbson\b|NoneType|<class |object at 0x|"""
+    r"""Traceback|File "/|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|"""
+    r"""\bmotor\b|\bbson\b|NoneType|<class |object at 0x|"""
     r"""has no attribute|unhashable|not subscriptable|not callable|positional argument|keyword argument|codec can't|"""
     r"""KeyError|ValueError|TypeError|maximum recursion|strawberry|pydantic|starlette|asyncio|uvicorn|orjson|"""
-    r"""errmsg|\bE11000\b|WriteError|\$(?:match|project|group|lookup|facet|unwind|setWindowFields)\b|went wrong on the server""",
+    r"""errmsg|\bE11000\b|WriteError|"""
+    r"""\$(?:match|project|group|lookup|facet|unwind|setWindowFields)\b|went wrong on the server""",
     re.IGNORECASE,
 )
 
@@ -35,11 +37,15 @@ def problems(request: Request, answer: Answer) -> list[str]:
         return ["the answer breaks off"]
     decoded, found = _decoded(answer)
     found += _of_status(answer, codes(decoded))
-    if request.door in {"graphql", "schemathesis"} and answer.media_type in _GRAPHQL:
+    if (request.door in {"graphql", "schemathesis"} and answer.media_type in _GRAPHQL) or (
+        request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type == "application/json"
+    ):
         found += of_result(decoded)
-    elif request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type == "application/json":
-        found += of_result(decoded)
-    elif request.door == "graphql" and answer.status < _ERROR and answer.media_type not in {*_GRAPHQL, "text/event-stream"}:
+    elif (
+        request.door == "graphql"
+        and answer.status < _ERROR
+        and answer.media_type not in {*_GRAPHQL, "text/event-stream"}
+    ):
         found.append(f"the answer is {answer.media_type!r}")
     return found + of_messages(messages(decoded))
 
@@ -92,12 +98,11 @@ def of_messages(told: list[str]) -> list[str]:
 def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
     """The codes of the errors of an answer."""
     errors = decoded.get("errors") if isinstance(decoded, dict) else None
-    found = {
+    return {
         str(error["extensions"].get("code"))
         for error in (errors if isinstance(errors, list) else [])
         if isinstance(error, dict) and isinstance(error.get("extensions"), dict)
     }
-    return found
 
 
 def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON

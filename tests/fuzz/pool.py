@@ -1,4 +1,4 @@
-"""Names that are real: ids, digests, cursors and refs that the server has told, so that requests reach what is there."""
+"""Names that are real: ids, digests, cursors and refs that the server told, so that requests reach what is there."""
 
 import re
 from collections import defaultdict

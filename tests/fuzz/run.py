@@ -5,11 +5,10 @@ import heapq
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
 
@@ -20,6 +19,9 @@ from tests.fuzz.pool import Pool
 from tests.fuzz.seeding import seed
 from tests.fuzz.watching import Seen, Watch
 from tests.fuzz.wire import Request, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AT_ONCE: Final = 6
 _SLOWEST: Final = 10
@@ -115,7 +117,7 @@ class Fuzzer:
         while self._number < self.requests and time.monotonic() < self._ends:
             self._number += 1
             number = self._number
-            random = Random(f"{self.seed}:{number}")
+            random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
             door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
             if door == websocket.NAME:
                 await self._hold(number, random)
@@ -135,7 +137,9 @@ class Fuzzer:
         now = time.monotonic()
         self._lately.append((now - answer.seconds, now, f"#{number} {request.encoded[:3000].decode(errors='replace')}"))
         outcome.by_status[request.door, answer.status] += 1
-        outcome.took(answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}")
+        outcome.took(
+            answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
+        )
         for problem in oracle.problems(request, answer):
             self._find(number, request.door, problem, request.encoded)
         if answer.media_type == "application/json" and len(answer.body) < 200_000:

@@ -36,8 +36,12 @@ async def seed(wire: Wire, pool: Pool) -> None:
     for project in OWN_PROJECTS:
         batch = [part for number in range(40) for part in _call(project, number)]
         await _ask(wire, pool, _BATCH, b=batch)
-        await _ask(wire, pool, _TABLES, t={"projectId": project, "rows": [{"a": n, "b": {"c": "x"}} for n in range(20)]})
-        answer = await wire.ask(Request("files", "PUT", f"/files/{project}?name=a.txt", (), b"some text of a file" * 50))
+        await _ask(
+            wire, pool, _TABLES, t={"projectId": project, "rows": [{"a": n, "b": {"c": "x"}} for n in range(20)]}
+        )
+        answer = await wire.ask(
+            Request("files", "PUT", f"/files/{project}?name=a.txt", (), b"some text of a file" * 50)
+        )
         pool.add("file", json.loads(answer.body)["digest"])
     for project in (*OWN_PROJECTS, "demo/assistant"):
         await _ask(wire, pool, _CALLS, p=project)

@@ -119,7 +119,9 @@ def test_no_form_that_a_page_can_post_without_asking_is_run(address: str, body: 
 
 def test_queries_by_get_are_answered_to_those_who_can_read_them_only(address: str) -> None:
     """They change nothing, and no page of another site may read the answer."""
-    response = httpx.get(f"{address}/graphql", params={"query": "{ __typename }"}, headers={"origin": "https://evil.example"})
+    response = httpx.get(
+        f"{address}/graphql", params={"query": "{ __typename }"}, headers={"origin": "https://evil.example"}
+    )
 
     assert "access-control-allow-origin" not in response.headers
 
@@ -154,7 +156,9 @@ def test_an_answer_has_no_trace_of_how_it_was_made(address: str) -> None:
     assert set(response.json().get("extensions", {})) <= {"cost"}
 
 
-@pytest.mark.parametrize("query", ["qwerty cop { abc }", "{", "query { ", "{ calls }", '{ call(projectId: 5, id: {}) { id } }'])
+@pytest.mark.parametrize(
+    "query", ["qwerty cop { abc }", "{", "query { ", "{ calls }", "{ call(projectId: 5, id: {}) { id } }"]
+)
 def test_an_error_tells_a_code_and_what_to_change_but_no_innards(address: str, query: str) -> None:
     answer = ask(address, query)
 

@@ -1,9 +1,11 @@
 """Texts and JSON that programs trip over, beside harmless ones."""
 
 import math
-from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOSTILE: Final = (
     "",
@@ -123,7 +125,7 @@ def broken(random: Random) -> Any:  # noqa: ANN401 -- any JSON
         lambda: random.choice(NUMBERS),
         lambda: text(random),
         lambda: json(random, wild=True),
-        lambda: [],
+        list,
         dict,
         lambda: deep(random),
     )
@@ -150,7 +152,9 @@ def json(random: Random, depth: int = 3, *, wild: bool = False) -> Any:  # noqa:
 
 
 def _key(random: Random, *, wild: bool) -> str:
-    return text(random) if wild and random.random() < 0.5 else random.choice(("question", "messages", "a", "0", "_type"))
+    return (
+        text(random) if wild and random.random() < 0.5 else random.choice(("question", "messages", "a", "0", "_type"))
+    )
 
 
 def _leaf(random: Random, *, wild: bool) -> Any:  # noqa: ANN401 -- any JSON

@@ -2,10 +2,9 @@
 
 import base64
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
     GraphQLEnumType,
@@ -18,6 +17,9 @@ from graphql import (
 
 from tests.fuzz import damage, queries, texts
 from tests.fuzz.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OWN_PROJECTS: Final = ("fuzz/own", "fuzz/other")
 """Where mutations do what they do."""
@@ -32,7 +34,17 @@ _KIND_BY_NAME: Final = {
     "outputRefs": "ref", "after": "cursor", "before": "cursor",
 }  # fmt: skip
 _SMALL: Final = {"first", "last", "offset", "limit", "maxDepth", "maxHighlights", "keepDays", "keepCalls", "n", "index"}
-_MODELS: Final = ("gpt-4o", "gpt-4o-mini", "status-500", "cut", "no-json", "huge", "redirect", "unfinished", "none/such")
+_MODELS: Final = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "status-500",
+    "cut",
+    "no-json",
+    "huge",
+    "redirect",
+    "unfinished",
+    "none/such",
+)
 
 
 class Enum(str):
@@ -73,7 +85,9 @@ class Values:
             chosen = [self.random.choice(names)]
         else:
             likely = 0.5 if depth > 0 else 0.0
-            chosen = [n for n, f in fields.items() if isinstance(f.type, GraphQLNonNull) or self.random.random() < likely]
+            chosen = [
+                n for n, f in fields.items() if isinstance(f.type, GraphQLNonNull) or self.random.random() < likely
+            ]
         if self.random.random() < self.wildness:
             chosen = self.random.sample(list(fields), self.random.randint(0, min(3, len(fields))))
         return {name: self.of(fields[name].type, name, depth - 1) for name in chosen}
@@ -115,7 +129,11 @@ class Values:
         known = self.pool.pick(self.random, _KIND_BY_NAME[name]) if name in _KIND_BY_NAME else None
         chance = self.random.random()
         if known is None or chance < 0.1:
-            return str(uuid.UUID(int=self.random.getrandbits(128), version=4)) if name.endswith("d") else texts.word(self.random)
+            return (
+                str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+                if name.endswith("d")
+                else texts.word(self.random)
+            )
         return damage.of_text(self.random, known) if chance < 0.1 + self.wildness else known
 
     def project(self) -> str:

@@ -13,7 +13,9 @@ from tests.fuzz.wire import Request, Wire
 _MIB: Final = 1024
 _PAUSE_SECONDS: Final = 0.1
 _LONG_SECONDS: Final = 0.7
-_FAILURE: Final = re.compile(r"unexpected error|Traceback|never retrieved|never awaited|Exception in|^ERROR", re.MULTILINE)
+_FAILURE: Final = re.compile(
+    r"unexpected error|Traceback|never retrieved|never awaited|Exception in|^ERROR", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedSer
     output, tasks_file = folder / "server.log", folder / "tasks"
     settings = {"LOOMQL_MONGODB_URI": uri, "LOOMQL_MONGODB_DATABASE": database, FILE: str(tasks_file)}
     with output.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.load.counted_server", "serve", "--port", "0"],
             cwd=ROOT,
             env=clean(settings),

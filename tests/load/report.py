@@ -12,7 +12,9 @@ _THIRDS: Final = 3
 def report(outcome: Outcome) -> str:
     """Rates and times of each third of the run, memory, what was left open, and the errors."""
     total = sum(map(len, outcome.steps.values()))
-    lines = [f"{total:,} steps in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second; p50 and p99 in ms by third"]
+    lines = [
+        f"{total:,} steps in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second; p50, p99 in ms by third"
+    ]
     lines += [f"  {name:14} {len(taken):7,}  {_times(taken, outcome.seconds)}" for name, taken in outcome.steps.items()]
     every = [step for taken in outcome.steps.values() for step in taken]
     lines.append(f"  {'all':14} {total:7,}  {_times(every, outcome.seconds)}")
@@ -35,5 +37,9 @@ def _times(taken: list[tuple[float, float]], seconds: float) -> str:
     for third in range(_THIRDS):
         start, stop = third * seconds / _THIRDS, (third + 1) * seconds / _THIRDS
         times = sorted(took for at, took in taken if start <= at < stop)
-        told.append(f"{1e3 * times[len(times) // 2]:5.0f} {1e3 * times[int(len(times) * 0.99)]:6.0f}" if times else "    -      -")
+        told.append(
+            f"{1e3 * times[len(times) // 2]:5.0f} {1e3 * times[int(len(times) * 0.99)]:6.0f}"
+            if times
+            else "    -      -"
+        )
     return " | ".join(told)

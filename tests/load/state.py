@@ -39,7 +39,9 @@ class Looker:
     async def look(self) -> State:
         """How it is right now."""
         seen = self.watch.look()
-        connections = await asyncio.to_thread(lambda: self.mongodb.admin.command("serverStatus")["connections"]["current"])
+        connections = await asyncio.to_thread(
+            lambda: self.mongodb.admin.command("serverStatus")["connections"]["current"]
+        )
         return State(seen.memory, seen.files, seen.threads, await self._tasks(), connections)
 
     async def _tasks(self) -> int:
@@ -53,7 +55,7 @@ class Looker:
     async def settled(self, before: State) -> State:
         """How it is once what it did is done, or a minute later if there is always more of something than before."""
         ends = time.monotonic() + _SETTLING_SECONDS
-        while leaks(before, now := await self.look()) and time.monotonic() < ends:
+        while leaks(before, now := await self.look()) and time.monotonic() < ends:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.2)
         return now
 

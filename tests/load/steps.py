@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.fuzz.wire import Request, Wire
 
 STOCK: Final = "load/stock"
-"""What is there from the beginning, and stays as it is: those who look through all of it always look through as much."""
+"""What is there from the beginning, and stays: those who look through all of it always look through as much."""
 
 LIVE: Final = "load/live"
 """What is written to; who reads it reads the newest."""
@@ -40,7 +40,9 @@ class Client:
         self.random = Random(seed)  # noqa: S311 -- no secret
         self.newest: str | None = None
 
-    async def send(self, method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b"") -> bytes:
+    async def send(
+        self, method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b""
+    ) -> bytes:
         """The body of an answer, which must be a success.
 
         Raises:
@@ -70,11 +72,25 @@ def _now() -> str:
 
 def call_parts(project: str, number: int, call_id: str, trace_id: str) -> list[dict[str, Any]]:
     """The start and the end of a call of some 2 kB."""
-    start = {"projectId": project, "id": call_id, "traceId": trace_id, "opName": f"step_{number % 7}", "startedAt": _now()}
+    start: dict[str, Any] = {
+        "projectId": project,
+        "id": call_id,
+        "traceId": trace_id,
+        "opName": f"step_{number % 7}",
+        "startedAt": _now(),
+    }
     start |= {"threadId": f"thread-{number % 50}", "turnId": call_id, "attributes": {"number": number}}
     usage = {"gpt-4o": {"prompt_tokens": number % 100, "completion_tokens": 7, "requests": 1}}
-    end = {"projectId": project, "id": call_id, "endedAt": _now(), "output": {"answer": _TEXT, "score": number % 10}}
-    return [{"start": {**start, "inputs": {"question": _TEXT, "n": number}}}, {"end": {**end, "summary": {"usage": usage}}}]
+    end: dict[str, Any] = {
+        "projectId": project,
+        "id": call_id,
+        "endedAt": _now(),
+        "output": {"answer": _TEXT, "score": number % 10},
+    }
+    return [
+        {"start": {**start, "inputs": {"question": _TEXT, "n": number}}},
+        {"end": {**end, "summary": {"usage": usage}}},
+    ]
 
 
 CREATE: Final = """mutation ($batch: [CallBatchMode!]!) {
@@ -107,11 +123,12 @@ async def tables(client: Client) -> None:
     """A table of some rows, one more row, and a page of it."""
     rows = [{"n": client.random.random(), "question": _TEXT[:100]} for _ in range(20)]
     made = await client.ask(
-        "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest } }", t={"projectId": LIVE, "rows": rows}
+        "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest } }",
+        t={"projectId": LIVE, "rows": rows},
     )
     updated = await client.ask(
-        "mutation ($p: ID!, $d: String!, $u: [TableUpdateSpec!]!) { tableUpdate(projectId: $p, baseDigest: $d, updates: $u) "
-        "{ digest } }",
+        "mutation ($p: ID!, $d: String!, $u: [TableUpdateSpec!]!) { "
+        "tableUpdate(projectId: $p, baseDigest: $d, updates: $u) { digest } }",
         p=LIVE,
         d=made["tableCreate"]["digest"],
         u=[{"append": {"row": {"n": client.random.random()}}}],
@@ -185,7 +202,8 @@ async def queried(client: Client) -> None:
     """Calls by what is in their payloads."""
     least = {"$gte": [{"$getField": "output.score"}, {"$literal": client.random.randrange(10)}]}
     data = await client.ask(
-        "query ($p: ID!, $q: QueryInput) { calls(projectId: $p, query: $q, first: 20) { totalCount nodes { id inputs } } }",
+        "query ($p: ID!, $q: QueryInput) { "
+        "calls(projectId: $p, query: $q, first: 20) { totalCount nodes { id inputs } } }",
         p=STOCK,
         q={"json": {"$expr": least}},
     )
@@ -205,7 +223,8 @@ async def aggregated(client: Client) -> None:
 async def threads(client: Client) -> None:
     """Threads and their turns."""
     await client.ask(
-        "query ($p: ID!) { threads(projectId: $p, first: 10) { nodes { threadId turnCount turns(first: 3) { nodes { id } } } } }",
+        "query ($p: ID!) { "
+        "threads(projectId: $p, first: 10) { nodes { threadId turnCount turns(first: 3) { nodes { id } } } } }",
         p=STOCK,
     )
 
@@ -213,15 +232,17 @@ async def threads(client: Client) -> None:
 async def graph(client: Client) -> None:
     """Calls with what is around them."""
     await client.ask(
-        "query ($p: ID!) { calls(projectId: $p, first: 20) { nodes { id parent { id } children(first: 3) { nodes { id } } "
-        "feedback(first: 3) { nodes { id } } trace { totals { numCalls } } } } }",
+        "query ($p: ID!) { calls(projectId: $p, first: 20) { nodes { id parent { id } "
+        "children(first: 3) { nodes { id } } feedback(first: 3) { nodes { id } } trace { totals { numCalls } } } } }",
         p=STOCK,
     )
 
 
 async def search(client: Client) -> None:
     """Calls by their words."""
-    await client.ask('query ($p: ID!) { search(projectId: $p, text: "capital", first: 10) { nodes { call { id } } } }', p=STOCK)
+    await client.ask(
+        'query ($p: ID!) { search(projectId: $p, text: "capital", first: 10) { nodes { call { id } } } }', p=STOCK
+    )
 
 
 async def exported(client: Client) -> None:

@@ -16,7 +16,9 @@ _CONCEPTS: Final = ("calls", "calls", "objects", "feedback", "threads", "nothing
 def request(random: Random, pool: Pool) -> Request:
     """One request; what is asked is mostly little, since an export of much is a process of its own."""
     wildness = random.choice((0.0, 0.1, 0.4))
-    given: list[tuple[str, Any]] = [("projectId", random.choice(("fuzz/own", "fuzz/other", "no/body", "demo/assistant")))]
+    given: list[tuple[str, Any]] = [
+        ("projectId", random.choice(("fuzz/own", "fuzz/other", "no/body", "demo/assistant")))
+    ]
     if given[0][1] == "demo/assistant" and random.random() < 0.95:
         given.append(("filter", {"traceIds": [pool.pick(random, "trace") or "x"]}))
     elif random.random() < 0.5:
@@ -26,7 +28,9 @@ def request(random: Random, pool: Pool) -> Request:
     if random.random() < 0.2:
         given.append(("after", damage.of_text(random, pool.pick(random, "cursor") or "abc")))
     if random.random() < 0.2:
-        given.append((random.choice(("format", "cursors", "filter", "x")), random.choice(("ndjson", "true", "parquet", "{"))))
+        given.append(
+            (random.choice(("format", "cursors", "filter", "x")), random.choice(("ndjson", "true", "parquet", "{")))
+        )
     if random.random() < wildness:
         given.append((random.choice(given)[0], texts.broken(random)))
     return _asked(random, given)

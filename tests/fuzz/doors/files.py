@@ -11,7 +11,8 @@ from tests.fuzz.wire import Request
 NAME: Final = "files"
 _RANGES: Final = (
     "bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0", "bytes=5-1", "bytes=99999999999999999999-", "bytes=0-1,3-4",
-    "bytes=", "bytes=a-b", "lines=1-2", "bytes = 1 - 3", "bytes=0-18446744073709551616", "bytes=-99999999999", "\u0661-",
+    "bytes=", "bytes=a-b", "lines=1-2", "bytes = 1 - 3", "bytes=0-18446744073709551616", "bytes=-99999999999",
+    "\u0661-",
 )  # fmt: skip
 _NAMES: Final = ("If-None-Match", "If-Match", "If-Range")
 
@@ -35,7 +36,9 @@ def _put(random: Random) -> Request:
 
 
 def _odd_header(random: Random) -> tuple[str, str]:
-    disposition = random.choice(('attachment; filename="a\\', "filename*=UTF-8''%ff", "x" * 3000, '; filename="\u00e9"'))
+    disposition = random.choice(
+        ('attachment; filename="a\\', "filename*=UTF-8''%ff", "x" * 3000, '; filename="\u00e9"')
+    )
     return random.choice((("Content-Encoding", "gzip"), ("Content-Disposition", disposition)))
 
 
@@ -47,7 +50,9 @@ def _got(random: Random, pool: Pool) -> Request:
     if random.random() < 0.6:
         headers.append(("Range", random.choice(_RANGES)))
     if random.random() < 0.3:
-        headers.append((random.choice(_NAMES), random.choice(("*", f'"{digest}"', 'W/"x"', '"', ", ,", texts.word(random)))))
+        headers.append(
+            (random.choice(_NAMES), random.choice(("*", f'"{digest}"', 'W/"x"', '"', ", ,", texts.word(random))))
+        )
     project = random.choice(("fuzz/own", "fuzz/own", "fuzz/own", "demo/assistant", "no/body", "%2e%2e/x"))
     method = random.choice(("GET", "GET", "GET", "GET", "HEAD", "DELETE", "OPTIONS"))
     return Request(NAME, method, f"/files/{project}/{digest}", tuple(headers))

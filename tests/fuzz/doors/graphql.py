@@ -1,14 +1,16 @@
 """GraphQL over HTTP: documents that are right, nearly right and wrong, in bodies and addresses of all sorts."""
 
 import json
-from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tests.fuzz import damage, texts
 from tests.fuzz.documents import Asked, Documents
 from tests.fuzz.wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME: Final = "graphql"
 _JSON: Final = ("Content-Type", "application/json")
@@ -93,12 +95,20 @@ def _got(random: Random, documents: Documents) -> Request:
 
 
 def _form(random: Random, _documents: Documents) -> Request:
-    operations = json.dumps({
-        "query": "mutation ($f: Upload) { fileCreate(projectId: \"fuzz/own\", name: \"a\", upload: $f) { digest } }",
-        "variables": {"f": random.choice((None, None, "x", [None]))},
-    })
-    where = random.choice(("variables.f", "variables.f", "variables.f", "variables.g", "f", "", "variables.f.0", "query"))
-    parts = [("operations", "", operations), ("map", "", json.dumps({"0": [where]})), ("0", '; filename="a"', "content")]
+    operations = json.dumps(
+        {
+            "query": 'mutation ($f: Upload) { fileCreate(projectId: "fuzz/own", name: "a", upload: $f) { digest } }',
+            "variables": {"f": random.choice((None, None, "x", [None]))},
+        }
+    )
+    where = random.choice(
+        ("variables.f", "variables.f", "variables.f", "variables.g", "f", "", "variables.f.0", "query")
+    )
+    parts = [
+        ("operations", "", operations),
+        ("map", "", json.dumps({"0": [where]})),
+        ("0", '; filename="a"', "content"),
+    ]
     if random.random() < 0.2:
         random.shuffle(parts)
     content = "".join(

@@ -54,7 +54,9 @@ def _sent(random: Random, content: bytes, media_type: str) -> Request:
         return _post(content, media_type, cut_at=random.randrange(len(content) + 1))
     packed = gzip.compress(content)
     if way < 0.93:
-        return _post(packed if way < 0.87 else damage.of_bytes(random, packed), media_type, ("Content-Encoding", "gzip"))
+        return _post(
+            packed if way < 0.87 else damage.of_bytes(random, packed), media_type, ("Content-Encoding", "gzip")
+        )
     header = random.choice((("Content-Encoding", "br"), ("project_id", texts.word(random)), ("project_id", "%ff/%00")))
     return _post(content, random.choice((media_type, "text/html", "application/x-protobuf;a=b")), header)
 

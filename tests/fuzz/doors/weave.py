@@ -94,7 +94,7 @@ _BODIES: Final[dict[str, Callable[[_Asking], Any]]] = {
     "/cost/purge": lambda a: {**a.own, "query": queries.query(a.random, 0.1)},
     "/threads/stream_query": lambda a: {**a.any, "limit": 3},
     "/project/stats": lambda a: a.any,
-    "/completions/create": lambda a: {**a.own, "inputs": {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}},
+    "/completions/create": lambda a: {**a.own, "inputs": {"model": "gpt-4o", "messages": [{"role": "user"}]}},
     "/completions/create_stream": lambda a: {**a.own, "inputs": {"model": "cut", "messages": []}},
     "/image/create": lambda a: {**a.own, "inputs": {"model": "dall-e-3", "prompt": "x", "n": 1}},
     "/actions/execute_batch": lambda a: {**a.own, "action_ref": a.name("ref"), "call_ids": [a.name("id")]},
@@ -115,7 +115,9 @@ def request(random: Random, pool: Pool) -> Request:
         encoded = damage.of_bytes(random, encoded)
     headers = [("Content-Type", "application/json")]
     if way > 0.97:
-        headers.append(random.choice((("Content-Encoding", "gzip"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site"))))
+        headers.append(
+            random.choice((("Content-Encoding", "gzip"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")))
+        )
     method = "POST" if random.random() < 0.98 else random.choice(("GET", "PUT", "HEAD"))
     return Request(NAME, method, f"/weave{path}" if way > 0.01 else "/weave/no/such", tuple(headers), encoded)
 
