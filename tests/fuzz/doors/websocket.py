@@ -22,9 +22,11 @@ _UNEXPECTED: Final = {1002, 1006, 1011}
 """Codes of closing that say that something went wrong in the server or on the way."""
 
 _ODD: Final = (
-    "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}', '{"type": "connection_init", "payload": 5}', "[" * 5000,
+    "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
+    '{"type": "connection_init", "payload": 5}', "[" * 5000,
     '{"type": "subscribe"}', '{"type": "subscribe", "id": 5, "payload": {}}', '{"type": "complete", "id": "nobody"}',
-    '{"type": "complete"}', '{"type": "ping", "payload": {"a": [1]}}', '{"type": "pong"}', '{"type": "next", "id": "1"}',
+    '{"type": "complete"}', '{"type": "ping", "payload": {"a": [1]}}', '{"type": "pong"}',
+    '{"type": "next", "id": "1"}',
     '{"type": "connection_init", "payload": {"a": "\\ud800"}}', '{"type": "subscribe", "id": "", "payload": null}',
     '{"type": "subscribe", "id": "1", "payload": {"query": 5}}',
     '{"type": "subscribe", "id": "1", "payload": {"query": ""}}',
