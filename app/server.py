@@ -143,6 +143,7 @@ def _limits(settings: Settings) -> Limits:
         max_depth=settings.max_query_depth,
         max_aliases=settings.max_query_aliases,
         max_tokens=settings.max_query_tokens,
+        max_characters=settings.max_query_characters,
         max_cost=settings.max_query_cost,
         max_page_size=settings.max_page_size,
         max_seconds=settings.request_timeout_seconds,

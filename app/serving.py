@@ -1,6 +1,7 @@
 """`loomql serve`: the database below, the server processes above, and their end in that order."""
 
 import gc
+import inspect
 import math
 import multiprocessing
 import multiprocessing.connection
@@ -10,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType
 
@@ -102,6 +104,8 @@ def worker_app() -> Starlette:
         threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
     app = create_app()
     _collect_less_often()
+    # Who hangs up in the middle of a query leaves coroutines that never began; there is nothing to do about them.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     return app
 
 
@@ -198,5 +202,6 @@ def _leave_a_little_later(lost: "sys.UnraisableHookArgs") -> None:
     """Python drops what is raised inside a destructor or a weak reference's callback: then the signal comes again."""
     if lost.exc_type is SystemExit:
         threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    else:
+    elif not (lost.exc_type is KeyError and inspect.iscoroutine(lost.object)):
+        # That would be a coroutine that never began, found while a named tuple is made: Python cannot warn of it there.
         sys.__unraisablehook__(lost)

@@ -239,6 +239,12 @@ class Settings(BaseSettings):
     max_query_depth: int = Field(default=20, ge=1, description="Deepest nesting of fields in a GraphQL document.")
     max_query_aliases: int = Field(default=100, ge=0, description="Most aliases in a GraphQL document.")
     max_query_tokens: int = Field(default=20_000, ge=100, description="Most tokens in a GraphQL document.")
+    max_query_characters: int = Field(
+        default=500_000,
+        ge=1024,
+        description="Most characters in a GraphQL document, each of which takes time to read; variables have no part "
+        "in it.",
+    )
     max_query_cost: int = Field(
         default=250_000,
         ge=1,

@@ -177,9 +177,12 @@ class Documents:
 
     def _parsed(self, text: str) -> DocumentNode:
         try:
-            return parse(text, max_tokens=self._limits.max_tokens)
+            bounds.check_length(text, self._limits)
+            document = parse(text, max_tokens=self._limits.max_tokens)
+            bounds.check_lengths(document)
         except GraphQLError as error:
             raise self._refused([error]) from error
+        return document
 
     def _validate(self, document: DocumentNode) -> None:
         # What names near ones to a misspelt field tells, too, what the schema has.

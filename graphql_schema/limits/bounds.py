@@ -17,6 +17,7 @@ class Limits:
     max_depth: int = 20
     max_aliases: int = 100
     max_tokens: int = 20_000
+    max_characters: int = 500_000
     max_cost: int | None = None
     max_page_size: int = 10_000
     max_seconds: float | None = None

@@ -188,6 +188,44 @@ async def test_tokens_beyond_the_limit_are_refused_by_the_parser() -> None:
     assert "LOOMQL_MAX_QUERY_TOKENS" in error.message
 
 
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        (f"{{ node(key: {'9' * 5000}) {{ name }} }}", "number"),
+        (f"{{ node(key: -{'9' * 5000}.5) {{ name }} }}", "number"),
+        (f"{{ {'n' * 5000} }}", "name"),
+        (f"query {'n' * 5000} {{ node {{ name }} }}", "name"),
+    ],
+)
+async def test_a_name_or_number_that_is_far_too_long_is_refused_by_its_length(document: str, what: str) -> None:
+    error = await only_error(schema_with(), document)
+
+    assert f"A {what} in the document has 5,00" in error.message
+    assert error.extensions is not None
+    assert error.extensions["code"] == "QUERY_TOO_COMPLEX"
+
+
+async def test_a_document_that_is_too_long_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = schema_with(max_characters=2000)
+    monkeypatch.setattr("graphql_schema.documents.parse", None)
+
+    error = await only_error(schema, '{ node(key: "' + "\\u00e9" * 400 + '") { name } }')
+
+    assert "LOOMQL_MAX_QUERY_CHARACTERS" in error.message
+    assert error.extensions == {
+        "code": "QUERY_TOO_COMPLEX",
+        "limit": 2000,
+        "found": 2426,
+        "setting": "LOOMQL_MAX_QUERY_CHARACTERS",
+    }
+
+
+async def test_names_and_numbers_may_be_long_and_comments_and_strings_as_long_as_they_like() -> None:
+    result = await schema_with().execute(f"query {'n' * 1000} {{ node(key: 5) {{ name }} }} # {'c' * 5000}")
+
+    assert result.data == {"node": {"name": "node"}}
+
+
 async def test_the_introspection_of_graphiql_is_not_held_to_the_depth() -> None:
     query = get_introspection_query(
         specified_by_url=True,

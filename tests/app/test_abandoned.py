@@ -1,0 +1,46 @@
+"""What a server's log says of coroutines that nobody waits for any more: nothing."""
+
+import sys
+from collections import namedtuple
+from typing import Any
+
+import pytest
+
+from app import serving
+
+
+async def begins_never() -> None:
+    """A resolver of somebody who hung up."""
+
+
+def lose_as_a_named_tuple_is_made(held: list[Any]) -> None:
+    """The code of named tuples, in which the collector may happen to run, has no builtins."""
+    made = namedtuple("made", "one")  # noqa: PYI024 -- the one whose code this is about
+    new = made.__new__.__globals__
+    assert new["__builtins__"] == {}
+    eval("held.clear()", {**new, "held": held})  # noqa: S307 -- in its place
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_a_coroutine_that_python_cannot_warn_of_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", serving._leave_a_little_later)
+
+    lose_as_a_named_tuple_is_made([begins_never()])
+
+    assert capfd.readouterr().err == ""
+
+
+def test_what_else_is_raised_where_nobody_catches_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise KeyError("lost")
+
+    monkeypatch.setattr(sys, "unraisablehook", serving._leave_a_little_later)
+
+    Failing()
+
+    assert "KeyError: 'lost'" in capfd.readouterr().err

@@ -1,0 +1,48 @@
+"""`python -m tests.fuzz --requests 50000 --seed 1`: what came of that many requests at a server of its own."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from graphql import build_schema
+
+from app.embedded_mongod import embedded_mongod
+from tests.app.command import ROOT
+from tests.fuzz.report import report
+from tests.fuzz.run import Fuzzer
+from tests.fuzz.serving import fuzzed_server
+from tests.fuzz.watching import failures
+
+
+def main() -> int:
+    """Run, print the report, and give 1 where something was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after so many, whatever was sent.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="File that what was found is written to, whole.")
+    options = parser.parse_args()
+    schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
+        fuzzed_server(Path(folder), uri, "fuzz") as server,
+    ):
+        fuzzer = Fuzzer(server.url, server.process.pid, schema, options.seed, options.requests, options.seconds)
+        outcome = asyncio.run(fuzzer.run())
+        logged = failures(server.output.read_text(errors="replace"))
+        is_alive = server.process.poll() is None
+    print(report(outcome, options.seed, logged), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
+    if options.keep:
+        found = [
+            f"{finding.door} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings
+        ]
+        stalls = [f"stall of {seconds:.2f} s:\n" + "\n".join(at_once) for seconds, at_once in outcome.stalls]
+        options.keep.write_text("\n".join([*found, *logged, *stalls]), errors="replace")
+    return int(bool(outcome.findings or logged or not is_alive))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Files: put, got whole and in ranges, by addresses and headers of all sorts."""
+
+from random import Random
+from typing import Final
+from urllib.parse import quote
+
+from tests.fuzz import damage, texts
+from tests.fuzz.pool import Pool
+from tests.fuzz.wire import Request
+
+NAME: Final = "files"
+_RANGES: Final = (
+    "bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0", "bytes=5-1", "bytes=99999999999999999999-", "bytes=0-1,3-4",
+    "bytes=", "bytes=a-b", "lines=1-2", "bytes = 1 - 3", "bytes=0-18446744073709551616", "bytes=-99999999999",
+    "\u0661-",
+)  # fmt: skip
+_NAMES: Final = ("If-None-Match", "If-Match", "If-Range")
+
+
+def request(random: Random, pool: Pool) -> Request:
+    """One request."""
+    return _put(random) if random.random() < 0.4 else _got(random, pool)
+
+
+def _put(random: Random) -> Request:
+    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/own", "a/b/c", "%00/a", "..%2f../x", "fuzz/" + "x" * 500))
+    name = random.choice(("a.txt", "", texts.text(random)))[:2000]
+    content = random.choice((b"", b"text", b"<script>", random.randbytes(5000), bytes(600_000)))
+    headers = [("Content-Type", "application/octet-stream")]
+    if random.random() < 0.3:
+        headers.append(_odd_header(random))
+    cut_at = random.randrange(len(content) + 1) if random.random() < 0.1 else None
+    length = len(content) + random.choice((1, 10**6)) if random.random() < 0.1 and cut_at is None else None
+    target = f"/files/{project}?name={quote(name, errors='ignore')}"
+    return Request(NAME, "PUT", target, tuple(headers), content, cut_at=cut_at, length=length)
+
+
+def _odd_header(random: Random) -> tuple[str, str]:
+    disposition = random.choice(
+        ('attachment; filename="a\\', "filename*=UTF-8''%ff", "x" * 3000, '; filename="\u00e9"')
+    )
+    return random.choice((("Content-Encoding", "gzip"), ("Content-Disposition", disposition)))
+
+
+def _got(random: Random, pool: Pool) -> Request:
+    digest = pool.pick(random, "file") or "none"
+    if random.random() < 0.3:
+        digest = quote(damage.of_text(random, digest)[:2000], safe="", errors="ignore")
+    headers = []
+    if random.random() < 0.6:
+        headers.append(("Range", random.choice(_RANGES)))
+    if random.random() < 0.3:
+        headers.append(
+            (random.choice(_NAMES), random.choice(("*", f'"{digest}"', 'W/"x"', '"', ", ,", texts.word(random))))
+        )
+    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/own", "demo/assistant", "no/body", "%2e%2e/x"))
+    method = random.choice(("GET", "GET", "GET", "GET", "HEAD", "DELETE", "OPTIONS"))
+    return Request(NAME, method, f"/files/{project}/{digest}", tuple(headers))

@@ -1,0 +1,123 @@
+"""GraphQL over WebSocket: messages in any order, some of which are none."""
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from tests.fuzz import damage, oracle, texts
+from tests.fuzz.documents import Documents
+from tests.fuzz.wire import PATIENCE_SECONDS
+
+NAME: Final = "websocket"
+_KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
+_INIT: Final = '{"type": "connection_init"}'
+_UNEXPECTED: Final = {1002, 1006, 1011}
+"""Codes of closing that say that something went wrong in the server or on the way."""
+
+_ODD: Final = (
+    "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
+    '{"type": "connection_init", "payload": 5}', "[" * 5000,
+    '{"type": "subscribe"}', '{"type": "subscribe", "id": 5, "payload": {}}', '{"type": "complete", "id": "nobody"}',
+    '{"type": "complete"}', '{"type": "ping", "payload": {"a": [1]}}', '{"type": "pong"}',
+    '{"type": "next", "id": "1"}',
+    '{"type": "connection_init", "payload": {"a": "\\ud800"}}', '{"type": "subscribe", "id": "", "payload": null}',
+    '{"type": "subscribe", "id": "1", "payload": {"query": 5}}',
+    '{"type": "subscribe", "id": "1", "payload": {"query": ""}}',
+    '{"type": "connection_terminate"}', '{"type": "start", "id": "1", "payload": {"query": "{ __typename }"}}',
+)  # fmt: skip
+
+
+@dataclass
+class Session:
+    """What was sent, what came back, and what is wrong with it."""
+
+    sent: list[str | bytes]
+    codes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    closed_with: int | None = None
+
+
+def session(random: Random, documents: Documents) -> Session:
+    """What somebody sends on one connection."""
+    frames: list[str | bytes] = [_INIT] if random.random() < 0.85 else []
+    frames += [_frame(random, documents) for _ in range(random.randint(1, 12))]
+    if random.random() < 0.1:
+        random.shuffle(frames)
+    return Session(frames)
+
+
+def _frame(random: Random, documents: Documents) -> str | bytes:
+    way = random.random()
+    if way < 0.1:
+        return random.choice(_ODD)
+    if way < 0.12:
+        return random.randbytes(10)
+    if way < 0.2:
+        return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
+    asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
+    payload = {"query": asked.document, "variables": asked.variables}
+    frame = json.dumps({"type": "subscribe", "id": _id(random), "payload": payload}, ensure_ascii=True)
+    if way < 0.3:
+        return damage.of_text(random, frame).encode(errors="replace").decode()
+    return frame
+
+
+def _id(random: Random) -> str:
+    return random.choice(("1", "2", "3", str(random.random()), texts.text(random)))
+
+
+async def hold(url: str, held: Session, random: Random) -> None:
+    """Send all of it, see what comes back, and leave; some leave without a word.
+
+    Raises:
+        TimeoutError: the server let somebody wait.
+    """
+    address = url.replace("http", "ws", 1)
+    protocols = [Subprotocol("graphql-transport-ws")]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        connection = await connect(address, subprotocols=protocols, max_size=None, ping_interval=None, compression=None)
+        try:
+            with suppress(ConnectionClosed):
+                for frame in held.sent:
+                    await connection.send(frame)
+                await _listen(connection, held, random.choice((0.05, 0.2)))
+            if random.random() < 0.2:
+                connection.transport.abort()
+            else:
+                await connection.close()
+        finally:
+            await connection.wait_closed()
+    held.closed_with = connection.close_code
+    is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
+    if held.closed_with == 1011 or (held.closed_with in _UNEXPECTED and not is_ours and held.closed_with != 1006):
+        held.problems.append(f"the connection was closed with {held.closed_with}: {connection.close_reason}")
+    held.problems += oracle.of_messages([connection.close_reason or ""])
+
+
+async def _listen(connection: ClientConnection, held: Session, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                _judge(await connection.recv(), held)
+
+
+def _judge(message: str | bytes, held: Session) -> None:
+    decoded: Any = json.loads(message)
+    kind, payload = decoded.get("type"), decoded.get("payload")
+    if kind not in _KINDS:
+        held.problems.append(f"a message is of type {kind!r}")
+    if kind == "next":
+        held.problems += oracle.of_result(payload)
+        held.problems += oracle.of_messages(oracle.messages(payload))
+        held.codes += oracle.codes(payload)
+    if kind == "error":
+        held.problems += oracle.of_errors(payload)
+        held.problems += oracle.of_messages(oracle.messages({"errors": payload}))
+        held.codes += oracle.codes({"errors": payload})

@@ -1,0 +1,115 @@
+"""What is wrong with an answer, whatever was asked."""
+
+import json
+import re
+from typing import Any, Final
+
+from tests.fuzz.wire import Answer, Request
+
+CODES: Final = {
+    "BAD_USER_INPUT", "NOT_FOUND", "OBJECT_DELETED", "CONFLICT", "UNAUTHENTICATED", "FORBIDDEN", "PAYLOAD_TOO_LARGE",
+    "QUERY_TOO_COMPLEX", "RATE_LIMITED", "TIMEOUT", "UNAVAILABLE", "PROVIDER_ERROR",
+}  # fmt: skip
+"""What errors may be called; INTERNAL is what nobody expected."""
+
+_GRAPHQL: Final = {"application/json", "application/graphql-response+json"}
+_TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
+_SERVER_ERROR: Final = 500
+_ERROR: Final = 400
+_INNARDS: Final = re.compile(
+    r"""Traceback|File "/|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|"""
+    r"""\bmotor\b|\bbson\b|NoneType|<class |object at 0x|"""
+    r"""has no attribute|unhashable|not subscriptable|not callable|positional argument|keyword argument|codec can't|"""
+    r"""KeyError|ValueError|TypeError|maximum recursion|strawberry|pydantic|starlette|asyncio|uvicorn|orjson|"""
+    r"""errmsg|\bE11000\b|WriteError|"""
+    r"""\$(?:match|project|group|lookup|facet|unwind|setWindowFields)\b|went wrong on the server""",
+    re.IGNORECASE,
+)
+
+
+def problems(request: Request, answer: Answer) -> list[str]:
+    """What is wrong, in sentences; nothing where all is well."""
+    if answer.status == 0:
+        return [] if request.is_torn or request.reads_for is not None else ["hung up without an answer"]
+    if request.method == "HEAD" or answer.body == b"Invalid HTTP request received.":
+        return _of_status(answer, set())
+    if not answer.is_whole and request.reads_for is None:
+        return ["the answer breaks off"]
+    decoded, found = _decoded(answer)
+    found += _of_status(answer, codes(decoded))
+    if (request.door in {"graphql", "schemathesis"} and answer.media_type in _GRAPHQL) or (
+        request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type == "application/json"
+    ):
+        found += of_result(decoded)
+    elif (
+        request.door == "graphql"
+        and answer.status < _ERROR
+        and answer.media_type not in {*_GRAPHQL, "text/event-stream"}
+    ):
+        found.append(f"the answer is {answer.media_type!r}")
+    return found + of_messages(messages(decoded))
+
+
+def _decoded(answer: Answer) -> tuple[Any, list[str]]:
+    if answer.media_type not in _GRAPHQL:
+        return None, []
+    try:
+        return json.loads(answer.body), []
+    except ValueError as error:
+        return None, [f"the answer is no JSON: {error}"]
+
+
+def _of_status(answer: Answer, told: set[str]) -> list[str]:
+    if answer.status < _SERVER_ERROR:
+        return []
+    if answer.status in _TOLD and (not told or _TOLD[answer.status] in told):
+        return []
+    return [f"the status is {answer.status}"]
+
+
+def of_result(result: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+    """What is wrong with a GraphQL result."""
+    if not isinstance(result, dict) or not result or set(result) - {"data", "errors", "extensions"}:
+        return ["the answer is no GraphQL result"]
+    errors = result.get("errors")
+    if errors is None:
+        return [] if isinstance(result.get("data"), dict) else ["there are neither data nor errors"]
+    if not isinstance(errors, list) or not errors:
+        return ["the errors are no list of any"]
+    return of_errors(errors)
+
+
+def of_errors(errors: list[Any]) -> list[str]:
+    """What is wrong with the errors of a result."""
+    found = []
+    for error in errors:
+        if not isinstance(error, dict) or not isinstance(error.get("message"), str) or not error["message"].strip():
+            found.append("an error has no message")
+        elif (code := (error.get("extensions") or {}).get("code")) not in CODES:
+            found.append(f"an error's code is {code!r}: {error['message'][:200]}")
+    return found
+
+
+def of_messages(told: list[str]) -> list[str]:
+    """What is told that is nobody's business."""
+    return [f"it tells of {found[0]!r}: {text[:300]!r}" for text in told if (found := _INNARDS.search(text))]
+
+
+def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
+    """The codes of the errors of an answer."""
+    errors = decoded.get("errors") if isinstance(decoded, dict) else None
+    return {
+        str(error["extensions"].get("code"))
+        for error in (errors if isinstance(errors, list) else [])
+        if isinstance(error, dict) and isinstance(error.get("extensions"), dict)
+    }
+
+
+def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+    """The sentences in which an answer says what is wrong."""
+    if not isinstance(decoded, dict):
+        return []
+    errors = decoded.get("errors")
+    told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    told += [decoded.get("reason"), decoded.get("message")]
+    return [text for text in told if isinstance(text, str)]

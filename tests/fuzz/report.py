@@ -1,0 +1,61 @@
+"""What a run of the fuzzer says to people."""
+
+import statistics
+from collections import Counter
+
+from tests.fuzz.run import Finding, Outcome
+from tests.fuzz.watching import Seen
+
+_SHOWN = 12
+
+
+def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
+    """The counts, the slowest, the memory, and what was found."""
+    lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
+    lines += [f"  {door:10} {count:7,}  {_statuses(outcome, door)}" for door, count in outcome.by_door.most_common()]
+    lines.append("errors by code: " + ", ".join(f"{code} {count:,}" for code, count in outcome.by_code.most_common()))
+    lines.append("slowest:")
+    lines += [f"  {seconds:6.2f} s  {what}" for seconds, what in sorted(outcome.slowest, reverse=True)]
+    pings = sorted(outcome.pings)
+    lines.append(
+        f"healthz beside: {len(pings):,} pings, median {1e3 * statistics.median(pings):.0f} ms, "
+        f"p99 {1e3 * pings[int(len(pings) * 0.99)]:.0f} ms, longest {1e3 * pings[-1]:.0f} ms"
+    )
+    lines.append(_process(outcome.seen))
+    lines.append(f"findings: {len(outcome.findings)}, unexpected in the log: {len(logged)}")
+    lines.append(f"stalls: {', '.join(f'{seconds:.1f} s' for seconds, _ in outcome.stalls) or 'none'}")
+    return "\n".join([*lines, *_findings(outcome.findings), *logged[:3]])
+
+
+def growth(seen: list[Seen]) -> float:
+    """How much more memory a process has at the end than after it had warmed up, a third into the run, in MiB."""
+    return _memory(seen, 0.9, 1.0) - _memory(seen, 0.3, 0.4)
+
+
+def _memory(seen: list[Seen], start: float, stop: float) -> float:
+    part = seen[int(len(seen) * start) : int(len(seen) * stop) + 1]
+    return statistics.median(look.memory for look in part)
+
+
+def _process(seen: list[Seen]) -> str:
+    tenths = [f"{_memory(seen, n / 10, (n + 1) / 10):.0f}" for n in range(10)]
+    first, last = seen[0], seen[-1]
+    return (
+        f"memory by tenths of the run: {' '.join(tenths)} MiB, at most {max(look.memory for look in seen):.0f}, growth "
+        f"{growth(seen):.0f}; open files {first.files} -> {last.files}; threads {first.threads} -> {last.threads}"
+    )
+
+
+def _statuses(outcome: Outcome, door: str) -> str:
+    counts = sorted((status, count) for (name, status), count in outcome.by_status.items() if name == door)
+    return ", ".join(f"{status or 'none'}: {count:,}" for status, count in counts)
+
+
+def _findings(findings: list[Finding]) -> list[str]:
+    """One of each sort, with how often it was."""
+    counts = Counter((finding.door, finding.problem[:60]) for finding in findings)
+    lines = []
+    for (door, problem), count in counts.most_common(_SHOWN):
+        first = next(found for found in findings if found.door == door and found.problem.startswith(problem))
+        lines += [f"- {door}, {count} times: {first.problem}", f"    #{first.number}: {first.sent[:1500]}"]
+    return lines

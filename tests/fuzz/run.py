@@ -1,0 +1,178 @@
+"""A run of the fuzzer: so many requests at a server, some at once, and what came of them."""
+
+import asyncio
+import heapq
+import json
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from graphql import GraphQLSchema
+
+from tests.fuzz import oracle
+from tests.fuzz.documents import Documents
+from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
+from tests.fuzz.pool import Pool
+from tests.fuzz.seeding import seed
+from tests.fuzz.watching import Seen, Watch
+from tests.fuzz.wire import Request, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT_ONCE: Final = 6
+_SLOWEST: Final = 10
+_SOON: Final = 0.3
+_WEIGHTS: Final = {
+    graphql.NAME: 62,
+    weave.NAME: 14,
+    otlp.NAME: 10,
+    files.NAME: 7,
+    exports.NAME: 4,
+    websocket.NAME: 1,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, and the request after which it was."""
+
+    number: int
+    door: str
+    problem: str
+    sent: str
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    requests: int = 0
+    by_door: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[tuple[str, int]] = field(default_factory=Counter)
+    by_code: Counter[str] = field(default_factory=Counter)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    pings: list[float] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    seconds: float = 0.0
+    stalls: list[tuple[float, list[str]]] = field(default_factory=list)
+    """Seconds for which the server answered no ping, each with what was asked at that time."""
+
+    def took(self, seconds: float, what: str) -> None:
+        """Remember it if it is one of the slowest."""
+        keep = heapq.heappush if len(self.slowest) < _SLOWEST else heapq.heappushpop
+        keep(self.slowest, (seconds, what))
+
+
+@dataclass
+class Fuzzer:
+    """Sends requests until there were `requests` of them, or until the time is up."""
+
+    url: str
+    process_id: int
+    schema: GraphQLSchema
+    seed: int
+    requests: int
+    seconds: float = float("inf")
+    pool: Pool = field(default_factory=Pool)
+    outcome: Outcome = field(default_factory=Outcome)
+    _number: int = 0
+    _lately: deque[tuple[float, float, str]] = field(default_factory=lambda: deque(maxlen=100))
+
+    def __post_init__(self) -> None:
+        self.documents = Documents(self.schema, self.pool)
+        self._makers: dict[str, Callable[[Random], Request]] = {
+            graphql.NAME: lambda random: graphql.request(random, self.documents),
+            weave.NAME: lambda random: weave.request(random, self.pool),
+            otlp.NAME: otlp.request,
+            files.NAME: lambda random: files.request(random, self.pool),
+            exports.NAME: lambda random: exports.request(random, self.pool),
+        }
+
+    async def run(self) -> Outcome:
+        """Send them all."""
+        wire = Wire(self.url)
+        await seed(wire, self.pool)
+        await wire.close()
+        watch = Watch(self.url, self.process_id, self._stalled)
+        watching = asyncio.create_task(watch.go_on())
+        began = time.monotonic()
+        self._ends = began + self.seconds
+        await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
+        self.outcome.seconds = time.monotonic() - began
+        if not watching.done():
+            watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        watch.look()
+        self.outcome.pings, self.outcome.seen = watch.pings, watch.seen
+        return self.outcome
+
+    async def _work(self) -> None:
+        wire = Wire(self.url)
+        while self._number < self.requests and time.monotonic() < self._ends:
+            self._number += 1
+            number = self._number
+            random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
+            door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
+            if door == websocket.NAME:
+                await self._hold(number, random)
+            else:
+                wire = await self._ask(number, self._makers[door](random), wire)
+        await wire.close()
+
+    async def _ask(self, number: int, request: Request, wire: Wire) -> Wire:
+        """Send one request and judge its answer; the connection that is to be used next."""
+        outcome = self.outcome
+        self._count(request.door)
+        try:
+            answer = await wire.ask(request)
+        except (TimeoutError, OSError) as error:
+            self._find(number, request.door, f"no answer: {error!r}", request.encoded)
+            return Wire(self.url)
+        now = time.monotonic()
+        self._lately.append((now - answer.seconds, now, f"#{number} {request.encoded[:3000].decode(errors='replace')}"))
+        outcome.by_status[request.door, answer.status] += 1
+        outcome.took(
+            answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
+        )
+        for problem in oracle.problems(request, answer):
+            self._find(number, request.door, problem, request.encoded)
+        if answer.media_type == "application/json" and len(answer.body) < 200_000:
+            with suppress(ValueError, RecursionError):
+                decoded = json.loads(answer.body)
+                outcome.by_code.update(oracle.codes(decoded))
+                self.pool.learn(decoded.get("data", decoded) if isinstance(decoded, dict) else decoded)
+        return wire
+
+    async def _hold(self, number: int, random: Random) -> None:
+        held = websocket.session(random, self.documents)
+        began = time.monotonic()
+        for _ in held.sent:
+            self._count(websocket.NAME)
+        self._number += len(held.sent) - 1
+        try:
+            await websocket.hold(f"{self.url}", held, random)
+        except (TimeoutError, OSError) as error:
+            held.problems.append(f"no answer: {error!r}")
+        self.outcome.by_status[websocket.NAME, held.closed_with or 0] += len(held.sent)
+        self.outcome.by_code.update(held.codes)
+        self.outcome.took(time.monotonic() - began, f"#{number} websocket {held.sent!r}"[:200])
+        for problem in held.problems:
+            self._find(number, websocket.NAME, problem, repr(held.sent).encode(errors="replace"))
+
+    def _stalled(self, began: float, ended: float) -> None:
+        """A ping took long: remember what was under way then."""
+        at_once = [told for start, stop, told in self._lately if start < began + _SOON and stop > ended - _SOON]
+        self.outcome.stalls.append((ended - began, at_once))
+
+    def _count(self, door: str) -> None:
+        self.outcome.requests += 1
+        self.outcome.by_door[door] += 1
+
+    def _find(self, number: int, door: str, problem: str, sent: bytes) -> None:
+        self.outcome.findings.append(Finding(number, door, problem, sent[:20_000].decode(errors="replace")))

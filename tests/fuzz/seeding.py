@@ -1,0 +1,75 @@
+"""What is there before the first request: projects of our own, and the names of what the demo has."""
+
+import json
+from typing import Any, Final
+
+from tests.fuzz.doors.graphql import NAME
+from tests.fuzz.pool import Pool
+from tests.fuzz.values import OWN_PROJECTS
+from tests.fuzz.wire import Request, Wire
+
+_CALLS: Final = """
+query ($p: ID!) {
+  calls(projectId: $p, first: 60) { edges { cursor node { ref id traceId threadId turnId parentId opName } } }
+  objs(projectId: $p, first: 60) { edges { cursor node { ref objectId digest } } }
+  ops(projectId: $p, first: 10) { nodes { ref objectId digest } }
+  feedback(projectId: $p, first: 20) { edges { cursor node { ref id weaveRef } } }
+  threads(projectId: $p, first: 20) { edges { cursor node { ref threadId } } }
+  callEventsCursor(projectId: $p)
+}
+"""
+_EVALUATIONS: Final = """
+query ($p: ID!) {
+  calls(projectId: $p, filter: { opNames: ["Evaluation.evaluate"] }, first: 10) { nodes { ref id } }
+}
+"""
+_TABLES: Final = "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest rowDigests } }"
+_BATCH: Final = """
+mutation ($b: [CallBatchMode!]!) {
+  callCreateBatch(batch: $b) { res { ... on CallStartRes { id traceId } ... on CallEndRes { id } } }
+}
+"""
+
+
+async def seed(wire: Wire, pool: Pool) -> None:
+    """Write something into the own projects, and learn what can be asked for."""
+    for project in OWN_PROJECTS:
+        batch = [part for number in range(40) for part in _call(project, number)]
+        await _ask(wire, pool, _BATCH, b=batch)
+        await _ask(
+            wire, pool, _TABLES, t={"projectId": project, "rows": [{"a": n, "b": {"c": "x"}} for n in range(20)]}
+        )
+        answer = await wire.ask(
+            Request("files", "PUT", f"/files/{project}?name=a.txt", (), b"some text of a file" * 50)
+        )
+        pool.add("file", json.loads(answer.body)["digest"])
+    for project in (*OWN_PROJECTS, "demo/assistant"):
+        await _ask(wire, pool, _CALLS, p=project)
+        await _ask(wire, pool, _EVALUATIONS, p=project)
+
+
+def _call(project: str, number: int) -> list[dict[str, Any]]:
+    name = f"{number:016x}"
+    start = {
+        "projectId": project,
+        "id": name,
+        "traceId": f"{number // 4:032x}",
+        "parentId": None if number % 4 == 0 else f"{number // 4 * 4:016x}",
+        "threadId": f"thread-{number // 8}",
+        "turnId": name if number % 4 == 0 else None,
+        "opName": f"step_{number % 5}",
+        "startedAt": f"2026-03-01T08:00:{number:02d}Z",
+        "attributes": {},
+        "inputs": {"question": f"What is {number}?"},
+    }
+    usage = {"gpt-4o": {"prompt_tokens": number, "completion_tokens": 1, "requests": 1}}
+    end = {"endedAt": "2026-03-01T08:01:00Z", "output": {"answer": number}, "summary": {"usage": usage}}
+    return [{"start": start}, {"end": {"projectId": project, "id": name, **end}}]
+
+
+async def _ask(wire: Wire, pool: Pool, document: str, **variables: object) -> None:
+    body = json.dumps({"query": document, "variables": variables}).encode()
+    answer = await wire.ask(Request(NAME, "POST", "/graphql", (("Content-Type", "application/json"),), body))
+    result = json.loads(answer.body)
+    assert "errors" not in result, result
+    pool.learn(result["data"])

@@ -1,0 +1,36 @@
+"""The fuzzer in small: `python -m tests.fuzz` sends more."""
+
+from pathlib import Path
+
+from graphql import build_schema
+
+from tests.app.command import ROOT
+from tests.fuzz.report import report
+from tests.fuzz.run import Fuzzer
+from tests.fuzz.serving import fuzzed_server
+from tests.fuzz.watching import failures
+
+SEED = 10
+REQUESTS = 1500
+MOST_MEMORY_MIB = 600
+
+
+async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
+    schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
+    with fuzzed_server(tmp_path, mongodb_uri, database_name) as server:
+        outcome = await Fuzzer(server.url, server.process.pid, schema, SEED, REQUESTS).run()
+        logged = failures(server.output.read_text(errors="replace"))
+        is_alive = server.process.poll() is None
+    told = report(outcome, SEED, logged)
+    print(told)  # noqa: T201 - shown where it fails
+
+    assert is_alive
+    assert not outcome.findings, told
+    assert not logged, told
+    # That what was sent came to something: enough of it is right, enough wrong, and all doors are knocked at.
+    assert outcome.by_status["graphql", 200] > REQUESTS / 4
+    assert {door for door, count in outcome.by_door.items() if count > 20} == {
+        "graphql", "weave", "otlp", "websocket", "files", "exports",
+    }  # fmt: skip
+    assert {"BAD_USER_INPUT", "NOT_FOUND"} <= set(outcome.by_code)
+    assert max(look.memory for look in outcome.seen) < MOST_MEMORY_MIB, told

@@ -1,0 +1,167 @@
+"""What graphql-cop (https://github.com/dolevf/graphql-cop) looks for, and what LoomQL does about each.
+
+The requests are of the same kind as that tool's; the reasons stand beside the checks.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from tests.live_server import live_server
+
+HTML = {"accept": "text/html"}
+MUTATION = 'mutation { ensureProjectExists(entity: "cop", project: "arrested") { projectName } }'
+BODY = json.dumps({"query": MUTATION})
+PROJECTS = '{ projects(filter: { entity: "cop" }) { nodes { id } } }'
+
+
+def serving(uri: str, database: str, **settings: Any) -> Any:  # noqa: ANN401 -- a context manager
+    return live_server(create_app(Settings(mongodb_uri=uri, mongodb_database=database, **settings)))
+
+
+@pytest.fixture(scope="module")
+def address(mongodb_uri: str) -> Iterator[str]:
+    with serving(mongodb_uri, "cop") as address:
+        yield f"http://{address}"
+
+
+@pytest.fixture(scope="module")
+def closed(mongodb_uri: str) -> Iterator[str]:
+    with serving(mongodb_uri, "cop", graphiql=False, introspection=False) as address:
+        yield f"http://{address}"
+
+
+def ask(address: str, query: str) -> Any:  # noqa: ANN401 -- any answer
+    return httpx.post(f"{address}/graphql", json={"query": query}).json()
+
+
+def codes(answer: Any) -> list[str]:  # noqa: ANN401 -- any answer
+    return [error["extensions"]["code"] for error in answer["errors"]]
+
+
+def test_more_aliases_than_the_limit_are_refused(address: str) -> None:
+    answer = ask(address, "{" + " ".join(f"alias{n}: __typename" for n in range(101)) + "}")
+
+    assert codes(answer) == ["QUERY_TOO_COMPLEX"]
+    assert "data" not in answer
+
+
+def test_operations_in_an_array_are_refused_so_that_one_request_is_one_operation(address: str) -> None:
+    response = httpx.post(f"{address}/graphql", json=[{"query": "{ __typename }"}] * 10)
+
+    assert response.status_code == 400
+    assert codes(response.json()) == ["BAD_USER_INPUT"]
+    assert "one by one" in response.json()["errors"][0]["message"]
+
+
+def test_each_unknown_directive_is_told_up_to_a_hundred(address: str) -> None:
+    """Who writes a document wants to know all that is wrong with it; no answer is larger than a hundred such errors."""
+    few = ask(address, "{ __typename " + "@aa" * 10 + " }")
+    many = ask(address, "{ __typename " + "@aa" * 3000 + " }")
+
+    assert "data" not in few
+    assert len(few["errors"]) == 10
+    assert len(many["errors"]) <= 101
+
+
+def test_more_directives_than_a_document_may_have_tokens_are_not_even_parsed(address: str) -> None:
+    answer = ask(address, "{ __typename " + "@include(if: true)" * 5000 + " }")
+
+    assert codes(answer) == ["QUERY_TOO_COMPLEX"]
+
+
+def test_introspection_in_circles_is_refused(address: str) -> None:
+    """The whole schema is told to whoever asks, but not each type in each type."""
+    inner = "name"
+    for _ in range(4):
+        inner = f"fields {{ type {{ {inner} }} }}"
+
+    answer = ask(address, f"{{ __schema {{ types {{ {inner} }} }} }}")
+
+    assert "data" not in answer
+    assert set(codes(answer)) <= {"QUERY_TOO_COMPLEX", "BAD_USER_INPUT"}
+
+
+def test_a_field_asked_for_again_and_again_is_worked_on_once_and_not_five_hundred_times(address: str) -> None:
+    """Equal selections are one by the language, but to see that they are equal takes time, and more with each."""
+    assert ask(address, "{ " + "__typename " * 20 + "}")["data"] == {"__typename": "Query"}
+    assert codes(ask(address, "{ " + "__typename " * 500 + "}")) == ["QUERY_TOO_COMPLEX"]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_no_mutation_runs_by_get_since_any_page_can_make_a_browser_get(address: str, accept: str) -> None:
+    response = httpx.get(f"{address}/graphql", params={"query": MUTATION}, headers={"accept": accept})
+
+    assert response.status_code == 405
+    assert ask(address, PROJECTS)["data"] == {"projects": {"nodes": []}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": {"query": MUTATION}},
+        {"content": BODY, "headers": {"content-type": "text/plain"}},
+        {"files": {"operations": (None, BODY), "map": (None, "{}")}},
+    ],
+    ids=["form", "text", "multipart"],
+)
+def test_no_form_that_a_page_can_post_without_asking_is_run(address: str, body: dict[str, Any]) -> None:
+    response = httpx.post(f"{address}/graphql", **body)
+
+    assert response.status_code in {400, 403, 415}
+    assert ask(address, PROJECTS)["data"] == {"projects": {"nodes": []}}
+
+
+def test_queries_by_get_are_answered_to_those_who_can_read_them_only(address: str) -> None:
+    """They change nothing, and no page of another site may read the answer."""
+    response = httpx.get(
+        f"{address}/graphql", params={"query": "{ __typename }"}, headers={"origin": "https://evil.example"}
+    )
+
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_graphiql_is_shown_to_browsers_until_it_is_turned_off(address: str, closed: str) -> None:
+    """It shows no more than the API does, and runs in the rights of who opens it."""
+    assert httpx.get(f"{address}/graphql", headers=HTML).headers["content-type"].startswith("text/html")
+    response = httpx.get(f"{closed}/graphql", headers=HTML)
+    assert not response.headers["content-type"].startswith("text/html")
+    for path in ("/graphiql/index.html", "/playground", "/console"):
+        assert httpx.get(f"{closed}{path}", headers=HTML).status_code == 404
+
+
+def test_the_schema_is_told_until_introspection_is_turned_off(address: str, closed: str) -> None:
+    """It is public, in a file of this repository: telling it gives nothing away."""
+    question = "{ __schema { types { name } } }"
+
+    assert ask(address, question)["data"]["__schema"]["types"]
+    assert "data" not in ask(closed, question)
+
+
+def test_fields_are_suggested_until_introspection_is_turned_off(address: str, closed: str) -> None:
+    question = '{ calz(projectId: "cop/arrested") { totalCount } }'
+
+    assert "Did you mean" in ask(address, question)["errors"][0]["message"]
+    assert "Did you mean" not in ask(closed, question)["errors"][0]["message"]
+
+
+def test_an_answer_has_no_trace_of_how_it_was_made(address: str) -> None:
+    response = httpx.post(f"{address}/graphql", json={"query": "{ __typename }"}, headers={"apollo-tracing": "1"})
+
+    assert set(response.json().get("extensions", {})) <= {"cost"}
+
+
+@pytest.mark.parametrize(
+    "query", ["qwerty cop { abc }", "{", "query { ", "{ calls }", "{ call(projectId: 5, id: {}) { id } }"]
+)
+def test_an_error_tells_a_code_and_what_to_change_but_no_innards(address: str, query: str) -> None:
+    answer = ask(address, query)
+
+    assert set(codes(answer)) == {"BAD_USER_INPUT"}
+    assert {key for error in answer["errors"] for key in error["extensions"]} <= {"code", "argument"}
+    assert "Traceback" not in str(answer)

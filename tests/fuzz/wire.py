@@ -1,0 +1,163 @@
+"""HTTP as it goes over the wire, with nothing that would keep a request from being wrong."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import httptools
+
+PATIENCE_SECONDS: Final = 40.0
+"""How long an answer may take, more than any limit of the server; what takes longer is a hang."""
+
+_PIECE: Final = 1 << 16
+_FINAL: Final = 200
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent: a method, a target and headers as they are, and a body of which `cut_at` sends a part."""
+
+    door: str
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    cut_at: int | None = None
+    reads_for: float | None = None
+    """Seconds after which somebody who is sent events hangs up."""
+    length: int | None = None
+    """What Content-Length says where it is not the truth."""
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether it ends before its body does."""
+        return self.cut_at is not None or (self.length is not None and self.length > len(self.body))
+
+    @property
+    def encoded(self) -> bytes:
+        """The head and the body."""
+        head = [f"{self.method} {self.target} HTTP/1.1", "Host: 127.0.0.1"]
+        head += [f"{name}: {value}" for name, value in self.headers]
+        head.append(f"Content-Length: {len(self.body) if self.length is None else self.length}")
+        encoded = "\r\n".join(head).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + self.body
+        return encoded if self.cut_at is None else encoded[: len(encoded) - len(self.body) + self.cut_at]
+
+
+@dataclass
+class Answer:
+    """What came back; `status` is 0 where nobody waited for it or the connection was closed without a word."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    is_whole: bool = False
+    seconds: float = 0.0
+
+    @property
+    def media_type(self) -> str:
+        """What the body is, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip()
+
+
+class _Reading:
+    """What the parser calls while an answer comes."""
+
+    def __init__(self, *, is_head: bool) -> None:
+        self.answer = Answer()
+        self.parser = httptools.HttpResponseParser(self)
+        self._is_head = is_head
+        self._body: list[bytes] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.answer.headers[name.decode().lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.answer.status = int(self.parser.get_status_code())
+        self.answer.is_whole = self._is_head
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        # 100 is only a beginning.
+        self.answer.is_whole = self.answer.status >= _FINAL
+
+    def done(self) -> Answer:
+        """The answer as far as it came."""
+        self.answer.body = b"".join(self._body)
+        return self.answer
+
+
+class Wire:
+    """One connection, made anew whenever it is no use any more."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = str(parts.hostname), parts.port or 80
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: Request) -> Answer:
+        """Send a request and read its answer.
+
+        Raises:
+            TimeoutError: none came in time.
+            OSError: nobody listens.
+        """
+        began = time.monotonic()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await self._asked(request)
+        answer.seconds = time.monotonic() - began
+        return answer
+
+    async def _asked(self, request: Request) -> Answer:
+        is_fresh = self._streams is None
+        reader, writer = await self._connected()
+        reading = _Reading(is_head=request.method == "HEAD")
+        with suppress(ConnectionError):
+            await self._send(writer, request)
+        if request.cut_at is not None:
+            await self.close()
+            return reading.done()
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(request.reads_for):
+                while not reading.answer.is_whole and (piece := await reader.read(_PIECE)):
+                    reading.parser.feed_data(piece)
+        answer = reading.done()
+        keeps = answer.is_whole and answer.headers.get("connection", "").lower() != "close"
+        if not keeps or request.method == "HEAD" or request.length is not None:
+            await self.close()
+        if answer.status == 0 and not is_fresh and request.reads_for is None:
+            # An idle connection may be closed at any time: that is no answer.
+            return await self._asked(request)
+        return answer
+
+    @staticmethod
+    async def _send(writer: asyncio.StreamWriter, request: Request) -> None:
+        for piece in _pieces(request.encoded):
+            writer.write(piece)
+            await writer.drain()
+        if request.is_torn:
+            writer.write_eof()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        return self._streams
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            writer = self._streams[1]
+            self._streams = None
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), 1 << 20):
+        yield data[start : start + (1 << 20)]

@@ -1,0 +1,38 @@
+"""`python -m tests.load --minutes 3`: mixed load on a server of its own, and what came of it."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from app.embedded_mongod import embedded_mongod
+from tests.fuzz.watching import failures
+from tests.load.counting import CountedServer, counted_server
+from tests.load.report import report
+from tests.load.run import Outcome, Run
+from tests.load.state import leaks
+
+
+async def _run(server: CountedServer, uri: str, seconds: float) -> Outcome:
+    return await Run(server, uri, seconds).go()
+
+
+def main() -> int:
+    """Run, print the report, and give 1 where there were errors."""
+    parser = argparse.ArgumentParser(prog="python -m tests.load")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
+        counted_server(Path(folder), uri, "load") as server,
+    ):
+        outcome = asyncio.run(_run(server, uri, options.minutes * 60))
+        logged = failures(server.output.read_text(errors="replace"))
+    print(report(outcome), *logged[:3], sep="\n")  # noqa: T201 - the report is what the command is for
+    return int(bool(outcome.errors or logged or leaks(outcome.before, outcome.after)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""`loomql serve` in a process that tells how many tasks it has."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.app.command import PATIENCE_SECONDS, ROOT, clean, eventually
+from tests.load.counted_server import FILE
+
+
+class CountedServer(NamedTuple):
+    """The server's process and address, the file of its tasks, and that of its output."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    tasks_file: Path
+    output: Path
+
+
+@contextmanager
+def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedServer]:
+    """A server over a database, until the block ends."""
+    output, tasks_file = folder / "server.log", folder / "tasks"
+    settings = {"LOOMQL_MONGODB_URI": uri, "LOOMQL_MONGODB_DATABASE": database, FILE: str(tasks_file)}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.load.counted_server", "serve", "--port", "0"],
+            cwd=ROOT,
+            env=clean(settings),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
+        address = re.search(r"http://\S+/graphql", output.read_text())
+        assert address is not None, output.read_text()
+        yield CountedServer(process, address[0], tasks_file, output)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)

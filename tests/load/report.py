@@ -1,0 +1,45 @@
+"""What a run of mixed load says to people."""
+
+from typing import Final
+
+from tests.fuzz.watching import Seen
+from tests.load.run import Outcome
+from tests.load.state import leaks
+
+_THIRDS: Final = 3
+
+
+def report(outcome: Outcome) -> str:
+    """Rates and times of each third of the run, memory, what was left open, and the errors."""
+    total = sum(map(len, outcome.steps.values()))
+    lines = [
+        f"{total:,} steps in {outcome.seconds:.0f} s, {total / outcome.seconds:.0f} a second; p50, p99 in ms by third"
+    ]
+    lines += [f"  {name:14} {len(taken):7,}  {_times(taken, outcome.seconds)}" for name, taken in outcome.steps.items()]
+    every = [step for taken in outcome.steps.values() for step in taken]
+    lines.append(f"  {'all':14} {total:7,}  {_times(every, outcome.seconds)}")
+    memory = " ".join(f"{third:.0f}" for third in memory_by_third(outcome.seen))
+    lines.append(f"memory by third: {memory} MiB, at most {max(look.memory for look in outcome.seen):.0f}")
+    lines += [f"before: {outcome.before}", f"after:  {outcome.after}"]
+    lines.append(f"leaks: {leaks(outcome.before, outcome.after) or 'none'}; events of each watcher: {outcome.events:,}")
+    return "\n".join([*lines, f"errors: {len(outcome.errors)}", *filter(None, outcome.errors)])
+
+
+def memory_by_third(seen: list[Seen]) -> list[float]:
+    """The median of the memory in each third, in MiB."""
+    size = len(seen) / _THIRDS
+    thirds = [sorted(look.memory for look in seen[int(n * size) : int((n + 1) * size)]) for n in range(_THIRDS)]
+    return [third[len(third) // 2] for third in thirds]
+
+
+def _times(taken: list[tuple[float, float]], seconds: float) -> str:
+    told = []
+    for third in range(_THIRDS):
+        start, stop = third * seconds / _THIRDS, (third + 1) * seconds / _THIRDS
+        times = sorted(took for at, took in taken if start <= at < stop)
+        told.append(
+            f"{1e3 * times[len(times) // 2]:5.0f} {1e3 * times[int(len(times) * 0.99)]:6.0f}"
+            if times
+            else "    -      -"
+        )
+    return " | ".join(told)

@@ -1,0 +1,66 @@
+"""What a server holds while nobody asks it anything: memory, open files, threads, tasks, connections to MongoDB."""
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import MongoClient
+
+from tests.fuzz.watching import Watch
+
+_SETTLING_SECONDS: Final = 60.0
+_SLACK: Final = {"memory": float("inf"), "files": 12, "threads": 40, "tasks": 3, "connections": 60}
+"""How much more there may be: pools of threads and connections stay as large as they once had to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Memory is in MiB."""
+
+    memory: float
+    files: int
+    threads: int
+    tasks: int
+    connections: int
+
+
+@dataclass
+class Looker:
+    """Looks at one server and its database."""
+
+    watch: Watch
+    tasks_file: Path
+    mongodb: MongoClient[dict[str, Any]]
+
+    async def look(self) -> State:
+        """How it is right now."""
+        seen = self.watch.look()
+        connections = await asyncio.to_thread(
+            lambda: self.mongodb.admin.command("serverStatus")["connections"]["current"]
+        )
+        return State(seen.memory, seen.files, seen.threads, await self._tasks(), connections)
+
+    async def _tasks(self) -> int:
+        self.tasks_file.unlink(missing_ok=True)
+        os.kill(self.watch.process_id, signal.SIGUSR1)
+        async with asyncio.timeout(_SETTLING_SECONDS):
+            while not self.tasks_file.exists():  # noqa: ASYNC110 -- another process writes it
+                await asyncio.sleep(0.02)
+        return int(self.tasks_file.read_text())
+
+    async def settled(self, before: State) -> State:
+        """How it is once what it did is done, or a minute later if there is always more of something than before."""
+        ends = time.monotonic() + _SETTLING_SECONDS
+        while leaks(before, now := await self.look()) and time.monotonic() < ends:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.2)
+        return now
+
+
+def leaks(before: State, after: State) -> list[str]:
+    """What there is more of than there should be."""
+    pairs = ((field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(State))
+    return [f"{name}: {old} before, {new} after" for name, old, new in pairs if new > old + _SLACK[name]]

@@ -1,0 +1,29 @@
+"""The mixed load in small: `python -m tests.load` goes on for longer, and tells times."""
+
+from pathlib import Path
+
+from tests.fuzz.watching import failures
+from tests.load.counting import counted_server
+from tests.load.report import report
+from tests.load.run import Run
+from tests.load.state import leaks
+
+SECONDS = 10
+MOST_GROWTH_MIB = 120
+
+
+async def test_everything_at_once_makes_no_errors_and_leaves_nothing_open(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    with counted_server(tmp_path, mongodb_uri, database_name) as server:
+        outcome = await Run(server, mongodb_uri, SECONDS).go()
+        logged = failures(server.output.read_text(errors="replace"))
+    told = report(outcome)
+    print(told)  # noqa: T201 - shown where it fails
+
+    assert not outcome.errors, told
+    assert not logged, told
+    assert not leaks(outcome.before, outcome.after), told
+    assert outcome.after.memory - outcome.before.memory < MOST_GROWTH_MIB, told
+    assert all(outcome.steps.values()), told
+    assert outcome.events > 0
