@@ -1,0 +1,102 @@
+"""Writers at work, a fault in their midst, and what is to be told of it."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import monotonic
+
+from stores.database import Database
+from stores.files import FilesStore
+from tests.faults.client import FaultsClient
+from tests.faults.invariant import broken
+from tests.faults.serving import Serving
+from tests.faults.writers import WRITERS, Writer
+from tests.waiting import TIMEOUT, until
+
+_projects = itertools.count(1)
+
+Done = Callable[[], AbstractAsyncContextManager[object]]
+"""What does the fault, from its beginning to the end of the block."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one fault."""
+
+    fault: str
+    seconds: float
+    acknowledged: int
+    seen: Counter[str]
+    """How often each code was seen, or a connection lost."""
+    wrong: Counter[str]
+    longest_seconds: float
+    recovered_seconds: float
+    """From the end of the fault until every writer has written again."""
+    lost: list[str]
+
+
+class Bench:
+    """One server over one MongoDB, at whose `uri` documents are looked at past it."""
+
+    def __init__(self, server: Serving, uri: str) -> None:
+        self.server = server
+        self.uri = uri
+
+    async def run(
+        self,
+        fault: str,
+        done: Done,
+        seconds: float,
+        *,
+        server_may_go: bool = False,
+        settled: Callable[[], Awaitable[object]] | None = None,
+    ) -> Row:
+        """Do a fault for some seconds while all write; they must write before, and again after it."""
+        client = FaultsClient(self.server.url, f"acme/fault-{next(_projects)}")
+        writers = [make(client) for make in WRITERS]
+        stopped = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for writer in writers:
+                    tasks.create_task(writer.write(stopped))
+                await _all_step(writers)
+                client.server_may_go = server_may_go
+                async with done():
+                    await asyncio.sleep(seconds)
+                ended = monotonic()
+                await _all_step(writers)
+                recovered = monotonic() - ended
+                stopped.set()
+            client.server_may_go = False
+            if settled:
+                await settled()
+            seen, acknowledged = +client.seen, client.seen.pop("acknowledged")
+            seen.pop("acknowledged")
+            lost = [sentence for writer in writers async for sentence in writer.lost()]
+            lost += await self._broken(client)
+            return Row(
+                fault, seconds, acknowledged, seen, client.wrong, client.longest_seconds, recovered, lost
+            )
+        finally:
+            stopped.set()
+            await client.close()
+
+    async def _broken(self, client: FaultsClient) -> list[str]:
+        """What does not hold, before a sweep of torn uploads, and after it."""
+        before = await broken(self.uri, client)
+        database = Database.open(self.uri, "loomql")
+        await FilesStore(database).sweep(silent_seconds=0)
+        left = await database.file_uploads.count_documents({})
+        database.close()
+        after = [sentence for sentence in await broken(self.uri, client) if sentence not in before]
+        return [*before, *after, *([f"{left} uploads are left after a sweep"] if left else [])]
+
+
+async def _all_step(writers: Sequence[Writer]) -> None:
+    """Wait until each of them has taken another step."""
+    before = [writer.steps for writer in writers]
+    async with asyncio.timeout(TIMEOUT):
+        await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))

@@ -1,0 +1,240 @@
+"""The faults, as what does them and undoes them, and what they are called in the table."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.app.command import mongod_pid
+from tests.faults.mongods import ReplicaSet
+from tests.faults.serving import Serving
+from tests.faults.toxic_proxy import Toxic, ToxicProxy
+
+_WRITES: Final = ["insert", "update", "delete", "findAndModify", "commitTransaction"]
+_READS: Final = ["find", "aggregate", "count", "getMore"]
+_SHUTDOWN: Final = 91
+_NOT_PRIMARY: Final = 10107
+_STEPPED_DOWN: Final = 189
+_INTERRUPTED: Final = 11602
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: its name, what does it, for how long in the test run and at full length."""
+
+    name: str
+    do: Callable[..., AbstractAsyncContextManager[object]]
+    short_seconds: float
+    full_seconds: float
+    server_may_go: bool = False
+    is_short: bool = True
+    """Whether it is in the test run, too."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@asynccontextmanager
+async def _step_down(members: ReplicaSet) -> AsyncIterator[None]:
+    await asyncio.to_thread(members.step_down)
+    yield
+    await asyncio.to_thread(members.wait_until_whole)
+
+
+@asynccontextmanager
+async def _lose_the_primary(members: ReplicaSet) -> AsyncIterator[None]:
+    primary = await asyncio.to_thread(members.primary)
+    primary.kill()
+    yield
+    primary.start()
+    await asyncio.to_thread(members.wait_until_whole)
+
+
+@asynccontextmanager
+async def _lose_a_secondary(members: ReplicaSet) -> AsyncIterator[None]:
+    lost = (await asyncio.to_thread(members.secondaries))[0]
+    lost.kill()
+    yield
+    lost.start()
+    await asyncio.to_thread(members.wait_until_whole)
+
+
+@asynccontextmanager
+async def _lose_the_majority(members: ReplicaSet) -> AsyncIterator[None]:
+    lost = await asyncio.to_thread(members.secondaries)
+    for member in lost:
+        member.kill()
+    yield
+    for member in lost:
+        member.start()
+    await asyncio.to_thread(members.wait_until_whole)
+
+
+@asynccontextmanager
+async def _halt_the_primary(members: ReplicaSet) -> AsyncIterator[None]:
+    primary = await asyncio.to_thread(members.primary)
+    primary.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        primary.signal(signal.SIGCONT)
+    await asyncio.to_thread(members.wait_until_whole)
+
+
+def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def fail(members: ReplicaSet) -> AsyncIterator[None]:
+        primary = await asyncio.to_thread(members.primary)
+        with primary.failing(commands, **how):
+            yield
+
+    return fail
+
+
+def _unconfirmed(code: int) -> dict[str, object]:
+    return {"writeConcernError": {"code": code, "errmsg": "told by a fault"}}
+
+
+ON_REPLICA_SETS: Final = (
+    Fault("the primary steps down", _step_down, 1, 10),
+    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 4, 15),
+    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 15, is_short=False),
+    Fault("kill -9 of two of three members, which come back", _lose_the_majority, 4, 30),
+    Fault("SIGSTOP of the primary", _halt_the_primary, 5, 20),
+    Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 1, 5),
+    Fault("connections end at each read", _failing(_READS, closeConnection=True), 1, 5, is_short=False),
+    Fault("writes are told that the server shuts down", _failing(_WRITES, errorCode=_SHUTDOWN), 1, 5),
+    Fault("reads are told that this is no primary", _failing(_READS, errorCode=_NOT_PRIMARY), 1, 5),
+    Fault("writes are not confirmed: stepped down", _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)), 1, 5),
+    Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 1, 5, is_short=False),
+    Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 1, 5, is_short=False),
+    Fault(
+        "queries are slower than LOOMQL_QUERY_TIMEOUT_SECONDS",
+        _failing(_READS, blockConnection=True, blockTimeMS=2500),
+        3,
+        20,
+    ),
+    Fault("writes are slow", _failing(_WRITES, blockConnection=True, blockTimeMS=700), 1.5, 20),
+)
+
+
+def _toxic(toxic: Toxic) -> Callable[[ToxicProxy], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def do(proxy: ToxicProxy) -> AsyncIterator[None]:
+        with proxy.doing(toxic):
+            yield
+
+    return do
+
+
+ON_THE_WIRE: Final = (
+    Fault("connections to MongoDB are dropped, and no new one is let in", _toxic(Toxic(drops=True)), 2, 20),
+    Fault("connections are reset in the middle of answers", _toxic(Toxic(resets_after_bytes=4_000)), 2, 20),
+    Fault("answers are 0.3 s late", _toxic(Toxic(delay_seconds=0.3)), 2, 20),
+    Fault("answers come at 20 kB/s", _toxic(Toxic(bytes_per_second=20_000)), 2, 20),
+    Fault("connections are half open: nothing comes through, nothing ends", _toxic(Toxic(is_half_open=True)), 5, 20),
+)
+
+
+def _ended(number: signal.Signals) -> Callable[[Serving], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def end(server: Serving) -> AsyncIterator[None]:
+        await asyncio.to_thread(server.end, number)
+        yield
+        server.start()
+        await asyncio.to_thread(server.wait_until_up)
+
+    return end
+
+
+OF_SERVERS: Final = (
+    Fault("kill -9 of the server", _ended(signal.SIGKILL), 0, 5, server_may_go=True),
+    Fault("SIGTERM to the server", _ended(signal.SIGTERM), 0, 5, server_may_go=True),
+)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A server with a mongod of its own, whose data folder is on a file system of its own, too."""
+
+    server: Serving
+    data_dir: Path
+
+    @property
+    def mongod_pid(self) -> int:
+        """The process of mongod."""
+        return mongod_pid(self.data_dir)
+
+
+@asynccontextmanager
+async def _kill_mongod(alone: Alone) -> AsyncIterator[None]:
+    os.kill(alone.mongod_pid, signal.SIGKILL)
+    yield
+
+
+@asynccontextmanager
+async def _keep_mongod_away(alone: Alone) -> AsyncIterator[None]:
+    """Kill mongod and hold its lock, so that each one that is started in its place ends at once."""
+    with (alone.data_dir / "db" / "mongod.lock").open("rb") as lock:
+        os.kill(alone.mongod_pid, signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@asynccontextmanager
+async def _halt_mongod(alone: Alone) -> AsyncIterator[None]:
+    pid = alone.mongod_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def _fill_the_disk(alone: Alone) -> AsyncIterator[None]:
+    filler = alone.data_dir / "filler"
+    stopped = asyncio.Event()
+
+    async def fill() -> None:
+        """Take whatever becomes free, too."""
+        with filler.open("ab", buffering=0) as file:
+            while not stopped.is_set():
+                free = os.statvfs(alone.data_dir).f_bavail * os.statvfs(alone.data_dir).f_frsize
+                try:
+                    os.posix_fallocate(file.fileno(), file.tell(), free) if free else None
+                    file.seek(0, os.SEEK_END)
+                except OSError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    filling = asyncio.create_task(fill())
+    try:
+        yield
+    finally:
+        stopped.set()
+        await filling
+        filler.unlink()
+
+
+@asynccontextmanager
+async def _kill_both(alone: Alone) -> AsyncIterator[None]:
+    os.kill(alone.mongod_pid, signal.SIGKILL)
+    await asyncio.to_thread(alone.server.end, signal.SIGKILL)
+    yield
+    alone.server.start()
+    await asyncio.to_thread(alone.server.wait_until_up)
+
+
+OF_A_SINGLE_MONGOD: Final = (
+    Fault("kill -9 of a single mongod", _kill_mongod, 0, 5),
+    Fault("kill -9 of a single mongod that does not come back at once", _keep_mongod_away, 4, 20),
+    Fault("SIGSTOP of a single mongod", _halt_mongod, 5, 20),
+    Fault("the disk is full", _fill_the_disk, 3, 20),
+    Fault("kill -9 of a single mongod and of the server", _kill_both, 0, 5, server_may_go=True),
+)
