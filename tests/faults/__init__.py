@@ -1,1 +1,1 @@
-"""Faults: a real `loomql serve` over real mongods, to which what goes wrong in the world is done while clients write."""
+"""Faults: a real `loomql serve` over real mongods; whatever goes wrong in the world does so while clients write."""

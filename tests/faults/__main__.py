@@ -3,57 +3,53 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from tests.faults import deeds
-from tests.faults.bench import Row
+from tests.faults.bench import Bench, Row
 from tests.faults.deeds import Fault
-from tests.faults.report import line, HEAD
+from tests.faults.report import HEAD, line
 from tests.faults.stage import alone, three
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Do the faults whose names have the words; whether anything was lost or wrong is the exit code."""
+    """Have the faults whose names have the words; the exit code tells whether anything was lost or wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("words", nargs="*", help="only the faults whose names have one of these in them")
     parser.add_argument("--short", action="store_true", help="as short as in the test run")
     given = parser.parse_args(arguments)
-    print(HEAD, flush=True)
-    bad: list[Row] = []
+    sys.stdout.write(f"{HEAD}\n")
+    is_bad = False
+    async for row in _rows(given.words, is_short=given.short):
+        sys.stdout.write(f"{line(row)}\n")
+        sys.stdout.flush()
+        sys.stderr.writelines(f"{sentence}\n" for sentence in row.lost[1:20])
+        is_bad = is_bad or bool(row.lost or row.wrong)
+    return is_bad
 
+
+async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
     def chosen(faults: Sequence[Fault]) -> list[Fault]:
-        return [fault for fault in faults if not given.words or any(word in fault.name for word in given.words)]
+        return [fault for fault in faults if not words or any(word in fault.name for word in words)]
 
-    def seconds(fault: Fault) -> float:
-        return fault.short_seconds if given.short else fault.full_seconds
+    async def run(bench: Bench, fault: Fault, target: object) -> Row:
+        seconds = fault.short_seconds if is_short else fault.full_seconds
+        row = await bench.run(fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go)
+        row.lost.extend(await bench.lost_evaluations())
+        return row
 
-    def told(row: Row) -> None:
-        print(line(row), flush=True)
-        if row.lost or row.wrong:
-            bad.append(row)
-            print(*row.lost[:20], *row.wrong.most_common(20), sep="\n", file=sys.stderr, flush=True)
-
-    if any(map(chosen, (deeds.ON_REPLICA_SETS, deeds.ON_THE_WIRE, deeds.OF_SERVERS))):
-        with three() as stage:
+    if chosen([*deeds.ON_THE_WIRE, *deeds.ON_REPLICA_SETS, *deeds.OF_SERVERS]):
+        async with three() as stage:
             for fault in chosen(deeds.ON_THE_WIRE):
-                told(await stage.behind_proxy.run(fault.name, lambda f=fault: f.do(stage.proxy), seconds(fault)))
+                yield await run(stage.behind_proxy, fault, stage.proxy)
             for fault in chosen(deeds.ON_REPLICA_SETS):
-                told(await stage.bench.run(fault.name, lambda f=fault: f.do(stage.members), seconds(fault)))
+                yield await run(stage.bench, fault, stage.members)
             for fault in chosen(deeds.OF_SERVERS):
-                told(
-                    await stage.bench.run(
-                        fault.name, lambda f=fault: f.do(stage.bench.server), seconds(fault), server_may_go=True
-                    )
-                )
+                yield await run(stage.bench, fault, stage.bench.server)
     if chosen(deeds.OF_A_SINGLE_MONGOD):
-        with alone() as (it, bench):
+        with alone() as (target, bench):
             for fault in chosen(deeds.OF_A_SINGLE_MONGOD):
-                told(
-                    await bench.run(
-                        fault.name, lambda f=fault: f.do(it), seconds(fault), server_may_go=fault.server_may_go
-                    )
-                )
-    return bool(bad)
+                yield await run(bench, fault, target)
 
 
 if __name__ == "__main__":

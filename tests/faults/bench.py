@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from time import monotonic
@@ -11,15 +11,13 @@ from time import monotonic
 from stores.database import Database
 from stores.files import FilesStore
 from tests.faults.client import FaultsClient
+from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
 from tests.faults.writers import WRITERS, Writer
-from tests.waiting import TIMEOUT, until
+from tests.waiting import until
 
 _projects = itertools.count(1)
-
-Done = Callable[[], AbstractAsyncContextManager[object]]
-"""What does the fault, from its beginning to the end of the block."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,10 @@ class Row:
 
     fault: str
     seconds: float
-    acknowledged: int
     seen: Counter[str]
-    """How often each code was seen, or a connection lost."""
+    """How much was acknowledged, how often each code was seen, how often a connection was lost."""
     wrong: Counter[str]
+    """What no client should see."""
     longest_seconds: float
     recovered_seconds: float
     """From the end of the fault until every writer has written again."""
@@ -41,22 +39,24 @@ class Row:
 class Bench:
     """One server over one MongoDB, at whose `uri` documents are looked at past it."""
 
-    def __init__(self, server: Serving, uri: str) -> None:
+    def __init__(self, server: Serving, uri: str, evaluations: Evaluations | None = None) -> None:
         self.server = server
         self.uri = uri
+        self.evaluations = evaluations
 
     async def run(
         self,
         fault: str,
-        done: Done,
+        done: Callable[[], AbstractAsyncContextManager[object]],
         seconds: float,
         *,
         server_may_go: bool = False,
-        settled: Callable[[], Awaitable[object]] | None = None,
     ) -> Row:
-        """Do a fault for some seconds while all write; they must write before, and again after it."""
+        """Have a fault for some seconds while all write; they must write before, and again after it."""
         client = FaultsClient(self.server.url, f"acme/fault-{next(_projects)}")
         writers = [make(client) for make in WRITERS]
+        if self.evaluations:
+            writers.append(EvaluationsWriter(client, self.evaluations))
         stopped = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -71,17 +71,22 @@ class Bench:
                 recovered = monotonic() - ended
                 stopped.set()
             client.server_may_go = False
-            if settled:
-                await settled()
-            seen, acknowledged = +client.seen, client.seen.pop("acknowledged")
-            seen.pop("acknowledged")
+            seen, longest = client.seen.copy(), client.longest_seconds
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self._broken(client)
-            return Row(
-                fault, seconds, acknowledged, seen, client.wrong, client.longest_seconds, recovered, lost
-            )
+            return Row(fault, seconds, seen, client.wrong, longest, recovered, lost)
         finally:
             stopped.set()
+            await client.close()
+
+    async def lost_evaluations(self) -> list[str]:
+        """What became of the runs that were ordered, once all are over: those of a killed server wait for a while."""
+        if self.evaluations is None:
+            return []
+        client = FaultsClient(self.server.url, self.evaluations.project_id)
+        try:
+            return [*await self.evaluations.lost(), *await broken(self.uri, client)]
+        finally:
             await client.close()
 
     async def _broken(self, client: FaultsClient) -> list[str]:
@@ -98,5 +103,4 @@ class Bench:
 async def _all_step(writers: Sequence[Writer]) -> None:
     """Wait until each of them has taken another step."""
     before = [writer.steps for writer in writers]
-    async with asyncio.timeout(TIMEOUT):
-        await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))
+    await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))

@@ -1,6 +1,6 @@
-"""A client that does what it is told to by refusals, and keeps what it saw: codes, how long answers took, what is wrong.
+"""A client that keeps what it saw: what was acknowledged, codes, how long answers took, and what is wrong.
 
-Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `PATIENCE_SECONDS`. Anything else is wrong.
+Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `PATIENCE_SECONDS`; all else is wrong.
 """
 
 from collections import Counter

@@ -4,8 +4,8 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,8 @@ _SHUTDOWN: Final = 91
 _NOT_PRIMARY: Final = 10107
 _STEPPED_DOWN: Final = 189
 _INTERRUPTED: Final = 11602
+_DISK_FULL: Final = 14031
+_LOOK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class Fault:
 
     def __str__(self) -> str:
         return self.name
+
+
+@asynccontextmanager
+async def in_turn(faults: Sequence[Fault], target: object) -> AsyncIterator[None]:
+    """One after the other, each for its short time."""
+    for fault in faults:
+        async with fault.do(target):
+            await asyncio.sleep(fault.short_seconds)
+    yield
 
 
 @asynccontextmanager
@@ -96,30 +107,30 @@ def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], Abstr
     return fail
 
 
+def _slow(commands: list[str], milliseconds: int) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
+    return _failing(commands, blockConnection=True, blockTimeMS=milliseconds)
+
+
 def _unconfirmed(code: int) -> dict[str, object]:
     return {"writeConcernError": {"code": code, "errmsg": "told by a fault"}}
 
 
 ON_REPLICA_SETS: Final = (
-    Fault("the primary steps down", _step_down, 1, 10),
-    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 4, 15),
-    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 15, is_short=False),
-    Fault("kill -9 of two of three members, which come back", _lose_the_majority, 4, 30),
-    Fault("SIGSTOP of the primary", _halt_the_primary, 5, 20),
-    Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 1, 5),
-    Fault("connections end at each read", _failing(_READS, closeConnection=True), 1, 5, is_short=False),
-    Fault("writes are told that the server shuts down", _failing(_WRITES, errorCode=_SHUTDOWN), 1, 5),
-    Fault("reads are told that this is no primary", _failing(_READS, errorCode=_NOT_PRIMARY), 1, 5),
-    Fault("writes are not confirmed: stepped down", _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)), 1, 5),
-    Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 1, 5, is_short=False),
-    Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 1, 5, is_short=False),
-    Fault(
-        "queries are slower than LOOMQL_QUERY_TIMEOUT_SECONDS",
-        _failing(_READS, blockConnection=True, blockTimeMS=2500),
-        3,
-        20,
-    ),
-    Fault("writes are slow", _failing(_WRITES, blockConnection=True, blockTimeMS=700), 1.5, 20),
+    Fault("the primary steps down", _step_down, 0.5, 10),
+    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 3, 20),
+    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20, is_short=False),
+    Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
+    Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20),
+    Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
+    Fault("connections end at each read", _failing(_READS, closeConnection=True), 0.5, 5),
+    Fault("writes are told that the server shuts down", _failing(_WRITES, errorCode=_SHUTDOWN), 0.5, 5),
+    Fault("reads are told that this is no primary", _failing(_READS, errorCode=_NOT_PRIMARY), 0.5, 5),
+    Fault("writes are not confirmed: stepped down", _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)), 0.5, 5),
+    Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 0.5, 5),
+    Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
+    Fault("the disk of the primary is full, as it tells", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),
+    Fault("reads are slower than LOOMQL_QUERY_TIMEOUT_SECONDS", _slow(_READS, 2_500), 3, 20),
+    Fault("writes are slow", _slow(_WRITES, 700), 1.5, 20, is_short=False),
 )
 
 
@@ -133,11 +144,11 @@ def _toxic(toxic: Toxic) -> Callable[[ToxicProxy], AbstractAsyncContextManager[N
 
 
 ON_THE_WIRE: Final = (
-    Fault("connections to MongoDB are dropped, and no new one is let in", _toxic(Toxic(drops=True)), 2, 20),
-    Fault("connections are reset in the middle of answers", _toxic(Toxic(resets_after_bytes=4_000)), 2, 20),
-    Fault("answers are 0.3 s late", _toxic(Toxic(delay_seconds=0.3)), 2, 20),
-    Fault("answers come at 20 kB/s", _toxic(Toxic(bytes_per_second=20_000)), 2, 20),
-    Fault("connections are half open: nothing comes through, nothing ends", _toxic(Toxic(is_half_open=True)), 5, 20),
+    Fault("connections to MongoDB are dropped, and no new one is let in", _toxic(Toxic(drops=True)), 1, 20),
+    Fault("connections are reset in the middle of answers", _toxic(Toxic(resets_after_bytes=4_000)), 1, 20),
+    Fault("answers are 0.3 s late", _toxic(Toxic(delay_seconds=0.3)), 1, 20, is_short=False),
+    Fault("answers come at 20 kB/s", _toxic(Toxic(bytes_per_second=20_000)), 1, 20, is_short=False),
+    Fault("connections are half open: nothing comes through, nothing ends", _toxic(Toxic(is_half_open=True)), 4, 20),
 )
 
 
@@ -198,28 +209,25 @@ async def _halt_mongod(alone: Alone) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _fill_the_disk(alone: Alone) -> AsyncIterator[None]:
-    filler = alone.data_dir / "filler"
     stopped = asyncio.Event()
-
-    async def fill() -> None:
-        """Take whatever becomes free, too."""
-        with filler.open("ab", buffering=0) as file:
-            while not stopped.is_set():
-                free = os.statvfs(alone.data_dir).f_bavail * os.statvfs(alone.data_dir).f_frsize
-                try:
-                    os.posix_fallocate(file.fileno(), file.tell(), free) if free else None
-                    file.seek(0, os.SEEK_END)
-                except OSError:
-                    pass
-                await asyncio.sleep(0.02)
-
-    filling = asyncio.create_task(fill())
+    filling = asyncio.create_task(_fill(alone.data_dir / "filler", stopped))
     try:
         yield
     finally:
         stopped.set()
         await filling
-        filler.unlink()
+
+
+async def _fill(filler: Path, stopped: asyncio.Event) -> None:
+    """Take what is free on a disk, and what becomes free meanwhile; give it back at last."""
+    with filler.open("wb") as file:
+        while not stopped.is_set():
+            disk = os.statvfs(filler)
+            if free := disk.f_bavail * disk.f_frsize:
+                with suppress(OSError):  # mongod was faster, and the next look takes the rest
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free)
+            await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.to_thread(filler.unlink)
 
 
 @asynccontextmanager

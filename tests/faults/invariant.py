@@ -37,7 +37,11 @@ async def broken(uri: str, client: FaultsClient) -> list[str]:
         found = Project(database, client.project_id)
         told = (await client.ask(SIZES))["projectStats"]
         sizes = found.sizes()
-        differ = [f"{name} is {told[name]}, and {sizes[name]} by a recount" for name in sizes if int(told[name]) != sizes[name]]
+        differ = [
+            f"{name} is {told[name]}, and {sizes[name]} by a recount"
+            for name in sizes
+            if int(told[name]) != sizes[name]
+        ]
         return [*differ, *found.broken()]
 
 

@@ -1,13 +1,16 @@
 """A `loomql serve` on a port that it keeps, so that its clients find it again after it was killed."""
 
-import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGTERM, Signals
+from typing import TYPE_CHECKING
 
 from tests.app.command import PATIENCE_SECONDS, eventually, start
 from tests.free_ports import free_port
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Serving:
@@ -45,7 +48,7 @@ class Serving:
         assert eventually(lambda: b"LoomQL is up" in self.output.read_bytes() or process.poll() is not None)
         assert process.poll() is None, self.output.read_text()
 
-    def end(self, number: signal.Signals) -> None:
+    def end(self, number: Signals) -> None:
         """Send a signal, and wait until it has ended."""
         if self.process is not None:
             self.process.send_signal(number)
@@ -61,4 +64,4 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
     try:
         yield server
     finally:
-        server.end(signal.SIGTERM)
+        server.end(SIGTERM)

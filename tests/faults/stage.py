@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.embedded_mongod import DataFolder
 from tests.faults.bench import Bench
 from tests.faults.deeds import Alone
+from tests.faults.evaluations import Evaluations, environment
 from tests.faults.mongods import ReplicaSet, replica_set
 from tests.faults.serving import serving
 from tests.faults.toxic_proxy import ToxicProxy
+from tests.stand_in_provider import stand_in_provider
 
 QUERY_TIMEOUT_SECONDS = "2"
 DISK_MB = 700
@@ -29,38 +32,39 @@ class Three:
     behind_proxy: Bench
 
 
-@contextmanager
-def three() -> Iterator[Three]:
+@asynccontextmanager
+async def three() -> AsyncIterator[Three]:
     """Them, up."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
+        stand_in = stack.enter_context(stand_in_provider())
         members = stack.enter_context(replica_set())
-        proxy = ToxicProxy(members.primary().port)
-        stack.enter_context(proxy.running())
-        settings = {"LOOMQL_QUERY_TIMEOUT_SECONDS": QUERY_TIMEOUT_SECONDS}
+        proxy = stack.enter_context(ToxicProxy(members.primary().port).running())
+        settings = {"LOOMQL_QUERY_TIMEOUT_SECONDS": QUERY_TIMEOUT_SECONDS, **environment(stand_in)}
         straight = stack.enter_context(serving(folder / "straight", LOOMQL_MONGODB_URI=members.uri, **settings))
-        by_proxy = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
-        behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=by_proxy, **settings))
+        behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=proxy.uri, **settings))
         for server in (straight, behind):
             server.wait_until_up()
-        yield Three(members, Bench(straight, members.uri), proxy, Bench(behind, members.uri))
+        evaluations = await stack.enter_async_context(Evaluations.over(members.uri, stand_in))
+        bench, behind_proxy = (Bench(server, members.uri, evaluations) for server in (straight, behind))
+        yield Three(members, bench, proxy, behind_proxy)
 
 
 @contextmanager
-def alone(*, with_disk: bool = True) -> Iterator[tuple[Alone, Bench]]:
-    """A server with a mongod of its own, on a small disk where there is to be one."""
+def alone() -> Iterator[tuple[Alone, Bench]]:
+    """A server with a mongod of its own, on a small disk.
+
+    Raises:
+        NoDiskError: no file system can be mounted here.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
         data_dir = folder / "data"
-        data_dir.mkdir(mode=0o700)
-        if with_disk:
-            stack.enter_context(small_disk(data_dir))
-        server = stack.enter_context(
-            serving(folder / "alone", "--data-dir", str(data_dir), LOOMQL_MONGOD_CACHE_GB="0.25")
-        )
+        data_dir.mkdir()
+        stack.enter_context(_small_disk(data_dir))
+        settings = {"LOOMQL_MONGOD_CACHE_GB": "0.25"}
+        server = stack.enter_context(serving(folder / "alone", "--data-dir", str(data_dir), **settings))
         server.wait_until_up()
-        from app.embedded_mongod import DataFolder
-
         yield Alone(server, data_dir), Bench(server, DataFolder(data_dir).uri)
 
 
@@ -69,12 +73,7 @@ class NoDiskError(Exception):
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Mount a small file system in memory on a folder.
-
-    Raises:
-        NoDiskError: only root of a Linux may, and not in every container.
-    """
+def _small_disk(folder: Path) -> Iterator[None]:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise NoDiskError("only root of a Linux may mount a file system")
     options = f"size={DISK_MB}m,mode=0700"

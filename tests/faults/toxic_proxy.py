@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -40,11 +40,15 @@ class ToxicProxy:
         self.port = 0
         self.target_port = target_port
         self.toxic = HEALTHY
-        self.passed_bytes = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="toxic-proxy", daemon=True)
         self._server: asyncio.Server | None = None
+
+    @property
+    def uri(self) -> str:
+        """How to reach a mongod by way of it."""
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     @contextmanager
     def running(self) -> Iterator["ToxicProxy"]:
@@ -124,7 +128,6 @@ class ToxicProxy:
                     return
                 passed += len(piece)
             writer.write(piece)
-            self.passed_bytes += len(piece)
             await writer.drain()
 
     def _reset_all(self) -> None:
@@ -139,7 +142,7 @@ class ToxicProxy:
         writer.transport.abort()
 
 
-async def _first_of(*ways: "asyncio._CoroutineLike[None]") -> None:
+async def _first_of(*ways: Coroutine[None, None, None]) -> None:
     """Go both ways until one of them ends."""
     tasks = [asyncio.ensure_future(way) for way in ways]
     try:

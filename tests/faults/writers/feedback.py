@@ -95,7 +95,7 @@ class FeedbackWriter(_OnACall):
 
 
 class ReplacingWriter(_OnACall):
-    """Puts one piece of feedback in the place of the last; begins anew with another where it cannot know what is there."""
+    """Puts one piece of feedback in the place of the last, and begins anew where it cannot know what is there."""
 
     number = 10**9 + 1
 
