@@ -115,12 +115,14 @@ def _unconfirmed(code: int) -> dict[str, object]:
     return {"writeConcernError": {"code": code, "errmsg": "told by a fault"}}
 
 
-ON_REPLICA_SETS: Final = (
+LOSSES: Final = (
     Fault("the primary steps down", _step_down, 0.5, 10),
     Fault("kill -9 of the primary, which comes back", _lose_the_primary, 3, 20),
     Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20, is_short=False),
     Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20),
+)
+REFUSALS: Final = (
     Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
     Fault("connections end at each read", _failing(_READS, closeConnection=True), 0.5, 5),
     Fault("writes are told that the server shuts down", _failing(_WRITES, errorCode=_SHUTDOWN), 0.5, 5),
@@ -129,9 +131,10 @@ ON_REPLICA_SETS: Final = (
     Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 0.5, 5),
     Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
     Fault("the disk of the primary is full, as it tells", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),
-    Fault("reads are slower than LOOMQL_QUERY_TIMEOUT_SECONDS", _slow(_READS, 2_500), 3, 20),
+    Fault("reads are slower than LOOMQL_QUERY_TIMEOUT_SECONDS", _slow(_READS, 2_500), 3, 20, is_short=False),
     Fault("writes are slow", _slow(_WRITES, 700), 1.5, 20, is_short=False),
 )
+ON_REPLICA_SETS: Final = (*LOSSES, *REFUSALS)
 
 
 def _toxic(toxic: Toxic) -> Callable[[ToxicProxy], AbstractAsyncContextManager[None]]:
@@ -240,9 +243,9 @@ async def _kill_both(alone: Alone) -> AsyncIterator[None]:
 
 
 OF_A_SINGLE_MONGOD: Final = (
-    Fault("kill -9 of a single mongod", _kill_mongod, 0, 5),
-    Fault("kill -9 of a single mongod that does not come back at once", _keep_mongod_away, 4, 20),
+    Fault("kill -9 of a single mongod", _kill_mongod, 0, 5, is_short=False),
+    Fault("kill -9 of a single mongod that does not come back at once", _keep_mongod_away, 4, 20, is_short=False),
     Fault("SIGSTOP of a single mongod", _halt_mongod, 5, 20),
-    Fault("the disk is full", _fill_the_disk, 3, 20),
+    Fault("the disk is full", _fill_the_disk, 1.5, 20),
     Fault("kill -9 of a single mongod and of the server", _kill_both, 0, 5, server_may_go=True),
 )

@@ -148,5 +148,6 @@ def _initiate(members: list[Mongod]) -> None:
         "members": [{"_id": number, "host": member.host} for number, member in enumerate(members)],
         "settings": ELECTION,
     }
-    with MongoClient[Document](members[0].uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
-        client.admin.command("replSetInitiate", config)
+    for member in reversed(members):  # who initiates asks all others at once, and takes no silence
+        with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
+            client.admin.command("ping" if member is not members[0] else {"replSetInitiate": config})

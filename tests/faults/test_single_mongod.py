@@ -8,7 +8,7 @@ from tests.faults.deeds import Alone, Fault
 from tests.faults.test_three_members import check, short
 
 
-@pytest.mark.parametrize("fault", deeds.OF_A_SINGLE_MONGOD, ids=str)
+@pytest.mark.parametrize("fault", [fault for fault in deeds.OF_A_SINGLE_MONGOD if fault.is_short], ids=str)
 async def test_it_fails(single: tuple[Alone, Bench], fault: Fault) -> None:
     alone, bench = single
     pid = alone.server.pid

@@ -3,18 +3,29 @@
 `python -m tests.faults` does the same for longer, and each fault by itself.
 """
 
+import asyncio
 from collections import Counter
 from functools import partial
 
 import pytest
 
+from app.upgrading import Upgrading
+from stores.calls import CallsStore
+from stores.calls.documents import KEPT
+from stores.database import Database
+from stores.upgrades import CallsUpgrade
 from tests.faults import deeds
 from tests.faults.bench import Bench, Row
 from tests.faults.deeds import Fault
 from tests.faults.stage import Three
+from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT, until
 
-REFUSALS = [fault for fault in deeds.ON_REPLICA_SETS if fault.short_seconds < 1 and fault.is_short][1:]
-LOSSES = [fault for fault in deeds.ON_REPLICA_SETS if fault.is_short and fault not in REFUSALS]
+CALLS = 200
+SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
+
+LOSSES = [fault for fault in deeds.LOSSES if fault.is_short]
+REFUSALS = [fault for fault in deeds.REFUSALS if fault.is_short]
 
 
 def check(row: Row) -> None:
@@ -50,15 +61,37 @@ async def test_the_members_fail(stage: Three, fault: Fault) -> None:
     check(await short(stage.bench, fault, stage.members))
 
 
-@pytest.mark.parametrize("fault", deeds.OF_SERVERS, ids=str)
-async def test_the_server_is_ended_and_started_again(stage: Three, fault: Fault) -> None:
-    row = await short(stage.bench, fault, stage.bench.server)
+async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
+    done = partial(deeds.in_turn, deeds.OF_SERVERS, stage.bench.server)
+    row = await stage.bench.run("ends of the server", done, 0, server_may_go=True)
 
     check(row)
     assert row.seen["connection lost"] > 0
 
 
+async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(stage: Three) -> None:
+    # given calls as an older version left them
+    database = Database.open(stage.members.uri, "upgraded", timeout_seconds=TIMEOUT)
+    await database.ensure_indexes()
+    written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
+    await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])
+    whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    # when
+    upgrading = Upgrading(database)
+    upgrading._upgrade = CallsUpgrade(database, step=1)
+    finishing = asyncio.create_task(upgrading.finish())
+    await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
+    async with deeds.in_turn([deeds.LOSSES[0], *REFUSALS[::3]], stage.members):
+        # then
+        async with asyncio.timeout(TIMEOUT):
+            await finishing
+    assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
+    assert await CallsUpgrade(database).advance() is None
+    database.close()
+
+
 async def test_the_evaluations_that_were_ordered_meanwhile_came_to_their_end(stage: Three) -> None:
     assert stage.bench.evaluations is not None
-    assert len(stage.bench.evaluations.acknowledged) >= 1 + 1 + len(LOSSES) + len(deeds.OF_SERVERS)
+    assert len(stage.bench.evaluations.acknowledged) >= 2 * (len(LOSSES) + 3)  # before and after each
     assert await stage.bench.lost_evaluations() == []

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from tests.app.traffic import ServerGoneError
 from tests.faults.client import FaultsClient, RefusedError
 
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05
 _BEFORE_AGAIN_SECONDS = 0.1
 
 
