@@ -43,11 +43,19 @@ class _CallsWriter(Writer):
 
 
 class BatchWriter(_CallsWriter):
-    """Writes calls whole, start and end in one request."""
+    """Writes calls whole, start and end in one request; each other one that is refused is sent again as it is."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._again: list[int] = []
 
     async def step(self) -> None:
-        numbers = self._fresh(_BATCH)
+        numbers, self._again = self._again, []
+        if not numbers:
+            numbers = self._fresh(_BATCH)
+            self._again = numbers
         await self.client.calls.create(numbers)
+        self._again = []
         self.started |= set(numbers)
         self.ended |= set(numbers)
 

@@ -61,20 +61,25 @@ class _OnACall(Writer):
 
 
 class FeedbackWriter(_OnACall):
-    """Batches whose ids it chooses, and single ones whose ids it is told."""
+    """Batches with ids of its own, each other refused one sent again as it is, and single ones with ids it is told."""
 
     number = 10**9
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
         self.sent: list[dict[str, object]] = []
+        self._again: dict[str, object] = {}
         self.acknowledged: dict[str, object] = {}
 
     async def step(self) -> None:
         number, ref = next(self._numbers), await self.ref()
-        payloads: dict[str, object] = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
-        self.sent.append(payloads)
+        payloads, self._again = self._again, {}
+        if not payloads:
+            payloads = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
+            self.sent.append(payloads)
+            self._again = payloads
         await self.client.ask(BATCH, batch=[self._new(ref, one, payload) for one, payload in payloads.items()])
+        self._again = {}
         self.acknowledged |= payloads
         payload = {"single": number}
         made = await self.client.ask(ONE, ref=ref, payload=payload)
