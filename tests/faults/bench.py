@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from time import monotonic
 
 from stores.database import Database
 from stores.files import FilesStore
@@ -31,8 +30,6 @@ class Row:
     wrong: Counter[str]
     """What no client should see."""
     longest_seconds: float
-    recovered_seconds: float
-    """From the end of the fault until every writer has written again."""
     lost: list[str]
 
 
@@ -66,15 +63,13 @@ class Bench:
                 client.server_may_go = server_may_go
                 async with done():
                     await asyncio.sleep(seconds)
-                ended = monotonic()
                 await _all_step(writers)
-                recovered = monotonic() - ended
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self._broken(client)
-            return Row(fault, seconds, seen, client.wrong, longest, recovered, lost)
+            return Row(fault, seconds, seen, client.wrong, longest, lost)
         finally:
             stopped.set()
             await client.close()

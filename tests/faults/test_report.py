@@ -26,6 +26,6 @@ def test_the_readmes_table_has_every_fault_at_its_full_length_and_nothing_was_lo
 def test_a_row_tells_what_is_wrong_and_what_is_lost() -> None:
     seen = Counter({"acknowledged": 1_200, "UNAVAILABLE": 3})
 
-    told = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, 0.5, ["a call", "a file"]))
+    told = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, ["a call", "a file"]))
 
     assert told == "| a flood | 5 s | 1,200 acknowledged, 3 UNAVAILABLE, WRONG: 2 status 500 | 1.2 s | 2: a call |"
