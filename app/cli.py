@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 from rich.console import Console
 
-from app import keeping, searching
+from app import keeping, keys, searching
 from app import settings as setting
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
@@ -28,6 +28,7 @@ from app.serving import ServeError, serve
 from app.settings import Settings
 from app.user_indexes import EVERY_PROJECT, add_index, drop_index, index_lines
 from graphql_schema.schema import sdl
+from stores.access import Role
 from stores.errors import StoreError, UnavailableError
 from stores.ids import check_project_id
 from stores.retention import Rule
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_retention_parser(commands.add_parser("retention", help="say what is kept of a project's calls"))
     _add_project_parser(commands.add_parser("project", help="remove a whole project"))
+    _add_key_parser(commands.add_parser("key", help="say who may come in"))
 
     doctor = commands.add_parser("doctor", parents=[where], help="say what is configured and what answers")
     doctor.set_defaults(command=doctor_command)
@@ -193,6 +195,32 @@ def _add_project_parser(project: argparse.ArgumentParser) -> None:
     purging.set_defaults(command=project_purge_command)
 
 
+def _add_key_parser(key: argparse.ArgumentParser) -> None:
+    actions = key.add_subparsers(title="actions", required=True, metavar="ACTION")
+    which, where, until = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    which.add_argument("id", metavar="ID", help="the key's public id, which follows loomql_ in it")
+    where.add_argument("--data-dir", type=Path, help="folder of the embedded MongoDB (LOOMQL_DATA_DIR)")
+    until.add_argument("--expires", metavar="WHEN", help="when it ends: a span such as 90d, or a time in ISO 8601")
+    making = actions.add_parser("create", parents=[until, where], help="make a key, and print it this once")
+    making.add_argument(
+        "--project",
+        metavar="PROJECT",
+        required=True,
+        action="append",
+        help="entity/project, entity/* for all of an entity, or * for all; several times for several",
+    )
+    making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="what it may do")
+    making.add_argument("--name", help="what people know it by")
+    making.set_defaults(command=key_create_command)
+    rotating = actions.add_parser("rotate", parents=[which, until, where], help="make a key in the place of another")
+    rotating.add_argument("--grace", metavar="SPAN", help="how long the other lets its owner in yet, such as 1d")
+    rotating.set_defaults(command=key_rotate_command)
+    revoking = actions.add_parser("revoke", parents=[which, where], help="let nobody in by a key any more")
+    revoking.set_defaults(command=key_revoke_command)
+    listing = actions.add_parser("list", parents=[where], help="list the keys, without what lets somebody in")
+    listing.set_defaults(command=key_list_command)
+
+
 def serve_command(options: argparse.Namespace) -> int:
     """Serve until a signal ends it."""
     settings = _settings(options)
@@ -214,8 +242,9 @@ def export_command(options: argparse.Namespace) -> int:
     """Write a list into a file."""
     given = {"filter": options.filter, "query": options.query, "sortBy": options.sort_by, "format": options.format}
     parameters = {name: text for name, text in given.items() if text is not None}
-    url = options.url or own_url(_settings(options))
-    count = run_export(url, options.concept, options.project, parameters, options.file, Console(stderr=True))
+    settings = _settings(options)
+    url, console = options.url or own_url(settings), Console(stderr=True)
+    count = run_export(url, options.concept, options.project, parameters, options.file, console, settings.key)
     all_of_them = "all the" if count is None else f"all {count:,}"
     _say(f"{options.file} has {all_of_them} {options.concept} of {options.project} that were asked for.")
     return 0
@@ -295,6 +324,28 @@ def project_purge_command(options: argparse.Namespace) -> int:
     if confirm is None and sys.stdin.isatty():
         confirm = input(f"This removes all of {options.project} for good. Repeat its id to go on: ")
     return _say_all(keeping.purge(_settings(options), options.project, confirm or ""))
+
+
+def key_create_command(options: argparse.Namespace) -> int:
+    """Make a key."""
+    keys.say(*keys.create(_settings(options), options.project, options.role, options.name, options.expires))
+    return 0
+
+
+def key_rotate_command(options: argparse.Namespace) -> int:
+    """Make a key in the place of another."""
+    keys.say(*keys.rotate(_settings(options), options.id, options.grace, options.expires))
+    return 0
+
+
+def key_revoke_command(options: argparse.Namespace) -> int:
+    """End a key."""
+    return _say_all(keys.revoke(_settings(options), options.id))
+
+
+def key_list_command(options: argparse.Namespace) -> int:
+    """List the keys."""
+    return _say_all(keys.lines(_settings(options)))
 
 
 def doctor_command(options: argparse.Namespace) -> int:

@@ -19,15 +19,19 @@ from strawberry.types.graphql import OperationType
 
 from app.graphql_sse import EventStream
 from app.intake import giving_back, large_subscription
+from app.leaving import Attended
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, media_type_of, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.request_bodies import SILENCE_STATUS, SilenceError, next_piece, pieces
 from app.results import body_of
 from app.spool_space import SpoolSpace
+from app.traffic import Places, payer_of
+from app.traffic.places import MOST_OPERATIONS, in_place
+from app.trusted_documents import NOT_FOUND, TrustedDocuments, asked_for
 from graphql_schema.errors import RETRY_AFTER, unexpected
 from graphql_schema.operations import BoundedSchema, PartlyDone
 from stores import json_text
-from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.errors import BadInputError, RateLimitedError, StoreError, UnavailableError, retry_after
 from stores.files import MAX_FILE_BYTES
 from stores.intake import Intake, Share
 
@@ -39,11 +43,13 @@ _STATUS_BY_CODE: Final = {
     "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "RATE_LIMITED": 429,
+    NOT_FOUND: 404,
     "INTERNAL": _INTERNAL,
     "UNAVAILABLE": _UNAVAILABLE,
     "TIMEOUT": 504,
 }
 
+_NONE_TRUSTED: Final = TrustedDocuments({}, is_strict=False)
 _ANSWER_HEADERS: Final = ((b"vary", b"Accept"), (b"cache-control", b"no-store"))
 
 
@@ -85,6 +91,8 @@ class GraphQLHTTP:
         intake: what bounds the bodies that are held at once.
         max_file_bytes: the most that the files of one multipart request may take together.
         spool_space: what bounds those of all requests that are under way.
+        places: what bounds the queries and mutations that run at once.
+        trusted: the documents that clients may ask for by their hash; None where there are none.
     """
 
     def __init__(
@@ -96,7 +104,11 @@ class GraphQLHTTP:
         intake: Intake | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         spool_space: SpoolSpace | None = None,
+        places: Places | None = None,
+        trusted: TrustedDocuments | None = None,
     ) -> None:
+        self.places = places or Places(MOST_OPERATIONS)
+        self.trusted = trusted
         self.spool_space = spool_space or SpoolSpace()
         self.max_file_bytes = max_file_bytes
         self.schema = schema
@@ -143,7 +155,7 @@ class GraphQLHTTP:
         return await self._answer(request, await self._body_parameters(request, share), media_type, share)
 
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
-        operation = operation_of(parameters)
+        operation = operation_of(parameters, self.trusted)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return _result_response(await self._execute(request, operation), media_type)
@@ -156,10 +168,10 @@ class GraphQLHTTP:
             sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow, part.grow)
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
-                operation = operation_of(form.parameters)
+                operation = operation_of(form.parameters, self.trusted)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
             except UnavailableError as error:
-                raise _unavailable(error) from error
+                raise _come_again(error) from error
             except SilenceError:
                 raise
             except StoreError as error:
@@ -211,14 +223,18 @@ class GraphQLHTTP:
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
         try:
-            return await self.schema.execute(
-                operation.query,
-                variable_values=operation.variables,
-                context_value=self.make_context(request),
-                operation_name=operation.operation_name,
-                allowed_operation_types=_ALLOWED[request.method],
-                operation_extensions=operation.extensions,
-            )
+            async with self.places.one(payer_of(request.scope)):
+                with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
+                    return await self.schema.execute(
+                        operation.query,
+                        variable_values=operation.variables,
+                        context_value=self.make_context(request),
+                        operation_name=operation.operation_name,
+                        allowed_operation_types=_ALLOWED[request.method],
+                        operation_extensions=operation.extensions,
+                    )
+        except (RateLimitedError, UnavailableError) as error:
+            raise _come_again(error) from error
         except CannotGetOperationTypeError as error:
             reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
             return ExecutionResult(data=None, errors=[reason])
@@ -237,6 +253,8 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
+        if not self.schema.subscribes(operation.query, operation.operation_name):
+            results = in_place(self.places.one(payer_of(request.scope)), results)
         keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
         return EventStream(giving_back(share, results, at_first=not keeps))
 
@@ -266,13 +284,13 @@ def _decoded(what: str, text: bytes) -> object:
         raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
 
 
-def operation_of(parameters: Mapping[str, Any]) -> Operation:
-    """The operation that a request's parameters describe.
+def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None = None) -> Operation:
+    """The operation that a request's parameters describe, or whose document they ask for by its hash.
 
     Raises:
-        RequestError: one is missing or of the wrong type.
+        RequestError: one is missing or of the wrong type, or there is no such document.
     """
-    query = parameters.get("query")
+    query = _trusted(parameters, trusted) or parameters.get("query")
     if query is None or query == "":
         raise RequestError(400, 'The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
     for name, kind, needed in (
@@ -285,6 +303,17 @@ def operation_of(parameters: Mapping[str, Any]) -> Operation:
         if value is not None and not isinstance(value, kind):
             raise RequestError(400, f"{name} must be {needed}, not {_kind(value)}.")
     return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))
+
+
+def _trusted(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
+    if trusted is None:
+        if parameters.get("query") or asked_for(parameters) is None:
+            return None
+        trusted = _NONE_TRUSTED
+    try:
+        return trusted.text_of(parameters)
+    except StoreError as error:
+        raise RequestError(_STATUS_BY_CODE.get(error.code, 400), f"{error.message}.", error.code) from error
 
 
 def _kind(value: object) -> str:
@@ -307,14 +336,14 @@ def _refusal_by(hold: Callable[[int], None], size: int) -> RequestError | None:
     try:
         hold(size)
     except UnavailableError as error:
-        return _unavailable(error)
+        return _come_again(error)
     return None
 
 
-def _unavailable(error: UnavailableError) -> RequestError:
-    seconds = error.retry_after_seconds
+def _come_again(error: StoreError) -> RequestError:
+    seconds = retry_after(error)
     headers = {"Retry-After": str(seconds)}
-    return RequestError(_UNAVAILABLE, f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
+    return RequestError(_STATUS_BY_CODE[error.code], f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
 
 
 def _silent(error: SilenceError) -> RequestError:
@@ -343,7 +372,8 @@ def _result_response(result: ExecutionResult, media_type: str) -> Response:
         status = 200 if media_type == JSON and status < _INTERNAL else status
     if result.data is None and RETRY_AFTER in extensions and not isinstance(result, PartlyDone):
         # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
-        return _response(body, media_type, _UNAVAILABLE, {"Retry-After": str(extensions[RETRY_AFTER])})
+        status = _STATUS_BY_CODE.get(extensions["code"], _UNAVAILABLE)
+        return _response(body, media_type, status, {"Retry-After": str(extensions[RETRY_AFTER])})
     return _response(body, media_type, status)
 
 

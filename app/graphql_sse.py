@@ -17,9 +17,11 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
 from app import heartbeats
+from app.access.authentication import until_ended
+from app.access.credentials import refused
 from app.media_types import EVENT_STREAM
 from app.results import body_of
-from graphql_schema.errors import unexpected
+from graphql_schema.errors import told, unexpected
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
 
@@ -44,16 +46,24 @@ class EventStream(Response):
         del self.headers["Content-Length"]
         self.results = results
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """Stream the results; who leaves is missed at once, also while there is nothing to send."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream the results; who leaves is missed at once, also while there is nothing to send.
+
+        Whoever may not be here any longer is told so, and nothing after that.
+        """
         telling = asyncio.create_task(self._tell(send))
         leaving = asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            telling.cancel()
-            leaving.cancel()
-            outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
+        with until_ended(scope) as ended:
+            try:
+                await asyncio.wait((telling, leaving, ended), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                is_over = ended.done()
+                telling.cancel()
+                leaving.cancel()
+                outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
+        if is_over and isinstance(outcome, asyncio.CancelledError):
+            farewell = next_event({"errors": [told(refused()).formatted]}) + _COMPLETE
+            await send({"type": "http.response.body", "body": farewell})
         # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.
         if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
             raise outcome

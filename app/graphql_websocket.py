@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -29,19 +29,33 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 
 from app import heartbeats
+from app.access.authentication import come_in, until_ended
+from app.access.credentials import refused
+from app.audit import act_for
 from app.intake import giving_back, large_subscription
+from app.traffic import Places, Rates, payer_of
+from app.traffic.places import MOST_OPERATIONS
+from app.traffic.rates import Buckets
+from app.trusted_documents import TrustedDocuments, asks_for_none
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.intake import FREE_BYTES, Intake, Share
 
 logger = logging.getLogger("loomql")
 
 INVALID_MESSAGE: Final = 4400
+UNAUTHENTICATED: Final = 4401
 UNANSWERED: Final = 4408
+TRY_AGAIN: Final = 1013
+TOO_MANY: Final = 4429
+SIGNS_PER_SECOND: Final = 10
+SIGNS_AT_ONCE: Final = 100
+"""Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
+
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
 
@@ -58,7 +72,8 @@ _MESSAGES: Final[Mapping[str, _Shape]] = {
     "complete": {"id": str},
 }
 _SUBSCRIBE_PAYLOAD: Final[_Shape] = {
-    "query": str,
+    "query": (str, NoneType),
+    "documentId": (str, NoneType),
     "operationName": (str, NoneType),
     "variables": _MAYBE_OBJECT,
     "extensions": _MAYBE_OBJECT,
@@ -74,7 +89,10 @@ def flaw_of(message: object) -> str | None:
         return f"The type of a message must be one of {', '.join(_MESSAGES)}."
     misfit = _misfit(message, _MESSAGES[kind])
     if misfit is None and kind == "subscribe":
-        misfit = _misfit(message["payload"], _SUBSCRIBE_PAYLOAD)
+        payload = message["payload"]
+        misfit = _misfit(payload, _SUBSCRIBE_PAYLOAD)
+        if misfit is None and payload.get("query") is None and asks_for_none(payload):
+            misfit = "query"
     return f"The {misfit} of a {kind} message is missing or of the wrong type." if misfit else None
 
 
@@ -165,15 +183,41 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     websocket: Connection
     schema: BoundedSchema
     _beating: asyncio.Task[None] | None = None
+    _signs: Buckets | None = None
+    _ending: asyncio.Task[None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
+        super().__init__(*args, **kwargs)
+        self._watched = ExitStack()
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Let the client begin, and ask it for signs of life from then on."""
+        """Let the client begin if it may come in, and ask it for signs of life from then on."""
+        if not self.connection_init_received and not await self._may_come_in(message):
+            await self.websocket.close(UNAUTHENTICATED, refused().message)
+            return
         await super().handle_connection_init(message)
         if self.connection_acknowledged and self._beating is None:
             self._beating = asyncio.create_task(self._beat())
+            self._watched.enter_context(until_ended(self.websocket.ws.scope)).add_done_callback(self._end)
+
+    async def _may_come_in(self, message: ConnectionInitMessage) -> bool:
+        """Whether its session is known, from the request that opened the connection or by its first message."""
+        ws = self.websocket.ws
+        payload = message.get("payload")
+        error = await come_in(ws.scope, payload if isinstance(payload, dict) else {})
+        if error and error.code != "UNAUTHENTICATED":
+            await self.websocket.close(TRY_AGAIN, error.message)
+        return error is None
+
+    def _end(self, ended: asyncio.Future[None]) -> None:
+        if not ended.cancelled():
+            self._ending = asyncio.create_task(self.websocket.close(UNAUTHENTICATED, refused().message))
 
     async def shutdown(self) -> None:
         """End what the connection has under way."""
+        self._watched.close()
+        if self._ending is not None:
+            await asyncio.gather(self._ending, return_exceptions=True)
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -190,8 +234,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await self.handle_invalid_message(flaw)
         elif message["type"] == "subscribe":
             await self._admit(message)
+        elif message["type"] in {"ping", "pong"} and self._is_flooded():
+            await self.websocket.close(TOO_MANY, f"More than {SIGNS_PER_SECOND} pings and pongs a second came.")
         else:
             await self._handle(message)
+
+    def _is_flooded(self) -> bool:
+        self._signs = self._signs or Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
+        return self._signs.take("") > 0
 
     async def _handle(self, message: Message) -> None:
         # The protocol lets a payload be null where it may be missing; Strawberry does not.
@@ -207,6 +257,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await self._refuse(operation_id, self._full())
             return
         payload = message["payload"]
+        try:
+            self._check_rate()
+            payload["query"] = self._text_of(payload)
+        except StoreError as error:
+            await self._refuse(operation_id, told(error))
+            return
         if self.websocket.received_bytes > FREE_BYTES and self.schema.watches(
             payload["query"], payload.get("operationName")
         ):
@@ -226,6 +282,16 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 let_go = held.pop_all().close
                 operation.task.add_done_callback(lambda _task: let_go())
 
+    def _check_rate(self) -> None:
+        if self.view.rates:
+            self.view.rates.check(payer_of(self.websocket.ws.scope))
+
+    def _text_of(self, payload: Mapping[str, Any]) -> str:
+        if self.view.trusted is None and payload.get("query"):
+            return str(payload["query"])
+        trusted = self.view.trusted or TrustedDocuments({}, is_strict=False)
+        return trusted.text_of(payload) or payload.get("query") or ""
+
     def _is_full(self, operation_id: str) -> bool:
         full = len(self.operations) >= self.view.max_operations
         return full and operation_id not in self.operations
@@ -242,9 +308,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
+        act_for(self.websocket.ws.scope)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
-        await super().run_operation(operation)
+        if self.schema.subscribes(operation.query, operation.operation_name):
+            await super().run_operation(operation)
+            return
+        try:
+            async with self.view.places.one(payer_of(self.websocket.ws.scope)):
+                self.context = self.view.make_context(self.websocket.ws)
+                await super().run_operation(operation)
+        except StoreError as error:
+            await operation.send_initial_errors([told(error)])
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
@@ -289,6 +364,10 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_operations: how many operations one connection runs at once.
         init_timeout_seconds: how long a client may take to send connection_init.
         intake: what bounds the messages whose operations run at once.
+        places: what bounds the queries and mutations that run at once.
+        rates: how many operations callers may ask for in a second; None for any number.
+        trusted: the documents that clients may ask for by their hash; None where there are none.
+        allowed_origins: whose pages may connect, besides the server's own.
     """
 
     websocket_adapter_class = Connection
@@ -303,6 +382,10 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
         intake: Intake | None = None,
+        places: Places | None = None,
+        rates: Rates | None = None,
+        trusted: TrustedDocuments | None = None,
+        allowed_origins: Sequence[str] = (),
     ) -> None:
         super().__init__(
             schema,
@@ -310,7 +393,11 @@ class GraphQLWebSocket(GraphQL[Any, None]):
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
             connection_init_wait_timeout=timedelta(seconds=init_timeout_seconds),
             max_subscriptions_per_connection=None,
+            allowed_origins=allowed_origins,
         )
+        self.places = places or Places(MOST_OPERATIONS)
+        self.rates = rates
+        self.trusted = trusted
         self.make_context = make_context
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations

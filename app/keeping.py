@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from rich.console import Console
 from rich.text import Text
 
+from app.audit import log_as_command_line
 from app.mongodb import shared_mongodb
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -109,5 +110,6 @@ def _on_stores(settings: Settings, work: Callable[[Stores], Awaitable[_R]]) -> _
         finally:
             database.close()
 
+    log_as_command_line(settings.audit_log)
     with shared_mongodb(settings) as uri:
         return asyncio.run(run(uri))

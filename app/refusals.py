@@ -13,9 +13,12 @@ from stores.errors import StoreError
 
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "CONFLICT": 409,
     "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
     "UNAVAILABLE": 503,
     "TIMEOUT": 504,
 }

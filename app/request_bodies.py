@@ -1,6 +1,5 @@
 """Bodies of requests as they come, from clients that must not fall silent: what they hold is kept from others."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -8,8 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from stores.errors import StoreError
+from stores.patience import Patience
 
-SILENT_SECONDS: Final = 30.0
 SILENCE_STATUS: Final = 408
 
 
@@ -19,11 +18,20 @@ class SilenceError(StoreError):
     code = "TIMEOUT"
 
 
+def patience(seconds: float) -> Patience:
+    """With a client that falls silent: `SilenceError` after so many seconds."""
+    message = f"nothing came for {seconds:g} seconds, and the body is not whole; send it again"
+    return Patience(seconds, lambda: SilenceError(message))
+
+
+PATIENCE: Final = patience(30.0)
+
+
 async def pieces(request: Request) -> AsyncGenerator[bytes, None]:
     """The body in the pieces in which it comes.
 
     Raises:
-        SilenceError: the next one did not come for `SILENT_SECONDS`.
+        SilenceError: the next one did not come in time.
         ClientDisconnect: there is nobody any more.
     """
     more = True
@@ -37,16 +45,10 @@ async def next_piece(request: Request) -> tuple[bytes, bool]:
     """The next piece of the body, and whether more follow.
 
     Raises:
-        SilenceError: it did not come for `SILENT_SECONDS`.
+        SilenceError: it did not come in time.
         ClientDisconnect: there is nobody any more.
     """
-    try:
-        async with asyncio.timeout(SILENT_SECONDS):
-            message = await request.receive()
-    except TimeoutError:
-        raise SilenceError(
-            f"nothing came for {SILENT_SECONDS:g} seconds, and the body is not whole; send it again"
-        ) from None
+    message = await PATIENCE.wait(request.receive())
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message.get("body", b""), message.get("more_body", False)

@@ -19,8 +19,12 @@ from uvicorn import Config, Server
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
+from app.access.entrance import demand_of
+from app.audit import FORM, audit_handler
 from app.health import ask
 from app.joined_writes import JoiningProtocol
+from app.keys import FIRST_KEY, has_keys
+from app.log_redaction import Redaction
 from app.mongodb import mongodb, whereabouts
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
@@ -51,9 +55,23 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
+        _check_keys(settings, uri)
         prepare(uri)
         _announce_when_up(settings, listener)
         _run(settings, listener)
+
+
+def _check_keys(settings: Settings, uri: str) -> None:
+    """See that somebody can come in where not everybody may.
+
+    Raises:
+        ServeError: nobody can.
+    """
+    if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
+        raise ServeError(
+            f"{settings.host} is not served without keys, and there is none: make one with `{FIRST_KEY}`, or listen on "
+            "127.0.0.1. Where something before the server says who may come in, LOOMQL_KEYS=off serves without."
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -110,8 +128,9 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,
-        log_config=_log_config(settings.log_level),
-        log_level=settings.log_level,
+        log_config=_log_config(settings),
+        # At debug it would write down each frame of a WebSocket, and the headers that open it.
+        log_level="info" if settings.log_level == "debug" else settings.log_level,
         # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.
         access_log=settings.log_level == "debug",
         server_header=False,
@@ -124,10 +143,22 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         Server(config).run(sockets=[listener])
 
 
-def _log_config(level: str) -> dict[str, Any]:
-    """Uvicorn's own, with the rest of the program in the same form."""
+def _log_config(settings: Settings) -> dict[str, Any]:
+    """Uvicorn's own, with the rest of the program in the same form, and the secrets taken out of all of it.
+
+    Debug is for what the program says itself: libraries write down there what they send and receive.
+    """
     config = deepcopy(LOGGING_CONFIG)
-    config["root"] = {"handlers": ["default"], "level": level.upper()}
+    level = settings.log_level.upper()
+    others = "INFO" if settings.log_level == "debug" else level
+    config["filters"] = {"redaction": {"()": Redaction}}
+    for handler in config["handlers"].values():
+        handler["filters"] = ["redaction"]
+    config["root"] = {"handlers": ["default"], "level": others}
+    config["loggers"]["loomql"] = {"level": level}
+    config["formatters"]["audit"] = {"format": FORM}
+    config["handlers"]["audit"] = audit_handler(settings.audit_log)
+    config["loggers"]["loomql.audit"] = {"handlers": ["audit"], "level": "INFO", "propagate": False}
     return config
 
 

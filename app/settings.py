@@ -8,9 +8,11 @@ import platformdirs
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.browsers.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
-from app.providers.secrets import parse_grants
+from app.providers.secrets import parse_grants, parse_hosts
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
+from app.traffic.places import MOST_OPERATIONS
 from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
@@ -69,12 +71,69 @@ class Settings(BaseSettings):
         le=3600,
         description="How long the database may take over one list, count or look-up before the answer is TIMEOUT.",
     )
+    request_timeout_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="How long one query may take as a whole, all that it asks the database together, before the answer "
+        "is TIMEOUT.",
+    )
+    keys: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Whether keys are required: `auto` as soon as there is one, and on any address but the loopback; "
+        "`required` always; `off` never, on any address, where something before the server says who may come in.",
+    )
+    key: str | None = Field(default=None, repr=False, description="Key that `loomql export` sends to the server.")
     admin: bool = Field(
         default=False,
-        description="Open to whoever reaches the server what is for administrators: projectPurge, retentionSet and "
-        "retentionSweep. The command can do all of it without this.",
+        description="Where there are no keys, open to whoever reaches the server what takes the role admin. The "
+        "command can do all of it without this.",
     )
     graphiql: bool = Field(default=True, description="Serve GraphiQL to browsers.")
+    introspection: bool = Field(
+        default=True,
+        description="Answer `__schema` and `__type`, and name fields that are near a misspelt one; GraphiQL needs it.",
+    )
+    trusted_documents: Path | None = Field(
+        default=None,
+        description="GraphQL documents that clients may ask for by their hash: a JSON file such as that of "
+        "graphql-codegen, Relay or Apollo, or a folder of them and of .graphql files.",
+    )
+    only_trusted_documents: bool = Field(
+        default=False, description="Run no GraphQL documents but those of LOOMQL_TRUSTED_DOCUMENTS."
+    )
+    cors_origins: str = Field(
+        default="",
+        json_schema_extra={"default": "none"},
+        description="Origins whose pages may ask and read answers, with commas between them: "
+        "`https://app.acme.com, http://localhost:3000`; `*` is every one.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        json_schema_extra={"default": "those of the loopback"},
+        description="Further names that a server without keys answers to, with commas between them; `*` is every one.",
+    )
+    rate_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="Requests a second that one process answers to one caller: a key, or without keys an address; "
+        "whoever sends more is answered RATE_LIMITED. Unset leaves it off.",
+    )
+    rate_burst: int = Field(
+        default=100, ge=1, description="Requests that such a caller may send at once, after some time without any."
+    )
+    max_operations: int = Field(
+        default=MOST_OPERATIONS,
+        ge=1,
+        description="Queries and mutations that one process runs at once; whoever asks for more waits up to five "
+        "seconds, and is then answered UNAVAILABLE.",
+    )
+    max_caller_operations: int | None = Field(
+        default=None,
+        ge=1,
+        description="The same for one caller, a key or without keys an address, who is then answered RATE_LIMITED; "
+        "unset lets one caller have all.",
+    )
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")
     max_file_bytes: int = Field(
@@ -146,6 +205,12 @@ class Settings(BaseSettings):
         description="Which variables of the server's environment custom providers may use as their key, each with the "
         "host that it may be sent to: `ACME_KEY@llm.acme.com, OTHER_KEY@http://10.0.0.5:8000`.",
     )
+    provider_headers: str = Field(
+        default="",
+        json_schema_extra={"default": "none"},
+        description="Hosts of gateways, with commas between them, that are sent whatever headers requests and objects "
+        "ask for beside a key of the server's: `gateway.acme.com, http://10.0.0.5:4000`.",
+    )
     allow_private_providers: bool = Field(
         default=False,
         description="Let custom providers be in the server's own network: their base URLs may lead to loopback, "
@@ -170,6 +235,11 @@ class Settings(BaseSettings):
         default=True,
         description="Make the rows of lists and coerce variables by compiled functions, and call resolvers directly; "
         "false leaves it to graphql-core and Strawberry, and only costs time.",
+    )
+    audit_log: Path | None = Field(
+        default=None,
+        description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by commands, too; "
+        "unset has the server tell it to standard error.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged: debug (every request, too), info, warning or error."
@@ -198,6 +268,18 @@ class Settings(BaseSettings):
     @classmethod
     def _grants_secrets(cls, text: str) -> str:
         parse_grants(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _names_origins(cls, text: str) -> str:
+        Origins.parse(text)
+        return text
+
+    @field_validator("provider_headers")
+    @classmethod
+    def _names_gateways(cls, text: str) -> str:
+        parse_hosts(text)
         return text
 
     @field_validator("otlp_entity")

@@ -6,18 +6,20 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
+from stores.access import ANYONE, Caller
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.completions import MAX_AT_ONCE, CompletionsStore
 from stores.costs import CostsStore
 from stores.database import Database
-from stores.errors import ForbiddenError, PayloadTooLargeError
+from stores.errors import PayloadTooLargeError
 from stores.evaluations import EvaluationsStore
 from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.images import ImagesStore
+from stores.keys import KeysStore
 from stores.objects import ObjectsStore
 from stores.otel import OtelStore
 from stores.projects import ProjectsStore
@@ -46,6 +48,7 @@ class Stores:
     evaluation_runs: EvaluationRunsStore
     files: FilesStore
     images: ImagesStore
+    keys: KeysStore
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
@@ -87,6 +90,7 @@ class Stores:
             feedback=feedback,
             files=files,
             images=ImagesStore(calls, files, completions.endpoints, providers),
+            keys=KeysStore(database),
             objects=objects,
             otel=OtelStore(calls),
             projects=ProjectsStore(database),
@@ -141,23 +145,11 @@ class Context:
     max_file_bytes: int = MAX_FILE_BYTES
     loaders: Loaders = field(default_factory=Loaders)
     file_contents: FileContents = field(default_factory=FileContents)
-    is_admin: bool = False
+    caller: Caller = ANYONE
 
     def renewed(self) -> "Context":
         """The same for the next answer of a subscription, of which each may have as much as the first."""
         return replace(self, loaders=Loaders(), file_contents=self.file_contents.renewed())
-
-    def check_admin(self, command: str) -> None:
-        """See that the caller is an administrator, who could as well run a command on the server.
-
-        Raises:
-            ForbiddenError: it is none.
-        """
-        if not self.is_admin:
-            raise ForbiddenError(
-                "is for administrators; set LOOMQL_ADMIN=true on the server, for all who reach it, "
-                f"or run `{command}` there"
-            )
 
 
 Info = strawberry.Info[Context, None]

@@ -15,10 +15,12 @@ from graphql import (
     TypeNode,
     parse,
     specified_rules,
+    validate,
 )
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.schema.schema import validate_document
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types.graphql import OperationType
 
 from graphql_schema import limits as bounds
@@ -116,7 +118,9 @@ class Documents:
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        self._rules = (bounds.rule(limits), *specified_rules)
+        secrecy = () if limits.introspection else (bounds.NoIntrospection,)
+        strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
+        self._rules = (bounds.rule(limits), *secrecy, *specified_rules, *strawberrys)
         self._valid = ValidDocuments()
 
     def read(
@@ -161,7 +165,9 @@ class Documents:
             raise self._refused([error]) from error
 
     def _validate(self, document: DocumentNode) -> None:
-        errors = validate_document(self._schema, document, self._rules)
+        # What names near ones to a misspelt field tells, too, what the schema has.
+        hidden = not self._limits.introspection
+        errors = validate(self._schema, document, self._rules, hide_suggestions=hidden)
         if errors:
             raise self._refused(errors)
 

@@ -9,7 +9,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.utils.str_converters import to_camel_case
 
-from stores.errors import StoreError, UnavailableError
+from stores.errors import StoreError, retry_after
 from stores.ids import new_id
 
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
@@ -41,8 +41,8 @@ def _explain(error: GraphQLError) -> None:
 def _explain_store_error(error: GraphQLError, cause: StoreError) -> None:
     error.extensions = {"code": cause.code}
     error.extensions |= {to_camel_case(name): detail for name, detail in cause.details.items()}
-    if isinstance(cause, UnavailableError):
-        error.extensions[RETRY_AFTER] = cause.retry_after_seconds
+    if (seconds := retry_after(cause)) is not None:
+        error.extensions[RETRY_AFTER] = seconds
     if cause.argument is not None:
         argument = camel_path(cause.argument)
         error.extensions["argument"] = argument

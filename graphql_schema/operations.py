@@ -1,5 +1,6 @@
 """Operations: how a document, its variables and a context become results."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
@@ -21,6 +22,7 @@ from graphql_schema.documents import Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.shared_results import SharedResults
+from stores.errors import StoreTimeoutError
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -56,6 +58,7 @@ class BoundedSchema(strawberry.Schema):
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
+        self._max_seconds = limits.max_seconds
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
         self._costs = Costs(self._schema, limits)
@@ -63,6 +66,18 @@ class BoundedSchema(strawberry.Schema):
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
         return self._subscribed(query, operation_name) not in {None, *_ENDING}
+
+    def only_reads(self, query: str | None, operation_name: str | None) -> bool:
+        """Whether an operation is a query, which may be given up at any time; what cannot be run is none."""
+        try:
+            self._documents.read(query, operation_name, {OperationType.QUERY})
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            return False
+        return True
+
+    def subscribes(self, query: str | None, operation_name: str | None) -> bool:
+        """Whether an operation is a subscription; what cannot be run is none."""
+        return self._subscribed(query, operation_name) is not None
 
     def is_streamed(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that ends by itself, and keeps what it was asked with until then."""
@@ -110,12 +125,14 @@ class BoundedSchema(strawberry.Schema):
         """
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
         try:
-            document, _kind = self._documents.read(query, operation_name, allowed)
+            document, kind = self._documents.read(query, operation_name, allowed)
         except _LEFT_TO_THE_CALLER:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
+        if kind is OperationType.QUERY:
+            return await self._in_time(document, given)
         return await self._executed(document, given)
 
     def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
@@ -129,6 +146,24 @@ class BoundedSchema(strawberry.Schema):
             is_awaitable=_is_awaitable,
             operation_extensions=given["operation_extensions"],
         )
+
+    async def _in_time(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
+        """What comes of a query within the time for it; what it asks the database is given up with it.
+
+        What changes something is not cut off: nobody would know how much of it was done.
+        """
+        limit = asyncio.timeout(self._max_seconds)
+        try:
+            async with limit:
+                return await self._executed(document, given)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            error = StoreTimeoutError(
+                f"the query did not end within {self._max_seconds:g} seconds; ask for less at once "
+                "(the setting LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
+            )
+            return self._refused([GraphQLError(error.message, original_error=error)])
 
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         try:
@@ -168,12 +203,15 @@ class BoundedSchema(strawberry.Schema):
             yield self._refused(_errors_of(error))
             return
         if kind is not OperationType.SUBSCRIPTION:
-            result = await self._executed(document, given)
+            run = self._in_time if kind is OperationType.QUERY else self._executed
+            result = await run(document, given)
             # Who is slow to read the result should not keep what was asked in memory.
             del query, document, given
             yield result
             return
-        asked = query, document, given["operation_name"], given["variable_values"]
+        caller = getattr(given["context_value"], "caller", None)
+        visible = caller.grants if caller else None
+        asked = query, document, given["operation_name"], given["variable_values"], visible
         with self._shared.subscribed(*asked) as key:
             del query, asked
             async with aclosing(self._events(key, document, given)) as events:

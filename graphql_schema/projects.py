@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import strawberry
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, optional_input, resolved, to_store
+from graphql_schema.fields import ProjectId, described, optional_input, resolved
 from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
@@ -42,6 +43,11 @@ class ProjectsFilter:
     def to_store(self) -> StoreFilter:
         """The filter as the stores take it."""
         return StoreFilter(self.entity, self.name_prefix)
+
+
+def _of_caller(info: Info, given: ProjectsFilter | None) -> StoreFilter:
+    """A filter of those projects that the caller may read."""
+    return replace(given.to_store() if given else StoreFilter(), among=info.context.caller.projects)
 
 
 Filter = Annotated[ProjectsFilter | None, strawberry.argument(description="Which projects; all if left out.")]
@@ -154,7 +160,7 @@ class ProjectQueries:
     ) -> Listing:
         """A page of projects."""
         projects = info.context.stores.projects
-        which = to_store(filter)
+        which = _of_caller(info, filter)
         page = await projects.page(request, connections.selected_of_nodes(info), which, sort_keys(sort_by))
         return Listing(page, partial(projects.count, which))
 

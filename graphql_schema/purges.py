@@ -57,13 +57,11 @@ class PurgeMutations:
     @resolved(
         "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
         "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes after a minute at most; "
-        "what is not gone by then goes without it, and lastPurge tells how far that is. For administrators: FORBIDDEN "
-        "unless the setting LOOMQL_ADMIN is true.",
+        "what is not gone by then goes without it, and lastPurge tells how far that is. It takes the role admin.",
         returns=ProjectPurgeRes,
     )
     async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
         """Purge."""
-        info.context.check_admin(f"loomql project purge {project_id}")
         return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS))
 
 

@@ -138,25 +138,22 @@ class RetentionMutations:
     @resolved(
         "Say what is kept of a project's calls, from now on: what is beyond keepDays or keepCalls goes for good, whole "
         "traces at a time. The rule is replaced as a whole; without both it is taken away, and nothing goes any more. "
-        "For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
+        "It takes the role admin.",
         returns=RetentionRes,
     )
     async def retention_set(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
     ) -> Row:
         """Set a rule."""
-        info.context.check_admin(f"loomql retention set {project_id}")
         return _row(await info.context.stores.retention.set_rule(project_id, Rule(keep_days, keep_calls)))
 
     @resolved(
         "Sweep a project by its rule now, and not only within the hour. The answer comes after five seconds at most; "
-        "what is not done by then goes on, and retention tells how far it is. For administrators: FORBIDDEN unless the "
-        "setting LOOMQL_ADMIN is true.",
+        "what is not done by then goes on, and retention tells how far it is. It takes the role admin.",
         returns=RetentionSweepRes,
     )
     async def retention_sweep(self, info: Info, project_id: ProjectId) -> Row:
         """Sweep."""
-        info.context.check_admin(f"loomql retention sweep {project_id}")
         return _report_row(await info.context.stores.retention.sweep(project_id, WAIT_SECONDS))
 
 

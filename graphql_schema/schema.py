@@ -19,6 +19,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
+from graphql_schema.access import RULINGS, Rulings, rule
 from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
@@ -99,9 +100,12 @@ class Subscription(CallSubscriptions, CompletionSubscriptions, EvaluationSubscri
 
 
 class LoomSchema(BoundedSchema):
-    """A schema whose errors all carry a code, and in which what may be left out has no default of null."""
+    """A schema whose errors all carry a code, and in which what may be left out has no default of null.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
+    With rulings, each field of its roots sees first that the caller may ask.
+    """
+
+    def __init__(self, *args: Any, rulings: Rulings | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- Strawberry's own
         super().__init__(*args, **kwargs)
         for argument in _arguments(self._schema):
             if argument.default_value is None:
@@ -110,6 +114,8 @@ class LoomSchema(BoundedSchema):
         take_rows_as_they_are(self._schema)
         if issubclass(self.execution_context_class, CompilingExecutor):
             call_directly(self._schema, self.config.info_class)
+        if rulings is not None:
+            rule(self._schema, rulings)
 
     def process_errors(
         self,
@@ -136,6 +142,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         limits=bounds,
+        rulings=RULINGS,
         execution_context_class=CompilingExecutor if compiled else None,
     )
 

@@ -1,8 +1,8 @@
 """Results of subscriptions, made once for all who ask the same of one event, and encoded once.
 
-Who subscribes with the same document, operation and variables gets the same bytes; a cursor to resume from may differ,
-since it says where a subscription begins and nothing of its results. Nothing in a context may tell one subscriber from
-another: where there are users one day, who they are belongs into the key.
+Who may see the same, and subscribes with the same document, operation and variables, gets the same bytes; a cursor to
+resume from may differ, since it says where a subscription begins and nothing of its results. Nothing else in a context
+may tell one subscriber from another.
 """
 
 import asyncio
@@ -65,10 +65,15 @@ class SharedResults:
 
     @contextmanager
     def subscribed(
-        self, query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None
+        self,
+        query: str | None,
+        document: DocumentNode,
+        name: str | None,
+        variables: dict[str, Any] | None,
+        visible: object = None,
     ) -> Iterator[bytes]:
-        """The key of what is the same for all who ask this, until the block ends."""
-        key = _key(query, document, name, variables)
+        """The key of what is the same for all who ask this and to whom the same is visible, until the block ends."""
+        key = _key(query, document, name, variables, visible)
         self._subscribed[key] += 1
         try:
             yield key
@@ -106,10 +111,12 @@ async def _shared(key: bytes, event: SharedEvent, execute: Execute) -> Execution
     return shared
 
 
-def _key(query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None) -> bytes:
+def _key(
+    query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None, visible: object
+) -> bytes:
     resumed = _resuming_variable(document, name)
     others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
-    return hashlib.blake2b(repr((query, name, others)).encode(errors="surrogatepass"), digest_size=32).digest()
+    return hashlib.blake2b(repr((query, name, others, visible)).encode(errors="surrogatepass"), digest_size=32).digest()
 
 
 class _Uses(Visitor):

@@ -17,11 +17,12 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
-from stores.driver_errors import TOO_SLOW, driver_errors
+from stores.driver_errors import RETRY_LATER, TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
+from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
-from stores.reach import RETRY_LATER, while_in_reach
+from stores.patience import Patience
 from stores.register import Entered, Register
 from stores.transactions import APP_NAME, Session, run_transaction
 
@@ -54,8 +55,10 @@ class Database:
         self.intake = intake or Intake()
         self._register = Register()
         self._client = client
+        self._given_up = GivenUp(client)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
+        self._patience = Patience(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._in_reach)
         self._database: AsyncIOMotorDatabase[Document] = client.get_database(name, write_concern=_DURABLE)
 
     @classmethod
@@ -79,6 +82,7 @@ class Database:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
                 appname=APP_NAME,
+                _pool_class=WatchedPool,
                 maxPoolSize=THREADS,
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds // 2,
@@ -189,6 +193,16 @@ class Database:
         return self._database["search_words"]
 
     @property
+    def api_keys(self) -> Collection:
+        """The keys of all who may come in: a document for each that ever was, without its secret."""
+        return self._database["api_keys"]
+
+    @property
+    def api_key_changes(self) -> Collection:
+        """How often those were changed: one document."""
+        return self._database["api_key_changes"]
+
+    @property
     def leases(self) -> Collection:
         """What only one process does at a time: a document for each."""
         return self._database["leases"]
@@ -266,7 +280,7 @@ class Database:
     async def _read(self, work: Awaitable[_R]) -> _R:
         """The same for work that has nothing to undo when it is given up."""
         with driver_errors():
-            return await while_in_reach(work, self._in_reach, self._timeout_seconds)
+            return await self._patience.wait(work)
 
     async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
         """What comes of some writing, as by `run`, in its turn among all that write.
@@ -284,12 +298,14 @@ class Database:
     async def query(self, work: Awaitable[_R]) -> _R:
         """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
 
+        The work must not have begun. Where whoever waits for it is cancelled, the server is told to end it.
+
         Raises:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
         deadline = time.monotonic() + self._query_timeout_seconds
-        with pymongo.timeout(self._query_timeout_seconds):
+        with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
             try:
                 return await self._read(work)
             except UnavailableError as error:

@@ -80,6 +80,12 @@ class TakenError(ConflictError):
     """An id is another's, and stays so however often it is sent again."""
 
 
+class UnauthenticatedError(StoreError):
+    """The caller did not say who they are, or not so that it can be believed; which of the two is not told."""
+
+    code = "UNAUTHENTICATED"
+
+
 class ForbiddenError(StoreError):
     """The caller may not do this; the message says who may."""
 
@@ -93,9 +99,16 @@ class PayloadTooLargeError(StoreError):
 
 
 class RateLimitedError(StoreError):
-    """There is more of it under way than a setting allows; the message names the setting."""
+    """There is more of it under way than a setting allows; the message names the setting.
+
+    `retry_after_seconds` is when it may be asked again, None where that depends on the caller's own doings.
+    """
 
     code = "RATE_LIMITED"
+
+    def __init__(self, message: str, argument: str | None = None, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message, argument)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class StoreTimeoutError(StoreError):
@@ -109,3 +122,8 @@ class UnavailableError(StoreError):
 
     code = "UNAVAILABLE"
     retry_after_seconds: ClassVar[int] = 1
+
+
+def retry_after(error: StoreError) -> int | None:
+    """In how many seconds what was refused may be asked again; None where waiting is of no use, or nobody knows."""
+    return error.retry_after_seconds if isinstance(error, UnavailableError | RateLimitedError) else None

@@ -37,10 +37,15 @@ _BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
 @dataclass(frozen=True, slots=True)
 class ProjectsFilter:
-    """Which projects: those of an entity, those whose names begin with a text; what is null or empty asks nothing."""
+    """Which projects: those of an entity, those whose names begin with a text; what is null or empty asks nothing.
+
+    They are `among` some, each entity/project or entity/* for all of an entity; None for all, and none where it is
+    empty.
+    """
 
     entity: str | None = None
     name_prefix: str | None = None
+    among: tuple[str, ...] | None = None
 
     def match(self) -> dict[str, Any]:
         """What they must meet.
@@ -54,9 +59,10 @@ class ProjectsFilter:
             raise BadInputError(
                 f"no name begins with {self.name_prefix[:64]!r}; use {ids.PROJECT_PART_RULE}", "filter.name_prefix"
             )
+        among = {} if self.among is None else _among(self.among)
         if self.entity:
-            return {"id": _beginning(f"{self.entity}/{self.name_prefix or ''}")}
-        return {"name": _beginning(self.name_prefix)} if self.name_prefix else {}
+            return {"id": _beginning(f"{self.entity}/{self.name_prefix or ''}")} | among
+        return ({"name": _beginning(self.name_prefix)} if self.name_prefix else {}) | among
 
 
 class ProjectsStore:
@@ -85,7 +91,7 @@ class ProjectsStore:
         Raises:
             BadInputError: the entity or the name breaks a rule.
         """
-        project_id = f"{_checked_entity(entity)}/{_checked_name(name)}"
+        project_id = named(entity, name)
         await register.write(self._projects, [register.entry(project_id)])
         return {"id": project_id, "entity": entity, "name": project_id.partition("/")[2]}
 
@@ -209,6 +215,15 @@ class ProjectsStore:
         return (min(ends), max(ends)) if ends else (times.now(), times.now())
 
 
+def named(entity: str, name: str) -> str:
+    """The id of the project of an entity and a name, once that is normalised.
+
+    Raises:
+        BadInputError: the entity or the name breaks a rule.
+    """
+    return f"{_checked_entity(entity)}/{_checked_name(name)}"
+
+
 def _some(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """The projects in parts, each for a command of its own."""
     return (project_ids[start : start + _COUNTED_AT_ONCE] for start in range(0, len(project_ids), _COUNTED_AT_ONCE))
@@ -216,6 +231,12 @@ def _some(project_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
     return projects_filter.match() if projects_filter else {}
+
+
+def _among(projects: tuple[str, ...]) -> dict[str, Any]:
+    """The match of projects that are among some."""
+    entities = [projects.removesuffix("*") for projects in projects if projects.endswith("/*")]
+    return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": _beginning(entity)} for entity in entities)]}
 
 
 def _paths(wanted: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pymongo import MongoClient
 
 from app.embedded_mongod import embedded_mongod
 from app.providers import EnvironmentProviders
+from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
@@ -138,6 +139,7 @@ def stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 async def providers(stand_in: StandIn) -> AsyncIterator[EnvironmentProviders]:
     """The port to providers as the server has it, with the stand-in in the place of OpenAI."""
-    port = EnvironmentProviders({"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url})
+    environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url}
+    port = EnvironmentProviders(environment, gateways=parse_hosts(stand_in.base_url))
     yield port
     await port.close()

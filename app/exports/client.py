@@ -27,9 +27,10 @@ class ExportError(Exception):
 
 
 class ExportClient:
-    """The exports of the server at an address such as `http://127.0.0.1:8000`."""
+    """The exports of the server at an address such as `http://127.0.0.1:8000`, which may ask for a key."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url: SplitResult = urlsplit(url)
         if self._url.scheme not in {"http", "https"} or not self._url.hostname:
             raise ExportError(f"{url[:200]} is no address of a server; write it as http://127.0.0.1:8000")
@@ -78,7 +79,7 @@ class ExportClient:
     def _answer(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
     ) -> http.client.HTTPResponse:
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
         try:
             connection.request(method, self._url.path.rstrip("/") + path, body, headers)
             return connection.getresponse()

@@ -29,7 +29,13 @@ def own_url(settings: Settings) -> str:
 
 
 def run_export(
-    url: str, concept: str, project_id: str, parameters: Mapping[str, str], file: Path, console: Console
+    url: str,
+    concept: str,
+    project_id: str,
+    parameters: Mapping[str, str],
+    file: Path,
+    console: Console,
+    key: str | None = None,
 ) -> int | None:
     """Export a list into a file; how many rows it has, but for Parquet, which is not looked into.
 
@@ -39,7 +45,7 @@ def run_export(
         ExportError: the server refuses, or the answer was cut off; or the file is there already.
         OSError: the file cannot be written.
     """
-    client = ExportClient(url)
+    client = ExportClient(url, key)
     asked = {"projectId": project_id, **parameters}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

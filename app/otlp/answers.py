@@ -8,15 +8,29 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.responses import Response
 
 from stores import json_text
-from stores.errors import StoreError, UnavailableError
+from stores.errors import StoreError, retry_after
 from stores.otel import Exported
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
+INTERNAL: Final = 500
+_STATUS_BY_CODE: Final = {
+    "BAD_USER_INPUT": 400,
+    "FORBIDDEN": 403,
+    "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
+    "CONFLICT": 503,
+    "UNAVAILABLE": 503,
+    "TIMEOUT": 504,
+}
 CODES: Final = {
     "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
+    "UNAUTHENTICATED": Code.UNAUTHENTICATED,
+    "FORBIDDEN": Code.PERMISSION_DENIED,
     "PAYLOAD_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
+    # With when to come again, which its exporters go by; without they would drop what they sent.
+    "RATE_LIMITED": Code.RESOURCE_EXHAUSTED,
     "CONFLICT": Code.UNAVAILABLE,
     "UNAVAILABLE": Code.UNAVAILABLE,
     "TIMEOUT": Code.DEADLINE_EXCEEDED,
@@ -51,9 +65,14 @@ def failure(error: StoreError, status: int, media_type: str) -> Response:
     else:
         body = Status(code=code, message=message).SerializeToString()
     answer = _answer(body, status, media_type)
-    if isinstance(error, UnavailableError):
-        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    if (seconds := retry_after(error)) is not None:
+        answer.headers["Retry-After"] = str(seconds)
     return answer
+
+
+def status_of(error: StoreError) -> int:
+    """The HTTP status of an error; its senders send again what is answered by 429, 503 or 504, and by nothing else."""
+    return _STATUS_BY_CODE.get(error.code, INTERNAL)
 
 
 def told(error: StoreError) -> str:

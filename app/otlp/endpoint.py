@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.access.callers import access_of
 from app.media_types import media_type_of
-from app.otlp.answers import JSON, PROTOBUF, failure, success
+from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, status_of, success
 from app.otlp.bodies import UnknownEncodingError, read_body
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
 from graphql_schema.errors import unexpected
@@ -32,15 +33,6 @@ MAX_VALUES: Final = 500_000
 
 _CONTAINER_BYTES: Final = 64
 """What the least of them takes."""
-
-_STATUS_BY_CODE: Final = {
-    "BAD_USER_INPUT": 400,
-    "PAYLOAD_TOO_LARGE": 413,
-    "CONFLICT": 503,
-    "UNAVAILABLE": 503,
-    "TIMEOUT": 504,
-}
-_INTERNAL: Final = 500
 
 
 class TracesEndpoint:
@@ -75,20 +67,22 @@ class TracesEndpoint:
         except UnknownEncodingError as error:
             return failure(error, 415, media_type)
         except StoreError as error:
-            return failure(error, _STATUS_BY_CODE.get(error.code, _INTERNAL), media_type)
+            return failure(error, status_of(error), media_type)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
             masked = unexpected(error, f"at {request.url.path}")
-            return failure(StoreError(masked.message), _INTERNAL, media_type)
+            return failure(StoreError(masked.message), INTERNAL, media_type)
 
     async def _export(self, request: Request, media_type: str) -> Exported:
         store: OtelStore = request.state["stores"].otel
         project_id = project_of(request.headers.get(PROJECT_HEADER))
+        check = access_of(request).check
         with self.intake.share() as share:
             # Nothing here holds the body beside what reads it.
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
-                return await store.export_protobuf(await body, project_id, entity=self.entity)
-            return await store.export_json(await _read(await body, share), project_id, entity=self.entity)
+                return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
+            value = await _read(await body, share)
+            return await store.export_json(value, project_id, entity=self.entity, check=check)
 
 
 async def _read(text: bytearray, share: Share) -> object:

@@ -4,28 +4,38 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import unquote
 
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from app.access.callers import Access
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
+from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
-from stores.errors import StoreError, UnavailableError
+from stores.access import Caller, Role
+from stores.errors import StoreError, retry_after
 from stores.intake import Intake
 from stores.otel import Exported, OtelStore
 
 if TYPE_CHECKING:
     import grpc.aio
 
+    from app.traffic.rates import Rates
+
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+_AUTHORIZATION: Final = "authorization"
 _GRACE_SECONDS: Final = 5
+
+Admit = Callable[[str | None], Awaitable[Caller]]
+"""Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
 
 _COMING_AT_ONCE: Final = 4
 """Messages that are on their way at once: what they take is known, and counted, once they are there."""
@@ -83,7 +93,13 @@ def _taken(address: GrpcAddress) -> GrpcError:
 
 @asynccontextmanager
 async def traces_over_grpc(
-    address: GrpcAddress, store: OtelStore, max_body_bytes: int, entity: str, intake: Intake
+    address: GrpcAddress,
+    store: OtelStore,
+    max_body_bytes: int,
+    entity: str,
+    intake: Intake,
+    admit: Admit,
+    rates: "Rates | None" = None,
 ) -> AsyncIterator[None]:
     """Serve until the block ends; what is under way then has some seconds more.
 
@@ -94,7 +110,7 @@ async def traces_over_grpc(
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     # To a client this is the same as a call with one message, which would be read before anybody is asked.
-    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake).export)
+    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit, rates).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
     try:
         server.add_insecure_port(str(address))
@@ -111,7 +127,9 @@ async def traces_over_grpc(
 class _Traces:
     """The one method of OTLP's service of traces; messages come and go as bytes."""
 
-    def __init__(self, store: OtelStore, entity: str, intake: Intake) -> None:
+    def __init__(self, store: OtelStore, entity: str, intake: Intake, admit: Admit, rates: "Rates | None") -> None:
+        self._rates = rates
+        self._admit = admit
         self._store = store
         self._entity = entity
         self._intake = intake
@@ -129,11 +147,26 @@ class _Traces:
 
     async def _export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
+        caller = await self._admit(_text(sent.get(_AUTHORIZATION)))
+        if self._rates:
+            self._rates.check(account_of(caller, _address(context.peer())))
+        access = Access(caller, Role.WRITER)
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
                 share.grow(COPIES[PROTOBUF] * len(request))
-            return await self._store.export_protobuf(request, project_of(sent.get(PROJECT_HEADER)), entity=self._entity)
+            project_id = project_of(sent.get(PROJECT_HEADER))
+            return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _address(peer: str) -> str:
+    """The address of who is at the other end, such as `ipv4:10.0.0.5:4000` or `ipv6:%5B::1%5D:4000`."""
+    host, _, _port = unquote(peer.partition(":")[2]).rpartition(":")
+    return host.strip("[]")
 
 
 async def _message(requests: AsyncIterator[bytes]) -> bytes:
@@ -146,9 +179,9 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
 
 async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int) -> NoReturn:
     status = Status(code=code, message=told(error))
-    if isinstance(error, UnavailableError):
+    if (seconds := retry_after(error)) is not None:
         retry = RetryInfo()
-        retry.retry_delay.seconds = error.retry_after_seconds
+        retry.retry_delay.seconds = seconds
         status.details.add().Pack(retry)
     codes = {known.value[0]: known for known in _grpc().StatusCode}
     await context.abort(codes[code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))

@@ -16,7 +16,7 @@ from app.providers.headers import headers_of
 from app.providers.secrets import parsed, secrets_of
 from app.providers.streamed_secrets import StreamedSecrets
 from app.providers.transport import BoundedTransport, too_large
-from app.providers.urls import origin_of, origin_of_base_url
+from app.providers.urls import Origin, origin_of, origin_of_base_url
 from stores import json_text
 from stores.errors import BadInputError
 from stores.providers import Endpoint, JsonObject, ProviderError
@@ -71,9 +71,13 @@ class ProviderClient:
     Args:
         timeout_seconds: the longest that one answer may take; requests may ask for less.
         allow_private: whether custom providers, and what they name, may be in the server's own network.
+        gateways: where any header may be sent beside a key of the server's.
     """
 
-    def __init__(self, timeout_seconds: float, *, allow_private: bool) -> None:
+    def __init__(
+        self, timeout_seconds: float, *, allow_private: bool, gateways: frozenset[Origin] = frozenset()
+    ) -> None:
+        self._gateways = gateways
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
         self._clients: dict[tuple[int, bool], httpx2.AsyncClient] = {}
@@ -111,7 +115,7 @@ class ProviderClient:
         seconds = self._seconds(endpoint)
         try:
             client = self._client(endpoint, max_bytes)
-            options, body = _options(endpoint, seconds), await _encoded(request)
+            options, body = self._options(endpoint, seconds), await _encoded(request)
 
             def post() -> Awaitable[httpx2.Response]:
                 return client.post(path, cast_to=httpx2.Response, content=body, options=options)
@@ -159,7 +163,7 @@ class ProviderClient:
         seconds, left = self._seconds(endpoint), self._timeout_seconds
         try:
             client = self._client(endpoint, MAX_ANSWER_BYTES)
-            options, body = _options(endpoint, seconds), await _encoded({**request, "stream": True})
+            options, body = self._options(endpoint, seconds), await _encoded({**request, "stream": True})
 
             def post() -> Awaitable[_Texts]:
                 return client.post(
@@ -205,6 +209,10 @@ class ProviderClient:
     def _seconds(self, endpoint: Endpoint) -> float:
         return min(endpoint.timeout_seconds or self._timeout_seconds, self._timeout_seconds)
 
+    def _options(self, endpoint: Endpoint, seconds: float) -> Any:  # noqa: ANN401 -- the library's own dict
+        headers = headers_of(endpoint, self._gateways)
+        return {"headers": headers, "params": dict(endpoint.parameters), "timeout": seconds}
+
     def _client(self, endpoint: Endpoint, max_bytes: int) -> _Client:
         origin_of_base_url(endpoint.base_url, endpoint.provider)
         http = self._http(max_bytes, public_only=endpoint.is_custom and not self._allow_private)
@@ -217,10 +225,6 @@ class ProviderClient:
             transport = BoundedTransport(max_bytes, public_only=public_only)
             self._clients[kind] = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
         return self._clients[kind]
-
-
-def _options(endpoint: Endpoint, seconds: float) -> Any:  # noqa: ANN401 -- the library's own dict
-    return {"headers": headers_of(endpoint), "params": dict(endpoint.parameters), "timeout": seconds}
 
 
 async def _encoded(request: JsonObject) -> bytes:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from app.providers.secrets import Grant, Secrets
+from app.providers.urls import Origin
 from stores.providers import Endpoint, JsonObject, ProviderError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class EnvironmentProviders:
         grants: the secrets that custom providers may use, and where.
         timeout_seconds: the longest that one answer may take.
         allow_private: whether custom providers, and what they name, may be in the server's own network.
+        gateways: where any header may be sent beside a key of the server's.
     """
 
     def __init__(
@@ -34,7 +36,9 @@ class EnvironmentProviders:
         timeout_seconds: float = TIMEOUT_SECONDS,
         *,
         allow_private: bool = False,
+        gateways: frozenset[Origin] = frozenset(),
     ) -> None:
+        self._gateways = gateways
         self._secrets = Secrets(os.environ if environment is None else environment, grants)
         self._timeout_seconds = timeout_seconds
         self._allow_private = allow_private
@@ -92,5 +96,7 @@ class EnvironmentProviders:
                     raise ProviderError(
                         "Completions and images need OpenAI's client library on the server: pip install 'loomql[llm]'."
                     ) from None
-                self._client = module.ProviderClient(self._timeout_seconds, allow_private=self._allow_private)
+                self._client = module.ProviderClient(
+                    self._timeout_seconds, allow_private=self._allow_private, gateways=self._gateways
+                )
         return self._client

@@ -33,13 +33,29 @@ def parse_grants(text: str) -> frozenset[Grant]:
     return frozenset(_grant(item.strip()) for item in text.split(",") if item.strip())
 
 
+def parse_hosts(text: str) -> frozenset[Origin]:
+    """The origins in a list of hosts such as `gateway.acme.com, http://10.0.0.5:4000`.
+
+    Raises:
+        ValueError: an item is none; the message says what one is.
+    """
+    found = {item.strip(): _origin(item.strip()) for item in text.split(",") if item.strip()}
+    for item, origin in found.items():
+        if origin is None:
+            raise ValueError(f"{item!r} is no host, such as gateway.acme.com or http://10.0.0.5:4000")
+    return frozenset(origin for origin in found.values() if origin)
+
+
+def _origin(where: str) -> Origin | None:
+    try:
+        return origin_of_base_url(where if "://" in where else f"https://{where}", "it")
+    except ProviderError:
+        return None
+
+
 def _grant(item: str) -> Grant:
     name, _, where = item.partition("@")
-    url = where if "://" in where else f"https://{where}"
-    try:
-        origin = origin_of_base_url(url, "it")
-    except ProviderError:
-        origin = None
+    origin = _origin(where)
     if origin is None or not _NAME.fullmatch(name):
         raise ValueError(f"{item!r} is not NAME@host, such as ACME_KEY@llm.acme.com or ACME_KEY@http://10.0.0.5:8000")
     return Grant(name, origin)

@@ -7,10 +7,11 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from app.access.callers import ACCESS, Access, access_of
 from app.request_bodies import pieces
 from app.weave.errors import InvalidRequestError, invalid
 from stores import json_slices, json_text
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.intake import Share
 
 LARGE: Final = 4 * json_slices.SMALL
@@ -26,6 +27,7 @@ class Body:
     """The body of one request, and what its address and headers say."""
 
     text: bytearray
+    access: Access
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -50,7 +52,7 @@ class Body:
         Raises:
             InvalidRequestError: it is no JSON, or a field is missing or of the wrong type.
         """
-        return _validated(model, await _decoded(self.text))
+        return _validated(model, await _decoded(self.text), self.access)
 
     async def items(self, *path: str) -> "Items":
         """The request's list at a path of keys, none of its members read yet.
@@ -71,7 +73,7 @@ class Body:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path)) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path), self.access) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
@@ -82,7 +84,7 @@ class Body:
         if found is None:
             await _decoded(self.text)
             raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path))
+        return Items(found, around, ".".join(path), self.access)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Items:
     members: json_slices.Members | list[object]
     around: object
     name: str
+    access: Access
 
     def __len__(self) -> int:
         return len(self.members)
@@ -130,23 +133,25 @@ class Items:
         Raises:
             InvalidRequestError: a field is missing or of the wrong type.
         """
-        return _validated(model, self.around)
+        return _validated(model, self.around, self.access)
+
+    def read(self, model: type[_Model], value: object, at: str) -> _Model:
+        """What stands at a place in a member, as a model.
+
+        Raises:
+            InvalidRequestError: a field is missing or of the wrong type.
+            ForbiddenError: the caller may not do this in the project that it names.
+        """
+        return _validated(model, value, self.access, at)
 
 
-def read_item(model: type[_Model], value: object, at: str) -> _Model:
-    """A member of a list as a model.
-
-    Raises:
-        InvalidRequestError: a field is missing or of the wrong type.
-    """
-    return _validated(model, value, at)
-
-
-def _validated(model: type[_Model], value: object, at: str = "") -> _Model:
+def _validated(model: type[_Model], value: object, access: Access, at: str = "") -> _Model:
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context={ACCESS: access})
     except ValidationError as error:
         raise invalid(error, at) from None
+    except ForbiddenError as error:
+        raise error.under(at) if at else error from None
 
 
 async def _decoded(text: bytearray) -> object:
@@ -188,7 +193,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
             raise refused
         finally:
             del refused  # it leads to what it was raised in, which would stay for long
-    return Body(text, request.path_params, dict(request.headers))
+    return Body(text, access_of(request), request.path_params, dict(request.headers))
 
 
 def _refused_by(hold: Callable[[int], None], size: int) -> StoreError | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
 
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import LARGE, Body, Items, read_item
+from app.weave.bodies import LARGE, Body, Items
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
@@ -30,22 +31,23 @@ _Read = Callable[[object, str, bool], list[Part]]
 
 async def upsert_batch(stores: Stores, body: Body) -> Response:
     """Store starts and ends."""
-    return await _store(stores, await batch_of(body), _start_or_end)
+    items = await batch_of(body)
+    return await _store(stores, items, partial(_start_or_end, items))
 
 
 async def complete(stores: Stores, body: Body) -> Response:
     """Store calls that are complete, of the project in the address."""
-    project_id = body.project_id
+    project_id, items = body.project_id, await batch_of(body)
 
     def read(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
         value = {"project_id": project_id, **value} if isinstance(value, dict) else value
-        start, end = read_item(Start, value, at), read_item(End, value, at)
+        start, end = items.read(Start, value, at), items.read(End, value, at)
         if start.project_id != project_id:
             raise InvalidRequestError(f"is not {project_id}, the project in the address", f"{at}.project_id")
         parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
         return parts
 
-    return await _store(stores, await batch_of(body), read)
+    return await _store(stores, items, read)
 
 
 async def start(stores: Stores, body: Body) -> Response:
@@ -61,11 +63,11 @@ async def end(stores: Stores, body: Body) -> Response:
     return answer({})
 
 
-def _start_or_end(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
-    item = read_item(BatchItem, value, at)
+def _start_or_end(items: Items, value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
+    item = items.read(BatchItem, value, at)
     if item.mode == "start":
-        return [read_item(CallStartReq, item.req, f"{at}.req").start.to_store(is_large=is_large)]
-    return [read_item(CallEndReq, item.req, f"{at}.req").end.to_store(is_large=is_large)]
+        return [items.read(CallStartReq, item.req, f"{at}.req").start.to_store(is_large=is_large)]
+    return [items.read(CallEndReq, item.req, f"{at}.req").end.to_store(is_large=is_large)]
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Completions at the Weave SDK's door: whole, and as JSON lines."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from app import heartbeats
 from app.weave.bodies import Body
 from app.weave.errors import answer
 from app.weave.requests import CompletionsCreateReq
@@ -41,8 +43,14 @@ class _Lines(StreamingResponse):
         super().__init__(_lines(first, events), headers={"Cache-Control": "no-store"}, media_type="application/jsonl")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a client that takes nothing for too long is let go, and with it the completion."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+                await send(message)
+
         async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
 
 
 async def _lines(first: CompletionEvent, events: AsyncGenerator[CompletionEvent, None]) -> AsyncGenerator[bytes, None]:

@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
 from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from app.traffic.payers import payer_of
+from app.traffic.places import MOST_OPERATIONS, Places
 from app.weave import (
     actions,
     call_writes,
@@ -26,7 +28,6 @@ from app.weave import (
     wandb,
 )
 from app.weave.bodies import Body, read_body
-from app.weave.browsers import check_page
 from app.weave.errors import answer, failure, refusal
 from graphql_schema.context import Stores
 from stores.errors import StoreError
@@ -82,11 +83,17 @@ _POSTS: Final[dict[str, _Endpoint]] = {
     "/actions/execute_batch": actions.execute_batch,
 }
 
+_UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
+
 
 class WeaveDoor:
-    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`."""
+    """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`.
 
-    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake) -> None:
+    What is asked has one of `places` until its answer begins; completions have a limit of their own.
+    """
+
+    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake, places: Places | None = None) -> None:
+        self._places = places or Places(MOST_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._intake = intake
@@ -109,7 +116,10 @@ class WeaveDoor:
         async def answered(share: Share) -> Response:
             body = await read_body(request, self._max_body_bytes, share)
             try:
-                return await endpoint(request.state["stores"], body)
+                if endpoint in _UNCOUNTED:
+                    return await endpoint(request.state["stores"], body)
+                async with self._places.one(payer_of(request.scope)):
+                    return await endpoint(request.state["stores"], body)
             finally:
                 if len(body.text) > memory.LARGE:
                     del body
@@ -126,7 +136,6 @@ class WeaveDoor:
         """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
         with self._intake.share() as share:
             try:
-                check_page(request.headers)
                 return await answered(share)
             except SilenceError as error:
                 return closing(answer({"reason": error.message}, SILENCE_STATUS))

@@ -8,18 +8,20 @@ from starlette.responses import Response
 
 from graphql_schema.errors import unexpected
 from stores import json_text
-from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError
+from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError, retry_after
 
 INVALID: Final = 422
 _TAKEN: Final = 409
 _INTERNAL: Final = 500
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "NOT_FOUND": 404,
     "OBJECT_DELETED": 404,
     "CONFLICT": 503,
     "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
     "UNAVAILABLE": 503,
     "TIMEOUT": 504,
 }
@@ -68,8 +70,10 @@ def is_passing(error: StoreError) -> bool:
 
 def refusal(error: StoreError) -> Response:
     """The answer to what was refused."""
-    may_come_again = isinstance(error, ConflictError | UnavailableError) and is_passing(error)
-    headers = {"Retry-After": str(UnavailableError.retry_after_seconds)} if may_come_again else {}
+    seconds = retry_after(error)
+    if isinstance(error, ConflictError) and is_passing(error):
+        seconds = UnavailableError.retry_after_seconds
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.weave import answers
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import Body, read_item
+from app.weave.bodies import Body
 from app.weave.errors import answer, is_passing
 from app.weave.feedback_rows import FEEDBACK, feedback_fields
 from app.weave.listings import pages
@@ -45,7 +45,7 @@ async def create_batch(stores: Stores, body: Body) -> Response:
     size = 0
     async for position in in_turns(range(len(items))):
         try:
-            waiting[position] = read_item(FeedbackCreateReq, await items.value(position), items.at(position))
+            waiting[position] = items.read(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
             outcome.refuse(position, error)
             continue

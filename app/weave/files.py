@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.access.callers import access_of
 from app.form_parts import Head, PartParser
 from app.media_types import media_type_of
 from app.multipart import is_multipart
@@ -42,6 +43,7 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
         form = _Form(body, _parser(request), share)
         try:
             await form.read_head()
+            access_of(request).check(form.project_id, _PROJECT_ID)
             digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
         except SilenceError:
             raise

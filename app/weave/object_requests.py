@@ -1,8 +1,11 @@
 """What the Weave SDK sends of objects and tables."""
 
-from app.weave.requests import Json, Listing, OfProject, Request
+from pydantic import ValidationInfo, field_validator
+
+from app.weave.requests import Json, Listing, OfProject, Request, check_access
 from stores.errors import BadInputError
 from stores.objects import ObjectsFilter, ObjectVersion
+from stores.refs import is_ref, parse
 from stores.tables.inputs import Append, Insert, Pop, RowFilter, TableUpdate
 
 
@@ -69,6 +72,15 @@ class RefsReadBatchReq(Request):
     """The refs to look up."""
 
     refs: list[str]
+
+    @field_validator("refs")
+    @classmethod
+    def _are_accessible(cls, refs: list[str], info: ValidationInfo) -> list[str]:
+        for ref in refs:
+            # What is no ref, or that of a file of W&B's, leads nowhere here: it is refused without a look.
+            if is_ref(ref):
+                check_access(parse(ref).project_id, info)
+        return refs
 
 
 class TableAround(Request):

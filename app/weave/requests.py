@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from app.access.callers import ACCESS
 from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
@@ -41,10 +42,26 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def check_access(project_id: str, info: ValidationInfo) -> None:
+    """See, as soon as a request is read, that its caller may do there what the route is for.
+
+    Raises:
+        ForbiddenError: they may not.
+    """
+    access = (info.context or {})[ACCESS]
+    access.check(project_id)
+
+
 class OfProject(Request):
     """A request that concerns one project."""
 
     project_id: str
+
+    @field_validator("project_id")
+    @classmethod
+    def _is_accessible(cls, project_id: str, info: ValidationInfo) -> str:
+        check_access(project_id, info)
+        return project_id
 
 
 class Start(OfProject):

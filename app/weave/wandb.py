@@ -14,9 +14,11 @@ from app.weave.errors import answer, reason
 from app.weave.requests import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import unexpected
+from stores.access import Caller, Role
 from stores.calls.inputs import LOCAL_USER
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.paging import Row
+from stores.projects import named
 
 Info = GraphQLResolveInfo[None]
 
@@ -53,7 +55,7 @@ async def look_up(stores: Stores, body: Body) -> Response:
     result = await graphql(
         _SCHEMA,
         asked.query,
-        root_value=_Root(stores),
+        root_value=_Root(stores, body.access.caller),
         variable_values=asked.variables,
         operation_name=asked.operation_name,
     )
@@ -73,17 +75,22 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 class _Root:
     """The root of both types: a method for each field."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, caller: Caller) -> None:
         self._projects = stores.projects
+        self._caller = caller
 
     async def project(self, _info: Info, name: str, entityName: str | None = None) -> Row | None:  # noqa: N803 -- W&B's name
         """A project, None where there is none of the name."""
-        found = await self._projects.one(f"{entityName or LOCAL_USER}/{name}", ["id", "entity", "name"])
+        project_id = f"{entityName or LOCAL_USER}/{name}"
+        self._caller.check(Role.READER, project_id)
+        found = await self._projects.one(project_id, ["id", "entity", "name"])
         return None if found is None else _project(found)
 
     async def upsertModel(self, _info: Info, input: dict[str, str]) -> Row:  # noqa: A002, N802 -- W&B's names
         """Make sure that a project is listed."""
-        made = _project(await self._projects.ensure(input.get("entityName") or LOCAL_USER, input.get("name") or ""))
+        entity, name = input.get("entityName") or LOCAL_USER, input.get("name") or ""
+        self._caller.check(Role.WRITER, named(entity, name))
+        made = _project(await self._projects.ensure(entity, name))
         return {"model": made, "project": made, "inserted": True}
 
     def entity(self, _info: Info, name: str) -> Row:

@@ -2,5 +2,6 @@
 
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 from graphql_schema.limits.nesting import measure, rule
+from graphql_schema.limits.secrecy import NoIntrospection
 
-__all__ = ["TOO_COMPLEX", "Limits", "measure", "rule"]
+__all__ = ["TOO_COMPLEX", "Limits", "NoIntrospection", "measure", "rule"]

@@ -10,7 +10,8 @@ TOO_COMPLEX: Final = "QUERY_TOO_COMPLEX"
 class Limits:
     """What a document and its lists may ask for at most; `app.settings` says what each one is.
 
-    Without a `max_cost` nothing is counted, and no answer tells its cost.
+    Without a `max_cost` nothing is counted, and no answer tells its cost; without `max_seconds` a query takes as long
+    as it needs. Without `introspection` no answer tells what the schema has.
     """
 
     max_depth: int = 20
@@ -18,3 +19,5 @@ class Limits:
     max_tokens: int = 20_000
     max_cost: int | None = None
     max_page_size: int = 10_000
+    max_seconds: float | None = None
+    introspection: bool = True

@@ -50,10 +50,9 @@ class SearchIndexMutations:
     @resolved(
         "Have an index of a project's texts from now on, or none. It is made, or taken away, while everything goes on; "
         "searchIndex tells how far that is. Indexing takes a server and the database about as much work again as the "
-        "writes, some seconds later. For administrators: FORBIDDEN unless the setting LOOMQL_ADMIN is true.",
+        "writes, some seconds later. It takes the role admin.",
         returns=SearchIndexRes,
     )
     async def search_index_set(self, info: Info, project_id: ProjectId, is_on: IsOn) -> SearchIndex:
         """Switch a project's index."""
-        info.context.check_admin(f"loomql search {'on' if is_on else 'off'} {project_id}")
         return await info.context.stores.text_search.set_index(project_id, is_on=is_on)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from stores import paging
+from stores import audit, paging
 from stores.calls import documents
 from stores.calls.additions import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
@@ -154,7 +154,9 @@ class CallsStore:
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
         await self.database.admit(project_id)
-        return await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+        deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+        audit.did("calls.delete", project_id, call_ids=list(call_ids), num_deleted=deleted)
+        return deleted
 
     @database_query
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:

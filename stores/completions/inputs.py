@@ -1,6 +1,7 @@
 """What is asked of a model: the inputs of a completion, held to their forms."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -49,6 +50,9 @@ _FORMS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
 }
 _OF_OBJECTS: Final = ("messages", "tools", "functions")
 _MAX_HEADERS: Final = 50
+_VERSION: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
+MAX_SECONDS: Final = 3600
+"""The longest timeout that can be asked for; the server's own may be shorter, and then holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,10 @@ def _check(name: str, value: object) -> None:
         for position, member in enumerate(value):
             if not isinstance(member, dict):
                 raise BadInputError("must be a JSON object", f"inputs.{name}.{position}")
+    if name == "api_version" and not (isinstance(value, str) and _VERSION.fullmatch(value)):
+        raise BadInputError(
+            "must be a version of at most 64 letters, digits, dots and dashes, such as 2026-01-01", "inputs.api_version"
+        )
     if name == "extra_headers" and isinstance(value, dict):
         _check_headers(value)
 
@@ -122,6 +130,8 @@ def _seconds(timeout: object) -> float | None:
         seconds = math.nan if isinstance(timeout, bool) else float(timeout)  # type: ignore[arg-type] # what is none raises
     except (TypeError, ValueError):
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise BadInputError("must be a number of seconds above 0, such as 30", "inputs.timeout")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise BadInputError(
+            f"must be a number of seconds above 0 and at most {MAX_SECONDS:,}, such as 30", "inputs.timeout"
+        )
     return seconds

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from stores import paging, times
+from stores import audit, paging, times
 from stores.calls.inputs import LOCAL_USER, check_length
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, paths_of
@@ -103,10 +103,12 @@ class CostsStore:
             BadInputError: the query is none of the three that name ids.
         """
         check_project_id(project_id)
-        keys = [_key(project_id, cost_id) for cost_id in named_ids(query, COST_FIELDS, takes_in=True)]
+        ids = list(named_ids(query, COST_FIELDS, takes_in=True))
+        keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0
         deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+        audit.did("cost.purge", project_id, ids=ids, num_purged=deleted.deleted_count)
         return deleted.deleted_count
 
     @database_query

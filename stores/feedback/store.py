@@ -7,7 +7,7 @@ from typing import Final
 
 from bson import encode as bson_encode
 
-from stores import paging
+from stores import audit, paging
 from stores.calls.filters import MAX_MEMBERS
 from stores.database import Database, Document, database_query, database_write
 from stores.driver_errors import driver_errors
@@ -107,7 +107,9 @@ class FeedbackStore:
         what goes only if both are by the same user about the same ref.
         """
         check_id(feedback_id, "feedback_id", "name the feedback that goes")
-        return await self._write_one(new, key(new.project_id, feedback_id))
+        row = await self._write_one(new, key(new.project_id, feedback_id))
+        audit.did("feedback.replace", new.project_id, id=feedback_id, by=row["id"])
+        return row
 
     async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
         try:
@@ -134,12 +136,12 @@ class FeedbackStore:
             BadInputError: the query asks for anything but ids.
         """
         check_project_id(project_id)
-        keys = [
-            key(project_id, feedback_id)["_id"] for feedback_id in named_ids(query, FEEDBACK_FIELDS, takes_in=False)
-        ]
+        ids = list(named_ids(query, FEEDBACK_FIELDS, takes_in=False))
+        keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
         done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+        audit.did("feedback.purge", project_id, ids=ids, num_purged=done.deleted_count)
         return done.deleted_count
 
     @database_query

@@ -123,6 +123,7 @@ class FilesStore:
             check_name(file.name)
         await uploads.write_files(self.database, project_id, files)
 
+    @database_query
     async def one(self, project_id: str, digest: str) -> StoredFile:
         """What is known of a file.
 
@@ -130,7 +131,7 @@ class FilesStore:
             NotFoundError: the project has no such file.
         """
         check_project_id(project_id)
-        found = await self.database.query(self.database.files.find_one({"project_id": project_id, "digest": digest}))
+        found = await self.database.files.find_one({"project_id": project_id, "digest": digest})
         if found is None:
             raise NotFoundError(f"there is no file {digest[:_SHOWN]!r} in {project_id}", "digest")
         return StoredFile.of(found)
@@ -178,12 +179,13 @@ class FilesStore:
         async with aclosing(self.content(file)) as parts:
             return b"".join([part async for part in parts])
 
+    @database_query
     async def stats(self, project_id: str) -> FilesStats:
         """How many files the project has, and what they take."""
         check_project_id(project_id)
         totals = {"$group": {"_id": None, "count": {"$sum": 1}, "bytes": {"$sum": "$length"}}}
         cursor = self.database.files.aggregate([{"$match": {"project_id": project_id}}, totals])
-        rows = await self.database.query(cursor.to_list(1))
+        rows = await cursor.to_list(1)
         return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
 
     async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
-from stores import paging, refs
+from stores import audit, paging, refs
 from stores.database import Database, Document, database_query, database_write
 from stores.edges import Edge
 from stores.errors import BadInputError
@@ -119,6 +119,7 @@ class ObjectsStore:
         deleted = await self._delete(project_id, kind, object_id, chosen)
         if not deleted:
             raise not_found(object_id)
+        audit.did(f"{kind}.delete", project_id, object_id=object_id, digests=chosen or "all", num_deleted=deleted)
         return deleted
 
     async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:

@@ -1,5 +1,6 @@
 """Which project spans are stored in, where one request brings those of several programs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +23,13 @@ class Projects:
         given: the project that the request names, entity/project; None where it names none.
         fixed: whether it stands above what the spans' resources say.
         entity: whose projects those are that only a resource names.
+        check: sees that the sender may store something in a project, or raises what is told of its spans.
     """
 
     given: str | None = None
     fixed: bool = False
     entity: str = ENTITY
+    check: Callable[[str], None] | None = None
 
     def of(self, resource: dict[str, object]) -> str:
         """The project of the spans of a resource, given by its attributes.
@@ -36,7 +39,14 @@ class Projects:
 
         Raises:
             BadInputError: `wandb.entity` and `wandb.project` make no project id.
+            ForbiddenError: the sender may store nothing there.
         """
+        found = self._of(resource)
+        if self.check:
+            self.check(found)
+        return found
+
+    def _of(self, resource: dict[str, object]) -> str:
         entity, project = resource.get("wandb.entity"), resource.get("wandb.project")
         if entity and project and not self.fixed:
             found = f"{entity}/{project}"

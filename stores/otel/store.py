@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
-from stores.errors import StoreError
+from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
 from stores.otel import otlp_json, protobuf, wire
 from stores.otel.mapping import call_of
@@ -34,7 +34,17 @@ _TOLD: Final = 20
 """Rejected spans of which a request is told why."""
 
 _Message = TypeVar("_Message")
-_Made = tuple[int, Callable[[], WholeCall | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    """A span that is not stored, and why."""
+
+    reason: str
+    error: StoreError
+
+
+_Made = tuple[int, Callable[[], WholeCall | _Rejected]]
 
 
 @dataclass(slots=True)
@@ -43,12 +53,17 @@ class Exported:
 
     rejected_spans: int = 0
     reasons: list[str] = field(default_factory=list)
+    stored_spans: int = 0
+    forbidden: ForbiddenError | None = None
+    """Why the first of them were that their sender may not store."""
 
-    def reject(self, reason: str) -> None:
+    def reject(self, rejected: "_Rejected") -> None:
         """Count one in."""
         self.rejected_spans += 1
         if len(self.reasons) < _TOLD:
-            self.reasons.append(reason)
+            self.reasons.append(rejected.reason)
+        if isinstance(rejected.error, ForbiddenError):
+            self.forbidden = self.forbidden or rejected.error
 
     @property
     def error_message(self) -> str:
@@ -74,14 +89,16 @@ class OtelStore:
         project_id: str | None = None,
         wb_user_id: str | None = None,
         entity: str = ENTITY,
+        check: Callable[[str], None] | None = None,
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in protobuf.
+        """Store the spans of an ExportTraceServiceRequest in protobuf; `check` sees that their sender may.
 
         Raises:
+            ForbiddenError: it may store none of them.
             BadInputError: it is none, or the project's id breaks a rule.
             PayloadTooLargeError: it holds more spans than are taken at once.
         """
-        projects = _projects(project_id, entity)
+        projects = _projects(project_id, entity, check)
         # Half of it would be stored before it is known to be whole, if it were not gone through first.
         parts = wire.parts_of(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(wire.parts_of, body)
         undecoded = protobuf.undecoded_spans(body, parts, projects)
@@ -93,16 +110,18 @@ class OtelStore:
         project_id: str | None = None,
         wb_user_id: str | None = None,
         entity: str = ENTITY,
+        check: Callable[[str], None] | None = None,
         *,
         fixed: bool = False,
     ) -> Exported:
-        """Store the spans of an ExportTraceServiceRequest in OTLP's JSON; with `fixed` all in the project given.
+        """The same of OTLP's JSON; with `fixed` all in the project given.
 
         Raises:
+            ForbiddenError: their sender may store none of them.
             BadInputError: it is none, or the project's id breaks a rule; or the user's name is too long.
         """
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        projects = _projects(project_id, entity, fixed=fixed)
+        projects = _projects(project_id, entity, check, fixed=fixed)
         parts = await asyncio.to_thread(otlp_json.parts_of, request)
         return await self._export(_made(otlp_json.undecoded_spans(parts, projects), otlp_json.span_of, wb_user_id))
 
@@ -116,6 +135,9 @@ class OtelStore:
                     ready, is_done = await _part(made, exported)
                 if ready:
                     await self._calls.write_whole(ready)
+                    exported.stored_spans += len(ready)
+        if exported.forbidden and not exported.stored_spans:
+            raise exported.forbidden
         return exported
 
 
@@ -127,7 +149,7 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
         # A thread lets others come first in between, at some cost.
         one = make() if size_bytes < _LARGE_BYTES else await asyncio.to_thread(make)
         number += 1
-        if isinstance(one, str):
+        if isinstance(one, _Rejected):
             exported.reject(one)
             size += size_bytes
         else:
@@ -138,10 +160,14 @@ async def _part(made: Iterator[_Made], exported: Exported) -> tuple[list[WholeCa
     return ready, True
 
 
-def _projects(project_id: str | None, entity: str, *, fixed: bool = False) -> Projects:
+def _projects(
+    project_id: str | None, entity: str, check: Callable[[str], None] | None, *, fixed: bool = False
+) -> Projects:
     if project_id is not None:
         check_project_id(project_id)
-    return Projects(project_id, fixed, entity)
+        if check:
+            check(project_id)
+    return Projects(project_id, fixed, entity, check)
 
 
 def _made(
@@ -156,7 +182,7 @@ def _made(
 
 def _call(
     message: _Message, origin: Origin | StoreError, span_of: Callable[[_Message], Span], wb_user_id: str | None
-) -> WholeCall | str:
+) -> WholeCall | _Rejected:
     """The call of a span, or why it is rejected."""
     span = None
     try:
@@ -165,7 +191,7 @@ def _call(
         span = span_of(message)
         return call_of(span, origin, wb_user_id)
     except StoreError as error:
-        return _reason(span, error)
+        return _Rejected(_reason(span, error), error)
 
 
 def _reason(span: Span | None, error: StoreError) -> str:

@@ -1,9 +1,11 @@
 """The store of purges: removing whole projects, and what came of that."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Final
 
-from stores.database import Database, database_query
+from stores import audit
+from stores.database import Database, Document, database_query
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.purges.purge import LostError, Purge, begin
@@ -36,10 +38,14 @@ class PurgesStore:
         if confirm != project_id:
             raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
         database = self.database
-        entry = await database.query(database.projects.find_one({"_id": project_id}, {"created_at": 1}))
+        entry = await database.query(self._entry(project_id))
         if entry is None or not await database.run(begin(database, project_id, entry["created_at"])):
             raise NotFoundError(f"there is no project {project_id} (any more)", "project_id")
+        audit.did("project.purge", project_id)
         return await self.go_on(project_id, seconds)
+
+    async def _entry(self, project_id: str) -> Document | None:
+        return await self.database.projects.find_one({"_id": project_id}, {"created_at": 1})
 
     async def go_on(self, project_id: str, seconds: float | None = None) -> PurgeReport:
         """See the purge of a project through, by this process or by another, for so many seconds at most.
@@ -51,7 +57,7 @@ class PurgesStore:
         while True:
             purge = await self.database.run(Purge.take(self.database, project_id))
             if purge is not None:
-                await self._run(purge, deadline)
+                await self._run(project_id, purge, deadline)
             report = await self.last(project_id)
             if report is None:
                 raise NotFoundError(f"{project_id} was never purged", "project_id")
@@ -59,12 +65,16 @@ class PurgesStore:
                 return report
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _run(self, purge: Purge, deadline: float | None) -> None:
+    async def _run(self, project_id: str, purge: Purge, deadline: float | None) -> None:
         try:
             if not await take(self.database, purge.steps(), PAUSE, deadline):
                 await self.database.run(purge.leave())
+                return
         except LostError:
             return
+        done = await self.last(project_id)
+        if done and done.is_done:
+            audit.did("project.purged", project_id, **asdict(done.removed))
 
     @database_query
     async def last(self, project_id: str) -> PurgeReport | None:

@@ -1,14 +1,15 @@
 """The store of retention: what is kept of projects, what that would remove, and its removal."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 
-from stores import times
+from stores import audit, times
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.retention import states
 from stores.retention.preview import Preview
-from stores.retention.reports import Counts, Report, Retention
+from stores.retention.reports import Counts, Outcome, Report, Retention
 from stores.retention.rules import Patience, Rule
 from stores.retention.states import Hold
 from stores.retention.sweep import PAUSE, Sweep
@@ -56,6 +57,7 @@ class RetentionStore:
         if document is None:
             await self.database.admit(project_id)
             raise _no_project(project_id)
+        audit.did("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
         return Retention.of(project_id, document)
 
     @database_query
@@ -94,6 +96,8 @@ class RetentionStore:
         retention = await self.one(project_id)
         if retention is None:
             raise _no_project(project_id)
+        if hold is not None and retention.report is not None:
+            _tell(project_id, retention.report)
         if retention.report is None or (hold is None and not retention.rule):
             raise BadInputError(f"{project_id} has no rule by which to sweep; set one with retentionSet", "project_id")
         return retention.report
@@ -111,6 +115,13 @@ class RetentionStore:
     async def _check_listed(self, project_id: str) -> None:
         if not await self._is_listed(project_id):
             raise _no_project(project_id)
+
+
+def _tell(project_id: str, report: Report) -> None:
+    """Tell the audit log of a sweep that is over, and did something."""
+    counts = asdict(report.counts)
+    if report.outcome is not Outcome.RUNNING and any(counts.values()):
+        audit.did("retention.sweep", project_id, outcome=str(report.outcome), **counts)
 
 
 def _no_project(project_id: str) -> NotFoundError:

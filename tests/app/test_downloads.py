@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from app.request_bodies import patience
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
@@ -367,7 +368,7 @@ async def test_who_only_announces_much_keeps_nobody_out(
 async def test_who_falls_silent_is_let_go_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.request_bodies.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("app.request_bodies.PATIENCE", patience(1.0))
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host:
         reader, writer = await asyncio.open_connection(*host.split(":"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.request_bodies import patience
 from app.server import create_app
 from app.settings import Settings
 from tests.live_server import live_server
@@ -20,7 +21,7 @@ HEADS = {
 
 @pytest.fixture
 def host(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("app.request_bodies.SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("app.request_bodies.PATIENCE", patience(0.5))
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
         yield host

@@ -36,6 +36,7 @@ DATABASE: Final = "bench"
 INGEST: Final = "ingest"
 THREADS: Final = "threads"
 GRAPH: Final = "graph"
+KEYS: Final = "keys"
 SECTIONS: Final = (
     "read",
     "graph",
@@ -44,6 +45,7 @@ SECTIONS: Final = (
     "grow",
     "dsl",
     "sizes",
+    "keys",
     "threads",
     "aggregates",
     "exports",
@@ -151,6 +153,9 @@ def _measure(folder: Path, uri: str, process_id: int, options: argparse.Namespac
         _tell("sizes")
         clock = clock_of(process_id, "conn")
         found["sizes"] = measure_sizes(uri, DATABASE, clock, options.rounds, options.only)
+    if "keys" in options.sections:
+        _tell("keys")
+        found["keys"] = measure_keys(uri, KEYS)
     if "aggregates" in options.sections:
         _tell("aggregates")
         clock = clock_of(process_id, "conn")

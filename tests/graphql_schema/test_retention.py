@@ -5,6 +5,7 @@ import pytest
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import register, times
+from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.purges import purge
@@ -35,7 +36,7 @@ READ = """{ retention(projectId: "acme/chat") {
 @pytest.fixture
 def administer(schema: LoomSchema, database: Database) -> Run:
     """As `run`, on a server whose LOOMQL_ADMIN is true."""
-    context = Context(Stores.over(database), is_admin=True)
+    context = Context(Stores.over(database), caller=ADMINISTRATOR)
     return run_with(schema, context)
 
 
@@ -147,7 +148,7 @@ async def test_a_project_that_is_not_there_has_no_retention(run: Run) -> None:
 
 async def test_without_a_database_all_is_unavailable(schema: LoomSchema) -> None:
     away = Database.open("mongodb://127.0.0.1:9", "none", timeout_seconds=0.1)
-    run = run_with(schema, Context(Stores.over(away), is_admin=True))
+    run = run_with(schema, Context(Stores.over(away), caller=ADMINISTRATOR))
 
     documents: tuple[str, ...] = (SET, PREVIEW, SWEEP, PURGE, READ, '{ lastPurge(projectId: "acme/chat") { isDone } }')
     codes = [(await run(document, days=1, confirm=PROJECT)).code for document in documents]

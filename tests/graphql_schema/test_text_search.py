@@ -5,6 +5,7 @@ import pytest
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import register
+from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.text_search import states
@@ -124,7 +125,7 @@ async def test_an_index_is_switched_by_administrators_alone(
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")
     stores = Stores.over(database)
-    admin = running(schema, Context(stores, is_admin=True))
+    admin = running(schema, Context(stores, caller=ADMINISTRATOR))
 
     switched = await admin(switch % "true")
     await stores.text_search.work(PROJECT)
@@ -143,7 +144,7 @@ async def test_an_index_is_switched_by_administrators_alone(
 
 
 async def test_a_project_that_is_not_there_has_no_index(run: Run, schema: LoomSchema, database: Database) -> None:
-    admin = running(schema, Context(Stores.over(database), is_admin=True))
+    admin = running(schema, Context(Stores.over(database), caller=ADMINISTRATOR))
 
     assert (await run(f"{{ {INDEX} }}")).data == {"searchIndex": None}
     assert (await admin('mutation { searchIndexSet(projectId: "acme/chat", isOn: true) { isOn } }')).code == "NOT_FOUND"

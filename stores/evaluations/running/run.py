@@ -5,7 +5,7 @@ One process works on a run, and holds it; another goes on with it where that was
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -288,7 +288,11 @@ class Running:
         order, database = self._held.order, self._sources.database
         among = {"project_id": order.project_id, "visible": True, "trace_id": order.trace_id, **match}
         found = database.calls.find(among, {"id": 1, "_id": 0}, limit=_ENDED_AT_ONCE)
-        return [call["id"] for call in await database.query(found.to_list(None))]
+        return [call["id"] for call in await database.query(_all(found))]
+
+
+async def _all(found: AsyncIterable[Document]) -> list[Document]:
+    return [one async for one in found]
 
 
 def _fitting(sizes: Iterable[int]) -> int:

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
+from stores.access import ANYONE, Caller
 from stores.calls import CallsStore
 from stores.intake import Intake
 from stores.otel import OtelStore
@@ -24,6 +25,10 @@ from tests.stores.otel.messages import body, span, span_id
 
 Export = Callable[..., Any]
 Channel = Any
+
+
+async def anybody(_authorization: str | None) -> Caller:
+    return ANYONE
 
 
 async def channel_to(endpoint: str, compression: grpc.Compression | None = None) -> AsyncIterator[Export]:
@@ -76,7 +81,7 @@ async def test_what_cannot_be_read_is_refused(
 async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: CallsStore) -> None:
     address, intake = GrpcAddress("127.0.0.1", free_port()), Intake(100_000)
     with intake.share() as share:
-        async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake):
+        async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody):
             async for export in channel_to(str(address)):
                 share.grow(100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -97,7 +102,7 @@ async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 1.0)
     address = GrpcAddress("127.0.0.1", free_port())
     async with (
-        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake()),
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
@@ -148,7 +153,7 @@ async def test_a_port_that_is_taken_is_named(calls: CallsStore) -> None:
         with pytest.raises(GrpcError, match=reason):
             check_grpc(address)
         with pytest.raises(GrpcError, match=reason):
-            async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake()):
+            async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody):
                 pytest.fail("it listens")
 
 

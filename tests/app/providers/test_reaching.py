@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders, transport
 from app.providers.client import MAX_ANSWER_BYTES
+from app.providers.headers import headers_of
+from app.providers.secrets import parse_hosts
 from stores.providers import Endpoint, JsonObject, NoProviders, ProviderError
 from tests.stand_in_provider import KEY, PNG, StandIn, stand_in_provider
 
@@ -51,7 +53,7 @@ async def test_the_environment_adds_nothing_to_a_request(
     "name",
     [
         *("Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", "X-Forwarded-For"),
-        *("Upgrade", "Content_Length", "Helicone-Target-URL", "x-portkey-custom-host"),
+        *("Upgrade", "Content_Length"),
     ],
 )
 async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
@@ -61,6 +63,49 @@ async def test_headers_that_say_where_a_request_goes_or_ends_are_refused(
 
     assert f"The extra header {name.lower()} cannot be set" in error.message
     assert stand_in.asked == []
+
+
+@pytest.mark.parametrize("name", ["Helicone-Target-URL", "x_portkey-custom-host", "X-Team", "X-Anything"])
+async def test_headers_go_beside_a_key_of_the_servers_only_where_whoever_runs_it_says_so(
+    stand_in: StandIn, name: str
+) -> None:
+    # A gateway may take from any header where to send the request, and the key with it.
+    unnamed, named = EnvironmentProviders({}), EnvironmentProviders({}, gateways=parse_hosts(stand_in.base_url))
+    ours = endpoint(stand_in.base_url, headers={name: "elsewhere"}, api_key_name="OPENAI_API_KEY")
+
+    error = await error_of(unnamed, ours)
+    await named.complete(ours, {"model": "small", **HELLO})
+
+    origin = stand_in.base_url.removesuffix("/v1")
+    assert f"The extra header {name.lower()} may not be sent to {origin}" in error.message
+    assert f"LOOMQL_PROVIDER_HEADERS={origin}" in error.message
+    [asked] = stand_in.asked
+    assert asked.headers[name.lower()] == "elsewhere"
+    for port in (unnamed, named):
+        await port.close()
+
+
+async def test_headers_that_lead_nowhere_and_those_beside_a_key_of_ones_own_may_go_anywhere(stand_in: StandIn) -> None:
+    port = EnvironmentProviders({})
+    plain = endpoint(stand_in.base_url, headers={"OpenAI-Project": "acme"}, api_key_name="OPENAI_API_KEY")
+    own = endpoint(stand_in.base_url, headers={"X-Team": "weavers"}, api_key_name=None)
+    routed = endpoint(stand_in.base_url, headers={"x-litellm-api-base": "elsewhere"}, api_key_name=None)
+
+    await port.complete(plain, {"model": "small", **HELLO})
+    await port.complete(own, {"model": "small", **HELLO})
+    assert "may not be sent" in (await error_of(port, routed)).message
+
+    assert [asked.headers.get("x-team") for asked in stand_in.asked] == [None, "weavers"]
+    await port.close()
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://api.openai.com/v1", "https://openrouter.ai/api/v1", "https://api.openai.com:443/v1"]
+)
+def test_a_providers_own_api_takes_all_headers_of_requests(base_url: str) -> None:
+    headers = headers_of(endpoint(base_url, headers={"X-Team": "weavers"}, api_key_name="OPENAI_API_KEY"))
+
+    assert headers["X-Team"] == "weavers"
 
 
 @pytest.mark.parametrize(("name", "value"), [("X\r\nHost", "a"), ("X-A", "a\r\nHost: b"), ("", "a"), ("X-A", "ü")])

@@ -9,11 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access.callers import Access
 from app.weave import batches, call_writes, feedback
-from app.weave.bodies import Body, Items, read_item
+from app.weave.bodies import Body, Items
 from app.weave.requests import CallStartReq
 from graphql_schema.context import Stores
 from stores import transactions
+from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
@@ -342,7 +344,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
-    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"))
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER))
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = 0
 
@@ -386,9 +388,10 @@ def test_of_very_many_bad_items_the_first_are_told_why(
 
 
 async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
-    outcome = batches.Outcome(Items([0], None, "batch"))
+    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER))
+    outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:
-        read_item(CallStartReq, 0, "batch.0")
+        items.read(CallStartReq, 0, "batch.0")
     assert caught.value.__context__
 
     outcome.refuse(0, caught.value)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.providers import EnvironmentProviders
-from app.providers.secrets import parse_grants
+from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.completions.endpoints import Endpoints, Reached
@@ -288,7 +288,10 @@ async def test_a_custom_provider_on_the_loopback_is_refused_unless_it_is_allowed
     told = []
     for allow_private in (False, True):
         port = EnvironmentProviders(
-            {"ACME_KEY": "sk-acme"}, parse_grants(f"ACME_KEY@{origin}"), allow_private=allow_private
+            {"ACME_KEY": "sk-acme"},
+            parse_grants(f"ACME_KEY@{origin}"),
+            allow_private=allow_private,
+            gateways=parse_hosts(origin),
         )
         completions = CompletionsStore(database, objects, calls, port)
         told.append(await completions.create(PROJECT, {"model": "custom::acme::small", "messages": []}))

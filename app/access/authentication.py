@@ -1,0 +1,102 @@
+"""Authentication: who is behind each connection."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access.callers import CALLER
+from app.access.credentials import header_of, of_message
+from app.access.entrance import Entrance
+from app.access.sessions import Ended, FreeSession, Session
+from stores.access import NOBODY
+from stores.errors import StoreError, UnauthenticatedError
+
+SESSION: Final = "session"
+"""Where a connection's session is, in the state of its scope, or the error that keeps it from having one."""
+
+KEYRING: Final = "keyring"
+_ENTRANCE: Final = "entrance"
+
+
+def until_ended(scope: Scope) -> AbstractContextManager[Ended]:
+    """What is done when the session of a connection is over, for as long as the block lasts."""
+    session: Session | None = scope.get("state", {}).get(SESSION)
+    return session.until_ended() if session else _never()
+
+
+@contextmanager
+def _never() -> Iterator[Ended]:
+    ended = Ended()
+    yield ended
+    ended.cancel()
+
+
+async def come_in(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
+    """Find the session of a WebSocket by its first message, if it has none yet; why there is none."""
+    state = scope.get("state", {})
+    if isinstance(state.get(SESSION), UnauthenticatedError):
+        entrance: Entrance = state[_ENTRANCE]
+        try:
+            session = await entrance.session(of_message(payload), state[KEYRING], _address(scope))
+        except StoreError as error:
+            return error.with_traceback(None)
+        state[SESSION], state[CALLER] = session, session.caller
+    found = state.get(SESSION)
+    return found if isinstance(found, StoreError) else None
+
+
+class EndedError(OSError):
+    """A key ended in the middle of an answer; what streams it takes this for a client that left."""
+
+
+class Authentication:
+    """The ASGI middleware that finds the session and the caller of each connection; the routes' guards refuse.
+
+    Args:
+        app: what is behind it.
+        entrance: where everybody comes in.
+    """
+
+    def __init__(self, app: ASGIApp, entrance: Entrance) -> None:
+        self.app = app
+        self.entrance = entrance
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find them, and go on."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        try:
+            session = await self.entrance.session(header_of(scope["headers"]), state[KEYRING], _address(scope))
+        except StoreError as error:
+            state[SESSION], state[CALLER] = error.with_traceback(None), NOBODY
+            state[_ENTRANCE] = self.entrance
+            await self.app(scope, receive, send)
+            return
+        state[SESSION], state[CALLER] = session, session.caller
+        if isinstance(session, FreeSession) or scope["type"] != "http":
+            await self.app(scope, receive, send)
+        else:
+            await self._answer_while_let_in(session, scope, receive, send)
+
+    async def _answer_while_let_in(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and cut off what is streamed when the session is over; what is answered at once is answered."""
+
+        async def send_while_let_in(message: Message) -> None:
+            if message.get("more_body") and not session.lets_in():
+                raise EndedError
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_while_let_in)
+        except (EndedError, ClientDisconnect):
+            return  # it was streamed, and there is nobody to tell
+
+
+def _address(scope: Scope) -> str:
+    server = scope.get("server")
+    return server[0] if server else ""

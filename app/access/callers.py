@@ -1,0 +1,41 @@
+"""The caller of a connection, as authentication has set it, and what a route lets them do."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from stores.access import Caller, Role
+
+CALLER: Final = "caller"
+"""Where it is, in the state of an ASGI scope."""
+
+ACCESS: Final = "access"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A caller at a route that takes a role, in projects that only its content names."""
+
+    caller: Caller
+    role: Role
+
+    def check(self, project_id: str, argument: str | None = "project_id") -> None:
+        """See that they have the role in a project.
+
+        Raises:
+            ForbiddenError: they have not.
+        """
+        self.caller.check(self.role, project_id, argument)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who asks."""
+    caller: Caller = connection.scope["state"][CALLER]
+    return caller
+
+
+def access_of(connection: HTTPConnection) -> Access:
+    """What the route of a connection lets its caller do."""
+    access: Access = connection.scope["state"][ACCESS]
+    return access

@@ -1,0 +1,83 @@
+"""The entrance: whether somebody has to say who they are, and who they are then."""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Literal, Protocol
+
+from app.access.credentials import refused, secret_of
+from app.access.keyring import Keyring
+from app.access.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
+from stores.access import Caller
+from stores.keys import PREFIX
+
+Demand = Literal["auto", "required", "off"]
+"""Whether keys are required: once there is one and off the loopback, always, or never."""
+
+
+class Tokens(Protocol):
+    """What knows tokens that others issue."""
+
+    async def session(self, token: str) -> TokenSession | None:
+        """The session of a token; None for one that is not believed."""
+
+
+class Entrance:
+    """Where everybody comes in, by whatever door.
+
+    Args:
+        demand: whether keys are required.
+        anonymous: who comes in where they are not.
+        tokens: what knows the tokens of an issuer; with it, everybody has to say who they are.
+    """
+
+    def __init__(self, demand: Demand, anonymous: Caller, tokens: Tokens | None = None) -> None:
+        self._free = FreeSession(anonymous) if demand == "off" else None
+        self._is_required = demand == "required" or tokens is not None
+        self._anonymous = anonymous
+        self._tokens = tokens
+
+    async def session(self, authorization: str | None, keyring: Keyring, address: str) -> Session:
+        """The session of a connection that came in at an address of ours, with what it says by Authorization.
+
+        Raises:
+            UnauthenticatedError: it has to say who it is, and does not, or is not believed.
+            StoreError: the keys cannot be read.
+        """
+        if self._free:
+            return self._free
+        known = keyring.known() or await keyring.current()
+        if not (self._is_required or known.ever) and is_loopback(address):
+            return OpenSession(self._anonymous, keyring)
+        secret = secret_of(authorization) if authorization else None
+        if secret and secret.startswith(PREFIX):
+            if key := await keyring.find(secret):
+                return KeySession(key, keyring)
+        elif secret and self._tokens and (session := await self._tokens.session(secret)):
+            return session
+        raise refused()
+
+
+@lru_cache(1024)
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this machine reaches an address of its own; names and sockets' paths are no IP address."""
+    found = _ip(address)
+    return found is None or found.is_loopback
+
+
+def demand_of(setting: Demand, host: str) -> Demand:
+    """What a setting comes to for a server that is to listen at a host."""
+    return "required" if setting == "auto" and not is_for_this_machine(host) else setting
+
+
+def is_for_this_machine(host: str) -> bool:
+    """Whether who listens at a host is there for this machine alone; of names only localhost is known to be."""
+    found = _ip(host)
+    return host == "localhost" if found is None else found.is_loopback
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found

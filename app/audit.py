@@ -1,0 +1,57 @@
+"""The audit log of the running service: on whose behalf each request acts, and where entries go."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.access.callers import CALLER
+from stores.audit import CALLER as ACTING
+from stores.audit import COMMAND_LINE, did, logger, record
+
+if TYPE_CHECKING:
+    from stores.access import Caller
+
+__all__ = ["OnBehalf", "act_for", "audit_handler", "did", "log_as_command_line", "record"]
+
+FORM: Final = "%(message)s"
+
+
+def act_for(scope: Scope) -> None:
+    """Say that what follows in this context is on behalf of a connection's caller, who may be known only by now."""
+    caller: Caller | None = scope.get("state", {}).get(CALLER)
+    if caller is not None:
+        ACTING.set(caller.id)
+
+
+class OnBehalf:
+    """The ASGI middleware that says, to whatever is done in it, on whose behalf that is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say it, and go on."""
+        if scope["type"] != "lifespan":
+            act_for(scope)
+        await self.app(scope, receive, send)
+
+
+def audit_handler(path: Path | None) -> dict[str, Any]:
+    """The handler, as `logging.config` takes it: it appends to a file, or writes to standard error."""
+    if path is None:
+        return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
+    return {"class": "logging.FileHandler", "formatter": "audit", "filename": str(path), "encoding": "utf-8"}
+
+
+def log_as_command_line(path: Path | None) -> None:
+    """Have what this process does written down as done by a command, in the file if there is one.
+
+    Without one it is told to nobody: who runs the command sees what came of it.
+    """
+    ACTING.set(COMMAND_LINE)
+    handler = logging.NullHandler() if path is None else logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(FORM))
+    logger.handlers[:] = [handler]
+    logger.propagate = False

@@ -1,0 +1,86 @@
+"""The names that a server without keys answers to.
+
+A page of any site can have its own name lead to 127.0.0.1 a moment after it was loaded (DNS rebinding). To the browser
+it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.access.callers import CALLER
+from app.doors import OPEN_PATHS, refusal_at
+from stores.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from stores.access import Caller
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+EVERY: Final = "*"
+_OF_LOOPBACK: Final = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
+
+
+def names_of(host: str, allowed: str) -> frozenset[str] | None:
+    """The names that a server answers to which listens at `host`; None for every one.
+
+    `allowed` is a list with commas between them. Without it a server on the loopback answers to its own names, any
+    other, which has a network in front of it that nobody can know here, to every one.
+    """
+    given = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
+    if EVERY in given:
+        return None
+    if given:
+        return given | LOOPBACK
+    return LOOPBACK if is_loopback(host) else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine only."""
+    name = host.strip("[]").lower()
+    # Names may begin with 127., too, and lead anywhere.
+    return name in LOOPBACK or _OF_LOOPBACK.fullmatch(name) is not None
+
+
+class OwnHosts:
+    """The ASGI middleware that lets nobody in by another name, where whoever asks need not say who they are.
+
+    Who has a key is let in by any name: no page has it.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self.app = app
+        self.names = frozenset(names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request by another name, or go on."""
+        if scope["type"] != "lifespan" and _is_open(scope):
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            if not self._is_ours(host):
+                await refusal_at(scope, _refused(host))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        if host in self.names:
+            return True
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
+        return name in self.names or name.endswith(".localhost") or is_loopback(name) or not host
+
+
+def _is_open(scope: Scope) -> bool:
+    caller: Caller | None = scope.get("state", {}).get(CALLER)
+    return caller is not None and caller.is_anonymous and bool(caller.grants) and scope["path"] not in OPEN_PATHS
+
+
+def _refused(host: str) -> ForbiddenError:
+    return ForbiddenError(
+        f"this server has no keys, so it answers only to its own names, and {host[:200]!r} is none of them; name it in "
+        "LOOMQL_ALLOWED_HOSTS on the server, or make keys"
+    )

@@ -1,0 +1,33 @@
+"""What is refused before it comes to a door, told as that door's clients understand it."""
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from app.media_types import media_type_of
+from app.otlp import answers as otlp
+from app.otlp.endpoint import PATHS as OTLP_PATHS
+from app.refusals import refusal
+from app.weave import errors as weave
+from app.weave.door import PREFIX as WEAVE
+from stores.errors import StoreError
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What those who watch over the server ask for: nothing is counted there."""
+
+ASSETS: Final = "/graphiql/"
+"""Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""
+
+
+def refusal_at(scope: Scope, error: StoreError) -> Response:
+    """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
+    path: str = scope["path"]
+    if path in OTLP_PATHS:
+        media_type = media_type_of(Headers(scope=scope).get("content-type", ""))[0]
+        form = otlp.PROTOBUF if media_type == otlp.PROTOBUF else otlp.JSON
+        return otlp.failure(error, otlp.status_of(error), form)
+    if path.startswith(f"{WEAVE}/"):
+        return weave.refusal(error)
+    return refusal(error)

@@ -1,0 +1,40 @@
+"""Spans of time as people write them on a command line."""
+
+import re
+from typing import Final
+
+from stores import times
+from stores.errors import BadInputError
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+_SECOND: Final = 1_000_000
+
+
+def seconds_of(text: str, argument: str) -> int:
+    """The seconds of a text such as 90d, 12h, 30m or 45s.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise BadInputError(
+            f"{text[:64]!r} is no span of time; write a number and s, m, h, d or w, such as 90d", argument
+        )
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def end_of(text: str, argument: str) -> int:
+    """A time to come, in microseconds since the epoch: after a span such as 90d, or at a time in ISO 8601.
+
+    Raises:
+        BadInputError: it is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return times.now() + seconds_of(text, argument) * _SECOND
+    try:
+        return times.parse(text)
+    except BadInputError as error:
+        message = f"{text[:64]!r} is neither a span of time such as 90d nor a time such as 2030-01-31T12:00:00Z"
+        raise BadInputError(message, argument) from error

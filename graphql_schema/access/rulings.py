@@ -1,0 +1,121 @@
+"""The rulings: which role a field takes, in which projects.
+
+A field without one makes no schema (`guard.rule`); the README's table is made of this one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from graphql_schema.access import places
+from graphql_schema.access.places import Given, Place
+from stores.access import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The role that a field takes in each project that its arguments name; `command` does the same on the server."""
+
+    role: Role
+    place: Place = places.PROJECT_ID
+    command: str | None = None
+
+    def command_for(self, given: Given) -> str | None:
+        """The command that does the same as a field with some arguments."""
+        return self.command and self.command.format(**given, on_or_off="on" if given.get("is_on") else "off")
+
+
+_READER: Final = Ruling(Role.READER)
+_WRITER: Final = Ruling(Role.WRITER)
+
+_QUERIES: Final = {
+    "node": Ruling(Role.READER, places.ID),
+    "nodes": Ruling(Role.READER, places.IDS),
+    "refs": Ruling(Role.READER, places.REFS),
+    "projects": Ruling(Role.READER, places.OWN),
+    **dict.fromkeys(
+        (
+            "call",
+            "calls",
+            "callEventsCursor",
+            "callsAggregate",
+            "callsStats",
+            "costs",
+            "evaluationCompare",
+            "evaluationResults",
+            "evaluationRun",
+            "evaluationStatus",
+            "explain",
+            "feedback",
+            "feedbackStats",
+            "file",
+            "filesStats",
+            "lastPurge",
+            "obj",
+            "objs",
+            "op",
+            "ops",
+            "project",
+            "projectStats",
+            "retention",
+            "retentionPreview",
+            "search",
+            "searchIndex",
+            "tableRows",
+            "tableStats",
+            "tablesStats",
+            "threads",
+            "trace",
+            "usageTree",
+        ),
+        _READER,
+    ),
+}
+
+_MUTATIONS: Final = {
+    "callCreateBatch": Ruling(Role.WRITER, places.BATCH_OF_CALLS),
+    "callEnd": Ruling(Role.WRITER, places.END),
+    "callStart": Ruling(Role.WRITER, places.START),
+    "ensureProjectExists": Ruling(Role.WRITER, places.ENTITY_AND_PROJECT),
+    "feedbackCreateBatch": Ruling(Role.WRITER, places.BATCH_OF_FEEDBACK),
+    "objCreate": Ruling(Role.WRITER, places.OBJ),
+    "opCreate": Ruling(Role.WRITER, places.OP_OBJ),
+    "tableCreate": Ruling(Role.WRITER, places.TABLE),
+    **dict.fromkeys(
+        (
+            "actionsExecuteBatch",
+            "callUpdate",
+            "callsDelete",
+            "completionsCreate",
+            "costCreate",
+            "costPurge",
+            "evaluateModel",
+            "evaluationCancel",
+            "feedbackCreate",
+            "feedbackPurge",
+            "feedbackReplace",
+            "fileCreate",
+            "imageCreate",
+            "objDelete",
+            "otelExport",
+            "tableCreateFromDigests",
+            "tableUpdate",
+        ),
+        _WRITER,
+    ),
+    "projectPurge": Ruling(Role.ADMIN, command="loomql project purge {project_id}"),
+    "retentionSet": Ruling(Role.ADMIN, command="loomql retention set {project_id}"),
+    "retentionSweep": Ruling(Role.ADMIN, command="loomql retention sweep {project_id}"),
+    "searchIndexSet": Ruling(Role.ADMIN, command="loomql search {on_or_off} {project_id}"),
+}
+
+_SUBSCRIPTIONS: Final = {
+    "callEvents": _READER,
+    "completionsCreateStream": _WRITER,
+    "evaluationProgress": _READER,
+}
+
+Rulings = Mapping[str, Mapping[str, Ruling]]
+
+RULINGS: Final[Rulings] = {"Query": _QUERIES, "Mutation": _MUTATIONS, "Subscription": _SUBSCRIPTIONS}
+"""By the name of a root, the rulings of its fields."""

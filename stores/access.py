@@ -1,0 +1,144 @@
+"""Who asks, and what they may do in which project."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Self
+
+from stores.errors import BadInputError, ForbiddenError
+from stores.ids import PROJECT_PART_RULE, is_project_part
+
+EVERY_PROJECT: Final = "*"
+ANONYMOUS: Final = "anonymous"
+"""The id of whoever asks where nobody has to say who they are."""
+
+
+class Role(IntEnum):
+    """What somebody may do in a project; who may do more may do all that is less."""
+
+    NONE = 0
+    READER = 1
+    WRITER = 2
+    ADMIN = 3
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """The role of a name, as people write it.
+
+        Raises:
+            BadInputError: there is no such role.
+        """
+        names = [role.name.lower() for role in cls if role]
+        if name not in names:
+            raise BadInputError(f"{name[:64]!r} is no role; there are {', '.join(names)}", "role")
+        return cls[name.upper()]
+
+    def __str__(self) -> str:
+        """Its name, as people write it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """A role in some projects: `entity/project`, `entity/*` or `*`."""
+
+    projects: str
+    role: Role
+
+    @classmethod
+    def of(cls, projects: str, role: Role) -> Self:
+        """A grant of what people wrote.
+
+        Raises:
+            BadInputError: it names no projects.
+        """
+        entity, _, project = projects.partition("/")
+        is_entity = EVERY_PROJECT not in entity and is_project_part(entity)
+        is_project = project == EVERY_PROJECT or is_project_part(project)
+        if projects != EVERY_PROJECT and not (is_entity and is_project):
+            raise BadInputError(
+                f"{projects[:64]!r} names no projects; write entity/project, entity/* for all of an entity or * for "
+                f"all, each part of {PROJECT_PART_RULE}",
+                "project",
+            )
+        return cls(projects, role)
+
+    def holds_for(self, project_id: str) -> bool:
+        """Whether it is for a project."""
+        if self.projects == EVERY_PROJECT:
+            return True
+        return (
+            project_id.startswith(self.projects[:-1]) if self.projects.endswith("/*") else project_id == self.projects
+        )
+
+    def includes(self, other: "Grant") -> bool:
+        """Whether it is for all projects that another is for."""
+        return self.projects in {EVERY_PROJECT, other.projects} or (
+            other.projects != EVERY_PROJECT and self.holds_for(other.projects)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the public id of a key, the subject of a token or `anonymous`, and what they may do where."""
+
+    id: str
+    grants: tuple[Grant, ...]
+    everywhere: Role = field(init=False, compare=False)
+    """The role that they have in every project."""
+
+    def __post_init__(self) -> None:
+        """Find once what each request asks first."""
+        everywhere = _most(grant.role for grant in self.grants if grant.projects == EVERY_PROJECT)
+        object.__setattr__(self, "everywhere", everywhere)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is anybody."""
+        return self.id == ANONYMOUS
+
+    def role_in(self, project_id: str) -> Role:
+        """The role in a project, whether there is such a project or not."""
+        return _most(grant.role for grant in self.grants if grant.holds_for(project_id))
+
+    @property
+    def projects(self) -> tuple[str, ...] | None:
+        """The projects that they have any role in, as grants name them; None for all."""
+        return None if self.everywhere else tuple(grant.projects for grant in self.grants if grant.role)
+
+    def may(self, role: Role, project_id: str) -> bool:
+        """Whether they have a role in a project, or one that may do more."""
+        return self.everywhere >= role or self.role_in(project_id) >= role
+
+    def covers(self, role: Role, grants: Iterable[Grant]) -> bool:
+        """Whether they have a role in all projects that some grants are for."""
+        own = [grant for grant in self.grants if grant.role >= role]
+        return all(any(each.includes(grant) for each in own) for grant in grants)
+
+    def check(self, role: Role, project_id: str, argument: str | None = None) -> None:
+        """See that they have a role in a project; nothing is looked up for that.
+
+        Raises:
+            ForbiddenError: they have not.
+        """
+        if not self.may(role, project_id):
+            raise forbidden(role, project_id, argument)
+
+
+def forbidden(role: Role, project_id: str, argument: str | None = None) -> ForbiddenError:
+    """The refusal of who lacks a role in a project, the same whether there is such a project or not."""
+    return ForbiddenError(f"this takes the role {role} in {project_id[:260]!r}, which you do not have", argument)
+
+
+def _most(roles: Iterable[Role]) -> Role:
+    return max(roles, default=Role.NONE)
+
+
+ANYONE: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.WRITER),))
+"""Whoever asks where there are no keys."""
+
+ADMINISTRATOR: Final = Caller(ANONYMOUS, (Grant(EVERY_PROJECT, Role.ADMIN),))
+"""The same where the server is told to let everybody do what is for administrators."""
+
+NOBODY: Final = Caller(ANONYMOUS, ())
+"""Who has not said who they are, where they must."""

@@ -1,0 +1,70 @@
+"""A key as it is kept: all but its secret."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from stores.access import Caller, Grant, Role
+from stores.database import Document
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key. Times are in microseconds since the epoch; it ends at `expires_at`, or when it is revoked before."""
+
+    id: str
+    name: str | None
+    grants: tuple[Grant, ...]
+    created_at: int
+    created_by: str
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    replaces: str | None = None
+    """The key that it was made in the place of."""
+    hash: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def of(cls, document: Document) -> "Key":
+        """A key as it is stored."""
+        grants = tuple(Grant(each["projects"], Role[each["role"].upper()]) for each in document["grants"])
+        known = {name: document.get(name) for name in ("expires_at", "revoked_at", "replaces")}
+        return cls(
+            document["_id"],
+            document.get("name"),
+            grants,
+            document["created_at"],
+            document["created_by"],
+            **known,
+            hash=document["hash"],
+        )
+
+    def document(self) -> Document:
+        """What is stored of it."""
+        stored = {
+            "_id": self.id,
+            "name": self.name,
+            "grants": [{"projects": grant.projects, "role": str(grant.role)} for grant in self.grants],
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+            "expires_at": self.expires_at,
+            "revoked_at": self.revoked_at,
+            "replaces": self.replaces,
+            "hash": self.hash,
+        }
+        return {name: value for name, value in stored.items() if value is not None}
+
+    def is_live(self, now: int) -> bool:
+        """Whether it lets anybody in at a time."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who comes with it."""
+        return Caller(self.id, self.grants)
+
+
+@dataclass(frozen=True)
+class MadeKey:
+    """A new key with its text, which is told this once."""
+
+    key: Key
+    text: str = field(repr=False)

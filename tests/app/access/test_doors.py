@@ -1,0 +1,392 @@
+"""Every door lets in who has a key, and nobody else; and who comes in is let out when the key ends."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from app.otlp.grpc_server import SERVICE
+from app.server import create_app
+from app.settings import Settings
+from stores import times
+from stores.access import Caller, Grant, Role
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
+from tests.app.event_stream import Event, events_of
+from tests.free_ports import free_port
+from tests.live_server import live_server
+from tests.stores.otel.messages import body, span
+from tests.waiting import TIMEOUT
+
+READ = '{ call(projectId: "%s", id: "%s") { id } }'
+WATCH = 'subscription { callEvents(projectId: "%s") { type } }'
+TRANSPORT = Subprotocol("graphql-transport-ws")
+OPERATOR = Caller("test", (Grant("*", Role.ADMIN),))
+FOUND = {"data": {"call": {"id": CALL}}}
+
+
+def basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+async def read(keyed: Keyed, authorization: str | None) -> httpx.Response:
+    headers = {} if authorization is None else {"authorization": authorization}
+    async with httpx.AsyncClient(base_url=keyed.url, headers=headers) as client:
+        return await client.post("/graphql", json={"query": READ % (OURS, CALL)})
+
+
+@pytest.mark.parametrize("scheme", ["Bearer {}", "bearer  {}"])
+async def test_a_key_lets_in_by_bearer(keyed: Keyed, scheme: str) -> None:
+    answer = await read(keyed, scheme.format(keyed.keys["reader"]))
+
+    assert answer.json()["data"] == FOUND["data"]
+
+
+async def test_a_key_lets_in_as_the_password_of_anybody(keyed: Keyed) -> None:
+    key = keyed.keys["reader"]
+
+    answers = [await read(keyed, header) for header in (basic("api", key), basic("", key), basic(key, ""))]
+
+    assert [answer.json()["data"] for answer in answers] == [FOUND["data"]] * 3
+
+
+async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(keyed: Keyed) -> None:
+    now = times.now()
+    store = KeysStore(keyed.database, settle_seconds=0)
+    revoked, over = [(await store.create([Grant(OURS, Role.ADMIN)])) for _ in range(2)]
+    await store.revoke(revoked.key.id, OPERATOR)
+    await keyed.database.api_keys.update_one({"_id": over.key.id}, {"$set": {"expires_at": now - 1}})
+    key = keyed.keys["reader"]
+    last = "0" if key[-1] != "0" else "1"
+    wrong = [
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        f"Token {key}",
+        f"Bearer {key[:-1]}{last}",
+        f"Bearer {key}0",
+        f"Bearer {key.upper()}",
+        f"Bearer loomql_{'0' * 16}_{'0' * 64}",
+        f"Bearer {revoked.text}",
+        f"Bearer {over.text}",
+        "Basic not base64",
+        basic("api", "x"),
+        f"Bearer {'x' * 60_000}",
+    ]
+
+    answers = [await read(keyed, authorization) for authorization in wrong]
+
+    assert {answer.status_code for answer in answers} == {401}
+    assert {answer.headers["www-authenticate"] for answer in answers} == {'Bearer realm="LoomQL"'}
+    [told] = {answer.text for answer in answers}
+    assert json.loads(told)["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert "key" in told
+
+
+async def test_what_holds_no_data_is_open(keyed: Keyed) -> None:
+    async with keyed.client("none") as client:
+        page = await client.get("/graphql", headers={"accept": "text/html"})
+        api = await client.get("/graphql?query={__typename}")
+        health = [await client.get(path) for path in ("/healthz", "/readyz")]
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert api.status_code == 401
+    assert [answer.status_code for answer in health] == [200, 200]
+
+
+async def test_a_post_that_would_rather_have_a_page_is_no_way_around(keyed: Keyed) -> None:
+    async with keyed.client("none") as client:
+        answer = await client.post("/graphql", json={"query": "{ __typename }"}, headers={"accept": "text/html"})
+
+    assert answer.status_code == 401
+
+
+@asynccontextmanager
+async def socket(
+    keyed: Keyed, payload: dict[str, Any] | None = None, **headers: str
+) -> AsyncIterator[ClientConnection]:
+    address = keyed.url.replace("http", "ws") + "/graphql"
+    async with (
+        asyncio.timeout(TIMEOUT),
+        connect(address, subprotocols=[TRANSPORT], additional_headers=headers) as opened,
+    ):
+        await opened.send(json.dumps({"type": "connection_init", "payload": payload}))
+        yield opened
+
+
+async def test_a_websocket_says_who_it_is_in_its_first_message_or_by_header(keyed: Keyed) -> None:
+    key = keyed.keys["reader"]
+    ways: list[tuple[dict[str, Any] | None, dict[str, str]]] = [
+        ({"Authorization": f"Bearer {key}"}, {}),
+        ({"authorization": basic("api", key)}, {}),
+        ({"apiKey": key}, {}),
+        (None, {"authorization": f"Bearer {key}"}),
+    ]
+    for payload, headers in ways:
+        async with socket(keyed, payload, **headers) as opened:
+            assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+            operation = {"id": "1", "type": "subscribe", "payload": {"query": READ % (OURS, CALL)}}
+            await opened.send(json.dumps(operation))
+            assert json.loads(await opened.recv())["payload"]["data"] == FOUND["data"]
+
+
+@pytest.mark.parametrize("payload", [None, {}, {"apiKey": "x"}, {"apiKey": 5}, {"Authorization": "Bearer x"}])
+async def test_a_websocket_that_does_not_say_who_it_is_is_closed(keyed: Keyed, payload: dict[str, Any] | None) -> None:
+    async with socket(keyed, payload) as opened:
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with socket(keyed, authorization="Bearer x"):
+            pass
+
+    assert refused.value.response.status_code == 403
+
+
+async def test_a_websocket_that_begins_before_its_first_message_gets_nothing(keyed: Keyed) -> None:
+    address = keyed.url.replace("http", "ws") + "/graphql"
+    async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as opened:
+        await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": READ % (OURS, CALL)}}))
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_key_that_is_revoked_lets_nobody_in_once_that_is_answered(keyed: Keyed) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.READER)])
+    before = await read(keyed, f"Bearer {made.text}")
+
+    await keyed.store.revoke(made.key.id, OPERATOR)
+    after = await read(keyed, f"Bearer {made.text}")
+
+    assert (before.status_code, after.status_code) == (200, 401)
+
+
+async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:
+    old = await keyed.store.create([Grant(OURS, Role.READER)])
+
+    new = await keyed.store.rotate(old.key.id, OPERATOR, grace_seconds=3_600)
+    last = await keyed.store.rotate(new.key.id, OPERATOR)
+
+    statuses = [(await read(keyed, f"Bearer {made.text}")).status_code for made in (old, new, last)]
+    assert statuses == [200, 401, 200]
+    assert last.key.grants == old.key.grants
+
+
+async def test_streams_end_when_their_key_does(keyed: Keyed) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.READER)])
+    header = {"authorization": f"Bearer {made.text}"}
+    asked = {"json": {"query": WATCH % OURS}, "headers": header | {"accept": "text/event-stream"}}
+    async with (
+        asyncio.timeout(TIMEOUT),
+        httpx.AsyncClient(base_url=keyed.url, timeout=TIMEOUT) as client,
+        client.stream("POST", "/graphql", **asked) as response,  # type: ignore[arg-type] # a dict of either
+        socket(keyed, {"apiKey": made.text}) as opened,
+    ):
+        assert response.status_code == 200
+        assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+        await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": WATCH % OURS}}))
+
+        await keyed.store.revoke(made.key.id, OPERATOR)
+
+        events = [event async for event in events_of(response) if event.kind != "comment"]
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+    assert events[-1] == Event("complete")
+    assert events[-2].result["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_stream_ends_at_the_time_that_its_key_does(keyed: Keyed) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.READER)], expires_at=times.now() + 2_500_000)
+
+    async with socket(keyed, {"apiKey": made.text}) as opened:
+        assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_files_are_for_who_may(keyed: Keyed) -> None:
+    async with keyed.client("writer") as writer, keyed.client("reader") as reader, keyed.client("none") as nobody:
+        put = await writer.put(f"/files/{OURS}", content=b"hello")
+        url = put.json()["url"]
+        elsewhere = f"/files/{THEIRS}/{put.json()['digest']}"
+        answers = [
+            await reader.get(url),
+            await reader.put(f"/files/{OURS}", content=b"hello"),
+            await reader.get(elsewhere),
+            await nobody.get(url),
+        ]
+
+    assert put.status_code == 201
+    assert [answer.status_code for answer in answers] == [200, 403, 403, 401]
+
+
+async def test_exports_are_for_who_may(keyed: Keyed) -> None:
+    async with keyed.client("reader") as reader, keyed.client("none") as nobody:
+        ours, theirs, both = [
+            await reader.get(f"/export/calls?{query}")
+            for query in (f"projectId={OURS}", f"projectId={THEIRS}", f"projectId={OURS}&projectId={THEIRS}")
+        ]
+        refused = await nobody.get(f"/export/calls?projectId={OURS}")
+
+    assert ours.status_code == 200
+    assert json.loads(ours.text.splitlines()[0])["id"] == CALL
+    assert [answer.status_code for answer in (theirs, both, refused)] == [403, 403, 401]
+
+
+async def test_spans_are_taken_from_who_may(keyed: Keyed) -> None:
+    mixed = body(span(1), resource={"wandb.entity": "rival", "wandb.project": "chat"})
+    ours = body(span(2), resource={"wandb.entity": "acme", "wandb.project": "chat"})
+    kind = {"content-type": "application/x-protobuf"}
+    async with keyed.client("writer") as writer, keyed.client("reader") as reader, keyed.client("none") as nobody:
+        named = kind | {"project_id": THEIRS}
+        statuses = [
+            (await writer.post("/v1/traces", content=ours, headers=kind)).status_code,
+            (await writer.post("/v1/traces", content=mixed, headers=kind)).status_code,
+            (await writer.post("/v1/traces", content=mixed, headers=kind | {"project_id": OURS})).status_code,
+            (await writer.post("/v1/traces", content=body(span(3)), headers=named)).status_code,
+            (await reader.post("/v1/traces", content=ours, headers=kind)).status_code,
+            (await nobody.post("/v1/traces", content=ours, headers=kind)).status_code,
+        ]
+        # Bodies of protobuf may simply be put one behind the other.
+        partly = await writer.post("/v1/traces", content=ours + mixed, headers=kind)
+
+    assert statuses == [200, 403, 403, 403, 403, 401]
+    assert partly.status_code == 200
+    assert b"rival/chat" in partly.content
+    assert await keyed.database.calls.count_documents({"project_id": THEIRS}) == 1
+
+
+async def test_the_weave_door_takes_what_its_sdk_sends(keyed: Keyed) -> None:
+    asked = {"project_id": OURS, "id": CALL}
+    async with httpx.AsyncClient(base_url=f"{keyed.url}/weave", auth=("api", keyed.keys["reader"])) as client:
+        ours = await client.post("/call/read", json=asked)
+        theirs = await client.post("/call/read", json=asked | {"project_id": THEIRS})
+        refused = await client.post("/call/read", json=asked, auth=("api", "x"))
+
+    assert ours.json()["call"]["id"] == CALL
+    assert theirs.status_code == 403
+    assert (refused.status_code, list(refused.json())) == (401, ["reason"])
+
+
+async def test_spans_over_grpc_are_taken_from_who_may(mongodb_uri: str, database: Database, database_name: str) -> None:
+    text = (await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text
+    port = free_port()
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port)
+    codes = []
+    with live_server(create_app(settings), lifespan="on"):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            export = channel.unary_unary(f"/{SERVICE}/Export")
+            for project_id, authorization in ((OURS, f"Bearer {text}"), (THEIRS, f"Bearer {text}"), (OURS, "Bearer x")):
+                call = export(body(span()), metadata=(("project_id", project_id), ("authorization", authorization)))
+                codes.append(await call.code())
+
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED]
+    assert await database.calls.distinct("project_id") == [OURS]
+
+
+async def test_a_server_is_open_until_there_is_a_first_key(
+    mongodb_uri: str, database: Database, database_name: str
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", auth=("api", "k" * 40)) as client:
+            # Who sends a key that means nothing here is let in, too: the Weave SDK always sends one.
+            query = {"query": READ % (OURS, CALL)}
+            before = await client.post("/graphql", json=query)
+            async with connect(f"ws://{host}/graphql", subprotocols=[TRANSPORT]) as opened:
+                await opened.send('{"type": "connection_init"}')
+                assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+
+                made = await KeysStore(database).create([Grant("*", Role.READER)])
+
+                with pytest.raises(ConnectionClosed) as closed:
+                    await opened.recv()
+            after = await client.post("/graphql", json=query)
+            with_key = await client.post("/graphql", json=query, auth=("api", made.text))
+            await KeysStore(database).revoke(made.key.id, OPERATOR)
+            without_any = await client.post("/graphql", json=query)
+
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4401
+    assert [each.status_code for each in (before, after, with_key, without_any)] == [200, 401, 200, 401]
+
+
+async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database: Database, database_name: str) -> None:
+    query = {"query": READ % (OURS, CALL)}
+    statuses = {}
+    for demand, makes_key in (("required", False), ("off", True)):
+        if makes_key:
+            await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])
+        settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys=demand)
+        with live_server(create_app(settings), lifespan="on") as host:
+            async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+                statuses[demand] = (await client.post("/graphql", json=query)).status_code
+
+    assert statuses == {"required": 401, "off": 200}
+
+
+async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:
+    settings = Settings(mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.2)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+            answer = await client.post("/graphql", json={"query": "{ __typename }"})
+            health = await client.get("/healthz")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert health.status_code == 200
+
+
+async def test_keys_are_known_without_a_command_for_each_request(keyed: Keyed) -> None:
+    async with keyed.client("reader") as client:
+        query = {"query": "{ __typename }"}
+
+        async def reads() -> int:
+            status = await keyed.database.calls.database.client.admin.command("serverStatus")
+            found: int = status["opcounters"]["query"]
+            return found
+
+        before = await reads()
+        answers = [await client.post("/graphql", json=query) for _ in range(400)]
+        made = await reads() - before
+
+    assert {answer.status_code for answer in answers} == {200}
+    # Four a second at most, and what the server's own upkeep asks meanwhile.
+    assert made < 200
+
+
+async def test_many_wrong_keys_at_once_are_all_refused(keyed: Keyed) -> None:
+    answers = await asyncio.gather(*(read(keyed, f"Bearer loomql_{n:016x}_{n:064x}") for n in range(40)))
+
+    assert {answer.status_code for answer in answers} == {401}
+
+
+async def test_a_key_is_not_kept_in_the_database(keyed: Keyed) -> None:
+    text = keyed.keys["operator"]
+    found = [document async for document in keyed.database.api_keys.find()]
+
+    assert found
+    assert text.rpartition("_")[2] not in repr(found)

@@ -1,0 +1,187 @@
+"""What browsers are told, and which pages are kept out, at every door of a real server."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.app.doors import DOORS, PROJECT, Door, Server, every_door, serving
+from tests.database_pool import DatabasePool
+
+APP: Final = "https://app.acme.com"
+EVIL: Final = "https://evil.example"
+SAFE: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+PREFLIGHT: Final = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+
+
+@pytest.fixture(scope="module")
+def names(databases: DatabasePool) -> Iterator[str]:
+    name = databases.take()
+    yield name
+    databases.give_back(name)
+
+
+@pytest.fixture(scope="module")
+def plain(mongodb_uri: str, names: str) -> Iterator[Server]:
+    yield from serving(mongodb_uri, names)
+
+
+@pytest.fixture(scope="module")
+def shared(mongodb_uri: str, names: str) -> Iterator[Server]:
+    yield from serving(mongodb_uri, names, cors_origins=APP, allowed_hosts="loom.acme.com")
+
+
+def cors_of(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+@every_door
+def test_every_answer_says_what_may_be_done_with_it(plain: Server, door: Door) -> None:
+    answer = door.knock(plain.client)
+
+    assert answer.status_code in {door.status, 200}
+    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+    assert cors_of(answer) == {}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/healthz", "/weave/none", f"/files/{PROJECT}/none"])
+def test_so_does_every_refusal(plain: Server, path: str) -> None:
+    answer = plain.client.get(path)
+
+    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+
+
+def test_a_file_is_no_page_of_the_server(plain: Server) -> None:
+    stored = plain.client.put(f"/files/{PROJECT}", content=b"<svg onload=alert(1)>", params={"name": "x.svg"})
+    file = plain.client.get(stored.json()["url"])
+
+    assert file.headers["content-security-policy"] == "sandbox"
+    assert file.headers["x-content-type-options"] == "nosniff"
+    assert file.headers["x-frame-options"] == "DENY"
+    assert file.headers["cache-control"] == "private, max-age=31536000, immutable"
+
+
+@every_door
+@pytest.mark.parametrize(
+    "headers", [{"origin": EVIL}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}]
+)
+def test_a_page_of_another_site_is_refused_at_every_door(plain: Server, door: Door, headers: dict[str, str]) -> None:
+    answer = door.knock(plain.client, **headers)
+
+    assert answer.status_code == 403
+    assert "LOOMQL_CORS_ORIGINS" in answer.text
+    assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "FORBIDDEN")
+
+
+@every_door
+def test_the_servers_own_page_is_answered(plain: Server, door: Door) -> None:
+    answer = door.knock(plain.client, origin=f"http://{plain.host}", sec_fetch_site="same-origin")
+
+    assert answer.status_code in {door.status, 200}
+
+
+def test_who_follows_a_link_from_elsewhere_gets_the_page(plain: Server) -> None:
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "accept": "text/html"}
+
+    assert plain.client.get("/graphql", headers=followed).headers["content-type"].startswith("text/html")
+    assert plain.client.post("/graphql", headers=followed, json={"query": "{ __typename }"}).status_code == 403
+
+
+def test_a_preflight_is_refused_as_long_as_nobody_is_named(plain: Server) -> None:
+    answer = plain.client.options("/graphql", headers={"origin": APP, **PREFLIGHT})
+
+    assert answer.status_code == 403
+    assert cors_of(answer) == {}
+
+
+@every_door
+def test_a_named_origin_may_ask_and_read_without_what_its_browser_would_add(shared: Server, door: Door) -> None:
+    headers = {"origin": APP, "sec-fetch-site": "cross-site", **PREFLIGHT}
+    preflight = shared.client.options(door.path.partition("?")[0], headers=headers)
+    answer = door.knock(shared.client, origin=APP, sec_fetch_site="cross-site")
+
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == APP
+    assert preflight.headers["access-control-max-age"] == "7200"
+    assert "Authorization" in preflight.headers["access-control-allow-headers"].split(", ")
+    assert door.method in preflight.headers["access-control-allow-methods"].split(", ")
+    assert answer.status_code in {door.status, 200}
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+    assert "Origin" in answer.headers["vary"]
+    assert "access-control-allow-credentials" not in {*preflight.headers, *answer.headers}
+
+
+@every_door
+def test_another_origin_may_not(shared: Server, door: Door) -> None:
+    preflight = shared.client.options(door.path, headers={"origin": EVIL, **PREFLIGHT})
+    answer = door.knock(shared.client, origin=EVIL)
+
+    assert (preflight.status_code, answer.status_code) == (403, 403)
+    assert cors_of(preflight) == cors_of(answer) == {}
+    assert "Origin" in answer.headers["vary"]
+
+
+def test_every_origin_is_told_so_and_never_with_credentials(mongodb_uri: str, database_name: str) -> None:
+    for server in serving(mongodb_uri, database_name, cors_origins="*"):
+        answer = DOORS[0].knock(server.client, origin=EVIL)
+
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_a_socket_of_a_page_from_elsewhere_is_not_opened(plain: Server, shared: Server) -> None:
+    for origin in (EVIL, "null", "http://127.0.0.1:1", APP):
+        with pytest.raises(InvalidStatus, match="403"):
+            async with plain.socket(origin=origin):
+                pass
+    async with shared.socket(origin=APP), plain.socket(origin=f"http://{plain.host}"):
+        pass
+
+
+@every_door
+def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Server, door: Door) -> None:
+    # So it looks to the browser when a page's own name leads to 127.0.0.1 all of a sudden.
+    port = plain.host.partition(":")[2]
+    rebound = door.knock(
+        plain.client, host=f"evil.example:{port}", origin=f"http://evil.example:{port}", sec_fetch_site="same-origin"
+    )
+
+    assert rebound.status_code == 403
+    assert "LOOMQL_ALLOWED_HOSTS" in rebound.text
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1", "127.9.9.9", "loom.localhost:80"]
+)
+def test_the_names_of_the_loopback_are_the_servers_own(plain: Server, host: str) -> None:
+    assert DOORS[0].knock(plain.client, host=host).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[half", "a@b"])
+def test_names_that_look_like_it_are_not(plain: Server, host: str) -> None:
+    assert DOORS[0].knock(plain.client, host=host).status_code in {400, 403}
+    assert plain.client.get("/healthz", headers={"host": "evil.example"}).status_code == 200
+
+
+async def test_a_socket_by_another_name_is_not_opened(plain: Server, shared: Server) -> None:
+    for server, host, opens in ((plain, "evil.example", False), (shared, "loom.acme.com", True)):
+        address, port = server.host.split(":")
+        opening = connect(f"ws://{host}:{port}/graphql", host=address, subprotocols=["graphql-transport-ws"])  # type: ignore[list-item]  # a NewType of str
+        if opens:
+            async with opening:
+                pass
+        else:
+            with pytest.raises(InvalidStatus, match="403"):
+                await opening

@@ -1,0 +1,93 @@
+"""All doors of a server, as tests of what is so at each of them knock."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from app.server import create_app
+from app.settings import Settings
+from tests.live_server import live_server
+
+PROJECT: Final = "acme/doors"
+TYPENAME: Final = "{ __typename }"
+_SOCKET: Final = Subprotocol("graphql-transport-ws")
+
+
+class Door(NamedTuple):
+    """One door: a request that is answered there, and how its refusals look."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    content: bytes = b""
+    content_type: str | None = None
+
+    def knock(self, client: httpx.Client, **headers: str) -> httpx.Response:
+        """Send the request with headers of one's own."""
+        given = {"content-type": self.content_type} if self.content_type else {}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return client.request(self.method, self.path, content=self.content, headers=given | named)
+
+    def code_of(self, answer: httpx.Response) -> str | None:
+        """The code of a refusal, where the door's clients are told one."""
+        if "errors" in answer.json():
+            return str(answer.json()["errors"][0]["extensions"]["code"])
+        return None
+
+
+JSON: Final = "application/json"
+DOORS: Final = (
+    Door("post", "POST", "/graphql", 200, json.dumps({"query": TYPENAME}).encode(), JSON),
+    Door("get", "GET", "/graphql?query={__typename}", 200),
+    Door("file", "PUT", f"/files/{PROJECT}", 201, b"hello", "text/plain"),
+    Door("export", "GET", f"/export/calls?projectId={PROJECT}", 200),
+    Door("otlp", "POST", "/v1/traces", 200, b"{}", JSON),
+    Door("weave", "POST", "/weave/project/stats", 200, json.dumps({"project_id": PROJECT}).encode(), JSON),
+)
+every_door = pytest.mark.parametrize("door", DOORS, ids=[door.name for door in DOORS])
+
+
+class Server:
+    """A server with settings of a test's own, and an open client of it."""
+
+    def __init__(self, host: str, client: httpx.Client) -> None:
+        self.host = host
+        self.client = client
+
+    @asynccontextmanager
+    async def socket(self, **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
+        """A WebSocket that is greeted."""
+        async with connect(f"ws://{self.host}/graphql", subprotocols=[_SOCKET], **options) as socket:
+            await socket.send('{"type":"connection_init"}')
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+            yield socket
+
+    def asked(self, query: str, **more: Any) -> httpx.Response:  # noqa: ANN401 -- any JSON
+        """What GraphQL answers."""
+        return self.client.post("/graphql", json={"query": query, **more})
+
+
+def serving(mongodb_uri: str, database_name: str, **settings: Any) -> Iterator[Server]:  # noqa: ANN401 -- settings
+    """Serve as a fixture does."""
+    given = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **settings)
+    with (
+        live_server(create_app(given), lifespan="on") as host,
+        httpx.Client(base_url=f"http://{host}", timeout=60) as client,
+    ):
+        yield Server(host, client)
+
+
+async def answered(socket: ClientConnection, operation_id: str, **payload: object) -> dict[str, Any]:
+    """The first message that a WebSocket has for an operation."""
+    await socket.send(json.dumps({"id": operation_id, "type": "subscribe", "payload": payload}))
+    while True:
+        message: dict[str, Any] = json.loads(await socket.recv())
+        if message.get("id") == operation_id and message["type"] != "complete":
+            return message

@@ -1,0 +1,136 @@
+"""The audit log: what was removed or changed, by whom, whichever way they came in."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stores import audit
+from stores.calls import CallsStore
+from tests.app.command import loomql
+from tests.app.command import serving as serving_process
+from tests.app.doors import Server, serving
+from tests.stores.calls.builders import call_id
+
+PROJECT = "acme/audited"
+SECRET = "what-nobody-else-should-read"
+CREATE = f"""mutation {{
+  callCreateBatch(batch: [{{start: {{
+    projectId: "{PROJECT}", id: "{call_id(1)}", opName: "f", startedAt: "2026-03-01T08:00:00Z",
+    attributes: {{}}, inputs: {{q: "{SECRET}"}}
+  }}}}]) {{ res {{ __typename }} }}
+  objCreate(obj: {{projectId: "{PROJECT}", objectId: "prompt", val: "{SECRET}"}}) {{ digest }}
+}}"""
+
+
+@pytest.fixture
+def server(mongodb_uri: str, database_name: str) -> Iterator[Server]:
+    yield from serving(mongodb_uri, database_name, admin=True)
+
+
+def entries(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    found = [json.loads(record.getMessage()) for record in caplog.records if record.name == "loomql.audit"]
+    caplog.clear()
+    return found
+
+
+def test_deletes_purges_and_retention_are_written_down_with_how_many(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "errors" not in server.asked(CREATE).json()
+    assert entries(caplog) == []
+    ref = f"weave:///{PROJECT}/call/{call_id(1)}"
+    made = server.asked(
+        f'mutation {{ feedbackCreate(projectId: "{PROJECT}", weaveRef: "{ref}", feedbackType: "note", '
+        f'payload: {{note: "{SECRET}"}}) {{ id }} }}'
+    ).json()["data"]["feedbackCreate"]["id"]
+    query = f'{{expr: {{eq: [{{getField: "id"}}, {{literal: "{made}"}}]}}}}'
+
+    for change in (
+        f'feedbackPurge(projectId: "{PROJECT}", query: {query}) {{ numPurged }}',
+        f'callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}", "{call_id(2)}"]) {{ numDeleted }}',
+        f'objDelete(projectId: "{PROJECT}", objectId: "prompt") {{ numDeleted }}',
+        f'retentionSet(projectId: "{PROJECT}", keepDays: 30) {{ keepDays }}',
+        f'projectPurge(projectId: "{PROJECT}", confirm: "{PROJECT}") {{ isDone }}',
+    ):
+        answer = server.asked(f"mutation {{ {change} }}").json()
+        assert "errors" not in answer, answer
+
+    found = entries(caplog)
+    assert {(entry["caller"], entry["project"]) for entry in found} == {("anonymous", PROJECT)}
+    assert all(entry["time"].endswith("Z") for entry in found)
+    told = [(entry["action"], entry["detail"]) for entry in found]
+    assert told[:5] == [
+        ("feedback.purge", {"ids": [made], "num_purged": 1}),
+        ("calls.delete", {"call_ids": [call_id(1), call_id(2)], "num_deleted": 1}),
+        ("object.delete", {"object_id": "prompt", "digests": "all", "num_deleted": 1}),
+        ("retention.set", {"keep_days": 30, "keep_calls": None}),
+        ("project.purge", {}),
+    ]
+    assert (told[5][0], told[5][1]["calls"], len(told)) == ("project.purged", 1, 6)
+    assert SECRET not in str(found)
+
+
+def test_what_was_refused_is_not_written_down(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    for change in (
+        f'objDelete(projectId: "{PROJECT}", objectId: "none") {{ numDeleted }}',
+        f'projectPurge(projectId: "{PROJECT}", confirm: "other") {{ isDone }}',
+    ):
+        assert "errors" in server.asked(f"mutation {{ {change} }}").json()
+
+    assert entries(caplog) == []
+
+
+def test_so_is_what_the_weave_sdk_deletes(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.asked(CREATE)
+    body = {"project_id": PROJECT, "call_ids": [call_id(1)]}
+
+    assert server.client.post("/weave/calls/delete", json=body).status_code == 200
+
+    [entry] = entries(caplog)
+    assert (entry["action"], entry["detail"]["num_deleted"], entry["caller"]) == ("calls.delete", 1, "anonymous")
+
+
+async def test_what_a_server_does_by_itself_has_it_as_caller(
+    calls: CallsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await calls.delete(PROJECT, [call_id(1)])
+
+    [entry] = entries(caplog)
+    assert entry["caller"] == "server"
+
+
+def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
+    audit.record("calls.delete", "key-1", PROJECT, {"call_ids": [str(number) for number in range(1000)]})
+
+    [entry] = entries(caplog)
+    assert len(entry["detail"]["call_ids"]) == 101
+    assert entry["detail"]["call_ids"][-1] == "and 900 more"
+    assert entry["caller"] == "key-1"
+
+
+def test_a_command_writes_into_the_same_file_as_the_server(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    environment = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_AUDIT_LOG": str(log),
+        "LOOMQL_LOG_LEVEL": "error",
+    }
+    with serving_process(tmp_path / "out", **environment) as server:
+        httpx.post(server.url, json={"query": CREATE}).raise_for_status()
+        delete = f'mutation {{ callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}"]) {{ numDeleted }} }}'
+        httpx.post(server.url, json={"query": delete}).raise_for_status()
+        done = loomql("retention", "set", PROJECT, "--keep-days", "7", **environment)
+
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(entry["action"], entry["caller"]) for entry in found] == [
+        ("calls.delete", "anonymous"),
+        ("retention.set", "command line"),
+    ]

@@ -1,0 +1,133 @@
+"""`loomql key`, and what `loomql serve` says where there is no key."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli import main
+from app.keys import OPERATOR
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.app.command import loomql, serving
+from tests.free_ports import free_port
+
+Command = Callable[..., tuple[int, str, str]]
+KEY = re.compile(r"loomql_([0-9a-f]{16})_[0-9a-f]{64}\n")
+
+
+@pytest.fixture
+def command(
+    mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs a command in this process: its exit code, and what it says on its two outputs."""
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
+    monkeypatch.setattr(KeysStore.__init__, "__defaults__", (0.0,))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["key", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def made(command: Command, *arguments: str) -> str:
+    """The id of a key that a command makes."""
+    code, out, _err = command(*arguments)
+    assert code == 0
+    found = KEY.fullmatch(out)
+    assert found
+    return found[1]
+
+
+def test_a_key_is_printed_alone_and_once(command: Command) -> None:
+    first = command("create", "--project", "acme/chat", "--role", "writer", "--name", "the chat", "--expires", "90d")
+    second = command("create", "--project", "*", "--role", "admin")
+    listed = command("list")
+
+    assert KEY.fullmatch(first[1])
+    assert "writer of acme/chat" in first[2]
+    assert "from now on every request needs a key" in first[2]
+    assert "from now on" not in second[2]
+    for text in (first[1], second[1]):
+        assert text.strip().rpartition("_")[2] not in first[2] + second[2] + listed[1]
+        assert re.search(rf"^{text[7:23]}  live ", listed[1], re.MULTILINE)
+    assert re.search(r"until 2\d{3}-.*writer of acme/chat  the chat$", listed[1], re.MULTILINE)
+    assert re.search(r"without end  admin of \*$", listed[1], re.MULTILINE)
+
+
+def test_a_key_is_for_several_projects(command: Command) -> None:
+    made(command, "create", "--project", "acme/*", "--project", "b/c", "--role", "reader")
+
+    assert "reader of acme/*, reader of b/c" in command("list")[1]
+
+
+def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
+    key = made(command, "create", "--project", "a/b", "--role", "reader")
+
+    answers = [command("revoke", key) for _ in range(2)]
+
+    assert [code for code, _, _ in answers] == [0, 0]
+    assert f"{key}  revoked" in command("list")[1]
+    assert command("rotate", key)[2] == "loomql: the key has ended; make a new one instead\n"
+
+
+def test_a_key_is_rotated(command: Command) -> None:
+    old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "30d")
+    new = made(command, "rotate", old, "--grace", "1h")
+    last = made(command, "rotate", new)
+    listed = command("list")[1]
+
+    states = {line.split()[0]: line.split()[1] for line in listed.splitlines()}
+    assert states == {old: "live", new: "revoked", last: "live"}
+    assert listed.count("reader of a/b") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("create", "--project", "acme", "--role", "reader"), "names no projects; write entity/project, entity/*"),
+        (("create", "--project", "*/*", "--role", "reader"), "names no projects"),
+        (("create", "--project", "a/b/c", "--role", "reader"), "names no projects"),
+        (("create", "--project", "", "--role", "reader"), "names no projects"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "soon"), "neither a span of time such as 90d"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end at a time to come"),
+        (("create", "--project", "a/b", "--role", "reader", "--name", "x\ny"), "printable characters"),
+        (("revoke", "0" * 16), "there is no key '0000000000000000'"),
+        (("rotate", "x"), "there is no key 'x'"),
+        (("rotate", "x", "--grace", "1 day"), "no span of time"),
+    ],
+)
+def test_what_is_wrong_is_said(command: Command, arguments: tuple[str, ...], reason: str) -> None:
+    code, out, err = command(*arguments)
+
+    assert (code, out) == (1, "")
+    assert reason in err
+
+
+def test_without_keys_the_list_says_how_to_make_one(command: Command) -> None:
+    assert command("list")[1] == "There is no key yet; make one with `loomql key create --project '*' --role admin`.\n"
+
+
+async def test_another_address_is_not_served_without_keys(
+    mongodb_uri: str, database: Database, database_name: str, tmp_path: Path
+) -> None:
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    address = ("--host", "0.0.0.0")  # noqa: S104 -- what is tested
+
+    refused = loomql("serve", *address, "--port", str(free_port()), **environment)
+    created = loomql("key", "create", "--project", "*", "--role", "reader", **environment)
+    with serving(tmp_path / "out", *address, **environment) as server:
+        key = created.stdout.strip()
+        statuses = [
+            httpx.post(server.url, json={"query": "{ __typename }"}, headers=headers).status_code  # noqa: ASYNC210
+            for headers in ({}, {"authorization": f"Bearer {key}"})
+        ]
+
+    assert refused.returncode == 1
+    assert "loomql key create --project '*' --role admin" in refused.stderr
+    assert statuses == [401, 200]
+    assert len(await KeysStore(database).all(OPERATOR)) == 1

@@ -1,0 +1,147 @@
+"""Queries that nobody waits for any more, or that take too long: nothing of them goes on in MongoDB.
+
+The calls are a view whose rows take a tenth of a second each, so that every read of them is slow for real.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from tests.app.doors import Server, answered, serving
+from tests.app.event_stream import EVENTS
+from tests.waiting import until
+
+PROJECT: Final = "acme/slow"
+ROWS: Final = 5_000
+LIST: Final = f'{{ calls(projectId: "{PROJECT}") {{ totalCount nodes {{ id }} }} }}'
+COUNT: Final = f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}'
+SLOWLY: Final = {"$function": {"body": "function() { sleep(100); return true }", "args": [], "lang": "js"}}
+
+
+class Slow:
+    """What a server that is slow to read calls has under way in MongoDB."""
+
+    def __init__(self, server: Server, client: "MongoClient[dict[str, Any]]", name: str) -> None:
+        self.server = server
+        self._client = client
+        self._name = name
+
+    def reads(self) -> list[dict[str, Any]]:
+        """The operations that read calls."""
+        match = {"ns": {"$regex": rf"^{self._name}\."}, "active": True, "op": {"$in": ["query", "command", "getmore"]}}
+        return list(self._client.admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": match}]))
+
+
+@contextmanager
+def slowed(mongodb_uri: str, name: str, **settings: Any) -> Iterator[Slow]:  # noqa: ANN401 -- settings
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        for server in serving(mongodb_uri, name, **settings):
+            rows = [
+                {"_id": n, "project_id": PROJECT, "id": str(n), "visible": True, "started_at": n} for n in range(ROWS)
+            ]
+            client[name].slow_calls.insert_many(rows)
+            client[name].calls.drop()
+            client[name].create_collection("calls", viewOn="slow_calls", pipeline=[{"$match": {"$expr": SLOWLY}}])
+            yield Slow(server, client, name)
+        client[name].drop_collection("calls")
+
+
+@pytest.fixture
+def slow(mongodb_uri: str, database_name: str) -> Iterator[Slow]:
+    """One that gives up nothing by itself while a test runs."""
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
+        yield slow
+
+
+def post(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+    return client.post("/graphql", json={"query": LIST})
+
+
+def get(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+    return client.get("/graphql", params={"query": COUNT})
+
+
+def events(client: httpx.AsyncClient) -> Any:  # noqa: ANN401 -- a coroutine
+    return client.post("/graphql", json={"query": LIST}, headers=EVENTS)
+
+
+@pytest.mark.parametrize("ask", [post, get, events])
+async def test_what_a_client_asked_that_has_left_is_ended(slow: Slow, ask: Callable[[httpx.AsyncClient], Any]) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=300) as client:
+        asking = asyncio.create_task(ask(client))
+        await until(lambda: bool(slow.reads()))
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    await until(lambda: not slow.reads())
+    assert slow.server.client.get("/readyz").status_code == 200
+
+
+async def test_so_is_what_was_asked_over_a_websocket(slow: Slow) -> None:
+    async with slow.server.socket() as socket:
+        asked = {"id": "1", "type": "subscribe", "payload": {"query": LIST}}
+        await socket.send(json.dumps(asked))
+        await until(lambda: bool(slow.reads()))
+        await socket.send('{"id":"1","type":"complete"}')
+        await until(lambda: not slow.reads())
+        # The connection goes on, and what is asked by it is ended with it.
+        assert (await answered(socket, "2", query="{ __typename }"))["payload"]["data"] == {"__typename": "Query"}
+        await socket.send(json.dumps({**asked, "id": "3"}))
+        await until(lambda: bool(slow.reads()))
+
+    await until(lambda: not slow.reads())
+
+
+async def test_others_on_the_same_connections_are_left_alone(slow: Slow) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=300) as client:
+        staying = asyncio.create_task(get(client))
+        await until(lambda: len(slow.reads()) == 1)
+        [stays] = slow.reads()
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=300) as leaver:
+            leaving = asyncio.create_task(get(leaver))
+            await until(lambda: len(slow.reads()) == 2)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        await until(lambda: len(slow.reads()) == 1)
+
+        assert [read["opid"] for read in slow.reads()] == [stays["opid"]]
+        assert not staying.done()
+        staying.cancel()
+        await asyncio.gather(staying, return_exceptions=True)
+    await until(lambda: not slow.reads())
+
+
+async def test_a_query_that_takes_too_long_as_a_whole_is_told_and_ended(mongodb_uri: str, database_name: str) -> None:
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=0.3) as slow:
+        answers = [
+            slow.server.asked(LIST),
+            slow.server.client.post(
+                "/graphql", json={"query": LIST}, headers={"accept": "application/graphql-response+json"}
+            ),
+        ]
+        async with slow.server.socket() as socket:
+            over_socket = await answered(socket, "1", query=LIST)
+
+        [error] = answers[0].json()["errors"]
+        assert error["extensions"]["code"] == "TIMEOUT"
+        assert "within 0.3 seconds" in error["message"]
+        assert "LOOMQL_REQUEST_TIMEOUT_SECONDS" in error["message"]
+        assert answers[1].status_code == 504
+        assert over_socket["payload"][0]["extensions"]["code"] == "TIMEOUT"
+        await until(lambda: not slow.reads())
+
+
+async def test_a_command_that_takes_too_long_is_ended_by_the_server(mongodb_uri: str, database_name: str) -> None:
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=0.5) as slow:
+        for query in (LIST, COUNT):
+            [*_, error] = slow.server.asked(query).json()["errors"]
+
+            assert error["extensions"]["code"] == "TIMEOUT"
+            assert "LOOMQL_QUERY_TIMEOUT_SECONDS" in error["message"]
+        await until(lambda: not slow.reads())

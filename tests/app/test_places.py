@@ -1,0 +1,135 @@
+"""Operations at once: who waits, who is refused, and that every place is given back."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from app.traffic.places import Places
+from stores.errors import RateLimitedError, UnavailableError
+from tests.app.doors import Server, answered, serving
+from tests.waiting import until
+
+COUNT = '{ callsStats(projectId: "acme/doors") { count } }'
+
+
+async def held(places: Places, payer: str, let_go: asyncio.Event) -> str:
+    async with places.one(payer):
+        await let_go.wait()
+    return payer
+
+
+async def test_who_finds_no_place_waits_until_there_is_one() -> None:
+    places, first, second = Places(1), asyncio.Event(), asyncio.Event()
+    one = asyncio.create_task(held(places, "a", first))
+    other = asyncio.create_task(held(places, "b", second))
+    await until(lambda: places.waiting == 1)
+
+    first.set()
+    await one
+    await until(lambda: places.waiting == 0)
+
+    assert places.taken == 1
+    second.set()
+    assert await other == "b"
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_who_has_waited_long_enough_is_told_that_the_server_is_full() -> None:
+    places, let_go = Places(1, wait_seconds=0.01), asyncio.Event()
+    one = asyncio.create_task(held(places, "a", let_go))
+    await until(lambda: places.taken == 1)
+
+    with pytest.raises(UnavailableError, match="1 operations under way already \\(LOOMQL_MAX_OPERATIONS\\)"):
+        await places.take("b")
+
+    let_go.set()
+    await one
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_one_caller_cannot_have_all_places_nor_keep_others_from_theirs() -> None:
+    places, let_go = Places(3, 2, wait_seconds=30), asyncio.Event()
+    greedy = [asyncio.create_task(held(places, "greedy", let_go)) for _ in range(4)]
+    await until(lambda: places.waiting == 2)
+
+    # As many wait as may run; more are told at once.
+    with pytest.raises(RateLimitedError, match="you have 2 operations") as refused:
+        await places.take("greedy")
+    async with asyncio.timeout(10), places.one("modest"):
+        assert places.taken == 3
+
+    assert refused.value.retry_after_seconds == 1
+    let_go.set()
+    assert await asyncio.gather(*greedy) == ["greedy"] * 4
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_a_full_queue_is_told_at_once() -> None:
+    places, let_go = Places(1, wait_seconds=600), asyncio.Event()
+    waiting = [asyncio.create_task(held(places, str(number), let_go)) for number in range(5)]
+    await until(lambda: places.waiting == 4)
+
+    with pytest.raises(UnavailableError):
+        await places.take("late")
+
+    let_go.set()
+    await asyncio.gather(*waiting)
+    assert places.taken == 0
+
+
+async def test_who_leaves_while_they_wait_takes_no_place() -> None:
+    places, let_go = Places(1, wait_seconds=600), asyncio.Event()
+    one = asyncio.create_task(held(places, "a", let_go))
+    leaving = [asyncio.create_task(held(places, "b", let_go)) for _ in range(3)]
+    staying = asyncio.create_task(held(places, "c", let_go))
+    await until(lambda: places.waiting == 2)  # of b one waits, as many as may run; two were refused
+
+    for task in leaving:
+        task.cancel()
+    let_go.set()
+    # One of them is called just when it leaves.
+    outcomes = await asyncio.gather(*leaving, return_exceptions=True)
+
+    assert [await one, await staying] == ["a", "c"]
+    assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, RateLimitedError, UnavailableError}
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_many_who_come_and_go_leave_every_place_free() -> None:
+    places = Places(5, 3, wait_seconds=0.005)
+
+    async def visit(number: int) -> None:
+        try:
+            async with places.one(f"caller {number % 7}"):
+                assert places.taken <= 5
+                await asyncio.sleep(0.001 * (number % 4))
+        except (UnavailableError, RateLimitedError):
+            return
+
+    tasks = [asyncio.create_task(visit(number)) for number in range(500)]
+    await asyncio.sleep(0.002)
+    for task in tasks[::9]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+@pytest.fixture
+def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
+
+
+async def test_subscriptions_take_no_place(narrow: Server) -> None:
+    watch = 'subscription { callEvents(projectId: "acme/doors") { type } }'
+    async with narrow.socket() as socket:
+        for number in range(3):
+            payload = {"query": watch}
+            await socket.send(json.dumps({"id": f"s{number}", "type": "subscribe", "payload": payload}))
+        found = await answered(socket, "q", query=COUNT)
+
+    assert found["payload"]["data"] == {"callsStats": {"count": 0}}
+    assert narrow.asked(COUNT).json()["data"] == {"callsStats": {"count": 0}}

@@ -1,0 +1,122 @@
+"""Requests a second for each caller: the arithmetic, and what is answered at each door."""
+
+from collections.abc import Iterator
+
+import pytest
+from google.rpc.status_pb2 import Status
+
+from app.traffic.payers import network_of, payer_of
+from app.traffic.rates import Buckets, Rates
+from stores.access import Caller
+from stores.errors import RateLimitedError
+from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_gives_its_burst_at_once_and_then_as_many_as_the_rate() -> None:
+    clock = Clock()
+    buckets = Buckets(2, 3, clock=clock)
+
+    assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
+    clock.now += 0.5
+    assert buckets.take("a") == 0
+    assert buckets.take("a") == pytest.approx(0.5)
+    clock.now += 100
+    assert [buckets.take("a") == 0 for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_what_is_refused_costs_nothing() -> None:
+    clock = Clock()
+    buckets = Buckets(1, 1, clock=clock)
+    buckets.take("a")
+
+    for _ in range(50):
+        buckets.take("a")
+    clock.now += 1
+
+    assert buckets.take("a") == 0
+
+
+def test_each_caller_has_a_bucket_of_their_own_and_few_are_kept() -> None:
+    buckets = Buckets(1, 1, most=10, clock=Clock())
+
+    assert [buckets.take(str(number)) for number in range(1000)] == [0] * 1000
+    assert len(buckets) == 10
+    assert buckets.take("999") > 0
+
+
+def test_a_refusal_says_when_to_come_again() -> None:
+    rates = Rates(0.1, 1, clock=Clock())
+    rates.check("a")
+
+    with pytest.raises(RateLimitedError, match=r"more than 0.1 requests a second.*ask again in 10 s") as refused:
+        rates.check("a")
+    assert refused.value.retry_after_seconds == 10
+
+
+def test_who_has_a_key_pays_with_it_and_others_by_their_address() -> None:
+    scope = {"client": ("10.0.0.5", 4000), "state": {"caller": Caller("key-1", ())}}
+
+    assert payer_of(scope) == "key key-1"
+    assert payer_of({"client": ("10.0.0.5", 4000), "state": {}}) == "address 10.0.0.5"
+    assert payer_of({"client": None}) == "unknown"
+
+
+def test_addresses_of_one_network_of_ipv6_are_one_caller() -> None:
+    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
+    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("fe80:nonsense") == "fe80:nonsense"
+
+
+@pytest.fixture
+def slow(mongodb_uri: str, database_name: str) -> Iterator[Server]:
+    # One in a quarter of an hour: nothing is put into the bucket while a test runs.
+    yield from serving(mongodb_uri, database_name, rate_limit=0.001, rate_burst=3)
+
+
+@every_door
+def test_who_asks_too_often_is_told_at_every_door_when_to_come_again(slow: Server, door: Door) -> None:
+    taken = [door.knock(slow.client).status_code for _ in range(3)]
+
+    answer = door.knock(slow.client)
+
+    assert taken == [door.status, 200, 200]
+    assert answer.status_code == 429
+    assert 900 <= int(answer.headers["retry-after"]) <= 1000
+    assert "LOOMQL_RATE_LIMIT" in answer.text
+    assert door.code_of(answer) == (None if door.name in {"otlp", "weave"} else "RATE_LIMITED")
+
+
+def test_otlp_is_told_in_its_own_form(slow: Server) -> None:
+    for _ in range(3):
+        slow.client.get("/graphql")
+
+    answer = slow.client.post("/v1/traces", content=b"", headers={"content-type": "application/x-protobuf"})
+
+    assert (answer.status_code, Status.FromString(answer.content).code) == (429, 8)
+
+
+def test_health_and_the_assets_of_the_page_are_not_counted(slow: Server) -> None:
+    paths = ("/healthz", "/readyz", "/graphiql/none.js")
+
+    assert {slow.client.get(path).status_code for path in paths for _ in range(4)} == {200, 404}
+    assert DOORS[0].knock(slow.client).status_code == 200
+
+
+async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
+    async with slow.socket() as socket:
+        found = [await answered(socket, str(number), query=TYPENAME) for number in range(3)]
+
+    assert [message["type"] for message in found] == ["next", "next", "error"]
+    [error] = found[2]["payload"]
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert error["extensions"]["retryAfterSeconds"] > 900
+    # Nor is another one opened.
+    assert DOORS[1].knock(slow.client).status_code == 429

@@ -1,0 +1,46 @@
+"""A client of the Weave SDK's door that asks for a completion as it comes, and then reads nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.types import Message
+
+from app import heartbeats
+from app.weave.completions import _Lines
+from stores.completions import CompletionEvent
+from tests.waiting import until
+
+
+async def test_who_takes_nothing_of_a_completion_is_let_go_and_so_is_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.05)
+    sent, is_closed = list[Message](), asyncio.Event()
+
+    async def events() -> AsyncGenerator[CompletionEvent, None]:
+        try:
+            while True:
+                yield CompletionEvent("chunk", "acme/support", "c", chunk={"choices": []})
+        finally:
+            is_closed.set()
+
+    async def send(message: Message) -> None:
+        # As a server does whose buffer is full: the client takes the head, and no more.
+        sent.append(message)
+        if message["type"] != "http.response.start":
+            await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    source = events()
+    first = await anext(source)
+    answering = asyncio.create_task(_Lines(first, source)({"type": "http", "method": "POST"}, receive, send))
+
+    await until(answering.done)
+    with pytest.raises(TimeoutError):
+        await answering
+    assert is_closed.is_set()
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

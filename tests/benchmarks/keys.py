@@ -1,0 +1,123 @@
+"""Measuring what a key costs a request: from the header to the field's resolver, beside the same without any of it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Any, Final
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access import KEYRING, Authentication, Entrance, Keyring, ruled
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.access import ANYONE, Caller, Grant, Role
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.benchmarks.report import Must, Row, Section
+
+REQUESTS: Final = 2_000
+GRANTS: Final = 20
+_BOUND: Final = Must("ms", 0.1)
+_QUERY: Final = "{ nodes(ids: []) { ref } refs(refs: []) }"
+"""What asks the guard of two fields, and the database nothing."""
+
+Once = Callable[[], Awaitable[object]]
+
+
+def measure_keys(uri: str, name: str, requests: int = REQUESTS) -> Section:
+    """What a key costs at the door, and at a field."""
+    return asyncio.run(_measure(uri, name, requests))
+
+
+async def _measure(uri: str, name: str, requests: int) -> Section:
+    with closing(Database.open(uri, name)) as database:
+        await database.ensure_indexes()
+        grants = [Grant(f"entity-{n}/*", Role.READER) for n in range(GRANTS - 1)] + [Grant("acme/none", Role.READER)]
+        made = await KeysStore(database, settle_seconds=0).create(grants)
+        keyring = Keyring(KeysStore(database))
+        bare = _through(_Nothing(), keyring, None)
+        door = _through(_door(), keyring, made.text)
+        section = {"a key at the door": await _compared(door, bare, requests)}
+        section["a key's grants at a field"] = await _fields(database, made.key.caller, requests)
+        await keyring.close()
+        return section
+
+
+def _door() -> ASGIApp:
+    """The way in, as the server has it: authentication, and the guard of a route behind it."""
+    [route] = ruled([Route("/graphql", _Nothing())])
+    assert isinstance(route, Route)
+    return Authentication(route.app, Entrance("auto", ANYONE))
+
+
+class _Nothing:
+    """An application that has nothing to do."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+
+def _through(app: ASGIApp, keyring: Keyring, key: str | None) -> Once:
+    names = (b"host", b"accept", b"user-agent", b"content-type", b"content-length")
+    headers = [(name, b"something") for name in names]
+    if key:
+        headers.append((b"authorization", f"Bearer {key}".encode()))
+    answered: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def once() -> object:
+        answered.clear()
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "headers": headers,
+            "server": ("127.0.0.1", 8000),
+            "state": {KEYRING: keyring},
+        }
+        await app(scope, receive, send)
+        assert answered[0]["status"] == 200
+        return answered
+
+    return once
+
+
+async def _fields(database: Database, caller: Caller, requests: int) -> Row:
+    schema, stores = build_schema(Limits()), Stores.over(database)
+
+    def asking(who: Caller) -> Once:
+        async def once() -> object:
+            result = await schema.execute(_QUERY, context_value=Context(stores, caller=who))
+            who.check(Role.READER, "acme/none")
+            assert result.errors is None
+            return result.data
+
+        return once
+
+    row = await _compared(asking(caller), asking(ANYONE), requests)
+    await stores.close()
+    return row
+
+
+async def _compared(keyed: Once, bare: Once, requests: int) -> Row:
+    """What one costs more than the other, the least of several rounds of each."""
+    rounds = [(await _timed(keyed, requests), await _timed(bare, requests)) for _ in range(7)]
+    with_key, without = (min(times) * 1000 for times in zip(*rounds, strict=True))
+    return Row(loomql_ms=with_key, floor_ms=without).held_to(_BOUND, max(with_key - without, 0.0))
+
+
+async def _timed(once: Once, requests: int) -> float:
+    """The seconds of one request, of many."""
+    await once()
+    began = time.perf_counter()
+    for _ in range(requests):
+        await once()
+    return (time.perf_counter() - began) / requests

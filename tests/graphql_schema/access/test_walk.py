@@ -1,0 +1,123 @@
+"""Every field of the roots with every role: refused before any command, or let in, as the table says."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from graphql_schema.access import RULINGS, Ruling, rule
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.operations import BoundedSchema
+from graphql_schema.schema import build_schema
+from stores.access import ADMINISTRATOR, ANYONE, NOBODY, Caller, Grant, Role
+from stores.database import Database
+from tests.commands import Commands
+from tests.graphql_schema.access.questions import Question, questions
+from tests.waiting import until
+
+OURS, THEIRS = "acme/chat", "rival/chat"
+CALLERS = {
+    "none": NOBODY,
+    "reader": Caller("reader", (Grant(OURS, Role.READER),)),
+    "writer": Caller("writer", (Grant(OURS, Role.WRITER),)),
+    "admin": Caller("admin", (Grant(OURS, Role.ADMIN),)),
+    "other admin": Caller("other", (Grant(THEIRS, Role.ADMIN), Grant("acme/chat2", Role.ADMIN))),
+    "entity reader": Caller("entity reader", (Grant("acme/*", Role.READER),)),
+    "entity admin": Caller("entity admin", (Grant("acme/*", Role.ADMIN), Grant(THEIRS, Role.READER))),
+    "operator": Caller("operator", (Grant("*", Role.ADMIN),)),
+    "open": ANYONE,
+    "open admin": ADMINISTRATOR,
+}
+ROLES = {
+    "reader": Role.READER,
+    "writer": Role.WRITER,
+    "admin": Role.ADMIN,
+    "entity reader": Role.READER,
+    "entity admin": Role.ADMIN,
+    "operator": Role.ADMIN,
+    "open": Role.WRITER,
+    "open admin": Role.ADMIN,
+}
+
+
+def may(caller: str, ruling: Ruling) -> bool:
+    """What the table says: `projects` lets everybody in, and gives what is theirs."""
+    return ruling.place.told.startswith("only those") or ROLES.get(caller, Role.NONE) >= ruling.role
+
+
+async def first_errors(schema: BoundedSchema, context: Context, question: Question, commands: Commands) -> list[Any]:
+    """The errors of the first answer to a question; none where a subscription gets as far as to ask the database."""
+    if question.root != "Subscription":
+        result = await schema.execute(question.document, question.variables, context)
+        return result.errors or []
+    async with aclosing(await schema.stream(question.document, question.variables, context)) as results:
+        answer = asyncio.ensure_future(anext(results))
+        await until(lambda: answer.done() or bool(own(commands)))
+        if answer.done():
+            return answer.result().errors or []
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+        return []
+
+
+def own(commands: Commands) -> list[str]:
+    """The commands but those by which a watch goes on that an earlier question began."""
+    return [name for name in commands.names if name not in {"getMore", "killCursors"}]
+
+
+def is_refused(errors: list[Any]) -> bool:
+    return any(error.extensions["code"] == "FORBIDDEN" for error in errors)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["compiled", "stock"])
+def schema(request: pytest.FixtureRequest) -> BoundedSchema:
+    """The schema, executed in each of the two ways."""
+    return build_schema(Limits(), compiled=request.param)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_every_field_takes_the_role_that_the_table_says(
+    schema: BoundedSchema, database: Database, commands: Commands, caller: str
+) -> None:
+    stores = Stores.over(database)
+    outcomes, sent = {}, {}
+
+    for question in questions(schema, OURS):
+        commands.sent.clear()
+        errors = await first_errors(schema, Context(stores, caller=CALLERS[caller]), question, commands)
+        outcomes[str(question)] = not is_refused(errors)
+        sent[str(question)] = own(commands) if is_refused(errors) else []
+    await stores.close()
+
+    expected = {
+        f"{root}.{field}": may(caller, ruling) for root, ruled in RULINGS.items() for field, ruling in ruled.items()
+    }
+    assert outcomes == expected
+    assert {field: names for field, names in sent.items() if names} == {}
+
+
+def test_a_field_that_nobody_ruled_on_makes_no_schema(schema: BoundedSchema) -> None:
+    for root in RULINGS:
+        lacking = {**RULINGS, root: dict(list(RULINGS[root].items())[1:])}
+        with pytest.raises(TypeError, match=f"ruling.*{root}: {next(iter(RULINGS[root]))}"):
+            rule(schema._schema, lacking)
+
+
+def test_a_ruling_on_no_field_makes_no_schema(schema: BoundedSchema) -> None:
+    more = {**RULINGS, "Query": {**RULINGS["Query"], "secrets": Ruling(Role.ADMIN)}}
+    with pytest.raises(TypeError, match="Query: secrets"):
+        rule(schema._schema, more)
+
+
+async def test_who_is_no_administrator_where_there_are_no_keys_is_told_how_to_become_one(
+    schema: BoundedSchema, database: Database
+) -> None:
+    document = '{ a: retentionSet(projectId: "acme/chat") { projectId } }'
+
+    result = await schema.execute(f"mutation {document}", context_value=Context(Stores.over(database)))
+
+    assert result.errors
+    assert "LOOMQL_ADMIN=true" in result.errors[0].message
+    assert "`loomql retention set acme/chat`" in result.errors[0].message
