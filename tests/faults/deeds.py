@@ -107,8 +107,10 @@ def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], Abstr
     return fail
 
 
-def _slow(commands: list[str], milliseconds: int) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
-    return _failing(commands, blockConnection=True, blockTimeMS=milliseconds)
+def _slow(
+    commands: list[str], milliseconds: int, **how: object
+) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
+    return _failing(commands, blockConnection=True, blockTimeMS=milliseconds, **how)
 
 
 def _unconfirmed(code: int) -> dict[str, object]:
@@ -131,7 +133,13 @@ REFUSALS: Final = (
     Fault("writes are not confirmed: shut down", _failing(_WRITES, **_unconfirmed(_SHUTDOWN)), 0.5, 5),
     Fault("writes are interrupted", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
     Fault("the disk of the primary is full, as it tells", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),
-    Fault("reads are slower than LOOMQL_QUERY_TIMEOUT_SECONDS", _slow(_READS, 2_500), 3, 20, is_short=False),
+    Fault(
+        "reads of calls are slower than LOOMQL_QUERY_TIMEOUT_SECONDS",
+        _slow(_READS, 2_500, namespace="loomql.calls"),
+        3,
+        20,
+        is_short=False,
+    ),
     Fault("writes are slow", _slow(_WRITES, 700), 1.5, 20, is_short=False),
 )
 ON_REPLICA_SETS: Final = (*LOSSES, *REFUSALS)
