@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from bson.errors import InvalidDocument
 from pymongo.errors import (
@@ -12,7 +12,7 @@ from pymongo.errors import (
     DocumentTooLarge,
     ExecutionTimeout,
     OperationFailure,
-    WTimeoutError,
+    WriteConcernError,
 )
 
 from stores.errors import PayloadTooLargeError, StoreTimeoutError, UnavailableError
@@ -20,6 +20,18 @@ from stores.errors import PayloadTooLargeError, StoreTimeoutError, UnavailableEr
 RETRY_LATER: Final = "the database cannot be reached; nothing of this is known to be stored, try again"
 TOO_LARGE: Final = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
+PASSING: Final = frozenset(
+    {
+        *(6, 7, 89, 9001, 133, 134),  # another member is out of reach, or has yet to come near
+        *(91, 189, 10107, 11600, 11602, 13435, 13436),  # the server shuts down or is no primary any more
+        *(43, 175, 237, 246, 11601),  # what a command read from is gone, or somebody ended the command
+        *(24, 112, 251, 290),  # others stood in its way, or its transaction is gone
+        *(202, 262, 365),  # the server has too much to do
+        14031,  # its disk is full
+    }
+)
+"""MongoDB's codes for what may be over soon, that the driver does not label where it does not try again by itself."""
+
 TOO_SLOW: Final = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
     "(the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
@@ -37,7 +49,7 @@ def driver_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionFailure, ConfigurationError, WTimeoutError) as error:
+    except (ConnectionFailure, ConfigurationError, WriteConcernError) as error:
         raise UnavailableError(RETRY_LATER) from error
     except ExecutionTimeout as error:
         raise StoreTimeoutError(TOO_SLOW) from error
@@ -46,9 +58,18 @@ def driver_errors() -> Iterator[None]:
     except OperationFailure as error:
         if not _codes(error).isdisjoint(TOO_LARGE):
             raise PayloadTooLargeError("this is larger than the database takes at once") from error
-        if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
+        if _is_passing(error):
             raise UnavailableError(RETRY_LATER) from error
         raise
+
+
+def _is_passing(error: OperationFailure) -> bool:
+    """Whether to send it again may help."""
+    if error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError"):
+        return True
+    details: dict[str, Any] = dict(error.details or {}) if isinstance(error, BulkWriteError) else {}
+    is_unconfirmed = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
+    return is_unconfirmed or not _codes(error).isdisjoint(PASSING)
 
 
 def _codes(error: OperationFailure) -> set[int | None]:

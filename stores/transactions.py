@@ -25,6 +25,9 @@ _LONGEST_PAUSE_SECONDS: Final = 0.25
 _ABANDONED_MICROSECONDS: Final = 1_000_000
 """A transaction of ours waits for its next command for some milliseconds; the server would wait for 60 seconds."""
 
+_OF_OTHERS: Final = (24, 112, 251)
+"""MongoDB's codes for locks that others hold, for what they wrote first, for transactions that they ended."""
+
 _Result = TypeVar("_Result")
 
 logger = logging.getLogger("loomql")
@@ -37,6 +40,7 @@ async def run_transaction(
 
     Raises:
         ConflictError: others stood in its way each time.
+        PyMongoError: it failed otherwise, or the database itself stood in its way at last.
     """
     async with await client.start_session() as session:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -44,7 +48,8 @@ async def run_transaction(
                 async with session.start_transaction(write_concern=concern):
                     return await work(session)
             except PyMongoError as error:
-                if not (error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)):
+                passes = error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)
+                if not passes or (attempt == _ATTEMPTS and not _is_of_others(error)):
                     raise
             # Those who met must not meet again at the next attempt.
             longest = min(0.005 * 2**attempt, _LONGEST_PAUSE_SECONDS)
@@ -52,6 +57,11 @@ async def run_transaction(
             if not attempt % _ATTEMPTS_TO_FREE:
                 await _end_abandoned(client)
     raise ConflictError("too many writers changed the same thing at once; send it again")
+
+
+def _is_of_others(error: PyMongoError) -> bool:
+    """Whether it was others who stood in the way."""
+    return isinstance(error, DuplicateKeyError) or (isinstance(error, OperationFailure) and error.code in _OF_OTHERS)
 
 
 async def _end_abandoned(client: Client) -> None:

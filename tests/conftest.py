@@ -23,7 +23,7 @@ from tests.requirements import go_without
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
-_SLOW = ("tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
+_SLOW = ("tests/faults/", "tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
 """What starts processes, waits for them, or looks through all code."""
 
 
@@ -74,6 +74,13 @@ def _forget_quickly(uri: str) -> None:
     """Let the files of dropped databases go after seconds instead of minutes: a run would have too many open."""
     with MongoClient[dict[str, object]](uri) as client:
         client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder with a short path, as sockets need it; it does not exist yet."""
+    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
+        yield Path(parent) / "data"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pymongo.errors import BulkWriteError
 
 from stores.database import Collection, Document
 from stores.errors import UnavailableError
+from stores.transactions import Session
 
 BATCH: Final = 5_000
 """Documents that one command asks for or writes."""
@@ -32,11 +33,13 @@ async def find_each(
     digests: Iterable[str],
     projection: dict[str, Any],
     match: dict[str, Any] | None = None,
+    session: Session | None = None,
 ) -> AsyncIterator[Document]:
     """What is there of some content, each once and in no order, of what matches; nothing for no digests."""
     for part in batches(list(dict.fromkeys(digests)), BATCH):
         keys = {"_id": {"$in": [key(project_id, digest) for digest in part]}, "project_id": project_id}
-        found = collection.find({"$and": [keys, match]} if match else keys, projection, batch_size=len(part) + 1)
+        wanted = {"$and": [keys, match]} if match else keys
+        found = collection.find(wanted, projection, batch_size=len(part) + 1, session=session)
         async for document in found:
             yield document
 
@@ -53,7 +56,11 @@ class Content(Protocol):
 
 
 async def add_missing(
-    collection: Collection, project_id: str, contents: Sequence[Content], enter: Callable[[], Awaitable[object]]
+    collection: Collection,
+    project_id: str,
+    contents: Sequence[Content],
+    enter: Callable[[], Awaitable[object]],
+    session: Session | None = None,
 ) -> None:
     """Write the contents that are not there yet; no two have the same digest. Before each look the project is entered.
 
@@ -64,15 +71,16 @@ async def add_missing(
         await enter()
         digests = [content.digest for content in part]
         projection = {"_id": 0, "digest": 1}
-        there = {known["digest"] async for known in find_each(collection, project_id, digests, projection)}
+        found = find_each(collection, project_id, digests, projection, session=session)
+        there = {known["digest"] async for known in found}
         missing = [content.document(project_id) for content in part if content.digest not in there]
         if missing:
-            await _insert(collection, missing)
+            await _insert(collection, missing, session)
 
 
-async def _insert(collection: Collection, missing: list[Document]) -> None:
+async def _insert(collection: Collection, missing: list[Document], session: Session | None) -> None:
     try:
-        await collection.insert_many(missing, ordered=False)
+        await collection.insert_many(missing, ordered=False, session=session)
     except BulkWriteError as error:
         details: dict[str, Any] = dict(error.details or {})
         if any(failure["code"] != _DUPLICATE_KEY for failure in details.get("writeErrors", [])):

@@ -10,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from stores.database import Collection, Document
 from stores.tables import chunks, content
+from stores.transactions import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,23 @@ class Layout:
         found = await tables.find_one(table_match(project_id, digest), {"_id": 0})
         return cls(**found) if found else None
 
-    async def write(self, tables: Collection) -> None:
+    async def write(self, tables: Collection, session: Session | None = None) -> None:
         """Store the table, unless it is there."""
         # Even one that is there is written, in vain, so that the answer waits until a majority has it.
         try:
-            await self._upsert(tables)
+            await self._upsert(tables, session)
         except DuplicateKeyError:  # another writer came between MongoDB's look and its write
-            await self._upsert(tables)
+            if session:
+                raise
+            await self._upsert(tables, session)
 
-    async def _upsert(self, tables: Collection) -> None:
+    async def _upsert(self, tables: Collection, session: Session | None) -> None:
         document: Document = {name: getattr(self, name) for name in self.__slots__}
         size = document.pop("storage_size_bytes")
         # What rows were not there when the table came first may be there now.
         known = {} if size is None else {"$set": {"storage_size_bytes": size}}
         match = table_match(self.project_id, self.digest)
-        await tables.update_one(match, {"$setOnInsert": document} | known, upsert=True)
+        await tables.update_one(match, {"$setOnInsert": document} | known, upsert=True, session=session)
 
     def counts(self) -> list[int]:
         """How many rows each chunk has."""

@@ -1,6 +1,6 @@
 """The store of tables: every question and change that concerns them, each within one project."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,9 +20,16 @@ from stores.tables.sorted_rows import sorted_page
 from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
 from stores.tables.walk import Walk
+from stores.transactions import Session
 from stores.turns import in_turns
 
 MAX_TABLES_AT_ONCE: Final = 1000
+MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
+"""The JSON of new rows that are stored in one transaction with their table, which is far more in the database's cache.
+
+Of rows that are more, or larger, some may be left where a write is cut off: nobody sees them, and whoever sends the
+table again finds them there."""
+
 STORAGE_SIZE: Final = "storage_size_bytes"
 
 Key = tuple[str, str]
@@ -248,13 +255,20 @@ class TablesStore:
     async def _write(
         self, builder: Builder, rows: Mapping[str, RowContent], size: int | None, entered: Entered | None = None
     ) -> str:
-        """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts."""
+        """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts.
+
+        With few new rows it is one transaction, and leaves no parts without a table either.
+        """
         layout = builder.finish(size)
         enter = self._entering(entered or await self.database.enter([builder.project_id]))
-        await content.add_missing(self._rows, builder.project_id, list(rows.values()), enter)
-        await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()), enter)
-        await enter()
-        await layout.write(self._tables)
+
+        async def store(session: Session | None = None) -> None:
+            await content.add_missing(self._rows, builder.project_id, list(rows.values()), enter, session)
+            await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()), enter, session)
+            await enter()
+            await layout.write(self._tables, session)
+
+        await (self.database.transaction(store) if _are_few(rows.values()) else store())
         return layout.digest
 
     def _entering(self, entered: Entered) -> Callable[[], Awaitable[object]]:
@@ -267,6 +281,10 @@ async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
     async for part in in_turns(content.batches(row_digests, content.BATCH)):
         builder.add(list(part))
     return builder
+
+
+def _are_few(rows: Collection[RowContent]) -> bool:
+    return len(rows) <= content.BATCH and sum(row.size_bytes for row in rows) <= MAX_BYTES_WHOLE
 
 
 def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:

@@ -1,9 +1,7 @@
 """What tests of the running service share."""
 
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from pymongo import MongoClient
@@ -18,13 +16,6 @@ from tests.app.demo_data import NOW, PROJECT, Loaded, rows_of
 from tests.app.exported_project import fill
 from tests.database_pool import DatabasePool
 from tests.live_server import live_server
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data folder with a short path, as sockets need it; it does not exist yet."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as parent:
-        yield Path(parent) / "data"
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -167,15 +166,6 @@ async def repeat(step: Callable[[CallsClient], Awaitable[None]], client: CallsCl
         except ServerGoneError:
             if not stopped.is_set():
                 raise
-
-
-async def insist(step: Callable[[CallsClient], Awaitable[None]], client: CallsClient) -> None:
-    """Take a step as often as it takes for the database to be there."""
-    done = False
-    while not done:
-        with suppress(DatabaseAwayError):
-            await step(client)
-            done = True
 
 
 def _moment(number: float) -> str:

@@ -13,11 +13,13 @@ import pytest
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
+    CursorNotFound,
     DocumentTooLarge,
     ExecutionTimeout,
     NetworkTimeout,
     OperationFailure,
     ServerSelectionTimeoutError,
+    WriteConcernError,
     WTimeoutError,
 )
 
@@ -237,6 +239,13 @@ async def test_nothing_is_sent_before_the_first_question() -> None:
         (ServerSelectionTimeoutError("secret"), UnavailableError),
         (WTimeoutError("secret"), UnavailableError),
         (OperationFailure("secret", details={"errorLabels": ["RetryableWriteError"]}), UnavailableError),
+        (OperationFailure("secret", 14031), UnavailableError),
+        (CursorNotFound("secret", 43), UnavailableError),
+        # An update of many is not retried by the driver, so that nothing labels its failure.
+        (WriteConcernError("secret", 189), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 189, "errmsg": "secret"}]}), UnavailableError),
+        (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 91}]}), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 11000}], "writeConcernErrors": [{"code": 91}]}), BulkWriteError),
         (ExecutionTimeout("secret"), StoreTimeoutError),
         (DocumentTooLarge("secret"), PayloadTooLargeError),
         (OperationFailure("secret", 388), PayloadTooLargeError),

@@ -12,7 +12,7 @@ from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, St
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate
+from stores.tables import Append, Insert, Pop, RowFilter, TablesStore, TableUpdate, content
 from tests.commands import Commands
 from tests.stores.tables.reading import PROJECT, read_all, values
 
@@ -351,8 +351,9 @@ async def test_writers_of_the_same_content_do_not_stand_in_each_others_way(
     assert await database.tables.count_documents({}) == 3
 
 
+@pytest.mark.parametrize(("at_once", "left"), [(content.BATCH, [0, 0, 0]), (2, [3, 1, 0])], ids=["whole", "in parts"])
 async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again(
-    database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch, at_once: int, left: list[int]
 ) -> None:
     class Torn(Exception):  # noqa: N818 -- it stands for a kill
         pass
@@ -360,12 +361,13 @@ async def test_without_its_last_write_a_table_is_not_there_and_can_be_made_again
     async def tear(*_: object) -> None:
         raise Torn
 
+    monkeypatch.setattr("stores.tables.content.BATCH", at_once)
     monkeypatch.setattr("stores.tables.layout.Layout.write", tear)
     with pytest.raises(Torn):
         await tables.create(PROJECT, ROWS)
     monkeypatch.undo()
 
-    assert await documents(database) == [3, 1, 0]
+    assert await documents(database) == left
     assert await read_all(tables, ROWS_DIGEST) == []
     assert (await tables.create(PROJECT, ROWS))[0] == ROWS_DIGEST
     assert await read_all(tables, ROWS_DIGEST) == list(enumerate(ROWS))

@@ -1,0 +1,56 @@
+"""`python -m tests.faults`: every fault at its full length, as the table that the README has."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+from tests.faults import deeds
+from tests.faults.bench import Bench, Row
+from tests.faults.deeds import Fault
+from tests.faults.report import HEAD, line
+from tests.faults.stage import alone, three
+
+
+async def main(arguments: Sequence[str]) -> int:
+    """Have the faults whose names have the words; the exit code tells whether anything was lost or wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("words", nargs="*", help="only the faults whose names have one of these in them")
+    parser.add_argument("--short", action="store_true", help="as short as in the test run")
+    given = parser.parse_args(arguments)
+    sys.stdout.write(f"{HEAD}\n")
+    is_bad = False
+    async for row in _rows(given.words, is_short=given.short):
+        sys.stdout.write(f"{line(row)}\n")
+        sys.stdout.flush()
+        sys.stderr.writelines(f"{sentence}\n" for sentence in row.lost[1:20])
+        is_bad = is_bad or bool(row.lost or row.wrong)
+    return is_bad
+
+
+async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
+    def chosen(faults: Sequence[Fault]) -> list[Fault]:
+        return [fault for fault in faults if not words or any(word in fault.name for word in words)]
+
+    async def run(bench: Bench, fault: Fault, target: object) -> Row:
+        seconds = fault.short_seconds if is_short else fault.full_seconds
+        row = await bench.run(fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go)
+        row.lost.extend(await bench.lost_evaluations())
+        return row
+
+    if chosen([*deeds.ON_THE_WIRE, *deeds.ON_REPLICA_SETS, *deeds.OF_SERVERS]):
+        async with three() as stage:
+            for fault in chosen(deeds.ON_THE_WIRE):
+                yield await run(stage.behind_proxy, fault, stage.proxy)
+            for fault in chosen(deeds.ON_REPLICA_SETS):
+                yield await run(stage.bench, fault, stage.members)
+            for fault in chosen(deeds.OF_SERVERS):
+                yield await run(stage.bench, fault, stage.bench.server)
+    if chosen(deeds.OF_A_SINGLE_MONGOD):
+        with alone() as (target, bench):
+            for fault in chosen(deeds.OF_A_SINGLE_MONGOD):
+                yield await run(bench, fault, target)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -1,0 +1,101 @@
+"""Writers at work, a fault in their midst, and what is to be told of it."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from stores.database import Database
+from stores.files import FilesStore
+from tests.faults.client import FaultsClient
+from tests.faults.evaluations import Evaluations, EvaluationsWriter
+from tests.faults.invariant import broken
+from tests.faults.serving import Serving
+from tests.faults.writers import WRITERS, Writer
+from tests.waiting import until
+
+_projects = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one fault."""
+
+    fault: str
+    seconds: float
+    seen: Counter[str]
+    """How much was acknowledged, how often each code was seen, how often a connection was lost."""
+    wrong: Counter[str]
+    """What no client should see."""
+    longest_seconds: float
+    lost: list[str]
+
+
+class Bench:
+    """One server over one MongoDB, at whose `uri` documents are looked at past it."""
+
+    def __init__(self, server: Serving, uri: str, evaluations: Evaluations | None = None) -> None:
+        self.server = server
+        self.uri = uri
+        self.evaluations = evaluations
+
+    async def run(
+        self,
+        fault: str,
+        done: Callable[[], AbstractAsyncContextManager[object]],
+        seconds: float,
+        *,
+        server_may_go: bool = False,
+    ) -> Row:
+        """Have a fault for some seconds while all write; they must write before, and again after it."""
+        client = FaultsClient(self.server.url, f"acme/fault-{next(_projects)}")
+        writers = [make(client) for make in WRITERS]
+        if self.evaluations:
+            writers.append(EvaluationsWriter(client, self.evaluations))
+        stopped = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for writer in writers:
+                    tasks.create_task(writer.write(stopped))
+                await _all_step(writers)
+                client.server_may_go = server_may_go
+                async with done():
+                    await asyncio.sleep(seconds)
+                await _all_step(writers)
+                stopped.set()
+            client.server_may_go = False
+            seen, longest = client.seen.copy(), client.longest_seconds
+            lost = [sentence for writer in writers async for sentence in writer.lost()]
+            lost += await self._broken(client)
+            return Row(fault, seconds, seen, client.wrong, longest, lost)
+        finally:
+            stopped.set()
+            await client.close()
+
+    async def lost_evaluations(self) -> list[str]:
+        """What became of the runs that were ordered, once all are over: those of a killed server wait for a while."""
+        if self.evaluations is None:
+            return []
+        client = FaultsClient(self.server.url, self.evaluations.project_id)
+        try:
+            return [*await self.evaluations.lost(), *await broken(self.uri, client)]
+        finally:
+            await client.close()
+
+    async def _broken(self, client: FaultsClient) -> list[str]:
+        """What does not hold, before a sweep of torn uploads, and after it."""
+        before = await broken(self.uri, client)
+        database = Database.open(self.uri, "loomql")
+        await FilesStore(database).sweep(silent_seconds=0)
+        left = await database.file_uploads.count_documents({})
+        database.close()
+        after = [sentence for sentence in await broken(self.uri, client) if sentence not in before]
+        return [*before, *after, *([f"{left} uploads are left after a sweep"] if left else [])]
+
+
+async def _all_step(writers: Sequence[Writer]) -> None:
+    """Wait until each of them has taken another step."""
+    before = [writer.steps for writer in writers]
+    await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))

@@ -1,0 +1,120 @@
+"""A client that keeps what it saw: what was acknowledged, codes, how long answers took, and what is wrong.
+
+Answers may be UNAVAILABLE, with when to come again, or TIMEOUT, and come within `PATIENCE_SECONDS`; all else is wrong.
+"""
+
+from collections import Counter
+from time import monotonic
+from typing import Any, Final
+
+import httpx
+
+from tests.app.traffic import CallsClient, DatabaseAwayError, ServerGoneError
+
+PATIENCE_SECONDS: Final = 18.0
+"""After three seconds a database is given up, some more where several steps of a write each find it gone.
+
+Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, but the third
+member goes on to read from the one that hangs for ten more, and until then no majority confirms a write.
+"""
+_MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
+_SERVER_ERROR: Final = 500
+_UNAVAILABLE: Final = 503
+
+Json = dict[str, Any]
+
+
+class RefusedError(DatabaseAwayError):
+    """The server answered UNAVAILABLE or TIMEOUT: whether the request took effect is not known."""
+
+
+class FaultsClient:
+    """Asks one server about one project. Whatever it raises is `RefusedError` or `ServerGoneError`."""
+
+    def __init__(self, url: str, project_id: str) -> None:
+        self.project_id = project_id
+        self.url = url
+        self.seen: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+        self.longest_seconds = 0.0
+        self.server_may_go = False
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = httpx.AsyncClient(timeout=PATIENCE_SECONDS, limits=limits)
+        self.calls = _Calls(self)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def ask(self, document: str, **variables: object) -> Json:
+        """The data that an operation gives."""
+        variables.setdefault("projectId", self.project_id)
+        response = await self._send("POST", self.url, json={"query": document, "variables": variables})
+        answer: Json = response.json()
+        self._judge(response, answer)
+        data: Json = answer["data"]
+        self.seen["acknowledged"] += 1
+        return data
+
+    async def put(self, content: bytes) -> str:
+        """Store a file; its digest."""
+        response = await self._send("PUT", self._files, content=content)
+        answer = response.json()
+        self._judge(response, answer)
+        self.seen["acknowledged"] += 1
+        digest: str = answer["digest"]
+        return digest
+
+    async def get(self, digest: str) -> bytes:
+        """A file."""
+        response = await self._send("GET", f"{self._files}/{digest}")
+        assert response.status_code == 200, response.text
+        return response.content
+
+    @property
+    def _files(self) -> str:
+        return f"{self.url.removesuffix('/graphql')}/files/{self.project_id}"
+
+    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
+        began = monotonic()
+        try:
+            return await self._http.request(method, url, **how)
+        except (httpx.NetworkError, httpx.ProtocolError) as error:
+            if self.server_may_go:
+                self.seen["connection lost"] += 1
+            else:
+                self.wrong[f"no answer: {error!r}"] += 1
+            raise ServerGoneError from error
+        except httpx.TimeoutException as error:
+            self.wrong[f"no answer in {PATIENCE_SECONDS:g} s to {str(how)[:100]}"] += 1
+            raise ServerGoneError from error
+        finally:
+            self.longest_seconds = max(self.longest_seconds, monotonic() - began)
+
+    def _judge(self, response: httpx.Response, answer: Json) -> None:
+        errors = answer.get("errors", [])
+        for error in errors:
+            code = error["extensions"]["code"]
+            if code in _MAY_BE:
+                self.seen[code] += 1
+            else:
+                self.wrong[f"{code}: {error['message']}"] += 1
+            if code == "UNAVAILABLE" and "retryAfterSeconds" not in error["extensions"]:
+                self.wrong["UNAVAILABLE without when to come again"] += 1
+        if response.status_code == _SERVER_ERROR:
+            self.wrong["status 500"] += 1
+        if response.status_code == _UNAVAILABLE and "Retry-After" not in response.headers:
+            self.wrong["503 without Retry-After"] += 1
+        if errors:
+            raise RefusedError
+
+
+class _Calls(CallsClient):
+    """The client of calls, whose requests are seen here."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client.url, client.project_id)
+        self._client = client
+
+    async def _ask(self, document: str, **variables: object) -> Json:
+        return await self._client.ask(document, **variables)

@@ -1,0 +1,29 @@
+"""What the faults are done to, once for all tests of a file."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.faults.bench import Bench
+from tests.faults.deeds import Alone
+from tests.faults.stage import NoDiskError, Three, alone, three
+
+
+@pytest.fixture(scope="module")
+async def stage() -> AsyncIterator[Three]:
+    """Three members, and servers over them."""
+    if sys.platform != "linux":
+        pytest.skip("the packaged mongod elsewhere is another one")
+    async with three() as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def single() -> Iterator[tuple[Alone, Bench]]:
+    """A server with a mongod of its own, on a small disk of its own."""
+    try:
+        with alone() as single:
+            yield single
+    except NoDiskError as error:
+        pytest.skip(f"a disk that can be filled cannot be mounted: {error}")

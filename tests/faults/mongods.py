@@ -1,0 +1,153 @@
+"""Three mongods that are one replica set, each of which can be killed, halted, told to fail, and started again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from app.embedded_mongod import find_mongod
+from tests.free_ports import free_port
+from tests.waiting import TIMEOUT
+
+Document = dict[str, Any]
+
+MEMBERS: Final = 3
+NAME: Final = "three"
+ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300}
+
+
+class Mongod:
+    """One member: a process that is ours, on a port and over a folder that it keeps."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, over whatever it stored before."""
+        self._folder.mkdir(exist_ok=True)
+        # fmt: off
+        command = [
+            str(find_mongod()), "--dbpath", str(self._folder), "--bind_ip", "127.0.0.1", "--port", str(self.port),
+            "--nounixsocket", "--replSet", NAME, "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
+            "--networkMessageCompressors", "disabled", "--setParameter", "enableTestCommands=1",
+            "--setParameter", "diagnosticDataCollectionEnabled=false",
+        ]
+        # fmt: on
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- our own
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it, as `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def uri(self) -> str:
+        """Where it is, whatever the others do."""
+        return f"mongodb://{self.host}/?directConnection=true"
+
+    @contextmanager
+    def client(self) -> Iterator[MongoClient[Document]]:
+        """A connection to it alone."""
+        with MongoClient[Document](self.uri, timeoutMS=5000) as client:
+            yield client
+
+    @contextmanager
+    def failing(self, commands: list[str], **how: object) -> Iterator[None]:
+        """Let commands of LoomQL's fail, as `failCommand` says how: `closeConnection`, `errorCode`, `blockTimeMS`."""
+        data = {"failCommands": commands, "appName": "loomql", **how}
+        with self.client() as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+            try:
+                yield
+            finally:
+                client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+class ReplicaSet:
+    """The three of them."""
+
+    def __init__(self, members: list[Mongod]) -> None:
+        self.members = members
+
+    @property
+    def uri(self) -> str:
+        """How to reach whichever of them is the primary."""
+        return f"mongodb://{','.join(member.host for member in self.members)}/?replicaSet={NAME}"
+
+    def primary(self) -> Mongod:
+        """The member that takes writes; waits for there to be one."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            for member in self.members:
+                with suppress(PyMongoError), MongoClient[Document](member.uri, timeoutMS=500) as client:
+                    if client.admin.command("hello")["isWritablePrimary"]:
+                        return member
+            time.sleep(0.1)
+        raise AssertionError("no member became the primary")
+
+    def secondaries(self) -> list[Mongod]:
+        """The other members."""
+        primary = self.primary()
+        return [member for member in self.members if member is not primary]
+
+    def wait_until_whole(self) -> None:
+        """Wait until there are a primary and two secondaries: only then may the next of them be lost."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            with suppress(PyMongoError), self.primary().client() as client:
+                states = sorted(member["stateStr"] for member in client.admin.command("replSetGetStatus")["members"])
+                if states == ["PRIMARY", "SECONDARY", "SECONDARY"]:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the members did not come together")
+
+    def step_down(self) -> None:
+        """Let the primary step down, at once, for a while."""
+        with self.primary().client() as client:
+            client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=2)
+
+
+@contextmanager
+def replica_set() -> Iterator[ReplicaSet]:
+    """Three mongods that have a primary, until the block ends."""
+    with ExitStack() as stack:
+        # Not pytest's folder, which is kept: journals of three mongods are large.
+        folder = Path(tempfile.mkdtemp(prefix="loomql-", dir=os.environ.get("TMPDIR")))
+        stack.callback(shutil.rmtree, folder)
+        members = [Mongod(folder / str(number), free_port()) for number in range(MEMBERS)]
+        for member in members:
+            stack.callback(member.kill)
+            member.start()
+        _initiate(members)
+        whole = ReplicaSet(members)
+        whole.wait_until_whole()
+        yield whole
+
+
+def _initiate(members: list[Mongod]) -> None:
+    config = {
+        "_id": NAME,
+        "members": [{"_id": number, "host": member.host} for number, member in enumerate(members)],
+        "settings": ELECTION,
+    }
+    for member in reversed(members):  # who initiates asks all others at once, and takes no silence
+        with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
+            client.admin.command("ping" if member is not members[0] else {"replSetInitiate": config})

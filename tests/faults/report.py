@@ -1,0 +1,16 @@
+"""The table of faults, as the README has it."""
+
+from tests.faults.bench import Row
+
+HEAD = "| Fault | For | What clients saw | Longest answer | Lost |\n| --- | ---: | --- | ---: | --- |"
+_ACKNOWLEDGED = "acknowledged"
+
+
+def line(row: Row) -> str:
+    """One fault as a line of the table."""
+    others = sorted(name for name in row.seen if name != _ACKNOWLEDGED)
+    told = [f"{row.seen[name]:,} {name}" for name in (_ACKNOWLEDGED, *others)]
+    told += [f"WRONG: {count:,} {what}" for what, count in row.wrong.items()]
+    lost = f"{len(row.lost):,}: {row.lost[0]}" if row.lost else "nothing"
+    seconds = f"{row.seconds:g} s" if row.seconds else "at once"
+    return f"| {row.fault} | {seconds} | {', '.join(told)} | {row.longest_seconds:.1f} s | {lost} |"

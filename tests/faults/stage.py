@@ -1,0 +1,88 @@
+"""What the faults are done to: started side by side, since each takes seconds to come up."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded_mongod import DataFolder
+from tests.faults.bench import Bench
+from tests.faults.deeds import Alone
+from tests.faults.evaluations import Evaluations, environment
+from tests.faults.mongods import ReplicaSet, replica_set
+from tests.faults.serving import serving
+from tests.faults.toxic_proxy import ToxicProxy
+from tests.stand_in_provider import stand_in_provider
+
+QUERY_TIMEOUT_SECONDS = "2"
+DISK_MB = 700
+
+
+@dataclass(frozen=True)
+class Three:
+    """Three members, a server that knows all of them, and one that knows the first by way of a proxy."""
+
+    members: ReplicaSet
+    bench: Bench
+    proxy: ToxicProxy
+    behind_proxy: Bench
+
+
+@asynccontextmanager
+async def three() -> AsyncIterator[Three]:
+    """Them, up."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
+        stand_in = stack.enter_context(stand_in_provider())
+        members = stack.enter_context(replica_set())
+        proxy = stack.enter_context(ToxicProxy(members.primary().port).running())
+        settings = {"LOOMQL_QUERY_TIMEOUT_SECONDS": QUERY_TIMEOUT_SECONDS, **environment(stand_in)}
+        straight = stack.enter_context(serving(folder / "straight", LOOMQL_MONGODB_URI=members.uri, **settings))
+        behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=proxy.uri, **settings))
+        for server in (straight, behind):
+            server.wait_until_up()
+        evaluations = await stack.enter_async_context(Evaluations.over(members.uri, stand_in))
+        bench, behind_proxy = (Bench(server, members.uri, evaluations) for server in (straight, behind))
+        yield Three(members, bench, proxy, behind_proxy)
+
+
+@contextmanager
+def alone() -> Iterator[tuple[Alone, Bench]]:
+    """A server with a mongod of its own, on a small disk.
+
+    Raises:
+        NoDiskError: no file system can be mounted here.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
+        data_dir = folder / "data"
+        data_dir.mkdir()
+        stack.enter_context(_small_disk(data_dir))
+        settings = {"LOOMQL_MONGOD_CACHE_GB": "0.25"}
+        server = stack.enter_context(serving(folder / "alone", "--data-dir", str(data_dir), **settings))
+        server.wait_until_up()
+        yield Alone(server, data_dir), Bench(server, DataFolder(data_dir).uri)
+
+
+class NoDiskError(Exception):
+    """No file system can be mounted here."""
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise NoDiskError("only root of a Linux may mount a file system")
+    options = f"size={DISK_MB}m,mode=0700"
+    done = subprocess.run(  # noqa: S603 -- a fixed program
+        ["/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise NoDiskError(done.stderr.strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["/bin/umount", "-l", str(folder)], check=True)  # noqa: S603 -- as above

@@ -1,0 +1,31 @@
+"""The table of faults in the README has every fault, and nothing lost."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tests.faults import deeds
+from tests.faults.bench import Row
+from tests.faults.report import HEAD, line
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+FAULTS = (*deeds.ON_THE_WIRE, *deeds.ON_REPLICA_SETS, *deeds.OF_SERVERS, *deeds.OF_A_SINGLE_MONGOD)
+
+
+def test_the_readmes_table_has_every_fault_at_its_full_length_and_nothing_was_lost() -> None:
+    assert HEAD in README
+    table = README.partition(HEAD)[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \| .*? \| (.*?) \|$", table, re.MULTILINE)
+
+    lengths = {fault.name: f"{fault.full_seconds:g} s" for fault in FAULTS}
+    assert {name: seconds for name, seconds, _, _ in rows} == lengths
+    assert {lost for *_, lost in rows} == {"nothing"}
+    assert not [seen for _, _, seen, _ in rows if "WRONG" in seen]
+
+
+def test_a_row_tells_what_is_wrong_and_what_is_lost() -> None:
+    seen = Counter({"acknowledged": 1_200, "UNAVAILABLE": 3})
+
+    told = line(Row("a flood", 5, seen, Counter({"status 500": 2}), 1.25, ["a call", "a file"]))
+
+    assert told == "| a flood | 5 s | 1,200 acknowledged, 3 UNAVAILABLE, WRONG: 2 status 500 | 1.2 s | 2: a call |"

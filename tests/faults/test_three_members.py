@@ -1,0 +1,97 @@
+"""A replica set of three, the wire to it, and the server over it fail: what was acknowledged is there, all else whole.
+
+`python -m tests.faults` does the same for longer, and each fault by itself.
+"""
+
+import asyncio
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from app.upgrading import Upgrading
+from stores.calls import CallsStore
+from stores.calls.documents import KEPT
+from stores.database import Database
+from stores.upgrades import CallsUpgrade
+from tests.faults import deeds
+from tests.faults.bench import Bench, Row
+from tests.faults.deeds import Fault
+from tests.faults.stage import Three
+from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT, until
+
+CALLS = 200
+SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
+
+LOSSES = [fault for fault in deeds.LOSSES if fault.is_short]
+REFUSALS = [fault for fault in deeds.REFUSALS if fault.is_short]
+
+
+def check(row: Row) -> None:
+    """See that nobody saw anything wrong, and that nothing is lost."""
+    assert row.wrong == Counter()
+    assert row.lost == []
+    assert row.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}
+
+
+async def short(bench: Bench, fault: Fault, target: object) -> Row:
+    done = partial(fault.do, target)
+    return await bench.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
+
+
+async def test_the_wire_is_toxic_in_one_way_after_the_other(stage: Three) -> None:
+    toxics = [fault for fault in deeds.ON_THE_WIRE if fault.is_short]
+
+    row = await stage.behind_proxy.run("toxics", partial(deeds.in_turn, toxics, stage.proxy), 0)
+
+    check(row)
+    assert row.seen["UNAVAILABLE"] > 0
+
+
+async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
+    row = await stage.bench.run("refusals", partial(deeds.in_turn, REFUSALS, stage.members), 0)
+
+    check(row)
+    assert row.seen["UNAVAILABLE"] > 0
+
+
+@pytest.mark.parametrize("fault", LOSSES, ids=str)
+async def test_the_members_fail(stage: Three, fault: Fault) -> None:
+    check(await short(stage.bench, fault, stage.members))
+
+
+async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
+    done = partial(deeds.in_turn, deeds.OF_SERVERS, stage.bench.server)
+    row = await stage.bench.run("ends of the server", done, 0, server_may_go=True)
+
+    check(row)
+    assert row.seen["connection lost"] > 0
+
+
+async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(stage: Three) -> None:
+    # given calls as an older version left them
+    database = Database.open(stage.members.uri, "upgraded", timeout_seconds=TIMEOUT)
+    await database.ensure_indexes()
+    written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
+    await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])
+    whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
+    await database.calls.update_many({}, {"$unset": dict.fromkeys(KEPT, "")})
+    # when
+    upgrading = Upgrading(database)
+    upgrading._upgrade = CallsUpgrade(database, step=1)
+    finishing = asyncio.create_task(upgrading.finish())
+    await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
+    async with deeds.in_turn([deeds.LOSSES[0], *REFUSALS[::3]], stage.members):
+        # then
+        async with asyncio.timeout(TIMEOUT):
+            await finishing
+    assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
+    assert await CallsUpgrade(database).advance() is None
+    database.close()
+
+
+async def test_the_evaluations_that_were_ordered_meanwhile_came_to_their_end(stage: Three) -> None:
+    assert stage.bench.evaluations is not None
+    assert len(stage.bench.evaluations.acknowledged) >= 2 * (len(LOSSES) + 3)  # before and after each
+    assert await stage.bench.lost_evaluations() == []

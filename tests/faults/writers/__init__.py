@@ -1,0 +1,25 @@
+"""Those who write while something fails. Each knows what it sent and what of that was acknowledged."""
+
+from collections.abc import Callable
+
+from tests.faults.client import FaultsClient
+from tests.faults.writers.calls import BatchWriter, DeletingWriter, PartsWriter, Reader
+from tests.faults.writers.feedback import FeedbackWriter, ReplacingWriter
+from tests.faults.writers.files import FilesWriter
+from tests.faults.writers.objects import ObjectsWriter
+from tests.faults.writers.tables import TablesWriter
+from tests.faults.writers.writer import Writer
+
+WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
+    BatchWriter,
+    PartsWriter,
+    DeletingWriter,
+    Reader,
+    TablesWriter,
+    ObjectsWriter,
+    FeedbackWriter,
+    ReplacingWriter,
+    FilesWriter,
+)
+
+__all__ = ["WRITERS", "Writer"]

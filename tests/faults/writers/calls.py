@@ -1,0 +1,118 @@
+"""Those who write calls: whole in batches, in parts as a program does, and to be deleted; and who reads them."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+from tests.app.traffic import number_of, running_call, whole_call
+from tests.faults.client import FaultsClient
+from tests.faults.writers.writer import Writer
+
+_numbers = itertools.count(1)
+_BATCH = 20
+
+
+class _CallsWriter(Writer):
+    """What it sent, and what was acknowledged, by the numbers of calls."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self.sent: set[int] = set()
+        self.started: set[int] = set()
+        self.ended: set[int] = set()
+
+    async def lost(self) -> AsyncIterator[str]:
+        nodes = await self.client.calls.read(1000)
+        there = {number_of(node): node for node in nodes if number_of(node) in self.sent}
+        for number in self.started - self.gone() - there.keys():
+            yield f"call {number} was acknowledged and is not there"
+        for number, node in there.items():
+            may_run = number in self.sent - self.ended and node == running_call(number)
+            if node != whole_call(number) and not (may_run and self.sends_parts):
+                yield f"call {number} is neither whole nor absent: {node}"
+
+    sends_parts = False
+
+    def gone(self) -> set[int]:
+        """The numbers of calls that may be gone."""
+        return set()
+
+    def _fresh(self, count: int) -> list[int]:
+        numbers = list(itertools.islice(_numbers, count))
+        self.sent |= set(numbers)
+        return numbers
+
+
+class BatchWriter(_CallsWriter):
+    """Writes calls whole, start and end in one request; each other one that is refused is sent again as it is."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._again: list[int] = []
+
+    async def step(self) -> None:
+        numbers, self._again = self._again, []
+        if not numbers:
+            numbers = self._fresh(_BATCH)
+            self._again = numbers
+        await self.client.calls.create(numbers)
+        self._again = []
+        self.started |= set(numbers)
+        self.ended |= set(numbers)
+
+
+class PartsWriter(_CallsWriter):
+    """Writes a call as a program does that makes it: the start, then the end."""
+
+    sends_parts = True
+
+    async def step(self) -> None:
+        (number,) = self._fresh(1)
+        await self.client.calls.start(number)
+        self.started.add(number)
+        await self.client.calls.end(number)
+        self.ended.add(number)
+
+
+class DeletingWriter(_CallsWriter):
+    """Writes calls and deletes them."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self.sent_to_delete: set[int] = set()
+        self.deleted: set[int] = set()
+
+    async def step(self) -> None:
+        numbers = self._fresh(5)
+        await self.client.calls.create(numbers)
+        self.started |= set(numbers)
+        self.ended |= set(numbers)
+        self.sent_to_delete |= set(numbers)
+        await self.client.calls.delete(numbers)
+        self.deleted |= set(numbers)
+
+    def gone(self) -> set[int]:
+        return self.sent_to_delete
+
+    async def lost(self) -> AsyncIterator[str]:
+        async for sentence in super().lost():
+            yield sentence
+        for number in {number_of(node) for node in await self.client.calls.read(1000)} & self.deleted:
+            yield f"call {number} was deleted and is there"
+
+
+class Reader(Writer):
+    """Reads a page of calls, and counts them."""
+
+    READ = """
+    query ($projectId: ID!) {
+      calls(projectId: $projectId, first: 20) { nodes { id inputs feedback { nodes { id } } } }
+      callsStats(projectId: $projectId) { count }
+    }
+    """
+
+    async def step(self) -> None:
+        await self.client.ask(self.READ)
+
+    async def lost(self) -> AsyncIterator[str]:
+        return
+        yield

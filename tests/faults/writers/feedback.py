@@ -1,0 +1,136 @@
+"""Those who give feedback on calls: in batches, and in the place of other feedback."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+from tests.app.traffic import call_id
+from tests.faults.client import FaultsClient, Json
+from tests.faults.writers.writer import Writer
+
+BATCH = "mutation ($batch: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $batch) { res { id } } }"
+ONE = """
+mutation ($projectId: ID!, $ref: String!, $payload: JSON!) {
+  feedbackCreate(projectId: $projectId, weaveRef: $ref, feedbackType: "told", payload: $payload) { id }
+}
+"""
+REPLACE = """
+mutation ($projectId: ID!, $old: ID!, $new: ID!, $ref: String!, $payload: JSON!) {
+  feedbackReplace(
+    projectId: $projectId, feedbackId: $old, id: $new, weaveRef: $ref, feedbackType: "told", payload: $payload
+  ) { id }
+}
+"""
+READ = """
+query ($projectId: ID!, $after: String) {
+  feedback(projectId: $projectId, first: 5000, after: $after) {
+    nodes { id payload }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+_BATCH = 5
+
+
+async def all_feedback(client: FaultsClient) -> dict[str, object]:
+    """The payloads of all feedback, by ids."""
+    found: dict[str, object] = {}
+    after, more = None, True
+    while more:
+        page = (await client.ask(READ, after=after))["feedback"]
+        found |= {node["id"]: node["payload"] for node in page["nodes"]}
+        more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+    return found
+
+
+class _OnACall(Writer):
+    """Its feedback is on one call, which is there before."""
+
+    number = 0
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._numbers = itertools.count()
+        self._has_call = False
+
+    async def ref(self) -> str:
+        """The ref of the call."""
+        if not self._has_call:
+            await self.client.calls.create([self.number])
+            self._has_call = True
+        return f"weave:///{self.client.project_id}/call/{call_id(self.number)}"
+
+
+class FeedbackWriter(_OnACall):
+    """Batches with ids of its own, each other refused one sent again as it is, and single ones with ids it is told."""
+
+    number = 10**9
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self.sent: list[dict[str, object]] = []
+        self._again: dict[str, object] = {}
+        self.acknowledged: dict[str, object] = {}
+
+    async def step(self) -> None:
+        number, ref = next(self._numbers), await self.ref()
+        payloads, self._again = self._again, {}
+        if not payloads:
+            payloads = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
+            self.sent.append(payloads)
+            self._again = payloads
+        await self.client.ask(BATCH, batch=[self._new(ref, one, payload) for one, payload in payloads.items()])
+        self._again = {}
+        self.acknowledged |= payloads
+        payload = {"single": number}
+        made = await self.client.ask(ONE, ref=ref, payload=payload)
+        self.acknowledged[made["feedbackCreate"]["id"]] = payload
+
+    def _new(self, ref: str, feedback_id: str, payload: object) -> Json:
+        given = {"projectId": self.client.project_id, "weaveRef": ref, "feedbackType": "told"}
+        return {**given, "id": feedback_id, "payload": payload}
+
+    async def lost(self) -> AsyncIterator[str]:
+        there = await all_feedback(self.client)
+        for one, payload in self.acknowledged.items():
+            if there.get(one) != payload:
+                yield f"feedback {one} is {there.get(one)}"
+        for payloads in self.sent:
+            if len(payloads.keys() & there.keys()) not in {0, len(payloads)}:
+                yield f"of a batch of feedback there is a part: {payloads.keys() & there.keys()}"
+
+
+class ReplacingWriter(_OnACall):
+    """Puts one piece of feedback in the place of the last, and begins anew where it cannot know what is there."""
+
+    number = 10**9 + 1
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self.last: str | None = None
+        self.replaced: set[str] = set()
+        self.either: list[tuple[str, str]] = []
+        self.payloads: dict[str, object] = {}
+
+    async def step(self) -> None:
+        ref, new = await self.ref(), f"replace-{next(self._numbers)}"
+        old, self.last = self.last or f"nothing-{new}", None
+        self.payloads[new] = {"is": new}
+        self.either.append((old, new))
+        await self.client.ask(REPLACE, old=old, new=new, ref=ref, payload=self.payloads[new])
+        self.either.pop()
+        self.replaced.add(old)
+        self.last = new
+
+    async def lost(self) -> AsyncIterator[str]:
+        there = {one: payload for one, payload in (await all_feedback(self.client)).items() if one in self.payloads}
+        for one in there.keys() & self.replaced:
+            yield f"feedback {one} was replaced and is there"
+        if self.last and self.last not in there:
+            yield f"feedback {self.last} was acknowledged and is not there"
+        for one, payload in there.items():
+            if payload != self.payloads[one]:
+                yield f"feedback {one} is {payload}"
+        for old, new in self.either:
+            expected = {1} if old in self.payloads else {0, 1}
+            if len({old, new} & there.keys()) not in expected:
+                yield f"of {old} and what was to replace it, {new}, there are {sorted({old, new} & there.keys())}"

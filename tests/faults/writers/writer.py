@@ -1,0 +1,38 @@
+"""What all writers have in common."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+
+from tests.app.traffic import ServerGoneError
+from tests.faults.client import FaultsClient, RefusedError
+
+_PAUSE_SECONDS = 0.05
+_BEFORE_AGAIN_SECONDS = 0.1
+
+
+class Writer(ABC):
+    """Takes one step after the other, and can tell afterwards what is not as it was acknowledged."""
+
+    def __init__(self, client: FaultsClient) -> None:
+        self.client = client
+        self.steps = 0
+
+    async def write(self, stopped: asyncio.Event) -> None:
+        """Take steps until stopped, whatever becomes of them."""
+        while not stopped.is_set():
+            try:
+                await self.step()
+            except (RefusedError, ServerGoneError):
+                await asyncio.sleep(_BEFORE_AGAIN_SECONDS)
+                continue
+            self.steps += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    @abstractmethod
+    async def step(self) -> None:
+        """Write something, and keep what was acknowledged of it."""
+
+    @abstractmethod
+    def lost(self) -> AsyncIterator[str]:
+        """What was acknowledged and is not there, or not so, and what is there by half; a sentence each."""
