@@ -1,6 +1,7 @@
 """The real MongoDB that the tests run on: one server for the run, one database for a test."""
 
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _SLOW = ("tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
 """What starts processes, waits for them, or looks through all code."""
+
+
+# Images of containers often say that no bytecode be kept. Then each of the hundred servers and commands that the tests
+# start would compile all of LoomQL again, for half a second, and each run all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

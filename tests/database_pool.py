@@ -52,7 +52,7 @@ class DatabasePool:
     def _is_as_made(self, name: str) -> bool:
         """Whether all indexes are there and no other; asked of all collections at once, as it is after each test."""
         shown = {"_id": 0, "name": 1, "indexes": "$md.indexes.spec.name"}
-        listed = [{"$listCatalog": {}}, {"$match": {"db": name}}, {"$project": shown}]
+        listed: list[Document] = [{"$listCatalog": {}}, {"$match": {"db": name}}, {"$project": shown}]
         found = {row["name"]: set(row["indexes"]) for row in self._client.admin.aggregate(listed)}
         return _EXPECTED.keys() <= found.keys() and all(
             made == _EXPECTED.get(collection, {"_id_"}) for collection, made in found.items()
