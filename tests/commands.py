@@ -1,5 +1,7 @@
 """The commands that a driver sends, as they go over the wire."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -40,3 +42,39 @@ class Commands(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None:
         """Only what is sent counts."""
+
+
+class Overheard(CommandListener):
+    """What one client of many tests sends, told to the one whose database it goes to."""
+
+    def __init__(self) -> None:
+        self._listening: dict[str, CommandListener] = {}
+
+    @contextmanager
+    def by(self, database: str, listener: CommandListener) -> Iterator[None]:
+        """Tell a listener what goes to a database, and to `admin`, as long as the block lasts."""
+        self._listening[database] = listener
+        try:
+            yield
+        finally:
+            del self._listening[database]
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Tell of the command."""
+        for listener in self._of(event.database_name):
+            listener.started(event)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Tell of its success."""
+        for listener in self._of(event.database_name):
+            listener.succeeded(event)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Tell of its failure."""
+        for listener in self._of(event.database_name):
+            listener.failed(event)
+
+    def _of(self, database: str) -> list[CommandListener]:
+        if database == "admin":
+            return list(self._listening.values())
+        return [self._listening[database]] if database in self._listening else []

@@ -1,6 +1,7 @@
 """The real MongoDB that the tests run on: one server for the run, one database for a test."""
 
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
-from tests.commands import Commands
+from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, Node
@@ -25,6 +26,12 @@ from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _SLOW = ("tests/faults/", "tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
 """What starts processes, waits for them, or looks through all code."""
+
+
+# Images of containers often say that no bytecode be kept. Then each of the hundred servers and commands that the tests
+# start would compile all of LoomQL again, for half a second, and each run all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,10 +101,19 @@ def databases(mongodb_uri: str) -> Iterator[DatabasePool]:
 
 @pytest.fixture
 def database_name(databases: DatabasePool) -> Iterator[str]:
-    """The name of an empty database that only this test uses; it may have its indexes already."""
+    """The name of an empty database with its indexes that only this test uses."""
     name = databases.take()
     yield name
     databases.give_back(name)
+
+
+@pytest.fixture(scope="session")
+async def _client(mongodb_uri: str) -> AsyncIterator[tuple[AsyncIOMotorClient[Document], Overheard]]:
+    """One client for all tests, since to connect takes longer than most of them, and who hears what it sends."""
+    overheard = Overheard()
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[overheard])
+    yield client, overheard
+    client.close()
 
 
 @pytest.fixture
@@ -107,14 +123,13 @@ def commands() -> Commands:
 
 
 @pytest.fixture
-async def database(mongodb_uri: str, database_name: str, commands: Commands) -> AsyncIterator[Database]:
+def database(
+    _client: tuple[AsyncIOMotorClient[Document], Overheard], database_name: str, commands: Commands
+) -> Iterator[Database]:
     """An empty database with its indexes, whose commands are seen."""
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[commands])
-    database = Database(client, database_name)
-    await database.ensure_indexes()
-    commands.sent.clear()
-    yield database
-    database.close()
+    client, overheard = _client
+    with overheard.by(database_name, commands):
+        yield Database(client, database_name)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from app.settings import Settings
 from stores.calls import CallsStore
 from stores.completions.known_providers import KNOWN_PROVIDERS
 from tests.app.event_stream import all_of, first_of, next_of, streaming, told
+from tests.database_pool import DatabasePool
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.calls.builders import call_id, end, start
@@ -65,9 +66,21 @@ def test_the_examples_answer_what_the_readme_says(client: httpx.Client) -> None:
         assert found == expected
 
 
-@pytest.fixture
-def demo(mongodb_uri: str, database_name: str) -> None:
-    load_demo(Settings(mongodb_database=database_name), mongodb_uri)
+@pytest.fixture(scope="module")
+def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
+    """The name of a database with the demo, for all that do not change it."""
+    name = databases.take()
+    load_demo(Settings(mongodb_database=name), mongodb_uri)
+    yield name
+    databases.give_back(name)
+
+
+@pytest.fixture(scope="module")
+def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
+    """A client of a server over it."""
+    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=demo))
+    with live_server(app) as address, httpx.Client(base_url=f"http://{address}") as client:
+        yield client
 
 
 def asking(part: str) -> str:
@@ -76,9 +89,8 @@ def asking(part: str) -> str:
     return str(example)
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client) -> None:
-    found = answer(client, BLOCKS[0][1])
+def test_the_first_query_finds_failures_in_the_demo(exploring: httpx.Client) -> None:
+    found = answer(exploring, BLOCKS[0][1])
 
     assert "errors" not in found
     nodes = found["data"]["calls"]["nodes"]
@@ -89,10 +101,9 @@ def test_the_first_query_finds_failures_in_the_demo(client: httpx.Client) -> Non
     assert any(node["usage"] for node in nodes)
 
 
-@pytest.mark.usefixtures("demo")
-def test_anything_can_be_asked_of_the_demo(client: httpx.Client) -> None:
-    found = answer(client, asking("contains:"))["data"]["calls"]
-    plan = answer(client, asking("explain("))["data"]["explain"]
+def test_anything_can_be_asked_of_the_demo(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("contains:"))["data"]["calls"]
+    plan = answer(exploring, asking("explain("))["data"]["explain"]
 
     nodes = found["nodes"]
     assert len(nodes) == found["totalCount"] > 20
@@ -107,9 +118,8 @@ def test_anything_can_be_asked_of_the_demo(client: httpx.Client) -> None:
     assert plan["pipeline"][0]["$match"]["project_id"] == PROJECT_ID
 
 
-@pytest.mark.usefixtures("demo")
-def test_one_query_goes_from_calls_to_their_prompts(client: httpx.Client) -> None:
-    found = answer(client, asking("inputRefs"))["data"]["calls"]["nodes"]
+def test_one_query_goes_from_calls_to_their_prompts(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("inputRefs"))["data"]["calls"]["nodes"]
 
     assert len(found) == 3
     for node in found:
@@ -120,9 +130,8 @@ def test_one_query_goes_from_calls_to_their_prompts(client: httpx.Client) -> Non
         assert node["question"]
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_worst_threads_have_a_turn_that_took_long(client: httpx.Client) -> None:
-    found = answer(client, asking("threads("))["data"]["threads"]
+def test_the_worst_threads_have_a_turn_that_took_long(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("threads("))["data"]["threads"]
 
     worst = [node["p99TurnDurationMs"] for node in found["nodes"]]
     assert found["totalCount"] > 100
@@ -134,10 +143,9 @@ def test_the_worst_threads_have_a_turn_that_took_long(client: httpx.Client) -> N
         assert max(latencies) > node["p99TurnDurationMs"] > 8 * node["p50TurnDurationMs"]
 
 
-@pytest.mark.usefixtures("demo")
-def test_traces_are_walked_as_they_are_drawn(client: httpx.Client) -> None:
-    found = answer(client, asking("tree(first: 10000)"))["data"]["calls"]["nodes"]
-    project, trace = answer(client, asking("nodes(ids:"))["data"]["nodes"]
+def test_traces_are_walked_as_they_are_drawn(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("tree(first: 10000)"))["data"]["calls"]["nodes"]
+    project, trace = answer(exploring, asking("nodes(ids:"))["data"]["nodes"]
 
     assert len(found) == 2
     for node in found:
@@ -147,9 +155,8 @@ def test_traces_are_walked_as_they_are_drawn(client: httpx.Client) -> None:
     assert (project["__typename"], project["name"], trace) == ("Project", "assistant", None)
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_chart_of_costs_has_a_line_for_each_model(client: httpx.Client) -> None:
-    rows = answer(client, asking("groupBy: [TIME_BUCKET, MODEL]"))["data"]["callsAggregate"]["rows"]
+def test_the_chart_of_costs_has_a_line_for_each_model(exploring: httpx.Client) -> None:
+    rows = answer(exploring, asking("groupBy: [TIME_BUCKET, MODEL]"))["data"]["callsAggregate"]["rows"]
 
     days: dict[str | None, list[str]] = {}
     for row in rows:
@@ -162,9 +169,8 @@ def test_the_chart_of_costs_has_a_line_for_each_model(client: httpx.Client) -> N
     assert {start[11:] for start in days["gpt-4o"]} <= {"22:00:00.000000Z", "23:00:00.000000Z"}
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_chart_of_latency_has_a_line_for_each_op(client: httpx.Client) -> None:
-    rows = answer(client, asking("groupBy: [TIME_BUCKET, OP_NAME]"))["data"]["callsAggregate"]["rows"]
+def test_the_chart_of_latency_has_a_line_for_each_op(exploring: httpx.Client) -> None:
+    rows = answer(exploring, asking("groupBy: [TIME_BUCKET, OP_NAME]"))["data"]["callsAggregate"]["rows"]
 
     slowest: dict[str, float] = {}
     for row in rows:
@@ -177,9 +183,8 @@ def test_the_chart_of_latency_has_a_line_for_each_op(client: httpx.Client) -> No
     assert len({row["bucketStart"] for row in rows if row["opName"] == "assistant.answer"}) >= 14
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -> None:
-    data = answer(client, asking("down: callsAggregate"))["data"]
+def test_the_chart_of_rates_has_failures_and_thumbs_down(exploring: httpx.Client) -> None:
+    data = answer(exploring, asking("down: callsAggregate"))["data"]
 
     count = {name: {row["bucketStart"]: row["count"] for row in found["rows"]} for name, found in data.items()}
     assert len(count["all"]) >= 14
@@ -189,17 +194,15 @@ def test_the_chart_of_rates_has_failures_and_thumbs_down(client: httpx.Client) -
     assert 25 < sum(count["down"].values()) < sum(count["rated"].values()) / 2 < sum(count["all"].values()) / 4
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_runs_of_the_demo_are_those_that_are_read(client: httpx.Client) -> None:
-    found = answer(client, asking("op/Evaluation.evaluate:*"))["data"]["calls"]["nodes"]
+def test_the_runs_of_the_demo_are_those_that_are_read(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("op/Evaluation.evaluate:*"))["data"]["calls"]["nodes"]
 
     assert [run["displayName"][-5:] for run in found[:2]] == ["2.4.0", "2.3.1"]
     assert all(run["id"] in asking("evaluationCompare(") for run in found[:2])
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_worst_answers_of_a_run_come_first(client: httpx.Client) -> None:
-    found = answer(client, asking("evaluationResults("))["data"]
+def test_the_worst_answers_of_a_run_come_first(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("evaluationResults("))["data"]
 
     run, results = found["evaluationRun"], found["evaluationResults"]
     assert (run["displayName"], run["status"]) == ("support quality: release 2.4.0", "COMPLETE")
@@ -221,9 +224,8 @@ def test_the_worst_answers_of_a_run_come_first(client: httpx.Client) -> None:
     assert all(each["modelCall"]["totalCost"] > 0 for each in predictions)
 
 
-@pytest.mark.usefixtures("demo")
-def test_two_releases_are_compared_with_what_fell_most_first(client: httpx.Client) -> None:
-    found = answer(client, asking("evaluationCompare("))["data"]["evaluationCompare"]
+def test_two_releases_are_compared_with_what_fell_most_first(exploring: httpx.Client) -> None:
+    found = answer(exploring, asking("evaluationCompare("))["data"]["evaluationCompare"]
 
     assert [run["displayName"][-5:] for run in found["runs"]] == ["2.3.1", "2.4.0"]
     assert found["numInCommon"] == 40
@@ -240,11 +242,10 @@ def test_two_releases_are_compared_with_what_fell_most_first(client: httpx.Clien
     assert all(node["question"] and node["runs"][0]["predictions"] for node in found["rows"]["nodes"])
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_commands_of_scripts_are_answered(client: httpx.Client) -> None:
+def test_the_commands_of_scripts_are_answered(exploring: httpx.Client) -> None:
     asked = [body for body in COMMANDS if "subscription" not in body["query"]]
 
-    everything, some = [client.post("/graphql", json=body).json()["data"]["callsStats"]["count"] for body in asked]
+    everything, some = [exploring.post("/graphql", json=body).json()["data"]["callsStats"]["count"] for body in asked]
 
     assert everything > some > 20
 
@@ -333,14 +334,13 @@ def test_the_program_sends_its_spans(client: httpx.Client) -> None:
     assert chat["usage"] == [{"model": "small", "inputTokens": 12, "outputTokens": 3, "totalTokens": 15}]
 
 
-@pytest.mark.usefixtures("demo")
 def test_what_is_taken_out_can_be_brought_in(
-    client: httpx.Client, mongodb_uri: str, database_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exploring: httpx.Client, mongodb_uri: str, demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
-    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database_name)
-    monkeypatch.setenv("LOOMQL_PORT", str(client.base_url.port))
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", demo)
+    monkeypatch.setenv("LOOMQL_PORT", str(exploring.base_url.port))
     commands = [shlex.split(line) for line in re.findall(r"^loomql ((?:ex|im)port .*)$", README, re.MULTILINE)]
 
     codes = [main(command) for command in commands]
@@ -348,9 +348,9 @@ def test_what_is_taken_out_can_be_brought_in(
     [command] = re.findall(r"^curl -G \S+(/export/calls .*?) > failures", README, re.MULTILINE | re.DOTALL)
     path, *options = shlex.split(command.replace("\\\n", ""))
     given = [option.partition("=") for option in options if "=" in option]
-    *failures, end = client.get(path, params=[(name, value) for name, _, value in given]).text.splitlines()
+    *failures, end = exploring.get(path, params=[(name, value) for name, _, value in given]).text.splitlines()
     stats = 'callsStats(projectId: "demo/{}") {{ count }}'.format
-    counts = answer(client, f"{{ from: {stats('assistant')} to: {stats('copy')} }}")["data"]
+    counts = answer(exploring, f"{{ from: {stats('assistant')} to: {stats('copy')} }}")["data"]
     assert codes == [0, 0, 0, 0]
     assert json.loads(end)["loomql_export"]["count"] == len(failures) > 5
     assert all(json.loads(line)["summary"]["weave"]["status"] == "error" for line in failures)

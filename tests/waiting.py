@@ -17,4 +17,4 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
     """Wait until the answer to a question is true; fail if it never is."""
     async with asyncio.timeout(TIMEOUT):
         while not await ask():  # noqa: ASYNC110 -- as above
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
