@@ -101,7 +101,8 @@ def edges(
     ) -> list[Listing]:
         way, load_all = by_way_of(info.context.stores), info.context.loaders.load_all
         keys = [key(parent) for parent in parents]
-        pages = await load_all(way.pages, keys, connections.frozen_of_nodes(info), request, *given, *deeper(info))
+        asked = (connections.frozen_of_nodes(info), request, *given, *deeper(info))
+        pages = await load_all(way.pages, keys, *asked)
         count = partial(info.context.loaders.load, way.count)
         return [Listing(pages[each], partial(count, each, *given)) for each in keys]
 

@@ -241,9 +241,7 @@ class CompilingExecutor(PatternedExecutor):
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
-    def complete_list(
-        self, field: Field, at: Place, items: list[Any], begun: Begun | None
-    ) -> AwaitableOrValue[object]:
+    def complete_list(self, field: Field, at: Place, items: list[Any], begun: Begun | None) -> AwaitableOrValue[object]:
         """What becomes of a field whose value is a list of plain objects, some of which may have been begun."""
         kind, info = field.item_type, lambda: self.info(field, path_of(at))
         if kind is None:

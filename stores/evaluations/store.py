@@ -19,7 +19,7 @@ from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, pat
 from stores.evaluations.logged import EVALUATE, check_is_run, find_run, no_run
 from stores.evaluations.predictions import Key, Predictions, Wanted
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
-from stores.evaluations.rows_of_runs import Run, RowsOfRuns
+from stores.evaluations.rows_of_runs import RowsOfRuns, Run
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
 from stores.ids import by_project, check_project_id
