@@ -38,9 +38,12 @@ FEW_CHARACTERS: Final = 4_096
 """Of JSON in the rows of a page that is made at once: parsing much of it would keep all others waiting."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Listing:
-    """A page with what a connection says beside it: how many there are in all, counted when asked."""
+    """A page with what a connection says beside it: how many there are in all, counted when asked.
+
+    It is not frozen: a page of rows has as many of these, and to make one would take three times as long.
+    """
 
     IS_ROW: ClassVar = True
 
@@ -123,15 +126,15 @@ def listed(
 
 def _in_turns(rows: list[Row], release: Callable[[Row], None]) -> AsyncIterable[Row]:
     """Rows to work on in turns with all else; a few small ones are none too many at once."""
-    few = len(rows) <= AT_ONCE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS
+    few = not rows or (len(rows) <= AT_ONCE and sum(map(_json_characters, rows)) <= FEW_CHARACTERS)
     # Who completes a list takes either.
     return cast("AsyncIterable[Row]", rows) if few else Turns(rows, release)
 
 
 def _json_characters(row: Row) -> int:
     """How much JSON text a row holds, or an edge's; what is no text is its field's to complain of."""
-    texts = row.get("node", row).get("json", {}).values()
-    return sum(len(text) for text in texts if type(text) is str)
+    texts = row.get("node", row).get("json")
+    return sum([len(text) for text in texts.values() if type(text) is str]) if texts else 0
 
 
 def _forget_node(edge: Row) -> None:

@@ -88,10 +88,12 @@ def edges(
     key: KeyOf,
     narrowed: Mapping[str, object] | None = None,
     given: Callable[..., tuple[Hashable, ...]] = tuple,
+    deeper: Callable[[Info], tuple[Hashable, ...]] = lambda _: (),
 ) -> Any:  # noqa: ANN401 -- a field
     """A field that leads to a page of rows of the type `of`.
 
-    It may be `narrowed` by further arguments, of which is made what the way is `given`.
+    It may be `narrowed` by further arguments, of which is made what the way is `given`. What it needs to know of the
+    selection `deeper` than a row's own fields, its pages are given last.
     """
 
     async def of_all(
@@ -99,7 +101,8 @@ def edges(
     ) -> list[Listing]:
         way, load_all = by_way_of(info.context.stores), info.context.loaders.load_all
         keys = [key(parent) for parent in parents]
-        pages = await load_all(way.pages, keys, connections.frozen_of_nodes(info), request, *given)
+        asked = (connections.frozen_of_nodes(info), request, *given, *deeper(info))
+        pages = await load_all(way.pages, keys, *asked)
         count = partial(info.context.loaders.load, way.count)
         return [Listing(pages[each], partial(count, each, *given)) for each in keys]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import graphql
 import strawberry
-from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast
+from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast, located_error
+from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
 from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
@@ -269,8 +270,9 @@ class BoundedSchema(strawberry.Schema):
                 result = of_event.execute_operation(serially=False)
                 return self._told(await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", result)))
 
-            async with aclosing(cast("AsyncGenerator[object, None]", source)) as happened:
-                async for event in happened:
+            happened = cast("AsyncGenerator[object, None]", source)
+            async with aclosing(happened), aclosing(_located(happened, executor)) as events:
+                async for event in events:
                     result = await self._shared.result(key, event, execute)
                     # Each event has the same cost; that of the first tells it.
                     yield ExecutionResult(result.data, result.errors, cost) if cost else result
@@ -302,6 +304,22 @@ class BoundedSchema(strawberry.Schema):
         self._explain(errors)
         told = errors[0].told if errors and isinstance(errors[0], TooCostlyError) else None
         return PreExecutionError(None, errors, told)
+
+
+async def _located(events: AsyncGenerator[object, None], executor: Executor[Any]) -> AsyncGenerator[object, None]:
+    """The events; what ends them early is the error of their field, at its place, as that of any other field is."""
+    try:
+        async for event in events:
+            yield event
+    except Exception as error:
+        kind = executor.schema.subscription_type
+        if kind is None:
+            raise
+        collected = collect_fields(
+            executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
+        )
+        [(name, details)] = collected.grouped_field_set.items()  # valid subscriptions have one field
+        raise located_error(error, [each.node for each in details], [name]) from error
 
 
 def _arguments(

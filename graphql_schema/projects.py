@@ -9,14 +9,25 @@ from typing import Annotated
 import strawberry
 
 from graphql_schema import connections
+from graphql_schema.calls.queries import CallQueries
+from graphql_schema.calls.types import CallSchema
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
+from graphql_schema.costs.queries import CostQueries
+from graphql_schema.costs.types import CostQueryOutput
+from graphql_schema.feedback.queries import FeedbackQueries
+from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import ProjectId, described, optional_input, resolved
 from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
+from graphql_schema.objects.queries import ObjectQueries
+from graphql_schema.objects.types import ObjSchema
+from graphql_schema.project_lists import of_project
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.threads.queries import ThreadQueries
+from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError
 from stores.paging import PageRequest, Row
 from stores.projects import ProjectsFilter as StoreFilter
@@ -135,6 +146,23 @@ class Project(Node):
         wanted = frozenset(selected_fields(info))
         with _telling_whose_is_too_much(info):
             return await info.context.loaders.load(info.context.stores.projects.sizes, parent["id"], wanted)
+
+    calls = of_project("A page of its calls.", CallSchema, CallQueries, "calls")
+    threads = of_project(
+        "A page of its threads; those of which no turn has ended yet are left out.",
+        ThreadSchema,
+        ThreadQueries,
+        "threads",
+    )
+    objs = of_project("A page of its objects and ops, every version an entry.", ObjSchema, ObjectQueries, "objs")
+    ops = of_project("A page of its ops, every version an entry.", ObjSchema, ObjectQueries, "ops")
+    feedback = of_project("A page of its feedback.", Feedback, FeedbackQueries, "feedback")
+    costs = of_project(
+        "A page of the prices that were set for it; those that LoomQL ships are not among them.",
+        CostQueryOutput,
+        CostQueries,
+        "costs",
+    )
 
 
 @strawberry.type(description="A project that is there.")

@@ -6,7 +6,8 @@ from strawberry.scalars import JSON
 from graphql_schema.aggregates.types import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.edges import by, edge
+from graphql_schema.edges import by, edge, edges
+from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.types import EvaluationStatusCode
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
@@ -55,6 +56,15 @@ class EvaluationRun:
     trials: int = described("How often the evaluation has each example tried.")
 
     call = edge("Its call.", CallSchema | None, lambda stores: stores.calls.by_keys, by("project_id", "id"))
+
+    results = edges(
+        "Its rows, one for each example, with what was made of it in all trials, those first that were begun first; "
+        "evaluationResults sorts them, and asks for some.",
+        EvaluationResult,
+        lambda stores: stores.evaluations.results,
+        by("project_id", "id"),
+        deeper=lambda info: (wanted_of_predictions(info, "predictions"),),
+    )
 
     @resolved(
         "The numbers in its scores, by name, computed from its predictions: those that are there of one under way.",

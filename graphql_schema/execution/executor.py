@@ -28,7 +28,7 @@ from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.patterns import PatternedExecutor
 from graphql_schema.execution.plans import Plans
-from graphql_schema.execution.rows import Place, Rows, path_of
+from graphql_schema.execution.rows import Begun, Place, Rows, path_of
 from stores.turns import Turn, Turns
 
 if TYPE_CHECKING:
@@ -241,15 +241,24 @@ class CompilingExecutor(PatternedExecutor):
     def _may_compile(self, item_type: GraphQLOutputType, position: Position) -> bool:
         return self._compiles and position is None and is_composite_type(get_nullable_type(item_type))
 
-    def complete_list(
-        self, field: Field, kind: GraphQLOutputType, at: Place, items: list[Any]
-    ) -> AwaitableOrValue[object]:
-        """What becomes of a field whose value is a list of plain objects."""
-        return self._completed(
-            field,
-            at,
-            lambda: self.complete_rows(kind, field.details, lambda: self.info(field, path_of(at)), at, items),
-        )
+    def complete_list(self, field: Field, at: Place, items: list[Any], begun: Begun | None) -> AwaitableOrValue[object]:
+        """What becomes of a field whose value is a list of plain objects, some of which may have been begun."""
+        kind, info = field.item_type, lambda: self.info(field, path_of(at))
+        if kind is None:
+            raise TypeError("only a list has items")
+
+        def complete() -> AwaitableOrValue[list[Any]]:
+            if begun is None:
+                return self.complete_rows(kind, field.details, info, at, items)
+            rows = RowList(self, kind, field.details, at, info)
+            try:
+                rows.go_on(begun, items)
+            except Exception:
+                self.track_async_work(rows.waiting())
+                raise
+            return rows.all()
+
+        return self._completed(field, at, complete)
 
     def execute_planned(self, field: Field, source: object, path: Path) -> AwaitableOrValue[object]:
         """What becomes of a field of a plan, from its resolver on."""

@@ -84,11 +84,11 @@ class Links:
     ) -> None:
         """Put the values of a field into its rows, in turns with all else; what they leave open is noted here."""
         turn, work, name = Turn(), iter(zip(noted, values, strict=True)), rows.fields[position].name
-        same = _Same(rows, position)
+        completed = _Values(rows, position).completed
         while True:
             with self.gathering():
                 for (_, at, data), value in work:
-                    data[name] = same.completed(value, at)
+                    data[name] = completed(value, at)
                     if rows.pending:
                         awaited += [(data, each, awaitable) for each, awaitable in rows.pending]
                         rows.pending.clear()
@@ -99,12 +99,12 @@ class Links:
             await turn.end()
 
 
-class _Same:
-    """What became of the values of one field where that is the same at any place: many rows lead to one other."""
+class _Values:
+    """What becomes of the values of one field: once for all places where it is the same, as many rows lead to one."""
 
     def __init__(self, rows: "Rows", position: int) -> None:
-        self._rows = rows
-        self._position = position
+        self._rows, self._position = rows, position
+        self._inner: Rows | None = None
         self._made: dict[int, object] = {}
 
     def completed(self, value: object, at: "Place") -> object:
@@ -116,7 +116,9 @@ class _Same:
         found = self._made.get(id(value))
         if found is not None:
             return found
-        inner = self._rows.inner(self._position) if type(value) is dict else None
+        if type(value) is not dict:
+            return self._rows.completed(self._position, value, at)
+        inner = self._inner = self._inner or self._rows.inner(self._position)
         odd = inner.odd if inner else 0
         made = self._rows.completed(self._position, value, at)
         # Where anything was odd, there may be an error, which has a place, or what is awaited.

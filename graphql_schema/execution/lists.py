@@ -1,6 +1,6 @@
 """Lists of objects: their rows one by one, and what of them is awaited."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLOutputType, GraphQLResolveInfo
@@ -16,7 +16,7 @@ from graphql_schema.execution.rows import path_of
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor
-    from graphql_schema.execution.rows import Place, Rows
+    from graphql_schema.execution.rows import Begun, Place, Rows
 
 Info = GraphQLResolveInfo[Any]
 
@@ -66,6 +66,19 @@ class RowList:
         links = self._links = self._links or Links(self._executor)
         with links.gathering():
             return self._add(self._kept(items, links), is_enough)
+
+    def go_on(self, begun: "Begun", items: Sequence[Any]) -> None:
+        """Add the rows of items of which some were begun.
+
+        Raises:
+            GraphQLError: one must not be null, and failed.
+        """
+        self._completed = begun.made
+        if begun.error:
+            self._add_failed(begun.rows, begun.error)
+        else:
+            self._await_last(begun.rows)
+        self.add(iter(items[len(self._completed) :]))
 
     def _kept(self, items: Iterator[Any], links: Links) -> Iterator[Any]:
         """The items, kept for when all must be done again."""

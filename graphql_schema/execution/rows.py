@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 
-from graphql_schema.execution.fields import Field
+from graphql_schema.execution.fields import Field, plain_object
 from graphql_schema.execution.plans import Plan
 from graphql_schema.execution.resolvers import arguments
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 IS_ROW: Final = "IS_ROW"
 """The attribute of classes of which every value is of the type that a field gives, as the dicts of stores are."""
+
+_PLAIN: Final = {dict}
 
 Data = dict[str, Any]
 Place = Path | tuple[Any, str | int, str | None] | None
@@ -38,6 +40,7 @@ class Rows:
         self.odd = 0
         """How many values were."""
         self._inner: dict[int, Rows] = {}
+        self._items: dict[int, Rows] = {}
 
     @classmethod
     def of(cls, executor: "CompilingExecutor", plan: Plan) -> "Rows | None":
@@ -117,8 +120,7 @@ class Rows:
         if type(value) is list and field.plain_item_type:
             if not value:
                 return []
-            place = (at, field.name, field.parent.name)
-            return self._noted(field, executor.complete_list(field, field.plain_item_type, place, value))
+            return self._list(position, value, (at, field.name, field.parent.name))
         rows = self.inner(position) if type(value) is dict or hasattr(type(value), IS_ROW) else None
         if rows is None:
             return self._odd(position, value, at)
@@ -131,6 +133,27 @@ class Rows:
             return data
         return self._noted(field, executor.guarded(data, field.type, field.details, path_at(at, field)))
 
+    def _list(self, position: int, items: list[Any], place: "Place") -> object:
+        """A list of objects, of which those of stores are made here, up to one that fails or is awaited."""
+        field, executor, begun = self.fields[position], self._executor, None
+        # Only where there is a list around are the links of its rows left to that.
+        if executor.links is not None and (rows := self._rows_of_items(position)) and {*map(type, items)} == _PLAIN:
+            begun = Begun(rows)
+            if begun.is_all_of(items, place):
+                return begun.made
+        return self._noted(field, executor.complete_list(field, place, items, begun))
+
+    def _rows_of_items(self, position: int) -> "Rows | None":
+        """The rows of the objects in the lists that a field gives; None where they were not met before."""
+        found = self._items.get(position)
+        if found is None:
+            field = self.fields[position]
+            kind = field.item_type and plain_object(field.item_type)
+            found = self._executor.known_rows(kind, field.details) if kind else None
+            if found is not None:
+                self._items[position] = found
+        return found
+
     def _ordinary(self, position: int, source: object, at: Place) -> object:
         """A field that goes the ordinary way from its resolver on."""
         field = self.fields[position]
@@ -140,6 +163,28 @@ class Rows:
         if self._executor.is_awaitable(completed):
             self.pending.append((field.name, completed))
         return completed
+
+
+class Begun:
+    """The rows of a list as far as they are plain, and the error of the one after them, if that failed."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.made: list[Any] = []
+        self.error: Exception | None = None
+
+    def is_all_of(self, items: list[Any], place: Place) -> bool:
+        """Make the rows of items; whether those are all, or else one failed, or the last is awaited."""
+        rows, made, row = self.rows, self.made, self.rows.row
+        try:
+            for item in items:
+                made.append(row(item, (place, len(made), None)))
+                if rows.pending:
+                    return False
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the item's error
+            self.error = error
+            return False
+        return True
 
 
 def path_at(at: Place, field: Field) -> Path:

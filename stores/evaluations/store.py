@@ -19,6 +19,7 @@ from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, pat
 from stores.evaluations.logged import EVALUATE, check_is_run, find_run, no_run
 from stores.evaluations.predictions import Key, Predictions, Wanted
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
+from stores.evaluations.rows_of_runs import RowsOfRuns, Run
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
 from stores.ids import by_project, check_project_id
@@ -26,9 +27,6 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
 from stores.turns import in_turns
-
-Run = tuple[str, str]
-"""A project and the id of a run."""
 
 _NOTHING: Final = Wanted()
 
@@ -50,6 +48,8 @@ class EvaluationsStore:
             finish=self._become_headers,
         )
         """From a project and the ref of an object in it to the headers of the runs that took just that as an input."""
+        self.results = RowsOfRuns(database, self._predictions)
+        """From runs to their rows."""
 
     @database_query
     async def status(self, project_id: str, call_id: str) -> Status:

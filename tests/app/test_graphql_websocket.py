@@ -20,6 +20,7 @@ from app import graphql_websocket, heartbeats
 from app.graphql_websocket import GraphQLWebSocket, flaw_of
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
+from stores.errors import UnavailableError
 from tests.live_server import live_server
 from tests.waiting import until
 
@@ -62,6 +63,11 @@ class Subscription:
     async def forever(self) -> AsyncIterator[str]:
         yield "started"
         await asyncio.Event().wait()
+
+    @strawberry.subscription
+    async def fails(self) -> AsyncIterator[str]:
+        yield "one"
+        raise UnavailableError("gone")
 
     @strawberry.subscription
     async def flood(self) -> AsyncIterator[str]:
@@ -226,6 +232,17 @@ async def test_an_operation_that_cannot_start_fails_alone(
         assert words in refusal["payload"][0]["message"]
         assert refusal["payload"][0]["extensions"]["code"] == code
         assert await client.receive() == next_of("good", {"greeting": "Hello, you"})
+
+
+async def test_what_ends_a_subscription_is_an_error_at_its_field(address: str) -> None:
+    async with client_of(address) as client:
+        await client.send({"id": "s", "type": "subscribe", "payload": {"query": "subscription { all: fails }"}})
+
+        assert await client.receive() == {"id": "s", "type": "next", "payload": {"data": {"all": "one"}}}
+        [error] = (await client.receive())["payload"]["errors"]
+
+    assert error["message"] == "gone"
+    assert (error["path"], error["locations"]) == (["all"], [{"line": 1, "column": 16}])
 
 
 async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: str) -> None:

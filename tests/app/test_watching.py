@@ -70,6 +70,16 @@ async def test_the_life_of_a_call_is_told_and_who_leaves_is_no_subscriber_any_mo
     ]
 
 
+async def test_a_cursor_that_is_none_is_an_error_at_its_field(client: httpx.AsyncClient) -> None:
+    aliased = RESUME.replace("callEvents", "happened: callEvents")
+    async with streaming(client, aliased, variables={"after": "nonsense"}) as events:
+        [failure] = told([event async for event in events if event.kind != COMMENT])
+
+    [error] = failure["errors"]
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}
+    assert (error["path"], error["locations"]) == (["happened"], [{"line": 2, "column": 3}])
+
+
 async def test_who_does_not_read_is_told_where_to_resume(
     client: httpx.AsyncClient, served: list[Stores], calls: CallsStore
 ) -> None:

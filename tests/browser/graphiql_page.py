@@ -81,9 +81,10 @@ class GraphiqlPage:
 
     async def complete(self, name: str) -> None:
         """Take one of the completions at the cursor."""
+        await self.completions(name)
         await self.page.keyboard.press("Control+Space")
-        row = self.page.locator(".suggest-widget.visible .monaco-list-row").filter(has_text=name).first
-        await row.click()
+        label = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name").get_by_text(name, exact=True)
+        await label.first.click()
         await until(self._query_taken_in, lambda taken: name in taken)
 
     async def _query_taken_in(self) -> str:
@@ -97,13 +98,20 @@ class GraphiqlPage:
         """Stop the operation that runs, with the same button."""
         await self.page.locator(".graphiql-execute-button[aria-label*=Stop]").click()
 
-    async def completions(self) -> list[str]:
-        """What the editor offers at the cursor, the types left off."""
-        await self.page.keyboard.press("Control+Space")
-        rows = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name")
-        offered: list[str] = await until(rows.all_inner_texts, bool)
-        await self.page.keyboard.press("Escape")
-        return offered
+    async def completions(self, *expected: str) -> list[str]:
+        """What the editor offers at the cursor, the types left off, once that has what is expected."""
+
+        async def offered() -> list[str]:
+            # A busy page offers what was right before the last key, or nothing: it is asked anew, not looked at longer.
+            await self.page.keyboard.press("Control+Space")
+            rows = self.page.locator(".suggest-widget.visible .monaco-list-row .label-name")
+            found: list[str] = await until(rows.all_inner_texts, bool)
+            await self.page.keyboard.press("Escape")
+            await until(rows.count, lambda count: count == 0)
+            return found
+
+        found: list[str] = await until(offered, lambda found: {*expected} <= {*found})
+        return found
 
     async def problems(self) -> list[str]:
         """What the editor underlines in the query."""

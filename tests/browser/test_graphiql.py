@@ -87,9 +87,9 @@ async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage)
 
 async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
     await graphiql.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
-    operations = await graphiql.completions()
+    operations = await graphiql.completions("contains", "not")
     await graphiql.complete("contains")
-    parts = await graphiql.completions()
+    parts = await graphiql.completions("caseInsensitive", "input", "substr")
     await graphiql.add('input: { getField: "inputs.model" }, substr: { literal: "GPT-4O" }, ')
     await graphiql.complete("caseInsensitive")
     await graphiql.add("true")

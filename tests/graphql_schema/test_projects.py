@@ -7,17 +7,22 @@ from typing import Any, NoReturn
 import pytest
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.schema import LoomSchema
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
+from stores.costs.inputs import NewCost
+from stores.costs.store import CostsStore
 from stores.database import Database
 from stores.errors import StoreTimeoutError
+from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.tables import TablesStore
 from tests.commands import Commands
-from tests.graphql_schema.conftest import Run
-from tests.stores.calls.builders import PROJECT, start
+from tests.graphql_schema.conftest import Run, running
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.feedback.builders import note
 from tests.stores.objects.builders import version
 
 ENSURE = """
@@ -231,3 +236,105 @@ async def test_a_bad_question_names_its_argument(run: Run, arguments: str, argum
 
     assert answer.code == "BAD_USER_INPUT"
     assert answer.errors[0]["extensions"]["argument"] == argument
+
+
+LISTS = """
+query ($project: ID!, $where: QueryInput, $sort: [SortBy!]) {
+  project(projectId: $project) {
+    calls(filter: {opNames: ["work"]}, query: $where, sortBy: $sort, first: 2) {
+      totalCount pageInfo { hasNextPage endCursor } nodes { id feedback { nodes { feedbackType } } }
+    }
+    threads { nodes { threadId turnCount } }
+    objs(filter: {isOp: false}) { nodes { objectId digest } }
+    ops { nodes { objectId } }
+    feedback { totalCount nodes { feedbackType } }
+    costs { nodes { llmId } }
+  }
+}
+"""
+
+
+async def test_a_project_leads_to_what_it_has(
+    run: Run, calls: CallsStore, objects: ObjectsStore, database: Database
+) -> None:
+    turn = {"thread_id": "talk", "turn_id": call_id(1)}
+    await calls.write([start(number, op_name="work", **(turn if number == 1 else {})) for number in range(1, 5)])
+    await calls.write([start(9, op_name="other"), start(8, project_id="acme/else", op_name="work"), end(1)])
+    await objects.create(version({"x": 1}))
+    await FeedbackStore(database).create([note()])
+    await CostsStore(database).create(PROJECT, [NewCost("loom-large", 1e-6, 1e-6)])
+    order = [{"field": "id", "direction": "DESC"}]
+
+    answer = await run(LISTS, project=PROJECT, sort=order)
+
+    assert answer.errors == []
+    found = answer.data["project"]
+    assert [each["id"] for each in found["calls"]["nodes"]] == [call_id(4), call_id(3)]
+    assert (found["calls"]["totalCount"], found["calls"]["pageInfo"]["hasNextPage"]) == (4, True)
+    assert found["threads"]["nodes"] == [{"threadId": "talk", "turnCount": 1}]
+    assert [each["objectId"] for each in found["objs"]["nodes"]] == ["prompt"]
+    assert found["ops"]["nodes"] == []
+    assert found["feedback"]["totalCount"] == 1
+    assert found["costs"]["nodes"] == [{"llmId": "loom-large"}]
+
+
+async def test_lists_of_a_project_are_those_of_the_root(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(number) for number in range(1, 6)])
+    page = "pageInfo { hasNextPage endCursor } edges { cursor node { id ref } }"
+    asked = {"project": PROJECT, "after": None}
+    for _ in range(3):
+        within = await run(
+            "query ($project: ID!, $after: String) { project(projectId: $project) { calls(first: 2, after: $after) { "
+            f"{page} }} }} }}",
+            **asked,
+        )
+        alone = await run(
+            "query ($project: ID!, $after: String) { calls(projectId: $project, first: 2, after: $after) { "
+            f"{page} }} }}",
+            **asked,
+        )
+        assert within.data["project"]["calls"] == alone.data["calls"]
+        asked["after"] = alone.data["calls"]["pageInfo"]["endCursor"]
+    assert not alone.data["calls"]["pageInfo"]["hasNextPage"]
+
+
+async def test_each_project_of_a_page_has_its_own_lists(run: Run, calls: CallsStore, commands: Commands) -> None:
+    projects = [f"acme/{name}" for name in "abc"]
+    for number, project in enumerate(projects, 1):
+        await calls.write([start(n, project_id=project) for n in range(number)])
+
+    async def asked(first: int) -> int:
+        commands.sent.clear()
+        answer = await run(
+            "query ($first: Int) { projects(first: $first) { nodes { id calls(first: 5) { nodes { projectId parent "
+            "{ id } } } } } }",
+            first=first,
+        )
+        nodes = answer.data["projects"]["nodes"]
+        assert [[call["projectId"] for call in node["calls"]["nodes"]] for node in nodes] == [
+            [project] * number for number, project in enumerate(projects[:first], 1)
+        ]
+        return len(commands.sent)
+
+    # No command reads across projects: one lists these, and then each has one.
+    assert [await asked(first) for first in (1, 3)] == [2, 4]
+
+
+async def test_what_a_list_of_a_project_refuses_names_its_argument(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(1)])
+
+    answer = await run("query ($project: ID!) { project(projectId: $project) { calls(first: -1) { nodes { id } } } }",
+                       project=PROJECT)  # fmt: skip
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert answer.errors[0]["extensions"]["argument"] == "first"
+    assert answer.errors[0]["path"] == ["project", "calls"]
+
+
+async def test_lists_of_projects_are_counted_in_the_cost(database: Database) -> None:
+    run = running(build_schema(Limits(max_cost=250_000)), Context(Stores.over(database)))
+
+    answer = await run("{ projects(first: 100) { nodes { calls(first: 10000) { nodes { id } } } } }")
+
+    assert answer.code == "QUERY_TOO_COMPLEX"
+    assert "The most is projects.nodes.calls.nodes, with 1,000,000" in answer.errors[0]["message"]

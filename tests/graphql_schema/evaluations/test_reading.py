@@ -499,3 +499,113 @@ async def test_a_run_that_is_not_there_is_null(run: Run, calls: CallsStore) -> N
     assert (await run(document, project=PROJECT, id=run_id(1))).data == {
         "evaluationRun": {"id": run_id(1), "metrics": []}
     }
+
+
+OF_RUNS = """
+query ($project: ID!, $ids: [ID!]!, $first: Int) {
+  evaluationCompare(projectId: $project, callIds: $ids) {
+    runs {
+      id
+      results(first: $first) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes {
+          exampleDigest example exampleRef { ref }
+          predictions { id output call { id } modelCall { id } scores { name value call { id } } }
+        }
+      }
+    }
+  }
+}
+"""
+
+
+async def test_runs_have_their_rows_as_each_by_itself(run: Run, calls: CallsStore) -> None:
+    await calls.write(
+        [
+            *whole_run([graded(0, 5), graded(1, 4), Prediction({"question": "inline"}, "said")]),
+            *whole_run([graded(1, 1), graded(0, 2), graded(0, 3)], 2),
+            *whole_run([], 3),
+        ]
+    )
+    ids = [run_id(1), run_id(2), run_id(3)]
+
+    answer = await run(OF_RUNS, project=PROJECT, ids=ids, first=10)
+
+    assert answer.errors == []
+    runs = answer.data["evaluationCompare"]["runs"]
+    assert [(each["id"], each["results"]["totalCount"]) for each in runs] == [(ids[0], 3), (ids[1], 2), (ids[2], 0)]
+    first, second, third = (each["results"]["nodes"] for each in runs)
+    assert third == []
+    assert [row["exampleDigest"] for row in second] == [digest_of(1), digest_of(0)]
+    assert [[each["output"] for each in row["predictions"]] for row in second] == [["answer 1"], ["answer 0"] * 2]
+    assert first[2]["example"] == {"question": "inline"}
+    assert first[2]["exampleRef"] is None
+    assert first[0]["exampleRef"] == {"ref": row_ref(digest_of(0))}
+    [score] = first[0]["predictions"][0]["scores"]
+    assert score == {
+        "name": "helpfulness",
+        "value": {"grade": 5, "reason": "so"},
+        "call": {"id": below(0, 2)},
+    }
+    assert first[0]["predictions"][0]["modelCall"] == {"id": below(0, 1)}
+    for run_of, rows in zip(ids, (first, second, third), strict=True):
+        alone = await run(
+            "query ($project: ID!, $id: ID!) { evaluationResults(projectId: $project, evaluationCallId: $id) { nodes {"
+            " exampleDigest example exampleRef { ref } predictions { id output call { id } modelCall { id }"
+            " scores { name value call { id } } } } } }",
+            project=PROJECT,
+            id=run_of,
+        )
+        assert alone.data["evaluationResults"]["nodes"] == rows
+
+
+async def test_each_run_has_the_ref_that_it_was_given(run: Run, calls: CallsStore) -> None:
+    elsewhere = row_ref(digest_of(0)).replace("Questions", "Others")
+    await calls.write([*whole_run([graded(0, 5)]), *whole_run([Prediction(elsewhere, "said")], 2)])
+
+    answer = await run(OF_RUNS, project=PROJECT, ids=[run_id(2), run_id(1)], first=10)
+
+    given = [each["results"]["nodes"][0]["exampleRef"]["ref"] for each in answer.data["evaluationCompare"]["runs"]]
+    assert given == [elsewhere, row_ref(digest_of(0))]
+
+
+async def test_the_rows_of_a_run_go_on_by_cursor(run: Run, calls: CallsStore) -> None:
+    await calls.write(whole_run([graded(number, 1) for number in range(5)]))
+    document = """
+    query ($project: ID!, $id: ID!, $after: String) {
+      evaluationRun(projectId: $project, callId: $id) {
+        results(first: 2, after: $after) { pageInfo { hasNextPage endCursor } nodes { exampleDigest } }
+      }
+    }
+    """
+    found, after = [], None
+    for has_next in (True, True, False):
+        answer = await run(document, project=PROJECT, id=run_id(), after=after)
+        page = answer.data["evaluationRun"]["results"]
+        assert page["pageInfo"]["hasNextPage"] is has_next
+        found += [row["exampleDigest"] for row in page["nodes"]]
+        after = page["pageInfo"]["endCursor"]
+    assert found == [digest_of(number) for number in range(5)]
+
+    answer = await run(document, project=PROJECT, id=run_id(), after="nonsense")
+    assert (answer.code, answer.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "after")
+
+
+async def test_the_rows_of_few_and_many_runs_cost_the_same_commands(
+    run: Run, calls: CallsStore, commands: Commands
+) -> None:
+    for number in range(1, 9):
+        await calls.write(whole_run([graded(n, n % 5, passed=True) for n in range(3)], number))
+    names = []
+    for count in (2, 8):
+        commands.sent.clear()
+        answer = await run(OF_RUNS, project=PROJECT, ids=[run_id(number) for number in range(1, count + 1)], first=2)
+        runs = answer.data["evaluationCompare"]["runs"]
+        assert [len(each["results"]["nodes"]) for each in runs] == [2] * count
+        names.append(sorted(commands.names))
+
+    assert names[0] == names[1]
+    # The headers; the rows of all runs, and their counts; how examples were given, and what these are; predictions,
+    # the calls below them, and three times calls at the edges.
+    assert len(names[0]) == 10
