@@ -84,7 +84,7 @@ class Operation:
 
 
 class _Request(Request):
-    """A request whose headers are a dictionary, by names in small letters: each look into Starlette's goes through all."""
+    """A request whose headers are a dictionary, by names in small letters; in a list each look goes through all."""
 
     @cached_property
     def headers(self) -> dict[str, str]:  # type: ignore[override] # which has what is asked for here
