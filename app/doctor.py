@@ -96,8 +96,9 @@ def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Fin
     known = [row.variable for row in table()]
     for name in sorted(name for name in given if name.startswith(PREFIX)):
         if name not in known and name not in OTHER_VARIABLES:
-            near = get_close_matches(name, known, 1)
-            hint = f"do you mean {near[0]}?" if near else "`loomql settings` lists those there are."
+            # Without what all have in common, which would make any two of them alike.
+            near = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
+            hint = f"do you mean {PREFIX}{near[0]}?" if near else "`loomql settings` lists those there are."
             yield _warning(name, f"is set but is no setting: {hint}")
 
 
