@@ -289,19 +289,22 @@ async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: B
         row["digest"] async for row in stores.files.database.table_rows.find({"project_id": THEIRS}, {"digest": 1})
     ]
     row = f"{THEIR_OBJECT}/attr/rows/id/{words}"
-    logged = [
-        start(2, project_id=OURS, op_name="Evaluation.evaluate", inputs={"self": THEIR_OBJECT, "model": THEIR_OBJECT}),
-        start(
-            3,
-            project_id=OURS,
-            op_name="Evaluation.predict_and_score",
-            trace_id=trace_id(2),
-            parent_id=call_id(2),
-            inputs={"example": row, "model": THEIR_OBJECT},
-        ),
-        end(3, project_id=OURS, output={"output": 1, "scores": {"s": 1}}),
-    ]
-    await stores.calls.write(logged)
+    await stores.calls.write(
+        [
+            start(
+                2, project_id=OURS, op_name="Evaluation.evaluate", inputs={"self": THEIR_OBJECT, "model": THEIR_OBJECT}
+            ),
+            start(
+                3,
+                project_id=OURS,
+                op_name="Evaluation.predict_and_score",
+                trace_id=trace_id(2),
+                parent_id=call_id(2),
+                inputs={"example": row, "model": THEIR_OBJECT},
+            ),
+            end(3, project_id=OURS, output={"output": 1, "scores": {"s": 1}}),
+        ]
+    )
     query = """query ($p: ID!, $id: ID!) { evaluationRun(projectId: $p, callId: $id) {
       evaluation { ref value } model { ref value } dataset { ref value } scorers { ref }
       results { nodes { exampleDigest exampleRef { ref value } example predictions { id } } } call { id } } }"""
