@@ -46,7 +46,10 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
-    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_completions=2)
+    gateways = stand_in.base_url.removesuffix("/v1")
+    settings = Settings(
+        mongodb_uri=mongodb_uri, mongodb_database=database_name, max_completions=2, provider_headers=gateways
+    )
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client

@@ -98,7 +98,7 @@ def test_it_says_where_each_setting_came_from_and_finds_misspelt_ones(
 ) -> None:
     monkeypatch.setenv("LOOMQL_HOST", "127.0.0.1")
     monkeypatch.setenv("LOOMQL_WORKRES", "2")
-    monkeypatch.setenv("LOOMQL_COLOUR_OF_THE_YARN", "red")
+    monkeypatch.setenv("LOOMQL_ZEBRA", "red")
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
 
     found = findings(Settings(port=0), port="0")
@@ -109,7 +109,7 @@ def test_it_says_where_each_setting_came_from_and_finds_misspelt_ones(
     assert found["LOOMQL_WORKRES"] == Finding(
         Level.WARNING, "LOOMQL_WORKRES", "is set but is no setting: do you mean LOOMQL_WORKERS?"
     )
-    assert "`loomql settings` lists" in found["LOOMQL_COLOUR_OF_THE_YARN"].text
+    assert "`loomql settings` lists" in found["LOOMQL_ZEBRA"].text
 
 
 def test_missing_graphiql_assets_are_a_warning(
