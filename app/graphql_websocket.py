@@ -33,6 +33,7 @@ from app import heartbeats
 from app.access.authentication import come_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
+from app.first_messages import FIRST_BYTES, trust
 from app.intake import giving_back, large_subscription
 from app.observing import under_way
 from app.stopping import Stopping
@@ -111,6 +112,8 @@ class Connection(ASGIWebSocketAdapter):
     view: "GraphQLWebSocket"
     received_bytes = 0
     """The size of the last message."""
+    is_trusted = False
+    """Whether it is known who is at the other end, and their messages may be large."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
         """Each message, decoded; one that cannot be closes the connection with the reason.
@@ -126,9 +129,8 @@ class Connection(ASGIWebSocketAdapter):
                 raise NonTextMessageReceived
             encoded = event["text"].encode()
             self.received_bytes = len(encoded)
-            if len(encoded) > self.view.max_message_bytes:
-                limit = f"{self.view.max_message_bytes:,} bytes"
-                await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message is larger than {limit} (LOOMQL_MAX_BODY_BYTES).")
+            if flaw := self._flaw_of_size(len(encoded)):
+                await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
                 return
             try:
                 message = json_text.loads(encoded)
@@ -140,6 +142,18 @@ class Connection(ASGIWebSocketAdapter):
             if isinstance(message, dict):
                 message.clear()
             del event, encoded, message
+
+    def _flaw_of_size(self, size: int) -> str | None:
+        if size > self.view.max_message_bytes:
+            return f"A message is larger than {self.view.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
+        if size > FIRST_BYTES and not self.is_trusted:
+            return f"A message before connection_ack is larger than {FIRST_BYTES:,} bytes."
+        return None
+
+    def trust(self) -> None:
+        """Take messages of any size that the server takes."""
+        self.is_trusted = True
+        trust(self.ws.scope)
 
     async def _heard(self) -> MutableMapping[str, Any]:
         """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
@@ -211,6 +225,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if not self.connection_init_received and not await self._may_come_in(message):
             await self.websocket.close(UNAUTHENTICATED, refused().message)
             return
+        self.websocket.trust()
         await super().handle_connection_init(message)
         if self.connection_acknowledged and self._beating is None:
             self._beating = asyncio.create_task(self._beat())

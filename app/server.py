@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
 from app.access import Authentication, caller_of, ruled
+from app.access.rulings import RULINGS, WITHOUT_PAGE
 from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
@@ -135,7 +136,7 @@ def _routes(process: Process) -> list[BaseRoute]:
         routes.append(Route("/metrics", metrics))
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return ruled(routes)
+    return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -19,7 +19,8 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
-from app.graceful import LeavingProtocol, Workers
+from app.first_messages import WaryProtocol
+from app.graceful import Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.keys import FIRST_KEY, has_keys
@@ -54,14 +55,14 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
-        _check_keys(settings, uri)
+        check_keys(settings, uri)
         check_version(uri, settings)
         prepare(uri)
         _announce_when_up(settings, listener)
         _run(settings, listener)
 
 
-def _check_keys(settings: Settings, uri: str) -> None:
+def check_keys(settings: Settings, uri: str) -> None:
     """See that somebody can come in where not everybody may.
 
     Raises:
@@ -129,7 +130,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         workers=settings.workers,
         lifespan="on",
         http=JoiningProtocol,
-        ws=LeavingProtocol,
+        ws=WaryProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.
         ws_max_queue=1,

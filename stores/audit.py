@@ -49,7 +49,8 @@ def record(action: str, caller: str, project: str | None, detail: dict[str, obje
         "project": project,
         "detail": {name: _bounded(value) for name, value in detail.items()},
     }
-    logger.info(json.dumps(entry, ensure_ascii=False, default=str))
+    # In ASCII: some letters end a line to those who read one, and half a pair of surrogates is written by nobody.
+    logger.info(json.dumps(entry, default=str))
 
 
 def _bounded(value: object) -> object:

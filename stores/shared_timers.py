@@ -31,13 +31,20 @@ class SharedTimer(threading.local):
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        try:
+            self._call_who_is_due(loop.time())
+        finally:
+            # Where a call fails, too: all others wait for the same timer.
+            if self._begun:
+                loop.call_at(next(iter(self._begun.values())) + self._seconds, self._look)
+            else:
+                self._loop = None
+
+    def _call_who_is_due(self, now: float) -> None:
         while self._begun:
             call, since = next(iter(self._begun.items()))
             if since + self._seconds > now:
-                loop.call_at(since + self._seconds, self._look)
                 return
             del self._begun[call]
             if call():
                 self._begun[call] = now
-        self._loop = None

@@ -8,7 +8,7 @@ from typing import Final
 from stores.errors import UnauthenticatedError
 
 _HEADER: Final = b"authorization"
-_LONGEST: Final = 16_384
+LONGEST: Final = 16_384
 _MEMBERS: Final = ("authorization", "apikey")
 """The members of a first message that may bring one, in any letter case."""
 
@@ -45,7 +45,7 @@ def secret_of(authorization: str) -> str | None:
     """
     scheme, _, rest = authorization.partition(" ")
     rest = rest.strip()
-    if len(rest) > _LONGEST:
+    if len(rest) > LONGEST:
         return None
     match scheme.lower():
         case "bearer":

@@ -1,7 +1,6 @@
 """The guard before each route: it sees, before an endpoint reads anything, that the caller may come there."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -11,9 +10,6 @@ from app.access.authentication import SESSION
 from app.access.callers import ACCESS, Access, caller_of
 from app.access.rulings import OPEN, RULINGS, Ruling
 from stores.errors import StoreError
-
-_CLOSED: Final = 4401
-"""The code by which a WebSocket is closed to who is not let in: clients do not try it again with the same key."""
 
 
 def ruled(routes: Iterable[BaseRoute], rulings: Mapping[str, Ruling] = RULINGS) -> list[BaseRoute]:
@@ -57,13 +53,10 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or go on."""
         refused = self._refused(scope)
-        if refused is None:
+        if refused is None or _says_later(scope):
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._refuse_websocket(scope, receive, send)
         else:
-            connection = HTTPConnection(scope)
-            await self.ruling.refuse(refused, connection)(scope, receive, send)
+            await self.ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
 
     def _refused(self, scope: Scope) -> StoreError | None:
         ruling, session = self.ruling, scope["state"][SESSION]
@@ -83,9 +76,7 @@ class Guard:
             return error.with_traceback(None)
         return None
 
-    async def _refuse_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A browser cannot send the header: who sends none says who they are in their first message."""
-        if any(name == b"authorization" for name, _ in scope["headers"]):
-            await send({"type": "websocket.close", "code": _CLOSED, "reason": "UNAUTHENTICATED"})
-        else:
-            await self.app(scope, receive, send)
+
+def _says_later(scope: Scope) -> bool:
+    """Whether it is a browser's WebSocket, which cannot send the header: it says who it is in its first message."""
+    return scope["type"] == "websocket" and all(name != b"authorization" for name, _ in scope["headers"])

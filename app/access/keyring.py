@@ -31,7 +31,7 @@ class Keyring:
     def __init__(self, keys: KeysStore) -> None:
         self._keys = keys
         self._known = Known()
-        self._fresh_until = self._trusted_until = 0.0
+        self._began = self._fresh_until = self._trusted_until = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._waiting: defaultdict[Key | None, set[asyncio.Future[None]]] = defaultdict(set)
         self._watching: asyncio.Task[None] | None = None
@@ -99,7 +99,12 @@ class Keyring:
                     await task
 
     async def _read_now(self) -> Known:
+        """What is known by a reading that began no longer ago than one may be trusted for, as of this call."""
+        oldest = time.monotonic() - TRUSTED_SECONDS
         await asyncio.shield(self._read())
+        if self._began < oldest:
+            # The one that was under way took long, and may have seen what was changed, and answered, before this call.
+            await asyncio.shield(self._read())
         return self._known
 
     def _read(self) -> asyncio.Task[None]:
@@ -114,7 +119,7 @@ class Keyring:
         mark = await self._keys.mark()
         if mark != self._known.mark:
             self._known = await self._keys.known(mark)
-        self._fresh_until, self._trusted_until = began + FRESH_SECONDS, began + TRUSTED_SECONDS
+        self._began, self._fresh_until, self._trusted_until = began, began + FRESH_SECONDS, began + TRUSTED_SECONDS
 
     async def _watch(self) -> None:
         """Tell those who wait for the end of keys, while there are any."""

@@ -4,7 +4,7 @@ A route without one makes no application (`guard.ruled`); the README's table is 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -45,7 +45,7 @@ def _all(_connection: HTTPConnection) -> Iterable[str]:
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a browser asks for GraphiQL, which holds no data; where it is off the endpoint refuses it."""
+    """Whether a browser asks for GraphiQL, which holds no data."""
     accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
     return scope["type"] == "http" and scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
 
@@ -125,3 +125,6 @@ RULINGS: Final = {
     "/weave/{path:path}": OPEN,
 }
 """By the path of a route."""
+
+WITHOUT_PAGE: Final = RULINGS | {"/graphql": replace(_GRAPHQL, is_open=None)}
+"""The same where GraphiQL is off: who would rather have its page is answered by the API, and says who they are."""

@@ -81,7 +81,7 @@ class KeysStore:
         old = await self._one(key_id, by)
         now = times.now()
         if not old.is_live(now):
-            raise BadInputError("the key has ended; make a new one instead", "id")
+            raise _over()
         if expires_at is None and old.expires_at is not None:
             expires_at = now + old.expires_at - old.created_at
         _check_end(expires_at, now)
@@ -152,13 +152,19 @@ class KeysStore:
         async def work(session: Session) -> None:
             await changes.update_one({"_id": _MARK}, {"$inc": {"number": 1}}, upsert=True, session=session)
             for key_id, values in changed.items():
-                await keys.update_one({"_id": key_id}, {"$set": values}, session=session)
+                found = await keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": values}, session=session)
+                if made and not found.matched_count:
+                    raise _over()  # by somebody else, since it was read
             if made:
                 if await keys.count_documents(_live(times.now()), session=session) >= MAX_KEYS:
                     raise ConflictError(f"there are {MAX_KEYS:,} keys already; revoke those that nobody needs")
                 await keys.insert_one(made.document(), session=session)
 
         await self.database.transaction(work)
+
+
+def _over() -> BadInputError:
+    return BadInputError("the key has ended; make a new one instead", "id")
 
 
 def _written(grants: Iterable[Grant]) -> list[str]:

@@ -1,6 +1,7 @@
 """The audit log: what was removed or changed, by whom, whichever way they came in."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stores import audit
+from stores import audit, register
 from stores.calls import CallsStore
+from stores.purges import purge
 from tests.app.command import loomql
 from tests.app.command import serving as serving_process
 from tests.app.doors import Server, serving
@@ -27,7 +29,10 @@ CREATE = f"""mutation {{
 
 
 @pytest.fixture
-def server(mongodb_uri: str, database_name: str) -> Iterator[Server]:
+def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    # A purge waits for writers that are late; there are none.
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     yield from serving(mongodb_uri, database_name, admin=True)
 
 
@@ -114,6 +119,20 @@ def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture
     assert len(entry["detail"]["call_ids"]) == 101
     assert entry["detail"]["call_ids"][-1] == "and 900 more"
     assert entry["caller"] == "key-1"
+
+
+def test_an_entry_is_a_line_whatever_is_in_it(tmp_path: Path) -> None:
+    odd = "oidc:\ud800\u2028\x85\n é"
+    handler = logging.FileHandler(tmp_path / "audit.jsonl", encoding="utf-8")
+    audit.logger.addHandler(handler)
+    try:
+        audit.record("calls.delete", odd, PROJECT, {})
+    finally:
+        audit.logger.removeHandler(handler)
+        handler.close()
+
+    [line] = (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["caller"] == odd
 
 
 def test_a_command_writes_into_the_same_file_as_the_server(

@@ -1,7 +1,9 @@
 """`loomql key`, and what `loomql serve` says where there is no key."""
 
+import asyncio
 import re
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 
 import httpx
@@ -9,10 +11,12 @@ import pytest
 
 from app.cli import main
 from app.keys import OPERATOR
+from app.serving import ServeError, check_keys
+from app.settings import Settings
+from stores import audit
 from stores.database import Database
 from stores.keys import KeysStore
-from tests.app.command import loomql, serving
-from tests.free_ports import free_port
+from tests.app.command import serving
 
 Command = Callable[..., tuple[int, str, str]]
 KEY = re.compile(r"loomql_([0-9a-f]{16})_[0-9a-f]{64}\n")
@@ -27,8 +31,12 @@ def command(
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
     monkeypatch.setattr(KeysStore.__init__, "__defaults__", (0.0,))
 
+    monkeypatch.setattr(audit.logger, "handlers", [])
+    monkeypatch.setattr(audit.logger, "propagate", True)
+
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["key", *arguments])
+        # As a process of its own has it, so that no other test acts for the command line.
+        code = copy_context().run(main, ["key", *arguments])
         return code, *capsys.readouterr()
 
     return run
@@ -113,21 +121,20 @@ def test_without_keys_the_list_says_how_to_make_one(command: Command) -> None:
 
 
 async def test_another_address_is_not_served_without_keys(
-    mongodb_uri: str, database: Database, database_name: str, tmp_path: Path
+    mongodb_uri: str, database: Database, database_name: str, command: Command, tmp_path: Path
 ) -> None:
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
     address = ("--host", "0.0.0.0")  # noqa: S104 -- what is tested
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, host=address[1])
 
-    refused = loomql("serve", *address, "--port", str(free_port()), **environment)
-    created = loomql("key", "create", "--project", "*", "--role", "reader", **environment)
+    with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")):
+        await asyncio.to_thread(check_keys, settings, mongodb_uri)
+    _code, created, _told = await asyncio.to_thread(command, "create", "--project", "*", "--role", "reader")
     with serving(tmp_path / "out", *address, **environment) as server:
-        key = created.stdout.strip()
         statuses = [
             httpx.post(server.url, json={"query": "{ __typename }"}, headers=headers).status_code  # noqa: ASYNC210
-            for headers in ({}, {"authorization": f"Bearer {key}"})
+            for headers in ({}, {"authorization": f"Bearer {created.strip()}"})
         ]
 
-    assert refused.returncode == 1
-    assert "loomql key create --project '*' --role admin" in refused.stderr
     assert statuses == [401, 200]
     assert len(await KeysStore(database).all(OPERATOR)) == 1

@@ -4,12 +4,15 @@ import asyncio
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from app.traffic.places import Places
 from stores.errors import RateLimitedError, UnavailableError
-from tests.app.doors import Server, answered, serving
-from tests.waiting import until
+from tests.app.doors import TYPENAME, Server, answered, serving
+from tests.app.test_giving_up import COUNT as SLOW_COUNT
+from tests.app.test_giving_up import slowed
+from tests.waiting import TIMEOUT, until, until_found
 
 COUNT = '{ callsStats(projectId: "acme/doors") { count } }'
 
@@ -133,3 +136,41 @@ async def test_subscriptions_take_no_place(narrow: Server) -> None:
 
     assert found["payload"]["data"] == {"callsStats": {"count": 0}}
     assert narrow.asked(COUNT).json()["data"] == {"callsStats": {"count": 0}}
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "code", "setting"),
+    [
+        ({"max_operations": 1}, 503, "UNAVAILABLE", "LOOMQL_MAX_OPERATIONS"),
+        ({"max_operations": 2, "max_caller_operations": 1}, 429, "RATE_LIMITED", "LOOMQL_MAX_CALLER_OPERATIONS"),
+    ],
+)
+async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
+    mongodb_uri: str,
+    database_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    status: int,
+    code: str,
+    setting: str,
+) -> None:
+    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
+        async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
+
+            async def asked(query: str) -> httpx.Response:
+                return await client.post("/graphql", json={"query": query})
+
+            async def is_let_in() -> bool:
+                return (await asked(TYPENAME)).status_code == 200
+
+            holding = asyncio.ensure_future(asked(SLOW_COUNT))
+            await until(lambda: bool(slow.reads()))
+            refused = await asked(TYPENAME)
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
+            await until_found(is_let_in)
+
+    [error] = refused.json()["errors"]
+    assert (refused.status_code, error["extensions"]["code"], refused.headers["retry-after"]) == (status, code, "1")
+    assert setting in error["message"]

@@ -170,6 +170,14 @@ def test_where_only_trusted_ones_run_nothing_else_does(strict: Server) -> None:
     assert strict.asked(COUNT).json()["data"] == FOUND  # its text is known
 
 
+@pytest.mark.parametrize("query", [[OTHER], {"text": OTHER}, 5, True])
+def test_what_is_no_document_is_refused_as_that(strict: Server, query: object) -> None:
+    answer = strict.client.post("/graphql", json={"query": query})
+
+    assert answer.status_code == 400
+    assert "query must be a string" in answer.text
+
+
 def test_events_are_asked_for_by_hash_too(strict: Server) -> None:
     with strict.client.stream("POST", "/graphql", json={"documentId": "watch-hash"}, headers=EVENTS) as stream:
         assert (stream.status_code, next(stream.iter_lines())) == (200, ":")

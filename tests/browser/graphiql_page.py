@@ -90,6 +90,15 @@ class GraphiqlPage:
     async def _query_taken_in(self) -> str:
         return str(await self.page.evaluate("localStorage.getItem('loomql:graphiql:query')"))
 
+    async def send_along(self, headers: dict[str, str]) -> None:
+        """Put headers into the tab for them."""
+        await self.page.get_by_role("button", name="Headers", exact=True).click()
+        await self.page.locator(".graphiql-editor-tool .monaco-editor:visible").first.click()
+        text = json.dumps(headers)
+        await self.page.keyboard.insert_text(text)
+        read = "__MONACO.editor.getModels().find(m => m.uri.path.endsWith('headers.json'))?.getValue() ?? ''"
+        await until(lambda: self.page.evaluate(read), lambda taken: taken == text)
+
     async def run(self) -> None:
         """Run the operation with the button."""
         await self.page.locator(".graphiql-execute-button").click()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
+from app.first_messages import WaryProtocol
 from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -64,7 +65,8 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     stores = Stores.over(database)
     for project_id in (OURS, THEIRS):
         await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
-    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name)), lifespan="on") as host:
+    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name))
+    with live_server(app, lifespan="on", ws=WaryProtocol, ws_max_size=1_000_000) as host:
         yield Keyed(f"http://{host}", database, texts)
     database.close()
     databases.give_back(name)

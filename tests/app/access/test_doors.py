@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket as socket_module
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from typing import Any, Literal
 import grpc.aio
 import httpx
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
@@ -112,6 +115,16 @@ async def test_a_post_that_would_rather_have_a_page_is_no_way_around(keyed: Keye
     assert answer.status_code == 401
 
 
+async def test_where_there_is_no_page_asking_for_one_is_no_way_around(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required", graphiql=False)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+            headers = {"accept": "text/html, application/json;q=0.5"}
+            answer = await client.get("/graphql", params={"query": "{ __schema { types { name } } }"}, headers=headers)
+
+    assert answer.status_code == 401
+
+
 @asynccontextmanager
 async def socket(
     keyed: Keyed, payload: dict[str, Any] | None = None, **headers: str
@@ -156,7 +169,25 @@ async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed) -> No
         async with socket(keyed, authorization="Bearer x"):
             pass
 
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["www-authenticate"] == 'Bearer realm="LoomQL"'
+
+
+async def test_messages_are_small_until_it_is_known_who_sends_them(keyed: Keyed) -> None:
+    address = keyed.url.replace("http", "ws") + "/graphql"
+    async with asyncio.timeout(TIMEOUT), connect(address, subprotocols=[TRANSPORT]) as stranger:
+        # Only the head of a frame: what it announces is not waited for, let alone held.
+        stranger.transport.write(b"\x81\xff" + (500_000).to_bytes(8) + bytes(4))
+        with pytest.raises(ConnectionClosed) as closed:
+            await stranger.recv()
+    async with socket(keyed, {"apiKey": keyed.keys["reader"]}) as opened:
+        assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+        payload = {"query": READ % (OURS, CALL), "extensions": {"long": "x" * 500_000}}
+        await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+        answer = json.loads(await opened.recv())
+
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+    assert answer["payload"]["data"] == FOUND["data"]
 
 
 async def test_a_websocket_that_begins_before_its_first_message_gets_nothing(keyed: Keyed) -> None:
@@ -292,6 +323,30 @@ async def test_the_weave_door_takes_what_its_sdk_sends(keyed: Keyed) -> None:
     assert (refused.status_code, list(refused.json())) == (401, ["reason"])
 
 
+async def test_spans_over_grpc_are_so_many_a_second(mongodb_uri: str, database: Database, database_name: str) -> None:
+    keys = [(await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text for _ in range(2)]
+    port = free_port()
+    # One in a quarter of an hour: nothing is put into the bucket while the test runs.
+    limits: dict[str, Any] = {"rate_limit": 0.001, "rate_burst": 2}
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, otlp_grpc_port=port, **limits)
+    codes = []
+    with live_server(create_app(settings), lifespan="on"):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            export: Any = channel.unary_unary(f"/{SERVICE}/Export")
+            for number, key in enumerate([keys[0]] * 3 + [keys[1]]):
+                sent = (("project_id", OURS), ("authorization", f"Bearer {key}"))
+                call = export(body(span(number + 1)), metadata=sent)
+                codes.append(await call.code())
+                if codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    told = Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+
+    full = grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, full, grpc.StatusCode.OK]
+    [retry] = [RetryInfo.FromString(detail.value) for detail in told.details]
+    assert retry.retry_delay.seconds > 900
+    assert await database.calls.count_documents({}) == 3
+
+
 async def test_spans_over_grpc_are_taken_from_who_may(mongodb_uri: str, database: Database, database_name: str) -> None:
     text = (await KeysStore(database, settle_seconds=0).create([Grant(OURS, Role.WRITER)])).text
     port = free_port()
@@ -356,9 +411,28 @@ async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:
         async with httpx.AsyncClient(base_url=f"http://{host}") as client:
             answer = await client.post("/graphql", json={"query": "{ __typename }"})
             health = await client.get("/healthz")
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"ws://{host}/graphql", additional_headers={"authorization": "Bearer x"}):
+                pass
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert refused.value.response.status_code == 503
     assert health.status_code == 200
+
+
+async def test_health_is_told_while_the_database_hangs() -> None:
+    with socket_module.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?directConnection=true"
+        settings = Settings(mongodb_uri=uri, database_timeout_seconds=1)
+        with live_server(create_app(settings), lifespan="on") as host:
+            async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
+                waiting = asyncio.ensure_future(client.post("/graphql", json={"query": "{ __typename }"}))
+                await asyncio.sleep(0.1)
+                health = await client.get("/healthz")
+                still_waiting = not waiting.done()
+                answer = await waiting
+
+    assert (health.status_code, still_waiting, answer.status_code) == (200, True, 503)
 
 
 async def test_keys_are_known_without_a_command_for_each_request(keyed: Keyed) -> None:

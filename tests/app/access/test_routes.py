@@ -9,11 +9,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app.access import ruled
-from app.access.rulings import RULINGS
+from app.access.rulings import EVERYWHERE, RULINGS
 from app.access.table import markdown_table
 from app.server import create_app
 from app.settings import Settings
-from stores.access import Role
+from stores.access import EVERY_PROJECT, Grant, Role
 from tests.app.access.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.app.command import ROOT
 from tests.stores.otel.messages import body, span
@@ -79,11 +79,12 @@ def outcome(answer: httpx.Response) -> str:
 async def test_every_route_takes_the_role_that_the_table_says(
     keyed: Keyed, routes: dict[str, str], caller: str
 ) -> None:
-    grant = OF_CALLERS.get(caller)
-    role = grant.role if grant and grant.holds_for(OURS) else Role.NONE
+    grant = OF_CALLERS.get(caller, Grant(OURS, Role.NONE))
     expected = {}
     for path in routes:
         needed = Role.READER if path == "/graphql" else RULINGS[path].role
+        projects = EVERY_PROJECT if RULINGS[path] is EVERYWHERE else OURS
+        role = grant.role if grant.holds_for(projects) else Role.NONE
         refused = "unauthenticated" if caller == NOBODY else "forbidden"
         expected[path] = "in" if role >= needed else refused
 

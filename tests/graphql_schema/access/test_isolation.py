@@ -225,6 +225,101 @@ async def test_what_takes_a_ref_takes_none_into_another_project(schema: BoundedS
     assert alike == [True] * len(asked)
 
 
+LISTS = {
+    "calls": "nodes { id inputs output }",
+    "threads": "nodes { threadId turnCount }",
+    "objs": "nodes { objectId val }",
+    "ops": "nodes { objectId val }",
+    "feedback": "nodes { payload feedbackType }",
+    "costs": "nodes { id llmId }",
+}
+"""The lists of a project, and what is selected of each."""
+
+
+def test_every_list_of_a_project_is_tried(schema: BoundedSchema) -> None:
+    fields = schema._schema.type_map["Project"].fields  # type: ignore[attr-defined] # it is an object type
+
+    assert {name for name, field in fields.items() if str(field.type).endswith("Connection!")} == LISTS.keys()
+
+
+async def test_a_project_leads_to_what_is_its_own(schema: BoundedSchema, stores: Stores) -> None:
+    lists = " ".join(f"{name} {{ totalCount {selected} }}" for name, selected in LISTS.items())
+    query = f"""query ($p: ID!, $ref: ID!) {{
+      project(projectId: $p) {{ ...P }} node(id: $ref) {{ ...P }} projects {{ nodes {{ ...P }} }} }}
+      fragment P on Project {{ id callCount objectCount feedbackCount stats {{ filesStorageSizeBytes }} {lists} }}"""
+
+    found = await ask(schema, stores, query, p=OURS, ref=f"weave:///{OURS}")
+
+    [listed] = found["projects"]["nodes"]
+    encoded = {json_text.dumps(each) for each in (found["project"], found["node"], listed)}
+    assert len(encoded) == 1
+    assert HIDDEN.encode() not in encoded.pop()
+    assert {name: listed[name]["totalCount"] for name in LISTS} == {
+        "calls": 1,
+        "threads": 1,
+        "objs": 2,
+        "ops": 0,
+        "feedback": 1,
+        "costs": 0,
+    }
+    assert (listed["id"], listed["callCount"], listed["objectCount"], listed["feedbackCount"]) == (OURS, 1, 2, 1)
+
+
+async def test_lists_of_a_project_take_neither_cursors_nor_columns_of_another(
+    schema: BoundedSchema, stores: Stores
+) -> None:
+    listing = """query ($p: ID!, $a: String) { project(projectId: $p) { calls(first: 1, after: $a) {
+      pageInfo { endCursor } } } }"""
+    theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ADMINISTRATOR))
+    assert theirs.data
+    through = """query ($p: ID!, $q: QueryInput) { project(projectId: $p) {
+      calls(query: $q, expandColumns: ["inputs.theirs"]) { nodes { id } totalCount } } }"""
+    is_one = {"$expr": {"$eq": [{"$getField": "inputs.theirs.x"}, {"$literal": 1}]}}
+
+    after = theirs.data["project"]["calls"]["pageInfo"]["endCursor"]
+    codes = await refusals(schema, stores, listing, p=OURS, a=after)
+    found = await ask(schema, stores, through, p=OURS, q={"json": is_one})
+
+    assert codes == ["BAD_USER_INPUT"]
+    assert found["project"]["calls"] == {"nodes": [], "totalCount": 0}
+
+
+async def test_a_run_of_an_evaluation_leads_nowhere_in_another_project(schema: BoundedSchema, stores: Stores) -> None:
+    [words] = [
+        row["digest"] async for row in stores.files.database.table_rows.find({"project_id": THEIRS}, {"digest": 1})
+    ]
+    row = f"{THEIR_OBJECT}/attr/rows/id/{words}"
+    await stores.calls.write(
+        [
+            start(
+                2, project_id=OURS, op_name="Evaluation.evaluate", inputs={"self": THEIR_OBJECT, "model": THEIR_OBJECT}
+            ),
+            start(
+                3,
+                project_id=OURS,
+                op_name="Evaluation.predict_and_score",
+                trace_id=trace_id(2),
+                parent_id=call_id(2),
+                inputs={"example": row, "model": THEIR_OBJECT},
+            ),
+            end(3, project_id=OURS, output={"output": 1, "scores": {"s": 1}}),
+        ]
+    )
+    query = """query ($p: ID!, $id: ID!) { evaluationRun(projectId: $p, callId: $id) {
+      evaluation { ref value } model { ref value } dataset { ref value } scorers { ref }
+      results { nodes { exampleDigest exampleRef { ref value } example predictions { id } } } call { id } } }"""
+
+    found = (await ask(schema, stores, query, p=OURS, id=call_id(2)))["evaluationRun"]
+
+    assert found["call"] == {"id": call_id(2)}
+    assert found["evaluation"] == found["model"] == {"ref": THEIR_OBJECT, "value": None}
+    assert (found["dataset"], found["scorers"]) == (None, [])
+    [result] = found["results"]["nodes"]
+    assert (result["exampleRef"], result["example"]) == ({"ref": row, "value": None}, None)
+    assert result["predictions"] == [{"id": call_id(3)}]
+    assert HIDDEN not in repr(found)
+
+
 async def test_cursors_of_another_project_are_none_of_ours(schema: BoundedSchema, stores: Stores) -> None:
     listing = "query ($p: ID!, $a: String) { calls(projectId: $p, first: 1, after: $a) { pageInfo { endCursor } } }"
     theirs = await schema.execute(listing, {"p": THEIRS}, Context(stores, caller=ADMINISTRATOR))

@@ -105,7 +105,8 @@ async def test_a_small_part_of_a_large_file_reads_little(files: FilesStore, comm
     await all_of(files, file, 4 * CHUNK_BYTES + 10, 4 * CHUNK_BYTES + 20)
 
     assert commands.names == ["find"]
-    assert commands.last("find")["filter"]["n"] == {"$gte": 4, "$lte": 4}
+    assert commands.last("find")["filter"]["n"] == {"$gte": 4, "$lt": 5}
+    assert 0 < commands.last("find")["maxTimeMS"] <= 60_000
 
 
 async def test_an_unknown_file_and_one_of_another_project_are_not_found(files: FilesStore) -> None:

@@ -1,0 +1,37 @@
+"""The first messages of a WebSocket, which anybody may send: they are small until it is known who that is."""
+
+from typing import Any, Final
+
+from starlette.types import Scope
+from websockets.http11 import Request
+
+from app.access.credentials import LONGEST
+from app.graceful import LeavingProtocol
+
+FIRST_BYTES: Final = 2 * LONGEST
+"""The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
+
+_TRUST: Final = "loomql.trust"
+
+
+class WaryProtocol(LeavingProtocol):
+    """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
+
+    def handle_connect(self, event: Request) -> None:
+        """Open the connection to small messages."""
+        full = self.conn.max_message_size
+        self.conn.max_message_size = FIRST_BYTES if full is None else min(FIRST_BYTES, full)
+
+        def trust() -> None:
+            self.conn.max_message_size = full
+
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope.setdefault("extensions", {})[_TRUST] = {"trust": trust}
+
+
+def trust(scope: Scope) -> None:
+    """Let a connection have messages as large as the server takes; of a server with another protocol it always may."""
+    extension: dict[str, Any] | None = scope.get("extensions", {}).get(_TRUST)
+    if extension:
+        extension["trust"]()

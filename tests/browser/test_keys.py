@@ -1,0 +1,70 @@
+"""GraphiQL on a server that lets nobody in without a key."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from app.first_messages import WaryProtocol
+from app.server import create_app
+from app.settings import Settings
+from stores.access import Grant, Role
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.browser.graphiql_page import GraphiqlPage, until
+from tests.live_server import live_server
+from tests.stores.calls.builders import start
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+PROJECT = "acme/locked"
+
+
+class Locked(NamedTuple):
+    """A server that requires keys, and one that it lets in."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture
+async def locked(mongodb_uri: str, database: Database, database_name: str) -> AsyncIterator[Locked]:
+    made = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
+    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+        yield Locked(f"http://{host}", made.text)
+
+
+async def test_a_key_in_the_tab_for_headers_opens_queries_and_subscriptions(
+    chromium: "Browser", locked: Locked, calls: CallsStore
+) -> None:
+    context = await chromium.new_context(viewport={"width": 1400, "height": 850})
+    page = GraphiqlPage(await context.new_page())
+    await page.open(locked.url)
+
+    await page.write(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
+    await page.run()
+    refused = await until(page.answer, lambda shown: "errors" in shown)
+
+    await page.send_along({"Authorization": f"Bearer {locked.key}"})
+    await page.run()
+    found = await until(page.answer, lambda shown: "data" in shown)
+
+    await page.write(f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ opName }} }} }}')
+    await page.run()
+    numbers = count(1)
+
+    async def log_a_call_and_look() -> dict[str, Any]:
+        # The subscription is up a moment after its socket, so calls come until one shows.
+        await calls.write([start(next(numbers), project_id=PROJECT, op_name="seen")])
+        return await page.answer()
+
+    event = await until(log_a_call_and_look, lambda shown: "callEvents" in (shown.get("data") or {}))
+    await context.close()
+
+    assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert found["data"] == {"callsStats": {"count": 0}}
+    assert event["data"]["callEvents"] == {"type": "STARTED", "call": {"opName": "seen"}}
