@@ -23,6 +23,7 @@ from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.limits.secrecy import hide_names
+from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
 
@@ -60,6 +61,7 @@ class BoundedSchema(strawberry.Schema):
             TypeError: it has extensions, directives or exception handlers, which would not run, or not for every field.
         """
         super().__init__(*args, **kwargs)
+        mend()
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
