@@ -23,6 +23,7 @@ from app.graceful import LeavingProtocol, Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.keys import FIRST_KEY, has_keys
+from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config
 from app.observing.siblings import folder_for
@@ -102,6 +103,7 @@ def worker_app() -> Starlette:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+    keep_little()
     app = create_app()
     _collect_less_often()
     # Who hangs up in the middle of a query leaves coroutines that never began; there is nothing to do about them.
