@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
 _TOLD_OF: Final = 200
-"""Documents of which it is kept what they do: their texts are, too."""
+"""Documents of which it is kept what they do: their texts are, too, unless they are long."""
+
+_LONG: Final = 10_000
+"""Characters."""
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
@@ -110,7 +113,7 @@ class BoundedSchema(strawberry.Schema):
         """
         key = query, operation_name
         told = self._told_of.get(key) or self._documents.root_of(query, operation_name)
-        if told and key not in self._told_of:
+        if told and len(query) <= _LONG and key not in self._told_of:
             if len(self._told_of) >= _TOLD_OF:
                 self._told_of.clear()
             self._told_of[key] = told
