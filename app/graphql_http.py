@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from graphql import GraphQLError
@@ -82,6 +83,16 @@ class Operation:
     extensions: dict[str, Any] | None
 
 
+class _Request(Request):
+    """A request whose headers are a dictionary, by names in small letters; in a list each look goes through all."""
+
+    @cached_property
+    def headers(self) -> dict[str, str]:  # type: ignore[override] # which has what is asked for here
+        """The headers; of several of a name the first."""
+        given = reversed(self.scope["headers"])
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
+
+
 class GraphQLHTTP:
     """The ASGI application that answers GraphQL requests over HTTP.
 
@@ -121,7 +132,7 @@ class GraphQLHTTP:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, the answer is a GraphQL response."""
-        request = Request(scope, receive)
+        request = _Request(scope, receive)
         with self.intake.share() as share:
             try:
                 response = await self._respond(request, share)

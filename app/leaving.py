@@ -7,8 +7,12 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
+from stores.shared_timers import SharedTimer
+
 LOOK_SECONDS: Final = 0.5
 """After how long one looks whether the client is still there; most answers are ready before."""
+
+_TIMER: Final = SharedTimer(LOOK_SECONDS)
 
 
 class Attended:
@@ -28,11 +32,12 @@ class Attended:
     def __enter__(self) -> None:
         """Begin."""
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        _TIMER.begin(self._look)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
         if self._may_be_given_up():
             self._watching = asyncio.create_task(self._watch())
+        return False
 
     async def _watch(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
@@ -49,7 +54,7 @@ class Attended:
         Raises:
             ClientDisconnect: the client has left.
         """
-        self._timer.cancel()
+        _TIMER.end(self._look)
         if self._watching:
             self._watching.cancel()
         if self._has_left and self._task and isinstance(error, asyncio.CancelledError):

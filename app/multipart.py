@@ -48,7 +48,7 @@ async def read_operation(
         PayloadTooLargeError: its operation or its files are too large.
         UnavailableError: there is no room for it beside other requests.
     """
-    if not any(headers.get(name) for name in PREFLIGHT_HEADERS):
+    if not any(headers.get(name.lower()) for name in PREFLIGHT_HEADERS):
         raise BadInputError(
             f"send a multipart request with the header {PREFLIGHT_HEADERS[0]}: true, "
             "which shows that no form of another site sends it"

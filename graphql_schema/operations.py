@@ -1,6 +1,5 @@
 """Operations: how a document, its variables and a context become results."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
@@ -26,6 +25,7 @@ from graphql_schema.limits.secrecy import hide_names
 from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
+from stores.patience import Patience
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -68,7 +68,7 @@ class BoundedSchema(strawberry.Schema):
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
-        self._max_seconds = limits.max_seconds
+        self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
         self._is_secret = not limits.introspection
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
@@ -168,9 +168,7 @@ class BoundedSchema(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
-        if kind is OperationType.QUERY:
-            return await self._in_time(document, given)
-        return await self._executed(document, given)
+        return await self._in_time(kind, document, given)
 
     def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
         return self.execution_context_class.build(
@@ -184,22 +182,16 @@ class BoundedSchema(strawberry.Schema):
             operation_extensions=given["operation_extensions"],
         )
 
-    async def _in_time(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
+    async def _in_time(self, kind: OperationType, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         """What comes of a query within the time for it; what it asks the database is given up with it.
 
         What changes something is not cut off: nobody would know how much of it was done.
         """
-        limit = asyncio.timeout(self._max_seconds)
+        if self._patience is None or kind is not OperationType.QUERY:
+            return await self._executed(document, given)
         try:
-            async with limit:
-                return await self._executed(document, given)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            error = StoreTimeoutError(
-                f"the query did not end within {self._max_seconds:g} seconds; ask for less at once "
-                "(the setting LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
-            )
+            return await self._patience.wait(self._executed(document, given))
+        except StoreTimeoutError as error:
             return self._refused([GraphQLError(error.message, original_error=error)])
 
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
@@ -240,8 +232,7 @@ class BoundedSchema(strawberry.Schema):
             yield self._refused(_errors_of(error))
             return
         if kind is not OperationType.SUBSCRIPTION:
-            run = self._in_time if kind is OperationType.QUERY else self._executed
-            result = await run(document, given)
+            result = await self._in_time(kind, document, given)
             # Who is slow to read the result should not keep what was asked in memory.
             del query, document, given
             yield result
@@ -325,6 +316,15 @@ async def _located(events: AsyncGenerator[object, None], executor: Executor[Any]
         )
         [(name, details)] = collected.grouped_field_set.items()  # valid subscriptions have one field
         raise located_error(error, [each.node for each in details], [name]) from error
+
+
+def _patience(seconds: float) -> Patience:
+    """With a query as a whole."""
+    message = (
+        f"the query did not end within {seconds:g} seconds; ask for less at once "
+        "(the setting LOOMQL_REQUEST_TIMEOUT_SECONDS raises the limit)"
+    )
+    return Patience(seconds, lambda: StoreTimeoutError(message))
 
 
 def _arguments(

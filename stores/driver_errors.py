@@ -1,7 +1,7 @@
 """What the driver raises, as the stores' own errors."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Final
 
 from bson.errors import InvalidDocument
@@ -15,7 +15,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from stores.errors import PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
 
 RETRY_LATER: Final = "the database cannot be reached; nothing of this is known to be stored, try again"
 TOO_LARGE: Final = (17419, 10334, 388)
@@ -38,8 +38,24 @@ TOO_SLOW: Final = (
 )
 
 
-@contextmanager
-def driver_errors() -> Iterator[None]:
+class _Turning:
+    """A block that does so; it keeps nothing, so one is enough for all."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End; what is raised is the stores' own, where they have one for it."""
+        if error is not None and (turned := _turned(error)) is not None:
+            raise turned from error
+
+
+_TURNING: Final = _Turning()
+
+
+def driver_errors() -> AbstractContextManager[None]:
     """Turn what the driver raises inside into the stores' errors, its words left behind.
 
     Raises:
@@ -47,20 +63,24 @@ def driver_errors() -> Iterator[None]:
         StoreTimeoutError: the server gave up at its time limit.
         PayloadTooLargeError: a document is larger than MongoDB takes.
     """
-    try:
-        yield
-    except (ConnectionFailure, ConfigurationError, WriteConcernError) as error:
-        raise UnavailableError(RETRY_LATER) from error
-    except ExecutionTimeout as error:
-        raise StoreTimeoutError(TOO_SLOW) from error
-    except (DocumentTooLarge, InvalidDocument) as error:
-        raise PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes") from error
-    except OperationFailure as error:
-        if not _codes(error).isdisjoint(TOO_LARGE):
-            raise PayloadTooLargeError("this is larger than the database takes at once") from error
-        if _is_passing(error):
-            raise UnavailableError(RETRY_LATER) from error
-        raise
+    return _TURNING
+
+
+def _turned(error: BaseException) -> StoreError | None:
+    """A driver's error as one of the stores', None where they have none for it."""
+    match error:
+        case ConnectionFailure() | ConfigurationError() | WriteConcernError():
+            return UnavailableError(RETRY_LATER)
+        case ExecutionTimeout():
+            return StoreTimeoutError(TOO_SLOW)
+        case DocumentTooLarge() | InvalidDocument():
+            return PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes")
+        case OperationFailure() if not _codes(error).isdisjoint(TOO_LARGE):
+            return PayloadTooLargeError("this is larger than the database takes at once")
+        case OperationFailure() if _is_passing(error):
+            return UnavailableError(RETRY_LATER)
+        case _:
+            return None
 
 
 def _is_passing(error: OperationFailure) -> bool:

@@ -8,8 +8,6 @@ them, and has those that run ended by `killOp`, which every user of MongoDB may 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +16,9 @@ from pymongo.errors import PyMongoError
 from pymongo.synchronous.pool import Connection, Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
     from motor.motor_asyncio import AsyncIOMotorClient
 
 _ENDING_SECONDS: Final = 5.0
@@ -33,11 +34,25 @@ class GivenUpError(PyMongoError):
 class _Reading:
     """A read and the ids of the connections on which its commands are under way."""
 
-    __slots__ = ("connections", "is_given_up")
+    __slots__ = ("_give_up", "_token", "connections", "is_given_up")
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: "Callable[[_Reading], None]") -> None:
         self.connections: set[int] = set()
         self.is_given_up = False
+        self._give_up = give_up
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = _READING.set(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
+    ) -> None:
+        """End."""
+        _READING.reset(self._token)
+        if isinstance(error, asyncio.CancelledError):
+            self.is_given_up = True
+            self._give_up(self)
 
 
 _READING: Final[ContextVar[_Reading | None]] = ContextVar("reading", default=None)
@@ -75,21 +90,11 @@ class GivenUp:
         self._client = client
         self._ending: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> "_Reading":
         """A block that reads; where it is cancelled, what it reads is given up."""
-        reading = _Reading()
-        token = _READING.set(reading)
-        try:
-            yield
-        except asyncio.CancelledError:
-            self._give_up(reading)
-            raise
-        finally:
-            _READING.reset(token)
+        return _Reading(self._give_up)
 
-    def _give_up(self, reading: _Reading) -> None:
-        reading.is_given_up = True
+    def _give_up(self, reading: "_Reading") -> None:
         connections = list(reading.connections)
         if not connections:
             return

@@ -6,6 +6,7 @@ it is then at home on the server of whoever reads it, and only the header Host t
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -57,21 +58,22 @@ class OwnHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request by another name, or go on."""
         if scope["type"] != "lifespan" and _is_open(scope):
-            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-            if not self._is_ours(host):
-                await refusal_at(scope, _refused(host))(scope, receive, send)
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+            if not _is_among(self.names, host):
+                await refusal_at(scope, _refused(host.decode("latin-1")))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _is_ours(self, host: str) -> bool:
-        if host in self.names:
-            return True
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
-        return name in self.names or name.endswith(".localhost") or is_loopback(name) or not host
+
+@lru_cache(maxsize=100)
+def _is_among(names: frozenset[str], header: bytes) -> bool:
+    host = header.decode("latin-1")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
+    return name in names or name.endswith(".localhost") or is_loopback(name) or not host
 
 
 def _is_open(scope: Scope) -> bool:

@@ -263,7 +263,7 @@ async def test_what_is_too_large_is_refused_and_leaves_nothing(client: httpx.Asy
 
 async def test_a_client_that_hangs_up_leaves_nothing(client: httpx.AsyncClient, database: Database) -> None:
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-    head = "PUT /files/acme/files HTTP/1.1\r\nHost: loomql\r\nContent-Length: 2500000\r\n\r\n"
+    head = "PUT /files/acme/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2500000\r\n\r\n"
     writer.write(head.encode() + LARGE[:2_000_000])
     await writer.drain()
     for _ in range(200):
@@ -345,7 +345,7 @@ async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothi
     assert await left(database) == (1, 10, 0)
 
 
-SILENT = b"PUT /files/acme/files HTTP/1.1\r\nHost: loomql\r\nContent-Length: 9999999\r\n\r\n"
+SILENT = b"PUT /files/acme/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n"
 
 
 async def test_who_only_announces_much_keeps_nobody_out(

@@ -31,7 +31,7 @@ def host(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) 
 async def test_who_falls_silent_is_told_so_and_let_go(host: str, kind: str) -> None:
     headers, beginning = HEADS[kind]
     reader, writer = await asyncio.open_connection(*host.split(":"))
-    writer.write(f"POST /graphql HTTP/1.1\r\nHost: loomql\r\nContent-Length: 99999\r\n{headers}\r\n\r\n".encode())
+    writer.write(f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n{headers}\r\n\r\n".encode())
     writer.write(beginning)
 
     answer = await reader.read()  # to the end of the connection

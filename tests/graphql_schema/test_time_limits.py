@@ -16,7 +16,7 @@ CALL: Final = f'projectId: "{PROJECT}", id: "{call_id(0)}"'
 FIELDS: Final = {
     "calls": """calls(%s, first: 3, sortBy: [{field: "summary.usage.priced.prompt_tokens", direction: DESC}]) {
         totalCount nodes { id inputs parent { id } children { nodes { id } } thread { threadId turnCount }
-        feedback { nodes { id } } costs { model } op { digest } trace { tree { id } totals { callCount } } } }""",
+        feedback { nodes { id } } costs { model } op { digest } trace { tree { nodes { call { id } } } totals { numCalls } } } }""",
     "call": f"call({CALL}) {{ id output }}",
     "callsStats": "callsStats(%s) { count totalStorageSizeBytes }",
     "trace": f'trace(%s, traceId: "{trace_id(0)}") {{ root {{ id }} }}',
