@@ -18,6 +18,7 @@ from app.evaluating import evaluate
 from app.exports.process import ExportProcesses
 from app.file_sweep import sweep_files
 from app.health import Readiness
+from app.memory import give_back_now_and_then
 from app.observing.families import Observed
 from app.observing.siblings import METRICS, Siblings
 from app.observing.tally import Tally
@@ -108,6 +109,7 @@ class Process:
         preparation = background.begin("preparation", readiness.prepare())
         background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
         background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
+        background.begin("memory", give_back_now_and_then())
         if rows:
             background.begin("evaluations", evaluate(stores.evaluation_runs, rows))
         return preparation

@@ -1,5 +1,6 @@
-"""Memory that large requests took, given back: the allocator of Linux would keep it, and more with each of them."""
+"""Memory that requests took, given back: the allocator of Linux would keep it, and more with each large one."""
 
+import asyncio
 import ctypes
 import sys
 from typing import Final
@@ -7,8 +8,39 @@ from typing import Final
 LARGE: Final = 1024 * 1024
 """Bytes of a request that are worth it; it takes some milliseconds of a thread."""
 
+OF_ITS_OWN: Final = 128 * 1024
+"""Bytes of a block that is the system's again as soon as it is free."""
+
+PAUSE_SECONDS: Final = 20.0
+
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # of mallopt, in the header malloc.h of glibc
+_ARENAS: Final = 2
+
 
 def give_back() -> None:
     """Let the system have what nobody uses; nothing happens where the allocator knows no such thing."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+    if trim := _allocators("malloc_trim"):
         trim(0)
+
+
+async def give_back_now_and_then(pause: float = PAUSE_SECONDS) -> None:
+    """Give back for good: once a heap was large, whatever stays at its end would keep it so."""
+    while True:
+        await asyncio.sleep(pause)
+        await asyncio.to_thread(give_back)
+
+
+def keep_little() -> None:
+    """Have large blocks of the system's own, and few heaps for threads; nothing happens where it cannot be told.
+
+    By itself, the allocator raises the size of what is large up to 32 MiB with what it sees freed. Bodies and answers
+    then lie in the heap, between what stays, and it grows by their gaps: to six times of what is used, with ten
+    thousand requests of all sizes.
+    """
+    if tell := _allocators("mallopt"):
+        tell(_MMAP_THRESHOLD, OF_ITS_OWN)
+        tell(_ARENA_MAX, _ARENAS)
+
+
+def _allocators(name: str) -> "ctypes._NamedFuncPointer | None":
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

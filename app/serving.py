@@ -24,6 +24,7 @@ from app.graceful import Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.keys import FIRST_KEY, has_keys
+from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config
 from app.observing.siblings import folder_for
@@ -36,9 +37,6 @@ from app.upgrading import check_version
 STARTING_SECONDS = 60
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 POLL_SECONDS = 0.1
-# New things before a look at them, such looks before one at what outlived one, and those before one at everything:
-# each keeps all requests waiting, the second for 40 ms after 100,000 things and for 180 after 500,000.
-GARBAGE_THRESHOLDS = (25_000, 4, 250)
 
 
 class ServeError(Exception):
@@ -103,17 +101,13 @@ def worker_app() -> Starlette:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+    keep_little()
     app = create_app()
-    _collect_less_often()
+    # The garbage collector would take a sixth of the time of a large page to look through all this in vain.
+    gc.freeze()
     # Who hangs up in the middle of a query leaves coroutines that never began; there is nothing to do about them.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     return app
-
-
-def _collect_less_often() -> None:
-    """Keep the garbage collector from a sixth of the time of a large page, whose rows it would look through in vain."""
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def base_url(listener: socket.socket) -> str:

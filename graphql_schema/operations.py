@@ -22,6 +22,7 @@ from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.limits.secrecy import hide_names
+from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
 from stores.patience import Patience
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
 
 _TOLD_OF: Final = 200
-"""Documents of which it is kept what they do: their texts are, too."""
+"""Documents of which it is kept what they do: their texts are, too, unless they are long."""
+
+_LONG: Final = 10_000
+"""Characters."""
 
 _is_awaitable = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _EVERY_TYPE: Final = frozenset(OperationType)
@@ -60,6 +64,7 @@ class BoundedSchema(strawberry.Schema):
             TypeError: it has extensions, directives or exception handlers, which would not run, or not for every field.
         """
         super().__init__(*args, **kwargs)
+        mend()
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
@@ -108,7 +113,7 @@ class BoundedSchema(strawberry.Schema):
         """
         key = query, operation_name
         told = self._told_of.get(key) or self._documents.root_of(query, operation_name)
-        if told and key not in self._told_of:
+        if told and len(query) <= _LONG and key not in self._told_of:
             if len(self._told_of) >= _TOLD_OF:
                 self._told_of.clear()
             self._told_of[key] = told

@@ -1,5 +1,6 @@
 """The real MongoDB that the tests run on: one server for the run, one database for a test."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to install what the tests need as soon as it is known that they do: some takes a minute."""
+    gc.freeze()  # the collector would look through all modules again and again
     for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
         for installation in FOR_FIXTURE.get(fixture, ()):
             installation.begin()

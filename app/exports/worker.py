@@ -20,8 +20,6 @@ from app.exports.ndjson import ndjson
 from stores.database import Database
 
 _NICENESS: Final = 3
-_GARBAGE_THRESHOLDS: Final = (25_000, 4, 250)
-"""As the server's: rows are no garbage, and looking through them takes a tenth of the time."""
 
 Format = Literal["ndjson", "parquet"]
 
@@ -84,7 +82,6 @@ def main() -> int:
     """Run the one job; 1 where nobody reads what it writes."""
     os.nice(_NICENESS)
     gc.freeze()
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from the server, whose process this is
     try:
         asyncio.run(run(job))

@@ -1,5 +1,6 @@
 """The command `loomql` in processes of its own, as a person would run it."""
 
+import io
 import os
 import re
 import signal
@@ -8,9 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
+
+from app.cli import main
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
@@ -49,6 +53,21 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
         timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def spoken(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The same in this process, for what is neither a server nor about processes: to start one takes a second."""
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, clean(environment), clear=True),
+        redirect_stdout(out),
+        redirect_stderr(errors),
+    ):
+        try:
+            code = main(arguments)
+        except SystemExit as usage:
+            code = int(usage.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def start(output: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:

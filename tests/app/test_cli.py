@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from app.embedded_mongod import DataFolder
 from app.settings import markdown_table, table
 from graphql_schema.schema import sdl
-from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving, start
+from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, serving, spoken, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
 
@@ -30,14 +30,14 @@ def total_count(url: str, project_id: str) -> int:
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("serve", "--port", "http"), ("demo", "--workers", "2")])
 def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
-    done = loomql(*arguments)
+    done = spoken(*arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: loomql")
 
 
 def test_settings_prints_every_setting_in_both_forms() -> None:
-    plain, markdown = loomql("settings"), loomql("settings", "--markdown")
+    plain, markdown = spoken("settings"), spoken("settings", "--markdown")
 
     assert (plain.returncode, markdown.returncode) == (0, 0)
     assert [line.split()[0] for line in plain.stdout.splitlines()] == [row.variable for row in table()]
@@ -65,7 +65,7 @@ def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
 
 
 def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
-    done = loomql("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
+    done = spoken("doctor", LOOMQL_PORT="99999", LOOMQL_MONGODB_URI="http://user:secret@host")
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -75,7 +75,7 @@ def test_a_bad_setting_is_one_plain_line_without_the_secret() -> None:
 
 
 def test_a_bad_flag_is_named_as_it_was_given() -> None:
-    done = loomql("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
+    done = spoken("serve", "--port", "99999", LOOMQL_PORT="8000", LOOMQL_MONGODB_DATABASE="a.b")
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "--port: Input should be less than or equal to 65535 (it is '99999')" in done.stderr
@@ -84,14 +84,14 @@ def test_a_bad_flag_is_named_as_it_was_given() -> None:
 
 
 def test_it_tells_its_version() -> None:
-    done = loomql("--version")
+    done = spoken("--version")
 
     assert (done.returncode, done.stdout.split()[0]) == (0, "loomql")
 
 
 @pytest.mark.parametrize("uri", ["mongodb://user:se@c:re/t@host/", "mongodb://user:secret%@host/"])
 def test_an_unescaped_password_is_told_what_to_change_and_not_repeated(uri: str) -> None:
-    done = loomql("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
+    done = spoken("serve", "--port", "0", LOOMQL_MONGODB_URI=uri)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("loomql: LOOMQL_MONGODB_URI: percent-encode every sign of the user and the password")
@@ -268,7 +268,7 @@ def test_what_keeps_the_demo_from_loading_is_one_plain_line(
 
 
 def test_a_project_id_that_is_none_is_refused_before_anything_is_started(data_dir: Path) -> None:
-    done = loomql("demo", "--data-dir", str(data_dir), "--project", "nonsense")
+    done = spoken("demo", "--data-dir", str(data_dir), "--project", "nonsense")
 
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
     assert "'nonsense' is not a project id; write entity/project" in done.stderr

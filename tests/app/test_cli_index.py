@@ -1,11 +1,18 @@
 """`loomql index`: what it says, on a server of one's own and beside a running LoomQL."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from tests.app.command import loomql, serving
+from tests.app.command import loomql, serving, spoken
+
+if TYPE_CHECKING:
+    import subprocess
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 CALLS = """mutation { callCreateBatch(batch: [
   {start: {
@@ -27,9 +34,9 @@ def own(mongodb_uri: str, database_name: str) -> dict[str, str]:
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
 
 
-def index(*arguments: str, **environment: str) -> str:
+def index(*arguments: str, run: Run = spoken, **environment: str) -> str:
     """What a command that succeeds prints."""
-    done = loomql("index", *arguments, **environment)
+    done = run("index", *arguments, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -49,7 +56,7 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         written = httpx.post(server.url, json={"query": CALLS}).json()
         # when
-        index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
+        index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir), run=loomql)
         plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}).json()
     # then
     assert "errors" not in written
@@ -59,9 +66,9 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
 
 
 def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> None:
-    index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
+    index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir), run=loomql)
 
-    assert index("list", LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
+    assert index("list", run=loomql, LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> No
     ],
 )
 def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said: str, own: dict[str, str]) -> None:
-    done = loomql("index", *arguments, **own)
+    done = spoken("index", *arguments, **own)
 
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert said in done.stderr
@@ -82,7 +89,7 @@ def test_what_cannot_be_done_is_one_plain_line(arguments: tuple[str, ...], said:
 
 @pytest.mark.parametrize("arguments", [(), ("add", "acme/chat"), ("drop",), ("list", "acme/chat"), ("sing",)])
 def test_wrong_usage_ends_with_2_and_the_usage(arguments: tuple[str, ...]) -> None:
-    done = loomql("index", *arguments)
+    done = spoken("index", *arguments)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: loomql")

@@ -11,7 +11,7 @@ from tests.fuzz.serving import fuzzed_server
 from tests.fuzz.watching import failures
 
 SEED = 10
-REQUESTS = 1500
+REQUESTS = 700
 MOST_MEMORY_MIB = 600
 
 

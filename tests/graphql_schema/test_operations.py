@@ -1,6 +1,7 @@
 """Operations give the same results whichever way they are run, and say why where there are none."""
 
 from collections.abc import AsyncIterator
+from enum import Enum
 
 import pytest
 import strawberry
@@ -17,8 +18,23 @@ from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema, PartlyDone
 
 
+@strawberry.enum
+class Unit(Enum):
+    METRES = "metres"
+
+
+@strawberry.input
+class Span:
+    ends_at: int = 1
+    unit: Unit = Unit.METRES
+
+
 @strawberry.type
 class Query:
+    @strawberry.field
+    def length(self, of: Span) -> int:
+        return of.ends_at
+
     @strawberry.field
     def half(self, of: int) -> int | None:
         if of % 2:
@@ -118,6 +134,25 @@ async def test_a_subscription_with_a_variable_that_does_not_suit_cannot_start() 
 
     assert isinstance(result, PreExecutionError)
     assert "Variable '$n' has invalid value" in messages(result)[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "given", "told"),
+    [
+        ("query($v: Span!) { length(of: $v) }", {"v": {"İİİ": 1}}, "not to include unknown field 'İİİ'"),
+        ("query($v: Span!) { length(of: $v) }", {"v": {"unit": "İİİ"}}, "'İİİ' does not exist in 'Unit' enum"),
+        ('{ length(of: {unit: "İİİ"}) }', {}, "Enum 'Unit' cannot represent non-enum value: \"İİİ\""),
+    ],
+    ids=["field", "value", "literal"],
+)
+async def test_a_wrong_name_that_grows_when_it_is_lowered_is_told_as_any_other(
+    document: str, given: dict[str, object], told: str
+) -> None:
+    result = await schema.execute(document, given)
+
+    [message] = messages(result)
+    assert told in message
+    assert "index" not in message
 
 
 async def test_a_type_of_operation_that_is_not_allowed_is_refused() -> None:

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.app.command import PATIENCE_SECONDS, ROOT, clean, eventually
 from tests.load.counted_server import FILE
+
+_EVENT_BYTES: Final = 8 * 1024 * 1024
+"""What is kept for those who watch is full before a minute is over: memory that goes on growing is a leak then."""
 
 
 class CountedServer(NamedTuple):
@@ -25,7 +28,12 @@ class CountedServer(NamedTuple):
 def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedServer]:
     """A server over a database, until the block ends."""
     output, tasks_file = folder / "server.log", folder / "tasks"
-    settings = {"LOOMQL_MONGODB_URI": uri, "LOOMQL_MONGODB_DATABASE": database, FILE: str(tasks_file)}
+    settings = {
+        "LOOMQL_MONGODB_URI": uri,
+        "LOOMQL_MONGODB_DATABASE": database,
+        "LOOMQL_MAX_EVENT_BYTES": str(_EVENT_BYTES),
+        FILE: str(tasks_file),
+    }
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.load.counted_server", "serve", "--port", "0"],

@@ -8,7 +8,7 @@ from tests.load.report import report
 from tests.load.run import Run
 from tests.load.state import leaks
 
-SECONDS = 10
+SECONDS = 5
 MOST_GROWTH_MIB = 120
 
 

@@ -4,6 +4,7 @@ import asyncio
 import string
 from collections import UserList, deque
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
+from functools import cache, partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final
@@ -168,7 +169,19 @@ _NEARLY: Final[dict[str, list[Any]]] = {
 """What is nearly right for a scalar or an enum, or right in an unusual way."""
 
 _DOCUMENTS: Final = ('{"a": {"b": [1, "x"]}}', '{"a": 1, "a": 2}', "[]", "5", '"text"', "{ }", "null")
+_LETTERS: Final = string.ascii_letters + 'é"\\\n\u2028'
+_SCALARS: Final[dict[str, Callable[[Random], object]]] = {
+    "Int": lambda pick: pick.randrange(-(2**31), 2**31),
+    "BigInt": lambda pick: pick.randrange(-(2**63), 2**63),
+    "Float": lambda pick: pick.choice([0.0, -1.5, 1e17, pick.random(), 3]),
+    "Boolean": lambda pick: pick.random() < 0.5,
+    "DateTime": lambda pick: pick.choice([FIRST, LAST, 0, pick.randrange(2**51)]),
+    "JSON": lambda pick: pick.choice(_DOCUMENTS),
+    "String": lambda pick: "".join(pick.choices(_LETTERS, k=pick.randrange(6))),
+}
+_ENUMS: Final[dict[str, list[Any]]] = {"Color": [*Color], "Level": [*Level]}
 _CLASSES: Final = ("Dog", "Cat", "Fish")
+_FORMS: Final[list[Callable[[dict[str, Any]], object]]] = [Thing, lambda given: SimpleNamespace(**given), Row]
 PAGES: Final = Order({}, (Key("id"),))
 
 
@@ -176,135 +189,147 @@ class Sources:
     """Makes sources of the fields that a document names; the same ones again for the same seed."""
 
     def __init__(self, schema: GraphQLSchema, wanted: Collection[str], seed: str) -> None:
-        self.schema = schema
+        self.makers = _makers(schema)
         self.wanted = wanted
         self.random = Random(seed)  # noqa: S311 -- tests that repeat
         self.faults = self.random.choice([0.0, 0.01, 0.02, 0.05, 0.2])
         self.objects = self.random.choice([0.0, 0.1, 0.5])
         self.longest = self.random.choice([1, 2, 4, 12])
         self.made = 0
-        self.fields: dict[str, list[tuple[str, GraphQLOutputType]]] = {}
+        self.fields: dict[str, list[tuple[str, Make]]] = {}
 
     def root(self, name: str) -> object:
         """The source of a root type."""
-        return self._values(self._object(name), 0)
+        return self.values(name, 0)
 
-    def _object(self, name: str) -> GraphQLObjectType:
-        kind = self.schema.type_map[name]
-        assert isinstance(kind, GraphQLObjectType)
-        return kind
-
-    def _value(self, kind: GraphQLOutputType, depth: int) -> Any:  # noqa: ANN401 -- any value
-        if self.random.random() < self.faults:
-            nearly = _NEARLY.get(get_named_type(kind).name)
-            if nearly and is_leaf_type(get_nullable_type(kind)) and self.random.random() < 0.6:
-                return self.random.choice(nearly)
-            return self.random.choice(_WRONG)()
-        match kind:
-            case GraphQLNonNull():
-                return self._right(kind.of_type, depth)
-            case _ if is_composite_type(kind) and self._is_enough(depth):
-                return None
-            case _:
-                return None if self.random.random() < 0.1 else self._right(kind, depth)
-
-    def _right(self, kind: Any, depth: int) -> Any:  # noqa: ANN401 -- as above
-        match kind:
-            case GraphQLList():
-                return self._list(kind, depth)
-            case GraphQLScalarType():
-                return self._scalar(kind.name)
-            case GraphQLEnumType():
-                member = self.random.choice([*(Color if kind.name == "Color" else Level)])
-                return member if self.random.random() < 0.3 else member.value
-            case GraphQLInterfaceType() | GraphQLUnionType():
-                return self._source(self.random.choice(self.schema.get_possible_types(kind)), depth)
-            case _:
-                return self._source(kind, depth)
-
-    def _list(self, kind: GraphQLList[Any], depth: int) -> Any:  # noqa: ANN401 -- as above
-        length = 0 if self._is_enough(depth) else self.random.randrange(self.longest + 1)
-        rows = [self._value(kind.of_type, depth) for _ in range(length)]
-        if self.random.random() > self.faults:
-            return rows
-        others: list[Callable[[], object]] = [
-            lambda: tuple(rows),
-            lambda: deque(rows),
-            lambda: UserList(rows),
-            lambda: iter(rows),
-            lambda: Breaking(rows),
-            lambda: Flowing(rows, breaks=False),
-            lambda: Flowing(rows, breaks=True),
-            lambda: dict.fromkeys(range(len(rows)), "value"),
-            lambda: [Later(row) for row in rows],
-            lambda: [row if self.random.random() < 0.5 else Later(row) for row in rows],
-            lambda: Later(rows),
-        ]
-        return self.random.choice(others)()
-
-    def _scalar(self, name: str) -> object:
-        pick = self.random
-        match name:
-            case "Int":
-                return pick.randrange(-(2**31), 2**31)
-            case "BigInt":
-                return pick.randrange(-(2**63), 2**63)
-            case "Float":
-                return pick.choice([0.0, -1.5, 1e17, pick.random(), 3])
-            case "Boolean":
-                return pick.random() < 0.5
-            case "DateTime":
-                return pick.choice([FIRST, LAST, 0, pick.randrange(2**51)])
-            case "JSON":
-                return pick.choice(_DOCUMENTS)
-            case _:
-                return "".join(pick.choices(string.ascii_letters + 'é"\\\n\u2028', k=pick.randrange(6)))
-
-    def _source(self, kind: GraphQLObjectType, depth: int) -> object:
-        if kind.name == "NodeConnection":
-            return self._listing(depth)
-        values = self._values(kind, depth + 1)
-        if kind.name in _CLASSES and self.random.random() >= self.faults:
-            made = object.__new__(getattr(example_schema, kind.name))
-            vars(made).update(values)
-            return made
-        if self.random.random() >= self.objects:
-            return values
-        forms: list[Callable[[dict[str, Any]], object]] = [Thing, lambda given: SimpleNamespace(**given), Row]
-        return self.random.choices(forms, [5, 5, 1])[0](values)
-
-    def _is_enough(self, depth: int) -> bool:
+    def is_enough(self, depth: int) -> bool:
+        """Whether there are so many sources, or they nest so deeply, that no more should be made."""
         return depth > MAX_DEPTH or self.made > MAX_SOURCES
 
-    def _fields(self, kind: GraphQLObjectType) -> list[tuple[str, GraphQLOutputType]]:
-        if kind.name not in self.fields:
-            self.fields[kind.name] = [
-                (to_snake_case(name), field.type) for name, field in kind.fields.items() if name in self.wanted
-            ]
-        return self.fields[kind.name]
-
-    def _values(self, kind: GraphQLObjectType, depth: int) -> dict[str, Any]:
+    def values(self, name: str, depth: int) -> dict[str, Any]:
+        """What a source of the type holds."""
         self.made += 1
-        values: dict[str, Any] = {}
-        for name, of in self._fields(kind):
-            if self.random.random() >= self.faults / 4:
-                values[name] = self._value(of, depth)
-        if kind.name in ("Circle", "Square") and self.random.random() >= self.faults:
-            values["kind"] = kind.name
+        fields = self.fields.get(name)
+        if fields is None:
+            fields = self.fields[name] = [
+                (to_snake_case(field), make) for field, make in self.makers[name].items() if field in self.wanted
+            ]
+        chance, missing = self.random.random, self.faults / 4
+        values = {field: make(self, depth) for field, make in fields if chance() >= missing}
+        if name in ("Circle", "Square") and chance() >= self.faults:
+            values["kind"] = name
         if "payload" in self.wanted:
             values["json"] = {"payload": self.random.choice([*_DOCUMENTS, None])}
         return values
 
-    def _listing(self, depth: int) -> Listing:
-        # Only dicts are what pages hold, each with an id; all else of them may be wrong.
-        rows = [
-            self._values(self._object("Node"), depth + 1) | {"id": str(position)}
-            for position in range(0 if self._is_enough(depth) else self.random.randrange(self.longest + 1))
-        ]
 
-        async def count() -> int:
-            await asyncio.sleep(0)
-            return len(rows)
+Make = Callable[[Sources, int], Any]
+"""Makes a value of a type, found once for each: there are millions of values."""
 
-        page = Page(rows, self.random.random() < 0.5, self.random.random() < 0.5, PAGES, b"scope")
-        return Listing(page, count)
+
+@cache
+def _makers(schema: GraphQLSchema) -> dict[str, dict[str, Make]]:
+    """How values of each field are made, by its name and that of its type."""
+    return {
+        name: {field: _value(schema, of.type) for field, of in kind.fields.items()}
+        for name, kind in schema.type_map.items()
+        if isinstance(kind, GraphQLObjectType) and not name.startswith("__")
+    }
+
+
+def _value(schema: GraphQLSchema, kind: GraphQLOutputType) -> Make:
+    """Values of a type, with faults among them."""
+    right = _right(schema, get_nullable_type(kind))
+    nearly = _NEARLY.get(get_named_type(kind).name) if is_leaf_type(get_nullable_type(kind)) else None
+    is_required, is_composite = isinstance(kind, GraphQLNonNull), is_composite_type(kind)
+
+    def make(sources: Sources, depth: int) -> Any:  # noqa: ANN401 -- any value
+        chance = sources.random.random
+        if chance() < sources.faults:
+            if nearly and chance() < 0.6:
+                return sources.random.choice(nearly)
+            return sources.random.choice(_WRONG)()
+        if not is_required and ((is_composite and sources.is_enough(depth)) or chance() < 0.1):
+            return None
+        return right(sources, depth)
+
+    return make
+
+
+def _right(schema: GraphQLSchema, kind: Any) -> Make:  # noqa: ANN401 -- any type that is not one of the required
+    match kind:
+        case GraphQLList():
+            return _list(_value(schema, kind.of_type))
+        case GraphQLScalarType():
+            scalar = _SCALARS.get(kind.name, _SCALARS["String"])
+            return lambda sources, _depth: scalar(sources.random)
+        case GraphQLEnumType():
+            return partial(_member, _ENUMS[kind.name])
+        case GraphQLInterfaceType() | GraphQLUnionType():
+            return _one_of([possible.name for possible in schema.get_possible_types(kind)])
+        case _:
+            return partial(_source, kind.name)
+
+
+def _member(members: list[Any], sources: Sources, _depth: int) -> object:
+    member = sources.random.choice(members)
+    return member if sources.random.random() < 0.3 else member.value
+
+
+def _one_of(names: list[str]) -> Make:
+    return lambda sources, depth: _source(sources.random.choice(names), sources, depth)
+
+
+def _list(make: Make) -> Make:
+    def made(sources: Sources, depth: int) -> Any:  # noqa: ANN401 -- as above
+        length = 0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1)
+        rows = [make(sources, depth) for _ in range(length)]
+        return rows if sources.random.random() > sources.faults else _odd(rows, sources.random)
+
+    return made
+
+
+def _odd(rows: list[Any], random: Random) -> object:
+    """Rows in something else than a list, or that come later, or break off."""
+    others: list[Callable[[], object]] = [
+        lambda: tuple(rows),
+        lambda: deque(rows),
+        lambda: UserList(rows),
+        lambda: iter(rows),
+        lambda: Breaking(rows),
+        lambda: Flowing(rows, breaks=False),
+        lambda: Flowing(rows, breaks=True),
+        lambda: dict.fromkeys(range(len(rows)), "value"),
+        lambda: [Later(row) for row in rows],
+        lambda: [row if random.random() < 0.5 else Later(row) for row in rows],
+        lambda: Later(rows),
+    ]
+    return random.choice(others)()
+
+
+def _source(name: str, sources: Sources, depth: int) -> object:
+    if name == "NodeConnection":
+        return _listing(sources, depth)
+    values = sources.values(name, depth + 1)
+    if name in _CLASSES and sources.random.random() >= sources.faults:
+        made = object.__new__(getattr(example_schema, name))
+        vars(made).update(values)
+        return made
+    if sources.random.random() >= sources.objects:
+        return values
+    return sources.random.choices(_FORMS, [5, 5, 1])[0](values)
+
+
+def _listing(sources: Sources, depth: int) -> Listing:
+    # Only dicts are what pages hold, each with an id; all else of them may be wrong.
+    rows = [
+        sources.values("Node", depth + 1) | {"id": str(position)}
+        for position in range(0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1))
+    ]
+
+    async def count() -> int:
+        await asyncio.sleep(0)
+        return len(rows)
+
+    page = Page(rows, sources.random.random() < 0.5, sources.random.random() < 0.5, PAGES, b"scope")
+    return Listing(page, count)
