@@ -19,7 +19,8 @@ Text = Annotated[
     str,
     strawberry.argument(
         description='What calls must have, all of it: words, "phrases in quotes", -words that they must not have. '
-        "Letter case does not matter. At most 1,000 characters and 20 words and phrases."
+        "Letter case does not matter. At most 1,000 characters and 20 words and phrases, and 200 characters of those "
+        "that hold others than ASCII."
     ),
 ]
 MethodAsked = Annotated[

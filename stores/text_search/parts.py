@@ -32,9 +32,13 @@ class Part:
         found = call.get("json", {}).get(self.path.partition(".")[2]) if self.is_json else call.get(self.path)
         return found or ""
 
+    def written(self, term: Term) -> str:
+        """A term as it stands here."""
+        return json_text.encode(term.text)[1:-1] if self.is_json else term.text
+
     def pattern(self, term: Term) -> str:
         """The regular expression of a term here, for MongoDB."""
-        return texts.escaped(json_text.encode(term.text)[1:-1] if self.is_json else term.text)
+        return texts.escaped(self.written(term))
 
 
 PARTS: Final = (
@@ -55,10 +59,14 @@ PATHS: Final = {part.path: 1 for part in PARTS}
 """The projection to all of them."""
 
 
+_ALSO: Final = {"k": "\N{KELVIN SIGN}", "s": "\N{LATIN SMALL LETTER LONG S}"}
+"""What is no ASCII, and the same as a letter of ASCII but for letter case."""
+
+
 def matching(terms: Terms, *, by_words: bool) -> list[Match]:
     """What calls must meet; where they were found `by_words`, what else they must."""
-    found = [_has(term) for term in terms.wanted if not (by_words and term.is_word)]
-    unwanted = [_has(term) for term in terms.unwanted if not (by_words and term.is_word)]
+    found = [_has(terms, term) for term in terms.wanted if not (by_words and term.is_word)]
+    unwanted = [_has(terms, term) for term in terms.unwanted if not (by_words and term.is_word)]
     return [*found, *([{"$nor": unwanted}] if unwanted else [])]
 
 
@@ -67,28 +75,41 @@ def perhaps_matching(terms: Terms) -> list[Match]:
     return matching(Terms(terms.wanted, tuple(term for term in terms.unwanted if not term.is_word)), by_words=False)
 
 
-def _has(term: Term) -> Match:
+def _has(terms: Terms, term: Term) -> Match:
+    if term in terms.compared:
+        return {"$expr": _has_expression(terms, term)}
     return {"$or": [{part.path: {"$regex": part.pattern(term), "$options": "i"}} for part in PARTS]}
 
 
 def hit(terms: Terms) -> Expression:
     """Whether a call meets it all, as an expression."""
-    wanted = [_has_expression(term) for term in terms.wanted]
-    unwanted = [{"$not": [_has_expression(term)]} for term in terms.unwanted]
+    wanted = [_has_expression(terms, term) for term in terms.wanted]
+    unwanted = [{"$not": [_has_expression(terms, term)]} for term in terms.unwanted]
     return {"$and": [*wanted, *unwanted]}
 
 
 def score(terms: Terms) -> Expression:
     """What a call that has it all scores, by where it has each term."""
-    return {"$add": [{"$cond": [_is_in(part, term), part.weight, 0]} for term in terms.wanted for part in PARTS]}
+    return {"$add": [{"$cond": [_is_in(part, terms, term), part.weight, 0]} for term in terms.wanted for part in PARTS]}
 
 
-def _has_expression(term: Term) -> Expression:
-    return {"$or": [_is_in(part, term) for part in PARTS]}
+def _has_expression(terms: Terms, term: Term) -> Expression:
+    return {"$or": [_is_in(part, terms, term) for part in PARTS]}
 
 
-def _is_in(part: Part, term: Term) -> Expression:
+def _is_in(part: Part, terms: Terms, term: Term) -> Expression:
+    if term in terms.compared:
+        return _is_in_lowered(f"${part.path}", part.written(term).lower())
     return {"$regexMatch": {"input": f"${part.path}", "regex": part.pattern(term), "options": "i"}}
+
+
+def _is_in_lowered(text: Expression, lowered: str) -> Expression:
+    """Whether a text has another one, of ASCII in lower case, in any letter case."""
+    for letter, also in _ALSO.items():
+        if letter in lowered:
+            text = {"$replaceAll": {"input": text, "find": also, "replacement": letter}}
+    # MongoDB lowers ASCII alone.
+    return {"$gte": [{"$indexOfBytes": [{"$toLower": text}, {"$literal": lowered}]}, 0]}
 
 
 def words_by_part(call: Document) -> tuple[dict[str, int], bool]:

@@ -17,7 +17,7 @@ from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.sides import Floor, Server, Side, measure, request
 from tests.benchmarks.stock import batches
 
-_MUTATION: Final = """mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res {
+CREATE_BATCH: Final = """mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res {
   ... on CallStartRes { id traceId } ... on CallEndRes { id } } } }"""
 _ENOUGH: Final = 10_000_000
 
@@ -85,10 +85,10 @@ def _cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
 
 def bodies_of(pairs: list[Pair], *, apart: bool) -> list[bytes]:
     """The requests that write some calls: one with starts and ends in turns, or one of starts and one of ends."""
-    starts, ends = [_start(start) for start, _ in pairs], [_end(end) for _, end in pairs]
+    starts, ends = [item_of(start) for start, _ in pairs], [item_of(end) for _, end in pairs]
     if apart:
-        return [request(_MUTATION, batch=starts), request(_MUTATION, batch=ends)]
-    return [request(_MUTATION, batch=list(chain.from_iterable(zip(starts, ends, strict=True))))]
+        return [request(CREATE_BATCH, batch=starts), request(CREATE_BATCH, batch=ends)]
+    return [request(CREATE_BATCH, batch=list(chain.from_iterable(zip(starts, ends, strict=True))))]
 
 
 def documents_of(pairs: list[Pair], *, apart: bool) -> Written:
@@ -107,30 +107,31 @@ def _ended(start: Document, end: Document) -> Document:
     return own | texts | {"latency_ms": latency, "storage_size_bytes": size}
 
 
+def item_of(part: CallStart | CallEnd) -> dict[str, Any]:
+    """A start or an end as a batch of GraphQL has it."""
+    return {"start": _start(part)} if isinstance(part, CallStart) else {"end": _end(part)}
+
+
 def _start(start: CallStart) -> dict[str, Any]:
     return {
-        "start": {
-            "projectId": start.project_id,
-            "id": start.id,
-            "traceId": start.trace_id,
-            "parentId": start.parent_id,
-            "threadId": start.thread_id,
-            "opName": start.op_name,
-            "startedAt": times.to_text(start.started_at),
-            "attributes": start.attributes,
-            "inputs": start.inputs,
-        }
+        "projectId": start.project_id,
+        "id": start.id,
+        "traceId": start.trace_id,
+        "parentId": start.parent_id,
+        "threadId": start.thread_id,
+        "opName": start.op_name,
+        "startedAt": times.to_text(start.started_at),
+        "attributes": start.attributes,
+        "inputs": start.inputs,
     }
 
 
 def _end(end: CallEnd) -> dict[str, Any]:
     return {
-        "end": {
-            "projectId": end.project_id,
-            "id": end.id,
-            "endedAt": times.to_text(end.ended_at),
-            "summary": end.summary,
-            "exception": end.exception,
-            "output": end.output,
-        }
+        "projectId": end.project_id,
+        "id": end.id,
+        "endedAt": times.to_text(end.ended_at),
+        "summary": end.summary,
+        "exception": end.exception,
+        "output": end.output,
     }

@@ -4,21 +4,36 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
+import httpx
 import uvloop
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.database import Database, Document
+from stores.database import Database
 from stores.ids import new_id
+from tests.benchmarks.ingest import CREATE_BATCH, Pair, item_of
 from tests.benchmarks.live_watchers import STARTED
+from tests.benchmarks.sides import request
 
-TEXT = "What is the capital of this country, and since when? " * 12
+TEXT: Final = "What is the capital of this country, and since when? " * 12
+
+_START: Final = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id } }"
+_END: Final = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+_JSON: Final = {"Content-Type": "application/json"}
+_PATIENCE_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 0.01
+
+Part = CallStart | CallEnd
+Send = Callable[[Sequence[Part]], Awaitable[object]]
 
 
-def parts(project_id: str, op_name: str) -> tuple[CallStart, CallEnd]:
+def parts(project_id: str, op_name: str) -> Pair:
     """The start and the end of a call of 2 kB."""
     call_id, now = new_id(), times.now()
     started = CallStart(
@@ -39,37 +54,74 @@ def parts(project_id: str, op_name: str) -> tuple[CallStart, CallEnd]:
     return started, ended
 
 
-async def main(told: dict[str, Any]) -> None:
-    """Write as told: batches of calls that are whole, each at its time, whatever the others take."""
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(told["uri"])
-    calls = CallsStore(Database(client, told["database"]))
-    acknowledged: dict[str, float] = {}
-    number = 0
+@dataclass(slots=True)
+class Writer:
+    """Writes batches of calls, and notes when each event was sent and when its write was acknowledged."""
 
-    async def write(batch: list[tuple[CallStart, CallEnd]]) -> None:
-        if told["whole"]:
-            await calls.write([part for both in batch for part in both])
+    send: Send
+    is_whole: bool
+    sent: dict[str, float] = field(default_factory=dict)
+    acknowledged: dict[str, float] = field(default_factory=dict)
+
+    async def write(self, batch: list[Pair]) -> None:
+        """Write starts and ends together, which is one event of each call, or one after the other."""
+        starts, ends = [start for start, _ in batch], [end for _, end in batch]
+        ended = [str(end.id) for end in ends]
+        if self.is_whole:
+            await self._send([*starts, *ends], ended)
         else:
-            await calls.write([start for start, _end in batch])
-            now = time.monotonic()
-            acknowledged.update((f"{start.id}{STARTED.decode()}", now) for start, _end in batch)
-            await calls.write([end for _start, end in batch])
-        now = time.monotonic()
-        acknowledged.update((str(start.id), now) for start, _end in batch)
+            await self._send(starts, [f"{start.id}{STARTED.decode()}" for start in starts])
+            await self._send(ends, ended)
 
-    began = time.monotonic()
-    writing: list[asyncio.Task[None]] = []
-    while (elapsed := time.monotonic() - began) < told["seconds"]:
-        batch: list[tuple[CallStart, CallEnd]] = []
-        while number < elapsed * told["rate"] and len(batch) < told["batch"]:
-            watched = told["watched"][number % len(told["watched"])]
-            batch.append(parts(watched[0], watched[1] or "answer"))
-            number += 1
-        if batch:
-            writing.append(asyncio.create_task(write(batch)))
-        await asyncio.sleep(0.01)
-    await asyncio.gather(*writing)
-    json.dump(acknowledged, sys.stdout)
+    async def _send(self, parts: Sequence[Part], events: list[str]) -> None:
+        self.sent.update(dict.fromkeys(events, time.monotonic()))
+        await self.send(parts)
+        self.acknowledged.update(dict.fromkeys(events, time.monotonic()))
+
+
+@asynccontextmanager
+async def sending(told: dict[str, Any]) -> AsyncIterator[Send]:
+    """What writes: to a server over HTTP, where one is named, or by the store into a database."""
+    if told["url"]:
+        async with httpx.AsyncClient(timeout=_PATIENCE_SECONDS, headers=_JSON) as client:
+            yield partial(_post, client, told["url"])
+    else:
+        database = Database.open(told["uri"], told["database"])
+        yield CallsStore(database).write
+        database.close()
+
+
+async def _post(client: httpx.AsyncClient, url: str, parts: Sequence[Part]) -> None:
+    answer = await client.post(url, content=body_of(parts))
+    if answer.status_code != httpx.codes.OK or "errors" in answer.json():
+        raise AssertionError(f"the server answered {answer.text[:500]}")
+
+
+def body_of(parts: Sequence[Part]) -> bytes:
+    """The request that writes some parts: what is one alone goes by itself."""
+    if len(parts) > 1:
+        return request(CREATE_BATCH, batch=[item_of(part) for part in parts])
+    [part] = parts
+    return request(_START if isinstance(part, CallStart) else _END, **item_of(part))
+
+
+async def main(told: dict[str, Any]) -> None:
+    """Write as told: batches of calls, each at its time, whatever the others take."""
+    number = 0
+    async with sending(told) as send, asyncio.TaskGroup() as writing:
+        writer = Writer(send, told["whole"])
+        began = time.monotonic()
+        while (elapsed := time.monotonic() - began) < told["seconds"]:
+            batch: list[Pair] = []
+            while number < elapsed * told["rate"] and len(batch) < told["batch"]:
+                watched = told["watched"][number % len(told["watched"])]
+                batch.append(parts(watched[0], watched[1] or "answer"))
+                number += 1
+            if batch:
+                writing.create_task(writer.write(batch))
+            await asyncio.sleep(_PAUSE_SECONDS)
+    took = max(writer.acknowledged.values()) - began
+    json.dump({"sent": writer.sent, "acknowledged": writer.acknowledged, "took": took}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,19 @@ def test_every_event_of_every_subscriber_is_measured(
     mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = tuple(Watched("acme/live", f"op{number}") for number in range(2))
-    spread = live.Spread("apart", groups, rate=20, is_whole=False)
+    # Of so many, some are written one by one and some in batches.
+    spread = live.Spread("apart", groups, rate=150, is_whole=False)
     monkeypatch.setattr(live, "spreads", lambda _subscribers: [spread])
 
-    section = measure_live(tmp_path, mongodb_uri, seconds=0.5, subscribers=4)
+    section = measure_live(tmp_path, mongodb_uri, seconds=0.3, subscribers=4)
 
-    row = section["apart (p99)"]
-    # Infinite, if one had not come.
-    assert row.loomql_ms is not None
-    assert row.floor_ms is not None
-    assert 0 < row.floor_ms < 60_000
-    assert 0 < row.loomql_ms < 60_000
+    row, from_sending = section["apart (p99)"], section["apart, from the write's sending (p99)"]
+    for number in (row.loomql_ms, row.floor_ms):
+        # Infinite, if one had not come; an event may come before the write is answered.
+        assert number is not None
+        assert -60_000 < number < 60_000
+    for number in (from_sending.loomql_ms, from_sending.floor_ms):
+        assert number is not None
+        assert 0 < number < 60_000
     assert row.a_second is not None
-    assert 10 < row.a_second < 100
+    assert 0 < row.a_second < 2 * 2 * 150 + 1

@@ -37,6 +37,8 @@ def test_words_and_phrases(text: str, wanted: list[str], unwanted: list[str]) ->
         ("x" * 1_000_000, "has 1,000,000 characters"),
         (" ".join(map(str, range(MAX_TERMS + 1))), "has 21 words and phrases; the limit is 20"),
         ("\ud800", "lone surrogate"),
+        (f'"{"é" * 201}"', "has 201 characters in words and phrases that hold others than ASCII; the limit is 200"),
+        (" ".join("é" * 10 + str(number) for number in range(19)), "has 218 characters"),
     ],
 )
 def test_what_is_nothing_to_look_for_is_refused(text: str, said: str) -> None:

@@ -1,0 +1,128 @@
+"""The store of traces: each within its project, made by its visible calls, within bounds."""
+
+from typing import Any
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.errors import BadInputError
+from stores.paging import PageRequest
+from stores.traces import TracesStore
+from tests.commands import Commands
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+
+OTHER = "acme/other"
+FIRST, SECOND_ONE, NONE = ((PROJECT, trace_id(number)) for number in (1, 2, 9))
+ELSEWHERE = (OTHER, trace_id(1))
+ALL = [FIRST, SECOND_ONE, NONE, ELSEWHERE]
+
+
+@pytest.fixture
+async def store(database: Database, calls: CallsStore) -> TracesStore:
+    """One trace of three calls, one of a call, and one of another project by the first's id."""
+    usage = {"usage": {"m": {"prompt_tokens": 3, "completion_tokens": 4}}}
+    await calls.write(
+        [
+            start(1),
+            start(3, trace_id=trace_id(1), parent_id=call_id(1)),
+            end(3, summary=usage, exception="broke"),
+            start(4, trace_id=trace_id(1), parent_id=call_id(3)),
+            start(2),
+            end(2),
+            start(5, project_id=OTHER, trace_id=trace_id(1)),
+        ]
+    )
+    return TracesStore(database)
+
+
+async def test_a_trace_is_there_where_a_call_of_it_is_visible(store: TracesStore, calls: CallsStore) -> None:
+    assert await store.by_keys(ALL, frozenset()) == {
+        key: None if key == NONE else {"project_id": key[0], "trace_id": key[1]} for key in ALL
+    }
+    await calls.delete(PROJECT, [call_id(2)])
+
+    assert await store.one(*SECOND_ONE) is None
+    assert await store.one(*FIRST) == {"project_id": PROJECT, "trace_id": trace_id(1)}
+
+
+@pytest.mark.parametrize("wrong", ["", "no/trace", "x" * 2_000])
+async def test_what_is_no_id_of_a_trace_is_refused(store: TracesStore, wrong: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        await store.one(PROJECT, wrong)
+
+    assert refused.value.argument == "trace_id"
+
+
+async def test_the_root_is_the_oldest_call_without_a_parent(store: TracesStore, calls: CallsStore) -> None:
+    await calls.write([start(6, trace_id=trace_id(1), started_at=NOON - SECOND)])
+
+    found = await store.roots(ALL, frozenset({"id"}))
+
+    assert {key: row and row["id"] for key, row in found.items()} == {
+        FIRST: call_id(6),
+        SECOND_ONE: call_id(2),
+        NONE: None,
+        ELSEWHERE: call_id(5),
+    }
+
+
+async def test_trees_have_the_wanted_fields_of_their_own_project(store: TracesStore) -> None:
+    found = await store.trees(ALL, frozenset({"id", "exception"}), PageRequest(10))
+
+    told = {key: [(row["id"], row["depth"], row.get("exception")) for row in page.rows] for key, page in found.items()}
+    assert told == {
+        FIRST: [(call_id(1), 0, None), (call_id(3), 1, "broke"), (call_id(4), 2, None)],
+        SECOND_ONE: [(call_id(2), 0, None)],
+        NONE: [],
+        ELSEWHERE: [(call_id(5), 0, None)],
+    }
+    assert {row["project_id"] for row in found[ELSEWHERE].rows} == {OTHER}
+
+
+@pytest.mark.parametrize(("depth", "counts"), [(None, [3, 1, 0, 1]), (1, [2, 1, 0, 1]), (0, [1, 1, 0, 1])])
+async def test_counts_are_those_of_the_tree_down_to_a_depth(
+    store: TracesStore, depth: int | None, counts: list[int]
+) -> None:
+    found = await store.count(ALL, depth)
+
+    assert [found[key] for key in ALL] == counts
+
+
+@pytest.mark.parametrize("ask", ["trees", "count"])
+async def test_a_negative_depth_is_refused(store: TracesStore, ask: str) -> None:
+    asked = store.count([FIRST], -1) if ask == "count" else store.trees([FIRST], frozenset(), PageRequest(1), -1)
+
+    with pytest.raises(BadInputError) as refused:
+        await asked
+
+    assert refused.value.argument == "max_depth"
+
+
+async def test_totals_are_those_that_are_wanted(store: TracesStore, commands: Commands) -> None:
+    commands.sent.clear()
+    counted = await store.totals(ALL, frozenset({"num_calls", "num_errors", "num_running", "duration_ms"}))
+
+    assert commands.names == ["aggregate", "aggregate"]  # one of each project
+    shown = {key: [row[f"num_{what}"] for what in ("calls", "errors", "running")] for key, row in counted.items()}
+    assert shown == {FIRST: [3, 1, 2], SECOND_ONE: [1, 0, 0], NONE: [0, 0, 0], ELSEWHERE: [1, 0, 1]}
+    assert [counted[key].get("duration_ms") for key in ALL] == [2500, 500, None, None]
+
+    used = await store.totals([FIRST], frozenset({"usage"}))
+    assert used[FIRST]["usage"]["total_tokens"] == 7
+
+
+async def test_more_calls_than_may_be_are_refused_for_trees_and_usage_alone(
+    database: Database, store: TracesStore
+) -> None:
+    small: Any = TracesStore(database, max_calls=3)
+
+    assert len((await small.trees([FIRST], frozenset(), PageRequest(9)))[FIRST].rows) == 3
+    for asked in (
+        small.trees([FIRST, SECOND_ONE], frozenset(), PageRequest(9)),
+        small.totals([FIRST, SECOND_ONE], frozenset({"usage"})),
+    ):
+        with pytest.raises(BadInputError, match="more than 3 calls together"):
+            await asked
+    assert (await small.totals([FIRST, SECOND_ONE], frozenset({"num_calls"})))[FIRST]["num_calls"] == 3
+    assert (await store.count([FIRST]))[FIRST] == 3
