@@ -106,6 +106,7 @@ class Process:
     def _begin(self, background: Background, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows
         preparation = background.begin("preparation", readiness.prepare())
+        background.begin("watching_version", readiness.watch())
         background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
         background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
         if rows:

@@ -3,8 +3,10 @@
 `first_release.json` was written by the stores of the first commit that had calls, objects, tables and files.
 """
 
+import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bson import json_util
 from app.health import Readiness
 from app.server import create_app
 from app.settings import Settings
+from graphql_schema.context import Stores
 from stores import versions
 from stores.calls.documents import KEPT
 from stores.database import Database
@@ -23,7 +26,7 @@ from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 FIRST_RELEASE = ROOT / "tests" / "stores" / "first_release.json"
 EVERYTHING = """{
@@ -145,6 +148,41 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
     await Readiness(database, 3).prepare()
 
     assert (await ProjectsStore(database).ensure("acme", "chat"))["id"] == "acme/chat"
+
+
+async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
+    stores = Stores.over(database)
+    readiness = Readiness(database, 3, look_seconds=0.02)
+    await readiness.prepare()
+    watching = asyncio.create_task(readiness.watch())
+
+    await versions.done(database, versions.LATEST + 1)
+    await until(lambda: readiness.hindrance is not None)
+    before = await stored(database)
+    told = "run the newer LoomQL"
+    assert told in str(await readiness.reason_against())
+    works: list[Callable[[], Awaitable[object]]] = [
+        lambda: stores.projects.ensure("acme", "chat"),  # a write
+        lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
+        lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
+        lambda: stores.evaluation_runs.work_on("acme/chat", "1"),
+        lambda: database.run(database.upgrades.find_one({})),
+    ]
+    for work in works:
+        with pytest.raises(UnavailableError, match=told):
+            await work()
+    assert await stored(database) == before
+
+    await database.upgrades.update_one({"_id": "version"}, {"$set": {"number": versions.LATEST}})
+    await until(lambda: readiness.hindrance is None)
+    assert await readiness.reason_against() is None
+    assert (await stores.projects.ensure("acme", "chat"))["id"] == "acme/chat"
+    watching.cancel()
+
+
+async def stored(database: Database) -> dict[str, list[dict[str, Any]]]:
+    whole = database.calls.database
+    return {name: await whole[name].find({}).to_list(None) for name in await whole.list_collection_names()}
 
 
 async def test_an_upgrade_goes_on_after_a_kill(
