@@ -75,6 +75,16 @@ async def _number_of(database: Database) -> int:
     return LATEST
 
 
+async def require(database: Database) -> None:
+    """See that a database is for this program, before a command touches anything of it.
+
+    Raises:
+        WrongDatabaseError: it is not.
+        UnavailableError: the database is away.
+    """
+    await number_of(database)
+
+
 async def done(database: Database, number: int) -> None:
     """Keep that an upgrade, and all before it, were done."""
     await database.run(_raise_to(database, number))
