@@ -133,7 +133,8 @@ class Process:
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.intake
-        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally)
+        ending = self.stopping, settings.shutdown_seconds
+        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally, *ending)
 
     async def _end(self, background: Background, stores: Stores) -> None:
         """End the tasks, and wait for what is still to be written, for as long as that may take."""

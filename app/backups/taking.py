@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -43,7 +43,7 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
     part = path.with_name(f"{path.name}.part")
     try:
         with (
-            part.open("wb", opener=_for_its_owner) as file,
+            _new_file(part) as file,
             _remembering(client, is_own=is_own),
             client.start_session(snapshot=True) as session,
         ):
@@ -58,8 +58,10 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
     return counts
 
 
-def _for_its_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _new_file(path: Path) -> IO[bytes]:
+    """A file of its owner's alone, in the place of what a try that was cut off has left."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _told(error: OperationFailure) -> Exception:

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from app.observing.tally import Tally
+    from app.stopping import Stopping
     from app.traffic.rates import Rates
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _AUTHORIZATION: Final = "authorization"
 _REQUEST_ID: Final = HEADER.decode()
-_GRACE_SECONDS: Final = 5
 
 Admit = Callable[[str | None], Awaitable[Caller]]
 """Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
@@ -107,8 +107,12 @@ async def traces_over_grpc(
     admit: Admit,
     rates: "Rates | None" = None,
     tally: "Tally | None" = None,
+    stopping: "Stopping | None" = None,
+    grace_seconds: float = 5.0,
 ) -> AsyncIterator[None]:
-    """Serve until the block ends; what is under way then has some seconds more. The tally counts requests.
+    """Serve until the block ends, or the process is to stop; what is under way then has some seconds more.
+
+    The tally counts requests.
 
     Raises:
         GrpcError: grpcio is not installed, or nobody can listen at the address.
@@ -125,10 +129,13 @@ async def traces_over_grpc(
         raise _taken(address) from error
     await server.start()
     _log.info("OTLP over gRPC is served at %s", address)
+    ending: list[asyncio.Task[None]] = []
+    if stopping:
+        stopping.tell(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
     try:
         yield
     finally:
-        await server.stop(_GRACE_SECONDS)
+        await asyncio.gather(server.stop(grace_seconds), *ending)
 
 
 class _Traces:

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
+from app.stopping import Stopping
 from stores.access import ANYONE, Caller
 from stores.calls import CallsStore
 from stores.intake import Intake
@@ -24,6 +25,7 @@ from stores.otel import OtelStore
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
+from tests.waiting import until, until_found
 
 Export = Callable[..., Any]
 Channel = Any
@@ -118,6 +120,38 @@ async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsS
     assert tally.errors == {("otlp-grpc", "BAD_USER_INPUT"): 1}
     assert tally.timings["otlp-grpc", ""].sum > 0
     assert +tally.in_flight == {}
+
+
+async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(calls: CallsStore) -> None:
+    address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), Tally(), Stopping()
+    goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await goes_on.wait()
+        yield body(span(1))
+
+    async def is_refused() -> bool:
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            try:
+                await channel.unary_unary(name)(b"")
+            except grpc.aio.AioRpcError as error:
+                return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
+        return False
+
+    async with (
+        traces_over_grpc(
+            address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody, None, tally, stopping, 60
+        ),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        there = channel.stream_unary(name)(slowly(), metadata=(("project_id", "acme/there"),))
+        await until(lambda: tally.in_flight["otlp-grpc"] == 1)
+        stopping.begin()
+        await until_found(is_refused)
+        goes_on.set()
+        await there
+
+    assert await calls.count("acme/there", None, None) == 1
 
 
 @pytest.fixture
