@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from app import demo
 from app.settings import Settings
 from graphql_schema.context import Stores
+from stores import versions
 from stores.database import Database
 
 
@@ -24,6 +25,7 @@ def load_demo(
 async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
     database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
     try:
+        await versions.require(database)
         await database.ensure_indexes()
         stores = Stores.over(database)
         if only_if_missing and await demo.is_loaded(stores.calls, project_id):

@@ -5,6 +5,7 @@ import http.client
 import json
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 from pymongo.errors import ConfigurationError, PyMongoError
@@ -22,14 +23,16 @@ from stores.versions import WrongDatabaseError
 logger = logging.getLogger("loomql")
 
 _RETRY_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 5.0
 _SEE_LOG: Final = "the server's log says why"
 
 
 class Readiness:
     """What is known of one database: whether its indexes and all that is kept are there, and whether it answers now."""
 
-    def __init__(self, database: Database, timeout_seconds: float) -> None:
+    def __init__(self, database: Database, timeout_seconds: float, look_seconds: float = _LOOK_SECONDS) -> None:
         self.database = database
+        self._look_seconds = look_seconds
         self.timeout_seconds = timeout_seconds
         self.hindrance: str | None = "the indexes are not there yet"
         self.upgrading = Upgrading(database)
@@ -45,14 +48,37 @@ class Readiness:
             await asyncio.sleep(_RETRY_SECONDS if self.hindrance else 0)
         await self.upgrading.finish()
 
-    async def _make_ready(self) -> None:
-        """See that the database is for this program, and do what the first request needs done."""
+    async def watch(self) -> None:
+        """See for good that the database stays for this program: a newer one may bring it up while this one runs.
+
+        It is left alone then, and prepared anew once it is another.
+        """
+        while True:
+            await asyncio.sleep(self._look_seconds)
+            if self.hindrance is None:
+                with suppress(UnavailableError, PyMongoError):
+                    await self._look()
+
+    async def _look(self) -> None:
+        try:
+            await self._number()
+        except WrongDatabaseError as error:
+            self.hindrance = error.message
+            await self.prepare()
+
+    async def _number(self) -> int:
+        """The number of the database's version; one that is not for this program is refused from now on."""
         try:
             number = await versions.number_of(self.database)
         except WrongDatabaseError as error:
             self.database.refuse(error.message)
             raise
         self.database.refuse("")
+        return number
+
+    async def _make_ready(self) -> None:
+        """See that the database is for this program, and do what the first request needs done."""
+        number = await self._number()
         await self.database.ensure_indexes()
         if number < versions.PROJECTS_LISTED:
             await ProjectsStore(self.database).adopt()

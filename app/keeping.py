@@ -11,7 +11,7 @@ from app.audit import log_as_command_line
 from app.mongodb import shared_mongodb
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import times
+from stores import times, versions
 from stores.database import Database
 from stores.errors import NotFoundError
 from stores.retention import Counts, Outcome, Retention, Rule
@@ -105,6 +105,7 @@ def _on_stores(settings: Settings, work: Callable[[Stores], Awaitable[_R]]) -> _
             uri, settings.mongodb_database, settings.database_timeout_seconds, query_timeout_seconds=_NO_TIME_LIMIT
         )
         try:
+            await versions.require(database)
             await database.ensure_indexes()
             return await work(Stores.over(database))
         finally:

@@ -13,7 +13,7 @@ from app.audit import log_as_command_line
 from app.durations import end_of, seconds_of
 from app.mongodb import shared_mongodb
 from app.settings import Settings
-from stores import times
+from stores import times, versions
 from stores.access import Caller, Grant, Role
 from stores.database import Database
 from stores.keys import Key, KeysStore, MadeKey
@@ -108,6 +108,7 @@ def _run(settings: Settings, uri: str, work: Callable[[KeysStore], Awaitable[_R]
     async def run() -> _R:
         database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
         try:
+            await versions.require(database)
             return await work(KeysStore(database))
         finally:
             database.close()

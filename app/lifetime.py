@@ -107,6 +107,7 @@ class Process:
     def _begin(self, background: Background, readiness: Readiness, stores: Stores) -> asyncio.Task[None]:
         rows = self.settings.evaluation_rows
         preparation = background.begin("preparation", readiness.prepare())
+        background.begin("watching_version", readiness.watch())
         background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
         background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
         background.begin("memory", give_back_now_and_then())
@@ -134,7 +135,8 @@ class Process:
 
         address = GrpcAddress(settings.host, settings.otlp_grpc_port, is_shared=settings.workers > 1)
         bounds = settings.max_body_bytes, settings.otlp_entity, self.intake
-        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates)
+        ending = self.stopping, settings.shutdown_seconds
+        return traces_over_grpc(address, stores.otel, *bounds, admit, self.rates, self.tally, *ending)
 
     async def _end(self, background: Background, stores: Stores) -> None:
         """End the tasks, and wait for what is still to be written, for as long as that may take."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from app.mongodb import shared_mongodb
 from app.settings import Settings
+from stores import versions
 from stores.database import Database
 from stores.errors import NotFoundError
 from stores.text_search import SearchIndex, TextSearchStore
@@ -75,6 +76,7 @@ def _on_store(settings: Settings, work: Callable[[TextSearchStore], Awaitable[Se
     async def run(uri: str) -> SearchIndex:
         database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
         try:
+            await versions.require(database)
             await database.ensure_indexes()
             return await work(TextSearchStore(database))
         finally:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from app.mongodb import shared_mongodb
 from app.settings import Settings
+from stores import versions
 from stores.database import Database
 from stores.user_indexes import UserIndex, UserIndexes
 
@@ -49,6 +50,7 @@ def _on_database(settings: Settings, work: Callable[[UserIndexes], Awaitable[_R]
     async def run(uri: str) -> _R:
         database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
         try:
+            await versions.require(database)
             return await work(UserIndexes(database))
         finally:
             database.close()

@@ -249,7 +249,7 @@ class Database:
         Raises:
             UnavailableError: none came within the timeout.
         """
-        await self.run(self._database.command("ping"))
+        await self.run_anyway(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
         """Build the indexes of `stores.indexes` that are missing, and drop what they took the place of.
@@ -269,6 +269,15 @@ class Database:
         Work may take as long as it needs while there is a server that takes writes. While there is none it fails after
         the timeout, even if it has yet to begin: the driver works in a few threads, and those that wait for a server
         to answer or to be found hold up all others.
+
+        Raises:
+            UnavailableError: no server could be reached within the timeout, or the database is refused.
+        """
+        self._check_open(work)
+        return await self.run_anyway(work)
+
+    async def run_anyway(self, work: Awaitable[_R]) -> _R:
+        """The same on a database that is refused, too: for whoever finds out whether it still is.
 
         Raises:
             UnavailableError: no server could be reached within the timeout.
@@ -294,7 +303,6 @@ class Database:
         Raises:
             UnavailableError: no server could be reached within the timeout, or too many write already.
         """
-        self._check_open()
 
         async def in_turn() -> _R:
             async with self.intake.write():
@@ -311,9 +319,7 @@ class Database:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
-        if self._refusal and asyncio.iscoroutine(work):
-            work.close()
-        self._check_open()
+        self._check_open(work)
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
             try:
@@ -341,11 +347,13 @@ class Database:
             yield session
 
     def refuse(self, reason: str) -> None:
-        """Let nobody read or write from now on who does so by `query` or `write`, as long as there is a reason."""
+        """Let nobody read or write from now on, but by `run_anyway`, as long as there is a reason."""
         self._refusal = reason
 
-    def _check_open(self) -> None:
+    def _check_open(self, work: Awaitable[object]) -> None:
         if self._refusal:
+            if asyncio.iscoroutine(work):
+                work.close()
             raise UnavailableError(self._refusal)
 
     def _in_reach(self) -> bool:

@@ -60,7 +60,7 @@ async def number_of(database: Database) -> int:
         WrongDatabaseError: it is not for this program.
         UnavailableError: the database is away.
     """
-    return await database.run(_number_of(database))
+    return await database.run_anyway(_number_of(database))
 
 
 async def _number_of(database: Database) -> int:
@@ -73,6 +73,16 @@ async def _number_of(database: Database) -> int:
         return number
     await _raise_to(database, LATEST)
     return LATEST
+
+
+async def require(database: Database) -> None:
+    """See that a database is for this program, before a command touches anything of it.
+
+    Raises:
+        WrongDatabaseError: it is not.
+        UnavailableError: the database is away.
+    """
+    await number_of(database)
 
 
 async def done(database: Database, number: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -18,8 +18,9 @@ from stores import versions
 
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _BATCH: Final = 1_000
-_SNAPSHOT_GONE: Final = (239, 246)
-"""MongoDB's codes for a moment that it has forgotten, or does not know yet."""
+_FORGOTTEN: Final = 239
+_CHANGED: Final = 246
+"""MongoDB's codes for a moment that it has forgotten, and for one before a collection became what it is."""
 _WINDOW: Final = "minSnapshotHistoryWindowInSeconds"
 _EMBEDDED_SECONDS: Final = 6 * 3600
 
@@ -29,10 +30,12 @@ Client = MongoClient[dict[str, Any]]
 def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str, int]:
     """Write a backup into a file that is not there; how many documents it has of each collection.
 
-    Only a whole one has the file's name. An embedded MongoDB is told to remember the moment for as long as it takes.
+    Only a whole one has the file's name, and nobody but its owner may read it: all is in it. An embedded MongoDB is
+    told to remember the moment for as long as it takes.
 
     Raises:
-        BackupError: the file is there, the database is not for this program, or it forgot the moment meanwhile.
+        BackupError: the file is there, the database is not for this program, or what it was at the moment is
+            not known any more.
     """
     if path.exists():
         raise BackupError(f"{path} is there already; name another file, or move it away", "file")
@@ -40,7 +43,7 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
     part = path.with_name(f"{path.name}.part")
     try:
         with (
-            part.open("wb") as file,
+            _new_file(part) as file,
             _remembering(client, is_own=is_own),
             client.start_session(snapshot=True) as session,
         ):
@@ -49,15 +52,27 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
             os.fsync(file.fileno())
         part.replace(path)
     except OperationFailure as error:
-        if error.code not in _SNAPSHOT_GONE:
-            raise
-        raise BackupError(
-            "MongoDB forgot the moment of the backup before all was read: raise its parameter "
-            f"{_WINDOW}, which is 300 by default, or use mongodump --oplog"
-        ) from error
+        raise _told(error) from error
     finally:
         part.unlink(missing_ok=True)
     return counts
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    """A file of its owner's alone, in the place of what a try that was cut off has left."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _told(error: OperationFailure) -> Exception:
+    if error.code == _FORGOTTEN:
+        return BackupError(
+            "MongoDB forgot the moment of the backup before all was read: raise its parameter "
+            f"{_WINDOW}, which is 300 by default, or use mongodump --oplog"
+        )
+    if error.code == _CHANGED:
+        return BackupError("an index or a collection was made or dropped meanwhile: take the backup again")
+    return error
 
 
 def _written(client: Client, database: str, writer: Writer, session: ClientSession) -> dict[str, int]:

@@ -18,6 +18,7 @@ from app.imports.progress import Progress, ProgressFile
 from app.mongodb import shared_mongodb, whereabouts
 from app.settings import Settings
 from graphql_schema.context import Stores
+from stores import versions
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -91,6 +92,7 @@ async def _run(
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         stack.callback(database.close)
+        await versions.require(database)
         await database.ensure_indexes()
         target = Target(Stores.over(database), project_id, settings.otlp_entity)
         name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"

@@ -1,21 +1,15 @@
 """The outermost layer of the service: each request has an id, and is counted."""
 
-import itertools
-import re
-import secrets
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observing import doors
+from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
 
-HEADER: Final = b"x-request-id"
-
-_SANE: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._~+/=:@-]{0,127}")
-"""What may come from outside: it is written into logs and headers as it is."""
 _UNANSWERED: Final = 499
 """The status of what nobody waited for, as other servers write it."""
 _FAILED: Final = 500
@@ -34,7 +28,7 @@ class Observing:
     def __init__(self, app: ASGIApp, tally: Tally | None = None) -> None:
         self._app = app
         self._tally = tally
-        self._new_ids = _new_ids()
+        self._new_ids = new_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -83,11 +77,5 @@ def _given(scope: Scope) -> str | None:
     """The id that a request came with, if it is sane."""
     for name, value in scope["headers"]:
         if name == HEADER:
-            return value.decode() if _SANE.fullmatch(value) else None
+            return sane(value)
     return None
-
-
-def _new_ids() -> Iterator[str]:
-    """Ids without end, which no other process makes."""
-    own = secrets.token_hex(8)
-    return map(f"{own}-{{:x}}".format, itertools.count(1))

@@ -4,8 +4,9 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
@@ -14,7 +15,10 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.access.callers import Access
+from app.access.callers import CALLER, Access
+from app.observing import doors
+from app.observing.ids import HEADER, new_ids, sane
+from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
@@ -28,11 +32,13 @@ from stores.otel import Exported, OtelStore
 if TYPE_CHECKING:
     import grpc.aio
 
+    from app.observing.tally import Tally
+    from app.stopping import Stopping
     from app.traffic.rates import Rates
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _AUTHORIZATION: Final = "authorization"
-_GRACE_SECONDS: Final = 5
+_REQUEST_ID: Final = HEADER.decode()
 
 Admit = Callable[[str | None], Awaitable[Caller]]
 """Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
@@ -100,8 +106,13 @@ async def traces_over_grpc(
     intake: Intake,
     admit: Admit,
     rates: "Rates | None" = None,
+    tally: "Tally | None" = None,
+    stopping: "Stopping | None" = None,
+    grace_seconds: float = 5.0,
 ) -> AsyncIterator[None]:
-    """Serve until the block ends; what is under way then has some seconds more.
+    """Serve until the block ends, or the process is to stop; what is under way then has some seconds more.
+
+    The tally counts requests.
 
     Raises:
         GrpcError: grpcio is not installed, or nobody can listen at the address.
@@ -110,7 +121,7 @@ async def traces_over_grpc(
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
     # To a client this is the same as a call with one message, which would be read before anybody is asked.
-    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit, rates).export)
+    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit, rates, tally).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
     try:
         server.add_insecure_port(str(address))
@@ -118,17 +129,30 @@ async def traces_over_grpc(
         raise _taken(address) from error
     await server.start()
     _log.info("OTLP over gRPC is served at %s", address)
+    ending: list[asyncio.Task[None]] = []
+    if stopping:
+        stopping.tell(lambda: ending.append(asyncio.create_task(server.stop(grace_seconds))))
     try:
         yield
     finally:
-        await server.stop(_GRACE_SECONDS)
+        await asyncio.gather(server.stop(grace_seconds), *ending)
 
 
 class _Traces:
     """The one method of OTLP's service of traces; messages come and go as bytes."""
 
-    def __init__(self, store: OtelStore, entity: str, intake: Intake, admit: Admit, rates: "Rates | None") -> None:
+    def __init__(
+        self,
+        store: OtelStore,
+        entity: str,
+        intake: Intake,
+        admit: Admit,
+        rates: "Rates | None",
+        tally: "Tally | None",
+    ) -> None:
         self._rates = rates
+        self._tally = tally
+        self._new_ids = new_ids()
         self._admit = admit
         self._store = store
         self._entity = entity
@@ -137,17 +161,43 @@ class _Traces:
 
     async def export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
         """Store what a request brings; it is answered once all of it is stored."""
-        try:
-            return response_of(await self._export(requests, context)).SerializeToString()
-        except StoreError as error:
-            await _refuse(context, error, CODES.get(error.code, Code.INTERNAL))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            masked = unexpected(error, "in OTLP over gRPC")
-            await _refuse(context, StoreError(masked.message), Code.INTERNAL)
-
-    async def _export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Exported:
         sent = dict(context.invocation_metadata() or ())
-        caller = await self._admit(_text(sent.get(_AUTHORIZATION)))
+        with self._counted(sent) as call:
+            context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
+            try:
+                return response_of(await self._export(requests, context, sent, call)).SerializeToString()
+            except StoreError as error:
+                call.failed(error.code)
+                await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                call.failed(INTERNAL)
+                masked = unexpected(error, "in OTLP over gRPC")
+                await _refuse(context, StoreError(masked.message), Code.INTERNAL, call.request_id)
+
+    @contextmanager
+    def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[UnderWay]:
+        """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
+        given = sane((_text(sent.get(_REQUEST_ID)) or "").encode())
+        call = UnderWay(given or next(self._new_ids), doors.GRPC, {}, self._tally)
+        call.make_current()
+        status = "FAILED"
+        in_flight = self._tally.in_flight if self._tally else Counter[str]()
+        in_flight[doors.GRPC] += 1
+        try:
+            yield call
+            status = "OK"
+        finally:
+            in_flight[doors.GRPC] -= 1
+            call.ended(status)
+
+    async def _export(
+        self,
+        requests: AsyncIterator[bytes],
+        context: "grpc.aio.ServicerContext[Any, Any]",
+        sent: Mapping[str, str | bytes],
+        call: UnderWay,
+    ) -> Exported:
+        caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
         if self._rates:
             self._rates.check(account_of(caller, _address(context.peer())))
         access = Access(caller, Role.WRITER)
@@ -177,11 +227,14 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
         raise SilenceError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
-async def _refuse(context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int) -> NoReturn:
+async def _refuse(
+    context: "grpc.aio.ServicerContext[Any, Any]", error: StoreError, code: int, request_id: str
+) -> NoReturn:
     status = Status(code=code, message=told(error))
     if (seconds := retry_after(error)) is not None:
         retry = RetryInfo()
         retry.retry_delay.seconds = seconds
         status.details.add().Pack(retry)
     codes = {known.value[0]: known for known in _grpc().StatusCode}
-    await context.abort(codes[code], status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+    told_beside = (("grpc-status-details-bin", status.SerializeToString()), (_REQUEST_ID, request_id))
+    await context.abort(codes[code], status.message, told_beside)

@@ -51,7 +51,11 @@ def test_what_the_image_runs_runs_and_its_health_check_tells(
     assert (entry, command) == ('["loomql"]', '["serve"]')
     program, *asked = yaml.safe_load(check.partition("CMD ")[2])
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
-    with serving(tmp_path / "out", **own, LOOMQL_HOST="0.0.0.0", LOOMQL_LOG_FORMAT="json") as server:  # noqa: S104
+    every = {**own, "LOOMQL_HOST": "0.0.0.0", "LOOMQL_LOG_FORMAT": "json"}  # noqa: S104
+    [first] = re.findall(r"run --rm loomql (key create .*)", (DEPLOY / "compose.yaml").read_text())
+    made = loomql(*shlex.split(first), **every)
+    assert made.stdout.startswith("loomql_")
+    with serving(tmp_path / "out", **every) as server:
         port = server.url.rpartition(":")[2].partition("/")[0]
         up = loomql(*asked, LOOMQL_HOST="0.0.0.0", LOOMQL_PORT=port)  # noqa: S104
         ready = loomql(*asked, "--ready", LOOMQL_PORT=port)

@@ -3,18 +3,22 @@
 `first_release.json` was written by the stores of the first commit that had calls, objects, tables and files.
 """
 
+import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from bson import json_util
 
+from app.cli import main
+from app.doctor import Level, examine
 from app.health import Readiness
 from app.server import create_app
 from app.settings import Settings
+from graphql_schema.context import Stores
 from stores import versions
 from stores.calls.documents import KEPT
 from stores.database import Database
@@ -23,7 +27,10 @@ from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id
-from tests.waiting import until_found
+from tests.waiting import until, until_found
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 FIRST_RELEASE = ROOT / "tests" / "stores" / "first_release.json"
 EVERYTHING = """{
@@ -113,28 +120,66 @@ async def test_no_server_takes_back_what_another_did(database: Database) -> None
     assert await versions.number_of(database) == 2
 
 
-async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(mongodb_uri: str, database: Database) -> None:
-    name = database.calls.database.name
+@pytest.fixture
+async def newer(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A database that a newer LoomQL brought up, as the settings of this one name it."""
     await versions.done(database, versions.LATEST + 7)
-    told = f"the database is of version {versions.LATEST + 7}, and this LoomQL knows versions up to {versions.LATEST}"
-    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": name}
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
+    return Settings()
 
-    served, doctor = loomql("serve", "--port", "0", **own), loomql("doctor", "--port", "0", **own)
-    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name)), lifespan="on") as host:
+
+NEWER = f"the database is of version {versions.LATEST + 7}, and this LoomQL knows versions up to {versions.LATEST}"
+
+
+async def test_a_newer_database_is_refused_and_nothing_of_it_is_touched(newer: Settings, database: Database) -> None:
+    before = await stored(database)
+    with live_server(create_app(newer), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             ready = await client.get("/readyz")
             wrote = await client.post(
                 "/graphql",
                 json={"query": 'mutation { ensureProjectExists(entity: "acme", project: "new") { projectName } }'},
             )
+    [finding] = [each for each in await asyncio.to_thread(examine, newer, {}) if NEWER in each.text]
 
-    assert (served.returncode, served.stderr.startswith(f"loomql: {told}")) == (1, True)
-    assert doctor.returncode == 1
-    assert told in doctor.stdout
     assert ready.status_code == 503
-    assert ready.json()["reason"].startswith(told)
+    assert ready.json()["reason"].startswith(NEWER)
     assert wrote.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
-    assert await database.projects.count_documents({}) == 0
+    assert finding.level is Level.PROBLEM
+    assert await stored(database) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "serve --port 0",
+        "backup {folder}/backup",
+        "key create --project acme/chat --role reader",
+        "project purge acme/chat --confirm acme/chat",
+        "retention sweep acme/chat",
+        "search on acme/chat",
+        "index add acme/chat inputs.customer",
+        "import {folder}/calls.jsonl --project acme/chat",
+    ],
+)
+async def test_every_command_leaves_a_newer_database_alone(
+    newer: Settings, database: Database, arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "calls.jsonl").write_text("{}\n")
+    before = await stored(database)
+    command = [each.format(folder=tmp_path) for each in arguments.split()]
+
+    if command[0] == "serve":  # whose signals are the main thread's
+        served = loomql(
+            *command, LOOMQL_MONGODB_URI=str(newer.mongodb_uri), LOOMQL_MONGODB_DATABASE=newer.mongodb_database
+        )
+        code, told = served.returncode, served.stderr
+    else:
+        code, told = await asyncio.to_thread(main, command), capsys.readouterr().err
+
+    assert (code, told.startswith(f"loomql: {NEWER}")) == (1, True), told
+    assert await stored(database) == before
 
 
 async def test_what_was_refused_is_open_again_once_the_database_is_another(database: Database) -> None:
@@ -147,11 +192,46 @@ async def test_what_was_refused_is_open_again_once_the_database_is_another(datab
     assert (await ProjectsStore(database).ensure("acme", "chat"))["id"] == "acme/chat"
 
 
+async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_on(database: Database) -> None:
+    stores = Stores.over(database)
+    readiness = Readiness(database, 3, look_seconds=0.02)
+    await readiness.prepare()
+    watching = asyncio.create_task(readiness.watch())
+
+    await versions.done(database, versions.LATEST + 1)
+    await until(lambda: readiness.hindrance is not None)
+    before = await stored(database)
+    told = "run the newer LoomQL"
+    assert told in str(await readiness.reason_against())
+    works: list[Callable[[], Awaitable[object]]] = [
+        lambda: stores.projects.ensure("acme", "chat"),  # a write
+        lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
+        lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
+        lambda: stores.evaluation_runs.work_on("acme/chat", "1"),
+        lambda: database.run(database.upgrades.find_one({})),
+    ]
+    for work in works:
+        with pytest.raises(UnavailableError, match=told):
+            await work()
+    assert await stored(database) == before
+
+    await database.upgrades.update_one({"_id": "version"}, {"$set": {"number": versions.LATEST}})
+    await until(lambda: readiness.hindrance is None)
+    assert await readiness.reason_against() is None
+    assert (await stores.projects.ensure("acme", "chat"))["id"] == "acme/chat"
+    watching.cancel()
+
+
+async def stored(database: Database) -> dict[str, list[dict[str, Any]]]:
+    whole = database.calls.database
+    return {name: await whole[name].find({}).to_list(None) for name in await whole.list_collection_names()}
+
+
 async def test_an_upgrade_goes_on_after_a_kill(
     mongodb_uri: str, database: Database, first_release: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     turn = next(call for call in first_release["calls"] if "thread_id" in call)
-    many = [{**turn, "_id": f"acme/chat:{n:032x}", "id": f"{n:032x}", "turn_id": f"{n:032x}"} for n in range(6_000)]
+    many = [{**turn, "_id": f"acme/chat:{n:032x}", "id": f"{n:032x}", "turn_id": f"{n:032x}"} for n in range(4_000)]
     await database.calls.insert_many(many)
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
@@ -161,9 +241,11 @@ async def test_an_upgrade_goes_on_after_a_kill(
         server.process.wait()
     left = await database.calls.count_documents({"turn_id": {"$exists": True}, "turn_of": {"$exists": False}})
     number = (await database.upgrades.find_one({"_id": "version"}) or {}).get("number")
-    with serving(tmp_path / "second", **own):
-        await until_found(lambda: database.upgrades.find_one({"_id": "version", "number": versions.LATEST}))
+    over = [{"$set": {"held_until": "$$NOW"}}]  # as it is a quarter of a minute later
+    await database.upgrades.update_many({"held_until": {"$exists": True}}, over)
+    await Readiness(database, 3).prepare()
 
     assert left > 0
     assert number == versions.PROJECTS_LISTED
-    assert await database.calls.count_documents({"turn_of": "talk", "total_tokens": 1500}) == 6_001
+    assert await versions.number_of(database) == versions.LATEST
+    assert await database.calls.count_documents({"turn_of": "talk", "total_tokens": 1500}) == 4_001

@@ -14,8 +14,8 @@ from tests.app.traffic import CallsClient, DatabaseAwayError, ServerGoneError
 PATIENCE_SECONDS: Final = 18.0
 """After three seconds a database is given up, some more where several steps of a write each find it gone.
 
-Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, but the third
-member goes on to read from the one that hangs for ten more, and until then no majority confirms a write.
+Most is what a replica set takes whose primary hangs without a word: another is elected in two seconds, and it was seen
+to take twelve more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
 _SERVER_ERROR: Final = 500

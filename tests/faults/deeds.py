@@ -118,11 +118,11 @@ def _unconfirmed(code: int) -> dict[str, object]:
 
 
 LOSSES: Final = (
-    Fault("the primary steps down", _step_down, 0.5, 10),
-    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 3, 20),
+    Fault("the primary steps down", _step_down, 0.5, 10, is_short=False),
+    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20),
     Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20, is_short=False),
     Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
-    Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20),
+    Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),
 )
 REFUSALS: Final = (
     Fault("connections end at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
@@ -253,7 +253,7 @@ async def _kill_both(alone: Alone) -> AsyncIterator[None]:
 OF_A_SINGLE_MONGOD: Final = (
     Fault("kill -9 of a single mongod", _kill_mongod, 0, 5, is_short=False),
     Fault("kill -9 of a single mongod that does not come back at once", _keep_mongod_away, 4, 20, is_short=False),
-    Fault("SIGSTOP of a single mongod", _halt_mongod, 5, 20),
+    Fault("SIGSTOP of a single mongod", _halt_mongod, 4, 20),
     Fault("the disk is full", _fill_the_disk, 1.5, 20),
     Fault("kill -9 of a single mongod and of the server", _kill_both, 0, 5, server_may_go=True),
 )

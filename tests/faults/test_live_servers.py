@@ -25,7 +25,7 @@ from tests.waiting import TIMEOUT
 WATCH = """subscription ($project: ID!, $after: String, $query: QueryInput) {
   callEvents(projectId: $project, after: $after, query: $query) { type cursor call { id } } }"""
 CURSOR = "query ($project: ID!) { callEventsCursor(projectId: $project) }"
-CALLS = 300
+CALLS = 90
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ async def test_mongod_is_killed_under_load_and_every_event_is_told_once_at_each_
     async with client_of(first) as one, client_of(other) as two:
         asked = {"project": project, "after": await cursor_at(two, project)}
         async with streaming(one, WATCH, variables=asked) as here, streaming(two, WATCH, variables=asked) as there:
-            writing = asyncio.create_task(write_lives(calls, project, kills={100, 200}))
+            writing = asyncio.create_task(write_lives(calls, project, kills={30, 60}))
             seen = await asyncio.gather(told(here, 2 * CALLS), told(there, 2 * CALLS))
             await writing
             await surely(calls, start(CALLS, project_id=project))
@@ -156,5 +156,5 @@ async def read_until_killed(
     async with streaming(client, WATCH, variables=variables) as events:
         while True:
             found.append((await next_of(events))["data"]["callEvents"])
-            if len(found) == 100:
+            if len(found) == 30:
                 server.process.kill()

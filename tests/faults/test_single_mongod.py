@@ -1,11 +1,24 @@
 """A server with a mongod of its own loses that, or its disk, and has it again without being started again."""
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import httpx
 import pytest
 
+from stores.database import Database
+from stores.files import FilesStore
+from stores.files.uploads import CHUNK_BYTES
 from tests.faults import deeds
 from tests.faults.bench import Bench
 from tests.faults.deeds import Alone, Fault
 from tests.faults.test_three_members import check, short
+from tests.stores.files.streams import left
+from tests.waiting import TIMEOUT, until_found
+
+PART = bytes(range(256)) * (CHUNK_BYTES // 256)
 
 
 @pytest.mark.parametrize("fault", [fault for fault in deeds.OF_A_SINGLE_MONGOD if fault.is_short], ids=str)
@@ -17,3 +30,53 @@ async def test_it_fails(single: tuple[Alone, Bench], fault: Fault) -> None:
 
     check(row)
     assert fault.server_may_go or alone.server.pid == pid
+
+
+@pytest.fixture
+async def database(single: tuple[Alone, Bench]) -> AsyncIterator[Database]:
+    """What the server has, past it."""
+    database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT)
+    yield database
+    database.close()
+
+
+async def start_upload(url: str) -> asyncio.StreamWriter:
+    """Send the first twenty of a thousand parts."""
+    address = urlsplit(url)
+    _reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = f"PUT /files/acme/torn HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PART) * 1000}\r\n\r\n"
+    writer.write(head.encode())
+    for _ in range(20):
+        writer.write(PART)
+        await writer.drain()
+    return writer
+
+
+async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back_torn_ones(
+    single: tuple[Alone, Bench], database: Database
+) -> None:
+    # given a file, and an upload that is under way
+    server, files = single[0].server, FilesStore(database)
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+        to = f"{server.url.removesuffix('/graphql')}/files/acme/torn"
+        whole = (await client.put(to, content=PART * 3)).json()["digest"]
+    before = await left(database)
+    assert before[2] == 0
+    writer = await start_upload(server.url)
+
+    async def has_parts() -> bool:
+        return (await left(database))[1] > before[1]
+
+    await until_found(has_parts)
+    # when
+    await asyncio.to_thread(server.end, signal.SIGKILL)
+    writer.close()
+    server.start()
+    await asyncio.to_thread(server.wait_until_up)
+    # then
+    found, chunks, uploads = await left(database)
+    assert (found, uploads) == (before[0], 1)
+    assert chunks > before[1]
+    assert await files.sweep(silent_seconds=0) == 1
+    assert await left(database) == before
+    assert await files.read(await files.one("acme/torn", whole)) == PART * 3

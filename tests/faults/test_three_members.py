@@ -18,6 +18,7 @@ from tests.faults import deeds
 from tests.faults.bench import Bench, Row
 from tests.faults.deeds import Fault
 from tests.faults.stage import Three
+from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until
 
@@ -57,8 +58,11 @@ async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
 
 
 @pytest.mark.parametrize("fault", LOSSES, ids=str)
-async def test_the_members_fail(stage: Three, fault: Fault) -> None:
-    check(await short(stage.bench, fault, stage.members))
+async def test_the_members_fail_and_who_watches_is_told_every_event_once(stage: Three, fault: Fault) -> None:
+    async with watched(stage.members.uri):
+        row = await short(stage.bench, fault, stage.members)
+
+    check(row)
 
 
 async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
@@ -82,6 +86,7 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     upgrading._upgrade = CallsUpgrade(database, step=1)
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
+    # by a primary that steps down, too
     async with deeds.in_turn([deeds.LOSSES[0], *REFUSALS[::3]], stage.members):
         # then
         async with asyncio.timeout(TIMEOUT):

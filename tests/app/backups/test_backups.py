@@ -13,13 +13,14 @@ from app.backups.restoring import restore
 from app.backups.taking import take
 from app.cli import main
 from graphql_schema.context import Stores
-from stores import indexes, versions
+from stores import indexes, register, versions
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.objects import ObjectVersion
+from stores.purges import purge
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import end, start
-from tests.waiting import until
+from tests.waiting import until, until_found
 
 Client = MongoClient[dict[str, Any]]
 
@@ -63,6 +64,7 @@ async def test_all_is_there_again_with_its_indexes(
     client.drop_database(empty)
     assert restore(client, empty, tmp_path / "backup") == counts
 
+    assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
     assert everything(client, empty) == everything(client, name)
     for collection in indexes.models():
         assert client[empty][collection].index_information() == client[name][collection].index_information()
@@ -103,6 +105,29 @@ async def test_a_backup_is_of_one_moment_while_others_write(
     assert 4 <= len(objects) <= written
     assert len(calls) - 20 - len(objects) in {0, 1}
     assert await CallsStore(database).count("acme/chat", None, None) == 20 + written
+
+
+async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
+    database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
+    stores = await filled(database)
+    await stores.calls.write([start(number) for number in range(100, 2_100)])
+    purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))
+    await until_found(lambda: database.purges.find_one({}))
+
+    counts = await asyncio.to_thread(take, client, database.calls.database.name, tmp_path / "backup", is_own=True)
+    await purging
+    client.drop_database(empty)
+    restore(client, empty, tmp_path / "backup")
+
+    assert counts["purges"] == 1
+    assert counts["calls"] > 0
+    again = Stores.over(Database(database._client, empty))
+    assert await again.purges.unfinished() == ["acme/chat"]
+    assert (await again.purges.go_on("acme/chat")).is_done
+    assert not client[empty]["calls"].find_one()
 
 
 async def test_what_is_damaged_is_refused_before_anything_is_written(

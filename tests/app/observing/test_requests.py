@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
@@ -16,6 +15,7 @@ from app.settings import Settings
 from graphql_schema.operations import BoundedSchema
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
+from tests.app.observing.samples import sample, told
 from tests.live_server import live_server
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
@@ -27,19 +27,6 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             yield client
-
-
-async def told(client: httpx.AsyncClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of /metrics by its name and labels."""
-    answer = await client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = text_string_to_metric_families(answer.text)
-    return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
-
-
-def sample(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    return name, frozenset(labels.items())
 
 
 async def test_requests_are_counted_by_door_and_by_the_schemas_names(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """OTLP over gRPC: the same spans, and gRPC's own ways to refuse them."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
+from app.stopping import Stopping
 from stores.access import ANYONE, Caller
 from stores.calls import CallsStore
 from stores.intake import Intake
@@ -22,6 +25,7 @@ from stores.otel import OtelStore
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id
+from tests.waiting import until, until_found
 
 Export = Callable[..., Any]
 Channel = Any
@@ -93,6 +97,61 @@ async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: Call
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert status.details[0].Unpack(retry)
     assert retry.retry_delay.seconds == 1
+
+
+async def test_requests_have_ids_and_are_counted_with_their_errors(calls: CallsStore) -> None:
+    address, tally = GrpcAddress("127.0.0.1", free_port()), Tally()
+
+    async def ids_of(call: Any) -> object:  # noqa: ANN401 -- gRPC's own
+        return dict(await call.trailing_metadata())["x-request-id"]
+
+    async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody, tally=tally):
+        async for export in channel_to(str(address)):
+            project = ("project_id", "acme/counted")
+            kept = await ids_of(export(body(span(1)), metadata=(project, ("x-request-id", "mine"))))
+            new = await ids_of(export(body(span(2)), metadata=(project, ("x-request-id", "no id"))))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await export(body(span(1)), metadata=(("project_id", "nonsense"), ("x-request-id", "bad")))
+
+    assert kept == "mine"
+    assert re.fullmatch(r"[0-9a-f]{16}-1", str(new))
+    assert dict(caught.value.trailing_metadata())["x-request-id"] == "bad"
+    assert tally.answered == {("otlp-grpc", "", "OK"): 2, ("otlp-grpc", "", "FAILED"): 1}
+    assert tally.errors == {("otlp-grpc", "BAD_USER_INPUT"): 1}
+    assert tally.timings["otlp-grpc", ""].sum > 0
+    assert +tally.in_flight == {}
+
+
+async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(calls: CallsStore) -> None:
+    address, tally, stopping = GrpcAddress("127.0.0.1", free_port()), Tally(), Stopping()
+    goes_on, name = asyncio.Event(), f"/{SERVICE}/Export"
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await goes_on.wait()
+        yield body(span(1))
+
+    async def is_refused() -> bool:
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            try:
+                await channel.unary_unary(name)(b"")
+            except grpc.aio.AioRpcError as error:
+                return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
+        return False
+
+    async with (
+        traces_over_grpc(
+            address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), anybody, None, tally, stopping, 60
+        ),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        there = channel.stream_unary(name)(slowly(), metadata=(("project_id", "acme/there"),))
+        await until(lambda: tally.in_flight["otlp-grpc"] == 1)
+        stopping.begin()
+        await until_found(is_refused)
+        goes_on.set()
+        await there
+
+    assert await calls.count("acme/there", None, None) == 1
 
 
 @pytest.fixture

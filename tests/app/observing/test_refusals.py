@@ -1,0 +1,74 @@
+"""Who is refused at any door is counted there by the code, whatever refuses them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from stores.access import Grant, Role
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.app.observing.samples import sample, told
+from tests.live_server import live_server
+
+DOORS: dict[str, Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = {
+    "graphql": lambda client: client.post("/graphql", json={"query": "{ __typename }"}),
+    "files": lambda client: client.put("/files/acme/chat", content=b"x"),
+    "export": lambda client: client.get("/export/calls", params={"projectId": "acme/chat"}),
+    "otlp": lambda client: client.post("/v1/traces", content=b"", headers={"Content-Type": "application/x-protobuf"}),
+    "weave": lambda client: client.post("/weave/calls/query", json={"project_id": "acme/chat"}),
+}
+
+
+@pytest.fixture
+async def served(
+    mongodb_uri: str, database_name: str, request: pytest.FixtureRequest
+) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **request.param)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            yield client
+
+
+@pytest.mark.parametrize("served", [{"rate_limit": 0.001, "rate_burst": 1}], ids=["slow"], indirect=True)
+async def test_who_asks_too_often(served: httpx.AsyncClient) -> None:
+    await served.post("/graphql", json={"query": "{ __typename }"})
+    statuses = [(await ask(served)).status_code for ask in DOORS.values()]
+    found = await told(served)
+
+    assert statuses == [429] * len(DOORS)
+    for door in DOORS:
+        assert found[sample("loomql_errors_total", door=door, code="RATE_LIMITED")] == 1
+        assert found[sample("loomql_requests_total", door=door, operation="", status="429")] == 1
+
+
+@pytest.mark.parametrize("served", [{}], ids=["open"], indirect=True)
+async def test_who_comes_by_another_name(served: httpx.AsyncClient) -> None:
+    own = served.headers
+    served.headers = httpx.Headers({"Host": "evil.example"})
+    statuses = [(await ask(served)).status_code for ask in DOORS.values()]
+    served.headers = own
+    found = await told(served)
+
+    assert statuses == [403] * len(DOORS)
+    for door in DOORS:
+        assert found[sample("loomql_errors_total", door=door, code="FORBIDDEN")] == 1
+        assert found[sample("loomql_requests_total", door=door, operation="", status="403")] == 1
+
+
+async def test_who_has_no_key(mongodb_uri: str, database: Database) -> None:
+    made = await KeysStore(database).create([Grant.of("*", Role.READER)])
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            statuses = [(await ask(client)).status_code for ask in DOORS.values()]
+            assert (await client.get("/metrics")).status_code == 401
+            client.headers["Authorization"] = f"Bearer {made.text}"
+            found = await told(client)
+
+    assert statuses == [401] * len(DOORS)
+    for door in (*DOORS, "metrics"):
+        assert found[sample("loomql_errors_total", door=door, code="UNAUTHENTICATED")] == 1
+        assert found[sample("loomql_requests_total", door=door, operation="", status="401")] == 1
