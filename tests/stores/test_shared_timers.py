@@ -7,7 +7,9 @@ from tests.waiting import until
 
 
 async def test_a_call_that_fails_keeps_no_other_from_being_made() -> None:
-    timer, made, failures = SharedTimer(0.01), [], []
+    timer = SharedTimer(0.01)
+    made: list[int] = []
+    failures: list[Exception] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
 
     def fails() -> bool:
