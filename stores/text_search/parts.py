@@ -103,7 +103,7 @@ def _is_in(part: Part, terms: Terms, term: Term) -> Expression:
     return {"$regexMatch": {"input": f"${part.path}", "regex": part.pattern(term), "options": "i"}}
 
 
-def _is_in_lowered(text: Expression, lowered: str) -> Expression:
+def _is_in_lowered(text: Expression | str, lowered: str) -> Expression:
     """Whether a text has another one, of ASCII in lower case, in any letter case."""
     for letter, also in _ALSO.items():
         if letter in lowered:
