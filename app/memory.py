@@ -11,7 +11,7 @@ LARGE: Final = 1024 * 1024
 OF_ITS_OWN: Final = 128 * 1024
 """Bytes of a block that is the system's again as soon as it is free."""
 
-PAUSE_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 5.0
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # of mallopt, in the header malloc.h of glibc
 _ARENAS: Final = 2

@@ -1,6 +1,5 @@
 """`loomql index`: what it says, on a server of one's own and beside a running LoomQL."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ from tests.app.command import loomql, serving, spoken
 
 if TYPE_CHECKING:
     import subprocess
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 CALLS = """mutation { callCreateBatch(batch: [
   {start: {
@@ -34,9 +31,17 @@ def own(mongodb_uri: str, database_name: str) -> dict[str, str]:
     return {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
 
 
-def index(*arguments: str, run: Run = spoken, **environment: str) -> str:
+def index(*arguments: str, **environment: str) -> str:
     """What a command that succeeds prints."""
-    done = run("index", *arguments, **environment)
+    return printed(spoken("index", *arguments, **environment))
+
+
+def index_apart(*arguments: str, **environment: str) -> str:
+    """The same of one in a process of its own, which may start a MongoDB."""
+    return printed(loomql("index", *arguments, **environment))
+
+
+def printed(done: "subprocess.CompletedProcess[str]") -> str:
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -56,7 +61,7 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
         written = httpx.post(server.url, json={"query": CALLS}).json()
         # when
-        index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir), run=loomql)
+        index_apart("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
         plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}).json()
     # then
     assert "errors" not in written
@@ -66,9 +71,9 @@ def test_an_index_made_while_the_server_runs_serves_its_next_query(data_dir: Pat
 
 
 def test_an_index_made_without_a_server_stays_for_the_next(data_dir: Path) -> None:
-    index("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir), run=loomql)
+    index_apart("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
 
-    assert index("list", run=loomql, LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
+    assert index_apart("list", LOOMQL_DATA_DIR=str(data_dir)).startswith("acme/chat  inputs.customer_id  ")
 
 
 @pytest.mark.parametrize(

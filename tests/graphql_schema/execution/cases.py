@@ -47,7 +47,18 @@ class Case(NamedTuple):
         return await outcomes(ours, stock, self.document, self._root(stock), self.variables)
 
     def _root(self, schema: LoomSchema) -> Callable[[], object]:
-        return lambda: Sources(schema._schema, self.names, self.seed).root(self.operation.capitalize())
+        kept: list[object] = []
+
+        def root() -> object:
+            """The root again, or one that is as it was where something of it can be read once only."""
+            if kept:
+                return kept[0]
+            sources = Sources(schema._schema, self.names, self.seed)
+            made = sources.root(self.operation.capitalize())
+            kept.extend([] if sources.is_read_once else [made])
+            return made
+
+        return root
 
 
 def random_cases(schema: LoomSchema, seed: int, numbers: range, counts: Counter[str]) -> Iterator[Case]:

@@ -196,6 +196,7 @@ class Sources:
         self.objects = self.random.choice([0.0, 0.1, 0.5])
         self.longest = self.random.choice([1, 2, 4, 12])
         self.made = 0
+        self.is_read_once = False
         self.fields: dict[str, list[tuple[str, Make]]] = {}
 
     def root(self, name: str) -> object:
@@ -284,12 +285,12 @@ def _list(make: Make) -> Make:
     def made(sources: Sources, depth: int) -> Any:  # noqa: ANN401 -- as above
         length = 0 if sources.is_enough(depth) else sources.random.randrange(sources.longest + 1)
         rows = [make(sources, depth) for _ in range(length)]
-        return rows if sources.random.random() > sources.faults else _odd(rows, sources.random)
+        return rows if sources.random.random() > sources.faults else _odd(rows, sources)
 
     return made
 
 
-def _odd(rows: list[Any], random: Random) -> object:
+def _odd(rows: list[Any], sources: Sources) -> object:
     """Rows in something else than a list, or that come later, or break off."""
     others: list[Callable[[], object]] = [
         lambda: tuple(rows),
@@ -301,10 +302,12 @@ def _odd(rows: list[Any], random: Random) -> object:
         lambda: Flowing(rows, breaks=True),
         lambda: dict.fromkeys(range(len(rows)), "value"),
         lambda: [Later(row) for row in rows],
-        lambda: [row if random.random() < 0.5 else Later(row) for row in rows],
+        lambda: [row if sources.random.random() < 0.5 else Later(row) for row in rows],
         lambda: Later(rows),
     ]
-    return random.choice(others)()
+    made = sources.random.choice(others)()
+    sources.is_read_once |= isinstance(made, Iterator)
+    return made
 
 
 def _source(name: str, sources: Sources, depth: int) -> object:
