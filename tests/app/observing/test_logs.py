@@ -4,7 +4,9 @@ import json
 import logging
 import logging.config
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import Literal
 
 import pytest
 
@@ -13,28 +15,27 @@ from app.observing.under_way import CURRENT, UnderWay
 from app.settings import Settings
 
 SECRET = "of-a-customer"  # noqa: S105 -- what must not be told
-Lines = Callable[[], list[str]]
+Form = Literal["text", "json"]
+Written = Callable[[Form, Callable[[], None]], list[str]]
 
 
 @pytest.fixture
-def lines(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    """What was written since the last time, by loggers that are as they were afterwards."""
-    named = [
-        logging.getLogger(name)
-        for name in (None, "loomql", "loomql.audit", "uvicorn", "uvicorn.error", "uvicorn.access")
-    ]
-    before = [(each, each.level, each.propagate, each.handlers[:], each.disabled) for each in named]
-    form: Literal["text", "json"] = request.param
-    config: dict[str, Any] = log_config(Settings(mongodb_uri="mongodb://localhost", log_format=form))
-    logging.config.dictConfig({**config, "disable_existing_loggers": False})
+def written() -> Iterator[Written]:
+    """What is written in a form while something is done; the loggers are as they were afterwards."""
+    names = (None, "loomql", "loomql.audit", "uvicorn", "uvicorn.error", "uvicorn.access")
+    named = [logging.getLogger(name) for name in names]
+    before = [(each, each.level, each.propagate, each.handlers[:]) for each in named]
 
-    def written() -> list[str]:
-        captured = capsys.readouterr()
-        return [*captured.out.splitlines(), *captured.err.splitlines()]
+    def lines(form: Form, do: Callable[[], None]) -> list[str]:
+        config = log_config(Settings(mongodb_uri="mongodb://localhost", log_format=form))
+        with redirect_stderr(StringIO()) as out, redirect_stdout(out):
+            logging.config.dictConfig({**config, "disable_existing_loggers": False})
+            do()
+        return out.getvalue().splitlines()
 
-    yield written
-    for each, level, propagate, handlers, disabled in before:
-        each.level, each.propagate, each.handlers, each.disabled = level, propagate, handlers, disabled
+    yield lines
+    for each, level, propagate, handlers in before:
+        each.level, each.propagate, each.handlers = level, propagate, handlers
 
 
 @pytest.fixture
@@ -47,20 +48,18 @@ def under_way() -> Iterator[UnderWay]:
     CURRENT.reset(token)
 
 
-def fail() -> None:
+def fail_and_answer() -> None:
     try:
         raise ValueError(f"no float: '{SECRET}'")  # noqa: TRY301 -- for its traceback
     except ValueError:
         logging.getLogger("loomql").exception("it failed with Bearer %s", f"{SECRET}-0123")
-
-
-@pytest.mark.parametrize("lines", ["json"], indirect=True)
-@pytest.mark.usefixtures("under_way")
-def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said(lines: Lines) -> None:
-    fail()
     logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "::1", "GET", f"/x?a={SECRET}", "1.1", 200)
 
-    failed, accessed = map(json.loads, sorted(lines(), key=lambda line: "uvicorn" in line))
+
+@pytest.mark.usefixtures("under_way")
+def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said(written: Written) -> None:
+    failed, accessed = map(json.loads, written("json", fail_and_answer))
+
     assert SECRET not in str((failed, accessed))
     assert (failed["level"], failed["logger"], failed["message"]) == ("error", "loomql", "it failed with Bearer ***")
     assert failed["exception"].startswith("Traceback (most recent call last):\n")
@@ -75,33 +74,27 @@ def test_a_line_of_json_has_the_request_and_what_was_raised_without_what_it_said
     assert accessed["message"] == '::1 - "GET /x?*** HTTP/1.1" 200'
 
 
-@pytest.mark.parametrize("lines", ["json"], indirect=True)
-def test_a_line_is_one_whatever_is_in_it(lines: Lines) -> None:
-    logging.getLogger("loomql").error('two\nlines, a \u2028 and a "quote"')
+def test_a_line_is_one_whatever_is_in_it(written: Written) -> None:
+    message = 'two\nlines, a \u2028 and a "quote"'
 
-    [line] = lines()
-    assert json.loads(line)["message"] == 'two\nlines, a \u2028 and a "quote"'
+    [line] = written("json", lambda: logging.getLogger("loomql").error(message))
+
+    assert json.loads(line)["message"] == message
     assert "request_id" not in json.loads(line)
 
 
-@pytest.mark.parametrize("lines", ["text"], indirect=True)
 @pytest.mark.usefixtures("under_way")
-def test_a_line_for_people_ends_with_the_id_and_what_was_raised_follows(lines: Lines) -> None:
-    fail()
-    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "::1", "GET", f"/x?a={SECRET}", "1.1", 200)
+def test_a_line_for_people_ends_with_the_id_and_what_was_raised_follows(written: Written) -> None:
+    lines = written("text", fail_and_answer)
 
-    written = lines()
-    assert SECRET not in "\n".join(written)
-    assert "ERROR:    it failed with Bearer *** [mine]" in written
-    assert "ValueError: no float: ***" in written
-    [accessed] = [line for line in written if "GET" in line]
+    assert SECRET not in "\n".join(lines)
+    assert "ERROR:    it failed with Bearer *** [mine]" in lines
+    assert "ValueError: no float: ***" in lines
+    [accessed] = [line for line in lines if "GET" in line]
     assert accessed.startswith("INFO:")
     assert '"GET /x?*** HTTP/1.1" 200' in accessed
     assert accessed.endswith(" [mine]")
 
 
-@pytest.mark.parametrize("lines", ["text"], indirect=True)
-def test_a_line_that_is_of_no_request_has_no_id(lines: Lines) -> None:
-    logging.getLogger("loomql").warning("swept")
-
-    assert lines() == ["WARNING:  swept"]
+def test_a_line_that_is_of_no_request_has_no_id(written: Written) -> None:
+    assert written("text", lambda: logging.getLogger("loomql").warning("swept")) == ["WARNING:  swept"]

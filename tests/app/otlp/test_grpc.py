@@ -131,9 +131,9 @@ async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(
         yield body(span(1))
 
     async def is_refused() -> bool:
-        async with grpc.aio.insecure_channel(str(address)) as channel:
+        async for export in channel_to(str(address)):
             try:
-                await channel.unary_unary(name)(b"")
+                await export(b"")
             except grpc.aio.AioRpcError as error:
                 return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
         return False
@@ -144,7 +144,8 @@ async def test_a_server_that_stops_lets_nobody_new_in_and_answers_who_was_there(
         ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
-        there = channel.stream_unary(name)(slowly(), metadata=(("project_id", "acme/there"),))
+        export: Export = channel.stream_unary(name)
+        there = export(slowly(), metadata=(("project_id", "acme/there"),))
         await until(lambda: tally.in_flight["otlp-grpc"] == 1)
         stopping.begin()
         await until_found(is_refused)
