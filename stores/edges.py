@@ -8,7 +8,7 @@ from stores import paging
 from stores.database import Collection, Database, database_query
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import Order
-from stores.turns import in_turns
+from stores.turns import stretches
 from stores.whole_reads import rows_among
 
 Key = tuple[Any, ...]
@@ -73,8 +73,9 @@ class Edge:
 async def _by_scope(keys: Sequence[Key]) -> list[tuple[Key, list[str]]]:
     """The values of each scope."""
     scopes: dict[Key, list[str]] = {}
-    async for *scope, value in in_turns(keys):
-        scopes.setdefault(tuple(scope), []).append(value)
+    async for stretch in stretches(keys):
+        for key in stretch:
+            scopes.setdefault(key[:-1], []).append(key[-1])
     return list(scopes.items())
 
 

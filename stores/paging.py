@@ -19,7 +19,7 @@ from stores.database import Collection
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
 from stores.transactions import Session
-from stores.turns import coming_in_turns, in_turns
+from stores.turns import coming_in_turns, stretches
 from stores.whole_reads import AT_ONE_MOMENT, all_rows
 
 DEFAULT_SIZE: Final = 100
@@ -89,9 +89,12 @@ def _check_range(number: int | None, maximum: int | None, argument: str) -> None
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page:
-    """Rows in the order asked for, and whether there are more on either side."""
+    """Rows in the order asked for, and whether there are more on either side.
+
+    It is not frozen: each row of a list may have one, and to make one would take three times as long.
+    """
 
     rows: list[Row]
     has_next: bool
@@ -194,10 +197,11 @@ async def find_pages(
             async for row in coming_in_turns(_of_each(collection, field, values, pipeline)):
                 found[row["value"]].append(row["rows"])
     nothing = page_of([], request, order, b"")  # the one page of all that lead nowhere: it has no cursors
-    return {
-        value: page_of(rows, request, order, partial(scope, {**match, field: value})) if rows else nothing
-        async for value, rows in in_turns(found.items())
-    }
+    pages = dict.fromkeys(found, nothing)
+    async for stretch in stretches([value for value, rows in found.items() if rows]):
+        for value in stretch:
+            pages[value] = page_of(found[value], request, order, partial(scope, {**match, field: value}))
+    return pages
 
 
 async def _few(

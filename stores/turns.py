@@ -1,7 +1,7 @@
 """Long work on the event loop, done in turns with all else that waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -41,6 +41,11 @@ async def in_turns(items: Iterable[_Item], seconds: float | None = None) -> Asyn
         yield item
         if turn.is_over():
             await turn.end()
+
+
+def stretches(items: Sequence[_Item]) -> AsyncIterator[Sequence[_Item]]:
+    """The items in turns, some at once: for work so small that to come to each by itself takes longer than the work."""
+    return in_turns(items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 async def coming_in_turns(items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:

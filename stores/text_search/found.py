@@ -74,7 +74,7 @@ class Question:
         return paging.position_of(request, self.scope(method), len(ORDERS[method].keys))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FoundPage(Page):
     """A page of what was found; `stopped_at` is the place of the last call looked at where it ended before it was full.
 

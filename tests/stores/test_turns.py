@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stores import turns
-from stores.turns import coming_in_turns, in_turns
+from stores.turns import AT_ONCE, coming_in_turns, in_turns, stretches
 
 
 async def _coming(text: str) -> AsyncIterator[str]:
@@ -37,3 +37,12 @@ async def test_others_run_between_the_items_of_long_work(items: AsyncIterator[st
 
 async def test_every_item_comes_in_order() -> None:
     assert [item async for item in in_turns(range(1000))] == list(range(1000))
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 1, 1000])
+async def test_stretches_have_every_item_in_order_and_never_too_many_at_once(count: int) -> None:
+    # when
+    found = [stretch async for stretch in stretches(range(count))]
+    # then
+    assert [item for stretch in found for item in stretch] == list(range(count))
+    assert all(0 < len(stretch) <= AT_ONCE for stretch in found)
