@@ -20,7 +20,6 @@ from app.browsers.origins import Origins
 from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
 from app.graphql_http import GraphQLHTTP
-from app.graphql_websocket import GraphQLWebSocket
 from app.health import healthz, readyz
 from app.lifetime import Process
 from app.observing.endpoint import metrics
@@ -34,6 +33,7 @@ from app.traffic import Places
 from app.traffic.rate_limit import RateLimit
 from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
+from app.websocket import GraphQLWebSocket
 from graphql_schema.context import Context
 from graphql_schema.errors import unexpected
 from graphql_schema.limits import Limits

@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
-from app.first_messages import WaryProtocol
 from app.graceful import Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
@@ -32,6 +31,7 @@ from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.server import create_app
 from app.settings import Settings, variable
 from app.upgrading import check_version
+from app.websocket.first_messages import WaryProtocol
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60

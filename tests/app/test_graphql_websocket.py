@@ -16,8 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app import graphql_websocket, heartbeats
-from app.graphql_websocket import GraphQLWebSocket, flaw_of
+from app import heartbeats
+from app.websocket import GraphQLWebSocket
+from app.websocket.handler import SIGNS_AT_ONCE
+from app.websocket.messages import flaw_of
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError
@@ -449,7 +451,7 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 ) -> None:
     monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(graphql_websocket, "_GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr("app.websocket.connection._GOODBYE_SECONDS", 0.1)
     async with client_of(address, max_queue=1, close_timeout=0.2) as client:
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
@@ -475,7 +477,7 @@ async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(ad
 async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -> None:
     async with client_of(address) as client:
         with suppress(ConnectionClosed):
-            for _ in range(graphql_websocket.SIGNS_AT_ONCE * 3):
+            for _ in range(SIGNS_AT_ONCE * 3):
                 await client.send({"type": kind})
         with suppress(ConnectionClosed):
             while True:
@@ -487,7 +489,7 @@ async def test_a_flood_of_pings_closes_the_connection(address: str, kind: str) -
 
 async def test_as_many_pings_as_a_client_needs_are_answered(address: str) -> None:
     async with client_of(address) as client:
-        for _ in range(graphql_websocket.SIGNS_AT_ONCE - 10):
+        for _ in range(SIGNS_AT_ONCE - 10):
             await client.send({"type": "ping"})
-        for _ in range(graphql_websocket.SIGNS_AT_ONCE - 10):
+        for _ in range(SIGNS_AT_ONCE - 10):
             assert await client.receive() == {"type": "pong"}

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.graphql_http import GraphQLHTTP
-from app.graphql_websocket import GraphQLWebSocket
+from app.websocket import GraphQLWebSocket
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from stores.errors import UnavailableError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.first_messages import WaryProtocol
 from app.server import create_app
 from app.settings import Settings
+from app.websocket.first_messages import WaryProtocol
 from stores.access import Grant, Role
 from stores.calls import CallsStore
 from stores.database import Database

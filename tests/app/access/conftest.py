@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from app.first_messages import WaryProtocol
 from app.server import create_app
 from app.settings import Settings
+from app.websocket.first_messages import WaryProtocol
 from graphql_schema.context import Stores
 from stores.access import Grant, Role
 from stores.database import Database

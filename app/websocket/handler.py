@@ -1,23 +1,16 @@
-"""GraphQL over WebSocket, protocol graphql-transport-ws: subscriptions, and queries and mutations, too."""
+"""The protocol graphql-transport-ws over one connection, with its operations."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, aclosing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, aclosing
 from contextvars import ContextVar
-from datetime import timedelta
-from types import NoneType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from graphql import GraphQLError
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
-from starlette.status import WS_1001_GOING_AWAY, WS_1009_MESSAGE_TOO_BIG
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
-from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
+from starlette.status import WS_1001_GOING_AWAY
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.schema import StreamResult
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
     Operation,
@@ -33,165 +26,34 @@ from app import heartbeats
 from app.access.authentication import come_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
-from app.first_messages import FIRST_BYTES, trust
 from app.intake import giving_back, large_subscription
 from app.observing import under_way
-from app.stopping import Stopping
-from app.traffic import Places, Rates, payer_of
-from app.traffic.places import MOST_OPERATIONS
+from app.traffic import payer_of
 from app.traffic.rates import Buckets
-from app.trusted_documents import TrustedDocuments, asks_for_none
+from app.trusted_documents import TrustedDocuments
+from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
+from app.websocket.messages import flaw_of
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
-from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.errors import StoreError, UnavailableError
 from stores.ids import new_id
-from stores.intake import FREE_BYTES, Intake, Share
+from stores.intake import FREE_BYTES, Share
+
+if TYPE_CHECKING:
+    from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
 
-INVALID_MESSAGE: Final = 4400
-UNAUTHENTICATED: Final = 4401
-UNANSWERED: Final = 4408
-TRY_AGAIN: Final = 1013
-TOO_MANY: Final = 4429
 SIGNS_PER_SECOND: Final = 10
 SIGNS_AT_ONCE: Final = 100
 """Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
 
-_GOODBYE_SECONDS: Final = 1
 _STOPS: Final = "the server stops"
-_LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
 
 _share: ContextVar[Share] = ContextVar("share")
 """What the operation holds of the intake; its task has a value of its own."""
-
-_Shape = Mapping[str, type | tuple[type, ...]]
-_MAYBE_OBJECT: Final = (dict, NoneType)
-_MESSAGES: Final[Mapping[str, _Shape]] = {
-    "connection_init": {"payload": _MAYBE_OBJECT},
-    "ping": {"payload": _MAYBE_OBJECT},
-    "pong": {"payload": _MAYBE_OBJECT},
-    "subscribe": {"id": str, "payload": dict},
-    "complete": {"id": str},
-}
-_SUBSCRIBE_PAYLOAD: Final[_Shape] = {
-    "query": (str, NoneType),
-    "documentId": (str, NoneType),
-    "operationName": (str, NoneType),
-    "variables": _MAYBE_OBJECT,
-    "extensions": _MAYBE_OBJECT,
-}
-
-
-def flaw_of(message: object) -> str | None:
-    """What keeps a decoded message from being one of the protocol's; None if nothing does."""
-    if not isinstance(message, dict):
-        return "A message must be a JSON object."
-    kind = message.get("type")
-    if not isinstance(kind, str) or kind not in _MESSAGES:
-        return f"The type of a message must be one of {', '.join(_MESSAGES)}."
-    misfit = _misfit(message, _MESSAGES[kind])
-    if misfit is None and kind == "subscribe":
-        payload = message["payload"]
-        misfit = _misfit(payload, _SUBSCRIBE_PAYLOAD)
-        if misfit is None and payload.get("query") is None and asks_for_none(payload):
-            misfit = "query"
-    return f"The {misfit} of a {kind} message is missing or of the wrong type." if misfit else None
-
-
-def _misfit(members: Mapping[str, object], shape: _Shape) -> str | None:
-    return next((name for name, types in shape.items() if not isinstance(members.get(name), types)), None)
-
-
-class Connection(ASGIWebSocketAdapter):
-    """One WebSocket: JSON in and out, by the rules of the stores' JSON, until one side closes it."""
-
-    ws: WebSocket
-    view: "GraphQLWebSocket"
-    received_bytes = 0
-    """The size of the last message."""
-    is_trusted = False
-    """Whether it is known who is at the other end, and their messages may be large."""
-
-    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
-        """Each message, decoded; one that cannot be closes the connection with the reason.
-
-        Raises:
-            NonTextMessageReceived: a binary frame came.
-        """
-        while self.ws.application_state is WebSocketState.CONNECTED:
-            event = await self._heard()
-            if event["type"] == "websocket.disconnect":
-                return
-            if event.get("text") is None:
-                raise NonTextMessageReceived
-            encoded = event["text"].encode()
-            self.received_bytes = len(encoded)
-            if flaw := self._flaw_of_size(len(encoded)):
-                await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
-                return
-            try:
-                message = json_text.loads(encoded)
-            except BadInputError as error:
-                await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
-                return
-            yield message
-            # What is done with should not be kept for as long as there is no other message.
-            if isinstance(message, dict):
-                message.clear()
-            del event, encoded, message
-
-    def _flaw_of_size(self, size: int) -> str | None:
-        if size > self.view.max_message_bytes:
-            return f"A message is larger than {self.view.max_message_bytes:,} bytes (LOOMQL_MAX_BODY_BYTES)."
-        if size > FIRST_BYTES and not self.is_trusted:
-            return f"A message before connection_ack is larger than {FIRST_BYTES:,} bytes."
-        return None
-
-    def trust(self) -> None:
-        """Take messages of any size that the server takes."""
-        self.is_trusted = True
-        trust(self.ws.scope)
-
-    async def _heard(self) -> MutableMapping[str, Any]:
-        """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
-        try:
-            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
-                return await self.ws.receive()
-        except TimeoutError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.close(UNANSWERED, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s.")
-            return {"type": "websocket.disconnect"}
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        """Send one message.
-
-        Raises:
-            WebSocketDisconnected: the connection is closed.
-        """
-        await self.send_text(json_text.dumps(message).decode())
-
-    async def send_text(self, text: str) -> None:
-        """Send one message that is encoded already.
-
-        Raises:
-            WebSocketDisconnected: the connection is closed.
-        """
-        if self.ws.application_state is not WebSocketState.CONNECTED:
-            raise WebSocketDisconnected
-        try:
-            await self.ws.send_text(text)
-        except WebSocketDisconnect as error:
-            raise WebSocketDisconnected from error
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close the connection; nothing happens when it is closed already."""
-        if self.ws.application_state is WebSocketState.CONNECTED:
-            with suppress(WebSocketDisconnect):
-                await self.ws.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
@@ -399,86 +261,3 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def _get_pre_execution_close_reason(_error: GraphQLError) -> None:
         # An operation that cannot start is its own failure; the others on the connection go on.
         return None
-
-
-class GraphQLWebSocket(GraphQL[Any, None]):
-    """The ASGI application that answers GraphQL over WebSocket; a browser's page on another origin is refused.
-
-    Args:
-        schema: what executes the operations.
-        make_context: the context of one operation.
-        max_message_bytes: the largest message that is taken.
-        max_operations: how many operations one connection runs at once.
-        init_timeout_seconds: how long a client may take to send connection_init.
-        intake: what bounds the messages whose operations run at once.
-        places: what bounds the queries and mutations that run at once.
-        rates: how many operations callers may ask for in a second; None for any number.
-        trusted: the documents that clients may ask for by their hash; None where there are none.
-        allowed_origins: whose pages may connect, besides the server's own.
-        stopping: what tells that the server is to stop.
-        patience_seconds: how long operations may still take then.
-    """
-
-    websocket_adapter_class = Connection
-    graphql_transport_ws_handler_class = TransportHandler
-
-    def __init__(
-        self,
-        schema: BoundedSchema,
-        make_context: Callable[[HTTPConnection], object],
-        max_message_bytes: int,
-        *,
-        max_operations: int = 100,
-        init_timeout_seconds: float = 10,
-        intake: Intake | None = None,
-        places: Places | None = None,
-        rates: Rates | None = None,
-        trusted: TrustedDocuments | None = None,
-        allowed_origins: Sequence[str] = (),
-        stopping: Stopping | None = None,
-        patience_seconds: float = 8.0,
-    ) -> None:
-        super().__init__(
-            schema,
-            graphql_ide=None,
-            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            connection_init_wait_timeout=timedelta(seconds=init_timeout_seconds),
-            max_subscriptions_per_connection=None,
-            allowed_origins=allowed_origins,
-        )
-        self.places = places or Places(MOST_OPERATIONS)
-        self.rates = rates
-        self.trusted = trusted
-        self.make_context = make_context
-        self.max_message_bytes = max_message_bytes
-        self.max_operations = max_operations
-        self.intake = intake or Intake()
-        self.stopping = stopping or Stopping()
-        self.patience_seconds = patience_seconds
-        self._handlers: set[TransportHandler] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
-        self.stopping.tell(self._go_away)
-
-    @contextmanager
-    def going_away(self, handler: TransportHandler) -> Iterator[None]:
-        """Let a connection go away when the server stops, as long as the block lasts."""
-        self._handlers.add(handler)
-        if self.stopping.has_begun:
-            self._send_away(handler)
-        try:
-            yield
-        finally:
-            self._handlers.discard(handler)
-
-    def _go_away(self) -> None:
-        for handler in self._handlers:
-            self._send_away(handler)
-
-    def _send_away(self, handler: TransportHandler) -> None:
-        task = asyncio.create_task(handler.go_away())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
-        """The context of what happens outside of an operation."""
-        return self.make_context(request)

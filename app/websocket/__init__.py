@@ -1,0 +1,5 @@
+"""GraphQL over WebSocket."""
+
+from app.websocket.endpoint import GraphQLWebSocket
+
+__all__ = ["GraphQLWebSocket"]

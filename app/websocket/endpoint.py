@@ -1,0 +1,105 @@
+"""GraphQL over WebSocket, protocol graphql-transport-ws: subscriptions, and queries and mutations, too."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+
+from app.stopping import Stopping
+from app.traffic import Places, Rates
+from app.traffic.places import MOST_OPERATIONS
+from app.trusted_documents import TrustedDocuments
+from app.websocket.connection import Connection
+from app.websocket.handler import TransportHandler
+from graphql_schema.operations import BoundedSchema
+from stores.intake import Intake
+
+
+class GraphQLWebSocket(GraphQL[Any, None]):
+    """The ASGI application that answers GraphQL over WebSocket; a browser's page on another origin is refused.
+
+    Args:
+        schema: what executes the operations.
+        make_context: the context of one operation.
+        max_message_bytes: the largest message that is taken.
+        max_operations: how many operations one connection runs at once.
+        init_timeout_seconds: how long a client may take to send connection_init.
+        intake: what bounds the messages whose operations run at once.
+        places: what bounds the queries and mutations that run at once.
+        rates: how many operations callers may ask for in a second; None for any number.
+        trusted: the documents that clients may ask for by their hash; None where there are none.
+        allowed_origins: whose pages may connect, besides the server's own.
+        stopping: what tells that the server is to stop.
+        patience_seconds: how long operations may still take then.
+    """
+
+    websocket_adapter_class = Connection
+    graphql_transport_ws_handler_class = TransportHandler
+
+    def __init__(
+        self,
+        schema: BoundedSchema,
+        make_context: Callable[[HTTPConnection], object],
+        max_message_bytes: int,
+        *,
+        max_operations: int = 100,
+        init_timeout_seconds: float = 10,
+        intake: Intake | None = None,
+        places: Places | None = None,
+        rates: Rates | None = None,
+        trusted: TrustedDocuments | None = None,
+        allowed_origins: Sequence[str] = (),
+        stopping: Stopping | None = None,
+        patience_seconds: float = 8.0,
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            connection_init_wait_timeout=timedelta(seconds=init_timeout_seconds),
+            max_subscriptions_per_connection=None,
+            allowed_origins=allowed_origins,
+        )
+        self.places = places or Places(MOST_OPERATIONS)
+        self.rates = rates
+        self.trusted = trusted
+        self.make_context = make_context
+        self.max_message_bytes = max_message_bytes
+        self.max_operations = max_operations
+        self.intake = intake or Intake()
+        self.stopping = stopping or Stopping()
+        self.patience_seconds = patience_seconds
+        self._handlers: set[TransportHandler] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.stopping.tell(self._go_away)
+
+    @contextmanager
+    def going_away(self, handler: TransportHandler) -> Iterator[None]:
+        """Let a connection go away when the server stops, as long as the block lasts."""
+        self._handlers.add(handler)
+        if self.stopping.has_begun:
+            self._send_away(handler)
+        try:
+            yield
+        finally:
+            self._handlers.discard(handler)
+
+    def _go_away(self) -> None:
+        for handler in self._handlers:
+            self._send_away(handler)
+
+    def _send_away(self, handler: TransportHandler) -> None:
+        task = asyncio.create_task(handler.go_away())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> object:  # noqa: ARG002 - part of the base's signature
+        """The context of what happens outside of an operation."""
+        return self.make_context(request)
