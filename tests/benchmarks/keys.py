@@ -78,6 +78,7 @@ def _through(app: ASGIApp, keyring: Keyring, key: str | None) -> Once:
         answered.clear()
         scope: dict[str, Any] = {
             "type": "http",
+            "path": "/graphql",
             "method": "POST",
             "headers": headers,
             "server": ("127.0.0.1", 8000),

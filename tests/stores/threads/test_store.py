@@ -324,6 +324,7 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
 ) -> None:
     await calls.write([part for number in range(20) for part in turn(number, f"t{number:02}", number)])
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    monkeypatch.setattr(turns, "AT_ONCE", 1)
     seen: list[int] = []
     others = 0
     page_of = paging.page_of
