@@ -4,7 +4,6 @@ A page of any site can have its own name lead to 127.0.0.1 a moment after it was
 it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
 """
 
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.callers import CALLER
+from app.access.entrance import is_for_this_machine
 from app.doors import OPEN_PATHS, refusal_at
 from stores.errors import ForbiddenError
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERY: Final = "*"
-_OF_LOOPBACK: Final = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
 
 def names_of(host: str, allowed: str) -> frozenset[str] | None:
@@ -35,14 +34,7 @@ def names_of(host: str, allowed: str) -> frozenset[str] | None:
         return None
     if given:
         return given | LOOPBACK
-    return LOOPBACK if is_loopback(host) else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen at is reached from this machine only."""
-    name = host.strip("[]").lower()
-    # Names may begin with 127., too, and lead anywhere.
-    return name in LOOPBACK or _OF_LOOPBACK.fullmatch(name) is not None
+    return LOOPBACK if is_for_this_machine(host.strip("[]").lower()) else None
 
 
 class OwnHosts:
@@ -73,7 +65,7 @@ def _is_among(names: frozenset[str], header: bytes) -> bool:
     except ValueError:
         return False
     # Browsers let names under localhost lead nowhere else. Programs that speak HTTP/1.0 say none.
-    return name in names or name.endswith(".localhost") or is_loopback(name) or not host
+    return name in names or name.endswith(".localhost") or is_for_this_machine(name) or not host
 
 
 def _is_open(scope: Scope) -> bool:

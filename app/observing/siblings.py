@@ -6,6 +6,7 @@ their user can enter, with its metrics; whoever is asked by Prometheus asks the 
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,6 +21,8 @@ FOLDER: Final = "_LOOMQL_WORKERS_FOLDER"
 
 METRICS: Final = "metrics"
 """Where the workers are, in the state of each connection."""
+logger = logging.getLogger("loomql")
+
 _ENDING: Final = ".sock"
 _SECONDS: Final = 1.0
 """How long a worker may take to answer: one that is stuck must not hide the others."""
@@ -92,8 +95,9 @@ class Siblings:
                     writer.close()
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
-        except (OSError, ValueError, TimeoutError):
-            pass  # it is told as a worker that does not answer
+        except (OSError, ValueError, TimeoutError) as error:
+            # What the metrics tell is that it does not answer.
+            logger.debug("worker %s tells no metrics: %r", worker, error)
         return None
 
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
