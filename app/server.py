@@ -37,6 +37,7 @@ from app.websocket import GraphQLWebSocket
 from graphql_schema.context import Context
 from graphql_schema.errors import unexpected
 from graphql_schema.limits import Limits
+from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
 
 
@@ -86,22 +87,43 @@ def _middleware(process: Process) -> list[Middleware]:
 def _routes(process: Process) -> list[BaseRoute]:
     settings, intake = process.settings, process.intake
     places = Places(settings.max_operations, settings.max_caller_operations)
-    trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
     if process.tracing:
         trace_operations(schema, process.tracing)
+    over_http, over_websocket = _graphql(process, schema, places)
+    routes: list[BaseRoute] = [
+        Route("/graphql", over_http),  # the first, since routes are tried in order
+        Route("/", home),
+        WebSocketRoute("/graphql", over_websocket),
+        *FileEndpoints(settings.max_file_bytes, intake).routes(),
+        *ExportEndpoint(schema, settings, process.exports).routes(),
+        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
+        WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake, places).mount(),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    if settings.metrics:
+        routes.append(Route("/metrics", metrics))
+    if settings.graphiql:
+        routes.append(Mount("/graphiql", graphiql.assets))
+    return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
+
+
+def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
+    """GraphQL by its two doors, which have their bounds in common."""
+    settings, intake = process.settings, process.intake
+    trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
     def make_context(connection: HTTPConnection) -> Context:
         return Context(
             connection.state["stores"], settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection)
         )
 
-    page = graphiql.page if settings.graphiql else None
     over_http = GraphQLHTTP(
         schema,
         make_context,
         settings.max_body_bytes,
-        page,
+        graphiql.page if settings.graphiql else None,
         intake,
         settings.max_file_bytes,
         SpoolSpace(settings.max_spooled_bytes),
@@ -121,22 +143,7 @@ def _routes(process: Process) -> list[BaseRoute]:
         stopping=process.stopping,
         patience_seconds=settings.shutdown_seconds * 0.8,
     )
-    routes: list[BaseRoute] = [
-        Route("/graphql", over_http),  # the first, since routes are tried in order
-        Route("/", home),
-        WebSocketRoute("/graphql", over_websocket),
-        *FileEndpoints(settings.max_file_bytes, intake).routes(),
-        *ExportEndpoint(schema, settings, process.exports).routes(),
-        *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
-        WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake, places).mount(),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-    ]
-    if settings.metrics:
-        routes.append(Route("/metrics", metrics))
-    if settings.graphiql:
-        routes.append(Mount("/graphiql", graphiql.assets))
-    return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
+    return over_http, over_websocket
 
 
 def _limits(settings: Settings) -> Limits:
