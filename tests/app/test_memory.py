@@ -12,6 +12,7 @@ from app.memory import OF_ITS_OWN, give_back_now_and_then
 from tests.waiting import until
 
 BLOCK = 64 * 1024
+COUNT = 25
 MIB = 1024 * 1024
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems tell it otherwise")
@@ -46,7 +47,7 @@ if sys.argv[1] == "told":
 largest = bytearray(30 * {MIB})  # after which the allocator takes nothing smaller for large
 del largest
 blocks = []
-for _ in range(400):
+for _ in range({COUNT}):
     blocks.append(bytearray({2 * OF_ITS_OWN}))
     blocks.append(bytearray({BLOCK}))
 full = held()
@@ -62,6 +63,6 @@ def freed(how: str) -> int:
 
 
 def test_a_large_block_goes_back_at_once_wherever_it_lies() -> None:
-    assert freed("told") >= 400 * 2 * OF_ITS_OWN * 0.9
+    assert freed("told") >= COUNT * 2 * OF_ITS_OWN * 0.9
     # If this fails, the allocator does so by itself now, and need not be told.
-    assert freed("untold") < 400 * 2 * OF_ITS_OWN * 0.1
+    assert freed("untold") < COUNT * 2 * OF_ITS_OWN * 0.1
