@@ -1,6 +1,7 @@
 """The audit log of the running service: on whose behalf each request acts, and where entries go."""
 
 import logging
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,11 +32,11 @@ class OnBehalf:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Say it, and go on."""
         if scope["type"] != "lifespan":
             act_for(scope)
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 def audit_handler(path: Path | None) -> dict[str, Any]:

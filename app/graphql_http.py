@@ -6,9 +6,8 @@ A client that would rather have events gets the answer of `graphql_sse`.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
@@ -51,6 +50,9 @@ _STATUS_BY_CODE: Final = {
     "TIMEOUT": 504,
 }
 
+_LARGE: Final = 16 * 1024
+"""Bytes of an answer whose data takes longer to be let go of than to be handed on."""
+
 _NONE_TRUSTED: Final = TrustedDocuments({}, is_strict=False)
 _ANSWER_HEADERS: Final = ((b"vary", b"Accept"), (b"cache-control", b"no-store"))
 
@@ -73,8 +75,7 @@ class RequestError(Exception):
         self.payload = {"message": message, "extensions": self.extensions}
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """What a client asks to run."""
 
     query: str
@@ -382,8 +383,6 @@ def _refusal(operation_type: OperationType) -> RequestError:
 
 def _result_response(result: ExecutionResult, media_type: str) -> Response:
     body = body_of(result)
-    # Large data takes a while to be let go of, for which its client need not wait: the answer is written first.
-    asyncio.get_running_loop().call_soon(_let_go, body)
     status = 200
     extensions = (result.errors[0].extensions or {}) if result.errors else {}
     if result.errors and "data" not in body:
@@ -415,4 +414,8 @@ class _JsonResponse(Response):
 
 
 def _response(body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return _JsonResponse(json_text.dumps(body), status, headers, media_type)
+    text = json_text.dumps(body)
+    if len(text) > _LARGE:
+        # It takes a while to be let go of, for which its client need not wait: the answer is written first.
+        asyncio.get_running_loop().call_soon(_let_go, body)
+    return _JsonResponse(text, status, headers, media_type)

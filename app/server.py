@@ -28,6 +28,7 @@ from app.observing.traced_schema import trace_operations
 from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.settings import Settings
+from app.short_way import ShortWay
 from app.spool_space import SpoolSpace
 from app.traffic import Places
 from app.traffic.rate_limit import RateLimit
@@ -61,9 +62,11 @@ def create_app(settings: Settings | None = None) -> Starlette:
         async with process.life() as state:
             yield state
 
+    routes = _routes(process)
+    first = next(route for route in routes if isinstance(route, Route))
     return Starlette(
-        routes=_routes(process),
-        middleware=_middleware(process),
+        routes=routes,
+        middleware=[*_middleware(process), Middleware(ShortWay, first)],
         lifespan=lifespan,
         exception_handlers={404: not_found, 500: failed},
     )
@@ -92,7 +95,7 @@ def _routes(process: Process) -> list[BaseRoute]:
         trace_operations(schema, process.tracing)
     over_http, over_websocket = _graphql(process, schema, places)
     routes: list[BaseRoute] = [
-        Route("/graphql", over_http),  # the first, since routes are tried in order
+        Route("/graphql", over_http),  # the first: the short way leads there
         Route("/", home),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
@@ -115,9 +118,8 @@ def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[G
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
 
     def make_context(connection: HTTPConnection) -> Context:
-        return Context(
-            connection.state["stores"], settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection)
-        )
+        stores = connection.scope["state"]["stores"]
+        return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection))
 
     over_http = GraphQLHTTP(
         schema,

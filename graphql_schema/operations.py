@@ -200,7 +200,8 @@ class BoundedSchema(strawberry.Schema):
             if isinstance(executor, list):
                 return self._told(graphql.ExecutionResult(None, executor))
             cost = self._cost(executor)
-            result = await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", executor.execute_operation()))
+            found = executor.execute_operation()
+            result = cast("graphql.ExecutionResult", await found if _is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._refused(_errors_of(error))
         told = self._told(result, cost)

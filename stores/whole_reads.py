@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.read_concern import ReadConcern
 
+from stores import straight_reads
 from stores.database import Collection, Document
 from stores.driver_threads import in_driver_thread
 from stores.transactions import Session
@@ -32,7 +33,12 @@ _STEPS: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 
 def one_row(collection: Collection, match: dict[str, Any], shown: dict[str, Any]) -> Awaitable[Document | None]:
     """One of the documents that match, as much of it as is to be shown; None where there is none."""
-    return in_driver_thread(collection.delegate.find_one, match, shown)
+    return in_driver_thread(_one, collection.delegate, match, shown)
+
+
+def _one(collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any]) -> Document | None:
+    rows = _find(collection, match, shown, 1, limit=1)
+    return rows[0] if rows else None
 
 
 def rows_among(
@@ -51,7 +57,11 @@ def _find(
     collection: "DriversCollection[Document]", match: dict[str, Any], shown: dict[str, Any], most: int, limit: int = 0
 ) -> list[Document]:
     # One more than there can be, so that MongoDB knows with the first batch that it is the last.
-    return collection.find(match, shown, batch_size=most + 1, limit=limit).to_list()
+    def otherwise() -> "Cursor[Document]":
+        return collection.find(match, shown, batch_size=most + 1, limit=limit)
+
+    asked = {"filter": match, "projection": shown, "limit": limit}
+    return straight_reads.find(collection, asked, most + 1, otherwise).to_list()
 
 
 def all_rows(
@@ -71,12 +81,22 @@ def _read(
 def found_by(
     collection: "DriversCollection[Document]", stages: Stages, batch_size: int, session: "ClientSession | None"
 ) -> "Cursor[Document] | CommandCursor[Document]":
-    """What some stages find, as it was at one moment, by the driver's own cursor: for a thread of the driver."""
-    steady = collection.with_options(read_concern=AT_ONE_MOMENT)
+    """What some stages find, as it was at one moment, for a thread of the driver."""
     plain = as_find(stages)
+
+    def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
+        steady = collection.with_options(read_concern=AT_ONE_MOMENT)
+        if plain is None:
+            return steady.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
+        return steady.find(**plain, session=session, allow_disk_use=True, batch_size=batch_size)
+
+    if session is not None:
+        return by_driver()
     if plain is None:
-        return steady.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size)
-    return steady.find(**plain, session=session, allow_disk_use=True, batch_size=batch_size)
+        asked = {"pipeline": list(stages), "allowDiskUse": True}
+        return straight_reads.aggregate(collection, asked, batch_size, by_driver, AT_ONE_MOMENT)
+    asked = {name: value for name, value in plain.items() if value} | {"filter": plain["filter"], "allowDiskUse": True}
+    return straight_reads.find(collection, asked, batch_size, by_driver, AT_ONE_MOMENT)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Authentication: who is behind each connection."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
@@ -93,10 +93,10 @@ class Authentication:
     async def _answer_while_let_in(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and cut off what is streamed when the session is over; what is answered at once is answered."""
 
-        async def send_while_let_in(message: Message) -> None:
+        def send_while_let_in(message: Message) -> Awaitable[None]:
             if message.get("more_body") and not session.lets_in():
                 raise EndedError
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, send_while_let_in)

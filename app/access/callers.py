@@ -1,7 +1,6 @@
 """The caller of a connection, as authentication has set it, and what a route lets them do."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
@@ -13,8 +12,7 @@ CALLER: Final = "caller"
 ACCESS: Final = "access"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """A caller at a route that takes a role, in projects that only its content names."""
 
     caller: Caller

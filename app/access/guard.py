@@ -1,6 +1,6 @@
 """The guard before each route: it sees, before an endpoint reads anything, that the caller may come there."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -50,13 +50,12 @@ class Guard:
         self.app = app
         self.ruling = ruling
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse, or go on."""
         refused = self._refused(scope)
         if refused is None or _says_later(scope):
-            await self.app(scope, receive, send)
-        else:
-            await self.ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
+            return self.app(scope, receive, send)
+        return self.ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
 
     def _refused(self, scope: Scope) -> StoreError | None:
         ruling, session = self.ruling, scope["state"][SESSION]

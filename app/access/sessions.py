@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.access.keyring import Keyring
 from stores import times
@@ -48,8 +48,7 @@ class FreeSession:
         ended.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSession:
+class OpenSession(NamedTuple):
     """That of anybody, until there is a first key."""
 
     caller: Caller

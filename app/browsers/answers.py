@@ -1,5 +1,7 @@
 """The headers of every answer that tell browsers what they may do with it, and CORS where a setting allows it."""
 
+from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -45,11 +47,10 @@ class SafeAnswers:
         self.app = app
         self.origins = origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse a page of another site, or go on."""
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         answering = self.app
         found = {name for name, _value in scope["headers"]}
         origin = None
@@ -61,16 +62,15 @@ class SafeAnswers:
             elif self.origins.refuses(scope.get("method"), headers):
                 answering = refusal_at(scope, _refused(origin))
         if scope["type"] == "websocket":
-            await answering(scope, receive, send)
-            return
+            return answering(scope, receive, send)
         more = self._cors(origin)
 
-        async def send_safely(message: Message) -> None:
+        def send_safely(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = _completed(message.get("headers", ()), more)
-            await send(message)
+            return send(message)
 
-        await answering(scope, receive, send_safely)
+        return answering(scope, receive, send_safely)
 
     def _preflight(self, origin: str | None) -> Response:
         if not self.origins.allows(origin):
@@ -99,8 +99,13 @@ class SafeAnswers:
 
 
 def _completed(headers: list[tuple[bytes, bytes]], more: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    there = {name for name, _value in headers}
-    return [*headers, *(header for header in HEADERS if header[0] not in there), *more]
+    return [*headers, *_lacking(tuple([name for name, _value in headers])), *more]
+
+
+@lru_cache(maxsize=200)
+def _lacking(there: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """What is missing of those; answers have few different ones."""
+    return tuple(header for header in HEADERS if header[0] not in there)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

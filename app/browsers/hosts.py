@@ -4,7 +4,7 @@ A page of any site can have its own name lead to 127.0.0.1 a moment after it was
 it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -47,14 +47,13 @@ class OwnHosts:
         self.app = app
         self.names = frozenset(names)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse a request by another name, or go on."""
         if scope["type"] != "lifespan" and _is_open(scope):
             host = next((value for name, value in scope["headers"] if name == b"host"), b"")
             if not _is_among(self.names, host):
-                await refusal_at(scope, _refused(host.decode("latin-1")))(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+                return refusal_at(scope, _refused(host.decode("latin-1")))(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 @lru_cache(maxsize=100)

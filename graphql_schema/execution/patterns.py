@@ -1,5 +1,6 @@
 """Executors made from a pattern: what is the same for all requests of an operation is made for the first of them."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from graphql import (
@@ -18,6 +19,16 @@ from graphql.pyutils import RefMap
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_schema.execution.variables import coerced, declared
+
+_WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
+    "pending_incremental_futures": set,
+    "background_futures": set,
+    "_relevant_sub_fields": dict,
+    "_stream_usages": RefMap,
+    "_initial_execution_plans": RefMap,
+    "_deferred_execution_plans": RefMap,
+}
+"""What executors have that rows have no use for."""
 
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
@@ -53,6 +64,8 @@ class PatternedExecutor(StrawberryGraphQLCoreExecutionContext):
             pattern = cls(schema, definitions, known.fragments, *given, is_awaitable=kind[1], **more)
             # It is kept for as long as the operation is, and so must not hold it; the values are those of one request.
             del pattern.operation, pattern.variable_values
+            for name in _WHEN_NEEDED:
+                delattr(pattern, name)
             if not more:
                 known.executors[kind] = pattern
         return pattern.for_request(operation, values, root_value, context_value, extensions)
@@ -76,14 +89,16 @@ class PatternedExecutor(StrawberryGraphQLCoreExecutionContext):
             "operation_extensions": extensions,
             "async_helpers": GraphQLResolveInfoHelpers(gather=made.gather_async_work, track=made.track_async_work),
             "collected_errors": CollectedErrors(),
-            "pending_incremental_futures": set(),
-            "background_futures": set(),
             "groups": [],
             "tasks": [],
             "streams": [],
-            "_relevant_sub_fields": {},
-            "_stream_usages": RefMap(),
-            "_initial_execution_plans": RefMap(),
-            "_deferred_execution_plans": RefMap(),
         }
+        return made
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever has the name
+        """What few requests need, made for the first time that it is asked for."""
+        make = _WHEN_NEEDED.get(name)
+        if make is None:
+            raise AttributeError(name, name=name, obj=self)
+        made = self.__dict__[name] = make()
         return made

@@ -1,6 +1,7 @@
 """The fields of calls: by which names they sort, and what each of them needs read from the document."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
@@ -79,6 +80,12 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
 
 
 _TEXTS: Final = {f"json.{name}" for name in ("inputs", "output", "attributes", "summary")}
+
+
+@lru_cache(maxsize=1_000)
+def shown_of(wanted: frozenset[str]) -> dict[str, int]:
+    """What a find shows of the calls for the wanted fields; not to be changed, since it is kept."""
+    return {"_id": 0} | dict.fromkeys(paths_of(wanted), 1)
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from stores.calls.additions import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
 from stores.calls.edges import calls_by
 from stores.calls.expansion import Expansion
-from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of
+from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of, shown_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
 from stores.calls.partly import Refused, write_partly
@@ -167,9 +167,9 @@ class CallsStore:
     async def one(self, project_id: str, call_id: str, wanted: Iterable[str]) -> Row | None:
         """The wanted fields of one call, or None where no such call is visible."""
         check_project_id(project_id)
-        wanted = set(wanted)
+        wanted = frozenset(wanted)
         match = {**documents.key(project_id, call_id), "visible": True}
-        row = await one_row(self._calls, match, {"_id": 0} | dict.fromkeys(paths_of([*wanted, "id"]), 1))
+        row = await one_row(self._calls, match, shown_of(wanted | {"id"}))
         if row:
             await add_rest(self.database, project_id, [row], wanted)
         return row

@@ -7,7 +7,7 @@ from typing import Any
 from graphql import DocumentNode, parse
 
 from graphql_schema.execution import CompilingExecutor
-from graphql_schema.execution.patterns import PatternedExecutor
+from graphql_schema.execution.patterns import _WHEN_NEEDED, PatternedExecutor
 from graphql_schema.schema import LoomSchema
 
 ASKED = "query ($id: ID!) { call(projectId: $id, id: $id) { id } }"
@@ -35,12 +35,14 @@ def build(schema: LoomSchema, document: DocumentNode, **more: Any) -> CompilingE
 
 def test_an_executor_has_all_that_an_ordinary_one_has(schema: LoomSchema) -> None:
     document = parse(ASKED)
-    made = vars(build(schema, document))
+    executor = build(schema, document)
+    made = vars(executor) | {name: getattr(executor, name) for name in _WHEN_NEEDED}
     # The build of graphql-core, past our own.
-    executor = super(PatternedExecutor, CompilingExecutor).build(
-        schema._schema, document, None, "context", {"id": "x"}, operation_extensions=None
+    ordinary = vars(
+        super(PatternedExecutor, CompilingExecutor).build(
+            schema._schema, document, None, "context", {"id": "x"}, operation_extensions=None
+        )
     )
-    ordinary = vars(executor)
 
     assert made.keys() == ordinary.keys()
     assert {name: type(value) for name, value in made.items()} == {

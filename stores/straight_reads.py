@@ -1,0 +1,80 @@
+"""Reads whose first command goes straight over a connection of the driver's pool.
+
+The driver begins each cursor with a session, and with a loop of attempts at a server of its choice: together they take
+longer than a small read. Here a command is sent once, and where the driver would try again it is left to do so.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
+from pymongo.read_concern import ReadConcern
+from pymongo.synchronous.command_cursor import CommandCursor
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection as DriversCollection
+
+    from stores.database import Document
+
+_C = TypeVar("_C")
+
+AS_IT_IS: Final = ReadConcern()
+"""What the server takes by itself."""
+
+
+def find(
+    collection: "DriversCollection[Document]",
+    asked: dict[str, Any],
+    batch_size: int,
+    otherwise: Callable[[], _C],
+    read_concern: ReadConcern = AS_IT_IS,
+) -> "CommandCursor[Document] | _C":
+    """What `find` finds; `asked` is what the command takes beside the collection's name and the batch's size.
+
+    `otherwise` is the driver's own way to read the same.
+    """
+    command = {"find": collection.name, **asked, "batchSize": batch_size}
+    return _begun(collection, command, batch_size, otherwise, read_concern)
+
+
+def aggregate(
+    collection: "DriversCollection[Document]",
+    asked: dict[str, Any],
+    batch_size: int,
+    otherwise: Callable[[], _C],
+    read_concern: ReadConcern = AS_IT_IS,
+) -> "CommandCursor[Document] | _C":
+    """What `aggregate` finds, in the same way."""
+    command = {"aggregate": collection.name, **asked, "cursor": {"batchSize": batch_size}}
+    return _begun(collection, command, batch_size, otherwise, read_concern)
+
+
+def _begun(
+    collection: "DriversCollection[Document]",
+    command: dict[str, Any],
+    batch_size: int,
+    otherwise: Callable[[], _C],
+    read_concern: ReadConcern,
+) -> "CommandCursor[Document] | _C":
+    client = collection.database.client
+    if client.options.load_balanced:
+        return otherwise()  # where a cursor keeps its connection
+    try:
+        checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
+        with checkout as (connection, preference):
+            answer = connection.command(
+                collection.database.name,
+                command,
+                preference,
+                collection.codec_options,
+                read_concern=read_concern,
+                client=client,
+            )
+    except ConnectionFailure:
+        return otherwise()
+    except OperationFailure as error:
+        if error.code not in _RETRYABLE_ERROR_CODES:
+            raise
+        return otherwise()
+    return CommandCursor(collection, answer["cursor"], connection.address, batch_size)

@@ -1,0 +1,51 @@
+"""The short way: who asks for the route's own path takes it, all others go through the router."""
+
+import pytest
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from app.short_way import ShortWay
+
+taken: list[str] = []
+
+
+class There:
+    """What the route leads to."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Tell whether the router was passed."""
+        taken.append("through the router" if "endpoint" in scope else "short")
+
+
+async def nothing(*_told: object) -> None:
+    """Neither receive nor send anything."""
+
+
+@pytest.mark.parametrize(
+    ("scope", "way"),
+    [
+        ({"type": "http", "path": "/graphql", "method": "POST"}, "short"),
+        ({"type": "http", "path": "/graphql", "method": "DELETE"}, "short"),
+        ({"type": "http", "path": "/prefix/graphql", "root_path": "/prefix", "method": "POST"}, "through the router"),
+    ],
+)
+async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
+    taken.clear()
+    route = Route("/graphql", There())
+
+    await ShortWay(Router([route]), route)({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
+
+    assert taken == [way]
+
+
+async def test_websockets_go_through_the_router() -> None:
+    taken.clear()
+    sent: list[str] = []
+
+    async def send(message: object) -> None:
+        sent.append(dict(message)["type"])  # type: ignore[call-overload]
+
+    route = Route("/graphql", There())
+    await ShortWay(Router([route]), route)({"type": "websocket", "path": "/graphql", "root_path": ""}, nothing, send)  # type: ignore[arg-type]
+
+    assert (taken, sent) == ([], ["websocket.close"])
