@@ -259,13 +259,15 @@ class BoundedSchema(strawberry.Schema):
                 yield self._refused(source.errors or [])
                 return
 
-            async def execute(event: object) -> ExecutionResult:
+            def execute(event: object) -> "AwaitableOrValue[ExecutionResult]":
                 of_event = executor.build_per_event_executor(event)
                 # Each event is an answer, with a context of its own where there can be one.
                 if renewed := getattr(executor.context_value, "renewed", None):
                     of_event.context_value = renewed()
-                result = of_event.execute_operation(serially=False)
-                return self._told(await await_maybe(cast("AwaitableOrValue[graphql.ExecutionResult]", result)))
+                result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
+                if _is_awaitable(result):
+                    return self._told_then(result)
+                return self._told(cast("graphql.ExecutionResult", result))
 
             happened = cast("AsyncGenerator[object, None]", source)
             async with aclosing(happened), aclosing(_located(happened, executor)) as events:
@@ -291,6 +293,9 @@ class BoundedSchema(strawberry.Schema):
         if result.errors:
             self._explain(result.errors)
         return ExecutionResult(result.data, result.errors, extensions)
+
+    async def _told_then(self, result: Awaitable[graphql.ExecutionResult]) -> ExecutionResult:
+        return self._told(await result)
 
     def _explain(self, errors: list[GraphQLError]) -> None:
         self._process_errors(errors)

@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import graphql
 from graphql import DocumentNode, FieldNode, VariableNode, Visitor, get_operation_ast
 from strawberry.types import ExecutionResult
 
 from stores import json_text
+
+if TYPE_CHECKING:
+    from graphql.pyutils import AwaitableOrValue
 
 RESUMES: Final = "after"
 """The argument of a subscription's field that says where it begins."""
@@ -54,7 +57,8 @@ class SharedResult(ExecutionResult):
         return self.encoded.decode()
 
 
-Execute = Callable[[object], Awaitable[ExecutionResult]]
+Execute = Callable[[object], "AwaitableOrValue[ExecutionResult]"]
+"""Gives the result at once where nothing must be awaited for it: to wait for a task takes longer than most results."""
 
 
 class SharedResults:
@@ -85,30 +89,36 @@ class SharedResults:
     async def result(self, key: bytes, event: object, execute: Execute) -> ExecutionResult:
         """The result of an event: one that is there already, or is being made for another, or a new one."""
         kept: dict[Hashable, Any] | None = getattr(event, "made", None)
-        if kept is None:
-            return await execute(event)
-        made = kept.get(key)
-        if made is None and self._subscribed[key] == 1:
-            return await execute(event)
+        made = None if kept is None else kept.get(key)
         if made is None:
-            made = kept[key] = asyncio.create_task(_shared(key, cast("SharedEvent", event), execute))
+            result = execute(event)
+            if kept is None or self._subscribed[key] == 1:
+                return result if isinstance(result, ExecutionResult) else await result
+            shared = cast("SharedEvent", event)
+            if isinstance(result, ExecutionResult):
+                return _kept(key, shared, result)
+            made = kept[key] = asyncio.create_task(_kept_then(key, shared, result))
         return made if isinstance(made, SharedResult) else await asyncio.shield(made)
 
 
-async def _shared(key: bytes, event: SharedEvent, execute: Execute) -> ExecutionResult:
-    """Execute an event, and keep the result if nothing is wrong with it: who resumes here should not find a failure."""
+def _kept(key: bytes, event: SharedEvent, result: ExecutionResult) -> ExecutionResult:
+    """Keep a result if nothing is wrong with it: who resumes here should not find a failure."""
+    if result.errors:
+        return result
+    shared = event.made[key] = SharedResult(result.data)
+    event.grow(_COPIES * len(shared.encoded))
+    return shared
+
+
+async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[ExecutionResult]) -> ExecutionResult:
     try:
-        result = await execute(event)
+        found = await result
     except BaseException:
         del event.made[key]
         raise
-    if result.errors:
+    if found.errors:
         del event.made[key]
-        return result
-    shared = SharedResult(result.data)
-    event.made[key] = shared
-    event.grow(_COPIES * len(shared.encoded))
-    return shared
+    return _kept(key, event, found)
 
 
 def _key(

@@ -71,6 +71,8 @@ class Observing:
             # How long a WebSocket is open tells nothing; its operations are counted one by one.
             if door != doors.WEBSOCKET or status != _SWITCHED:
                 under_way.ended(str(status))
+            # What leads back to itself only the garbage collector ends.
+            del under_way.state["under_way"]
 
 
 def _given(scope: Scope) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from graphql import (
     ExecutionResult,
@@ -38,6 +38,10 @@ Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 
 Position = RefMap[DeferUsage, DeliveryGroup] | None
 """What of `@defer` concerns a place; nothing, since the schema does not have it."""
+
+
+_ROOT: Final = 0, 0
+"""No type's and no selection's: the key of the root's rows."""
 
 
 class CompilingExecutor(PatternedExecutor):
@@ -113,11 +117,22 @@ class CompilingExecutor(PatternedExecutor):
         if self.operation.operation is not OperationType.QUERY or not self.schema.query_type:
             return None
         plan = self._plans.root(self, self.schema.query_type).plan
-        return Rows.of(self, plan) if plan else None
+        rows = Rows.of(self, plan) if plan else None
+        self._rows[_ROOT] = ([], rows)
+        return rows
 
     def collect_root_fields(self, kind: GraphQLObjectType) -> CollectedFields:
         """What the operation selects itself, of the type at its root."""
         return collect_fields(self.schema, self.fragments, self.variable_values, kind, self.operation)
+
+    def build_response(self, data: dict[str, Any] | None) -> Result:
+        """The response of what is done by now."""
+        response = super().build_response(data)
+        for _details, rows in self._rows.values():
+            if rows:
+                rows.end()
+        self._rows.clear()
+        return response
 
     async def _awaited_response(self, data: Awaitable[dict[str, Any]]) -> Result:
         try:

@@ -87,13 +87,21 @@ class PatternedExecutor(StrawberryGraphQLCoreExecutionContext):
             "context_value": context_value,
             "variable_values": values,
             "operation_extensions": extensions,
-            "async_helpers": GraphQLResolveInfoHelpers(gather=made.gather_async_work, track=made.track_async_work),
             "collected_errors": CollectedErrors(),
             "groups": [],
             "tasks": [],
             "streams": [],
         }
         return made
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """Made anew each time: kept, they would lead back to the executor, which only the garbage collector ends."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, _made: GraphQLResolveInfoHelpers) -> None:
+        pass
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever has the name
         """What few requests need, made for the first time that it is asked for."""

@@ -54,6 +54,10 @@ class Rows:
                 return None
         return cls(executor, plan, given)
 
+    def end(self) -> None:
+        """Make no more rows: what makes them leads back to here, which only the garbage collector would end."""
+        self.row = _ended
+
     def complete(self, source: object, at: Place) -> AwaitableOrValue[Data]:
         """The data of one object; what is awaited for some of its fields is awaited together.
 
@@ -198,6 +202,11 @@ def path_of(at: Any) -> Path:  # noqa: ANN401 -- a place in a place, not the roo
         return at
     around, key, typename = at
     return Path(around and path_of(around), key, typename)
+
+
+def _ended(*_given: object) -> Data:
+    """What rows are made by that nobody waits for any more, such as those of a failed field's neighbours."""
+    raise RuntimeError("the answer has been given")
 
 
 async def _gathered(data: Data, waiting: dict[str, Awaitable[Any]]) -> Data:
