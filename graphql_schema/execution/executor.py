@@ -101,7 +101,7 @@ class CompilingExecutor(PatternedExecutor):
         return executor
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Result]:  # noqa: FBT001 -- the base's own
-        """The result of an operation; the root of a query is as a row without a source."""
+        """The result of an operation; the root of a query, or of an event, is as a row."""
         rows = self._root() if self._compiles and not serially else None
         if rows is None:
             return super().execute_operation(serially)
@@ -113,10 +113,12 @@ class CompilingExecutor(PatternedExecutor):
         return self.finish(self.build_response(data)) if isinstance(data, dict) else self._awaited_response(data)
 
     def _root(self) -> Rows | None:
-        """The rows of a query's root; None of other operations, and where they are not known yet, or impossible."""
-        if self.operation.operation is not OperationType.QUERY or not self.schema.query_type:
+        """The rows of the root of a query or an event; None where they are not known yet, or impossible."""
+        # The fields of a mutation come one after the other.
+        kind = self.schema.get_root_type(self.operation.operation)
+        if self.operation.operation is OperationType.MUTATION or kind is None:
             return None
-        plan = self._plans.root(self, self.schema.query_type).plan
+        plan = self._plans.root(self, kind).plan
         rows = Rows.of(self, plan) if plan else None
         self._rows[_ROOT] = ([], rows)
         return rows
