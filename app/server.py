@@ -63,10 +63,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
             yield state
 
     routes = _routes(process)
-    first = next(route for route in routes if isinstance(route, Route))
     return Starlette(
         routes=routes,
-        middleware=[*_middleware(process), Middleware(ShortWay, first)],
+        middleware=[*_middleware(process), Middleware(ShortWay, _graphql_routes(routes))],
         lifespan=lifespan,
         exception_handlers={404: not_found, 500: failed},
     )
@@ -95,7 +94,7 @@ def _routes(process: Process) -> list[BaseRoute]:
         trace_operations(schema, process.tracing)
     over_http, over_websocket = _graphql(process, schema, places)
     routes: list[BaseRoute] = [
-        Route("/graphql", over_http),  # the first: the short way leads there
+        Route("/graphql", over_http),
         Route("/", home),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
@@ -110,6 +109,10 @@ def _routes(process: Process) -> list[BaseRoute]:
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
     return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
+
+
+def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
+    return [route for route in routes if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"]
 
 
 def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[GraphQLHTTP, GraphQLWebSocket]:

@@ -41,6 +41,9 @@ _EVERY_TYPE: Final = frozenset(OperationType)
 _ENDING: Final = frozenset({"completionsCreateStream"})
 """The subscriptions that end by themselves, within the time that is given to a provider."""
 
+_OVER: Final = object()
+"""What comes after the last event."""
+
 _PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
 _LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -221,31 +224,22 @@ class BoundedSchema(strawberry.Schema):
     ) -> StreamResult:
         """Run any operation: the results of a subscription, the one of a query or a mutation, or why there is none."""
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-        given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
-        return self._results(query, allowed, given)
-
-    async def _results(
-        self, query: str | None, allowed: Iterable[OperationType], given: dict[str, Any]
-    ) -> StreamResult:
         try:
-            document, kind = self._documents.read(query, given["operation_name"], allowed)
+            document, kind = self._documents.read(query, operation_name, allowed)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            yield self._refused(_errors_of(error))
-            return
-        if kind is not OperationType.SUBSCRIPTION:
-            result = await self._in_time(kind, document, given)
-            # Who is slow to read the result should not keep what was asked in memory.
-            del query, document, given
-            yield result
-            return
-        caller = getattr(given["context_value"], "caller", None)
-        visible = caller.grants if caller else None
-        asked = query, document, given["operation_name"], given["variable_values"], visible
-        with self._shared.subscribed(*asked) as key:
-            del query, asked
-            async with aclosing(self._events(key, document, given)) as events:
-                async for event in events:
-                    yield event
+            return _alone(self._refused(_errors_of(error)))
+        given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
+        if kind is OperationType.SUBSCRIPTION:
+            caller = getattr(context_value, "caller", None)
+            asked = query, document, operation_name, variable_values, caller.grants if caller else None
+            return self._events(SharedResults.key_of(*asked), document, given)
+        return self._result(kind, document, given)
+
+    async def _result(self, kind: OperationType, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
+        result = await self._in_time(kind, document, given)
+        # Who is slow to read the result should not keep what was asked in memory.
+        del document, given
+        yield result
 
     async def _events(self, key: bytes, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
         try:
@@ -270,12 +264,14 @@ class BoundedSchema(strawberry.Schema):
                 return self._told(cast("graphql.ExecutionResult", result))
 
             happened = cast("AsyncGenerator[object, None]", source)
-            async with aclosing(happened), aclosing(_located(happened, executor)) as events:
-                async for event in events:
-                    result = await self._shared.result(key, event, execute)
-                    # Each event has the same cost; that of the first tells it.
-                    yield ExecutionResult(result.data, result.errors, cost) if cost else result
-                    cost = None
+            # One generator and no more: a message passes through each that there is.
+            with self._shared.subscribed(key):
+                async with aclosing(happened):
+                    while (event := await _next(happened, executor)) is not _OVER:
+                        result = await self._shared.result(key, event, execute)
+                        # Each event has the same cost; that of the first tells it.
+                        yield ExecutionResult(result.data, result.errors, cost) if cost else result
+                        cost = None
         except TooCostlyError as error:
             yield self._refused([error])
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
@@ -308,11 +304,16 @@ class BoundedSchema(strawberry.Schema):
         return PreExecutionError(None, errors, told)
 
 
-async def _located(events: AsyncGenerator[object, None], executor: Executor[Any]) -> AsyncGenerator[object, None]:
-    """The events; what ends them early is the error of their field, at its place, as that of any other field is."""
+async def _alone(result: ExecutionResult) -> StreamResult:
+    yield result
+
+
+async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -> object:
+    """The next event; what ends them early is the error of their field, at its place, as that of any other field is."""
     try:
-        async for event in events:
-            yield event
+        return await anext(events)
+    except StopAsyncIteration:
+        return _OVER
     except Exception as error:
         kind = executor.schema.subscription_type
         if kind is None:

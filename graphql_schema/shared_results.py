@@ -67,20 +67,26 @@ class SharedResults:
     def __init__(self) -> None:
         self._subscribed: Counter[bytes] = Counter()
 
-    @contextmanager
-    def subscribed(
-        self,
+    @staticmethod
+    def key_of(
         query: str | None,
         document: DocumentNode,
         name: str | None,
         variables: dict[str, Any] | None,
         visible: object = None,
-    ) -> Iterator[bytes]:
-        """The key of what is the same for all who ask this and to whom the same is visible, until the block ends."""
-        key = _key(query, document, name, variables, visible)
+    ) -> bytes:
+        """The key of what is the same for all who ask this and to whom the same is visible."""
+        resumed = _resuming_variable(document, name)
+        others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
+        told = repr((query, name, others, visible)).encode(errors="surrogatepass")
+        return hashlib.blake2b(told, digest_size=32).digest()
+
+    @contextmanager
+    def subscribed(self, key: bytes) -> Iterator[None]:
+        """A block in which one more asks what has the key."""
         self._subscribed[key] += 1
         try:
-            yield key
+            yield
         finally:
             self._subscribed[key] -= 1
             if not self._subscribed[key]:
@@ -119,14 +125,6 @@ async def _kept_then(key: bytes, event: SharedEvent, result: Awaitable[Execution
     if found.errors:
         del event.made[key]
     return _kept(key, event, found)
-
-
-def _key(
-    query: str | None, document: DocumentNode, name: str | None, variables: dict[str, Any] | None, visible: object
-) -> bytes:
-    resumed = _resuming_variable(document, name)
-    others = sorted((key, value) for key, value in (variables or {}).items() if key != resumed)
-    return hashlib.blake2b(repr((query, name, others, visible)).encode(errors="surrogatepass"), digest_size=32).digest()
 
 
 class _Uses(Visitor):

@@ -106,8 +106,10 @@ class Connection(ASGIWebSocketAdapter):
         if self.ws.application_state is not WebSocketState.CONNECTED:
             raise WebSocketDisconnected
         try:
-            await self.ws.send_text(text)
-        except WebSocketDisconnect as error:
+            # Starlette's own two steps look whether it may be sent, which the state tells.
+            await self.ws._send({"type": "websocket.send", "text": text})  # noqa: SLF001 -- one of many to a thousand
+        except OSError as error:
+            self.ws.application_state = WebSocketState.DISCONNECTED
             raise WebSocketDisconnected from error
 
     async def close(self, code: int, reason: str) -> None:

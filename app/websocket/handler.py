@@ -26,7 +26,7 @@ from app import heartbeats
 from app.access.authentication import come_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
-from app.intake import giving_back, large_subscription
+from app.intake import large_subscription
 from app.observing import under_way
 from app.traffic import payer_of
 from app.traffic.rates import Buckets
@@ -230,21 +230,31 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
-            async with aclosing(giving_back(share, result_source, at_first=not keeps)) as results:
-                await super()._send_result_stream(operation, self._sending_shared(operation, results))
+            async with aclosing(result_source) as results:
+                sending = self._sending_shared(operation, results, None if keeps else share)
+                await super()._send_result_stream(operation, sending)
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
             under_way.failed(under_way.INTERNAL)
             await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
         finally:
+            share.close()
             if current is not None:
                 current.ended("200")
 
-    async def _sending_shared(self, operation: Operation[Any, None], results: StreamResult) -> StreamResult:
-        """The results that are this operation's own; those that go out to many are sent here, as they are."""
+    async def _sending_shared(
+        self, operation: Operation[Any, None], results: StreamResult, share: Share | None
+    ) -> StreamResult:
+        """The results that are this operation's own; those that go out to many are sent here, as they are.
+
+        At the first the share is closed, if one is given: the client may take long to read it.
+        """
         start = f'{{"type":"next","id":{json_text.encode(operation.id)},"payload":'
         async for result in results:
+            if share:
+                share.close()
+                share = None
             if isinstance(result, SharedResult):
                 await self.websocket.send_text(f"{start}{result.text}}}")
             else:

@@ -240,7 +240,7 @@ class CallsStore:
         async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
             return await explained(self._calls, search)
 
-    async def events(
+    def events(
         self,
         project_id: str,
         wanted: Iterable[str],
@@ -260,9 +260,16 @@ class CallsStore:
         """
         question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
         place = None if after is None else place_at(project_id, after)
+        if question.looked_up or has_additions(fields):
+            return self._looked_up(question, place, fields)
+        return self._watching.events(question, place)
+
+    async def _looked_up(
+        self, question: Question, place: str | None, wanted: frozenset[str]
+    ) -> AsyncGenerator[CallEvent, None]:
         async with aclosing(self._watching.events(question, place)) as events:
             async for event in events:
-                found = await self._lookups.found(event, question, fields, place)
+                found = await self._lookups.found(event, question, wanted, place)
                 if found:
                     yield found
                 place = event.place

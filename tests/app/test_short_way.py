@@ -1,7 +1,7 @@
 """The short way: who asks for the route's own path takes it, all others go through the router."""
 
 import pytest
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from app.short_way import ShortWay
@@ -33,19 +33,22 @@ async def test_the_way_that_a_request_takes(scope: Scope, way: str) -> None:
     taken.clear()
     route = Route("/graphql", There())
 
-    await ShortWay(Router([route]), route)({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
+    await ShortWay(Router([route]), [route])({"root_path": "", **scope}, nothing, nothing)  # type: ignore[arg-type]
 
     assert taken == [way]
 
 
-async def test_websockets_go_through_the_router() -> None:
+@pytest.mark.parametrize(("path", "taken_by"), [("/ws", ["short"]), ("/graphql", [])])
+async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) -> None:
     taken.clear()
     sent: list[str] = []
 
     async def send(message: object) -> None:
         sent.append(dict(message)["type"])  # type: ignore[call-overload]
 
-    route = Route("/graphql", There())
-    await ShortWay(Router([route]), route)({"type": "websocket", "path": "/graphql", "root_path": ""}, nothing, send)  # type: ignore[arg-type]
+    routes = [Route("/graphql", There()), WebSocketRoute("/ws", There())]
+    scope = {"type": "websocket", "path": path, "root_path": ""}
+    await ShortWay(Router(routes), routes)(scope, nothing, send)  # type: ignore[arg-type]
 
-    assert (taken, sent) == ([], ["websocket.close"])
+    assert taken == taken_by
+    assert sent == ([] if taken_by else ["websocket.close"])
