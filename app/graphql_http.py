@@ -32,7 +32,14 @@ from app.trusted_documents import NOT_FOUND, TrustedDocuments, asked_for
 from graphql_schema.errors import RETRY_AFTER, unexpected
 from graphql_schema.operations import BoundedSchema, PartlyDone
 from stores import json_text
-from stores.errors import BadInputError, RateLimitedError, StoreError, UnavailableError, retry_after
+from stores.errors import (
+    BadInputError,
+    RateLimitedError,
+    StoreError,
+    UnavailableError,
+    forget_frames,
+    retry_after,
+)
 from stores.files import MAX_FILE_BYTES
 from stores.intake import Intake, Share
 
@@ -141,6 +148,7 @@ class GraphQLHTTP:
                 return
             except (RequestError, SilenceError) as caught:
                 error = _silent(caught) if isinstance(caught, SilenceError) else caught
+                forget_frames(caught)
                 under_way.failed(under_way.code_of(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = _response({"errors": [error.payload]}, media_type, error.status, error.headers)

@@ -10,7 +10,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema import request_ids
-from stores.errors import StoreError, retry_after
+from stores.errors import StoreError, forget_frames, retry_after
 from stores.ids import new_id
 
 _USERS_OWN = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
@@ -27,6 +27,8 @@ def explain(errors: Iterable[GraphQLError]) -> None:
     for error in errors:
         if "code" not in (error.extensions or {}):
             _explain(error)
+        forget_frames(error)
+        forget_frames(error.original_error)
 
 
 def _explain(error: GraphQLError) -> None:

@@ -127,3 +127,18 @@ class UnavailableError(StoreError):
 def retry_after(error: StoreError) -> int | None:
     """In how many seconds what was refused may be asked again; None where waiting is of no use, or nobody knows."""
     return error.retry_after_seconds if isinstance(error, UnavailableError | RateLimitedError) else None
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let an error, and what led to it, go of the frames that they came through, once it is known what to tell of it.
+
+    The frames have what was asked and found, and mostly the error itself, so that all of it would wait for the garbage
+    collector.
+    """
+    left, seen = [error], set[int]()
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += [each.__cause__, each.__context__]
