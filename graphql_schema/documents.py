@@ -63,6 +63,17 @@ class ValidDocuments:
             self._characters -= len(oldest)
 
 
+def _unlink(document: DocumentNode) -> None:
+    """Let no token lead back to the one before it: only the garbage collector would end them, and rarely what is old.
+
+    The parser alone goes back.
+    """
+    token = document.loc.start_token if document.loc else None
+    while token:
+        token.prev = None
+        token = token.next
+
+
 class InvalidDocumentError(Exception):
     """A document that cannot run, with all that is wrong with it."""
 
@@ -182,6 +193,7 @@ class Documents:
             bounds.check_lengths(document)
         except GraphQLError as error:
             raise self._refused([error]) from error
+        _unlink(document)
         return document
 
     def _validate(self, document: DocumentNode) -> None:

@@ -1,5 +1,6 @@
 """Operations: how a document, its variables and a context become results."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
@@ -26,6 +27,7 @@ from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
 from stores.patience import Patience
+from stores.turns import AT_ONCE
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -232,7 +234,7 @@ class BoundedSchema(strawberry.Schema):
         if kind is OperationType.SUBSCRIPTION:
             caller = getattr(context_value, "caller", None)
             asked = query, document, operation_name, variable_values, caller.grants if caller else None
-            return self._events(SharedResults.key_of(*asked), document, given)
+            return self._events(asked, document, given)
         return self._result(kind, document, given)
 
     async def _result(self, kind: OperationType, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
@@ -241,13 +243,14 @@ class BoundedSchema(strawberry.Schema):
         del document, given
         yield result
 
-    async def _events(self, key: bytes, document: DocumentNode, given: dict[str, Any]) -> StreamResult:
+    async def _events(self, asked: tuple[Any, ...], document: DocumentNode, given: dict[str, Any]) -> StreamResult:
         try:
             executor = self._executor(document, given)
             if isinstance(executor, list):
                 yield self._refused(executor)
                 return
-            cost = self._cost(executor)
+            cost, key, told = self._cost(executor), SharedResults.key_of(*asked), 0
+            del asked
             source = await await_maybe(graphql.create_source_event_stream(executor))
             if isinstance(source, graphql.ExecutionResult):
                 yield self._refused(source.errors or [])
@@ -271,7 +274,9 @@ class BoundedSchema(strawberry.Schema):
                         result = await self._shared.result(key, event, execute)
                         # Each event has the same cost; that of the first tells it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
-                        cost = None
+                        cost, told = None, told + 1
+                        if told % AT_ONCE == 0:
+                            await asyncio.sleep(0)  # those that are there already come without a wait
         except TooCostlyError as error:
             yield self._refused([error])
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error

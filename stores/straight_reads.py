@@ -5,9 +5,9 @@ longer than a small read. Here a command is sent once, and where the driver woul
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.errors import ConnectionFailure, OperationFailure, ServerSelectionTimeoutError
 from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 from pymongo.read_concern import ReadConcern
 from pymongo.synchronous.command_cursor import CommandCursor
@@ -19,20 +19,17 @@ if TYPE_CHECKING:
 
 _C = TypeVar("_C")
 
-AS_IT_IS: Final = ReadConcern()
-"""What the server takes by itself."""
-
 
 def find(
     collection: "DriversCollection[Document]",
     asked: dict[str, Any],
     batch_size: int,
     otherwise: Callable[[], _C],
-    read_concern: ReadConcern = AS_IT_IS,
+    read_concern: ReadConcern | None = None,
 ) -> "CommandCursor[Document] | _C":
     """What `find` finds; `asked` is what the command takes beside the collection's name and the batch's size.
 
-    `otherwise` is the driver's own way to read the same.
+    `otherwise` is the driver's own way to read the same. Without a read concern it is the collection's.
     """
     command = {"find": collection.name, **asked, "batchSize": batch_size}
     return _begun(collection, command, batch_size, otherwise, read_concern)
@@ -43,7 +40,7 @@ def aggregate(
     asked: dict[str, Any],
     batch_size: int,
     otherwise: Callable[[], _C],
-    read_concern: ReadConcern = AS_IT_IS,
+    read_concern: ReadConcern | None = None,
 ) -> "CommandCursor[Document] | _C":
     """What `aggregate` finds, in the same way."""
     command = {"aggregate": collection.name, **asked, "cursor": {"batchSize": batch_size}}
@@ -55,11 +52,12 @@ def _begun(
     command: dict[str, Any],
     batch_size: int,
     otherwise: Callable[[], _C],
-    read_concern: ReadConcern,
+    read_concern: ReadConcern | None,
 ) -> "CommandCursor[Document] | _C":
     client = collection.database.client
-    if client.options.load_balanced:
-        return otherwise()  # where a cursor keeps its connection
+    # Behind a load balancer a cursor keeps its connection.
+    if client.options.load_balanced or not client.options.retry_reads:
+        return otherwise()
     try:
         checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
         with checkout as (connection, preference):
@@ -68,13 +66,15 @@ def _begun(
                 command,
                 preference,
                 collection.codec_options,
-                read_concern=read_concern,
+                read_concern=read_concern or collection.read_concern,
                 client=client,
             )
+    except ServerSelectionTimeoutError:
+        raise
     except ConnectionFailure:
         return otherwise()
     except OperationFailure as error:
-        if error.code not in _RETRYABLE_ERROR_CODES:
+        if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
             raise
         return otherwise()
     return CommandCursor(collection, answer["cursor"], connection.address, batch_size)

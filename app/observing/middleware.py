@@ -72,7 +72,7 @@ class Observing:
             if door != doors.WEBSOCKET or status != _SWITCHED:
                 under_way.ended(str(status))
             # What leads back to itself only the garbage collector ends.
-            del under_way.state["under_way"]
+            under_way.state.pop("under_way", None)
 
 
 def _given(scope: Scope) -> str | None:

@@ -28,7 +28,7 @@ _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
     "_initial_execution_plans": RefMap,
     "_deferred_execution_plans": RefMap,
 }
-"""What executors have that rows have no use for."""
+"""What executors have that rows have no use for; the copy for one event makes its own of what it needs of it."""
 
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 

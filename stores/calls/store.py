@@ -258,8 +258,11 @@ class CallsStore:
             RateLimitedError: too many watch already.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
-        question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
-        place = None if after is None else place_at(project_id, after)
+        try:
+            question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
+            place = None if after is None else place_at(project_id, after)
+        except BadInputError as error:
+            return _raising(error)  # where the events are asked for, as all else that ends them is
         if question.looked_up or has_additions(fields):
             return self._looked_up(question, place, fields)
         return self._watching.events(question, place)
@@ -320,3 +323,8 @@ class CallsStore:
                 await paging.count(self._calls, stages, limit, session) if "count" in wanted else None,
                 await total_size(self._calls, project_id, stages, limit, session) if size else None,
             )
+
+
+async def _raising(error: BadInputError) -> AsyncGenerator[CallEvent, None]:
+    raise error
+    yield

@@ -1,9 +1,14 @@
 """The short way: who asks for the route's own path takes it, all others go through the router."""
 
+from typing import Any
+
 import pytest
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from app.access.guard import Guard
+from app.server import create_app
+from app.settings import Settings
 from app.short_way import ShortWay
 
 taken: list[str] = []
@@ -52,3 +57,20 @@ async def test_a_websocket_has_a_way_of_its_own(path: str, taken_by: list[str]) 
 
     assert taken == taken_by
     assert sent == ([] if taken_by else ["websocket.close"])
+
+
+def test_a_route_of_which_more_counts_than_its_path_has_no_short_way() -> None:
+    with pytest.raises(TypeError, match="more than the path"):
+        ShortWay(Router([]), [Route("/files/{digest}", There())])
+    with pytest.raises(TypeError, match="more than the path"):
+        ShortWay(Router([]), [Route("/", There(), methods=["GET"])])
+
+
+def test_the_short_way_leads_through_the_guard() -> None:
+    app = create_app(Settings(mongodb_uri="mongodb://127.0.0.1:1"))
+    layers: list[Any] = app.user_middleware
+    [way] = [each for each in layers if each.cls is ShortWay]
+    routes = way.args[0]
+
+    assert [type(route) for route in routes] == [Route, WebSocketRoute]
+    assert all(isinstance(route.app, Guard) for route in routes)

@@ -1,13 +1,14 @@
 """Reads in one step: by one command, and what of it is left to the driver."""
 
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pymongo
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 from stores.database import Database, Document
 from stores.whole_reads import all_rows, first_rows, one_row, rows_among
@@ -104,6 +105,36 @@ async def own(mongodb_uri: str, database_name: str) -> AsyncIterator[AsyncIOMoto
     await client[database_name]["stretches"].insert_one({"_id": 1, "text": "there"})
     yield client
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "command", "lsid"),
+    [("readConcernLevel=majority", {"readConcern": {"level": "majority"}}, False), ("retryReads=false", {}, True)],
+)
+async def test_what_the_uri_says_of_reads_holds(
+    mongodb_uri: str, database_name: str, option: str, command: dict[str, Any], *, lsid: bool
+) -> None:
+    heard = Commands()
+    uri = f"{mongodb_uri}{'&' if '?' in mongodb_uri else '/?'}{option}"
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, event_listeners=[heard])
+
+    assert await one_row(client[database_name]["stretches"], {"_id": 1}, {}) is None
+    client.close()
+
+    body = heard.last("find")
+    assert command.items() <= body.items()
+    assert ("lsid" in body) is lsid
+
+
+async def test_no_server_is_waited_for_once() -> None:
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient("mongodb://127.0.0.1:1/", serverSelectionTimeoutMS=700)
+    began = time.monotonic()
+
+    with pytest.raises(ServerSelectionTimeoutError):
+        await one_row(client["nowhere"]["rows"], {}, {})
+    client.close()
+
+    assert 0.6 < time.monotonic() - began < 1.3
 
 
 async def test_a_connection_that_broke_is_read_over_anew(own: AsyncIOMotorClient[Document], database_name: str) -> None:
