@@ -292,11 +292,6 @@ class Database:
             finally:
                 task.cancel()
 
-    async def _read(self, work: Awaitable[_R]) -> _R:
-        """The same for work that has nothing to undo when it is given up."""
-        with driver_errors():
-            return await self._patience.wait(work)
-
     async def write(self, work: Callable[[], Awaitable[_R]]) -> _R:
         """What comes of some writing, as by `run`, in its turn among all that write.
 
@@ -323,7 +318,9 @@ class Database:
         deadline = time.monotonic() + self._query_timeout_seconds
         with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
             try:
-                return await self._read(work)
+                # Nothing of it is to be undone when it is given up.
+                with driver_errors():
+                    return await self._patience.wait(work)
             except UnavailableError as error:
                 # A server that is too busy even to give up in time leaves that to the connection.
                 if time.monotonic() >= deadline and self._in_reach():

@@ -24,9 +24,18 @@ def refused() -> UnauthenticatedError:
     )
 
 
+def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    """The first header of a name among ASGI's; None where there is none."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
+
+
 def header_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The header Authorization among ASGI's; None where there is none. Of two the first counts."""
-    return next((value.decode("latin-1") for name, value in headers if name == _HEADER), None)
+    found = first_header(headers, _HEADER)
+    return None if found is None else found.decode("latin-1")
 
 
 def of_message(payload: Mapping[str, object]) -> str | None:

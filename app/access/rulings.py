@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.access.credentials import first_header
 from app.access.refusing import by_graphql, by_otlp, by_weave, plainly
 from app.media_types import prefers_html
 from stores.access import EVERY_PROJECT, Role
@@ -46,7 +47,7 @@ def _all(_connection: HTTPConnection) -> Iterable[str]:
 
 def _is_page(scope: Scope) -> bool:
     """Whether a browser asks for GraphiQL, which holds no data."""
-    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    accept = first_header(scope["headers"], b"accept") or b""
     return scope["type"] == "http" and scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
 
 

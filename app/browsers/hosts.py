@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.callers import CALLER
+from app.access.credentials import first_header
 from app.access.entrance import is_for_this_machine
 from app.doors import OPEN_PATHS, refusal_at
 from stores.errors import ForbiddenError
@@ -50,7 +51,7 @@ class OwnHosts:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse a request by another name, or go on."""
         if scope["type"] != "lifespan" and _is_open(scope):
-            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+            host = first_header(scope["headers"], b"host") or b""
             if not _is_among(self.names, host):
                 return refusal_at(scope, _refused(host.decode("latin-1")))(scope, receive, send)
         return self.app(scope, receive, send)

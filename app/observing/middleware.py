@@ -5,6 +5,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access.credentials import first_header
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
@@ -30,18 +31,17 @@ class Observing:
         self._tally = tally
         self._new_ids = new_ids()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on."""
         kind = scope["type"]
         if kind == "lifespan":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _given(scope) or next(self._new_ids)
         door = doors.WEBSOCKET if kind == "websocket" else doors.door_of(scope["path"])
         under_way = state["under_way"] = UnderWay(request_id, door, state, self._tally)
         under_way.make_current()
-        await self._passed_on(under_way, scope, receive, send)
+        return self._passed_on(under_way, scope, receive, send)
 
     async def _passed_on(self, under_way: UnderWay, scope: Scope, receive: Receive, send: Send) -> None:
         status = _UNANSWERED
@@ -77,7 +77,5 @@ class Observing:
 
 def _given(scope: Scope) -> str | None:
     """The id that a request came with, if it is sane."""
-    for name, value in scope["headers"]:
-        if name == HEADER:
-            return sane(value)
-    return None
+    value = first_header(scope["headers"], HEADER)
+    return None if value is None else sane(value)
