@@ -18,6 +18,12 @@ from graphql import (
     specified_rules,
     validate,
 )
+from graphql.validation.rules.defer_stream_directive_label import DeferStreamDirectiveLabel
+from graphql.validation.rules.defer_stream_directive_on_root_field import DeferStreamDirectiveOnRootField
+from graphql.validation.rules.defer_stream_directive_on_valid_operations_rule import (
+    DeferStreamDirectiveOnValidOperationsRule,
+)
+from graphql.validation.rules.stream_directive_on_list_field import StreamDirectiveOnListField
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
@@ -32,6 +38,15 @@ MAX_KEPT: Final = _CACHED_CHARACTERS // 4
 """Characters of a document that is kept."""
 
 SEVERAL: Final = "several"
+
+
+_OF_DIRECTIVES_NOT_HERE: Final = {
+    DeferStreamDirectiveLabel,
+    DeferStreamDirectiveOnRootField,
+    DeferStreamDirectiveOnValidOperationsRule,
+    StreamDirectiveOnListField,
+}
+"""The schema has neither `@defer` nor `@stream`, so that they are refused as unknown; the last stumbles over unions."""
 
 
 class ValidDocuments:
@@ -136,7 +151,8 @@ class Documents:
         self._limits = limits
         secrecy = () if limits.introspection else (bounds.NoIntrospection,)
         strawberrys = (MaybeNullValidationRule, OneOfInputValidationRule)
-        self._rules = (bounds.rule(limits), *secrecy, *specified_rules, *strawberrys)
+        rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
+        self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
         self._valid = ValidDocuments()
 
     def read(

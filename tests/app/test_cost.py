@@ -89,6 +89,10 @@ async def test_a_subscription_tells_once_what_an_event_costs(client: httpx.Async
     ("directive", "query"),
     [
         ("@defer", '{ calls(projectId: "acme/chat") { nodes { id } ... @defer { totalCount } } }'),
+        (
+            "@stream",
+            '{ evaluationStatus(projectId: "a/b", callId: "x") { ... on EvaluationStatusRunning @stream { code } } }',
+        ),
         ("@stream", '{ calls(projectId: "acme/chat") { nodes @stream(initialCount: 1) { id } } }'),
     ],
 )
