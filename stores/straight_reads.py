@@ -20,40 +20,17 @@ if TYPE_CHECKING:
 _C = TypeVar("_C")
 
 
-def find(
-    collection: "DriversCollection[Document]",
-    asked: dict[str, Any],
-    batch_size: int,
-    otherwise: Callable[[], _C],
-    read_concern: ReadConcern | None = None,
-) -> "CommandCursor[Document] | _C":
-    """What `find` finds; `asked` is what the command takes beside the collection's name and the batch's size.
-
-    `otherwise` is the driver's own way to read the same. Without a read concern it is the collection's.
-    """
-    command = {"find": collection.name, **asked, "batchSize": batch_size}
-    return _begun(collection, command, batch_size, otherwise, read_concern)
-
-
-def aggregate(
-    collection: "DriversCollection[Document]",
-    asked: dict[str, Any],
-    batch_size: int,
-    otherwise: Callable[[], _C],
-    read_concern: ReadConcern | None = None,
-) -> "CommandCursor[Document] | _C":
-    """What `aggregate` finds, in the same way."""
-    command = {"aggregate": collection.name, **asked, "cursor": {"batchSize": batch_size}}
-    return _begun(collection, command, batch_size, otherwise, read_concern)
-
-
-def _begun(
+def begun(
     collection: "DriversCollection[Document]",
     command: dict[str, Any],
     batch_size: int,
     otherwise: Callable[[], _C],
-    read_concern: ReadConcern | None,
+    read_concern: ReadConcern | None = None,
 ) -> "CommandCursor[Document] | _C":
+    """What a command finds that has a cursor; it has the size of its first batch, which is given for the others.
+
+    `otherwise` is the driver's own way to read the same. Without a read concern it is the collection's.
+    """
     client = collection.database.client
     # Behind a load balancer a cursor keeps its connection.
     if client.options.load_balanced or not client.options.retry_reads:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.read_concern import ReadConcern
 
-from stores import straight_reads
 from stores.database import Collection, Document
 from stores.driver_threads import in_driver_thread
+from stores.straight_reads import begun
 from stores.transactions import Session
 
 if TYPE_CHECKING:
@@ -60,8 +60,14 @@ def _find(
     def otherwise() -> "Cursor[Document]":
         return collection.find(match, shown, batch_size=most + 1, limit=limit)
 
-    asked = {"filter": match, "projection": shown, "limit": limit}
-    return straight_reads.find(collection, asked, most + 1, otherwise).to_list()
+    command = {
+        "find": collection.name,
+        "filter": match,
+        "projection": shown,
+        "limit": limit,
+        "batchSize": most + 1,
+    }
+    return begun(collection, command, most + 1, otherwise).to_list()
 
 
 def all_rows(
@@ -92,11 +98,14 @@ def found_by(
 
     if session is not None:
         return by_driver()
+    command: dict[str, Any]
     if plain is None:
-        asked = {"pipeline": list(stages), "allowDiskUse": True}
-        return straight_reads.aggregate(collection, asked, batch_size, by_driver, AT_ONE_MOMENT)
-    asked = {name: value for name, value in plain.items() if value} | {"filter": plain["filter"], "allowDiskUse": True}
-    return straight_reads.find(collection, asked, batch_size, by_driver, AT_ONE_MOMENT)
+        command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
+    else:
+        # MongoDB takes no sort that is null; without a filter it finds all.
+        given = {name: value for name, value in plain.items() if value}
+        command = {"find": collection.name, **given, "batchSize": batch_size}
+    return begun(collection, command | {"allowDiskUse": True}, batch_size, by_driver, AT_ONE_MOMENT)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:
