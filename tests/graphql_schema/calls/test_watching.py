@@ -249,3 +249,21 @@ async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_bega
     assert json.loads(json_text.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
     assert different[1] is not one[1]
     assert different[1].data == {"callEvents": {"call": {"id": call_id(2), "op": None}}}
+
+
+async def test_a_wrong_place_and_variables_too_deep_are_told_as_results(schema: LoomSchema, stores: Stores) -> None:
+    """What goes wrong is the result of the stream, never what the call of `stream` raises."""
+    deep: Any = "x"
+    for _ in range(1_000):
+        deep = [deep]
+
+    async def first(**given: Any) -> Any:  # noqa: ANN401 -- variables and results are any
+        variables = {"project": PROJECT, **given}
+        async with aclosing(await schema.stream(DOCUMENT % "type", variables, Context(stores))) as results:
+            return await anext(results)
+
+    wrong, too_deep = await first(after="nonsense"), await first(unknown=deep)
+
+    assert type(wrong).__name__ == "ExecutionResult"
+    assert [(error.path, error.extensions["code"]) for error in wrong.errors] == [(["callEvents"], "BAD_USER_INPUT")]
+    assert [error.extensions["code"] for error in too_deep.errors] == ["INTERNAL"]
