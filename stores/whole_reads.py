@@ -102,9 +102,7 @@ def found_by(
     if plain is None:
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
-        # MongoDB takes no sort that is null; without a filter it finds all.
-        given = {name: value for name, value in plain.items() if value}
-        command = {"find": collection.name, **given, "batchSize": batch_size}
+        command = {"find": collection.name, **plain, "batchSize": batch_size}
     return begun(collection, command | {"allowDiskUse": True}, batch_size, by_driver, AT_ONE_MOMENT)
 
 
@@ -117,8 +115,8 @@ def as_find(stages: Stages) -> dict[str, Any] | None:
         return None
     return {
         "filter": matches[0] if len(matches) == 1 else {"$and": matches} if matches else {},
-        "projection": given.get("$project"),
-        "sort": given.get("$sort"),
+        "projection": given.get("$project", {}),
+        "sort": given.get("$sort", {}),
         "skip": given.get("$skip", 0),
         "limit": given.get("$limit", 0),
     }

@@ -63,7 +63,7 @@ def _command(name: str, pipeline: Pipeline) -> dict[str, Any]:
     plain = as_find(pipeline)
     if plain is None:
         return {"aggregate": name, "pipeline": pipeline, "cursor": {}, "allowDiskUse": True}
-    return {"find": name, **{key: value for key, value in plain.items() if value}, "allowDiskUse": True}
+    return {"find": name, **plain, "allowDiskUse": True}
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any part of what MongoDB tells

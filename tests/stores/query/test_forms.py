@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from stores.calls.fields import CALL_FIELDS
+from stores.errors import BadInputError
 from stores.query.expressions import Operand
 from stores.query.parser import parse_operation, parse_query, print_operand
 from tests.stores.query.generator import COLUMNS, KEYS
@@ -72,16 +73,26 @@ def shown(node: Operand) -> str:
     return repr(node)
 
 
+def parsed(tree: Tree) -> Operand:
+    """What a query of JSON says; one that compares a time with a text that is none is no query, and is passed over."""
+    try:
+        return parse_query({"$expr": tree}, CALL_FIELDS)
+    except BadInputError as error:
+        if "compares with times" in error.message:
+            reject()
+        raise
+
+
 @given(TREES)
 def test_the_typed_form_and_json_give_one_tree(tree: Tree) -> None:
-    raw = parse_query({"$expr": tree}, CALL_FIELDS)
+    raw = parsed(tree)
 
     assert shown(parse_operation(typed(tree), CALL_FIELDS, "query.expr")) == shown(raw)
 
 
 @given(TREES)
 def test_what_is_printed_parses_to_the_same_tree(tree: Tree) -> None:
-    operation = parse_query({"$expr": tree}, CALL_FIELDS)
+    operation = parsed(tree)
 
     printed = print_operand(operation)
 
