@@ -220,7 +220,7 @@ class GraphQLHTTP:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_body_bytes:
             raise self._too_large()
-        refusal = _refusal_by(share.expect, int(length)) if length.isdecimal() else None
+        refusal = await _refusal_by(share, share.expect, int(length)) if length.isdecimal() else None
         held: list[bytes] = []
         size, more = 0, True
         while more:
@@ -229,7 +229,7 @@ class GraphQLHTTP:
             if size > self.max_body_bytes:
                 raise self._too_large()
             # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
-            refusal = refusal or _refusal_by(share.grow, len(piece))
+            refusal = refusal or await _refusal_by(share, share.grow, len(piece))
             if refusal:
                 held.clear()
                 share.close()
@@ -361,7 +361,8 @@ def _kind(value: object) -> str:
             return "an object"
 
 
-def _refusal_by(hold: Callable[[int], None], size: int) -> RequestError | None:
+async def _refusal_by(share: Share, hold: Callable[[int], None], size: int) -> RequestError | None:
+    await share.wait_for_room(size)
     try:
         hold(size)
     except UnavailableError as error:

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         default=MAX_PENDING_BYTES,
         ge=1024,
         description="Request bytes that one process holds at once while the database is slower than its clients; "
-        "whoever sends more is answered UNAVAILABLE.",
+        "whoever sends more waits for two seconds and is then answered UNAVAILABLE.",
     )
     max_exports: int = Field(
         default=2,

@@ -1,11 +1,12 @@
 """What one process holds of writes at once, bounded: when the database is slower than its clients, these must wait.
 
-Who comes while it is full is refused before anything of theirs is decoded or stored, and told to come again.
+Who comes while it is full waits a little, and if it still is they are refused before anything of theirs is decoded or
+stored, and told to come again.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from stores import THREADS
@@ -17,6 +18,7 @@ FREE_BYTES: Final = 16 * 1024
 
 _WRITERS: Final = THREADS // 2
 """How many writes work on the database at once: the other threads are left to those who read."""
+_PATIENCE_SECONDS: Final = 2.0
 _FULL: Final = (
     "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
     "nothing of this {} is stored, send it again a little later"
@@ -32,6 +34,7 @@ class Intake:
         self._bytes = 0
         self._writes = 0
         self._writers = asyncio.Semaphore(_WRITERS)
+        self._given_back = asyncio.Event()
 
     @property
     def held_bytes(self) -> int:
@@ -74,12 +77,27 @@ class Intake:
         Raises:
             UnavailableError: there is none; for whoever is alone there always is.
         """
-        if more > 0 and self._bytes > own and self._bytes + more > self._max_bytes:
+        if not self._fits(more, own):
             raise UnavailableError(_FULL.format("request"))
+
+    async def wait(self, more: int, own: int) -> None:
+        """Wait until there is room for so many bytes more, though not for long: there may be none then."""
+        if self._fits(more, own):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while not self._fits(more, own):
+                    await self._given_back.wait()
+
+    def _fits(self, more: int, own: int) -> bool:
+        return more <= 0 or self._bytes <= own or self._bytes + more <= self._max_bytes
 
     def take(self, size: int) -> None:
         """Count so many bytes in, or out if negative."""
         self._bytes += size
+        if size < 0:
+            self._given_back.set()
+            self._given_back = asyncio.Event()
 
 
 class Share:
@@ -109,17 +127,24 @@ class Share:
         """
         self._intake.check(size - FREE_BYTES - self._held, self._held)
 
+    async def wait_for_room(self, size: int) -> None:
+        """Let others end, if it takes not long, until there is room for so many bytes more."""
+        await self._intake.wait(self._more(size), self._held)
+
     def grow(self, size: int) -> None:
         """Hold so many bytes more.
 
         Raises:
             UnavailableError: there is no room for them.
         """
-        more = max(0, self._size + size - FREE_BYTES) - self._held
+        more = self._more(size)
         self._intake.check(more, self._held)
         self._intake.take(more)
         self._size += size
         self._held += more
+
+    def _more(self, size: int) -> int:
+        return max(0, self._size + size - FREE_BYTES) - self._held
 
     def close(self) -> None:
         """Give everything back; more than once does no harm."""

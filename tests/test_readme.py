@@ -357,6 +357,13 @@ def test_what_is_taken_out_can_be_brought_in(
     assert counts["from"] == counts["to"] != {"count": 0}
 
 
+def test_the_tests_that_are_named_are_there() -> None:
+    named = re.findall(r"`([\w/]+/test_\w+\.py)`", README)
+
+    assert len(named) > 10
+    assert [name for name in named if not (Path(__file__).parent / name.removeprefix("tests/")).exists()] == []
+
+
 def test_ci_can_find_the_test_command() -> None:
     commands = re.findall(r"^python3 -m venv .*pytest\b.*$", README, re.MULTILINE)
 

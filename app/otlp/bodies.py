@@ -34,14 +34,14 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not known; send gzip, deflate or neither")
     body = _Body(max_bytes, share, copies)
-    body.expect(request.headers.get("content-length", ""))
+    await body.expect(request.headers.get("content-length", ""))
     decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
     turn = Turn()
     async for piece in pieces(request):
         if body.refusal:
             continue  # it passes by to its end: a sender that still sends would find but a cut connection
         for part in decompression.parts(piece) if decompression else (piece,):
-            body.add(part)
+            await body.add(part)
             if turn.is_over():
                 await turn.end()
     if decompression and not body.refusal:
@@ -59,17 +59,17 @@ class _Body:
         self._bytes = bytearray()
         self.refusal: UnavailableError | None = None
 
-    def expect(self, length: str) -> None:
+    async def expect(self, length: str) -> None:
         """Hold an announced length to the limit, and to the room there is."""
         if length.isdecimal():
             self._check(int(length))
-            self._hold(self._share.expect, int(length))
+            await self._hold(self._share.expect, int(length))
 
-    def add(self, part: bytes) -> None:
+    async def add(self, part: bytes) -> None:
         """Put a part of it behind what came before."""
         if not self.refusal:
             self._check(len(self._bytes) + len(part))
-            self._hold(self._share.grow, len(part))
+            await self._hold(self._share.grow, len(part))
         if not self.refusal:
             self._bytes += part
 
@@ -86,7 +86,8 @@ class _Body:
                 "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
-    def _hold(self, take: Callable[[int], None], size: int) -> None:
+    async def _hold(self, take: Callable[[int], None], size: int) -> None:
+        await self._share.wait_for_room(self._copies * size)
         try:
             take(self._copies * size)
         except UnavailableError as error:

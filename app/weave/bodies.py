@@ -175,14 +175,14 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or _refused_by(share.expect, int(length))
+        refused = refused or await _refused_by(share, share.expect, int(length))
     async for piece in pieces(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _PASSES_BY * max_bytes:
             break
-        refused = refused or _refused_by(share.grow, len(piece))
+        refused = refused or await _refused_by(share, share.grow, len(piece))
         if refused is None:
             text += piece
         elif text:
@@ -196,7 +196,8 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     return Body(text, access_of(request), request.path_params, dict(request.headers))
 
 
-def _refused_by(hold: Callable[[int], None], size: int) -> StoreError | None:
+async def _refused_by(share: Share, hold: Callable[[int], None], size: int) -> StoreError | None:
+    await share.wait_for_room(size)
     try:
         hold(size)
     except UnavailableError as error:

@@ -38,6 +38,7 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         check_size(int(length) - _LONGEST_FIELD, max_bytes)
+        await share.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
         share.expect(min(HELD_BYTES, _COPIES * int(length)))
     async with aclosing(pieces(request)) as body:
         form = _Form(body, _parser(request), share)
@@ -120,13 +121,14 @@ class _Form:
             if event is None:
                 is_over = True
             elif isinstance(event, bytes) and not is_over:
-                self._hold(len(event))
+                await self._hold(len(event))
                 yield event
         if not self.parser.ended:
             raise BadInputError("the body ends before its last boundary")
 
-    def _hold(self, size: int) -> None:
+    async def _hold(self, size: int) -> None:
         more = min(_COPIES * size, HELD_BYTES - self._held)
+        await self.share.wait_for_room(more)
         self.share.grow(more)
         self._held += more
 

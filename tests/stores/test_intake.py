@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stores import intake as intake_module
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.errors import UnavailableError
@@ -53,6 +54,55 @@ def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
             alone.grow(ROOM)
         with intake.share() as other, pytest.raises(UnavailableError):
             other.grow(FREE_BYTES + 1)
+
+
+async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
+    intake, came = Intake(ROOM), []
+
+    async def come(name: str, size: int) -> None:
+        with intake.share() as share:
+            await share.wait_for_room(FREE_BYTES + size)
+            share.grow(FREE_BYTES + size)
+            came.append(name)
+
+    with intake.share() as first, intake.share() as second:
+        first.grow(FREE_BYTES + 60_000)
+        second.grow(FREE_BYTES + 40_000)
+        waiting = [asyncio.create_task(come("large", 70_000)), asyncio.create_task(come("small", 50_000))]
+        await come("tiny", 0)
+        second.close()
+        await asyncio.sleep(0.01)
+        assert came == ["tiny"]
+        first.close()
+        await asyncio.gather(*waiting)
+
+    assert sorted(came) == ["large", "small", "tiny"]
+    assert intake.held_bytes == 0
+
+
+async def test_who_has_waited_in_vain_is_refused_and_those_who_wait_for_one_another_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = Intake(ROOM)
+    outcomes = []
+
+    async def come_in_parts() -> None:
+        with intake.share() as share:
+            share.grow(FREE_BYTES + 50_000)
+            try:
+                await asyncio.sleep(0)
+                await share.wait_for_room(50_000)
+                share.grow(50_000)
+            except UnavailableError:
+                outcomes.append("refused")
+            else:
+                outcomes.append("held")
+
+    await asyncio.gather(come_in_parts(), come_in_parts())
+
+    assert outcomes == ["refused", "held"]
+    assert intake.held_bytes == 0
 
 
 async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
