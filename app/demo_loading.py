@@ -5,10 +5,9 @@ import asyncio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app import demo
+from app.commands.databases import opened
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import versions
-from stores.database import Database
 
 
 def load_demo(
@@ -23,9 +22,7 @@ def load_demo(
 
 
 async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missing: bool) -> bool:
-    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds)
-    try:
-        await versions.require(database)
+    async with opened(settings, uri) as database:
         await database.ensure_indexes()
         stores = Stores.over(database)
         if only_if_missing and await demo.is_loaded(stores.calls, project_id):
@@ -36,5 +33,3 @@ async def _load(settings: Settings, uri: str, project_id: str, *, only_if_missin
             task = bar.add_task(f"Demo calls into {project_id}", total=None)
             await demo.load(stores, project_id, lambda done, total: bar.update(task, completed=done, total=total))
         return True
-    finally:
-        database.close()

@@ -19,10 +19,10 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
+from app.commands.keys import FIRST_KEY, has_keys
 from app.graceful import Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
-from app.keys import FIRST_KEY, has_keys
 from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config

@@ -1,9 +1,7 @@
 """`loomql import`: files into the database, with a progress bar, and what became of them in a few lines."""
 
-import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from app.commands.databases import on_database
 from app.imports.batches import Target
 from app.imports.importing import Importing
 from app.imports.progress import Progress, ProgressFile
-from app.mongodb import shared_mongodb, whereabouts
+from app.mongodb import whereabouts
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import versions
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -74,30 +72,16 @@ def run_import(
     _check_names(sources, folder)
     for source in sources:
         source.open("rb").close()
-    with shared_mongodb(settings) as uri:
-        return asyncio.run(_run(settings, uri, sources, project_id, folder, console))
-
-
-async def _run(
-    settings: Settings,
-    uri: str,
-    sources: Iterable[Path],
-    project_id: str | None,
-    folder: Path | None,
-    console: Console,
-) -> list[Outcome]:
-    database = Database.open(
-        uri, settings.mongodb_database, settings.database_timeout_seconds, settings.query_timeout_seconds
-    )
+    name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        stack.callback(database.close)
-        await versions.require(database)
+
+    async def work(database: Database) -> list[Outcome]:
         await database.ensure_indexes()
         target = Target(Stores.over(database), project_id, settings.otlp_entity)
-        name = f"{whereabouts(settings)} {project_id} {settings.otlp_entity}"
-        bars = stack.enter_context(Bars(*columns, console=console))
-        return [await _import(source, target, name, folder, bars) for source in sources]
+        with Bars(*columns, console=console) as bars:
+            return [await _import(source, target, name, folder, bars) for source in sources]
+
+    return on_database(settings, work)
 
 
 async def _import(source: Path, target: Target, name: str, folder: Path | None, bars: Bars) -> Outcome:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.keys import OPERATOR
+from app.commands.keys import OPERATOR
 from app.serving import ServeError, check_keys
 from app.settings import Settings
 from stores import audit

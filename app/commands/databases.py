@@ -1,0 +1,59 @@
+"""The database as a subcommand works on it, beside a server or not: only one of this program's version."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+from app.audit import log_as_command_line
+from app.mongodb import shared_mongodb
+from app.settings import Settings
+from graphql_schema.context import Stores
+from stores import versions
+from stores.database import Database
+
+_R = TypeVar("_R")
+
+_NO_TIME_LIMIT: Final = 86_400.0
+"""A person who waits can end it."""
+
+
+@asynccontextmanager
+async def opened(settings: Settings, uri: str, query_timeout_seconds: float | None = None) -> AsyncIterator[Database]:
+    """A database until the block ends; its queries take as long as the settings let them, or as is given.
+
+    Raises:
+        WrongDatabaseError: it is not for this program.
+        UnavailableError: it is away.
+    """
+    most_seconds = query_timeout_seconds or settings.query_timeout_seconds
+    database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, most_seconds)
+    try:
+        await versions.require(database)
+        yield database
+    finally:
+        database.close()
+
+
+def on_database(
+    settings: Settings, work: Callable[[Database], Awaitable[_R]], query_timeout_seconds: float | None = None
+) -> _R:
+    """What comes of some work on the database that the settings name."""
+
+    async def run(uri: str) -> _R:
+        async with opened(settings, uri, query_timeout_seconds) as database:
+            return await work(database)
+
+    with shared_mongodb(settings) as uri:
+        return asyncio.run(run(uri))
+
+
+def on_stores(settings: Settings, work: Callable[[Stores], Awaitable[_R]]) -> _R:
+    """What comes of some work with its stores, however long it takes; the audit log hears of what it removes."""
+
+    async def with_indexes(database: Database) -> _R:
+        await database.ensure_indexes()
+        return await work(Stores.over(database))
+
+    log_as_command_line(settings.audit_log)
+    return on_database(settings, with_indexes, _NO_TIME_LIMIT)

@@ -1,0 +1,63 @@
+"""`loomql index`: indexes for the operator's own paths, made while the server runs or not."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.text import Text
+
+from app.commands.databases import on_database
+from app.commands.options import Add, actions_of, data_folder, say, settings_of
+from stores.user_indexes import UserIndex, UserIndexes
+
+EVERY_PROJECT: Final = "ALL"
+_MIB: Final = 1024 * 1024
+
+_R = TypeVar("_R")
+
+
+def add_index(add: Add) -> None:
+    """`index` and its actions."""
+    action = actions_of(add("index", help="index a path into the JSON of calls, for queries by it"))
+    which = ArgumentParser(add_help=False, parents=[data_folder()])
+    which.add_argument("project", metavar=f"PROJECT-OR-{EVERY_PROJECT}", help=f"entity/project, or {EVERY_PROJECT}")
+    which.add_argument("path", metavar="PATH", help="a path into a payload, such as inputs.customer_id")
+    building = action("add", parents=[which], help="build an index, also while a server runs")
+    building.set_defaults(command=build)
+    dropping = action("drop", parents=[which], help="take an index away")
+    dropping.set_defaults(command=drop)
+    listing = action("list", parents=[data_folder()], help="list the indexes that were added, with their sizes")
+    listing.set_defaults(command=list_indexes)
+
+
+def build(options: Namespace) -> int:
+    """Build an index unless it is there."""
+    index = _index(options)
+    with Console(stderr=True).status(Text(f"Indexing {index.field} …")):
+        added = _on_indexes(options, lambda indexes: indexes.add(index))
+    return say(f"{index.field} is {'indexed' if added else 'already indexed'} {index.scope}.")
+
+
+def drop(options: Namespace) -> int:
+    """Take an index away."""
+    index = _index(options)
+    _on_indexes(options, lambda indexes: indexes.drop(index))
+    return say(f"{index.field} is no longer indexed {index.scope}.")
+
+
+def list_indexes(options: Namespace) -> int:
+    """Print a line for each index: its project, its path, and its size on disk."""
+    sizes = _on_indexes(options, lambda indexes: indexes.sizes())
+    rows = [(index.project_id or EVERY_PROJECT, index.field, f"{size / _MIB:.1f} MiB") for index, size in sizes.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else []
+    lines = ["  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2])) for row in rows]
+    return say(*lines or ["No index was added yet."])
+
+
+def _index(options: Namespace) -> UserIndex:
+    return UserIndex.of(None if options.project == EVERY_PROJECT else options.project, options.path)
+
+
+def _on_indexes(options: Namespace, work: Callable[[UserIndexes], Awaitable[_R]]) -> _R:
+    return on_database(settings_of(options), lambda database: work(UserIndexes(database)))

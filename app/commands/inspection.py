@@ -1,0 +1,57 @@
+"""`loomql doctor`, `schema` and `settings`: what is there, for people."""
+
+from argparse import Namespace
+from typing import Final
+
+from rich.console import Console
+
+from app import settings as setting
+from app.commands.options import Add, flags_of, listening, say, settings_of
+from app.doctor import Level, examine
+from graphql_schema.schema import sdl
+
+_STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
+def add_doctor(add: Add) -> None:
+    """`doctor`."""
+    parser = add("doctor", parents=[listening()], help="say what is configured and what answers")
+    parser.set_defaults(command=doctor)
+
+
+def add_schema(add: Add) -> None:
+    """`schema`."""
+    parser = add("schema", help="print the schema in GraphQL's schema language")
+    parser.set_defaults(command=schema)
+
+
+def add_settings(add: Add) -> None:
+    """`settings`."""
+    parser = add("settings", help="print every setting")
+    parser.add_argument("--markdown", action="store_true", help="as the table in the README")
+    parser.set_defaults(command=settings)
+
+
+def doctor(options: Namespace) -> int:
+    """Print each finding on a line of its own; 1 if one of them is a problem."""
+    console = Console(soft_wrap=True, highlight=False, emoji=False, markup=False)
+    worst = Level.OK
+    for finding in examine(settings_of(options), flags=flags_of(options)):
+        console.print(f"{finding.level.name.lower():<8}", style=_STYLES[finding.level], end="")
+        console.print(f"{finding.subject}: {finding.text}")
+        worst = max(worst, finding.level)
+    return 1 if worst is Level.PROBLEM else 0
+
+
+def schema(_options: Namespace) -> int:
+    """Print the SDL."""
+    return say(sdl().rstrip())
+
+
+def settings(options: Namespace) -> int:
+    """Print the table of settings, aligned for a terminal or as Markdown."""
+    if options.markdown:
+        return say(setting.markdown_table())
+    rows = setting.table()
+    name_width, default_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return say(*(f"{row.variable:<{name_width}}  {row.default:<{default_width}}  {row.description}" for row in rows))

@@ -1,0 +1,141 @@
+"""`loomql key`: who may come in, for the operator, beside a server or not."""
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.text import Text
+
+from app.access.entrance import demand_of
+from app.audit import log_as_command_line
+from app.commands.databases import on_database, opened
+from app.commands.options import Add, actions_of, data_folder, say, settings_of
+from app.durations import end_of, seconds_of
+from app.settings import Settings
+from stores import times
+from stores.access import Caller, Grant, Role
+from stores.keys import Key, KeysStore, MadeKey
+
+_R = TypeVar("_R")
+
+OPERATOR: Final = Caller("command", (Grant("*", Role.ADMIN),))
+"""Whoever runs commands on the server, who reads the whole database anyhow."""
+
+FIRST_KEY: Final = "loomql key create --project '*' --role admin"
+
+
+def add_key(add: Add) -> None:
+    """`key` and its actions."""
+    action = actions_of(add("key", help="say who may come in"))
+    which, until = ArgumentParser(add_help=False), ArgumentParser(add_help=False)
+    which.add_argument("id", metavar="ID", help="the key's public id, which follows loomql_ in it")
+    until.add_argument("--expires", metavar="WHEN", help="when it ends: a span such as 90d, or a time in ISO 8601")
+    making = action("create", parents=[until, data_folder()], help="make a key, and print it this once")
+    making.add_argument(
+        "--project",
+        metavar="PROJECT",
+        required=True,
+        action="append",
+        help="entity/project, entity/* for all of an entity, or * for all; several times for several",
+    )
+    making.add_argument("--role", required=True, choices=[str(role) for role in Role if role], help="what it may do")
+    making.add_argument("--name", help="what people know it by")
+    making.set_defaults(command=create)
+    rotating = action("rotate", parents=[which, until, data_folder()], help="make a key in the place of another")
+    rotating.add_argument("--grace", metavar="SPAN", help="how long the other lets its owner in yet, such as 1d")
+    rotating.set_defaults(command=rotate)
+    revoking = action("revoke", parents=[which, data_folder()], help="let nobody in by a key any more")
+    revoking.set_defaults(command=revoke)
+    listing = action("list", parents=[data_folder()], help="list the keys, without what lets somebody in")
+    listing.set_defaults(command=list_keys)
+
+
+def create(options: Namespace) -> int:
+    """Make a key, and print it where a script reads it."""
+    settings = settings_of(options)
+    grants = [Grant.of(each, Role.of(options.role)) for each in options.project]
+    expires_at = None if options.expires is None else end_of(options.expires, "expires")
+
+    async def work(keys: KeysStore) -> tuple[MadeKey, bool]:
+        is_first = not await keys.mark()
+        return await keys.create(grants, options.name, expires_at, OPERATOR.id), is_first
+
+    made, is_first = _on_keys(settings, "Making a key …", work)
+    return _show(made, _told(settings, made, is_first=is_first))
+
+
+def rotate(options: Namespace) -> int:
+    """Make a key in the place of another."""
+    settings, grace = settings_of(options), options.grace
+    seconds = 0 if grace is None else seconds_of(grace, "grace")
+    expires_at = None if options.expires is None else end_of(options.expires, "expires")
+    made = _on_keys(settings, "Making a key …", lambda keys: keys.rotate(options.id, OPERATOR, seconds, expires_at))
+    until = f"lets its owner in for another {grace}" if seconds else "lets nobody in any more"
+    return _show(made, [*_told(settings, made), f"The key {options.id}, in whose place it is, {until}."])
+
+
+def revoke(options: Namespace) -> int:
+    """End a key."""
+    key = _on_keys(settings_of(options), "Revoking …", lambda keys: keys.revoke(options.id, OPERATOR))
+    return say(f"The key {key.id} lets nobody in any more, in any process of any server.")
+
+
+def list_keys(options: Namespace) -> int:
+    """Print a line for each key, and never what lets somebody in."""
+    now = times.now()
+    found = _on_keys(settings_of(options), "Reading …", lambda keys: keys.all(OPERATOR))
+    return say(*[_line(key, now) for key in found] or [f"There is no key yet; make one with `{FIRST_KEY}`."])
+
+
+def has_keys(settings: Settings, uri: str) -> bool:
+    """Whether there is a key that lets somebody in."""
+
+    async def look() -> bool:
+        async with opened(settings, uri) as database:
+            keys = KeysStore(database)
+            known = await keys.known(await keys.mark())
+        return any(key.is_live(times.now()) for key in known.by_id.values())
+
+    return asyncio.run(look())
+
+
+def _line(key: Key, now: int) -> str:
+    state = "revoked" if key.revoked_at is not None else "live" if key.is_live(now) else "expired"
+    end = key.revoked_at or key.expires_at
+    until = f"until {_day(end)}" if end is not None else "without end"
+    name = f"  {key.name}" if key.name else ""
+    return f"{key.id}  {state:<7}  {_day(key.created_at)} {until}  {_grants(key)}{name}"
+
+
+def _grants(key: Key) -> str:
+    return ", ".join(f"{grant.role} of {grant.projects}" for grant in key.grants)
+
+
+def _day(micros: int) -> str:
+    return f"{times.to_text(micros)[:19]}Z"
+
+
+def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[str]:
+    key = made.key
+    end = "does not end by itself" if key.expires_at is None else f"ends at {_day(key.expires_at)}"
+    told = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown this once: keep it where secrets are kept."]
+    if is_first and demand_of(settings.keys, settings.host) != "off":
+        told.append("It is the first: from now on every request needs a key, on the loopback, too.")
+    return told
+
+
+def _on_keys(settings: Settings, doing: str, work: Callable[[KeysStore], Awaitable[_R]]) -> _R:
+    log_as_command_line(settings.audit_log)
+    with Console(stderr=True).status(Text(doing)):
+        return on_database(settings, lambda database: work(KeysStore(database)))
+
+
+def _show(made: MadeKey, told: Sequence[str]) -> int:
+    """Print a key where a script reads it, and what there is to tell beside that."""
+    say(made.text)
+    sys.stdout.flush()
+    sys.stderr.write("".join(f"{line}\n" for line in told))
+    return 0

@@ -1,0 +1,117 @@
+"""`loomql retention`: what is kept of projects' calls, for the operator, beside a server or not."""
+
+import asyncio
+from argparse import ArgumentParser, Namespace
+
+from rich.console import Console
+from rich.text import Text
+
+from app.commands.databases import on_stores
+from app.commands.options import Add, actions_of, data_folder, project, say, settings_of
+from graphql_schema.context import Stores
+from stores import times
+from stores.errors import NotFoundError
+from stores.retention import Counts, Outcome, Report, Retention, Rule
+from stores.retention.reports import COUNTS
+
+
+def add_retention(add: Add) -> None:
+    """`retention` and its actions."""
+    action = actions_of(add("retention", help="say what is kept of a project's calls"))
+    of_one, rule = [project(), data_folder()], ArgumentParser(add_help=False)
+    rule.add_argument("--keep-days", type=int, metavar="N", help="keep so many days")
+    rule.add_argument("--keep-calls", type=int, metavar="N", help="keep so many of the newest calls")
+    setting = action("set", parents=[*of_one, rule], help="set the whole rule of a project")
+    setting.set_defaults(command=set_rule, usage_error=setting.error)
+    dropping = action("drop", parents=of_one, help="take a rule away: everything is kept")
+    dropping.set_defaults(command=drop_rule)
+    looking = action("preview", parents=[*of_one, rule], help="say what a rule would remove now")
+    looking.set_defaults(command=preview)
+    sweeping = action("sweep", parents=of_one, help="remove now what the rule does not keep")
+    sweeping.set_defaults(command=sweep)
+    showing = action("show", parents=[data_folder()], help="show the rules and their last sweeps")
+    showing.add_argument("project", metavar="PROJECT", nargs="?", help="entity/project; all with a rule if left out")
+    showing.set_defaults(command=show)
+
+
+def set_rule(options: Namespace) -> int:
+    """Set the rule of a project."""
+    rule = Rule(options.keep_days, options.keep_calls)
+    if not rule:
+        options.usage_error("name --keep-days, --keep-calls or both; `loomql retention drop` takes a rule away")
+    return _set(options, rule)
+
+
+def drop_rule(options: Namespace) -> int:
+    """Take the rule of a project away."""
+    return _set(options, Rule())
+
+
+def _set(options: Namespace, rule: Rule) -> int:
+    return say(
+        *_lines(on_stores(settings_of(options), lambda stores: stores.retention.set_rule(options.project, rule)))
+    )
+
+
+def show(options: Namespace) -> int:
+    """Show what is kept of a project, or of all that have a rule."""
+
+    async def read(stores: Stores) -> list[Retention]:
+        if options.project is None:
+            return await stores.retention.all()
+        found = await stores.retention.one(options.project)
+        if found is None:
+            raise NotFoundError(f"there is no project {options.project}", "project")
+        return [found]
+
+    found = on_stores(settings_of(options), read)
+    return say(*[line for retention in found for line in _lines(retention)] or ["No project has a rule."])
+
+
+def preview(options: Namespace) -> int:
+    """Say what a rule, or the project's own, would remove."""
+    project_id, rule = options.project, Rule(options.keep_days, options.keep_calls)
+    with Console(stderr=True).status(Text(f"Looking through {project_id} …")):
+        counts = on_stores(settings_of(options), lambda stores: stores.retention.preview(project_id, rule, COUNTS))
+    return say(f"Would go of {project_id}: {_told(counts)}.")
+
+
+def sweep(options: Namespace) -> int:
+    """Sweep a project to the end, by this process or by a server that is at it, and say what went."""
+    project_id = options.project
+
+    async def work(stores: Stores) -> Report:
+        report = await stores.retention.sweep(project_id)
+        while report.outcome is Outcome.RUNNING:
+            await asyncio.sleep(1)
+            report = await stores.retention.sweep(project_id)
+        return report
+
+    with Console(stderr=True).status(Text(f"Sweeping {project_id} …")):
+        report = on_stores(settings_of(options), work)
+    took = ((report.ended_at or report.started_at) - report.started_at) / 1_000_000
+    why = f" ({report.error})" if report.error else ""
+    ended = f"{report.outcome.capitalize()} after {took:.1f} s{why}"
+    return say(f"{ended}. Gone of {project_id}: {_told(report.counts)}.")
+
+
+def _lines(retention: Retention) -> list[str]:
+    rule, report = retention.rule, retention.report
+    kept = [
+        *([f"{rule.keep_days:,} days"] if rule.keep_days is not None else []),
+        *([f"the {rule.keep_calls:,} newest calls"] if rule.keep_calls is not None else []),
+    ]
+    lines = [f"{retention.project_id} keeps {' and of those '.join(kept) or 'everything'}."]
+    if report:
+        began = times.to_text(report.started_at)
+        why = f" ({report.error})" if report.error else ""
+        lines.append(f"  Last sweep: {began}, {report.outcome}{why}; gone: {_told(report.counts)}.")
+    return lines
+
+
+def _told(counts: Counts) -> str:
+    return (
+        f"{counts.traces:,} traces of {counts.calls:,} calls ({counts.trace_bytes:,} bytes), "
+        f"{counts.hidden_calls:,} calls deleted before, {counts.feedback:,} pieces of feedback, "
+        f"{counts.files:,} files ({counts.file_bytes:,} bytes)"
+    )

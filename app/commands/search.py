@@ -1,0 +1,88 @@
+"""`loomql search`: indexes of texts, for the operator, beside a server or not."""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from app.commands.databases import on_database
+from app.commands.options import Add, actions_of, data_folder, project, say, settings_of
+from stores.database import Database
+from stores.errors import NotFoundError
+from stores.text_search import SearchIndex, TextSearchStore
+
+_POLL_SECONDS: Final = 0.5
+_MIB: Final = 1024 * 1024
+
+
+def add_search(add: Add) -> None:
+    """`search` and its actions."""
+    action = actions_of(add("search", help="index the texts of a project's calls, so that searches are quick"))
+    flags = [project(), data_folder()]
+    on = action("on", parents=flags, help="have an index, also while a server runs")
+    on.set_defaults(command=set_index, is_on=True)
+    off = action("off", parents=flags, help="have none any more: searches scan")
+    off.set_defaults(command=set_index, is_on=False)
+    status = action("status", parents=flags, help="say whether there is one, and how far it is")
+    status.set_defaults(command=show)
+
+
+def set_index(options: Namespace) -> int:
+    """Switch a project's index on or off, see it made or taken away, and say what is so now."""
+    with Console(stderr=True).status("") as status:
+        index = _on_store(options, lambda store: _finished(store, options.project, is_on=options.is_on, status=status))
+    return say(*_lines(index))
+
+
+def show(options: Namespace) -> int:
+    """Say whether a project has an index, and how far it is."""
+    return say(*_lines(_on_store(options, lambda store: _read(store, options.project))))
+
+
+async def _finished(store: TextSearchStore, project_id: str, *, is_on: bool, status: Status) -> SearchIndex:
+    """Work on the index, or wait for a server that does, until it is ready or gone."""
+    index = await store.set_index(project_id, is_on=is_on)
+    while index.is_on == is_on and index.is_under_way:
+        status.update(Text(f"{'Indexing' if is_on else 'Tidying up'} {project_id}: {_progress(index)} …"))
+        await store.work(project_id, _POLL_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS / 10)
+        index = await _read(store, project_id)
+    return index
+
+
+async def _read(store: TextSearchStore, project_id: str) -> SearchIndex:
+    index = await store.index(project_id)
+    if index is None:
+        raise NotFoundError(f"there is no project {project_id}", "project")
+    return index
+
+
+def _progress(index: SearchIndex) -> str:
+    if index.has_passed and not index.looked_at:
+        return "waiting for servers to hear of it, for less than a minute"
+    return f"{index.looked_at:,} of about {max(index.total, index.looked_at):,} calls"
+
+
+def _lines(index: SearchIndex) -> list[str]:
+    if not index.is_on:
+        rest = f"; its marks are being taken from the calls: {_progress(index)}" if index.is_under_way else ""
+        return [f"{index.project_id} has no index: searches scan its calls{rest}."]
+    if not index.is_ready:
+        return [f"The index of {index.project_id} is being made: {_progress(index)}. Until then searches scan."]
+    size = f"{index.size_bytes / _MIB:.1f} MiB"
+    lines = [f"{index.project_id} has an index of {size}; {index.waiting:,} calls wait to be in it."]
+    if index.cut:
+        lines.append(f"  {index.cut:,} calls have more different words than are indexed of one text (2,000).")
+    return lines
+
+
+def _on_store(options: Namespace, work: Callable[[TextSearchStore], Awaitable[SearchIndex]]) -> SearchIndex:
+    async def with_indexes(database: Database) -> SearchIndex:
+        await database.ensure_indexes()
+        return await work(TextSearchStore(database))
+
+    return on_database(settings_of(options), with_indexes)
