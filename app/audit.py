@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,16 +44,15 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
     """The handler, as `logging.config` takes it: it appends to a file, or writes to standard error."""
     if path is None:
         return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
-    return {"class": "logging.FileHandler", "formatter": "audit", "filename": str(path), "encoding": "utf-8"}
+    # It goes on in the file of that name when another program has moved the last one away.
+    file = f"{WatchedFileHandler.__module__}.{WatchedFileHandler.__name__}"
+    return {"class": file, "formatter": "audit", "filename": str(path), "encoding": "utf-8"}
 
 
 def log_as_command_line(path: Path | None) -> None:
-    """Have what this process does written down as done by a command, in the file if there is one.
-
-    Without one it is told to nobody: who runs the command sees what came of it.
-    """
+    """Have what this process does written down as done by a command: in the file, or to standard error."""
     ACTING.set(COMMAND_LINE)
-    handler = logging.NullHandler() if path is None else logging.FileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler() if path is None else WatchedFileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORM))
     logger.handlers[:] = [handler]
     logger.propagate = False

@@ -257,8 +257,8 @@ class Settings(BaseSettings):
     )
     audit_log: Path | None = Field(
         default=None,
-        description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by commands, too; "
-        "unset has the server tell it to standard error.",
+        description="File that is told, a line of JSON each, of deletes, purges, retention and keys, by the server and "
+        "by commands; unset has each tell it to standard error.",
     )
     metrics: bool = Field(default=True, description="Serve /metrics for Prometheus, and count what it tells.")
     otel_endpoint: str | None = Field(

@@ -67,6 +67,7 @@ class KeysStore:
         _check_end(expires_at, now)
         made = await self._keep(key)
         audit.did("key.create", None, id=key.id, name=name, grants=_written(key.grants), expires_at=_moment(expires_at))
+        await self._settle()
         return made
 
     async def rotate(self, key_id: str, by: Caller, grace_seconds: float = 0, expires_at: int | None = None) -> MadeKey:
@@ -90,6 +91,7 @@ class KeysStore:
         new = Key(new_id(), old.name, old.grants, now, by.id, expires_at, replaces=old.id)
         made = await self._keep(new, {old.id: ended})
         audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
+        await self._settle()
         return made
 
     async def revoke(self, key_id: str, by: Caller) -> Key:
@@ -101,8 +103,9 @@ class KeysStore:
         key = await self._one(key_id, by)
         if key.revoked_at is None:
             key = replace(key, revoked_at=times.now())
-            await self._change({key.id: {"revoked_at": key.revoked_at}})
+            await self._write({key.id: {"revoked_at": key.revoked_at}})
             audit.did("key.revoke", None, id=key.id, name=key.name)
+            await self._settle()
         return key
 
     @database_query
@@ -137,16 +140,16 @@ class KeysStore:
 
     async def _keep(self, key: Key, others: dict[str, dict[str, Any]] | None = None) -> MadeKey:
         text = new_key(key.id)
-        await self._change(others or {}, replace(key, hash=digest(text)))
+        await self._write(others or {}, replace(key, hash=digest(text)))
         return MadeKey(key, text)
 
-    async def _change(self, changed: dict[str, dict[str, Any]], made: Key | None = None) -> None:
-        """Change keys and make one, all at once with the mark; when this ends, all processes go by it."""
-        await self._write(changed, made)
+    async def _settle(self) -> None:
+        """Wait until all processes go by what was changed; that it was is told before."""
         await asyncio.sleep(self._settle_seconds)
 
     @database_write
-    async def _write(self, changed: dict[str, dict[str, Any]], made: Key | None) -> None:
+    async def _write(self, changed: dict[str, dict[str, Any]], made: Key | None = None) -> None:
+        """Change keys and make one, all at once with the mark."""
         keys, changes = self.database.api_keys, self.database.api_key_changes
 
         async def work(session: Session) -> None:

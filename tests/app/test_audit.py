@@ -135,25 +135,46 @@ def test_an_entry_is_a_line_whatever_is_in_it(tmp_path: Path) -> None:
     assert json.loads(line)["caller"] == odd
 
 
-def test_a_command_writes_into_the_same_file_as_the_server(
+def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_moved_away(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
-    log = tmp_path / "audit.jsonl"
+    log, moved = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
     environment = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,
         "LOOMQL_AUDIT_LOG": str(log),
         "LOOMQL_LOG_LEVEL": "error",
     }
+    delete = f'mutation {{ callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}"]) {{ numDeleted }} }}'
     with serving_process(tmp_path / "out", **environment) as server:
-        httpx.post(server.url, json={"query": CREATE}).raise_for_status()
-        delete = f'mutation {{ callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}"]) {{ numDeleted }} }}'
-        httpx.post(server.url, json={"query": delete}).raise_for_status()
+        for query in (CREATE, delete):
+            httpx.post(server.url, json={"query": query}).raise_for_status()
         done = loomql("retention", "set", PROJECT, "--keep-days", "7", **environment)
+        log.rename(moved)
+        for query in (CREATE.replace(call_id(1), call_id(2)), delete.replace(call_id(1), call_id(2))):
+            httpx.post(server.url, json={"query": query}).raise_for_status()
 
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(entry["action"], entry["caller"]) for entry in found] == [
+    assert [told(line) for line in moved.read_text().splitlines()] == [
         ("calls.delete", "anonymous"),
         ("retention.set", "command line"),
     ]
+    assert [told(line) for line in log.read_text().splitlines()] == [("calls.delete", "anonymous")]
+
+
+def told(line: str) -> tuple[str, str]:
+    """What was done, and by whom."""
+    entry = json.loads(line)
+    return entry["action"], entry["caller"]
+
+
+def test_without_a_file_a_command_tells_standard_error(mongodb_uri: str, database_name: str) -> None:
+    environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+
+    made = loomql("key", "create", "--project", PROJECT, "--role", "reader", **environment)
+    public_id = made.stdout.split("_")[1]
+    ended = loomql("key", "revoke", public_id, **environment)
+
+    assert [told(line) for line in made.stderr.splitlines() if line[0] == "{"] == [("key.create", "command line")]
+    assert [told(line) for line in ended.stderr.splitlines()] == [("key.revoke", "command line")]
+    assert made.stdout.strip() not in made.stderr

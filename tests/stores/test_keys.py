@@ -1,6 +1,7 @@
 """Keys: who may change which, and that of many changes at once none is lost or done twice."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -9,6 +10,7 @@ from stores.access import Caller, Grant, Role
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
 from stores.keys import KeysStore, MadeKey, key_id_of
+from tests.waiting import until
 
 OPERATOR = Caller("operator", (Grant("*", Role.ADMIN),))
 TEAM = Caller("team", (Grant("acme/*", Role.ADMIN), Grant("rival/chat", Role.READER)))
@@ -30,6 +32,27 @@ async def test_a_key_that_is_rotated_by_many_at_once_has_one_in_its_place(keys: 
     assert [type(outcome) for outcome in outcomes if not isinstance(outcome, MadeKey)] == [BadInputError] * 3
     live = [key.id for key in await keys.all(OPERATOR) if key.is_live(times.now())]
     assert live == [made[0].key.id]
+
+
+def _is_told(caplog: pytest.LogCaptureFixture, action: str) -> bool:
+    return f'"{action}"' in caplog.text
+
+
+async def test_a_change_is_in_the_audit_log_before_all_processes_go_by_it(
+    keys: KeysStore, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = await keys.create([Grant("acme/chat", Role.WRITER)])
+    slow = KeysStore(database, settle_seconds=3600)
+    caplog.clear()
+    for action, change in (
+        ("key.create", slow.create([Grant("acme/chat", Role.READER)])),
+        ("key.rotate", slow.rotate(old.key.id, OPERATOR, grace_seconds=60)),
+        ("key.revoke", slow.revoke(old.key.id, OPERATOR)),
+    ):
+        waiting = asyncio.ensure_future(change)
+        await until(partial(_is_told, caplog, action))
+        assert not waiting.done()
+        waiting.cancel()
 
 
 async def test_the_first_keys_are_all_there_when_they_are_made_at_once(keys: KeysStore) -> None:
