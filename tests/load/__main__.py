@@ -9,7 +9,7 @@ from pathlib import Path
 from app.embedded_mongod import embedded_mongod
 from tests.fuzz.watching import failures
 from tests.load.counting import CountedServer, counted_server
-from tests.load.report import report
+from tests.load.report import report, unsteady
 from tests.load.run import Outcome, Run
 from tests.load.state import leaks
 
@@ -19,7 +19,7 @@ async def _run(server: CountedServer, uri: str, seconds: float) -> Outcome:
 
 
 def main() -> int:
-    """Run, print the report, and give 1 where there were errors."""
+    """Run, print the report, and give 1 where there were errors, something was left, or it grew or got slower."""
     parser = argparse.ArgumentParser(prog="python -m tests.load")
     parser.add_argument("--minutes", type=float, default=3.0)
     options = parser.parse_args()
@@ -30,8 +30,10 @@ def main() -> int:
     ):
         outcome = asyncio.run(_run(server, uri, options.minutes * 60))
         logged = failures(server.output.read_text(errors="replace"))
-    print(report(outcome), *logged[:3], sep="\n")  # noqa: T201 - the report is what the command is for
-    return int(bool(outcome.errors or logged or leaks(outcome.before, outcome.after)))
+    grown = unsteady(outcome)
+    told = (f"unsteady: {', '.join(grown) or 'nothing'}", *logged[:3])
+    print(report(outcome), *told, sep="\n")  # noqa: T201 - the report is what the command is for
+    return int(bool(outcome.errors or logged or grown or leaks(outcome.before, outcome.after)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from tests.load.run import Outcome
 from tests.load.state import leaks
 
 _THIRDS: Final = 3
+_MOST_GROWTH_MIB: Final = 32
+_MOST_SLOWER: Final = 1.5
 
 
 def report(outcome: Outcome) -> str:
@@ -32,14 +34,28 @@ def memory_by_third(seen: list[Seen]) -> list[float]:
     return [third[len(third) // 2] for third in thirds]
 
 
+def unsteady(outcome: Outcome) -> list[str]:
+    """What there is more of in the last third than in the first by more than chance: memory, and times at p99."""
+    first, _, last = memory_by_third(outcome.seen)
+    every = [step for taken in outcome.steps.values() for step in taken]
+    quick, _, slow = (_percentile(third, 0.99) for third in _by_third(every, outcome.seconds))
+    told = [f"memory: {first:.0f} MiB, then {last:.0f}"] if last > first + _MOST_GROWTH_MIB else []
+    return told + ([f"p99: {1e3 * quick:.0f} ms, then {1e3 * slow:.0f}"] if slow > _MOST_SLOWER * quick else [])
+
+
+def _by_third(taken: list[tuple[float, float]], seconds: float) -> list[list[float]]:
+    """How long what began in each third took, the quickest first."""
+    ends = [(third + 1) * seconds / _THIRDS for third in range(_THIRDS)]
+    begins = [0.0, *ends]
+    return [sorted(took for at, took in taken if begin <= at < end) for begin, end in zip(begins, ends, strict=False)]
+
+
+def _percentile(times: list[float], share: float) -> float:
+    return times[int(len(times) * share)] if times else 0.0
+
+
 def _times(taken: list[tuple[float, float]], seconds: float) -> str:
-    told = []
-    for third in range(_THIRDS):
-        start, stop = third * seconds / _THIRDS, (third + 1) * seconds / _THIRDS
-        times = sorted(took for at, took in taken if start <= at < stop)
-        told.append(
-            f"{1e3 * times[len(times) // 2]:5.0f} {1e3 * times[int(len(times) * 0.99)]:6.0f}"
-            if times
-            else "    -      -"
-        )
-    return " | ".join(told)
+    return " | ".join(
+        f"{1e3 * _percentile(third, 0.5):5.0f} {1e3 * _percentile(third, 0.99):6.0f}" if third else "    -      -"
+        for third in _by_third(taken, seconds)
+    )
