@@ -1,0 +1,191 @@
+"""The endpoint: what is asked of it is executed, and answered as its client would have it.
+
+A client that would rather have events gets the answer of `graphql_sse`.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Final
+
+from graphql import GraphQLError
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from app.graphql_http.answers import json_response, result_response
+from app.graphql_http.refusals import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, silent
+from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
+from app.graphql_sse import EventStream
+from app.intake import giving_back, large_subscription
+from app.leaving import Attended
+from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
+from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
+from app.observing import under_way
+from app.request_bodies import SilenceError, pieces
+from app.spool_space import SpoolSpace
+from app.traffic import Places, payer_of
+from app.traffic.places import MOST_OPERATIONS, in_place
+from app.trusted_documents import TrustedDocuments
+from graphql_schema.errors import unexpected
+from graphql_schema.operations import BoundedSchema
+from stores.errors import (
+    BadInputError,
+    RateLimitedError,
+    StoreError,
+    UnavailableError,
+    forget_frames,
+)
+from stores.files import MAX_FILE_BYTES
+from stores.intake import Intake, Share
+
+_ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
+
+
+class GraphQLHTTP:
+    """The ASGI application that answers GraphQL requests over HTTP.
+
+    Args:
+        schema: what executes them.
+        make_context: the context of one request.
+        max_body_bytes: the largest body that is read.
+        page: what a browser gets that opens the endpoint; None gives it the API, too.
+        intake: what bounds the bodies that are held at once.
+        max_file_bytes: the most that the files of one multipart request may take together.
+        spool_space: what bounds those of all requests that are under way.
+        places: what bounds the queries and mutations that run at once.
+        trusted: the documents that clients may ask for by their hash; None where there are none.
+    """
+
+    def __init__(
+        self,
+        schema: BoundedSchema,
+        make_context: Callable[[HTTPConnection], object],
+        max_body_bytes: int,
+        page: Callable[[], Response] | None = None,
+        intake: Intake | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        spool_space: SpoolSpace | None = None,
+        places: Places | None = None,
+        trusted: TrustedDocuments | None = None,
+    ) -> None:
+        self.places = places or Places(MOST_OPERATIONS)
+        self.trusted = trusted
+        self.spool_space = spool_space or SpoolSpace()
+        self.max_file_bytes = max_file_bytes
+        self.schema = schema
+        self.make_context = make_context
+        self.max_body_bytes = max_body_bytes
+        self.page = page
+        self.intake = intake or Intake()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens, the answer is a GraphQL response."""
+        request = GraphQLRequest(scope, receive)
+        with self.intake.share() as share:
+            try:
+                response = await self._respond(request, share)
+            except ClientDisconnect:
+                return
+            except (RequestError, SilenceError) as caught:
+                error = silent(caught) if isinstance(caught, SilenceError) else caught
+                forget_frames(caught)
+                under_way.failed(under_way.code_of(error.extensions))
+                media_type = negotiate(request.headers.get("accept", "")) or JSON
+                response = json_response({"errors": [error.payload]}, media_type, error.status, error.headers)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
+                masked = unexpected(error, "in a GraphQL request")
+                under_way.failed(under_way.INTERNAL)
+                response = json_response({"errors": [masked.formatted]}, JSON, INTERNAL)
+            if not isinstance(response, EventStream):
+                # What was asked is done with, however long the client takes to read the answer.
+                share.close()
+            await response(scope, receive, send)
+
+    async def _respond(self, request: Request, share: Share) -> Response:
+        accept = request.headers.get("accept", "")
+        if request.method not in _ALLOWED:
+            raise RequestError(405, "Send GraphQL requests by POST, or queries by GET.", headers={"Allow": "GET, POST"})
+        if self.page and request.method == "GET" and prefers_html(accept):
+            page = self.page()
+            page.headers["Vary"] = "Accept"
+            return page
+        media_type = EVENT_STREAM if prefers_events(accept) else negotiate(accept)
+        if media_type is None:
+            raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
+        if request.method == "GET":
+            return await self._answer(request, query_parameters(request), media_type, share)
+        if is_multipart(request.headers):
+            return await self._answer_with_files(request, media_type, share)
+        return await self._answer(
+            request, await body_parameters(request, share, self.max_body_bytes), media_type, share
+        )
+
+    async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
+        operation = operation_of(parameters, self.trusted)
+        under_way.asked(operation.operation_name)
+        if media_type == EVENT_STREAM:
+            return await self._stream(request, operation, share)
+        return result_response(await self._execute(request, operation), media_type)
+
+    async def _answer_with_files(self, request: Request, media_type: str, share: Share) -> Response:
+        if media_type == EVENT_STREAM:
+            raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
+        with ExitStack() as files:
+            part = files.enter_context(self.spool_space.part())
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow, part.grow)
+            try:
+                form = await read_operation(request.headers, pieces(request), sizes, files)
+                operation = operation_of(form.parameters, self.trusted)
+                under_way.asked(operation.operation_name)
+                form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
+            except UnavailableError as error:
+                raise come_again(error) from error
+            except SilenceError:
+                raise
+            except StoreError as error:
+                status = 400 if isinstance(error, BadInputError) else 413
+                raise RequestError(status, f"The form is refused: {error.message}.", error.code) from error
+            return result_response(await self._execute(request, operation), media_type)
+
+    async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
+        try:
+            async with self.places.one(payer_of(request.scope)):
+                with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
+                    result = await self.schema.execute(
+                        operation.query,
+                        variable_values=operation.variables,
+                        context_value=self.make_context(request),
+                        operation_name=operation.operation_name,
+                        allowed_operation_types=_ALLOWED[request.method],
+                        operation_extensions=operation.extensions,
+                    )
+            under_way.did(self.schema.does(operation.query, operation.operation_name), result.errors)
+            return result  # noqa: TRY300 -- what it did is of what was executed
+        except (RateLimitedError, UnavailableError) as error:
+            raise come_again(error) from error
+        except CannotGetOperationTypeError as error:
+            reason = GraphQLError(error.as_http_error_reason(), extensions={"code": "BAD_USER_INPUT"})
+            return ExecutionResult(data=None, errors=[reason])
+        except InvalidOperationTypeError as error:
+            raise not_here(error.operation_type) from error
+
+    async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
+        if share.is_large and self.schema.watches(operation.query, operation.operation_name):
+            error = large_subscription()
+            raise RequestError(TOO_LARGE, error.message, error.code)
+        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
+        results = await self.schema.stream(
+            operation.query,
+            variable_values=operation.variables,
+            context_value=self.make_context(request),
+            operation_name=operation.operation_name,
+            allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
+            operation_extensions=operation.extensions,
+        )
+        if not self.schema.subscribes(operation.query, operation.operation_name):
+            results = in_place(self.places.one(payer_of(request.scope)), results)
+        keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
+        return EventStream(giving_back(share, results, at_first=not keeps))

@@ -1,0 +1,173 @@
+"""What a request over HTTP asks for: its body or the query of its URL, read and checked."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import Request
+
+from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
+from app.media_types import JSON, media_type_of
+from app.request_bodies import next_piece
+from app.trusted_documents import TrustedDocuments, asked_for
+from stores import json_text
+from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.intake import Share
+
+_NONE_TRUSTED: Final = TrustedDocuments({}, is_strict=False)
+
+
+class Operation(NamedTuple):
+    """What a client asks to run."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+
+
+class GraphQLRequest(Request):
+    """A request whose headers are a dictionary, by names in small letters; in a list each look goes through all."""
+
+    @cached_property
+    def headers(self) -> dict[str, str]:  # type: ignore[override] # which has what is asked for here
+        """The headers; of several of a name the first."""
+        given = reversed(self.scope["headers"])
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
+
+
+async def body_parameters(request: Request, share: Share, max_bytes: int) -> dict[str, Any]:
+    """The parameters of a body in JSON, which the share holds.
+
+    Raises:
+        RequestError: it is too large, for now or at all, or no JSON object.
+        SilenceError: nothing more of it came.
+    """
+    _require_plain_json(request)
+    parameters = _decoded("The body", await _read_body(request, share, max_bytes))
+    if not isinstance(parameters, dict):
+        raise RequestError(
+            400,
+            f"The body must be a JSON object with a query, not {_kind(parameters)}; operations are sent one by one.",
+        )
+    return parameters
+
+
+async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    refusal = await _refusal_by(share, share.expect, int(length)) if length.isdecimal() else None
+    held: list[bytes] = []
+    size, more = 0, True
+    while more:
+        piece, more = await next_piece(request)
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
+        refusal = refusal or await _refusal_by(share, share.grow, len(piece))
+        if refusal:
+            held.clear()
+            share.close()
+        else:
+            held.append(piece)
+    if refusal:
+        raise refusal
+    return b"".join(held)
+
+
+def _too_large(max_bytes: int) -> RequestError:
+    return RequestError(
+        TOO_LARGE,
+        f"The body is larger than {max_bytes:,} bytes; "
+        "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server.",
+        "PAYLOAD_TOO_LARGE",
+    )
+
+
+async def _refusal_by(share: Share, hold: Callable[[int], None], size: int) -> RequestError | None:
+    await share.wait_for_room(size)
+    try:
+        hold(size)
+    except UnavailableError as error:
+        return come_again(error)
+    return None
+
+
+def _require_plain_json(request: Request) -> None:
+    media_type, parameters = media_type_of(request.headers.get("content-type", ""))
+    if media_type != JSON:
+        raise RequestError(415, f"Send the body as {JSON}, and say so in Content-Type.")
+    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise RequestError(415, "Send the body in UTF-8; JSON has no other charset.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
+
+
+def query_parameters(request: Request) -> dict[str, Any]:
+    """The parameters of a URL.
+
+    Raises:
+        RequestError: one that is JSON cannot be read.
+    """
+    parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = _decoded(f"The URL's {name}", parameters[name].encode())
+    return parameters
+
+
+def _decoded(what: str, text: bytes) -> object:
+    try:
+        return json_text.loads(text)
+    except BadInputError as error:
+        raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
+
+
+def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None = None) -> Operation:
+    """The operation that a request's parameters describe, or whose document they ask for by its hash.
+
+    Raises:
+        RequestError: one is missing or of the wrong type, or there is no such document.
+    """
+    query = _trusted(parameters, trusted) or parameters.get("query")
+    if query is None or query == "":
+        raise RequestError(400, 'The query is missing; send a GraphQL document, such as {"query": "{ __typename }"}.')
+    for name, kind, needed in (
+        ("query", str, "a string"),
+        ("operationName", str, "a string or null"),
+        ("variables", dict, "an object or null"),
+        ("extensions", dict, "an object or null"),
+    ):
+        value = parameters.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise RequestError(400, f"{name} must be {needed}, not {_kind(value)}.")
+    return Operation(query, parameters.get("variables"), parameters.get("operationName"), parameters.get("extensions"))
+
+
+def _trusted(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
+    if trusted is None:
+        if parameters.get("query") or asked_for(parameters) is None:
+            return None
+        trusted = _NONE_TRUSTED
+    try:
+        return trusted.text_of(parameters)
+    except StoreError as error:
+        raise RequestError(STATUS_BY_CODE.get(error.code, 400), f"{error.message}.", error.code) from error
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
