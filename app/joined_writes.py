@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.request_heads import BoundedProtocol
 
 _HEAD: Final = b"HTTP/1.1 "
 
 
-class JoiningProtocol(HttpToolsProtocol):
+class JoiningProtocol(BoundedProtocol):
     """Uvicorn's protocol for HTTP, over a transport that joins."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it

@@ -1,0 +1,107 @@
+"""Heads of requests, which anybody may send: whoever sends one that is large, or slowly, is let go."""
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_BYTES: Final = 64 * 1024
+"""The largest head; as many bytes may lie between two pieces of a body, and behind it."""
+
+MAX_HEADERS: Final = 100
+SECONDS: Final = 30.0
+"""How long a connection may be open before its first head is whole, and how long any other head may take."""
+
+_INVALID: Final = 400
+_TOO_LARGE: Final = 431
+_LATE: Final = 408
+
+
+class _RefusedError(Exception):
+    """The request is refused, and its connection closed."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol for HTTP, which bounds what is sent beside bodies."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _in_head = False
+    _goes_on = False
+    """Whether a head has ended, or a piece of a body came, with the bytes at hand."""
+    _received = 0
+    """Bytes since one did, with those at hand."""
+    _status = _INVALID
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._have_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what comes, unless too much came that is of no body."""
+        self._goes_on = False
+        self._received += len(data)
+        super().data_received(data)
+        if self._goes_on:
+            self._received = 0
+        elif self._received > MAX_BYTES and not self.transport.is_closing():
+            self._refuse(_TOO_LARGE)
+        if self._in_head and self._deadline is None:
+            self._deadline = self.loop.call_later(SECONDS, self._give_up)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """End it."""
+        self._in_head, self._goes_on = False, True
+        self._have_time()
+        if len(self.headers) > MAX_HEADERS or (self._received > MAX_BYTES and self._size() > MAX_BYTES):
+            self._status = _TOO_LARGE
+            raise _RefusedError
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._goes_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._goes_on = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, or one that is refused."""
+        if self._status == _INVALID:
+            super().send_400_response(msg)
+        else:
+            self._refuse(self._status)
+
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _have_time(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self._in_head:
+            self._refuse(_LATE)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        """Close the connection, with an answer unless another request's is yet to come."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()

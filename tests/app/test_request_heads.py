@@ -1,0 +1,124 @@
+"""Heads of requests that are too large, or take too long, and what is left alone."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from app import request_heads
+from app.request_heads import MAX_BYTES, MAX_HEADERS
+from tests.live_server import live_server
+
+HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+async def size(request: Request) -> Response:
+    return PlainTextResponse(f"{len(await request.body())} bytes")
+
+
+@pytest.fixture
+def host() -> Iterator[tuple[str, int]]:
+    with live_server(Starlette(routes=[Route("/size", size, methods=["POST"])])) as address:
+        name, _, port = address.partition(":")
+        yield name, int(port)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
+    """A server that gives a head a fifth of a second."""
+    monkeypatch.setattr(request_heads, "SECONDS", 0.2)
+    return host
+
+
+def answer(client: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
+    """What comes back, and how many bytes the server took before it hung up."""
+    taken = 0
+    with socket.create_connection(host, timeout=30) as client:
+        try:
+            for piece in pieces:
+                client.sendall(piece)
+                taken += len(piece)
+                time.sleep(pause)
+            return answer(client), taken
+        except (BrokenPipeError, ConnectionResetError):
+            return b"", taken
+
+
+def headers(count: int) -> bytes:
+    return b"".join(b"X-%d: y\r\n" % number for number in range(count))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"X: " + b"a" * MAX_BYTES,
+        HEAD + b"X: " + b"a" * MAX_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
+        b"POST /size?" + b"a" * MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        HEAD + headers(MAX_HEADERS) + b"Content-Length: 0\r\n\r\n",
+    ],
+)
+def test_a_large_head_is_refused(host: tuple[str, int], head: bytes) -> None:
+    assert sent(host, head)[0] == REFUSED
+    assert sent(host, *(head[at : at + 8_000] for at in range(0, len(head), 8_000)), pause=0.005)[0] in {REFUSED, b""}
+
+
+def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
+    head = HEAD + headers(MAX_HEADERS - 4) + b"Connection: close\r\nContent-Length: 3\r\nX: "
+    whole = head + b"a" * (MAX_BYTES - len(head) - 4) + b"\r\n\r\nabc"
+
+    assert sent(host, whole)[0].endswith(b"\r\n\r\n3 bytes")
+
+
+@pytest.mark.parametrize("behind", [b"0\r\nX: ", b"3;x="])
+def test_what_has_no_end_between_or_behind_pieces_of_a_body_is_cut(host: tuple[str, int], behind: bytes) -> None:
+    answered, taken = sent(host, CHUNKED + behind, *([b"a" * 50_000] * 400))
+
+    assert answered == b""
+    assert taken < 400 * 50_000
+
+
+def test_a_body_of_many_small_pieces_is_taken(host: tuple[str, int]) -> None:
+    pieces = [b"1\r\nx\r\n" * 1_000] * 100
+
+    assert sent(host, CHUNKED, *pieces, b"0\r\nTrailer: some\r\n\r\n")[0].endswith(b"\r\n\r\n100000 bytes")
+
+
+@pytest.mark.parametrize(("begun", "told"), [(b"", b""), (HEAD, LATE)])
+def test_who_falls_silent_in_a_head_is_let_go(hurried: tuple[str, int], begun: bytes, told: bytes) -> None:
+    assert sent(hurried, begun)[0] == told
+
+
+def test_a_head_that_comes_in_drops_is_let_go(hurried: tuple[str, int]) -> None:
+    drops = [bytes([letter]) for letter in HEAD * 10]
+
+    assert sent(hurried, *drops, pause=0.02)[1] < len(HEAD)
+
+
+def test_a_second_head_has_as_long_as_the_first(hurried: tuple[str, int]) -> None:
+    with socket.create_connection(hurried, timeout=30) as client:
+        client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        while not client.recv(65_536).endswith(b"0 bytes"):
+            pass
+        time.sleep(0.4)
+        client.sendall(HEAD)
+
+        assert answer(client) == LATE
+
+
+def test_a_body_may_take_longer(hurried: tuple[str, int]) -> None:
+    head = HEAD + b"Content-Length: 10\r\nConnection: close\r\n\r\n"
+
+    assert sent(hurried, head, *([b"x"] * 10), pause=0.05)[0].endswith(b"\r\n\r\n10 bytes")
