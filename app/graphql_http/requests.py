@@ -147,12 +147,12 @@ def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None
 
 
 def _trusted(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
-    if trusted is None:
-        if parameters.get("query") or asked_for(parameters) is None:
-            return None
-        trusted = _NONE_TRUSTED
+    if trusted is None and parameters.get("query"):
+        return None
     try:
-        return trusted.text_of(parameters)
+        if trusted is None and asked_for(parameters) is None:
+            return None
+        return (_NONE_TRUSTED if trusted is None else trusted).text_of(parameters)
     except StoreError as error:
         raise RequestError(STATUS_BY_CODE.get(error.code, 400), f"{error.message}.", error.code) from error
 

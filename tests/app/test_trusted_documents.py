@@ -157,6 +157,31 @@ def test_without_a_manifest_a_hash_leads_to_none(mongodb_uri: str, database_name
         assert missing.startswith("The query is missing")
 
 
+NO_HASHES: list[dict[str, Any]] = [
+    {"documentId": 5},
+    {"documentId": {}},
+    {"documentId": ""},
+    {"extensions": {"persistedQuery": []}},
+    {"extensions": {"persistedQuery": 5}},
+    {"extensions": {"persistedQuery": {"sha256Hash": 5}}},
+]
+
+
+@pytest.mark.parametrize("asked", NO_HASHES, ids=str)
+def test_what_is_no_hash_is_refused_with_and_without_a_manifest(
+    mongodb_uri: str, database_name: str, manifest: Path, asked: dict[str, Any]
+) -> None:
+    for given in ({}, {"trusted_documents": manifest}):
+        for server in serving(mongodb_uri, database_name, **given):
+            answers = [server.client.post("/graphql", json=asked, headers=headers) for headers in ({}, EVENTS)]
+            if "extensions" in asked:
+                in_url = {"extensions": json.dumps(asked["extensions"])}
+                answers.append(server.client.get("/graphql", params=in_url))
+            told = [(answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for answer in answers]
+            assert told == [(400, "BAD_USER_INPUT")] * len(answers)
+            assert "hash" in answers[0].text
+
+
 def test_where_only_trusted_ones_run_nothing_else_does(strict: Server) -> None:
     answers = [strict.asked(OTHER), strict.asked("{ __schema { types { name } } }"), strict.asked("not GraphQL")]
     answers += [strict.client.get("/graphql", params={"query": OTHER}), strict.asked(OTHER, **persisted("0" * 64))]
