@@ -42,8 +42,7 @@ async def complete(stores: Stores, body: Body) -> Response:
     def read(value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it
         value = {"project_id": project_id, **value} if isinstance(value, dict) else value
         start, end = items.read(Start, value, at), items.read(End, value, at)
-        if start.project_id != project_id:
-            raise InvalidRequestError(f"is not {project_id}, the project in the address", f"{at}.project_id")
+        _check_place(body, start.project_id, at)
         parts: list[Part] = [start.to_store(is_large=is_large), end.to_store(is_large=is_large)]
         return parts
 
@@ -51,16 +50,29 @@ async def complete(stores: Stores, body: Body) -> Response:
 
 
 async def start(stores: Stores, body: Body) -> Response:
-    """Store one start."""
+    """Store one start, of the project in the address if there is one."""
     part = (await body.read(CallStartReq)).start.to_store(is_large=body.is_large)
+    _check_place(body, part.project_id, "start")
     await stores.calls.write_one(part)
     return answer({"id": part.id, "trace_id": part.trace_id})
 
 
 async def end(stores: Stores, body: Body) -> Response:
-    """Store one end."""
-    await stores.calls.write_one((await body.read(CallEndReq)).end.to_store(is_large=body.is_large))
+    """Store one end, likewise."""
+    part = (await body.read(CallEndReq)).end.to_store(is_large=body.is_large)
+    _check_place(body, part.project_id, "end")
+    await stores.calls.write_one(part)
     return answer({})
+
+
+def _check_place(body: Body, project_id: str, at: str) -> None:
+    """Hold a call to the project in the address, where one is in it.
+
+    Raises:
+        InvalidRequestError: it is of another.
+    """
+    if body.path and project_id != body.project_id:
+        raise InvalidRequestError(f"is not {body.project_id}, the project in the address", f"{at}.project_id")
 
 
 def _start_or_end(items: Items, value: object, at: str, is_large: bool) -> list[Part]:  # noqa: FBT001 -- as `_Read` has it

@@ -235,6 +235,10 @@ def test_an_eager_start_and_end_are_stored(door: httpx.Client, project: str) -> 
 
     [read] = streamed(door, "/calls/stream_query", project_id=project)
     assert read["ended_at"] == MOMENT
+    for path, sent in (("start", begun), ("end", ended["req"])):
+        status, told = refused(door, f"/v2/acme/elsewhere/call/{path}", **sent)
+        assert status == 422
+        assert f"{path}.project_id: is not acme/elsewhere, the project in the address" in str(told)
 
 
 def test_a_large_batch_is_stored_in_parts(door: httpx.Client, project: str, graphql: httpx.Client) -> None:
