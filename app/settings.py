@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         default="",
         json_schema_extra={"default": "none"},
         description="What the claims of its tokens grant: `CLAIM=VALUE ROLE PROJECTS; …`, such as "
-        "`groups=ml writer acme/*; email_verified=* reader demo/assistant`.",
+        "`groups=ml writer acme/*; email_verified=true reader demo/assistant`.",
     )
     admin: bool = Field(
         default=False,

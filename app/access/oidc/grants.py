@@ -1,9 +1,10 @@
 """What the claims of a token come to: grants, as a setting says.
 
 The setting is a list of `CLAIM=VALUE ROLE PROJECTS` with semicolons between, such as
-`groups=ml writer acme/*; sub=* reader demo/assistant`.
+`groups=ml writer acme/*; email_verified=true reader demo/assistant`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,14 +13,20 @@ from stores.access import Grant, Role
 from stores.errors import BadInputError
 
 ANY: Final = "*"
-"""The value that any token has of a claim, as long as it has the claim."""
+"""The value that any token has of a claim that says something: not false, null, nor an empty text, list or object."""
+
+_SAYS_NOTHING: Final[tuple[object, ...]] = ("", "false", [], {})
+"""Some issuers write `"false"` for false."""
 
 _PARTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """A grant to those whose claim has a value, or one among others; dots lead into claims that are objects."""
+    """A grant to those whose claim has a value, or one among others; dots lead into claims that are objects.
+
+    Booleans and numbers are what JSON writes for them: `true`, `3`.
+    """
 
     claim: str
     value: str
@@ -30,10 +37,13 @@ class ClaimGrant:
         found: object = claims
         for step in self.claim.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
-        if self.value == ANY:
-            return found is not None
         values = found.split() if self.claim == "scope" and isinstance(found, str) else found
-        return self.value in values if isinstance(values, list) else values == self.value
+        return any(map(self._is, values if isinstance(values, list) else [values]))
+
+    def _is(self, value: object) -> bool:
+        if self.value == ANY:
+            return value is not None and value is not False and value not in _SAYS_NOTHING
+        return self.value == (json.dumps(value) if isinstance(value, bool | int | float) else value)
 
 
 def parse_claim_grants(text: str) -> list[ClaimGrant]:

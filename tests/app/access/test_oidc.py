@@ -28,6 +28,7 @@ from tests.live_server import live_server
 GRANTS = parse_claim_grants(
     "groups=ml writer acme/*; sub=ann reader demo/assistant; realm.roles=ops admin *; scope=traces reader b/c"
 )
+SAYING_NOTHING: tuple[object, ...] = (False, "false", None, "", [], {})
 
 
 @pytest.fixture
@@ -57,6 +58,64 @@ async def test_good_tokens_say_who_comes_and_what_they_may(issuer: StandInIssuer
     assert stranger
     assert stranger.caller.grants == ()
     assert by_rsa.lets_in()
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("verified=true", True),
+        ("verified=true", "true"),
+        ("verified=false", False),
+        ("level=3", 3),
+        ("level=0.5", 0.5),
+        ("groups=true", ["ml", True]),
+        ("groups=*", ["ml"]),
+        ("groups=*", ["", "ml"]),
+        ("name=*", "ann"),
+        ("verified=*", True),
+        ("level=*", 0),
+        ("realm=*", {"roles": []}),
+    ],
+)
+def test_claims_are_compared_as_json_writes_them(condition: str, value: object) -> None:
+    [grant] = parse_claim_grants(f"{condition} admin *")
+
+    assert grant.holds_for({condition.partition("=")[0]: value})
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("verified=true", False),
+        ("verified=true", None),
+        ("verified=True", True),
+        ("verified=1", True),
+        ("level=3", 30),
+        ("name=null", None),
+        ("realm={}", {}),
+        ("groups=m", ["ml"]),
+        *[(f"{name}=*", value) for name in ("x", "scope") for value in SAYING_NOTHING],
+        *[("groups=*", [value]) for value in SAYING_NOTHING],
+        ("scope=*", " "),
+        ("realm.roles=*", {"roles": []}),
+    ],
+)
+def test_what_says_nothing_grants_nothing(condition: str, value: object) -> None:
+    [grant] = parse_claim_grants(f"{condition} admin *")
+
+    assert not grant.holds_for({condition.partition("=")[0].partition(".")[0]: value})
+    assert not grant.holds_for({})
+
+
+async def test_who_has_not_confirmed_an_address_has_no_grant(issuer: StandInIssuer) -> None:
+    tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants("email_verified=true reader demo/assistant"))
+    asking = [await tokens.session(issuer.token(email_verified=value)) for value in (True, False, None)]
+
+    assert [session.caller.grants for session in asking if session] == [
+        (Grant("demo/assistant", Role.READER),),
+        (),
+        (),
+    ]
 
 
 def by_secret(issuer: StandInIssuer) -> str:
