@@ -49,6 +49,7 @@ class Process:
     intake: Intake
     exports: ExportProcesses
     entrance: Entrance
+    tokens: OidcTokens | None
     rates: Rates | None
     tracing: Tracing | None
     stopping: Stopping = field(default_factory=Stopping)
@@ -56,14 +57,15 @@ class Process:
     @classmethod
     def of(cls, settings: Settings, uri: str) -> "Process":
         """As the settings have it."""
-        traced = settings.otel_endpoint
+        traced, tokens = settings.otel_endpoint, _tokens(settings)
         return cls(
             settings,
             uri,
             Tally() if settings.metrics else None,
             Intake(settings.max_pending_bytes),
             ExportProcesses(settings.max_exports),
-            _entrance(settings),
+            _entrance(settings, tokens),
+            tokens,
             Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit else None,
             Tracing(traced, settings.otel_service_name) if traced else None,
         )
@@ -111,6 +113,8 @@ class Process:
         background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
         background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
         background.begin("memory", give_back_now_and_then())
+        if self.tokens:
+            background.begin("issuer_keys", self.tokens.keep_fresh())
         if rows:
             background.begin("evaluations", evaluate(stores.evaluation_runs, rows))
         return preparation
@@ -156,11 +160,13 @@ async def _ended(background: Background, stores: Stores) -> None:
     await stores.close()
 
 
-def _entrance(settings: Settings) -> Entrance:
-    tokens = None
-    if settings.oidc_issuer is not None:
-        grants = parse_claim_grants(settings.oidc_grants)
-        tokens = OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), grants)
+def _tokens(settings: Settings) -> OidcTokens | None:
+    if settings.oidc_issuer is None:
+        return None
+    return OidcTokens(settings.oidc_issuer, str(settings.oidc_audience), parse_claim_grants(settings.oidc_grants))
+
+
+def _entrance(settings: Settings, tokens: OidcTokens | None) -> Entrance:
     anonymous = ADMINISTRATOR if settings.admin else ANYONE
     return Entrance(demand_of(settings.keys, settings.host), anonymous, tokens)
 

@@ -8,8 +8,8 @@ import platformdirs
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.access.oidc.documents import check_url
 from app.access.oidc.grants import parse_claim_grants
-from app.access.oidc.issuer import check_url
 from app.browsers.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts

@@ -1,4 +1,4 @@
-"""Measuring what a key costs a request: from the header to the field's resolver, beside the same without any of it."""
+"""Measuring what a key or a token costs a request: from the header to the resolver, beside the same without them."""
 
 import asyncio
 import time
@@ -10,17 +10,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import KEYRING, Authentication, Entrance, Keyring, ruled
+from app.access.oidc import OidcTokens
+from app.access.oidc.grants import parse_claim_grants
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.access import ANYONE, Caller, Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from tests.app.access.issuer import AUDIENCE, stand_in_issuer
 from tests.benchmarks.report import Must, Row, Section
 
 REQUESTS: Final = 2_000
 GRANTS: Final = 20
 _BOUND: Final = Must("ms", 0.1)
+_TOKENS: Final = "; ".join(f"groups=group-{n} reader entity-{n}/*" for n in range(GRANTS - 1)) + "; sub=ann reader b/c"
 _QUERY: Final = "{ nodes(ids: []) { ref } refs(refs: []) }"
 """What asks the guard of two fields, and the database nothing."""
 
@@ -28,7 +32,7 @@ Once = Callable[[], Awaitable[object]]
 
 
 def measure_keys(uri: str, name: str, requests: int = REQUESTS) -> Section:
-    """What a key costs at the door, and at a field."""
+    """What a key costs at the door, and at a field; and a token that was seen before, at the door."""
     return asyncio.run(_measure(uri, name, requests))
 
 
@@ -41,16 +45,20 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
         bare = _through(_Nothing(), keyring, None)
         door = _through(_door(), keyring, made.text)
         section = {"a key at the door": await _compared(door, bare, requests)}
+        with stand_in_issuer() as issuer:
+            tokens = OidcTokens(issuer.url, AUDIENCE, parse_claim_grants(_TOKENS))
+            door = _through(_door(tokens), keyring, issuer.token())
+            section["an issuer's token at the door"] = await _compared(door, bare, requests)
         section["a key's grants at a field"] = await _fields(database, made.key.caller, requests)
         await keyring.close()
         return section
 
 
-def _door() -> ASGIApp:
+def _door(tokens: OidcTokens | None = None) -> ASGIApp:
     """The way in, as the server has it: authentication, and the guard of a route behind it."""
     [route] = ruled([Route("/graphql", _Nothing())])
     assert isinstance(route, Route)
-    return Authentication(route.app, Entrance("auto", ANYONE))
+    return Authentication(route.app, Entrance("auto", ANYONE, tokens))
 
 
 class _Nothing:

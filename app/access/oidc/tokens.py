@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.access.oidc.grants import ClaimGrant
 from app.access.oidc.issuer import Issuer
+from app.access.oidc.verified import Verified
 from app.access.sessions import TokenSession
 from stores.access import Caller
 
@@ -34,6 +35,11 @@ class OidcTokens:
         self._audience = audience
         self._grants = grants
         self._keys = keys or Issuer(issuer)
+        self._verified = Verified()
+
+    async def keep_fresh(self) -> None:
+        """Keep the issuer's keys fresh, for good."""
+        await self._keys.keep_fresh()
 
     async def session(self, token: str) -> TokenSession | None:
         """The session of a token; None for one that is not believed.
@@ -41,6 +47,16 @@ class OidcTokens:
         Raises:
             UnavailableError: the issuer's keys cannot be had.
         """
+        if self._keys.is_known() and (kept := self._verified.find(token, self._keys.version)):
+            return kept
+        if claims := await self._believed(token):
+            grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
+            session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * _SECOND)
+            self._verified.keep(token, self._keys.version, session)
+            return session
+        return None
+
+    async def _believed(self, token: str) -> dict[str, Any] | None:
         try:
             header = self._jwt.get_unverified_header(token)
             if header.get("alg") not in ALGORITHMS:
@@ -48,12 +64,10 @@ class OidcTokens:
             key = await self._keys.key(header.get("kid"))
             if key is None or key.get("kty") not in _KINDS:
                 return None
-            claims = self._claims(token, key)
+            return self._claims(token, key)
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:
             _log.debug("a token is refused: %s", type(error).__name__)
             return None
-        grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
-        return TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"] * _SECOND))
 
     def _claims(self, token: str, key: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self._jwt.decode(

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,6 +22,9 @@ class StandInIssuer:
         self.url = ""
         self.asked: list[str] = []
         self.is_away = False
+        self.answers = threading.Event()
+        """It hangs while this is not set."""
+        self.answers.set()
         self.rsa = rsa.generate_private_key(65_537, 2048)
         self.ec = ec.generate_private_key(ec.SECP256R1())
         self.keys: list[dict[str, Any]] = [
@@ -55,9 +58,12 @@ def stand_in_issuer() -> Iterator[StandInIssuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(503 if issuer.is_away else 200)
-            self.end_headers()
-            self.wfile.write(json.dumps(issuer.answer(self.path)).encode())
+            answer = json.dumps(issuer.answer(self.path)).encode()
+            issuer.answers.wait()
+            with suppress(OSError):
+                self.send_response(503 if issuer.is_away else 200)
+                self.end_headers()
+                self.wfile.write(answer)
 
         def log_message(self, *_args: object) -> None:
             """Say nothing."""
@@ -69,6 +75,7 @@ def stand_in_issuer() -> Iterator[StandInIssuer]:
     try:
         yield issuer
     finally:
+        issuer.answers.set()
         server.shutdown()
         thread.join()
         server.server_close()
