@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def test_the_image_runs_as_nobody_in_particular_and_fetches_only_by_name() -> No
     assert not re.search(r"https?://|curl|wget|ADD ", DOCKERFILE)
     names = {pair.partition("=")[0] for pair in shlex.split(" ".join(in_dockerfile("ENV")))}
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
+
+
+def test_the_image_has_all_that_a_setting_may_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    [installed] = re.findall(r"pip install .*'\.\[(.*)\]'", DOCKERFILE)
+
+    assert set(installed.split(",")) == set(extras) - {"test", "browser"}
 
 
 def test_what_the_image_runs_runs_and_its_health_check_tells(
