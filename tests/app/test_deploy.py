@@ -104,8 +104,17 @@ def test_no_secret_is_in_the_files_and_each_that_is_asked_for_is_in_the_example(
     given = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "example.env").read_text(), re.MULTILINE))
 
     assert asked == {"MONGODB_KEY", "MONGODB_PASSWORD"}
-    assert {name: given[name] for name in asked} == dict.fromkeys(asked, "")
-    assert {name for name in given if name.startswith("LOOMQL_")} <= SETTINGS
+    assert given == dict.fromkeys(asked, "")
+
+
+def test_loomql_is_told_of_no_secret_but_that_in_its_uri_and_settings_may_be_in_a_file_that_may_be_missing() -> None:
+    services = COMPOSE["services"]
+    own = services["loomql"]
+
+    assert own["env_file"] == [{"path": "loomql.env", "required": False}]
+    assert list(own["environment"]) == ["LOOMQL_MONGODB_URI"]
+    assert [name for name, each in services.items() if "MONGODB_KEY" in str(each)] == ["mongo1", "mongo2", "mongo3"]
+    assert {"**/.env", "**/loomql.env"} <= set((DEPLOY / "Dockerfile.dockerignore").read_text().split())
 
 
 def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
