@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
-from app.commands.keys import FIRST_KEY, has_keys
+from app.commands.keys import first_key, has_keys
 from app.graceful import Workers
 from app.health import ask
 from app.joined_writes import JoiningProtocol
@@ -70,8 +70,9 @@ def check_keys(settings: Settings, uri: str) -> None:
         return
     if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
         raise ServeError(
-            f"{settings.host} is not served without keys, and there is none: make one with `{FIRST_KEY}`, or listen on "
-            "127.0.0.1. Where something before the server says who may come in, LOOMQL_KEYS=off serves without."
+            f"{settings.host} is not served without keys, and there is none: make one with `{first_key(settings)}`, "
+            "or listen on 127.0.0.1. Where something before the server says who may come in, LOOMQL_KEYS=off serves "
+            "without."
         )
 
 

@@ -1,6 +1,7 @@
 """`loomql key`: who may come in, for the operator, beside a server or not."""
 
 import asyncio
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +25,7 @@ _R = TypeVar("_R")
 OPERATOR: Final = Caller("command", (Grant("*", Role.ADMIN),))
 """Whoever runs commands on the server, who reads the whole database anyhow."""
 
-FIRST_KEY: Final = "loomql key create --project '*' --role admin"
+_FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 
 
 def add_key(add: Add) -> None:
@@ -85,9 +86,15 @@ def revoke(options: Namespace) -> int:
 
 def list_keys(options: Namespace) -> int:
     """Print a line for each key, and never what lets somebody in."""
-    now = times.now()
-    found = _on_keys(settings_of(options), "Reading …", lambda keys: keys.all(OPERATOR))
-    return say(*[_line(key, now) for key in found] or [f"There is no key yet; make one with `{FIRST_KEY}`."])
+    settings, now = settings_of(options), times.now()
+    found = _on_keys(settings, "Reading …", lambda keys: keys.all(OPERATOR))
+    return say(*[_line(key, now) for key in found] or [f"There is no key yet; make one with `{first_key(settings)}`."])
+
+
+def first_key(settings: Settings) -> str:
+    """The command that makes a first key where the settings look for it."""
+    has_folder = settings.mongodb_uri is None and "data_dir" in settings.model_fields_set
+    return f"{_FIRST_KEY} --data-dir {shlex.quote(str(settings.data_dir))}" if has_folder else _FIRST_KEY
 
 
 def has_keys(settings: Settings, uri: str) -> bool:

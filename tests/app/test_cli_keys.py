@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli import main
+from app.cli import main, parser
 from app.commands.keys import OPERATOR
 from app.serving import ServeError, check_keys
 from app.settings import Settings
@@ -118,6 +119,28 @@ def test_what_is_wrong_is_said(command: Command, arguments: tuple[str, ...], rea
 
 def test_without_keys_the_list_says_how_to_make_one(command: Command) -> None:
     assert command("list")[1] == "There is no key yet; make one with `loomql key create --project '*' --role admin`.\n"
+
+
+def test_the_first_key_is_to_be_made_where_the_server_looks_for_it(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    settings = Settings(mongodb_database=database_name, host="0.0.0.0", data_dir=tmp_path / "their data")  # noqa: S104 -- what is tested
+
+    with pytest.raises(ServeError) as refused:
+        check_keys(settings, mongodb_uri)
+    [command] = re.findall(r"`loomql (key create .*?)`", str(refused.value))
+    options = parser().parse_args(shlex.split(command))
+
+    assert (options.project, options.role, options.data_dir) == (["*"], "admin", tmp_path / "their data")
+
+
+def test_where_mongodb_is_ones_own_the_first_key_needs_no_folder(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, data_dir=tmp_path, keys="required")
+
+    with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")):
+        check_keys(settings, mongodb_uri)
 
 
 async def test_another_address_is_not_served_without_keys(
