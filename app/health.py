@@ -141,14 +141,15 @@ async def healthz(_request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Say whether the database can serve; 503 with the reason when it cannot.
 
-    While older calls are brought up to date it can, and says how far that is under `upgrading`.
+    While older calls are brought up to date it can, and says how far that is under `upgrading`; not how many there are,
+    since anybody may ask.
     """
     readiness: Readiness = request.state["readiness"]
     reason = await readiness.reason_against()
     if reason is not None:
         return JSONResponse({"status": "unavailable", "reason": reason}, 503)
     progress = readiness.upgrading.progress
-    return JSONResponse({"status": "ok", **({"upgrading": str(progress)} if progress else {})})
+    return JSONResponse({"status": "ok", **({"upgrading": f"{progress.percent} %"} if progress else {})})
 
 
 def ask(host: str, port: int, path: str, timeout_seconds: float) -> dict[str, str]:

@@ -57,6 +57,11 @@ class Progress:
     total: int
     is_ours: bool
 
+    @property
+    def percent(self) -> int:
+        """The part of the calls that was looked at."""
+        return 100 * self.looked_at // max(self.total, self.looked_at, 1)
+
     def __str__(self) -> str:
         """As a person reads it."""
         return f"{self.looked_at:,} of about {max(self.total, self.looked_at):,} calls"

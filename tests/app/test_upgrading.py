@@ -71,11 +71,11 @@ async def test_calls_of_an_older_version_are_whole_before_the_first_request(mong
 async def test_it_answers_while_another_process_is_at_it_and_says_how_far_that_is(
     mongodb_uri: str, old: Database
 ) -> None:
-    its = {"position": "", "looked_at": 0, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
+    its = {"position": "", "looked_at": 1, "changed": 0, "total": 3, "is_done": False, "holder": "another"}
     until = datetime.now(UTC) + timedelta(hours=1)
     await old.upgrades.insert_one({"_id": f"calls:{KEPT_VERSION}", **its, "held_until": until})
     async with running(mongodb_uri, old) as client:
-        assert await ready(client) == {"status": "ok", "upgrading": "0 of about 3 calls"}
+        assert await ready(client) == {"status": "ok", "upgrading": "33 %"}
         assert await ask(client) == WRONG
 
         await old.upgrades.update_one({}, {"$set": {"held_until": datetime.now(UTC) - timedelta(seconds=1)}})
