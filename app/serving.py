@@ -135,6 +135,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         # A line a request says no more than POST /graphql, and takes a tenth of a small one's time.
         access_log=settings.log_level == "debug",
         server_header=False,
+        # By itself uvicorn would believe whoever comes from the loopback.
+        proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         timeout_worker_healthcheck=STARTING_SECONDS,
     )

@@ -1,7 +1,9 @@
 """Requests a second for each caller: the arithmetic, and what is answered at each door."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 from google.rpc.status_pb2 import Status
 
@@ -9,6 +11,7 @@ from app.traffic.payers import network_of, payer_of
 from app.traffic.rates import Buckets, Rates
 from stores.access import Caller
 from stores.errors import RateLimitedError
+from tests.app import command
 from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
 
 
@@ -120,3 +123,24 @@ async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
     assert error["extensions"]["retryAfterSeconds"] > 900
     # Nor is another one opened.
     assert DOORS[1].knock(slow.client).status_code == 429
+
+
+@pytest.mark.parametrize(("trusted", "statuses"), [(None, [200, 200, 429, 429]), ("127.0.0.1", [200] * 4)])
+def test_who_says_to_come_from_elsewhere_is_believed_where_that_was_set(
+    mongodb_uri: str, database_name: str, tmp_path: Path, trusted: str | None, statuses: list[int]
+) -> None:
+    environment = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_RATE_LIMIT": "0.001",
+        "LOOMQL_RATE_BURST": "2",
+    }
+    if trusted is not None:
+        environment["FORWARDED_ALLOW_IPS"] = trusted
+    with command.serving(tmp_path / "out", **environment) as server:
+        given = [
+            httpx.post(server.url, json={"query": TYPENAME}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
+            for number in range(4)
+        ]
+
+    assert [answer.status_code for answer in given] == statuses
