@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pymongo.errors import OperationFailure
 
-from app.settings import masked
+from app.settings import Settings, masked, variable
 from stores.errors import StoreError
 
 HIDDEN: Final = "***"
@@ -27,10 +27,15 @@ _QUOTED: Final = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`
 _UNCLOSED: Final = re.compile(r"(?:(?<!\w)'|[\"`{\[]).*", re.DOTALL)
 _CREDENTIALS: Final = re.compile(
     r"(\bauthorization\b['\"]?\s*[:=]\s*['\"]?|\bapi[-_]?key\b['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic)\s+)?[^\s'\",;]+"
-    r"|\b(bearer\s+|basic\s+)[A-Za-z0-9._~+/=-]{8,}|\b(sk-|loomql_)[A-Za-z0-9._-]{8,}",
+    r"|\b(bearer\s+|basic\s+)[A-Za-z0-9._~+/=-]{8,}|\b(sk-|(?-i:loomql_))[A-Za-z0-9._-]{8,}"
+    r"|(?<=://)([^\s:/?#@]*:)[^\s/?#\"]*(?=@)|(?<![\w-])(?-i:eyJ)[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){1,4}",
     re.IGNORECASE,
 )
+"""Headers, keys, passwords of addresses, and tokens, which begin with `{"` in Base64. What is in groups stays."""
+
 _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SHOWN: Final = frozenset(variable(name) for name, field in Settings.model_fields.items() if field.repr)
+"""Our own settings that are no secrets, though LOOMQL_KEYS sounds like one."""
 
 
 class Redaction(logging.Filter):
@@ -62,12 +67,12 @@ class Redaction(logging.Filter):
             text = text.replace(secret, HIDDEN)
         if "mongodb" in text:
             text = " ".join(masked(word) if "mongodb" in word else word for word in text.split(" "))
-        return _CREDENTIALS.sub(lambda found: f"{found[1] or found[2] or found[3]}{HIDDEN}", text)
+        return _CREDENTIALS.sub(lambda found: f"{found[found.lastindex] if found.lastindex else ''}{HIDDEN}", text)
 
 
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
-        if _SECRET_NAME.search(name) and len(value.strip()) >= SHORTEST:
+        if _SECRET_NAME.search(name) and name.upper() not in _SHOWN and len(value.strip()) >= SHORTEST:
             yield value.strip()
 
 

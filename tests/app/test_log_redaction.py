@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import BulkWriteError, OperationFailure
@@ -23,6 +24,7 @@ PASSWORD = "hunter2-of-the-database"  # noqa: S105 -- of no database
 VARIABLE = "variable-of-a-customer"
 LITERAL = "literal-of-a-customer"
 PROVIDER_KEY = "sk-provider-0123456789"
+JWT = jwt.encode({"sub": "ann", "exp": 2_000_000_000}, "a secret of thirty-two bytes, surely")
 SECRETS = (KEY, PASSWORD, VARIABLE, LITERAL, PROVIDER_KEY, base64.b64encode(f"u:{KEY}".encode()).decode())
 
 
@@ -32,7 +34,8 @@ def record(message: str, *args: object, name: str = "loomql", error: BaseExcepti
 
 
 def told(entry: logging.LogRecord) -> str:
-    assert Redaction({"ACME_API_KEY": PROVIDER_KEY, "HOME": "/root", "EMPTY_KEY": "EMPTY"}).filter(entry)
+    variables = {"ACME_API_KEY": PROVIDER_KEY, "HOME": "/root", "EMPTY_KEY": "EMPTY", "LOOMQL_KEYS": "required"}
+    assert Redaction(variables).filter(entry)
     return logging.Formatter().format(entry)
 
 
@@ -44,6 +47,15 @@ def told(entry: logging.LogRecord) -> str:
         (f"came with {KEY}.", "came with loomql_***"),
         (f"reach mongodb://root:{PASSWORD}@db:27017/?tls=true now", "reach mongodb://root:***@db:27017/?tls=true now"),
         (f"the provider refused {PROVIDER_KEY} today", "the provider refused *** today"),
+        ("a key is required", "a key is required"),
+        ("LOOMQL_MONGODB_URI leads to no database", "LOOMQL_MONGODB_URI leads to no database"),
+        (f"came with {JWT}.", "came with ***."),
+        (f"came with {JWT.rpartition('.')[0]}. and {JWT[:-9]}", "came with ***. and ***"),
+        (f"asked /x?token={JWT}&a=b", "asked /x?token=***&a=b"),
+        (f"asked https://root:{PASSWORD}@db.example:80/x?y=z", "asked https://root:***@db.example:80/x?y=z"),
+        (f"asked 'http://:{PASSWORD}:@@[::1]/x@y', then", "asked 'http://:***@[::1]/x@y', then"),
+        ("asked https://db.example:80/a@b and mailto:a@b", "asked https://db.example:80/a@b and mailto:a@b"),
+        ("eyJ.a.b of keyJournal.example.com", "eyJ.a.b of keyJournal.example.com"),
         ("it wants EMPTY and lives in /root", "it wants EMPTY and lives in /root"),
         ("swept acme/support: 12 calls", "swept acme/support: 12 calls"),
     ],
