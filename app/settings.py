@@ -323,6 +323,15 @@ class Settings(BaseSettings):
             raise ValueError("LOOMQL_OIDC_ISSUER takes LOOMQL_OIDC_AUDIENCE: an issuer makes tokens for others, too")
         return self
 
+    @model_validator(mode="after")
+    def _asks_for_tokens(self) -> Self:
+        if self.oidc_issuer is not None and self.keys == "off":
+            raise ValueError(
+                "LOOMQL_KEYS=off lets everybody in, so that nobody would be asked for a token of LOOMQL_OIDC_ISSUER: "
+                "leave one of the two unset"
+            )
+        return self
+
     @field_validator("cors_origins")
     @classmethod
     def _names_origins(cls, text: str) -> str:

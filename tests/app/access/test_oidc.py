@@ -234,6 +234,10 @@ async def test_a_server_takes_tokens_beside_keys(
         ({"oidc_issuer": "https://id.example"}, "LOOMQL_OIDC_AUDIENCE"),
         ({"oidc_issuer": "http://id.example", "oidc_audience": "x"}, "https://"),
         ({"oidc_issuer": "file:///etc", "oidc_audience": "x"}, "https://"),
+        (
+            {"oidc_issuer": "https://id.example", "oidc_audience": "x", "keys": "off"},
+            "LOOMQL_KEYS=off lets everybody in",
+        ),
         ({"oidc_grants": "groups writer acme/*"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml writer"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml owner acme/*"}, "is no role"),
