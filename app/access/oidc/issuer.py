@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import math
+import threading
 import time
+from concurrent.futures import Future
 from typing import Any, Final
 
 from app.access.oidc.documents import IssuerError, document
@@ -94,7 +96,7 @@ class Issuer:
 
     async def _refresh(self, now: float) -> None:
         try:
-            found = await asyncio.to_thread(_fetched, self._url, now + self._timeout_seconds)
+            found = await asyncio.wrap_future(_fetching(self._url, now + self._timeout_seconds))
         except IssuerError as error:
             if str(error) != self._failure:
                 _log.warning("%s: %s", _AWAY, error)
@@ -104,6 +106,21 @@ class Issuer:
         if found != self._keys:
             self._keys = found
             self.version += 1
+
+
+def _fetching(url: str, deadline: float) -> Future[list[Jwk]]:
+    """The keys as they are fetched in a thread, for which a server that stops does not wait."""
+    future: Future[list[Jwk]] = Future()
+    future.set_running_or_notify_cancel()
+
+    def fetch() -> None:
+        try:
+            future.set_result(_fetched(url, deadline))
+        except Exception as error:  # noqa: BLE001 -- it is raised where they are waited for
+            future.set_exception(error)
+
+    threading.Thread(target=fetch, name="issuer-keys", daemon=True).start()
+    return future
 
 
 def _fetched(url: str, deadline: float) -> list[Jwk]:

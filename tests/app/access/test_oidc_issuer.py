@@ -29,6 +29,7 @@ from stores import times
 from stores.access import Caller
 from stores.errors import UnavailableError
 from tests.app.access.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
+from tests.app.command import eventually, serving
 from tests.waiting import until
 
 GRANTS = parse_claim_grants("groups=ml writer acme/*")
@@ -123,6 +124,24 @@ async def test_keys_of_a_day_ago_hold_no_longer_nor_do_tokens_that_were_good(iss
     age(keys, HOUR)
     with pytest.raises(UnavailableError):
         await tokens.session(token)
+
+
+def test_a_server_asks_before_anybody_comes_and_stops_at_once_while_the_issuer_hangs(
+    issuer: StandInIssuer, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    issuer.answers.clear()
+    environment = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_OIDC_ISSUER": issuer.url,
+        "LOOMQL_OIDC_AUDIENCE": AUDIENCE,
+    }
+    with serving(tmp_path / "out", **environment) as server:
+        assert eventually(lambda: issuer.asked != [])
+        began = time.monotonic()
+        assert server.stop() == 0
+
+    assert time.monotonic() - began < 3
 
 
 async def test_the_log_hears_once_why_there_are_no_keys(
