@@ -112,7 +112,7 @@ def test_loomql_is_told_of_no_secret_but_that_in_its_uri_and_settings_may_be_in_
     own = services["loomql"]
 
     assert own["env_file"] == [{"path": "loomql.env", "required": False}]
-    assert list(own["environment"]) == ["LOOMQL_MONGODB_URI"]
+    assert list(own["environment"]) == ["LOOMQL_MONGODB_URI", "LOOMQL_AUDIT_LOG"]
     assert [name for name, each in services.items() if "MONGODB_KEY" in str(each)] == ["mongo1", "mongo2", "mongo3"]
     assert {"**/.env", "**/loomql.env"} <= set((DEPLOY / "Dockerfile.dockerignore").read_text().split())
 
