@@ -16,7 +16,6 @@ from app.access.oidc.grants import parse_claim_grants
 from app.background import Background
 from app.evaluating import evaluate
 from app.exports.process import ExportProcesses
-from app.file_sweep import sweep_files
 from app.health import Readiness
 from app.memory import give_back_now_and_then
 from app.observing.families import Observed
@@ -30,6 +29,7 @@ from app.settings import Settings
 from app.stopping import Stopping, told_to_stop
 from app.traffic import Rates
 from app.upkeep import Upkeep
+from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
 from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
@@ -110,7 +110,8 @@ class Process:
         rows = self.settings.evaluation_rows
         preparation = background.begin("preparation", readiness.prepare())
         background.begin("watching_version", readiness.watch())
-        background.begin("file_sweep", sweep_files(stores.files, background.runs_of("file_sweep")))
+        background.begin("file_sweep", sweep_uploads(stores.files, "files", background.runs_of("file_sweep")))
+        background.begin("table_sweep", sweep_uploads(stores.tables, "tables", background.runs_of("table_sweep")))
         background.begin("upkeep", Upkeep(readiness.database, stores, background=background).go_on())
         background.begin("memory", give_back_now_and_then())
         if self.tokens:

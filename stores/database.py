@@ -134,6 +134,11 @@ class Database:
         return self._database["table_rows"]
 
     @property
+    def table_uploads(self) -> Collection:
+        """The tables that are under way, and too large for one transaction."""
+        return self._database["table_uploads"]
+
+    @property
     def feedback(self) -> Collection:
         """The feedback, one document each."""
         return self._database["feedback"]

@@ -57,6 +57,10 @@ def _feedback(serves: str, *by: str, newest_first: bool = False, only: dict[str,
     return Index("feedback", keys, serves, only or {})
 
 
+def _uploaded(collection: str, serves: str) -> Index:
+    return Index(collection, [("uploads", ASCENDING)], serves, {"uploads": {"$exists": True}})
+
+
 _NAME: Final = [("project_id", ASCENDING), ("kind", ASCENDING), ("object_id", ASCENDING)]
 
 INDEXES: Final = (
@@ -140,6 +144,8 @@ INDEXES: Final = (
     _feedback("feedback on a call", "call_id", only={"call_id": {"$exists": True}}),
     _feedback("feedback on whatever a ref leads to", "weave_ref"),
     Index("table_rows", [("project_id", ASCENDING), ("size_bytes", ASCENDING)], "what a project's table rows take"),
+    _uploaded("table_rows", "the rows that an upload of a table wrote"),
+    _uploaded("table_chunks", "the chunks that an upload of a table wrote"),
     Index("costs", [("project_id", ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)], "costs, oldest first"),
     Index("costs", [("project_id", ASCENDING), ("llm_id", ASCENDING)], "the prices of models"),
     Index("files.files", [("project_id", ASCENDING), ("digest", ASCENDING)], "a file; each but once", unique=True),

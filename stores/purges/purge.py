@@ -110,6 +110,7 @@ class Purge:
             ("objects", database.objects),
             ("heads", database.object_heads),
             ("tables", database.tables),
+            ("table_uploads", database.table_uploads),
             ("chunks", database.table_chunks),
             ("table_rows", database.table_rows),
             ("files", database.files),

@@ -51,6 +51,11 @@ class ChunkContent:
         """The chunk of some rows."""
         return cls(digests.text_digest("".join(row_digests)), row_digests)
 
+    @property
+    def size_bytes(self) -> int:
+        """What its digests take."""
+        return sum(map(len, self.row_digests))
+
     def document(self, project_id: str) -> Document:
         """The document of the chunk."""
         return {

@@ -1,16 +1,22 @@
-"""Documents named after their content: written where they are missing, and never changed."""
+"""Documents named after their content: written where they are missing, and never changed.
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+What was written for a table on its way in bears the names of all uploads that rely on it (`stores.tables.uploads`). It
+stays for good once one of them has become a table, or where it bears none.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Collection, Document
-from stores.errors import UnavailableError
 from stores.transactions import Session
 
 BATCH: Final = 5_000
 """Documents that one command asks for or writes."""
+
+UPLOADS: Final = "uploads"
+"""The field of content with the names of uploads."""
 
 _DUPLICATE_KEY: Final = 11000
 
@@ -36,12 +42,17 @@ async def find_each(
     session: Session | None = None,
 ) -> AsyncIterator[Document]:
     """What is there of some content, each once and in no order, of what matches; nothing for no digests."""
-    for part in batches(list(dict.fromkeys(digests)), BATCH):
-        keys = {"_id": {"$in": [key(project_id, digest) for digest in part]}, "project_id": project_id}
+    for keys in _keys(project_id, digests):
         wanted = {"$and": [keys, match]} if match else keys
-        found = collection.find(wanted, projection, batch_size=len(part) + 1, session=session)
+        found = collection.find(wanted, projection, batch_size=BATCH + 1, session=session)
         async for document in found:
             yield document
+
+
+def _keys(project_id: str, digests: Iterable[str]) -> Iterator[Document]:
+    """The matches of some content, some at a time."""
+    for part in batches(list(dict.fromkeys(digests)), BATCH):
+        yield {"_id": {"$in": [key(project_id, digest) for digest in part]}, "project_id": project_id}
 
 
 class Content(Protocol):
@@ -51,6 +62,10 @@ class Content(Protocol):
     def digest(self) -> str:
         """What it is called by."""
 
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes."""
+
     def document(self, project_id: str) -> Document:
         """Its document."""
 
@@ -58,32 +73,43 @@ class Content(Protocol):
 async def add_missing(
     collection: Collection,
     project_id: str,
-    contents: Sequence[Content],
-    enter: Callable[[], Awaitable[object]],
-    session: Session | None = None,
-) -> None:
-    """Write the contents that are not there yet; no two have the same digest. Before each look the project is entered.
+    contents: Mapping[str, Content],
+    session: Session,
+    upload: str | None = None,
+) -> list[str]:
+    """Write those of some contents, by digest, that are not there yet, under the name of an upload if it is for one.
 
-    Raises:
-        UnavailableError: a majority did not confirm the write.
+    Returns the digests of those that are there and were written for an upload.
     """
-    for part in batches(contents, BATCH):
-        await enter()
-        digests = [content.digest for content in part]
-        projection = {"_id": 0, "digest": 1}
-        found = find_each(collection, project_id, digests, projection, session=session)
-        there = {known["digest"] async for known in found}
-        missing = [content.document(project_id) for content in part if content.digest not in there]
-        if missing:
-            await _insert(collection, missing, session)
+    projection = {"_id": 0, "digest": 1, UPLOADS: 1}
+    found = find_each(collection, project_id, contents, projection, session=session)
+    there = {known["digest"]: UPLOADS in known async for known in found}
+    own = {UPLOADS: [upload]} if upload else {}
+    missing = [content.document(project_id) | own for digest, content in contents.items() if digest not in there]
+    if missing:
+        await _insert(collection, missing, session)
+    return [digest for digest, is_of_upload in there.items() if is_of_upload]
 
 
-async def _insert(collection: Collection, missing: list[Document], session: Session | None) -> None:
+async def _insert(collection: Collection, missing: list[Document], session: Session) -> None:
     try:
         await collection.insert_many(missing, ordered=False, session=session)
     except BulkWriteError as error:
-        details: dict[str, Any] = dict(error.details or {})
-        if any(failure["code"] != _DUPLICATE_KEY for failure in details.get("writeErrors", [])):
+        if any(failure["code"] != _DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
             raise
-        if details.get("writeConcernErrors"):
-            raise UnavailableError("the database did not confirm the write; send it again") from error
+        # Another writer was first, and the transaction is over: it is done again, and finds what is there.
+        raise DuplicateKeyError(str(error), _DUPLICATE_KEY) from error
+
+
+async def keep(
+    collection: Collection,
+    project_id: str,
+    digests: Iterable[str],
+    others: Sequence[str],
+    session: Session,
+    upload: str | None = None,
+) -> None:
+    """Let content that is there stay whatever becomes of some uploads: for an upload, or for good."""
+    change = {"$addToSet": {UPLOADS: upload}} if upload else {"$unset": {UPLOADS: ""}}
+    for keys in _keys(project_id, digests):
+        await collection.update_many({**keys, UPLOADS: {"$in": list(others)}}, change, session=session)

@@ -3,10 +3,8 @@
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
-
-from pymongo.errors import DuplicateKeyError
 
 from stores.database import Collection, Document
 from stores.tables import chunks, content
@@ -30,17 +28,13 @@ class Layout:
         found = await tables.find_one(table_match(project_id, digest), {"_id": 0})
         return cls(**found) if found else None
 
-    async def write(self, tables: Collection, session: Session | None = None) -> None:
+    def sized(self, storage_size_bytes: int | None) -> Self:
+        """The same table, with its size."""
+        return replace(self, storage_size_bytes=storage_size_bytes)
+
+    async def write(self, tables: Collection, session: Session) -> None:
         """Store the table, unless it is there."""
         # Even one that is there is written, in vain, so that the answer waits until a majority has it.
-        try:
-            await self._upsert(tables, session)
-        except DuplicateKeyError:  # another writer came between MongoDB's look and its write
-            if session:
-                raise
-            await self._upsert(tables, session)
-
-    async def _upsert(self, tables: Collection, session: Session | None) -> None:
         document: Document = {name: getattr(self, name) for name in self.__slots__}
         size = document.pop("storage_size_bytes")
         # What rows were not there when the table came first may be there now.

@@ -12,6 +12,7 @@ from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.mirror import mirror
 from stores.query.fields import Field, FieldTable, Kind
 from stores.tables import content
+from stores.transactions import Session
 
 MAX_BYTES: Final = 16_000_000
 """What a row may take in BSON."""
@@ -81,8 +82,10 @@ class RowContent:
             )
 
 
-async def sizes_of(rows: Collection, project_id: str, row_digests: Iterable[str]) -> dict[str, int]:
+async def sizes_of(
+    rows: Collection, project_id: str, row_digests: Iterable[str], session: Session | None = None
+) -> dict[str, int]:
     """The sizes of some rows' JSON in bytes, by digest; of rows that are not there none."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    found = content.find_each(rows, project_id, row_digests, projection)
+    found = content.find_each(rows, project_id, row_digests, projection, session=session)
     return {row["digest"]: row["size_bytes"] async for row in found}

@@ -1,7 +1,6 @@
 """The store of tables: every question and change that concerns them, each within one project."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Final
 
 from stores.database import Database, database_query, database_write
@@ -10,8 +9,8 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.register import Entered
-from stores.tables import content
+from stores.steps import take
+from stores.tables import content, uploads
 from stores.tables.edges import RowsOfTables
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
@@ -24,11 +23,8 @@ from stores.transactions import Session
 from stores.turns import in_turns
 
 MAX_TABLES_AT_ONCE: Final = 1000
-MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
-"""The JSON of new rows that are stored in one transaction with their table, which is far more in the database's cache.
-
-Of rows that are more, or larger, some may be left where a write is cut off: nobody sees them, and whoever sends the
-table again finds them there."""
+PAUSE: Final = 0.5
+"""After each step of a sweep, how many times as long as it took all others have the database for themselves."""
 
 STORAGE_SIZE: Final = "storage_size_bytes"
 
@@ -69,27 +65,29 @@ class TablesStore:
             row_digests.append(contents.setdefault(found.digest, found).digest)
         size = sum(contents[digest].size_bytes for digest in row_digests)
         builder = await _built(project_id, row_digests)
-        return await self._write(builder, contents, size), row_digests
+        async with uploads.upload(self.database, project_id) as upload:
+            await upload.add(contents.values())
+            return await upload.publish(builder, size), row_digests
 
     @database_write
     async def create_in_parts(self, project_id: str, parts: AsyncIterable[Sequence[object]]) -> tuple[str, list[str]]:
         """Store a table whose rows come part by part, as `create` does, and let go of each part once it is written.
 
-        Where a part cannot be had or is refused there is no table, but rows before it may be there, unseen.
+        Where a part cannot be had or is refused there is no table.
         """
         check_project_id(project_id, "table.project_id")
         row_digests: list[str] = []
-        size, entered = 0, Entered()
-        async for part in parts:
-            contents: dict[str, RowContent] = {}
-            async for position, row in in_turns(enumerate(part, len(row_digests))):
-                found = RowContent.of(row, f"table.rows.{position}")
-                contents[found.digest] = found
-                row_digests.append(found.digest)
-                size += found.size_bytes
-            entered = entered or await self.database.enter([project_id])
-            await content.add_missing(self._rows, project_id, list(contents.values()), self._entering(entered))
-        return await self._write(await _built(project_id, row_digests), {}, size, entered), row_digests
+        size = 0
+        async with uploads.upload(self.database, project_id) as upload:
+            async for part in parts:
+                contents: dict[str, RowContent] = {}
+                async for position, row in in_turns(enumerate(part, len(row_digests))):
+                    found = RowContent.of(row, f"table.rows.{position}")
+                    contents[found.digest] = found
+                    row_digests.append(found.digest)
+                    size += found.size_bytes
+                await upload.add(contents.values())
+            return await upload.publish(await _built(project_id, row_digests), size), row_digests
 
     @database_write
     async def create_from_digests(self, project_id: str, row_digests: Sequence[str]) -> str:
@@ -103,9 +101,14 @@ class TablesStore:
         check_project_id(project_id)
         async for position, digest in in_turns(enumerate(row_digests)):
             check_row_digest(digest, f"row_digests.{position}")
-        sizes = await sizes_of(self._rows, project_id, row_digests)
         builder = await _built(project_id, row_digests)
-        return await self._write(builder, {}, _sum(row_digests, sizes))
+        async with uploads.upload(self.database, project_id) as upload:
+
+            async def measure(session: Session) -> int | None:
+                await upload.keep(row_digests, session)
+                return _sum(row_digests, await sizes_of(self._rows, project_id, row_digests, session))
+
+            return await upload.publish(builder, None, measure)
 
     @database_write
     async def update(self, project_id: str, base_digest: str, updates: Sequence[TableUpdate]) -> tuple[str, list[str]]:
@@ -125,7 +128,17 @@ class TablesStore:
         if not updates:
             return base_digest, []
         size = await self._size_after(edit)
-        return await self._write(await edit.build(), edit.added, size, entered), edit.updated
+        async with uploads.upload(self.database, project_id, entered) as upload:
+            await upload.add(edit.added.values())
+            return await upload.publish(await edit.build(), size), edit.updated
+
+    async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:
+        """Take back the uploads that came to no end: of which nothing came for so long. How many."""
+        abandoned = await self.database.run(uploads.abandoned(self.database, silent_seconds))
+        for upload in abandoned:
+            steps = uploads.discard(self.database, upload["project_id"], upload["_id"])
+            await take(self.database, steps, PAUSE, deadline=None)
+        return len(abandoned)
 
     @database_query
     async def rows(
@@ -223,8 +236,11 @@ class TablesStore:
         return [found[digest] for digest in dict.fromkeys(table_digests) if digest in found]
 
     async def _find_size(self, project_id: str, digest: str) -> int:
-        """The size of a table that came before its rows, kept once all of them are there: none is ever deleted."""
-        size, is_final = await (await self._walk(project_id, digest)).total_size()
+        """The size of a table that came before its rows, kept once all of them are there, and not on their way in."""
+        walk = await self._walk(project_id, digest)
+        async with self.database.one_moment() as session:
+            size, is_whole = await walk.total_size(session)
+            is_final = is_whole and not await uploads.under_way(self.database, project_id, session)
         if is_final:
             await self._tables.update_one(table_match(project_id, digest), {"$set": {STORAGE_SIZE: size}})
         return size
@@ -252,39 +268,12 @@ class TablesStore:
         came, went = _sum(edit.came, known), _sum(edit.went, known)
         return None if came is None or went is None else edit.base.storage_size_bytes + came - went
 
-    async def _write(
-        self, builder: Builder, rows: Mapping[str, RowContent], size: int | None, entered: Entered | None = None
-    ) -> str:
-        """Store a table, what it is made of first, so that whatever breaks off leaves no table without its parts.
-
-        With few new rows it is one transaction, and leaves no parts without a table either.
-        """
-        layout = builder.finish(size)
-        enter = self._entering(entered or await self.database.enter([builder.project_id]))
-
-        async def store(session: Session | None = None) -> None:
-            await content.add_missing(self._rows, builder.project_id, list(rows.values()), enter, session)
-            await content.add_missing(self._chunks, builder.project_id, list(builder.new.values()), enter, session)
-            await enter()
-            await layout.write(self._tables, session)
-
-        await (self.database.transaction(store) if _are_few(rows.values()) else store())
-        return layout.digest
-
-    def _entering(self, entered: Entered) -> Callable[[], Awaitable[object]]:
-        """What enters the projects again that were entered before, since when none must have been purged."""
-        return partial(self.database.enter, entered, entered)
-
 
 async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
     builder = Builder(project_id)
     async for part in in_turns(content.batches(row_digests, content.BATCH)):
         builder.add(list(part))
     return builder
-
-
-def _are_few(rows: Collection[RowContent]) -> bool:
-    return len(rows) <= content.BATCH and sum(row.size_bytes for row in rows) <= MAX_BYTES_WHOLE
 
 
 def _sum(row_digests: Iterable[str], sizes: Mapping[str, int]) -> int | None:

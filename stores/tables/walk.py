@@ -12,6 +12,7 @@ from stores.tables import content
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 from stores.tables.together import placed_row
+from stores.transactions import Session
 
 _ORDER: Final = Order({}, (Key("id"),))
 _LONGEST: Final = 16_384
@@ -75,7 +76,7 @@ class Walk:
             count += len(await self._matching(places))
         return count
 
-    async def total_size(self) -> tuple[int, bool]:
+    async def total_size(self, session: Session) -> tuple[int, bool]:
         """The size of all rows' JSON in bytes, as far as they are there, and whether all are.
 
         Each counts as often as it is in the table.
@@ -84,7 +85,8 @@ class Walk:
         async for places in self._stretches(0, self.layout.count, _LONGEST, backward=False):
             times = Counter(digest for _, digest in places)
             projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-            async for row in content.find_each(self.rows, self.layout.project_id, times, projection):
+            found = content.find_each(self.rows, self.layout.project_id, times, projection, session=session)
+            async for row in found:
                 total += times[row["digest"]] * row["size_bytes"]
                 count += times[row["digest"]]
         return total, count == self.layout.count

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from stores.database import Database
 from stores.files import FilesStore
+from stores.tables import TablesStore
 from tests.faults.client import FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.invariant import broken
@@ -89,7 +90,8 @@ class Bench:
         before = await broken(self.uri, client)
         database = Database.open(self.uri, "loomql")
         await FilesStore(database).sweep(silent_seconds=0)
-        left = await database.file_uploads.count_documents({})
+        await TablesStore(database).sweep(silent_seconds=0)
+        left = await database.file_uploads.count_documents({}) + await database.table_uploads.count_documents({})
         database.close()
         after = [sentence for sentence in await broken(self.uri, client) if sentence not in before]
         return [*before, *after, *([f"{left} uploads are left after a sweep"] if left else [])]

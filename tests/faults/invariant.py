@@ -114,7 +114,8 @@ class Project:
             yield f"parts belong to no file and no upload: {sorted(orphaned)}"
 
     def _broken_tables(self) -> Iterator[str]:
-        used_chunks, used_rows = set(), set()
+        used_chunks: set[str] = set()
+        used_rows: set[str] = set()
         for table in self.tables:
             missing = [chunk for chunk in table["chunks"] if chunk not in self.table_chunks]
             if missing:
@@ -124,10 +125,15 @@ class Project:
             used_chunks |= set(table["chunks"])
             used_rows |= set(digests)
             yield from self._broken_table(table, digests)
-        if unused := self.table_chunks.keys() - used_chunks:
-            yield f"{len(unused)} chunks belong to no table"
-        if unused := self.rows.keys() - used_rows:
-            yield f"{len(unused)} rows belong to no table"
+        if orphaned := self._orphaned(self.table_chunks, used_chunks):
+            yield f"{len(orphaned)} chunks belong to no table and no upload"
+        if orphaned := self._orphaned(self.rows, used_rows):
+            yield f"{len(orphaned)} rows belong to no table and no upload"
+
+    def _orphaned(self, contents: dict[str, Document], used: set[str]) -> list[str]:
+        uploads = {upload["_id"] for upload in self._database["table_uploads"].find({}, {"_id": 1})}
+        unused = contents.keys() - used
+        return [digest for digest in unused if uploads.isdisjoint(contents[digest].get("uploads", ()))]
 
     def _broken_table(self, table: Document, digests: list[str]) -> Iterator[str]:
         if hashlib.sha256("".join(digests).encode()).hexdigest() != table["digest"] or len(digests) != table["count"]:

@@ -7,7 +7,7 @@ from tests.faults.writers.calls import BatchWriter, DeletingWriter, PartsWriter,
 from tests.faults.writers.feedback import FeedbackWriter, ReplacingWriter
 from tests.faults.writers.files import FilesWriter
 from tests.faults.writers.objects import ObjectsWriter
-from tests.faults.writers.tables import TablesWriter
+from tests.faults.writers.tables import LargeTablesWriter, TablesWriter
 from tests.faults.writers.writer import Writer
 
 WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
@@ -16,6 +16,7 @@ WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
     DeletingWriter,
     Reader,
     TablesWriter,
+    LargeTablesWriter,
     ObjectsWriter,
     FeedbackWriter,
     ReplacingWriter,

@@ -23,6 +23,7 @@ query ($projectId: ID!, $digest: String!) {
 }
 """
 _FEW, _MANY = 30, 1_500
+_TOO_MANY = 5_200
 
 
 class TablesWriter(Writer):
@@ -36,13 +37,18 @@ class TablesWriter(Writer):
     async def step(self) -> None:
         number = next(self._numbers)
         rows = [{"table": number, "row": row, "text": "warp " * 5} for row in range(_FEW if number % 5 else _MANY)]
-        made = (await self.client.ask(CREATE, rows=rows))["tableCreate"]
-        assert len(made["rowDigests"]) == len(rows)
-        self.tables[made["digest"]] = rows
+        digest = await self._create(rows)
         last = {"table": number, "row": "last"}
         changes = [{"append": {"row": last}}, {"pop": {"index": 0}}]
-        changed = (await self.client.ask(UPDATE, base=made["digest"], updates=changes))["tableUpdate"]
+        changed = (await self.client.ask(UPDATE, base=digest, updates=changes))["tableUpdate"]
         self.tables[changed["digest"]] = [*rows[1:], last]
+
+    async def _create(self, rows: list[Json]) -> str:
+        made = (await self.client.ask(CREATE, rows=rows))["tableCreate"]
+        assert len(made["rowDigests"]) == len(rows)
+        digest: str = made["digest"]
+        self.tables[digest] = rows
+        return digest
 
     async def lost(self) -> AsyncIterator[str]:
         for digest, rows in self.tables.items():
@@ -51,3 +57,14 @@ class TablesWriter(Writer):
                 yield f"table {digest} has not the rows that were acknowledged"
             if int(found["tableStats"]["count"]) != len(rows):
                 yield f"table {digest} counts other rows than it has"
+
+
+class LargeTablesWriter(TablesWriter):
+    """Its tables are too large for one transaction, and each has half of its rows in common with the one before.
+
+    What was not acknowledged is not sent again: only its other half is, in the next one.
+    """
+
+    async def step(self) -> None:
+        start = next(self._numbers) * _TOO_MANY // 2
+        await self._create([{"large": row, "text": "weft " * 5} for row in range(start, start + _TOO_MANY)])

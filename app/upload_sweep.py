@@ -9,20 +9,21 @@ from pymongo.errors import PyMongoError
 from app.background import Runs
 from stores.errors import StoreError
 from stores.files import FilesStore
+from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")
 
 _PAUSE_SECONDS: Final = 60
 
 
-async def sweep_files(files: FilesStore, runs: Runs) -> None:
+async def sweep_uploads(store: FilesStore | TablesStore, of: str, runs: Runs) -> None:
     """Sweep, now and then, for good; what goes wrong is tried again."""
     while True:
         try:
             with runs.counted():
-                count = await files.sweep()
+                count = await store.sweep()
             if count:
-                logger.info("took back %d uploads of files that came to no end", count)
+                logger.info("took back %d uploads of %s that came to no end", count, of)
         except (StoreError, PyMongoError) as error:
-            logger.debug("the sweep of uploads did not get through, and is tried again: %s", error)
+            logger.debug("the sweep of uploads of %s did not get through, and is tried again: %s", of, error)
         await asyncio.sleep(_PAUSE_SECONDS)

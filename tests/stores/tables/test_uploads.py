@@ -1,0 +1,301 @@
+"""A table that is torn leaves nothing, whoever tears it; and a sweep takes nothing that another table relies on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from stores import digests
+from stores.database import Database
+from stores.errors import BadInputError, ConflictError
+from stores.projects import ProjectsStore
+from stores.purges import PurgesStore, purge
+from stores.tables import Append, TablesStore, content, uploads
+from stores.tables.layout import Builder
+from stores.tables.rows import RowContent
+from stores.tables.uploads import Upload
+from tests.stores.tables.reading import PROJECT, read_all
+
+SIZE = "storage_size_bytes"
+pytestmark = pytest.mark.usefixtures("small_chunks", "_small_parts")
+
+
+@pytest.fixture
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than ten rows a table is written in parts."""
+    monkeypatch.setattr(content, "BATCH", 10)
+
+
+def numbered(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"i": number} for number in range(start, start + count)]
+
+
+async def left(database: Database) -> tuple[int, int, int, int]:
+    """How many rows, chunks, tables and uploads there are."""
+    collections = database.table_rows, database.table_chunks, database.tables, database.table_uploads
+    rows, chunks, tables, under_way = [await collection.count_documents({}) for collection in collections]
+    return rows, chunks, tables, under_way
+
+
+async def tear(database: Database, rows: Sequence[object], *, chunks: bool = True) -> Upload:
+    """Leave what a writer leaves that is killed before its table is there: rows, and chunks."""
+    upload = Upload(database, PROJECT)
+    found = [RowContent.of(row, "row") for row in rows]
+    await upload.add(found)
+    await database.transaction(upload._write_part)
+    if chunks:
+        builder = Builder(PROJECT)
+        builder.add([row.digest for row in found])
+        builder.finish(None)
+        for chunk in builder.new.values():
+            await upload._add(upload._chunks, chunk)
+        await database.transaction(upload._write_part)
+    return upload
+
+
+async def in_parts(rows: Sequence[object], after_each: Callable[[], Awaitable[object]]) -> AsyncIterator[list[object]]:
+    for start in range(0, len(rows), 15):
+        yield list(rows[start : start + 15])
+        await after_each()
+
+
+async def check(database: Database, tables: TablesStore, made: dict[str, list[dict[str, Any]]]) -> None:
+    """See that the tables are there with their rows and sizes, and nothing else is."""
+    rows = {digests.object_digest(row): len('{"i": }') + len(str(row["i"])) for part in made.values() for row in part}
+    chunks = {chunk async for table in database.tables.find() for chunk in table["chunks"]}
+    for digest, expected in made.items():
+        assert await read_all(tables, digest) == list(enumerate(expected))
+        stats = await tables.stats_of_one(PROJECT, digest, [SIZE])
+        assert stats[SIZE] == sum(rows[digests.object_digest(row)] for row in expected)
+    assert await left(database) == (len(rows), len(chunks), len(made), 0)
+    sizes = await ProjectsStore(database).sizes([PROJECT], frozenset({"tables_storage_size_bytes"}))
+    assert sizes[PROJECT]["tables_storage_size_bytes"] == sum(rows.values())
+
+
+async def test_what_a_killed_writer_leaves_behind_is_swept_away(database: Database, tables: TablesStore) -> None:
+    # given: one that nobody goes on with, and a table, neither of which fits into one transaction
+    await tear(database, numbered(40))
+    other, _ = await tables.create(PROJECT, numbered(50, 1_000))
+    assert (await left(database))[::2] == (90, 1)
+    # when
+    early, late = await tables.sweep(), await tables.sweep(silent_seconds=0)
+    # then
+    assert (early, late) == (0, 1)
+    await check(database, tables, {other: numbered(50, 1_000)})
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=uploads.LEASE_SECONDS + 60)}],
+    ids=["one that was being taken back", "one of a backup, or of a server that is long gone"],
+)
+async def test_what_was_left_long_ago_is_swept_away_at_once(
+    database: Database, tables: TablesStore, sign: dict[str, object]
+) -> None:
+    torn = await tear(database, numbered(40))
+    await database.table_uploads.update_one({"_id": torn.id}, {"$set": sign})
+
+    assert await tables.sweep() == 1
+    assert await left(database) == (0, 0, 0, 0)
+
+
+async def test_a_table_under_way_is_no_table_and_a_sweep_spares_it(database: Database, tables: TablesStore) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def sweep() -> None:
+        assert await tables.sweep() == 0
+        _, _, whole, under_way = await left(database)
+        seen.append((whole, under_way))
+
+    digest, _ = await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
+
+    assert seen == [(0, 1)] * 4
+    await check(database, tables, {digest: numbered(60)})
+
+
+async def test_a_slow_writer_keeps_its_rows_however_long_all_of_it_takes(
+    database: Database, tables: TablesStore
+) -> None:
+    async def wait_and_sweep() -> None:
+        await asyncio.sleep(0.2)
+        assert await tables.sweep(silent_seconds=1.5) == 0
+
+    digest, _ = await tables.create_in_parts(PROJECT, in_parts(numbered(150), wait_and_sweep))
+
+    await check(database, tables, {digest: numbered(150)})
+
+
+async def test_who_was_swept_away_hears_of_it_and_leaves_nothing(database: Database, tables: TablesStore) -> None:
+    async def sweep() -> None:
+        assert await tables.sweep(silent_seconds=0) == 1
+
+    with pytest.raises(ConflictError, match="given up; send it again"):
+        await tables.create_in_parts(PROJECT, in_parts(numbered(60), sweep))
+
+    assert await left(database) == (0, 0, 0, 0)
+
+
+async def test_where_a_row_is_refused_nothing_is_left(database: Database, tables: TablesStore) -> None:
+    async def nothing() -> None:
+        pass
+
+    with pytest.raises(BadInputError):
+        await tables.create_in_parts(PROJECT, in_parts([*numbered(60), 7], nothing))
+
+    assert await left(database) == (0, 0, 0, 0)
+
+
+Made = dict[str, list[dict[str, Any]]]
+
+
+async def _made_again(tables: TablesStore) -> Made:
+    return {(await tables.create(PROJECT, numbered(40)))[0]: numbered(40)}
+
+
+async def _made_in_one_transaction(tables: TablesStore) -> Made:
+    return {(await tables.create(PROJECT, numbered(9)))[0]: numbered(9)}
+
+
+async def _made_in_parts(tables: TablesStore) -> Made:
+    rows = numbered(80, 10)
+    return {(await tables.create_in_parts(PROJECT, in_parts(rows, tables.sweep)))[0]: rows}
+
+
+async def _made_from_digests(tables: TablesStore) -> Made:
+    row_digests = [digests.object_digest(row) for row in numbered(30)]
+    return {await tables.create_from_digests(PROJECT, row_digests): numbered(30)}
+
+
+async def _made_of_another(tables: TablesStore) -> Made:
+    base, _ = await tables.create(PROJECT, numbered(20, 30))
+    changed, _ = await tables.update(PROJECT, base, [Append(row) for row in numbered(15)])
+    return {base: numbered(20, 30), changed: [*numbered(20, 30), *numbered(15)]}
+
+
+WAYS = [_made_again, _made_in_one_transaction, _made_in_parts, _made_from_digests, _made_of_another]
+
+
+@pytest.mark.parametrize("make", WAYS)
+@pytest.mark.parametrize("sign", [{}, {"doomed": True}], ids=["left", "being taken back"])
+async def test_what_another_table_has_too_stays(
+    database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]], sign: dict[str, bool]
+) -> None:
+    # given what two killed writers left, of which one found rows of the other
+    for start in (0, 20):
+        await tear(database, numbered(40, start))
+    # when
+    made = await make(tables)
+    await database.table_uploads.update_many({}, {"$set": {"touched_at": datetime.now(UTC), **sign}})
+    assert await tables.sweep(silent_seconds=0) == 2
+    # then
+    await check(database, tables, made)
+    assert await tables.sweep(silent_seconds=0) == 0
+
+
+@pytest.mark.parametrize("make", WAYS)
+async def test_tables_that_were_there_first_stay(
+    database: Database, tables: TablesStore, make: Callable[[TablesStore], Awaitable[Made]]
+) -> None:
+    made = await make(tables)
+    rows = [row for part in made.values() for row in part]
+    if make is _made_from_digests:
+        assert (await left(database))[0] == 0
+        await tables.create(PROJECT, rows)
+
+    await tear(database, [*rows, *numbered(40, 500)])
+    assert await tables.sweep(silent_seconds=0) == 1
+
+    await check(database, tables, made)
+
+
+async def test_two_that_share_rows_die_one_after_the_other(database: Database, tables: TablesStore) -> None:
+    first = await tear(database, numbered(40))
+    second = await tear(database, numbered(40, 20))
+
+    for upload in (first, second):
+        await database.table_uploads.update_one({"_id": upload.id}, {"$set": {"doomed": True}})
+        assert await tables.sweep() == 1
+        left_by = numbered(40, 20) if upload is first else []
+        found = {row["digest"] async for row in database.table_rows.find()}
+        assert found == {digests.object_digest(row) for row in left_by}
+
+    assert await left(database) == (0, 0, 0, 0)
+
+
+async def test_several_sweep_at_once(database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    for start in (0, 20, 40):
+        await tear(database, numbered(40, start))
+    kept, _ = await tables.create(PROJECT, numbered(25, 30))
+
+    await asyncio.gather(*(TablesStore(database).sweep(silent_seconds=0) for _ in range(4)))
+
+    await check(database, tables, {kept: numbered(25, 30)})
+
+
+async def test_a_sweep_that_was_cut_off_is_gone_on_with(
+    database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_AT_ONCE", 7)
+    torn = await tear(database, numbered(40))
+    steps = uploads.discard(database, PROJECT, str(torn.id))
+    for _ in range(3):
+        await anext(steps)
+    await steps.aclose()
+    assert (await left(database))[3] == 1
+
+    assert await tables.sweep() == 1
+
+    assert await left(database) == (0, 0, 0, 0)
+
+
+async def test_tables_that_race_with_sweeps_are_whole_or_nothing(database: Database, tables: TablesStore) -> None:
+    stop = asyncio.Event()
+
+    async def sweep_on() -> None:
+        while not stop.is_set():
+            await tables.sweep(silent_seconds=0)
+
+    async def store(number: int) -> tuple[str, list[dict[str, Any]]] | None:
+        rows = numbered(8 + number % 4 * 7, number % 5 * 6)
+        try:
+            return (await tables.create(PROJECT, rows))[0], rows
+        except ConflictError:
+            return None
+
+    sweeping = [asyncio.create_task(sweep_on()) for _ in range(2)]
+    made = [await asyncio.gather(*map(store, range(start, start + 10))) for start in range(0, 60, 10)]
+    stop.set()
+    await asyncio.gather(*sweeping)
+    await tables.sweep(silent_seconds=0)
+
+    await check(database, tables, dict(one for some in made for one in some if one))
+
+
+async def test_the_size_of_a_table_is_not_kept_before_its_rows_are_there_for_good(
+    database: Database, tables: TablesStore
+) -> None:
+    digest = await tables.create_from_digests(PROJECT, [digests.object_digest(row) for row in numbered(40)])
+    await tear(database, numbered(40), chunks=False)
+    assert (await tables.stats_of_one(PROJECT, digest, [SIZE]))[SIZE] > 0
+
+    await tables.sweep(silent_seconds=0)
+
+    assert (await tables.stats_of_one(PROJECT, digest, [SIZE]))[SIZE] == 0
+    assert (await left(database))[::2] == (0, 1)
+
+
+async def test_a_purge_takes_what_is_under_way_along(
+    database: Database, tables: TablesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -10)
+    torn = await tear(database, numbered(40))
+
+    assert (await PurgesStore(database).purge(PROJECT, PROJECT)).removed.table_rows == 40
+
+    assert await left(database) == (0, 0, 0, 0)
+    with pytest.raises(ConflictError):
+        await database.transaction(torn._write_part)
+    assert await tables.sweep(silent_seconds=0) == 0
