@@ -118,9 +118,9 @@ def _unconfirmed(code: int) -> dict[str, object]:
 
 
 LOSSES: Final = (
-    Fault("the primary steps down", _step_down, 0.5, 10, is_short=False),
+    Fault("the primary steps down", _step_down, 0.5, 10),
     Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20),
-    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20, is_short=False),
+    Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20),
     Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),
 )
@@ -138,9 +138,8 @@ REFUSALS: Final = (
         _slow(_READS, 2_500, namespace="loomql.calls"),
         3,
         20,
-        is_short=False,
     ),
-    Fault("writes are slow", _slow(_WRITES, 700), 1.5, 20, is_short=False),
+    Fault("writes are slow", _slow(_WRITES, 700), 1.5, 20),
 )
 ON_REPLICA_SETS: Final = (*LOSSES, *REFUSALS)
 

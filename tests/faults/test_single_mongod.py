@@ -1,6 +1,7 @@
 """A server with a mongod of its own loses that, or its disk, and has it again without being started again."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -11,10 +12,15 @@ import pytest
 from stores.database import Database
 from stores.files import FilesStore
 from stores.files.uploads import CHUNK_BYTES
+from stores.tables import TablesStore
+from tests.app.traffic import ServerGoneError
 from tests.faults import deeds
 from tests.faults.bench import Bench
+from tests.faults.client import FaultsClient
 from tests.faults.deeds import Alone, Fault
+from tests.faults.invariant import SIZES, broken
 from tests.faults.test_three_members import check, short
+from tests.faults.writers.tables import CREATE
 from tests.stores.files.streams import left
 from tests.waiting import TIMEOUT, until_found
 
@@ -80,3 +86,34 @@ async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back
     assert await files.sweep(silent_seconds=0) == 1
     assert await left(database) == before
     assert await files.read(await files.one("acme/torn", whole)) == PART * 3
+
+
+async def test_a_server_that_is_killed_within_a_large_table_leaves_rows_that_a_sweep_takes_back(
+    single: tuple[Alone, Bench], database: Database
+) -> None:
+    # given a table, and a much larger one under way that has rows in common with it
+    server, project = single[0].server, {"project_id": "acme/torn-table"}
+    rows = [{"row": row, "text": "weft " * 50} for row in range(20_000)]
+    client = FaultsClient(server.url, project["project_id"])
+    await client.ask(CREATE, rows=rows[:100])
+    client.server_may_go = True
+    writing = asyncio.create_task(client.ask(CREATE, rows=rows))
+
+    async def has_more() -> bool:
+        return await database.table_rows.count_documents(project) > 100
+
+    await until_found(has_more)
+    # when
+    await asyncio.to_thread(server.end, signal.SIGKILL)
+    with pytest.raises(ServerGoneError):
+        await writing
+    server.start()
+    await asyncio.to_thread(server.wait_until_up)
+    # then
+    assert await broken(single[1].uri, client) == []
+    assert await TablesStore(database).sweep(silent_seconds=0) == 1
+    assert await database.table_rows.count_documents(project) == 100
+    assert await broken(single[1].uri, client) == []
+    sizes = (await client.ask(SIZES))["projectStats"]
+    assert int(sizes["tablesStorageSizeBytes"]) == sum(len(json.dumps(row)) for row in rows[:100])
+    await client.close()

@@ -7,8 +7,6 @@ import asyncio
 from collections import Counter
 from functools import partial
 
-import pytest
-
 from app.upgrading import Upgrading
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT
@@ -55,12 +53,12 @@ async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
 
     check(row)
     assert row.seen["UNAVAILABLE"] > 0
+    assert row.seen["TIMEOUT"] > 0  # of slow reads
 
 
-@pytest.mark.parametrize("fault", LOSSES, ids=str)
-async def test_the_members_fail_and_who_watches_is_told_every_event_once(stage: Three, fault: Fault) -> None:
+async def test_one_member_after_the_other_fails_and_who_watches_is_told_every_event_once(stage: Three) -> None:
     async with watched(stage.members.uri):
-        row = await short(stage.bench, fault, stage.members)
+        row = await stage.bench.run("losses", partial(deeds.in_turn, LOSSES, stage.members), 0)
 
     check(row)
 
@@ -98,5 +96,5 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
 
 async def test_the_evaluations_that_were_ordered_meanwhile_came_to_their_end(stage: Three) -> None:
     assert stage.bench.evaluations is not None
-    assert len(stage.bench.evaluations.acknowledged) >= 2 * (len(LOSSES) + 3)  # before and after each
+    assert len(stage.bench.evaluations.acknowledged) >= 2 * 4  # before and after each of the tests above
     assert await stage.bench.lost_evaluations() == []

@@ -1,5 +1,6 @@
 """Who creates tables and changes them."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
@@ -23,7 +24,8 @@ query ($projectId: ID!, $digest: String!) {
 }
 """
 _FEW, _MANY = 30, 1_500
-_TOO_MANY = 5_200
+_LARGE, _LARGE_TEXT = 40, "weft " * 12_000
+_BETWEEN_SECONDS = 0.3
 
 
 class TablesWriter(Writer):
@@ -66,5 +68,6 @@ class LargeTablesWriter(TablesWriter):
     """
 
     async def step(self) -> None:
-        start = next(self._numbers) * _TOO_MANY // 2
-        await self._create([{"large": row, "text": "weft " * 5} for row in range(start, start + _TOO_MANY)])
+        start = next(self._numbers) * _LARGE // 2
+        await self._create([{"large": row, "text": _LARGE_TEXT} for row in range(start, start + _LARGE)])
+        await asyncio.sleep(_BETWEEN_SECONDS)
