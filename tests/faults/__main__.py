@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from tests.faults import deeds
 from tests.faults.bench import Bench, Row
 from tests.faults.deeds import Fault
-from tests.faults.report import HEAD, line
+from tests.faults.report import HEAD, line, origin
 from tests.faults.stage import alone, three
 
 
@@ -18,6 +18,7 @@ async def main(arguments: Sequence[str]) -> int:
     parser.add_argument("words", nargs="*", help="only the faults whose names have one of these in them")
     parser.add_argument("--short", action="store_true", help="as short as in the test run")
     given = parser.parse_args(arguments)
+    sys.stderr.write(f"{origin()}\n")
     sys.stdout.write(f"{HEAD}\n")
     is_bad = False
     async for row in _rows(given.words, is_short=given.short):

@@ -1,5 +1,10 @@
 """The table of faults, as the README has it."""
 
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
 from tests.faults.bench import Row
 
 HEAD = "| Fault | For | What clients saw | Longest answer | Lost |\n| --- | ---: | --- | ---: | --- |"
@@ -14,3 +19,10 @@ def line(row: Row) -> str:
     lost = f"{len(row.lost):,}: {row.lost[0]}" if row.lost else "nothing"
     seconds = f"{row.seconds:g} s" if row.seconds else "at once"
     return f"| {row.fault} | {seconds} | {', '.join(told)} | {row.longest_seconds:.1f} s | {lost} |"
+
+
+def origin() -> str:
+    """Of which LoomQL a table is that is made now, as the README tells it."""
+    command = ["/usr/bin/env", "git", "rev-parse", "--short=8", "HEAD"]
+    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603 -- fixed
+    return f"LoomQL {version('loomql')} at {told.stdout.strip()}, of {datetime.now(UTC):%Y-%m-%d}"

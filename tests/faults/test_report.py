@@ -23,6 +23,12 @@ def test_the_readmes_table_has_every_fault_at_its_full_length_and_nothing_was_lo
     assert not [seen for _, _, seen, _ in rows if "WRONG" in seen]
 
 
+def test_the_readme_tells_of_which_version_the_table_is_and_when_it_was_made() -> None:
+    before = " ".join(README.partition(HEAD)[0].split())
+
+    assert re.search(r"The table is of LoomQL \d+\.\d+\.\d+ at [0-9a-f]{8}, of \d{4}-\d\d-\d\d", before)
+
+
 def test_a_row_tells_what_is_wrong_and_what_is_lost() -> None:
     seen = Counter({"acknowledged": 1_200, "UNAVAILABLE": 3})
 
