@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Collection, Document
+from stores.errors import UnavailableError
 from stores.transactions import Session
 
 BATCH: Final = 5_000
@@ -80,6 +81,9 @@ async def add_missing(
     """Write those of some contents, by digest, that are not there yet, under the name of an upload if it is for one.
 
     Returns the digests of those that are there and were written for an upload.
+
+    Raises:
+        UnavailableError: a majority did not confirm the write.
     """
     projection = {"_id": 0, "digest": 1, UPLOADS: 1}
     found = find_each(collection, project_id, contents, projection, session=session)
@@ -95,8 +99,11 @@ async def _insert(collection: Collection, missing: list[Document], session: Sess
     try:
         await collection.insert_many(missing, ordered=False, session=session)
     except BulkWriteError as error:
-        if any(failure["code"] != _DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
+        details: dict[str, Any] = dict(error.details or {})
+        if any(failure["code"] != _DUPLICATE_KEY for failure in details.get("writeErrors", [])):
             raise
+        if details.get("writeConcernErrors"):
+            raise UnavailableError("the database did not confirm the write; send it again") from error
         # Another writer was first, and the transaction is over: it is done again, and finds what is there.
         raise DuplicateKeyError(str(error), _DUPLICATE_KEY) from error
 
