@@ -36,7 +36,8 @@ def _inside(argument: str) -> Callable[[Given], Iterator[Named]]:
 
 def _batch_of_calls(given: Given) -> Iterator[Named]:
     for position, item in enumerate(given["batch"]):
-        name = "end" if item.start is None else "start"
+        # The one that was not given is UNSET, which is no None.
+        name = "start" if item.start else "end"
         yield getattr(item, name).project_id, f"batch.{position}.{name}.project_id"
 
 

@@ -28,6 +28,7 @@ from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
 from tests.app.event_stream import Event, events_of
 from tests.free_ports import free_port
 from tests.live_server import live_server
+from tests.stores.calls.builders import call_id
 from tests.stores.otel.messages import body, span
 from tests.waiting import TIMEOUT
 
@@ -123,6 +124,63 @@ async def test_where_there_is_no_page_asking_for_one_is_no_way_around(mongodb_ur
             answer = await client.get("/graphql", params={"query": "{ __schema { types { name } } }"}, headers=headers)
 
     assert answer.status_code == 401
+
+
+BATCH = """mutation ($batch: [CallBatchMode!]!) {
+  callCreateBatch(batch: $batch) { res { ... on CallStartRes { id } ... on CallEndRes { id } } } }"""
+
+
+def call_of(project_id: str, number: int) -> list[dict[str, Any]]:
+    """The start and the end of a call, as a batch has them."""
+    both = {"projectId": project_id, "id": call_id(number)}
+    start = {"opName": "op", "startedAt": "2026-02-28T12:00:00Z", "attributes": {}, "inputs": {}}
+    return [{"start": both | start}, {"end": both | {"endedAt": "2026-02-28T12:00:01Z", "summary": {}}}]
+
+
+async def test_a_batch_of_starts_and_ends_is_taken_from_who_may_write(keyed: Keyed) -> None:
+    query = {"query": BATCH, "variables": {"batch": call_of(OURS, 50)}}
+    end = f'{{ projectId: "{OURS}", id: "{call_id(51)}", endedAt: "2026-02-28T12:00:01Z", summary: {{}} }}'
+    spelled = f"mutation {{ callCreateBatch(batch: {{ end: {end} }}) {{ res {{ __typename }} }} }}"
+
+    async with keyed.client("writer") as writer, keyed.client("reader") as reader:
+        taken = await writer.post("/graphql", json=query)
+        found = await writer.post("/graphql", json={"query": READ % (OURS, call_id(50))})
+        single = await writer.post("/graphql", json={"query": spelled})
+        refused = await reader.post("/graphql", json=query)
+
+    assert taken.json()["data"] == {"callCreateBatch": {"res": [{"id": call_id(50)}] * 2}}
+    assert found.json()["data"] == {"call": {"id": call_id(50)}}
+    assert single.json()["data"] == {"callCreateBatch": {"res": [{"__typename": "CallEndRes"}]}}
+    assert refused.json()["errors"][0]["extensions"] == {"code": "FORBIDDEN", "argument": "batch.0.start.projectId"}
+
+
+async def test_a_batch_with_an_end_elsewhere_is_refused_as_a_whole(keyed: Keyed) -> None:
+    [begun, ended], [_, elsewhere] = call_of(OURS, 52), call_of(THEIRS, 1)
+
+    async with keyed.client("writer") as writer:
+        answers = [
+            await writer.post("/graphql", json={"query": BATCH, "variables": {"batch": [*batch, elsewhere]}})
+            for batch in ([begun], [ended], [begun, ended], [])
+        ]
+        found = await writer.post("/graphql", json={"query": READ % (OURS, call_id(52))})
+
+    told = [answer.json()["errors"][0]["extensions"] for answer in answers]
+    assert told == [{"code": "FORBIDDEN", "argument": f"batch.{position}.end.projectId"} for position in (1, 1, 2, 0)]
+    assert found.json()["data"] == {"call": None}
+
+
+async def test_a_batch_over_a_websocket_is_taken_as_any_other(keyed: Keyed) -> None:
+    answers = []
+    async with socket(keyed, {"apiKey": keyed.keys["writer"]}) as opened:
+        await opened.recv()
+        for name, batch in (("ours", call_of(OURS, 53)), ("theirs", [call_of(OURS, 53)[0], call_of(THEIRS, 1)[1]])):
+            payload = {"query": BATCH, "variables": {"batch": batch}}
+            await opened.send(json.dumps({"id": name, "type": "subscribe", "payload": payload}))
+            answers.append(json.loads(await opened.recv())["payload"])
+            await opened.recv()
+
+    assert answers[0]["data"] == {"callCreateBatch": {"res": [{"id": call_id(53)}] * 2}}
+    assert answers[1]["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
 @asynccontextmanager

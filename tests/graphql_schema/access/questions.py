@@ -1,6 +1,6 @@
-"""A question for every field of the roots, made of the schema: its required arguments, all about one project."""
+"""Questions for every field of the roots, made of the schema: its required arguments, all about one project."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -47,19 +47,21 @@ class Question(NamedTuple):
 
 
 def questions(schema: BoundedSchema, project_id: str, number: int = 1) -> Iterator[Question]:
-    """One for each field of each root; ids are those of a call of a number."""
+    """For each field of each root one, or one for each member of a @oneOf input; about a call of a number."""
     core = schema._schema
     for kind in (core.query_type, core.mutation_type, core.subscription_type):
         assert kind
         for name, field in kind.fields.items():
-            variables = {
-                argument: _value(argument, given.type, project_id, number)
-                for argument, given in field.args.items()
-                if isinstance(given.type, GraphQLNonNull)
-            }
-            if name == "node":
-                variables["id"] = f"weave:///{project_id}/call/{call_id(number)}"
-            yield Question(kind.name, name, _document(kind.name, name, field, variables), variables)
+            required = {argument: given.type for argument, given in field.args.items() if is_required(given.type)}
+            for variables in _Asked(project_id, number).objects(required):
+                if name == "node":
+                    variables["id"] = f"weave:///{project_id}/call/{call_id(number)}"
+                yield Question(kind.name, name, _document(kind.name, name, field, variables), variables)
+
+
+def is_required(kind: GraphQLInputType) -> bool:
+    """Whether there is no field without such an argument, or no input without such a member."""
+    return isinstance(kind, GraphQLNonNull)
 
 
 def _document(root: str, name: str, field: GraphQLField, variables: dict[str, Any]) -> str:
@@ -71,47 +73,66 @@ def _document(root: str, name: str, field: GraphQLField, variables: dict[str, An
     return f"{head} {{ {name}{f'({passed})' if passed else ''} {selected} }}"
 
 
-def _value(name: str, kind: GraphQLInputType, project_id: str, number: int) -> Any:  # noqa: ANN401 -- any JSON
-    if isinstance(kind, GraphQLNonNull):
-        return _value(name, kind.of_type, project_id, number)
-    if isinstance(kind, GraphQLList):
-        return [_value(name, kind.of_type, project_id, number)]
-    if name == "query":
-        return {"json": {"$expr": {"$eq": [{"$getField": "id"}, {"$literal": call_id(number)}]}}}
-    if isinstance(kind, GraphQLInputObjectType):
-        return _members(kind, project_id, number)
-    if isinstance(kind, GraphQLEnumType):
-        return next(iter(kind.values))
-    return _named(name, project_id, number, kind.name)
+class _Asked(NamedTuple):
+    """What is asked about."""
 
+    project_id: str
+    number: int
 
-def _members(kind: GraphQLInputObjectType, project_id: str, number: int) -> dict[str, Any]:
-    if kind.is_one_of:
-        first = next(iter(kind.fields))
-        return {first: _value(first, kind.fields[first].type, project_id, number)}
-    required = {name: field for name, field in kind.fields.items() if isinstance(field.type, GraphQLNonNull)}
-    return {name: _value(name, field.type, project_id, number) for name, field in required.items()}
+    def values(self, name: str, kind: GraphQLInputType) -> list[Any]:
+        """The values that an argument is asked with, all of which must be treated alike."""
+        if isinstance(kind, GraphQLNonNull):
+            return self.values(name, kind.of_type)
+        if isinstance(kind, GraphQLList):
+            members = self.values(name, kind.of_type)
+            return [[member] for member in members] + ([members, members[::-1]] if len(members) > 1 else [])
+        if name == "query":
+            return self._queries()
+        if isinstance(kind, GraphQLInputObjectType):
+            return self._inputs(kind)
+        if isinstance(kind, GraphQLEnumType):
+            return [next(iter(kind.values))]
+        return [self._named(name, kind.name)]
 
+    def objects(self, members: Mapping[str, GraphQLInputType]) -> Iterator[dict[str, Any]]:
+        """Objects of some members, in which each of the values of each is once."""
+        values = {name: self.values(name, kind) for name, kind in members.items()}
+        usual = {name: first for name, (first, *_) in values.items()}
+        yield usual
+        yield from (usual | {name: other} for name, (_, *others) in values.items() for other in others)
 
-def _named(name: str, project_id: str, number: int, kind: str) -> Any:  # noqa: ANN401 -- any JSON
-    """The value of an argument of a scalar type by its name."""
-    entity, _, project = project_id.partition("/")
-    ref = f"weave:///{project_id}/object/thing:{DIGEST}"
-    known = {
-        "projectId": project_id,
-        "confirm": "not it",
-        "entity": entity,
-        "project": project,
-        "ids": f"weave:///{project_id}/call/{call_id(number)}",
-        "refs": ref,
-        "actionRef": ref,
-        "evaluationRef": ref,
-        "modelRef": ref,
-        "weaveRef": f"weave:///{project_id}/call/{call_id(number)}",
-        "digest": DIGEST,
-        "objectId": "thing",
-        "name": "thing",
-    }
-    if name == "id" and kind == "ID":
-        return call_id(number)
-    return known.get(name, call_id(number) if kind == "ID" else _SCALARS[kind])
+    def _inputs(self, kind: GraphQLInputObjectType) -> list[dict[str, Any]]:
+        if kind.is_one_of:
+            return [{name: value} for name, field in kind.fields.items() for value in self.values(name, field.type)]
+        return list(self.objects({name: field.type for name, field in kind.fields.items() if is_required(field.type)}))
+
+    def _queries(self) -> list[dict[str, Any]]:
+        call = call_id(self.number)
+        return [
+            {"json": {"$expr": {"$eq": [{"$getField": "id"}, {"$literal": call}]}}},
+            {"expr": {"eq": [{"getField": "id"}, {"literal": call}]}},
+        ]
+
+    def _named(self, name: str, kind: str) -> Any:  # noqa: ANN401 -- any JSON
+        """The value of an argument of a scalar type by its name."""
+        entity, _, project = self.project_id.partition("/")
+        ref = f"weave:///{self.project_id}/object/thing:{DIGEST}"
+        call = call_id(self.number)
+        known = {
+            "projectId": self.project_id,
+            "confirm": "not it",
+            "entity": entity,
+            "project": project,
+            "ids": f"weave:///{self.project_id}/call/{call}",
+            "refs": ref,
+            "actionRef": ref,
+            "evaluationRef": ref,
+            "modelRef": ref,
+            "weaveRef": f"weave:///{self.project_id}/call/{call}",
+            "digest": DIGEST,
+            "objectId": "thing",
+            "name": "thing",
+        }
+        if name == "id" and kind == "ID":
+            return call
+        return known.get(name, call if kind == "ID" else _SCALARS[kind])

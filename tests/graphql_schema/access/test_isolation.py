@@ -1,6 +1,7 @@
 """With all that one project allows, nothing of another is read, written, counted, or told to be there."""
 
 import asyncio
+from collections import defaultdict
 from contextlib import aclosing
 from typing import Any
 
@@ -17,7 +18,7 @@ from stores.feedback import NewFeedback
 from stores.objects import ObjectVersion
 from tests.commands import Commands
 from tests.graphql_schema.access.questions import DIGEST, questions
-from tests.graphql_schema.access.test_walk import first_errors, own
+from tests.graphql_schema.access.test_walk import first_errors, is_refused, own
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.waiting import TIMEOUT
 
@@ -109,7 +110,7 @@ async def test_every_field_answers_about_our_own_project(
     for question in questions(schema, OURS):
         commands.sent.clear()
         errors = await first_errors(schema, context, question, commands)
-        assert "FORBIDDEN" not in [error.extensions["code"] for error in errors], question
+        assert not is_refused(errors, question), question
         assert HIDDEN not in repr(errors)
 
 
@@ -127,18 +128,23 @@ async def test_a_list_of_both_projects_is_refused_as_a_whole(
             schema, stores, "query ($refs: [String!]!) { refs(refs: $refs) }", refs=[OUR_OBJECT, THEIR_OBJECT]
         )
     )
-    batch = [_start(OURS, 7), _start(THEIRS, 7)]
-    codes.append(
+    codes += [
         await refusals(
             schema,
             stores,
             "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }",
-            batch=batch,
+            batch=[ours, theirs],
         )
-    )
+        for ours in (_start(OURS, 7), _end(OURS, 7))
+        for theirs in (_start(THEIRS, 7), _end(THEIRS, 1))
+    ]
 
-    assert codes == [["FORBIDDEN"]] * 6
+    assert codes == [["FORBIDDEN"]] * 9
     assert commands.sent == []
+
+
+def _end(project_id: str, number: int) -> dict[str, Any]:
+    return {"end": {"projectId": project_id, "id": call_id(number), "endedAt": "2026-01-31T12:00:01Z", "summary": {}}}
 
 
 def _start(project_id: str, number: int) -> dict[str, Any]:
@@ -416,3 +422,15 @@ def test_what_is_asked_covers_every_field(schema: BoundedSchema) -> None:
     asked = {str(question) for question in questions(schema, OURS)}
 
     assert asked == {f"{kind.name}.{field}" for kind in roots if kind for field in kind.fields}
+
+
+def test_every_member_of_a_one_of_is_asked_alone_and_with_the_others(schema: BoundedSchema) -> None:
+    asked: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for question in questions(schema, OURS):
+        asked[question.field].append(question.variables)
+
+    batches = [[next(iter(item)) for item in given["batch"]] for given in asked["callCreateBatch"]]
+    assert batches == [["start"], ["end"], ["start", "end"], ["end", "start"]]
+    updates = [[next(iter(item)) for item in given["updates"]] for given in asked["tableUpdate"]]
+    assert updates[:3] == [["append"], ["pop"], ["insert"]]
+    assert [next(iter(given["query"])) for given in asked["feedbackPurge"]] == ["json", "expr"]
