@@ -1,0 +1,129 @@
+"""Every edge of the graph below the roots, and what somebody ruled on it: whose rows it may lead to.
+
+An edge is a field that a resolver answers, that takes arguments, or that gives other objects.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema, get_named_type, is_composite_type
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+OWN: Final = "made of the row that is there"
+SAME_PROJECT: Final = "looked up in the project of the row, which is part of each key"
+BY_REF: Final = "where a ref leads that is in the row, and nowhere unless that is in the row's project"
+
+_Ruled = Mapping[str, Mapping[str, str]]
+
+_CONNECTION: Final = {OWN: "edges nodes pageInfo", SAME_PROJECT: "totalCount"}
+_EDGE: Final = {OWN: "cursor node"}
+
+RULED: Final[_Ruled] = {
+    "ActionResult": {OWN: "output error feedback"},
+    "ActionsExecuteBatchRes": {OWN: "results"},
+    "CallCreateBatchRes": {OWN: "res"},
+    "CallEvent": {OWN: "call"},
+    "CallSchema": {
+        OWN: "ref attributes inputs output summary usage inputRefs outputRefs trace",
+        SAME_PROJECT: "costs totalCost parent children turn thread evaluationRun feedback",
+        BY_REF: "op",
+    },
+    "CallSearchConnection": {OWN: "edges nodes pageInfo method isComplete", SAME_PROJECT: "totalCount"},
+    "CallSearchHighlight": {OWN: "ranges"},
+    "CallSearchHit": {OWN: "call score highlights"},
+    "CallsAggregateRes": {OWN: "rows"},
+    "ComparedExample": {OWN: "exampleRef example runs"},
+    "ComparedMetric": {OWN: "runs"},
+    "ComparedResult": {OWN: "predictions metrics"},
+    "CompletionsCreateEvent": {OWN: "chunk response weaveCallId text", SAME_PROJECT: "call"},
+    "CompletionsCreateRes": {OWN: "response weaveCallId", SAME_PROJECT: "call"},
+    "CostCreateRes": {OWN: "ids"},
+    "CostQueryOutput": {OWN: "ref"},
+    "EvaluationComparison": {OWN: "runs", SAME_PROJECT: "metrics numInCommon rows"},
+    "EvaluationPrediction": {OWN: "output scores call modelCall"},
+    "EvaluationResult": {OWN: "exampleRef example predictions"},
+    "EvaluationRun": {
+        OWN: "output evaluation model dataset scorers",
+        SAME_PROJECT: "call results metrics usage",
+    },
+    "EvaluationScore": {OWN: "value scorer call"},
+    "ExplainRes": {OWN: "indexes stages pipeline"},
+    "Feedback": {OWN: "ref payload", BY_REF: "call annotation on"},
+    "FeedbackCreateBatchRes": {OWN: "res"},
+    "FeedbackCreateRes": {OWN: "payload"},
+    "FeedbackReplaceRes": {OWN: "payload"},
+    "FeedbackStatsRes": {OWN: "types"},
+    "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
+    "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
+    "LLMCostSchema": {OWN: "price"},
+    "ObjFile": {SAME_PROJECT: "file"},
+    "ObjSchema": {
+        OWN: "ref val files refs",
+        SAME_PROJECT: "versions usedBy evaluationRuns",
+        BY_REF: "table",
+    },
+    "OtelExportRes": {OWN: "partialSuccess"},
+    "Project": {
+        OWN: "ref",
+        SAME_PROJECT: "callCount objectCount feedbackCount stats calls threads objs ops feedback costs",
+    },
+    "ResolvedRef": {OWN: "kind", BY_REF: "value obj"},
+    "RetentionRes": {OWN: "lastSweep"},
+    "Table": {OWN: "ref", SAME_PROJECT: "rows"},
+    "TableRowSchema": {OWN: "ref val", SAME_PROJECT: "table"},
+    "ThreadSchema": {OWN: "ref", SAME_PROJECT: "turns calls traces"},
+    "Trace": {OWN: "ref", SAME_PROJECT: "root calls roots tree totals"},
+    "TraceTotals": {OWN: "usage"},
+    "TraceTreeNode": {OWN: "parentId call"},
+    "UsageTotals": {OWN: "models"},
+    "UsageTreeNode": {OWN: "ownUsage totalUsage"},
+    **{
+        f"{of}Connection": _CONNECTION
+        for of in ("Call", "ComparedExample", "Cost", "EvaluationResult", "EvaluationRun", "Feedback", "Obj", "Project",
+                   "TableRow", "Thread", "Trace", "TraceTreeNode")
+    },
+    **{
+        f"{of}Edge": _EDGE
+        for of in ("Call", "CallSearchHit", "ComparedExample", "Cost", "EvaluationResult", "EvaluationRun", "Feedback",
+                   "Obj", "Project", "TableRow", "Thread", "Trace", "TraceTreeNode")
+    },
+}  # fmt: skip
+"""By type and by ruling the names of fields. Whoever adds an edge says here whose rows it leads to, and why."""
+
+
+WRITTEN: Final = {
+    "ActionResult", "ActionsExecuteBatchRes", "CallCreateBatchRes", "CallEvent", "CompletionsCreateEvent",
+    "CompletionsCreateRes", "CostCreateRes", "FeedbackCreateBatchRes", "FeedbackCreateRes", "FeedbackReplaceRes",
+    "ImageGenerationCreateRes", "OtelExportRes",
+}  # fmt: skip
+"""Types that no query leads to: what mutations and subscriptions answer."""
+
+
+def ruled(*, written: bool | None = None) -> set[str]:
+    """The edges that somebody ruled on: all, only those of what is written, or only the others."""
+    return {
+        f"{kind}.{name}"
+        for kind, by in RULED.items()
+        for names in by.values()
+        for name in names.split()
+        if written in {None, kind in WRITTEN}
+    }
+
+
+def edges(schema: GraphQLSchema) -> set[str]:
+    """The edges of a schema, below its roots."""
+    return {
+        f"{kind.name}.{name}" for kind in _objects(schema) for name, field in kind.fields.items() if _is_edge(field)
+    }
+
+
+def _objects(schema: GraphQLSchema) -> Iterator[GraphQLObjectType]:
+    roots = {schema.query_type, schema.mutation_type, schema.subscription_type}
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType) and kind not in roots and not kind.name.startswith("__"):
+            yield kind
+
+
+def _is_edge(field: GraphQLField) -> bool:
+    of = field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+    return bool(of.base_resolver or field.args or is_composite_type(get_named_type(field.type)))

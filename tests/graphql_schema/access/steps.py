@@ -1,0 +1,116 @@
+"""Steps over the graph: documents that go to a type by fields that lead there, and along each of its edges."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from graphql import (
+    GraphQLField,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    get_named_type,
+    is_abstract_type,
+    is_composite_type,
+    is_required_argument,
+)
+
+Ask = Callable[[str], Awaitable[Any]]
+"""Gives the data of the answer to a document."""
+
+Arguments = Callable[[str, GraphQLField], str]
+"""Spells the arguments of a field of a root."""
+
+_HERE = "here"
+
+
+class Steps:
+    """Goes along every edge that can be reached by queries, from every row of the first list that leads to its type.
+
+    Whatever is selected is called by its type and its name, so that the answer alone tells what was reached.
+    """
+
+    def __init__(self, schema: GraphQLSchema, ask: Ask, arguments: Arguments) -> None:
+        self.schema, self.ask, self.arguments = schema, ask, arguments
+        self.answers: dict[str, Any] = {}
+        """What each document was answered with."""
+        self._known: set[str] = set()
+        self._waiting: list[tuple[GraphQLObjectType, tuple[str, ...]]] = []
+
+    async def go(self) -> None:
+        """Take them all."""
+        assert self.schema.query_type
+        self._waiting.append((self.schema.query_type, ()))
+        while self._waiting:
+            await self._go_from(*self._waiting.pop(0))
+
+    async def _go_from(self, kind: GraphQLObjectType, path: tuple[str, ...]) -> None:
+        for step, to in self._steps(kind):
+            answer = await self._take((*path, step), to)
+            if to is None or to.name in self._known or not any(_HERE in each for each in objects(answer)):
+                continue
+            self._known.add(to.name)
+            if to.name.endswith("Connection"):
+                # At once, so that what it lists is gone on from as a list, and not from the one that a root gives.
+                await self._go_from(to, (*path, step))
+            else:
+                self._waiting.append((to, (*path, step)))
+
+    def _steps(self, kind: GraphQLObjectType) -> Iterator[tuple[str, GraphQLObjectType | None]]:
+        """The edges of a type, lists first, each with the type that it leads to; None where that is a scalar."""
+        is_root = kind is self.schema.query_type
+        for name, field in sorted(kind.fields.items(), key=lambda each: not str(each[1].type).endswith("Connection!")):
+            to = get_named_type(field.type)
+            step = f"{kind.name}_{name}: {name}{self.arguments(name, field) if is_root else ''}"
+            if isinstance(to, GraphQLObjectType):
+                yield step, to
+            elif is_abstract_type(to):
+                yield from ((f"{step} {{ ... on {each.name}", each) for each in self.schema.get_possible_types(to))
+            elif is_root:
+                yield step, None
+
+    async def _take(self, path: tuple[str, ...], to: GraphQLObjectType | None) -> Any:  # noqa: ANN401 -- any JSON
+        document = " { ".join(("query", *path))
+        if to is not None:
+            document += f" {{ {_HERE}: __typename {selection(self.schema, to)}"
+        document += " }" * (document.count("{") - document.count("}"))
+        self.answers[document] = await self.ask(document)
+        return self.answers[document]
+
+
+def selection(schema: GraphQLSchema, kind: GraphQLNamedType, depth: int = 0) -> str:
+    """All of a type, and so many edges further on all of what is there; through a connection is no way."""
+    if isinstance(kind, GraphQLObjectType):
+        return " ".join(("__typename", *_selected(schema, kind, depth)))
+    assert is_abstract_type(kind)
+    return " ".join(
+        f"... on {each.name} {{ {selection(schema, each, depth)} }}" for each in schema.get_possible_types(kind)
+    )
+
+
+def _selected(schema: GraphQLSchema, kind: GraphQLObjectType, depth: int) -> Iterator[str]:
+    left = depth if kind.name.endswith(("Connection", "Edge")) else depth - 1
+    for name, field in kind.fields.items():
+        to = get_named_type(field.type)
+        assert not any(map(is_required_argument, field.args.values())), f"nobody gives {kind}.{name} its argument here"
+        if not is_composite_type(to):
+            yield f"{kind.name}_{name}: {name}"
+        elif left >= 0:
+            yield f"{kind.name}_{name}: {name} {{ {selection(schema, to, left)} }}"
+
+
+def objects(answer: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 -- any JSON
+    """Every object in an answer."""
+    if isinstance(answer, list):
+        for each in answer:
+            yield from objects(each)
+    elif isinstance(answer, dict):
+        yield answer
+        for each in answer.values():
+            yield from objects(each)
+
+
+def reached(answer: Any) -> set[str]:  # noqa: ANN401 -- any JSON
+    """The fields that somewhere in an answer are neither null nor an empty list, each as `Type.field`."""
+    return {
+        name.replace("_", ".", 1) for each in objects(answer) for name, value in each.items() if value not in (None, [])
+    }
