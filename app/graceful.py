@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.supervisors import Multiprocess
 
@@ -27,6 +28,12 @@ class LeavingProtocol(WebSocketsSansIOProtocol):
         """Let what is behind it close the connection; one that is not open yet is refused."""
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; a refusal by an answer of HTTP is the end of it, which uvicorn would log as an error of the server."""
+        await super().send(message)
+        if self.initial_response and self.close_sent:
+            self.handshake_complete = True
 
 
 class Workers(Multiprocess):

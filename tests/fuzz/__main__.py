@@ -10,6 +10,7 @@ from graphql import build_schema
 
 from app.embedded_mongod import embedded_mongod
 from tests.app.command import ROOT
+from tests.fuzz.callers import make_keys
 from tests.fuzz.report import report
 from tests.fuzz.run import Fuzzer
 from tests.fuzz.serving import fuzzed_server
@@ -22,18 +23,20 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after so many, whatever was sent.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--open", action="store_true", help="Make no keys: everybody is let in, as administrator.")
     parser.add_argument("--keep", type=Path, help="File that what was found is written to, whole.")
     options = parser.parse_args()
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
         embedded_mongod(Path(folder), cache_gb=0.5) as uri,
-        fuzzed_server(Path(folder), uri, "fuzz") as server,
     ):
-        fuzzer = Fuzzer(server.url, server.process.pid, schema, options.seed, options.requests, options.seconds)
-        outcome = asyncio.run(fuzzer.run())
-        logged = failures(server.output.read_text(errors="replace"))
-        is_alive = server.process.poll() is None
+        keys = {} if options.open else asyncio.run(make_keys(uri, "fuzz"))
+        with fuzzed_server(Path(folder), uri, "fuzz") as server:
+            sent = options.seed, options.requests, options.seconds
+            outcome = asyncio.run(Fuzzer(server.url, server.process.pid, schema, *sent, keys).run())
+            logged = failures(server.output.read_text(errors="replace"))
+            is_alive = server.process.poll() is None
     print(report(outcome, options.seed, logged), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
     if options.keep:
         found = [

@@ -12,7 +12,11 @@ _SHOWN = 12
 def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
     """The counts, the slowest, the memory, and what was found."""
     lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
-    lines += [f"  {door:10} {count:7,}  {_statuses(outcome, door)}" for door, count in outcome.by_door.most_common()]
+    lines += [
+        f"  {door:10} {count:7,}  {_counts(outcome.by_status, door)}" for door, count in outcome.by_door.most_common()
+    ]
+    names = Counter(name for name, _ in outcome.by_caller.elements())
+    lines += [f"  {name:10} {count:7,}  {_counts(outcome.by_caller, name)}" for name, count in names.most_common()]
     lines.append("errors by code: " + ", ".join(f"{code} {count:,}" for code, count in outcome.by_code.most_common()))
     lines.append("slowest:")
     lines += [f"  {seconds:6.2f} s  {what}" for seconds, what in sorted(outcome.slowest, reverse=True)]
@@ -46,8 +50,9 @@ def _process(seen: list[Seen]) -> str:
     )
 
 
-def _statuses(outcome: Outcome, door: str) -> str:
-    counts = sorted((status, count) for (name, status), count in outcome.by_status.items() if name == door)
+def _counts(by_status: Counter[tuple[str, int]], of: str) -> str:
+    """The statuses of what was answered at a door, or to somebody."""
+    counts = sorted((status, count) for (name, status), count in by_status.items() if name == of)
     return ", ".join(f"{status or 'none'}: {count:,}" for status, count in counts)
 
 

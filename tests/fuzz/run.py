@@ -6,13 +6,14 @@ import json
 import time
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
 
-from tests.fuzz import oracle
+from tests.fuzz import callers, oracle
+from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
@@ -54,6 +55,8 @@ class Outcome:
     by_door: Counter[str] = field(default_factory=Counter)
     by_status: Counter[tuple[str, int]] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
+    by_caller: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By who asked and the status of the answer."""
     slowest: list[tuple[float, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
@@ -78,6 +81,8 @@ class Fuzzer:
     seed: int
     requests: int
     seconds: float = float("inf")
+    keys: Keys = field(default_factory=dict)
+    """Those that the server knows; where there are none, everybody is let in."""
     pool: Pool = field(default_factory=Pool)
     outcome: Outcome = field(default_factory=Outcome)
     _number: int = 0
@@ -96,7 +101,7 @@ class Fuzzer:
     async def run(self) -> Outcome:
         """Send them all."""
         wire = Wire(self.url)
-        await seed(wire, self.pool)
+        await seed(wire, self.pool, callers.operator(self.keys))
         await wire.close()
         watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
@@ -119,14 +124,16 @@ class Fuzzer:
             number = self._number
             random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
             door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
+            caller = callers.pick(random, self.keys)
             if door == websocket.NAME:
-                await self._hold(number, random)
+                await self._hold(number, random, caller)
             else:
-                wire = await self._ask(number, self._makers[door](random), wire)
+                wire = await self._ask(number, self._makers[door](random), wire, caller)
         await wire.close()
 
-    async def _ask(self, number: int, request: Request, wire: Wire) -> Wire:
+    async def _ask(self, number: int, request: Request, wire: Wire, caller: Caller) -> Wire:
         """Send one request and judge its answer; the connection that is to be used next."""
+        request = replace(request, headers=(*request.headers, *caller.headers))
         outcome = self.outcome
         self._count(request.door)
         try:
@@ -137,6 +144,7 @@ class Fuzzer:
         now = time.monotonic()
         self._lately.append((now - answer.seconds, now, f"#{number} {request.encoded[:3000].decode(errors='replace')}"))
         outcome.by_status[request.door, answer.status] += 1
+        outcome.by_caller[caller.name, answer.status] += 1
         outcome.took(
             answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
         )
@@ -149,8 +157,8 @@ class Fuzzer:
                 self.pool.learn(decoded.get("data", decoded) if isinstance(decoded, dict) else decoded)
         return wire
 
-    async def _hold(self, number: int, random: Random) -> None:
-        held = websocket.session(random, self.documents)
+    async def _hold(self, number: int, random: Random, caller: Caller) -> None:
+        held = websocket.session(random, self.documents, caller)
         began = time.monotonic()
         for _ in held.sent:
             self._count(websocket.NAME)
@@ -163,7 +171,7 @@ class Fuzzer:
         self.outcome.by_code.update(held.codes)
         self.outcome.took(time.monotonic() - began, f"#{number} websocket {held.sent!r}"[:200])
         for problem in held.problems:
-            self._find(number, websocket.NAME, problem, repr(held.sent).encode(errors="replace"))
+            self._find(number, websocket.NAME, problem, repr([held.headers, *held.sent]).encode(errors="replace"))
 
     def _stalled(self, began: float, ended: float) -> None:
         """A ping took long: remember what was under way then."""

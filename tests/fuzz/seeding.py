@@ -3,9 +3,10 @@
 import json
 from typing import Any, Final
 
+from tests.fuzz.callers import Caller
 from tests.fuzz.doors.graphql import NAME
 from tests.fuzz.pool import Pool
-from tests.fuzz.values import OWN_PROJECTS
+from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
 _CALLS: Final = """
@@ -31,21 +32,20 @@ mutation ($b: [CallBatchMode!]!) {
 """
 
 
-async def seed(wire: Wire, pool: Pool) -> None:
-    """Write something into the own projects, and learn what can be asked for."""
+async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
+    """Write something into the own projects, and learn what can be asked for, as somebody who may do both."""
     for project in OWN_PROJECTS:
         batch = [part for number in range(40) for part in _call(project, number)]
-        await _ask(wire, pool, _BATCH, b=batch)
-        await _ask(
-            wire, pool, _TABLES, t={"projectId": project, "rows": [{"a": n, "b": {"c": "x"}} for n in range(20)]}
-        )
+        await _ask(wire, pool, caller, _BATCH, b=batch)
+        rows = [{"a": n, "b": {"c": "x"}} for n in range(20)]
+        await _ask(wire, pool, caller, _TABLES, t={"projectId": project, "rows": rows})
         answer = await wire.ask(
-            Request("files", "PUT", f"/files/{project}?name=a.txt", (), b"some text of a file" * 50)
+            Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, b"some text of a file" * 50)
         )
         pool.add("file", json.loads(answer.body)["digest"])
-    for project in (*OWN_PROJECTS, "demo/assistant"):
-        await _ask(wire, pool, _CALLS, p=project)
-        await _ask(wire, pool, _EVALUATIONS, p=project)
+    for project in (*OWN_PROJECTS, DEMO):
+        await _ask(wire, pool, caller, _CALLS, p=project)
+        await _ask(wire, pool, caller, _EVALUATIONS, p=project)
 
 
 def _call(project: str, number: int) -> list[dict[str, Any]]:
@@ -67,9 +67,11 @@ def _call(project: str, number: int) -> list[dict[str, Any]]:
     return [{"start": start}, {"end": {"projectId": project, "id": name, **end}}]
 
 
-async def _ask(wire: Wire, pool: Pool, document: str, **variables: object) -> None:
+async def _ask(wire: Wire, pool: Pool, caller: Caller, document: str, **variables: object) -> None:
     body = json.dumps({"query": document, "variables": variables}).encode()
-    answer = await wire.ask(Request(NAME, "POST", "/graphql", (("Content-Type", "application/json"),), body))
+    answer = await wire.ask(
+        Request(NAME, "POST", "/graphql", (("Content-Type", "application/json"), *caller.headers), body)
+    )
     result = json.loads(answer.body)
     assert "errors" not in result, result
     pool.learn(result["data"])

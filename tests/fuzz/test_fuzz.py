@@ -5,6 +5,7 @@ from pathlib import Path
 from graphql import build_schema
 
 from tests.app.command import ROOT
+from tests.fuzz.callers import make_keys
 from tests.fuzz.report import report
 from tests.fuzz.run import Fuzzer
 from tests.fuzz.serving import fuzzed_server
@@ -17,8 +18,9 @@ MOST_MEMORY_MIB = 600
 
 async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
+    keys = await make_keys(mongodb_uri, database_name)
     with fuzzed_server(tmp_path, mongodb_uri, database_name) as server:
-        outcome = await Fuzzer(server.url, server.process.pid, schema, SEED, REQUESTS).run()
+        outcome = await Fuzzer(server.url, server.process.pid, schema, SEED, REQUESTS, keys=keys).run()
         logged = failures(server.output.read_text(errors="replace"))
         is_alive = server.process.poll() is None
     told = report(outcome, SEED, logged)
@@ -32,5 +34,5 @@ async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: 
     assert {door for door, count in outcome.by_door.items() if count > 20} == {
         "graphql", "weave", "otlp", "websocket", "files", "exports",
     }  # fmt: skip
-    assert {"BAD_USER_INPUT", "NOT_FOUND"} <= set(outcome.by_code)
+    assert {"BAD_USER_INPUT", "NOT_FOUND", "FORBIDDEN", "UNAUTHENTICATED"} <= set(outcome.by_code)
     assert max(look.memory for look in outcome.seen) < MOST_MEMORY_MIB, told

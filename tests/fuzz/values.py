@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 OWN_PROJECTS: Final = ("fuzz/own", "fuzz/other")
 """Where mutations do what they do."""
 
+DEMO: Final = "demo/assistant"
+"""What the demo has."""
+
 _KIND_BY_NAME: Final = {
     "id": "id", "ids": "ref", "callId": "id", "callIds": "id", "parentId": "id", "parentIds": "id", "feedbackId": "id",
     "evaluationCallId": "id", "traceId": "trace", "traceIds": "trace", "threadId": "thread", "threadIds": "thread",
@@ -141,4 +144,4 @@ class Values:
         own = self.random.choice(OWN_PROJECTS)
         if self.writes:
             return own
-        return self.random.choice(("demo/assistant", "demo/assistant", "demo/assistant", own, "no/body"))
+        return self.random.choice((DEMO, DEMO, DEMO, own, "no/body"))

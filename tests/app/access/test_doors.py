@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import socket as socket_module
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -222,13 +223,16 @@ async def test_a_websocket_that_does_not_say_who_it_is_is_closed(keyed: Keyed, p
     assert closed.value.rcvd.code == 4401
 
 
-async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed) -> None:
+async def test_a_websocket_with_a_wrong_header_is_not_opened(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with socket(keyed, authorization="Bearer x"):
             pass
 
     assert refused.value.response.status_code == 401
     assert refused.value.response.headers["www-authenticate"] == 'Bearer realm="LoomQL"'
+    async with keyed.client("none") as client:
+        await client.get("/healthz")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_messages_are_small_until_it_is_known_who_sends_them(keyed: Keyed) -> None:

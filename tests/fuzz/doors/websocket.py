@@ -8,18 +8,21 @@ from random import Random
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.fuzz import damage, oracle, texts
+from tests.fuzz import callers, damage, oracle, texts
+from tests.fuzz.callers import Caller
 from tests.fuzz.documents import Documents
 from tests.fuzz.wire import PATIENCE_SECONDS
 
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
-_INIT: Final = '{"type": "connection_init"}'
 _UNEXPECTED: Final = {1002, 1006, 1011}
 """Codes of closing that say that something went wrong in the server or on the way."""
+
+_REFUSED: Final = {400, 401}
+"""Statuses with which a connection is not opened."""
 
 _ODD: Final = (
     "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
@@ -39,18 +42,19 @@ class Session:
     """What was sent, what came back, and what is wrong with it."""
 
     sent: list[str | bytes]
+    headers: tuple[tuple[str, str], ...] = ()
     codes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     closed_with: int | None = None
 
 
-def session(random: Random, documents: Documents) -> Session:
-    """What somebody sends on one connection."""
-    frames: list[str | bytes] = [_INIT] if random.random() < 0.85 else []
+def session(random: Random, documents: Documents, caller: Caller) -> Session:
+    """What somebody sends on one connection; some say by its header who they are."""
+    frames: list[str | bytes] = [callers.init(random, caller)] if random.random() < 0.85 else []
     frames += [_frame(random, documents) for _ in range(random.randint(1, 12))]
     if random.random() < 0.1:
         random.shuffle(frames)
-    return Session(frames)
+    return Session(frames, caller.headers if random.random() < 0.3 else ())
 
 
 def _frame(random: Random, documents: Documents) -> str | bytes:
@@ -82,7 +86,18 @@ async def hold(url: str, held: Session, random: Random) -> None:
     address = url.replace("http", "ws", 1)
     protocols = [Subprotocol("graphql-transport-ws")]
     async with asyncio.timeout(PATIENCE_SECONDS):
-        connection = await connect(address, subprotocols=protocols, max_size=None, ping_interval=None, compression=None)
+        try:
+            connection = await connect(
+                address,
+                subprotocols=protocols,
+                additional_headers=held.headers,
+                max_size=None,
+                ping_interval=None,
+                compression=None,
+            )
+        except InvalidStatus as refused:
+            _judge_refusal(refused, held)
+            return
         try:
             with suppress(ConnectionClosed):
                 for frame in held.sent:
@@ -99,6 +114,14 @@ async def hold(url: str, held: Session, random: Random) -> None:
     if held.closed_with == 1011 or (held.closed_with in _UNEXPECTED and not is_ours and held.closed_with != 1006):
         held.problems.append(f"the connection was closed with {held.closed_with}: {connection.close_reason}")
     held.problems += oracle.of_messages([connection.close_reason or ""])
+
+
+def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
+    """The connection was not opened: that is for who says by a header that they are somebody whom nobody knows."""
+    held.closed_with = refused.response.status_code
+    if not held.headers or held.closed_with not in _REFUSED:
+        held.problems.append(f"the connection was refused with {held.closed_with}")
+    held.problems += oracle.of_messages([(refused.response.body or b"").decode(errors="replace")])
 
 
 async def _listen(connection: ClientConnection, held: Session, seconds: float) -> None:

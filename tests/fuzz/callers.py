@@ -1,0 +1,124 @@
+"""Who the fuzzer says it is: somebody with a key that may much or little, somebody whose key is none, or nobody."""
+
+import base64
+import json
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from stores import times
+from stores.access import Grant, Role
+from stores.database import Database
+from stores.keys import KeysStore
+from tests.fuzz import damage, texts
+from tests.fuzz.values import DEMO, OWN_PROJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPERATOR: Final = "operator"
+WRITER: Final = "writer"
+READER: Final = "reader"
+EXPIRED: Final = "expired"
+STRANGE: Final = "strange"
+NOBODY: Final = "nobody"
+
+_GRANTS: Final = {
+    OPERATOR: [Grant("*", Role.ADMIN)],
+    WRITER: [*(Grant(project, Role.WRITER) for project in OWN_PROJECTS), Grant(DEMO, Role.READER)],
+    READER: [Grant(OWN_PROJECTS[0], Role.READER), Grant("demo/*", Role.READER)],
+    EXPIRED: [Grant("*", Role.ADMIN)],
+}
+_WEIGHTS: Final = {OPERATOR: 50, WRITER: 25, READER: 15, EXPIRED: 1, STRANGE: 7, NOBODY: 2}
+_STRANGE_INITS: Final = (
+    "5", "[]", '""', "true", "{}", "null", '{"Authorization": 5}', '{"Authorization": null}', '{"apiKey": {"a": []}}',
+    '{"apiKey": ""}', '{"apiKey": "\\u0000\\ud800"}', '{"authorization": ["Bearer x"]}', '{"Authorization": "Bearer"}',
+    '{"headers": {"Authorization": "Bearer x"}}', '{"apiKey": 1e999}', '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
+)  # fmt: skip
+
+Keys = dict[str, str]
+"""The texts of keys, by whose they are."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody, and the value of the header by which they say so; None where there is none."""
+
+    name: str
+    authorization: str | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The header, if there is one."""
+        return () if self.authorization is None else (("Authorization", self.authorization),)
+
+
+async def make_keys(uri: str, name: str) -> Keys:
+    """Make a key for everybody who has one, in a database that no server is at yet."""
+    database = Database.open(uri, name)
+    await database.ensure_indexes()
+    store = KeysStore(database, settle_seconds=0)
+    made = {caller: await store.create(grants, caller) for caller, grants in _GRANTS.items()}
+    await database.api_keys.update_one({"_id": made[EXPIRED].key.id}, {"$set": {"expires_at": times.now() - 1}})
+    database.close()
+    return {caller: key.text for caller, key in made.items()}
+
+
+def pick(random: Random, keys: Keys) -> Caller:
+    """Somebody; nobody where there are no keys."""
+    if not keys:
+        return Caller(NOBODY)
+    name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
+    if name == STRANGE:
+        return Caller(name, _strange(random, keys[random.choice((OPERATOR, READER))]))
+    if name == NOBODY:
+        return Caller(name)
+    return Caller(name, random.choice((bearer, bearer, bearer, basic))(keys[name]))
+
+
+def operator(keys: Keys) -> Caller:
+    """Who may do everything."""
+    return Caller(OPERATOR, bearer(keys[OPERATOR])) if keys else Caller(NOBODY)
+
+
+def bearer(key: str) -> str:
+    """How a key is sent mostly."""
+    return f"Bearer {key}"
+
+
+def basic(key: str) -> str:
+    """How the Weave SDK sends it: as the password of somebody."""
+    return f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}"
+
+
+def _strange(random: Random, key: str) -> str:
+    ways: tuple[Callable[[], str], ...] = (
+        lambda: f"Token {key}",
+        lambda: key,
+        lambda: f"Bearer  {key}",
+        lambda: f"Bearer {damage.of_text(random, key)}",
+        lambda: f"Bearer loomql_{random.randbytes(8).hex()}_{random.randbytes(32).hex()}",
+        lambda: f"Bearer {key}, Bearer {key}",
+        lambda: (
+            f"Basic {random.choice(('', '!', 'YQ', 'YTo=', '////', base64.b64encode(random.randbytes(40)).decode()))}"
+        ),
+        lambda: f"{random.choice(('Bearer', 'Basic', ''))} {random.choice(texts.HOSTILE)}",
+        lambda: f"Bearer {random.randbytes(20).decode('latin-1')}",
+        lambda: f"Bearer {'x' * 20_000}",
+        lambda: "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.",
+    )
+    # A line's end would be the end of the header, and what comes after it another.
+    return random.choice(ways)().replace("\r", "").replace("\n", "")
+
+
+def init(random: Random, caller: Caller) -> str:
+    """The first message of a WebSocket, in which a caller says who it is."""
+    if caller.name == STRANGE and random.random() < 0.7:
+        payload = random.choice(_STRANGE_INITS)
+    elif caller.authorization is None:
+        return '{"type": "connection_init"}'
+    elif caller.authorization.startswith("Bearer ") and random.random() < 0.5:
+        payload = json.dumps({"apiKey": caller.authorization.removeprefix("Bearer ")})
+    else:
+        payload = json.dumps({random.choice(("Authorization", "authorization")): caller.authorization})
+    return f'{{"type": "connection_init", "payload": {payload}}}'
