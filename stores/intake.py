@@ -5,6 +5,7 @@ stored, and told to come again.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
@@ -19,6 +20,12 @@ FREE_BYTES: Final = 16 * 1024
 _WRITERS: Final = THREADS // 2
 """How many writes work on the database at once: the other threads are left to those who read."""
 _PATIENCE_SECONDS: Final = 2.0
+"""How long a request waits for others to end, all in all."""
+
+_LARGE: Final = 0.25
+"""The part of the room beyond which a request goes beside it, one at a time: so it keeps nobody out while it comes, and
+no two wait for each other in vain."""
+
 _FULL: Final = (
     "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
     "nothing of this {} is stored, send it again a little later"
@@ -35,11 +42,14 @@ class Intake:
         self._writes = 0
         self._writers = asyncio.Semaphore(_WRITERS)
         self._given_back = asyncio.Event()
+        self.beside = asyncio.Lock()
+        """Whoever holds it holds what they have beside the room."""
+        self._beside_bytes = 0
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of requests that are held."""
-        return self._bytes
+        """Bytes of requests that are held, in the room and beside it."""
+        return self._bytes + self._beside_bytes
 
     @property
     def max_bytes(self) -> int:
@@ -77,20 +87,25 @@ class Intake:
         Raises:
             UnavailableError: there is none; for whoever is alone there always is.
         """
-        if not self._fits(more, own):
+        if not self.fits(more, own):
             raise UnavailableError(_FULL.format("request"))
 
     async def wait(self, more: int, own: int) -> None:
-        """Wait until there is room for so many bytes more, though not for long: there may be none then."""
-        if self._fits(more, own):
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                while not self._fits(more, own):
-                    await self._given_back.wait()
+        """Wait until there is room for so many bytes more, beside those of their own request."""
+        while not self.fits(more, own):
+            await self._given_back.wait()
 
-    def _fits(self, more: int, own: int) -> bool:
+    def is_large(self, size: int) -> bool:
+        """Whether so many bytes are more than a part of the room."""
+        return size > _LARGE * self._max_bytes
+
+    def fits(self, more: int, own: int) -> bool:
+        """Whether there is room for so many bytes more, beside those of their own request."""
         return more <= 0 or self._bytes <= own or self._bytes + more <= self._max_bytes
+
+    def take_beside(self, size: int) -> None:
+        """Count so many bytes in beside the room, or out if negative."""
+        self._beside_bytes += size
 
     def take(self, size: int) -> None:
         """Count so many bytes in, or out if negative."""
@@ -107,6 +122,8 @@ class Share:
         self._intake = intake
         self._size = 0
         self._held = 0
+        self._is_beside = False
+        self._patience = _PATIENCE_SECONDS
 
     def __enter__(self) -> Self:
         return self
@@ -125,11 +142,25 @@ class Share:
         Raises:
             UnavailableError: there is no room for it now.
         """
-        self._intake.check(size - FREE_BYTES - self._held, self._held)
+        if not self._is_beside:
+            self._intake.check(size - FREE_BYTES - self._held, self._held)
 
     async def wait_for_room(self, size: int) -> None:
-        """Let others end, if it takes not long, until there is room for so many bytes more."""
-        await self._intake.wait(self._more(size), self._held)
+        """Let others end, if it takes not long, until there is room for so many bytes more; there may be none then."""
+        more = self._more(size)
+        is_large = self._intake.is_large(self._held + more)
+        if self._is_beside or (not is_large and self._intake.fits(more, self._held)):
+            return
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await (self._go_beside() if is_large else self._intake.wait(more, self._held))
+        self._patience -= time.monotonic() - began
+
+    async def _go_beside(self) -> None:
+        self._is_beside = await self._intake.beside.acquire()
+        self._intake.take(-self._held)
+        self._intake.take_beside(self._held)
 
     def grow(self, size: int) -> None:
         """Hold so many bytes more.
@@ -138,8 +169,11 @@ class Share:
             UnavailableError: there is no room for them.
         """
         more = self._more(size)
-        self._intake.check(more, self._held)
-        self._intake.take(more)
+        if self._is_beside:
+            self._intake.take_beside(more)
+        else:
+            self._intake.check(more, self._held)
+            self._intake.take(more)
         self._size += size
         self._held += more
 
@@ -148,5 +182,9 @@ class Share:
 
     def close(self) -> None:
         """Give everything back; more than once does no harm."""
-        self._intake.take(-self._held)
-        self._size = self._held = 0
+        if self._is_beside:
+            self._intake.take_beside(-self._held)
+            self._intake.beside.release()
+        else:
+            self._intake.take(-self._held)
+        self._size, self._held, self._is_beside = 0, 0, False

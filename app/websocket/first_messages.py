@@ -17,6 +17,14 @@ _TRUST: Final = "loomql.trust"
 class WaryProtocol(LeavingProtocol):
     """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
 
+    def data_received(self, data: bytes) -> None:
+        """Take what comes; what is no request that opens a WebSocket is answered, and its connection closed."""
+        super().data_received(data)
+        if self.conn.handshake_exc and not self.handshake_initiated:
+            # Uvicorn would keep the answer, and the connection, for good.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+
     def handle_connect(self, event: Request) -> None:
         """Open the connection to small messages."""
         full = self.conn.max_message_size

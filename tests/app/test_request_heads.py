@@ -8,10 +8,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from app import request_heads
 from app.request_heads import MAX_BYTES, MAX_HEADERS
+from app.websocket.first_messages import WaryProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
@@ -24,9 +26,15 @@ async def size(request: Request) -> Response:
     return PlainTextResponse(f"{len(await request.body())} bytes")
 
 
+async def accept(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
-    with live_server(Starlette(routes=[Route("/size", size, methods=["POST"])])) as address:
+    routes = [Route("/size", size, methods=["POST"]), WebSocketRoute("/socket", accept)]
+    with live_server(Starlette(routes=routes), ws=WaryProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
 
@@ -122,3 +130,18 @@ def test_a_body_may_take_longer(hurried: tuple[str, int]) -> None:
     head = HEAD + b"Content-Length: 10\r\nConnection: close\r\n\r\n"
 
     assert sent(hurried, head, *([b"x"] * 10), pause=0.05)[0].endswith(b"\r\n\r\n10 bytes")
+
+
+UPGRADE = (
+    b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "status"), [(b"X: y", 101), (b"X: " + b"y" * 9_000, 431), (b"X: " + b"y" * MAX_BYTES, 431)]
+)
+def test_a_websocket_that_cannot_open_is_told_why(host: tuple[str, int], header: bytes, status: int) -> None:
+    answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")
+
+    assert answered.startswith(b"HTTP/1.1 %d " % status)

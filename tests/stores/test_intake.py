@@ -66,43 +66,61 @@ async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
             came.append(name)
 
     with intake.share() as first, intake.share() as second:
-        first.grow(FREE_BYTES + 60_000)
-        second.grow(FREE_BYTES + 40_000)
-        waiting = [asyncio.create_task(come("large", 70_000)), asyncio.create_task(come("small", 50_000))]
+        first.grow(FREE_BYTES + 78_000)
+        second.grow(FREE_BYTES + 22_000)
+        waiting = [asyncio.create_task(come("more", 24_000)), asyncio.create_task(come("less", 22_000))]
         await come("tiny", 0)
-        second.close()
         await asyncio.sleep(0.01)
         assert came == ["tiny"]
+        second.close()
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert came == ["tiny", "less"]
         first.close()
         await asyncio.gather(*waiting)
 
-    assert sorted(came) == ["large", "small", "tiny"]
+    assert came == ["tiny", "less", "more"]
     assert intake.held_bytes == 0
 
 
-async def test_who_has_waited_in_vain_is_refused_and_those_who_wait_for_one_another_go_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_large_requests_that_come_in_parts_go_one_by_one_and_keep_no_small_one_out() -> None:
+    intake, order = Intake(ROOM), []
+
+    async def come_in_parts(name: str, parts: int) -> None:
+        with intake.share() as share:
+            for _ in range(parts):
+                await share.wait_for_room(ROOM // 10)
+                share.grow(ROOM // 10)
+                order.append(name)
+                assert intake.held_bytes <= 4 * ROOM
+                await asyncio.sleep(0)
+
+    async with asyncio.timeout(1):
+        await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
+
+    # A few parts of each fit into the room at first.
+    assert [name for name in order[20:] if name != "small"] == sorted(name for name in order[20:] if name != "small")
+    assert order.index("small") < 10
+    assert intake.held_bytes == 0
+
+
+async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
     intake = Intake(ROOM)
-    outcomes = []
+    with intake.share() as first, intake.share() as second:
+        first.grow(FREE_BYTES + ROOM)
+        for _ in range(3):
+            await second.wait_for_room(FREE_BYTES + 1)
+            with pytest.raises(UnavailableError):
+                second.grow(FREE_BYTES + 1)
+        first.close()
+        began = asyncio.get_running_loop().time()
+        third = intake.share()
+        third.grow(FREE_BYTES + ROOM)
+        await second.wait_for_room(FREE_BYTES + 1)
 
-    async def come_in_parts() -> None:
-        with intake.share() as share:
-            share.grow(FREE_BYTES + 50_000)
-            try:
-                await asyncio.sleep(0)
-                await share.wait_for_room(50_000)
-                share.grow(50_000)
-            except UnavailableError:
-                outcomes.append("refused")
-            else:
-                outcomes.append("held")
-
-    await asyncio.gather(come_in_parts(), come_in_parts())
-
-    assert outcomes == ["refused", "held"]
-    assert intake.held_bytes == 0
+        assert asyncio.get_running_loop().time() - began < 0.04
+        third.close()
+        second.grow(FREE_BYTES + 1)
 
 
 async def test_writes_beyond_the_room_are_refused_until_others_end() -> None:
