@@ -159,6 +159,7 @@ def _limits(settings: Settings) -> Limits:
         max_characters=settings.max_query_characters,
         max_cost=settings.max_query_cost,
         max_page_size=settings.max_page_size,
+        max_input_values=settings.max_input_values,
         max_seconds=settings.request_timeout_seconds,
         introspection=settings.introspection,
     )

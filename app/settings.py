@@ -250,6 +250,12 @@ class Settings(BaseSettings):
         ge=1,
         description="What one GraphQL operation may cost: about the objects that it may return, page sizes multiplied.",
     )
+    max_input_values: int = Field(
+        default=500_000,
+        ge=1000,
+        description="Most values in the variables of one GraphQL operation: members of lists and fields of inputs, "
+        "whatever is inside JSON not counted.",
+    )
     compiled_execution: bool = Field(
         default=True,
         description="Make the rows of lists and coerce variables by compiled functions, and call resolvers directly; "

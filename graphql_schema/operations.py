@@ -20,8 +20,11 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
+from graphql_schema.execution.variables import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
+from graphql_schema.limits.inputs import AT_ONCE as VALUES_AT_ONCE
+from graphql_schema.limits.inputs import count_values
 from graphql_schema.limits.secrecy import hide_names
 from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
@@ -74,6 +77,7 @@ class BoundedSchema(strawberry.Schema):
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
         self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
+        self._max_input_values = limits.max_input_values
         self._is_secret = not limits.introspection
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
@@ -175,6 +179,24 @@ class BoundedSchema(strawberry.Schema):
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
         return await self._in_time(kind, document, given)
 
+    async def _begun(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
+        """What executes an operation, its variables counted and coerced; many are in a thread, which lets others in.
+
+        Raises:
+            GraphQLError: they hold more than the limit.
+        """
+        if self._count_values(document, given) <= VALUES_AT_ONCE:
+            return self._executor(document, given)
+        return await asyncio.to_thread(self._executor, document, given)
+
+    def _count_values(self, document: DocumentNode, given: dict[str, Any]) -> int:
+        variables = given["variable_values"]
+        operation = get_operation_ast(document, given["operation_name"]) if variables else None
+        if operation is None:
+            return 0
+        counts = declared(self._schema, document, operation).counts
+        return count_values(counts, variables, self._max_input_values) if counts else 0
+
     def _executor(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
         return self.execution_context_class.build(
             self._schema,
@@ -201,7 +223,7 @@ class BoundedSchema(strawberry.Schema):
 
     async def _executed(self, document: DocumentNode, given: dict[str, Any]) -> ExecutionResult:
         try:
-            executor = self._executor(document, given)
+            executor = await self._begun(document, given)
             if isinstance(executor, list):
                 return self._told(graphql.ExecutionResult(None, executor))
             cost = self._cost(executor)
@@ -245,7 +267,7 @@ class BoundedSchema(strawberry.Schema):
 
     async def _events(self, asked: tuple[Any, ...], document: DocumentNode, given: dict[str, Any]) -> StreamResult:
         try:
-            executor = self._executor(document, given)
+            executor = await self._begun(document, given)
             if isinstance(executor, list):
                 yield self._refused(executor)
                 return

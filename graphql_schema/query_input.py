@@ -1,6 +1,7 @@
 """The Query DSL as clients write it: typed to the leaves, so that GraphiQL completes it, or as raw JSON."""
 
 import dataclasses
+from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from graphql_schema.fields import described
 from graphql_schema.scalars import Literal
 from stores.errors import BadInputError
 from stores.query import Query
+from stores.query.parser import MAX_NODES
 
 _PAIR = "Two operands."
 
@@ -112,11 +114,18 @@ class QueryInput:
 
     def to_store(self) -> Query:
         """The query as the stores take it."""
-        return Query(_tree(self.expr, "query.expr"), typed=True) if self.expr else Query(self.json)
+        if not self.expr:
+            return Query(self.json)
+        return Query(_tree(self.expr, "query.expr", iter(range(MAX_NODES))), typed=True)
 
 
-def _tree(node: Operation, at: str) -> dict[str, Any]:
-    """The operation as the stores read it, with bare names; `at` is where it stands among the arguments."""
+def _tree(node: Operation, at: str, left: Iterator[int]) -> dict[str, Any]:
+    """The operation as the stores read it, with bare names; `at` is where it stands among the arguments.
+
+    What is more than there are `left` stays empty: the stores refuse the query before they look at it.
+    """
+    if next(left, None) is None:
+        return {}
     [(name, value)] = [
         (to_camel_case(field.name.rstrip("_")), given)
         for field in dataclasses.fields(node)
@@ -125,19 +134,20 @@ def _tree(node: Operation, at: str) -> dict[str, Any]:
     at = f"{at}.{name}"
     match value:
         case list():
-            return {name: _trees(value, at)}
+            return {name: _trees(value, at, left)}
         case InOperation():
-            return {name: [_tree(value.input, f"{at}.input"), _trees(value.values, f"{at}.values")]}
+            return {name: [_tree(value.input, f"{at}.input", left), _trees(value.values, f"{at}.values", left)]}
         case ContainsOperation():
-            parts = {"input": _tree(value.input, f"{at}.input"), "substr": _tree(value.substr, f"{at}.substr")}
+            parts = {"input": _tree(value.input, f"{at}.input", left)}
+            parts["substr"] = _tree(value.substr, f"{at}.substr", left)
             return {name: parts | {"case_insensitive": value.case_insensitive}}
         case ConvertOperation():
-            return {name: {"input": _tree(value.input, f"{at}.input"), "to": value.to.value}}
+            return {name: {"input": _tree(value.input, f"{at}.input", left), "to": value.to.value}}
         case False if name == "nullLiteral":
             raise BadInputError("must be true, which stands for null; write any other value as a literal", at)
         case _:
             return {"literal": None} if name == "nullLiteral" else {name: value}
 
 
-def _trees(operands: list[Operand], at: str) -> list[dict[str, Any]]:
-    return [_tree(operand, f"{at}.{position}") for position, operand in enumerate(operands)]
+def _trees(operands: list[Operand], at: str, left: Iterator[int]) -> list[dict[str, Any]]:
+    return [_tree(operand, f"{at}.{position}", left) for position, operand in enumerate(operands)]

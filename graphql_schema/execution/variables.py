@@ -23,6 +23,8 @@ from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
 from graphql.utilities.coerce_input_value import coerce_default_value
 
+from graphql_schema.limits.inputs import Count, counter
+
 Coerce = Callable[[Any], Any]
 
 _COERCE: Final = "loomql_coerce"
@@ -46,11 +48,13 @@ class _Variable:
 class Declared:
     """What an operation declares, found once for all its requests; `variables` is None where some of it is wrong.
 
-    `fragments` are those of its document, by name; `executors` is where what executes it keeps what it starts from.
+    `counts` are how the values of its variables are counted, of those that may have members. `fragments` are those of
+    its document, by name; `executors` is where what executes it keeps what it starts from.
     """
 
     schema: GraphQLSchema
     variables: tuple[_Variable, ...] | None
+    counts: dict[str, Count]
     fragments: dict[str, FragmentDetails]
     executors: dict[object, Any] = field(default_factory=dict)
 
@@ -64,7 +68,7 @@ def declared(schema: GraphQLSchema, document: DocumentNode, operation: Operation
     key = id(operation)
     kept = _DECLARED.get(key)
     if kept is None or kept[1].schema is not schema:
-        found = Declared(schema, _variables(schema, operation), _fragments(document))
+        found = Declared(schema, _variables(schema, operation), _counts(schema, operation), _fragments(document))
         kept = _DECLARED[key] = weakref.ref(operation, lambda _: _DECLARED.pop(key, None)), found
     return kept[1]
 
@@ -78,6 +82,12 @@ def _variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> tup
         may_be_left_out = node.default_value is None and not isinstance(signature.type, GraphQLNonNull)
         found.append(_Variable(signature, _coerce_as(signature.type), may_be_left_out))
     return tuple(found)
+
+
+def _counts(schema: GraphQLSchema, operation: OperationDefinitionNode) -> dict[str, Count]:
+    signatures = [get_variable_signature(schema, node) for node in operation.variable_definitions or ()]
+    found = {each.name: counter(each.type) for each in signatures if not isinstance(each, GraphQLError)}
+    return {name: count for name, count in found.items() if count}
 
 
 def _fragments(document: DocumentNode) -> dict[str, FragmentDetails]:

@@ -20,5 +20,6 @@ class Limits:
     max_characters: int = 500_000
     max_cost: int | None = None
     max_page_size: int = 10_000
+    max_input_values: int = 500_000
     max_seconds: float | None = None
     introspection: bool = True

@@ -172,19 +172,22 @@ async def test_the_settings_bound_documents_and_bodies(mongodb_uri: str, databas
         max_query_depth=2,
         max_query_aliases=1,
         max_query_tokens=100,
+        max_input_values=1000,
         max_page_size=7,
-        max_body_bytes=5000,
+        max_body_bytes=10_000,
     )
     requests = {
         "LOOMQL_MAX_QUERY_DEPTH": '{ calls(projectId: "a/b") { edges { node { id } } } }',
         "LOOMQL_MAX_QUERY_ALIASES": "{ a: __typename b: __typename }",
         "LOOMQL_MAX_QUERY_TOKENS": "{ " + "__typename " * 100 + "}",
-        "LOOMQL_MAX_BODY_BYTES": "#" * 5000,
+        "LOOMQL_MAX_INPUT_VALUES": "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename } }",
+        "LOOMQL_MAX_BODY_BYTES": "#" * 10_000,
         "7": '{ calls(projectId: "a/b", first: 8) { totalCount } }',
     }
     async with running(settings) as client:
         answers = {
-            words: (await client.post("/graphql", json={"query": query})).json() for words, query in requests.items()
+            words: (await client.post("/graphql", json={"query": query, "variables": {"ids": [""] * 1001}})).json()
+            for words, query in requests.items()
         }
 
     for words, answer in answers.items():

@@ -1,0 +1,109 @@
+"""How many values variables hold, counted by their types before any is coerced, and no further than the limit."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from graphql import GraphQLError, GraphQLInputObjectType, GraphQLInputType, GraphQLList, get_nullable_type
+
+from graphql_schema.limits.bounds import TOO_COMPLEX
+
+AT_ONCE: Final = 20_000
+"""Values that are coerced while all else waits: a tenth of a second, where all of them have to be explained."""
+
+MOST_UNKNOWN: Final = 20
+"""Keys of an object beyond as many as its type has fields; each is told with what is near to it, and all beside it."""
+
+SETTING: Final = "LOOMQL_MAX_INPUT_VALUES"
+
+Count = Callable[[Any, int], int]
+"""Takes the members of a value off a number, and gives what is left; what is inside JSON does not count."""
+
+_COUNT: Final = "loomql_count"
+"""Where an input type's extensions keep how its values are counted."""
+
+
+class _TooManyError(Exception):
+    """There are more values than are left."""
+
+
+def count_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> int:
+    """How many members the lists and objects in some variables have, of those that are counted.
+
+    Raises:
+        GraphQLError: there are more than the limit, an object has far more keys than fields, or they nest too deeply.
+    """
+    left = limit
+    for name, count in counts.items():
+        if name in given:
+            try:
+                left = count(given[name], left)
+            except _TooManyError:
+                raise _refusal(name, limit) from None
+            except RecursionError:
+                raise GraphQLError("Variable values are nested too deeply.") from None
+    return limit - left
+
+
+def _refusal(name: str, limit: int) -> GraphQLError:
+    return GraphQLError(
+        f"The variables, counted up to ${name}, hold more than {limit:,} values, outside of JSON; "
+        f"send less at once, or raise {SETTING} on the server.",
+        extensions={"code": TOO_COMPLEX, "limit": limit, "setting": SETTING},
+    )
+
+
+def counter(kind: GraphQLInputType) -> Count | None:
+    """How the values of a type are counted; None where each is one."""
+    nullable = get_nullable_type(kind)
+    if isinstance(nullable, GraphQLList):
+        return _list(counter(nullable.of_type))
+    if not isinstance(nullable, GraphQLInputObjectType):
+        return None
+    if _COUNT not in nullable.extensions:
+        inner: dict[str, Count] = {}
+        nullable.extensions[_COUNT] = _object(nullable, inner)
+        # Only now: types may hold themselves.
+        found = {name: counter(field.type) for name, field in nullable.fields.items()}
+        inner.update({name: count for name, count in found.items() if count})
+    kept: Count = nullable.extensions[_COUNT]
+    return kept
+
+
+def _list(inner: Count | None) -> Count:
+    def members(value: object, left: int) -> int:
+        if type(value) is not list:
+            return inner(value, left) if inner else left
+        left = _rest(left, len(value))
+        if inner:
+            for member in value:
+                left = inner(member, left)
+        return left
+
+    return members
+
+
+def _object(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) -> Count:
+    name, fields = kind.name, len(kind.fields)
+
+    def members(value: object, left: int) -> int:
+        if type(value) is not dict:
+            return left
+        if len(value) > fields + MOST_UNKNOWN:
+            raise GraphQLError(
+                f"An object of type '{name}' has {len(value):,} keys, and the type {fields} fields; "
+                "leave out what is none of them."
+            )
+        left = _rest(left, len(value))
+        if inner:
+            for key, member in value.items():
+                if count := inner.get(key):
+                    left = count(member, left)
+        return left
+
+    return members
+
+
+def _rest(left: int, size: int) -> int:
+    if size > left:
+        raise _TooManyError
+    return left - size
