@@ -111,6 +111,14 @@ def encode(value: object) -> str:
         return _encode_odd(value)
 
 
+def encode_plain(value: object) -> str | None:
+    """The same of a value that orjson encodes, in a moment however large it is; None of any other."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return None
+
+
 def default_length(value: object) -> int:
     """The length of a value's JSON as Python writes it by default (`", "`, `": "`, ASCII), the measure of sizes."""
     try:

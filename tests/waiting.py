@@ -18,3 +18,20 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(TIMEOUT):
         while not await ask():  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.01)
+
+
+async def turns_beside(work: Awaitable[object]) -> int:
+    """How many turns another task has until some work is done."""
+    turns = 0
+
+    async def wait_along() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(wait_along())
+    await asyncio.sleep(0)
+    await work
+    other.cancel()
+    return turns

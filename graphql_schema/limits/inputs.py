@@ -73,7 +73,9 @@ def _list(inner: Count | None) -> Count:
     def members(value: object, left: int) -> int:
         if type(value) is not list:
             return inner(value, left) if inner else left
-        left = _rest(left, len(value))
+        left -= len(value)
+        if left < 0:
+            raise _TooManyError
         if inner:
             for member in value:
                 left = inner(member, left)
@@ -83,27 +85,26 @@ def _list(inner: Count | None) -> Count:
 
 
 def _object(kind: GraphQLInputObjectType, inner: Mapping[str, Count]) -> Count:
-    name, fields = kind.name, len(kind.fields)
+    most = len(kind.fields) + MOST_UNKNOWN
 
     def members(value: object, left: int) -> int:
         if type(value) is not dict:
             return left
-        if len(value) > fields + MOST_UNKNOWN:
-            raise GraphQLError(
-                f"An object of type '{name}' has {len(value):,} keys, and the type {fields} fields; "
-                "leave out what is none of them."
-            )
-        left = _rest(left, len(value))
+        size = len(value)
+        left -= size
+        if left < 0 or size > most:
+            raise _unknown(kind, size) if size > most else _TooManyError
         if inner:
             for key, member in value.items():
-                if count := inner.get(key):
-                    left = count(member, left)
+                if key in inner:
+                    left = inner[key](member, left)
         return left
 
     return members
 
 
-def _rest(left: int, size: int) -> int:
-    if size > left:
-        raise _TooManyError
-    return left - size
+def _unknown(kind: GraphQLInputObjectType, size: int) -> GraphQLError:
+    return GraphQLError(
+        f"An object of type '{kind.name}' has {size:,} keys, and the type {len(kind.fields)} fields; "
+        "leave out what is none of them."
+    )

@@ -124,19 +124,22 @@ def _update(fields: Document, optional: tuple[str, ...], computed: Document | No
     return [{"$set": own | (computed or {})}, {"$set": _DERIVED}]
 
 
-def fields_of(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
+def fields_of(part: CallStart | CallEnd, *, at_once: bool = False) -> tuple[Document, list[NewFile]]:
     """What a checked start or end stores by itself, and the files in it; an empty display name or exception is none.
 
     Raises:
+        TakesLongError: it should be `at_once`, and is too large for that.
         PayloadTooLargeError: its JSON is too large for its share of a document.
         BadInputError: a string in its JSON uses the reserved scheme of refs.
     """
     if isinstance(part, CallStart):
         values = {"attributes": part.attributes, "inputs": part.inputs}
-        payload = Payload.of(values, with_files=["inputs"])
+        payload = Payload.unchecked(values, ("inputs",), at_once=at_once)
+        payload.check_size()
         return start_fields(part, payload), payload.files
+    payload = Payload.unchecked({"output": part.output, "summary": part.summary}, ("output",), at_once=at_once)
     kept = kept_of_summary(part.summary)
-    payload = Payload.of({"output": part.output, "summary": part.summary}, with_files=["output"], beside=kept)
+    payload.check_size(kept)
     return end_fields(part, payload, kept), payload.files
 
 

@@ -19,8 +19,15 @@ MAX_BYTES: Final = 7_700_000
 MAX_GROWTH: Final = 21
 """Text, mirror, refs and usage together take at most this many times the text: models without counts come closest."""
 
+AT_ONCE: Final = 256 * 1024
+"""Characters of a value's text; what is longer, or odd, takes so long to make ready that a thread does it."""
+
 _IN_ALL_SCHEMES: Final = ":///"
 _SCHEMES: Final = tuple(f'"{scheme}' for scheme in (refs.SCHEME, refs.ARTIFACT_SCHEME, refs.INTERNAL_SCHEME))
+
+
+class TakesLongError(Exception):
+    """A value is not soon made ready."""
 
 
 @dataclass(slots=True)
@@ -52,13 +59,36 @@ class Payload:
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            payload.add(name, value, (shapes or {}).get(name), with_files=name in with_files)
-        _check_size(payload.texts, payload.mirrors, {"refs": payload.refs, **(beside or {})})
+            payload.add(name, value, _text(name, value), (shapes or {}).get(name), with_files=name in with_files)
+        payload.check_size(beside)
         return payload
 
-    def add(self, name: str, value: object, shape: Shape | None, *, with_files: bool) -> None:
-        """Put a value in; its size is not held to the limit here."""
-        text = _text(name, value)
+    @classmethod
+    def unchecked(cls, values: dict[str, object], with_files: Iterable[str], *, at_once: bool) -> Self:
+        """The same, its size not yet held to the limit.
+
+        Raises:
+            TakesLongError: it should be `at_once`, and cannot.
+            BadInputError: as by `of`.
+        """
+        payload = cls({}, {}, {}, {}, 0, [])
+        for name, value in values.items():
+            text = json_text.encode_plain(value) if at_once else _text(name, value)
+            if text is None or (at_once and len(text) > AT_ONCE):
+                raise TakesLongError
+            payload.add(name, value, text, None, with_files=name in with_files)
+        return payload
+
+    def check_size(self, beside: dict[str, object] | None = None) -> None:
+        """Hold it to the limit, with what is kept beside it.
+
+        Raises:
+            PayloadTooLargeError: it takes more than `MAX_BYTES` in BSON.
+        """
+        _check_size(self.texts, self.mirrors, {"refs": self.refs, **(beside or {})})
+
+    def add(self, name: str, value: object, text: str, shape: Shape | None, *, with_files: bool) -> None:
+        """Put a value in, with its text; its size is not held to the limit here."""
         if with_files and may_hold_data_urls(text):
             value, taken = take_out(value)
             text, shape = _text(name, value), None
@@ -82,10 +112,12 @@ def _check_size(texts: dict[str, str], mirrors: dict[str, object], beside: dict[
     length = sum(map(len, texts.values()))
     if length * MAX_GROWTH <= MAX_BYTES:
         return
-    size = len(bson_encode({**mirrors, "json": texts, **beside}))
+    # What is too large by its texts alone would be encoded in one go, which lets no other thread in.
+    size = length if length > MAX_BYTES else len(bson_encode({**mirrors, "json": texts, **beside}))
     if size > MAX_BYTES:
+        number = f"{size:,}" if size > length else f"more than {length:,}"
         raise PayloadTooLargeError(
-            f"{' and '.join(texts)} take {size:,} bytes as stored (text, refs and what queries look into); the limit "
+            f"{' and '.join(texts)} take {number} bytes as stored (text, refs and what queries look into); the limit "
             f"is {MAX_BYTES:,}. Keep large content elsewhere and send a reference to it",
             max(texts, key=lambda name: len(texts[name])),
         )

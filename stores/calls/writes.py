@@ -11,6 +11,7 @@ from pymongo.errors import BulkWriteError
 from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
+from stores.calls.payloads import TakesLongError
 from stores.database import Collection, Database
 from stores.driver_errors import TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
@@ -143,7 +144,12 @@ async def _prepare(batch: Sequence[CallStart | CallEnd]) -> tuple[dict[str, _Cal
 
 async def made_ready(part: CallStart | CallEnd) -> tuple[Document, list[NewFile]]:
     """What a checked start or end stores, as by `documents.fields_of`; what is large keeps no one waiting."""
-    return await asyncio.to_thread(documents.fields_of, part) if part.is_large else documents.fields_of(part)
+    if part.is_large:
+        return await asyncio.to_thread(documents.fields_of, part)
+    try:
+        return documents.fields_of(part, at_once=True)
+    except TakesLongError:
+        return await asyncio.to_thread(documents.fields_of, part)
 
 
 async def insert_new(calls: Collection, new: list[Document]) -> set[str]:

@@ -57,6 +57,12 @@ def new_document(version: ObjectVersion, kind: Kind) -> Document:
     }
 
 
+def takes_long(value: object) -> bool:
+    """Whether a value is so large, or so odd, that a thread had better make its document."""
+    text = json_text.encode_plain(value)
+    return text is None or len(text) > _LONG
+
+
 def _content(value: object) -> Document:
     text = json_text.encode(value)
     is_long = len(text) > _LONG

@@ -63,7 +63,7 @@ class ObjectsStore:
         version = await asyncio.to_thread(version.checked) if version.is_builtin else version.checked()
         kind = version.kind or OBJECT
         make = partial(documents.new_document, version, kind)
-        document = await asyncio.to_thread(make) if version.is_large else make()
+        document = await asyncio.to_thread(make) if version.is_large or documents.takes_long(version.val) else make()
         name = version.project_id, kind, version.object_id
 
         async def create(session: Session) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls import CallEnd, CallsStore, CallStart, documents
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.calls.payloads import MAX_BYTES
+from stores.calls.writes import made_ready
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.test_json_text import nested
+from tests.waiting import turns_beside
 
 REF = "weave:///acme/chat/object/prompt:v1"
 
@@ -115,3 +117,27 @@ async def test_refs_just_under_the_limit_fit_on_both_sides(calls: CallsStore) ->
 
     row = await calls.one(PROJECT, call_id(1), {"input_refs", "output_refs"})
     assert row == {"project_id": PROJECT, "id": call_id(1), "input_refs": refs, "output_refs": refs}
+
+
+@pytest.mark.parametrize(
+    ("part", "lets_others_in"),
+    [
+        (start(inputs={"digits": [1] * 200_000}), True),
+        (start(inputs={"wide": 2**70}), True),
+        (end(summary={"usage": {f"m{number}": {"requests": 1} for number in range(20_000)}}), True),
+        (start(inputs={"text": "x" * 200_000}), False),
+    ],
+    ids=["many values", "a wide integer", "a summary", "some text"],
+)
+async def test_what_takes_long_to_make_ready_lets_others_in(part: CallStart | CallEnd, *, lets_others_in: bool) -> None:
+    part.checked()
+
+    async def make() -> None:
+        assert await made_ready(part) == documents.fields_of(part)
+
+    assert (await turns_beside(make()) > 1) is lets_others_in
+
+
+async def test_what_is_too_large_as_text_is_not_encoded_first(calls: CallsStore) -> None:
+    with pytest.raises(PayloadTooLargeError, match="attributes and inputs take more than 9,000,009 bytes"):
+        await calls.write([start(inputs={"a": [1] * 4_500_000})])
