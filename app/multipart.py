@@ -15,7 +15,7 @@ from typing import Any, Final
 from app.form_parts import Head, PartParser, Spool
 from app.media_types import media_type_of
 from graphql_schema.scalars import SentFile
-from stores import json_text
+from stores import json_slices
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.files import check_size
 
@@ -123,7 +123,7 @@ class _Form:
         if isinstance(event, Head):
             self._begin(event)
         elif self.spool is None:
-            self._take_text(event)
+            await self._take_text(event)
         elif event is None:
             await self.spool.flush()
             self.spool = None
@@ -166,10 +166,10 @@ class _Form:
         for container, key in self.places[head.name]:
             container[key] = file
 
-    def _take_text(self, data: bytes | None) -> None:
+    async def _take_text(self, data: bytes | None) -> None:
         if data is None:
             if self.reading == "map":
-                self.parameters, self.places, self.paths = _operation(self.texts)
+                self.parameters, self.places, self.paths = await _operation(self.texts)
             return
         self.sizes.hold(len(data))
         self.texts[self.reading] += data
@@ -180,20 +180,20 @@ class _Form:
             )
 
 
-def _operation(
+async def _operation(
     texts: Mapping[str, bytearray],
 ) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
     """The parameters, where in them each file stands, as container and key, and the paths of all these places."""
-    parameters, paths = (_object(name, texts[name]) for name in ("operations", "map"))
+    parameters, paths = [await _object(name, texts[name]) for name in ("operations", "map")]
     if len(paths) > MAX_FILES:
         raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
     places = {name: _places(parameters, name, given) for name, given in paths.items()}
     return parameters, places, tuple(path for given in paths.values() for path in given)
 
 
-def _object(name: str, text: bytearray) -> dict[str, Any]:
+async def _object(name: str, text: bytearray) -> dict[str, Any]:
     try:
-        value = json_text.loads(bytes(text))
+        value = await json_slices.loads_whole(bytes(text))
     except StoreError as error:
         raise BadInputError(f"{name} cannot be read: {error.message}") from None
     if not isinstance(value, dict):

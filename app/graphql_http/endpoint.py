@@ -116,7 +116,7 @@ class GraphQLHTTP:
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
         if request.method == "GET":
-            return await self._answer(request, query_parameters(request), media_type, share)
+            return await self._answer(request, await query_parameters(request), media_type, share)
         if is_multipart(request.headers):
             return await self._answer_with_files(request, media_type, share)
         return await self._answer(

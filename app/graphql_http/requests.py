@@ -10,7 +10,7 @@ from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, c
 from app.media_types import JSON, media_type_of
 from app.request_bodies import next_piece
 from app.trusted_documents import TrustedDocuments, asked_for
-from stores import json_text
+from stores import json_slices
 from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.intake import Share
 
@@ -44,7 +44,7 @@ async def body_parameters(request: Request, share: Share, max_bytes: int) -> dic
         SilenceError: nothing more of it came.
     """
     _require_plain_json(request)
-    parameters = _decoded("The body", await _read_body(request, share, max_bytes))
+    parameters = await _decoded("The body", await _read_body(request, share, max_bytes))
     if not isinstance(parameters, dict):
         raise RequestError(
             400,
@@ -105,7 +105,7 @@ def _require_plain_json(request: Request) -> None:
         raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
 
 
-def query_parameters(request: Request) -> dict[str, Any]:
+async def query_parameters(request: Request) -> dict[str, Any]:
     """The parameters of a URL.
 
     Raises:
@@ -114,13 +114,13 @@ def query_parameters(request: Request) -> dict[str, Any]:
     parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
     for name in ("variables", "extensions"):
         if name in parameters:
-            parameters[name] = _decoded(f"The URL's {name}", parameters[name].encode())
+            parameters[name] = await _decoded(f"The URL's {name}", parameters[name].encode())
     return parameters
 
 
-def _decoded(what: str, text: bytes) -> object:
+async def _decoded(what: str, text: bytes) -> object:
     try:
-        return json_text.loads(text)
+        return await json_slices.loads_whole(text)
     except BadInputError as error:
         raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
 

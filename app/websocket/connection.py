@@ -12,7 +12,7 @@ from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconne
 
 from app import heartbeats
 from app.websocket.first_messages import FIRST_BYTES, trust
-from stores import json_text
+from stores import json_slices, json_text
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Connection(ASGIWebSocketAdapter):
                 await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
                 return
             try:
-                message = json_text.loads(encoded)
+                message = await json_slices.loads_whole(encoded)
             except BadInputError as error:
                 await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
                 return

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stores import json_slices
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from tests.waiting import turns_beside
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -184,3 +185,24 @@ async def test_a_list_is_found_by_any_key(key: str) -> None:
 
     assert found is not None
     assert texts_of(found) == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "lets_others_in"),
+    [([{"a": 1}] * 300_000, True), ({"text": "a b " * 1_000_000}, False), ([1] * 400_000, False)],
+    ids=["many values", "much text", "small"],
+)
+async def test_a_text_is_read_whole_in_slices_only_where_that_takes_long(
+    value: object, *, lets_others_in: bool
+) -> None:
+    text = json.dumps(value).encode()
+
+    async def read() -> None:
+        assert await json_slices.loads_whole(text) == value
+
+    assert (await turns_beside(read()) > 1) is lets_others_in
+
+
+async def test_a_text_full_of_values_that_is_no_json_is_refused() -> None:
+    with pytest.raises(BadInputError, match="not JSON"):
+        await json_slices.loads_whole(b'{"a":[' + b"[]," * 800_000 + b"]}")
