@@ -6,6 +6,7 @@ from app.weave.requests import Json, Listing, OfProject, Request, check_access
 from stores.errors import BadInputError
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.refs import is_ref, parse
+from stores.refs.store import MAX_REFS
 from stores.tables.inputs import Append, Insert, Pop, RowFilter, TableUpdate
 
 
@@ -76,7 +77,7 @@ class RefsReadBatchReq(Request):
     @field_validator("refs")
     @classmethod
     def _are_accessible(cls, refs: list[str], info: ValidationInfo) -> list[str]:
-        for ref in refs:
+        for ref in refs if len(refs) <= MAX_REFS else ():  # more are refused by their number
             # What is no ref, or that of a file of W&B's, leads nowhere here: it is refused without a look.
             if is_ref(ref):
                 check_access(parse(ref).project_id, info)
@@ -139,10 +140,10 @@ class UpdateSpec(Request):
 
 
 class TableUpdateReq(OfProject):
-    """Changes of a table."""
+    """Changes of a table, each an `UpdateSpec`; there may be so many that they are read in turns."""
 
     base_digest: str
-    updates: list[UpdateSpec]
+    updates: list[Json]
 
 
 class TableFilter(Request):

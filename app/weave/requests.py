@@ -10,11 +10,12 @@ from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.costs import NewCost
+from stores.costs.store import check_number
 from stores.errors import BadInputError
 from stores.feedback import NewFeedback
 from stores.images import ImageInputs
 from stores.query import Query
-from stores.query.sort import SortBy
+from stores.query.sort import SortBy, check_keys
 from stores.threads.filters import ThreadsFilter
 
 
@@ -148,6 +149,13 @@ class Sort(Request):
     direction: Literal["asc", "desc"]
 
 
+def _few_keys(value: object) -> object:
+    """The keys of a sort, unless there are more than the stores take."""
+    if isinstance(value, list):
+        check_keys(len(value))
+    return value
+
+
 class Filter(Request):
     """The filter of calls."""
 
@@ -168,7 +176,7 @@ class Listing(OfProject):
     """What lists are asked: an order and a part of it, all of it where there is no limit."""
 
     query: Json = None
-    sort_by: list[Sort] | None = None
+    sort_by: Annotated[list[Sort] | None, BeforeValidator(_few_keys)] = None
     limit: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
     offset: int | None = Field(default=None, ge=0, lt=_END_OF_INTEGERS)
 
@@ -270,10 +278,17 @@ class Cost(Request):
     provider_id: str | None = None
 
 
+def _few_costs(value: object) -> object:
+    """The costs, unless there are more than the store takes: to look at each of them would take long."""
+    if isinstance(value, dict):
+        check_number(len(value))
+    return value
+
+
 class CostCreateReq(OfProject):
     """Prices by model."""
 
-    costs: dict[str, Cost]
+    costs: Annotated[dict[str, Cost], BeforeValidator(_few_costs)]
     wb_user_id: str | None = None
 
     def to_store(self) -> list[NewCost]:

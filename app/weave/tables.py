@@ -17,10 +17,12 @@ from app.weave.object_requests import (
     TablesStatsReq,
     TableStatsReq,
     TableUpdateReq,
+    UpdateSpec,
 )
 from graphql_schema.context import Stores
 from stores import json_text
 from stores.paging import Page, PageRequest, Row
+from stores.turns import in_turns
 
 _ROWS: Final = ("table", "rows")
 _BYTES_AT_ONCE: Final = 1024 * 1024
@@ -59,7 +61,11 @@ async def create_from_digests(stores: Stores, body: Body) -> Response:
 async def update(stores: Stores, body: Body) -> Response:
     """Make a table of another."""
     asked = await body.read(TableUpdateReq)
-    changes = [change.to_store(f"updates.{position}") for position, change in enumerate(asked.updates)]
+    items = Items(asked.updates, None, "updates", body.access)
+    changes = [
+        items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
+        async for position in in_turns(range(len(items)))
+    ]
     digest, updated = await stores.tables.update(asked.project_id, asked.base_digest, changes)
     return answer({"digest": digest, "updated_row_digests": updated})
 

@@ -8,6 +8,7 @@ from graphql_schema.calls.inputs import CallBatchMode, EndedCallSchemaForInsert,
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from stores.calls import CallEnd, CallStart
+from stores.turns import stretches
 
 User = Annotated[str | None, strawberry.argument(description="Who writes; the caller if left out.")]
 
@@ -91,7 +92,7 @@ class CallMutations:
         batch: Annotated[list[CallBatchMode], strawberry.argument(description="Starts and ends, in any order.")],
     ) -> CallCreateBatchRes:
         """Write a batch."""
-        parts = [item.to_store() for item in batch]
+        parts = [item.to_store() async for some in stretches(batch) for item in some]
         await info.context.stores.calls.write(parts)
         return CallCreateBatchRes(res=[_result(part) for part in parts])
 

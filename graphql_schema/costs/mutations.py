@@ -8,6 +8,7 @@ from graphql_schema.context import Info
 from graphql_schema.costs.inputs import CostCreateInput
 from graphql_schema.fields import ProjectId, described, resolved
 from graphql_schema.query_input import QueryInput
+from stores.costs.store import check_number
 
 
 @strawberry.type(description="A price that was set. The reference API has a pair here, in this order.")
@@ -47,6 +48,7 @@ class CostMutations:
         ] = None,
     ) -> CostCreateRes:
         """Set prices."""
+        check_number(len(costs))
         made = await info.context.stores.costs.create(project_id, [cost.to_store() for cost in costs], wb_user_id)
         ids = zip(made, costs, strict=True)
         return CostCreateRes(ids=[CostCreateResId(id=strawberry.ID(id_), llm_id=cost.llm_id) for id_, cost in ids])

@@ -14,6 +14,7 @@ from graphql_schema.feedback.types import PAYLOAD
 from graphql_schema.fields import ProjectId, described, json_field, resolved
 from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import DateTime
+from stores.feedback.store import check_number
 from stores.paging import Row
 
 
@@ -95,6 +96,7 @@ class FeedbackMutations:
         ],
     ) -> dict[str, list[Row]]:
         """Create a batch."""
+        check_number(len(batch))
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
     @resolved(

@@ -7,6 +7,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from graphql_schema.tables.inputs import TableSchemaForInsert, TableUpdateSpec
+from stores.turns import stretches
 
 Table = Annotated[TableSchemaForInsert, strawberry.argument(description="The table.")]
 RowDigests = Annotated[
@@ -71,6 +72,6 @@ class TableMutations:
         self, info: Info, project_id: ProjectId, base_digest: BaseDigest, updates: Updates
     ) -> TableUpdateRes:
         """Make another table of one."""
-        changes = [update.to_store() for update in updates]
+        changes = [update.to_store() async for some in stretches(updates) for update in some]
         digest, updated = await info.context.stores.tables.update(project_id, base_digest, changes)
         return TableUpdateRes(digest=digest, updated_row_digests=updated)

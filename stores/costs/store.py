@@ -59,8 +59,7 @@ class CostsStore:
         """
         check_project_id(project_id)
         check_length(wb_user_id, MAX_NAME, "wb_user_id")
-        if len(costs) > MAX_AT_ONCE:
-            raise BadInputError(f"has {len(costs):,} costs; the limit is {MAX_AT_ONCE:,} at once", "costs")
+        check_number(len(costs))
         made = times.now()
         documents = [_document(project_id, cost, position, made, wb_user_id) for position, cost in enumerate(costs)]
 
@@ -121,6 +120,16 @@ class CostsStore:
             project_id: await prices_of_models(self.database, project_id, names) for project_id, names in models.items()
         }
         return {key: found[key[0]] for key in keys}
+
+
+def check_number(number: int) -> None:
+    """Hold the number of costs that are made at once to the limit.
+
+    Raises:
+        BadInputError: there are more than `MAX_AT_ONCE`.
+    """
+    if number > MAX_AT_ONCE:
+        raise BadInputError(f"has {number:,} costs; the limit is {MAX_AT_ONCE:,} at once", "costs")
 
 
 def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Document]]":

@@ -75,8 +75,7 @@ class FeedbackStore:
             PayloadTooLargeError: a payload is too large, or the batch is.
             TakenError: an id is that of other feedback.
         """
-        if len(batch) > MAX_BATCH:
-            raise BadInputError(f"has {len(batch):,} items; the limit is {MAX_BATCH:,}", "batch")
+        check_number(len(batch))
         return await self._write(batch)
 
     @database_write
@@ -186,6 +185,16 @@ class FeedbackStore:
         if len(types) > MAX_TYPES:
             raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
+
+
+def check_number(number: int) -> None:
+    """Hold the number of pieces in a batch to the limit.
+
+    Raises:
+        BadInputError: there are more than `MAX_BATCH`.
+    """
+    if number > MAX_BATCH:
+        raise BadInputError(f"has {number:,} items; the limit is {MAX_BATCH:,}", "batch")
 
 
 async def _checked(batch: Sequence[NewFeedback]) -> dict[str, NewFeedback]:

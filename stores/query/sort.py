@@ -101,8 +101,7 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "
     Raises:
         BadInputError: a field is unknown, named twice, or there are more than `MAX_KEYS`.
     """
-    if len(sort_by) > MAX_KEYS:
-        raise BadInputError(f"has {len(sort_by):,} keys; the limit is {MAX_KEYS}", argument)
+    check_keys(len(sort_by), argument)
     computed: dict[str, Any] = {}
     keys: dict[str, Key] = {}
     wanted = _resolve(sort_by, table, argument)
@@ -115,6 +114,16 @@ def compile_sort(sort_by: Sequence[SortBy], table: FieldTable, argument: str = "
     keys.setdefault(_UNIQUE, Key(_UNIQUE))
     is_coarse = not computed and any(access.field.coarse for access in list(wanted)[:1])
     return Order(computed, tuple(keys.values()), is_coarse)
+
+
+def check_keys(number: int, argument: str = "sort_by") -> None:
+    """Hold the number of a sort's keys to the limit.
+
+    Raises:
+        BadInputError: there are more than `MAX_KEYS`.
+    """
+    if number > MAX_KEYS:
+        raise BadInputError(f"has {number:,} keys; the limit is {MAX_KEYS}", argument)
 
 
 def _resolve(sort_by: Sequence[SortBy], table: FieldTable, argument: str) -> dict[Access, bool]:

@@ -231,6 +231,7 @@ def test_columns_are_expanded(door: httpx.Client, project: str) -> None:
         ({"offset": -1}, 422, "offset"),
         ({"sort_by": [{"field": "nothing", "direction": "asc"}]}, 400, "nothing"),
         ({"sort_by": [{"field": "id", "direction": "up"}]}, 422, "sort_by.0.direction"),
+        ({"sort_by": [{}] * 17}, 400, "sort_by: has 17 keys; the limit is 16"),
         ({"query": {"$expr": {"$eq": [{"$getField": "nothing"}, {"$literal": 1}]}}}, 400, "nothing"),
         ({"query": 5}, 400, "must be an object"),
         ({"filter": {"call_ids": ["a"] * 1001}}, 400, "filter.call_ids: has 1,001 members"),

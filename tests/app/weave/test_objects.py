@@ -138,5 +138,5 @@ def test_refs_are_read(door: httpx.Client, project: str) -> None:
     assert vals == [{"b": 5}, {"a": [{"b": 5}], "n": None}, None, {"a": [{"b": 5}], "n": None}]
     assert refused(door, "/refs/read_batch", refs=[f"weave:///{project}/object/o:nothing"])[0] == 404
     assert refused(door, "/refs/read_batch", refs=["nothing"])[0] == 400
-    assert refused(door, "/refs/read_batch", refs=[ref] * 1001)[0] == 400
+    assert refused(door, "/refs/read_batch", refs=[ref] * 1001) == (400, "refs: has 1,001 refs; the limit is 1,000")
     assert posted(door, "/refs/read_batch", refs=[]) == {"vals": []}

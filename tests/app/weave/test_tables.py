@@ -88,6 +88,10 @@ def test_a_table_is_changed(door: httpx.Client, project: str) -> None:
     for wrong in ({}, {"pop": {"index": 0}, "append": {"row": {}}}):
         status, reason = refused(door, "/table/update", project_id=project, base_digest=base, updates=[wrong])
         assert (status, reason) == (400, "updates.0: must be just one of append, pop and insert")
+    misspelt = [{"pop": {"index": 0}}, {"pop": {"index": "x"}}]
+    status, reason = refused(door, "/table/update", project_id=project, base_digest=base, updates=misspelt)
+    assert status == 422
+    assert reason.startswith("updates.1.pop.index: ")
     assert (
         refused(door, "/table/update", project_id=project, base_digest="x", updates=[{"pop": {"index": 0}}])[0] == 404
     )
