@@ -145,12 +145,13 @@ def test_a_body_that_is_too_large_is_refused(narrow: httpx.Client) -> None:
 
 
 def test_a_full_server_asks_to_come_again(narrow: httpx.Client, intake: Intake) -> None:
-    body = {"batch": [start("acme/full", inputs={"text": "x" * 50_000})]}
+    # Not so large that they would go beside the room.
+    body = {"batch": [start("acme/full", inputs={"text": "x" * 40_000})]}
 
     with intake.share() as share:
         share.grow(FREE_BYTES + 190_000)
         full = narrow.post("/call/upsert_batch", json=body)
-        form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 50_000)})
+        form = narrow.post("/files/create", data={"project_id": "a/b"}, files={"file": ("x", b" " * 25_000)})
     for answer in (full, form):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "LOOMQL_MAX_PENDING_BYTES" in answer.json()["reason"]
