@@ -17,6 +17,7 @@ from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
+from stores import intake as intake_module
 from stores.errors import UnavailableError
 from stores.intake import FREE_BYTES, Intake
 from tests.live_server import live_server
@@ -78,6 +79,15 @@ def is_full(intake: Intake) -> bool:
     return False
 
 
+@pytest.fixture
+async def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
+    """An intake beside which there is no place, so that whatever comes has to fit into its room, and soon."""
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = Intake(ROOM)
+    await intake.beside.acquire()
+    return intake
+
+
 class Exchange:
     """One request to an application, of whose answer the client takes so many messages and no more."""
 
@@ -111,8 +121,7 @@ class Exchange:
 
 
 @pytest.mark.parametrize(("accept", "takes"), [("application/json", 1), (EVENTS, 2)])
-async def test_an_answer_that_nobody_reads_holds_nothing(accept: str, takes: int) -> None:
-    intake = Intake(ROOM)
+async def test_an_answer_that_nobody_reads_holds_nothing(intake: Intake, accept: str, takes: int) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     unread = Exchange(app, asking("length"), accept, takes)
@@ -123,8 +132,8 @@ async def test_an_answer_that_nobody_reads_holds_nothing(accept: str, takes: int
 
 
 @pytest.mark.parametrize("accept", ["application/json", EVENTS])
-async def test_an_operation_counts_until_there_is_a_result(accept: str) -> None:
-    intake, go = Intake(ROOM), asyncio.Event()
+async def test_an_operation_counts_until_there_is_a_result(intake: Intake, accept: str) -> None:
+    go = asyncio.Event()
     app = GraphQLHTTP(schema, lambda _: go, MAX_BODY_BYTES, intake=intake)
 
     waiting = Exchange(app, asking("waiting"), accept)
@@ -142,8 +151,7 @@ async def test_an_operation_counts_until_there_is_a_result(accept: str) -> None:
         await exchange.leave()
 
 
-async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events() -> None:
-    intake = Intake(ROOM)
+async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events(intake: Intake) -> None:
     app = GraphQLHTTP(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
 
     large, small = Exchange(app, asking("forever", FREE_BYTES), EVENTS), Exchange(app, asking("forever", 9_000), EVENTS)
@@ -158,8 +166,7 @@ async def test_a_large_request_to_subscribe_is_refused_over_server_sent_events()
     await small.leave()
 
 
-async def test_over_websocket_the_same_holds() -> None:
-    intake = Intake(ROOM)
+async def test_over_websocket_the_same_holds(intake: Intake) -> None:
     endpoint = GraphQLWebSocket(schema, lambda _: asyncio.Event(), MAX_BODY_BYTES, intake=intake)
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])) as host:
         protocols = [Subprotocol("graphql-transport-ws")]

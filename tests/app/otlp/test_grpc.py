@@ -20,7 +20,7 @@ from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, tr
 from app.stopping import Stopping
 from stores.access import ANYONE, Caller
 from stores.calls import CallsStore
-from stores.intake import Intake
+from stores.intake import FREE_BYTES, Intake
 from stores.otel import OtelStore
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
@@ -87,9 +87,9 @@ async def test_who_comes_while_it_is_full_is_told_when_to_come_again(calls: Call
     with intake.share() as share:
         async with traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody):
             async for export in channel_to(str(address)):
-                share.grow(100_000)
+                share.grow(FREE_BYTES + 100_000)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await export(body(span(1, {"input.value": "x" * 100_000})))
+                    await export(body(span(1, {"input.value": "x" * 16_000})))
                 share.close()
                 await export(body(span(1)))
 
