@@ -35,6 +35,11 @@ class LeavingProtocol(WebSocketsSansIOProtocol):
         if self.initial_response and self.close_sent:
             self.handshake_complete = True
 
+    def keepalive_timeout(self) -> None:
+        """Close a connection whose client answers no pings; what it does not read either is dropped after a while."""
+        super().keepalive_timeout()
+        self.loop.call_later(self.close_timeout, self.transport.abort)
+
 
 class Workers(Multiprocess):
     """Uvicorn's worker processes; a second signal is passed on to those that are still there."""

@@ -108,7 +108,8 @@ class Connection(ASGIWebSocketAdapter):
         try:
             # Not by `send_text`, which is a step more for each of the messages to a thousand.
             await self.ws.send({"type": "websocket.send", "text": text})
-        except WebSocketDisconnect as error:
+        except (WebSocketDisconnect, RuntimeError) as error:
+            # The latter where the server closed it while this waited for the client to read.
             raise WebSocketDisconnected from error
 
     async def close(self, code: int, reason: str) -> None:

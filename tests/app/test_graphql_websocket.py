@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from app import heartbeats
 from app.websocket import GraphQLWebSocket
+from app.websocket.first_messages import WaryProtocol
 from app.websocket.handler import SIGNS_AT_ONCE
 from app.websocket.messages import flaw_of
 from graphql_schema.limits import Limits
@@ -70,6 +71,16 @@ class Subscription:
     async def fails(self) -> AsyncIterator[str]:
         yield "one"
         raise UnavailableError("gone")
+
+    @strawberry.subscription
+    async def trickle(self) -> AsyncIterator[str]:
+        Flooded.count += 1
+        try:
+            while True:
+                yield "x"
+                await asyncio.sleep(0.01)
+        finally:
+            Flooded.count -= 1
 
     @strawberry.subscription
     async def flood(self) -> AsyncIterator[str]:
@@ -456,6 +467,23 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
         await client.subscribe("a", "subscription { flood }")
         await until(lambda: Flooded.count == 1)
         await until(lambda: Flooded.count == 0)
+
+
+@pytest.mark.parametrize("subscription", ["trickle", "flood"])
+async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
+    monkeypatch: pytest.MonkeyPatch, subscription: str
+) -> None:
+    monkeypatch.setattr("app.graceful._GOODBYE_SECONDS", 0.2)
+    endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
+    options = {"ws": WaryProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:
+        async with client_of(f"ws://{host}/graphql", max_queue=1, close_timeout=0.2) as client:
+            for number in range(20):
+                await client.subscribe(str(number), f"subscription {{ {subscription} }}")
+            client.socket.transport.pause_reading()
+            await until(lambda: Flooded.count == 20)
+            await until(lambda: Flooded.count == 0)
+            client.socket.transport.abort()
 
 
 async def test_an_id_is_free_at_once_however_often_its_operation_is_completed(address: str) -> None:
