@@ -170,7 +170,8 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         description="Exports of more than 500 rows that one process runs at once, each in a process of its own of some "
-        "70 MB, or 150 for Parquet; whoever asks for more is answered UNAVAILABLE.",
+        "70 MB, or 150 for Parquet; whoever asks for more is answered UNAVAILABLE. One key may have half, or the only "
+        "one, and is then answered RATE_LIMITED.",
     )
     max_subscriptions: int = Field(
         default=MAX_SUBSCRIBERS,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.access.callers import caller_of
 from app.exports import ndjson
 from app.exports.export import Export
 from app.exports.process import ExportProcesses
@@ -65,26 +66,28 @@ class ExportEndpoint:
         if request.method == "HEAD":
             return Response(headers=_HEADERS, media_type=_FORMATS[form])
         database: Database = request.state["stores"].calls.database
-        return await (self._parquet if form == "parquet" else self._ndjson)(job, database)
+        caller = caller_of(request)
+        key = None if caller.is_anonymous else caller.id
+        return await (self._parquet if form == "parquet" else self._ndjson)(job, database, key)
 
-    async def _ndjson(self, job: Job, database: Database) -> Response:
+    async def _ndjson(self, job: Job, database: Database, key: str | None) -> Response:
         """What is little is read before the answer begins, and is all of it where there is no more."""
         beginning = b""
         async with aclosing(job.export.pages(database)) as pages:
             async for page in pages:
                 beginning += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
                 if page.has_next and (job.export.count >= _LITTLE_ROWS or len(beginning) >= _LITTLE_BYTES):
-                    return self._streamed(job, beginning)
+                    return self._streamed(job, key, beginning)
         return Response(beginning + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
-    async def _parquet(self, job: Job, database: Database) -> Response:
+    async def _parquet(self, job: Job, database: Database, key: str | None) -> Response:
         """The first page is read for nothing but its errors."""
         async with aclosing(replace(job.export).pages(database)) as pages:
             await anext(pages)
-        return self._streamed(job)
+        return self._streamed(job, key)
 
-    def _streamed(self, job: Job, beginning: bytes = b"") -> Response:
-        process = self._processes.start()
+    def _streamed(self, job: Job, key: str | None, beginning: bytes = b"") -> Response:
+        process = self._processes.start(key)
 
         async def content() -> AsyncGenerator[bytes, None]:
             if beginning:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.errors import UnavailableError
+from stores.errors import RateLimitedError, UnavailableError
 
 _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
@@ -38,18 +38,26 @@ class ExportProcesses:
         """How many there may be."""
         return self._most
 
-    def start(self) -> "ExportProcess":
-        """One more, which must be ended.
+    def start(self, key: str | None = None) -> "ExportProcess":
+        """One more, which must be ended; for a key, of which each may have half of all, or the one that there is.
 
         Raises:
+            RateLimitedError: the key has as many as one may have.
             UnavailableError: there are as many as there may be.
         """
+        most_each = (self._most + 1) // 2
+        if key and sum(running.key == key for running in self._running) >= most_each:
+            raise RateLimitedError(
+                f"{most_each} of your exports are under way, as many as one key has of LOOMQL_MAX_EXPORTS; try again "
+                "when one is done",
+                retry_after_seconds=1,
+            )
         if len(self._running) >= self._most:
             raise UnavailableError(
                 f"{self._most} exports are under way, as many as one process of the server runs at once "
                 "(LOOMQL_MAX_EXPORTS); try again when one is done"
             )
-        process = ExportProcess(self._running.discard)
+        process = ExportProcess(self._running.discard, key)
         self._running.add(process)
         return process
 
@@ -62,8 +70,9 @@ class ExportProcesses:
 class ExportProcess:
     """A process that writes an export."""
 
-    def __init__(self, ended: "Callable[[ExportProcess], object]") -> None:
+    def __init__(self, ended: "Callable[[ExportProcess], object]", key: str | None = None) -> None:
         self._ended = ended
+        self.key = key
         # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
         # which Linux would give as much of the processor as the server's.
         self._process = subprocess.Popen(

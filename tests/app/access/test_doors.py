@@ -350,6 +350,18 @@ async def test_exports_are_for_who_may(keyed: Keyed) -> None:
     assert [answer.status_code for answer in (theirs, both, refused)] == [403, 403, 401]
 
 
+async def test_one_key_cannot_have_all_exports_at_once(keyed: Keyed) -> None:
+    asked = f"/export/calls?projectId={OURS}&format=parquet"
+    async with keyed.client("reader") as reader, keyed.client("writer") as writer:
+        mine = [asyncio.create_task(reader.get(asked)) for _ in range(2)]
+        theirs = await writer.get(asked)
+        taken, refused = sorted([await each for each in mine], key=lambda answer: answer.status_code)
+
+    assert [answer.status_code for answer in (taken, refused, theirs)] == [200, 429, 200]
+    assert refused.headers["retry-after"] == "1"
+    assert "LOOMQL_MAX_EXPORTS" in refused.json()["errors"][0]["message"]
+
+
 async def test_spans_are_taken_from_who_may(keyed: Keyed) -> None:
     mixed = body(span(1), resource={"wandb.entity": "rival", "wandb.project": "chat"})
     ours = body(span(2), resource={"wandb.entity": "acme", "wandb.project": "chat"})
