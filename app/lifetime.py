@@ -76,7 +76,8 @@ class Process:
         settings = self.settings
         database = self._database()
         providers = _providers(settings)
-        calls = CallsStore(database, settings.max_subscriptions, settings.max_event_bytes)
+        watching = settings.max_subscriptions, settings.max_event_bytes, settings.max_caller_subscriptions
+        calls = CallsStore(database, *watching)
         stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         readiness = Readiness(database, settings.database_timeout_seconds)
         background = Background()

@@ -30,7 +30,7 @@ from app.otlp import TracesEndpoint
 from app.settings import Settings
 from app.short_way import ShortWay
 from app.spool_space import SpoolSpace
-from app.traffic import Places
+from app.traffic import Places, payer_of
 from app.traffic.rate_limit import RateLimit
 from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
@@ -122,7 +122,8 @@ def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[G
 
     def make_context(connection: HTTPConnection) -> Context:
         stores = connection.scope["state"]["stores"]
-        return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller_of(connection))
+        caller, payer = caller_of(connection), payer_of(connection.scope)
+        return Context(stores, settings.max_page_size, settings.max_file_bytes, caller=caller, payer=payer)
 
     over_http = GraphQLHTTP(
         schema,

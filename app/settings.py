@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         description="Subscriptions to callEvents that one process serves at once; whoever asks for more is answered "
         "RATE_LIMITED.",
     )
+    max_caller_subscriptions: int | None = Field(
+        default=None,
+        ge=1,
+        description="The same for one caller, a key or without keys an address; unset lets one caller have all.",
+    )
     max_connection_operations: int = Field(
         default=100,
         ge=1,

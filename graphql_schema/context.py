@@ -146,6 +146,8 @@ class Context:
     loaders: Loaders = field(default_factory=Loaders)
     file_contents: FileContents = field(default_factory=FileContents)
     caller: Caller = ANYONE
+    payer: str = ""
+    """On whose account it goes: that of the caller, or of the address where these are not told apart."""
 
     def renewed(self) -> "Context":
         """The same for the next answer of a subscription, of which each may have as much as the first."""

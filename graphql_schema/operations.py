@@ -30,6 +30,7 @@ from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
 from stores.patience import Patience
+from stores.shared_turns import SharedTurns
 from stores.turns import AT_ONCE
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class BoundedSchema(strawberry.Schema):
         self._is_secret = not limits.introspection
         self._documents = Documents(self._schema, limits)
         self._shared = SharedResults()
+        self._beginning = SharedTurns()
         self._costs = Costs(self._schema, limits)
         self._told_of: dict[tuple[str, str | None], str] = {}
 
@@ -266,6 +268,7 @@ class BoundedSchema(strawberry.Schema):
         yield result
 
     async def _events(self, asked: tuple[Any, ...], document: DocumentNode, given: dict[str, Any]) -> StreamResult:
+        await self._beginning.come()
         try:
             executor = await self._begun(document, given)
             if isinstance(executor, list):

@@ -66,5 +66,7 @@ class CallSubscriptions:
         after: After = None,
     ) -> AsyncGenerator[StoreCallEvent, None]:
         """What happens to calls."""
-        wanted = selected_fields(info, "call")
-        return info.context.stores.calls.events(project_id, wanted, to_store(filter), to_store(query), after)
+        wanted, context = selected_fields(info, "call"), info.context
+        return context.stores.calls.events(
+            project_id, wanted, to_store(filter), to_store(query), after, payer=context.payer
+        )

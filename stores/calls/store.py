@@ -60,7 +60,11 @@ class CallsStore:
     """
 
     def __init__(
-        self, database: Database, max_watchers: int = MAX_SUBSCRIBERS, max_event_bytes: int = MAX_EVENT_BYTES
+        self,
+        database: Database,
+        max_watchers: int = MAX_SUBSCRIBERS,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        max_watchers_each: int | None = None,
     ) -> None:
         self.database = database
         self._calls = database.calls
@@ -69,7 +73,8 @@ class CallsStore:
         """From a project and the ref of an object in it to the calls that took just that as an input."""
         self.children = calls_by(database, "parent_id")
         """From a project and the id of a call in it to the calls that it made."""
-        self._watching = Watching(database, FanOut(self._calls, max_watchers, max_event_bytes))
+        fan_out = FanOut(self._calls, max_watchers, max_event_bytes, max_each=max_watchers_each)
+        self._watching = Watching(database, fan_out)
         self._lookups = Lookups(database)
 
     @property
@@ -247,15 +252,17 @@ class CallsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         after: str | None = None,
+        payer: str = "",
     ) -> AsyncGenerator[CallEvent, None]:
         """What happens to calls, with the wanted fields at least: after a cursor, or from now on; close it to end it.
 
+        It is told on the account of a payer, who may have a share of all that watch.
         A deleted call passes the filter and the query as it was; conditions on feedback and costs look at what there is
         of these when the event is told.
 
         Raises:
             BadInputError: the filter, the query or the cursor breaks a rule.
-            RateLimitedError: too many watch already.
+            RateLimitedError: too many watch already, all together or on this account.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         try:
@@ -264,13 +271,13 @@ class CallsStore:
         except BadInputError as error:
             return _raising(error)  # where the events are asked for, as all else that ends them is
         if question.looked_up or has_additions(fields):
-            return self._looked_up(question, place, fields)
-        return self._watching.events(question, place)
+            return self._looked_up(question, place, fields, payer)
+        return self._watching.events(question, place, payer)
 
     async def _looked_up(
-        self, question: Question, place: str | None, wanted: frozenset[str]
+        self, question: Question, place: str | None, wanted: frozenset[str], payer: str
     ) -> AsyncGenerator[CallEvent, None]:
-        async with aclosing(self._watching.events(question, place)) as events:
+        async with aclosing(self._watching.events(question, place, payer)) as events:
             async for event in events:
                 found = await self._lookups.found(event, question, wanted, place)
                 if found:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -136,6 +137,19 @@ async def test_subscriptions_take_no_place(narrow: Server) -> None:
 
     assert found["payload"]["data"] == {"callsStats": {"count": 0}}
     assert narrow.asked(COUNT).json()["data"] == {"callsStats": {"count": 0}}
+
+
+async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(mongodb_uri: str, database_name: str) -> None:
+    subscription = {"query": 'subscription { callEvents(projectId: "acme/doors") { type } }'}
+    with contextmanager(serving)(mongodb_uri, database_name, max_caller_subscriptions=2) as server:
+        async with server.socket() as socket:
+            for number in range(3):
+                await socket.send(json.dumps({"id": f"s{number}", "type": "subscribe", "payload": subscription}))
+            refused = json.loads(await socket.recv())
+
+    [error] = refused["payload"]["errors"]
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert "LOOMQL_MAX_CALLER_SUBSCRIPTIONS" in error["message"]
 
 
 @pytest.mark.parametrize(

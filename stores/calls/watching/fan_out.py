@@ -7,8 +7,9 @@ is kept for a while (`log`), so that whoever resumes soon, at whatever place, ne
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from pymongo.errors import PyMongoError
@@ -23,8 +24,9 @@ from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import Values
+from stores.shared_turns import SharedTurns
 from stores.timings import Timing
-from stores.turns import in_turns
+from stores.turns import Turn, in_turns
 
 MAX_SUBSCRIBERS: Final = 5_000
 
@@ -33,6 +35,8 @@ _MOST_NAMED: Final = 100
 _KEPT_SECONDS: Final = 60
 """How long the stream goes on to tell of projects that nobody watches any more: many come back."""
 _PAUSE_SECONDS: Final = 0.5
+_TURN_SECONDS: Final = 0.01
+"""How long the loop tells events before it comes to other things: by less, a thousand subscribers wait in a line."""
 
 _BROKEN: Final = (
     "the database ended the stream of events; subscribe again with this error's extensions.after as after, or, if that "
@@ -55,13 +59,18 @@ class FanOut:
         max_subscribers: int = MAX_SUBSCRIBERS,
         max_bytes: int = MAX_BYTES,
         max_events: int = MAX_EVENTS,
+        max_each: int | None = None,
     ) -> None:
         self._calls = calls
         self._max_subscribers = max_subscribers
+        self._max_each = max_subscribers if max_each is None else max_each
+        self._of: Counter[str] = Counter()
         self._log = EventLog(max_events, max_bytes)
         self.lag = Timing()
         """How long after changes their events were told."""
-        self._watchers: dict[str, int] = {}
+        self.turns = SharedTurns(_TURN_SECONDS)
+        """What those who watch have together, before each event."""
+        self._watchers: Counter[str] = Counter()
         self._covered: dict[str, str] = {}
         self._channels: dict[str, dict[bytes, Channel]] = {}
         self._following: asyncio.Task[None] | None = None
@@ -92,28 +101,33 @@ class FanOut:
         return self._log
 
     @asynccontextmanager
-    async def watched(self, project_id: str) -> AsyncIterator[None]:
+    async def watched(self, project_id: str, payer: str = "") -> AsyncIterator[None]:
         """Let the stream tell of a project, at least until the block ends; it does once it is `covered`.
+
+        Whoever watches does so on the account of a payer.
 
         Raises:
             EndedError: all is closed.
-            RateLimitedError: too many watch already.
+            RateLimitedError: too many watch already, all together or on this account.
         """
         self.check_open()
+        self._check_room(payer)
+        with _counted(self._watchers, project_id), _counted(self._of, payer):
+            if self._following is None:
+                self._following = asyncio.create_task(self._follow())
+            yield
+
+    def _check_room(self, payer: str) -> None:
         if self.count >= self._max_subscribers:
             raise RateLimitedError(
                 f"this server process has {self._max_subscribers:,} subscriptions to events already; end some, ask "
                 "another process, or raise LOOMQL_MAX_SUBSCRIPTIONS"
             )
-        self._watchers[project_id] = self._watchers.get(project_id, 0) + 1
-        if self._following is None:
-            self._following = asyncio.create_task(self._follow())
-        try:
-            yield
-        finally:
-            self._watchers[project_id] -= 1
-            if not self._watchers[project_id]:
-                del self._watchers[project_id]
+        if self._of[payer] >= self._max_each:
+            raise RateLimitedError(
+                f"you have {self._max_each:,} subscriptions to events at this server process already; end some, or "
+                "raise LOOMQL_MAX_CALLER_SUBSCRIPTIONS"
+            )
 
     async def covered(self, project_id: str) -> None:
         """Wait until whatever happens in a project that is watched is certain to be told.
@@ -152,7 +166,7 @@ class FanOut:
         if place is not None and place < channel.start:
             self._log.reach_back(channel, place)
         number = channel.end if place is None else channel.number_after(place)
-        subscriber = Subscriber(channel, number, max(self._seen, self._began) if place is None else place)
+        subscriber = Subscriber(channel, number, max(self._seen, self._began) if place is None else place, self.turns)
         try:
             yield subscriber
         finally:
@@ -285,12 +299,12 @@ class FanOut:
     async def _asking_for(self, event: CallEvent) -> list[Channel]:
         """The channels whose questions an event answers; those whose questions stumble over it are failed."""
         values, answers = Values(event.call), dict[Channel, bool | None]()
-        if not event.is_large:
-            answers = _answers(self._channels_of(event), event, values)
-        else:
-            # Whoever comes while a thread is at it is to be answered, too.
-            while new := [channel for channel in self._channels_of(event) if channel not in answers]:
+        # Whoever comes while others are answered is to be answered, too.
+        while new := [channel for channel in self._channels_of(event) if channel not in answers]:
+            if event.is_large:
                 answers |= await asyncio.to_thread(_answers, new, event, values)
+            else:
+                answers |= await _answers_in_turns(new, event, values)
         for channel, answer in answers.items():
             if answer is None:
                 channel.fail(_STUMBLED, event.place)
@@ -300,9 +314,33 @@ class FanOut:
         return self._channels.get(event.call["project_id"], {}).values()
 
 
+@contextmanager
+def _counted(counter: Counter[str], name: str) -> Iterator[None]:
+    """A block in which there is one more of a name; names of which there is none are not kept."""
+    counter[name] += 1
+    try:
+        yield
+    finally:
+        counter[name] -= 1
+        if not counter[name]:
+            del counter[name]
+
+
 def _answers(channels: Iterable[Channel], event: CallEvent, values: Values) -> dict[Channel, bool | None]:
     """Whether an event answers the question of each; None where a question stumbles over it."""
     return {channel: _answer(channel.question, event, values) for channel in channels}
+
+
+async def _answers_in_turns(
+    channels: Iterable[Channel], event: CallEvent, values: Values
+) -> dict[Channel, bool | None]:
+    """The same, and whoever else waits for the event loop has a turn in between."""
+    turn, answers = Turn(), dict[Channel, bool | None]()
+    for channel in channels:
+        answers[channel] = _answer(channel.question, event, values)
+        if turn.is_over():
+            await turn.end()
+    return answers
 
 
 def _answer(question: Question, event: CallEvent, values: Values) -> bool | None:

@@ -1,11 +1,13 @@
 """Subscribers: who reads a channel, from a place on, at their own pace."""
 
+from time import monotonic
 from typing import Final
 
 from stores.calls.watching.cursors import cursor_of
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import Channel
 from stores.errors import UnavailableError
+from stores.shared_turns import SharedTurns
 
 LAGGED: Final = (
     "the subscription lagged behind the events that are kept for it (LOOMQL_MAX_EVENT_BYTES); subscribe again with "
@@ -29,8 +31,10 @@ class EndedError(UnavailableError):
 class Subscriber:
     """One reader of a channel; it holds its place there, and no events."""
 
-    def __init__(self, channel: Channel, number: int, place: str) -> None:
+    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTurns) -> None:
         self._channel = channel
+        self._turns = turns
+        self._until = 0.0
         self._number = number
         self._place = place
         channel.subscribers += 1
@@ -42,6 +46,8 @@ class Subscriber:
             EndedError: there will be none: the reader lagged, the stream broke, or the server stops.
         """
         while True:
+            if self._number < self._channel.end and monotonic() > self._until:
+                self._until = await self._turns.come()
             event = self._kept()
             if event is None:
                 self._check()

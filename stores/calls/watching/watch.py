@@ -12,7 +12,6 @@ from stores.calls.watching.questions import Question
 from stores.calls.watching.stream import present, stretch_after
 from stores.database import Database
 from stores.query.evaluator import Values
-from stores.turns import in_turns
 
 MAX_CATCHING_UP: Final = 4
 """Stretches of the past that one process reads at once."""
@@ -34,10 +33,10 @@ class Watching:
         """The cursor of the place after all that happened in a project so far."""
         return cursor_of(project_id, await self._database.query(present(self._database.calls)))
 
-    async def events(self, question: Question, place: str | None) -> AsyncGenerator[CallEvent, None]:
+    async def events(self, question: Question, place: str | None, payer: str = "") -> AsyncGenerator[CallEvent, None]:
         """The events that answer a question, each once and in order: those after a place, or from now on.
 
-        What a question looks up is left to do.
+        What a question looks up is left to do. They are told on the account of a payer.
 
         Raises:
             BadInputError: the place lies too far back.
@@ -45,7 +44,7 @@ class Watching:
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         project_id = question.project_id
-        async with self._fan_out.watched(project_id):
+        async with self._fan_out.watched(project_id, payer):
             while True:
                 await self._database.run(self._fan_out.covered(project_id))
                 async with self._fan_out.joined(question, place) as subscriber:
@@ -56,7 +55,8 @@ class Watching:
                 # Nothing is held between two stretches, however slowly the first is read.
                 async with self._turns:
                     stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
-                async for change in in_turns(stretch.changes):
+                for change in stretch.changes:
+                    await self._fan_out.turns.come()
                     event = event_of(change)
                     if event and await _holds(question, event):
                         self._fan_out.check_open(cursor_of(project_id, place))

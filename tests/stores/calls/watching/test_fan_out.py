@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from app.embedded_mongod import embedded_mongod
-from stores.calls import CallsStore
+from stores.calls import CallsFilter, CallsStore
 from stores.calls.watching import FanOut, Question, fan_out
 from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.database import Database, Document
@@ -199,6 +201,46 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
     async with reading(stream):
         assert stream.count == 1
     await stream.close()
+
+
+async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_one(database: Database) -> None:
+    stream = FanOut(database.calls, max_subscribers=3, max_each=2)
+
+    async with stream.watched(PROJECT, "a"), stream.watched(OTHER, "a"):
+        with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
+            async with stream.watched(PROJECT, "a"):
+                pass
+        async with stream.watched(PROJECT, "b"):
+            assert stream.count == 3
+    async with stream.watched(PROJECT, "a"):
+        assert (stream.count, dict(stream._of)) == (1, {"a": 1})
+    await stream.close()
+
+
+async def test_others_have_their_turn_while_many_questions_are_answered(
+    stream: FanOut, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = 0
+    answered_in = list[int]()
+
+    def holds(_question: Question, _call: object, _values: object) -> bool:
+        time.sleep(0.001)
+        answered_in.append(passes)
+        return True
+
+    monkeypatch.setattr(Question, "holds", holds)
+    questions = [Question(PROJECT, CallsFilter(call_ids=[call_id(1), str(number)])) for number in range(100)]
+    async with stream.watched(PROJECT), AsyncExitStack() as stack:
+        await stream.covered(PROJECT)
+        joined = [await stack.enter_async_context(stream.joined(each, None)) for each in questions]
+        await calls.write([start(1)])
+        while len(answered_in) < 100:
+            passes += 1
+            await asyncio.sleep(0)
+        events = [await told(subscriber, 1) for subscriber in joined if subscriber]
+
+    assert max(Counter(answered_in).values()) <= 10
+    assert events == [[("started", call_id(1))]] * 100
 
 
 async def test_closing_ends_every_subscription_after_the_events_that_wait_and_lets_nobody_in(
