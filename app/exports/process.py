@@ -116,8 +116,9 @@ class ExportProcess:
 
     def end(self) -> None:
         """End it now, if it has not ended."""
+        self._ended(self)
         self._process.kill()
         self._process.wait()
         self.stop()
-        self._output.close()
-        self._ended(self)
+        with suppress(OSError):  # uvloop closes it behind the back of the file
+            self._output.close()
