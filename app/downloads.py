@@ -60,8 +60,7 @@ class FileEndpoints:
         announced = int(length) if length.isdecimal() else self.max_file_bytes
         check_size(announced, self.max_file_bytes)
         with self.intake.share() as share:
-            await share.wait_for_room(min(HELD_BYTES, _COPIES * announced))
-            share.expect(min(HELD_BYTES, _COPIES * announced))
+            await share.expect(min(HELD_BYTES, _COPIES * announced))
             async with aclosing(_counted(pieces(request), share)) as content:
                 try:
                     digest, size, is_new = await _files(request).create(
@@ -101,8 +100,7 @@ async def _counted(content: AsyncIterable[bytes], share: Share) -> AsyncGenerato
     held = 0
     async for piece in content:
         more = min(_COPIES * len(piece), HELD_BYTES - held)
-        await share.wait_for_room(more)
-        share.grow(more)
+        await share.take(more)
         held += more
         yield piece
 

@@ -6,7 +6,7 @@ stored, and told to come again.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
@@ -136,25 +136,41 @@ class Share:
         """Whether the request is large enough to count."""
         return self._held > 0
 
-    def expect(self, size: int) -> None:
+    async def expect(self, size: int) -> None:
         """See whether a request of so many bytes would fit, before they come; nothing is kept for it until they do.
 
         Raises:
-            UnavailableError: there is no room for it now.
+            UnavailableError: there is no room for it, and was none for a while.
         """
-        if not self._is_beside:
-            self._intake.check(size - FREE_BYTES - self._held, self._held)
-
-    async def wait_for_room(self, size: int) -> None:
-        """Let others end, if it takes not long, until there is room for so many bytes more; there may be none then."""
         more = self._more(size)
-        is_large = self._intake.is_large(self._held + more)
-        if self._is_beside or (not is_large and self._intake.fits(more, self._held)):
-            return
+        if not self._intake.is_large(self._held + more):
+            await self._wait_in_line(more)
+            self._intake.check(more, self._held)
+
+    async def take(self, size: int) -> None:
+        """Hold so many bytes more, once there is room: others that end meanwhile make it.
+
+        Raises:
+            UnavailableError: there is none for them, and was none for a while.
+        """
+        more = self._more(size)
+        if not self._is_beside:
+            if self._intake.is_large(self._held + more):
+                await self._wait(self._go_beside())
+            else:
+                await self._wait_in_line(more)
+        self.grow(size)
+
+    async def _wait_in_line(self, more: int) -> None:
+        if not self._intake.fits(more, self._held):
+            await self._wait(self._intake.wait(more, self._held))
+
+    async def _wait(self, room: Awaitable[None]) -> None:
+        """Wait for room, for what is left of the request's patience; there may be none then."""
         began = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
-                await (self._go_beside() if is_large else self._intake.wait(more, self._held))
+                await room
         self._patience -= time.monotonic() - began
 
     async def _go_beside(self) -> None:
@@ -163,10 +179,10 @@ class Share:
         self._intake.take_beside(self._held)
 
     def grow(self, size: int) -> None:
-        """Hold so many bytes more.
+        """Hold so many bytes more at once.
 
         Raises:
-            UnavailableError: there is no room for them.
+            UnavailableError: there is no room for them now.
         """
         more = self._more(size)
         if self._is_beside:

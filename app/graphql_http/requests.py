@@ -1,6 +1,6 @@
 """What a request over HTTP asks for: its body or the query of its URL, read and checked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -57,7 +57,7 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    refusal = await _refusal_by(share, share.expect, int(length)) if length.isdecimal() else None
+    refusal = await _refusal_by(share.expect, int(length)) if length.isdecimal() else None
     held: list[bytes] = []
     size, more = 0, True
     while more:
@@ -66,7 +66,7 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
         if size > max_bytes:
             raise _too_large(max_bytes)
         # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
-        refusal = refusal or await _refusal_by(share, share.grow, len(piece))
+        refusal = refusal or await _refusal_by(share.take, len(piece))
         if refusal:
             held.clear()
             share.close()
@@ -86,10 +86,9 @@ def _too_large(max_bytes: int) -> RequestError:
     )
 
 
-async def _refusal_by(share: Share, hold: Callable[[int], None], size: int) -> RequestError | None:
-    await share.wait_for_room(size)
+async def _refusal_by(hold: Callable[[int], Awaitable[None]], size: int) -> RequestError | None:
     try:
-        hold(size)
+        await hold(size)
     except UnavailableError as error:
         return come_again(error)
     return None

@@ -1,7 +1,7 @@
 """Bodies of OTLP over HTTP, decompressed as they come and never beyond the largest that is read."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from starlette.requests import Request
@@ -69,7 +69,7 @@ class _Body:
         """Put a part of it behind what came before."""
         if not self.refusal:
             self._check(len(self._bytes) + len(part))
-            await self._hold(self._share.grow, len(part))
+            await self._hold(self._share.take, len(part))
         if not self.refusal:
             self._bytes += part
 
@@ -86,10 +86,9 @@ class _Body:
                 "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
-    async def _hold(self, take: Callable[[int], None], size: int) -> None:
-        await self._share.wait_for_room(self._copies * size)
+    async def _hold(self, take: Callable[[int], Awaitable[None]], size: int) -> None:
         try:
-            take(self._copies * size)
+            await take(self._copies * size)
         except UnavailableError as error:
             self.refusal = error
             self._bytes.clear()

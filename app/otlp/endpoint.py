@@ -87,9 +87,7 @@ class TracesEndpoint:
 
 async def _read(text: bytearray, share: Share) -> object:
     """The value of a body in JSON, which takes more of the share for every list and object."""
-    containers = _CONTAINER_BYTES * (text.count(b"{") + text.count(b"["))
-    await share.wait_for_room(containers)
-    share.grow(containers)
+    await share.take(_CONTAINER_BYTES * (text.count(b"{") + text.count(b"[")))
     try:
         return await json_slices.loads(text, MAX_VALUES)
     except PayloadTooLargeError:

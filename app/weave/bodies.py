@@ -1,6 +1,6 @@
 """Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -175,14 +175,14 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or await _refused_by(share, share.expect, int(length))
+        refused = refused or await _refused_by(share.expect, int(length))
     async for piece in pieces(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _PASSES_BY * max_bytes:
             break
-        refused = refused or await _refused_by(share, share.grow, len(piece))
+        refused = refused or await _refused_by(share.take, len(piece))
         if refused is None:
             text += piece
         elif text:
@@ -196,10 +196,9 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     return Body(text, access_of(request), request.path_params, dict(request.headers))
 
 
-async def _refused_by(share: Share, hold: Callable[[int], None], size: int) -> StoreError | None:
-    await share.wait_for_room(size)
+async def _refused_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
     try:
-        hold(size)
+        await hold(size)
     except UnavailableError as error:
         return error
     return None

@@ -38,8 +38,7 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         check_size(int(length) - _LONGEST_FIELD, max_bytes)
-        await share.wait_for_room(min(HELD_BYTES, _COPIES * int(length)))
-        share.expect(min(HELD_BYTES, _COPIES * int(length)))
+        await share.expect(min(HELD_BYTES, _COPIES * int(length)))
     async with aclosing(pieces(request)) as body:
         form = _Form(body, _parser(request), share)
         try:
@@ -128,8 +127,7 @@ class _Form:
 
     async def _hold(self, size: int) -> None:
         more = min(_COPIES * size, HELD_BYTES - self._held)
-        await self.share.wait_for_room(more)
-        self.share.grow(more)
+        await self.share.take(more)
         self._held += more
 
     async def _next(self) -> "Head | bytes | _End | None":

@@ -166,9 +166,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             return
         with ExitStack() as held:
             share = held.enter_context(self.view.intake.share())
-            await share.wait_for_room(self.websocket.received_bytes)
             try:
-                share.grow(self.websocket.received_bytes)
+                await share.take(self.websocket.received_bytes)
             except UnavailableError as error:
                 await self._refuse(operation_id, told(error))
                 return

@@ -14,14 +14,14 @@ from tests.stores.calls.builders import PROJECT, call_id, start
 ROOM = 100_000
 
 
-def test_shares_fill_the_room_and_give_it_back() -> None:
+async def test_shares_fill_the_room_and_give_it_back() -> None:
     intake = Intake(ROOM)
 
     with intake.share() as first:
         first.grow(FREE_BYTES + 60_000)
         with intake.share() as second:
             second.grow(FREE_BYTES + 30_000)
-            second.expect(40_000)
+            await second.expect(24_000)
             with pytest.raises(UnavailableError, match="nothing of this request is stored"):
                 second.grow(10_001)
             second.grow(10_000)
@@ -32,24 +32,24 @@ def test_shares_fill_the_room_and_give_it_back() -> None:
         afterwards.grow(FREE_BYTES + ROOM)
 
 
-def test_what_is_small_gets_in_however_full_it_is() -> None:
+async def test_what_is_small_gets_in_however_full_it_is() -> None:
     intake = Intake(ROOM)
 
     with intake.share() as large, intake.share() as small, intake.share() as middling:
         large.grow(FREE_BYTES + ROOM)
         small.grow(FREE_BYTES)
-        middling.expect(FREE_BYTES)
+        await middling.expect(FREE_BYTES)
         with pytest.raises(UnavailableError):
-            middling.expect(FREE_BYTES + 1)
+            await middling.expect(FREE_BYTES + 1)
         with pytest.raises(UnavailableError):
             small.grow(1)
 
 
-def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
+async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
     intake = Intake(ROOM)
 
     with intake.share() as alone:
-        alone.expect(10 * ROOM)
+        await alone.expect(10 * ROOM)
         for _ in range(10):
             alone.grow(ROOM)
         with intake.share() as other, pytest.raises(UnavailableError):
@@ -61,8 +61,7 @@ async def test_who_comes_while_it_is_full_waits_until_others_end() -> None:
 
     async def come(name: str, size: int) -> None:
         with intake.share() as share:
-            await share.wait_for_room(FREE_BYTES + size)
-            share.grow(FREE_BYTES + size)
+            await share.take(FREE_BYTES + size)
             came.append(name)
 
     with intake.share() as first, intake.share() as second:
@@ -88,8 +87,7 @@ async def test_large_requests_that_come_in_parts_go_one_by_one_and_keep_no_small
     async def come_in_parts(name: str, parts: int) -> None:
         with intake.share() as share:
             for _ in range(parts):
-                await share.wait_for_room(ROOM // 10)
-                share.grow(ROOM // 10)
+                await share.take(ROOM // 10)
                 order.append(name)
                 assert intake.held_bytes <= 4 * ROOM
                 await asyncio.sleep(0)
@@ -109,14 +107,14 @@ async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: 
     with intake.share() as first, intake.share() as second:
         first.grow(FREE_BYTES + ROOM)
         for _ in range(3):
-            await second.wait_for_room(FREE_BYTES + 1)
             with pytest.raises(UnavailableError):
-                second.grow(FREE_BYTES + 1)
+                await second.take(FREE_BYTES + 1)
         first.close()
         began = asyncio.get_running_loop().time()
         third = intake.share()
         third.grow(FREE_BYTES + ROOM)
-        await second.wait_for_room(FREE_BYTES + 1)
+        with pytest.raises(UnavailableError):
+            await second.take(FREE_BYTES + 1)
 
         assert asyncio.get_running_loop().time() - began < 0.04
         third.close()
