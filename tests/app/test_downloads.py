@@ -42,6 +42,10 @@ def uploading(count: int) -> Callable[[tuple[int, int, int]], bool]:
     return lambda found: found[2] == count
 
 
+def chunks(least: int) -> Callable[[tuple[int, int, int]], bool]:
+    return lambda found: found[1] >= least
+
+
 async def until(database: Database, is_so: Callable[[tuple[int, int, int]], bool]) -> None:
     for _ in range(500):
         if is_so(await left(database)):
@@ -301,7 +305,7 @@ async def test_uploads_hold_a_bounded_part_of_memory_and_the_rest_is_told_when_t
 
             # One beside the room, and one in it.
             slowly = [asyncio.create_task(client.put("/files/acme/files", content=slow(last))) for last in (b"a", b"b")]
-            await until(database, lambda found: found[1] >= 16)
+            await until(database, chunks(16))
             refused = await client.put("/files/acme/files", content=LARGE[1:])
             small = await client.put("/files/acme/files", content=b"hello")
             go_on.set()
@@ -338,7 +342,7 @@ async def test_an_upload_that_grows_beyond_the_bound_is_refused_and_leaves_nothi
             # One beside the room, one in it, and one for which there is none.
             for number in range(2):
                 go_on[number].set()
-                await until(database, lambda found, least=8 * (number + 1): found[1] >= least)
+                await until(database, chunks(8 * (number + 1)))
             go_on[2].set()
             await until(database, uploading(2))
             end.set()
