@@ -1,6 +1,7 @@
 """The audit log of the running service: on whose behalf each request acts, and where entries go."""
 
 import logging
+import sys
 from collections.abc import Awaitable
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
@@ -40,19 +41,36 @@ class OnBehalf:
         return self.app(scope, receive, send)
 
 
+class AuditFile(WatchedFileHandler):
+    """The file of that name, also when another program has moved the last one away.
+
+    What cannot be written there is told to standard error: it is done already, whatever becomes of its entry.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an entry."""
+        try:
+            super().emit(record)
+        except OSError as error:
+            sys.stderr.write(f"{self.format(record)}\nloomql: the audit log {self.baseFilename}: {error.strerror}\n")
+
+
 def audit_handler(path: Path | None) -> dict[str, Any]:
     """The handler, as `logging.config` takes it: it appends to a file, or writes to standard error."""
     if path is None:
         return {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stderr"}
-    # It goes on in the file of that name when another program has moved the last one away.
-    file = f"{WatchedFileHandler.__module__}.{WatchedFileHandler.__name__}"
-    return {"class": file, "formatter": "audit", "filename": str(path), "encoding": "utf-8"}
+    return {
+        "class": f"{__name__}.{AuditFile.__name__}",
+        "formatter": "audit",
+        "filename": str(path),
+        "encoding": "utf-8",
+    }
 
 
 def log_as_command_line(path: Path | None) -> None:
     """Have what this process does written down as done by a command: in the file, or to standard error."""
     ACTING.set(COMMAND_LINE)
-    handler = logging.StreamHandler() if path is None else WatchedFileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler() if path is None else AuditFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORM))
     logger.handlers[:] = [handler]
     logger.propagate = False

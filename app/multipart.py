@@ -6,7 +6,7 @@ without a name, as long as the request lasts.
 """
 
 import re
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
@@ -100,7 +100,7 @@ class Sizes:
 
     max_body_bytes: int
     max_file_bytes: int
-    hold: Callable[[int], None] = lambda _size: None
+    hold: Callable[[int], Awaitable[None]]
     spool: Callable[[int], None] = lambda _size: None
 
 
@@ -171,7 +171,7 @@ class _Form:
             if self.reading == "map":
                 self.parameters, self.places, self.paths = await _operation(self.texts)
             return
-        self.sizes.hold(len(data))
+        await self.sizes.hold(len(data))
         self.texts[self.reading] += data
         if sum(map(len, self.texts.values())) > self.sizes.max_body_bytes:
             raise PayloadTooLargeError(

@@ -51,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._received = 0
         elif self._received > MAX_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
-        if self._in_head and self._deadline is None:
+        if self._deadline is None and (self._in_head or self._is_idle()):
             self._deadline = self.loop.call_later(SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:
@@ -85,6 +85,10 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(self._status)
 
+    def _is_idle(self) -> bool:
+        """Whether what came is of no request: uvicorn would let the connection stay for good after an empty line."""
+        return not self._goes_on and self.cycle is not None and self.cycle.response_complete
+
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
@@ -95,7 +99,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._deadline = None
-        if self._in_head:
+        if self.pipeline:
+            # Nothing is read until those before it are answered.
+            self._deadline = self.loop.call_later(SECONDS, self._give_up)
+        elif self._in_head:
             self._refuse(_LATE)
         else:
             self.transport.close()

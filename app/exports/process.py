@@ -45,7 +45,7 @@ class ExportProcesses:
             RateLimitedError: the key has as many as one may have.
             UnavailableError: there are as many as there may be.
         """
-        most_each = (self._most + 1) // 2
+        most_each = max(1, self._most // 2)
         if key and sum(running.key == key for running in self._running) >= most_each:
             raise RateLimitedError(
                 f"{most_each} of your exports are under way, as many as one key has of LOOMQL_MAX_EXPORTS; try again "

@@ -135,7 +135,7 @@ class GraphQLHTTP:
             raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
         with ExitStack() as files:
             part = files.enter_context(self.spool_space.part())
-            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.grow, part.grow)
+            sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.take, part.grow)
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters, self.trusted)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.audit import AuditFile
 from stores import audit, register
 from stores.calls import CallsStore
 from stores.purges import purge
@@ -160,6 +161,28 @@ def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_mov
         ("retention.set", "command line"),
     ]
     assert [told(line) for line in log.read_text().splitlines()] == [("calls.delete", "anonymous")]
+
+
+def test_what_the_file_does_not_take_is_told_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    handler = AuditFile(log, encoding="utf-8")
+    monkeypatch.setattr(audit.logger, "handlers", [handler])
+    audit.record("key.create", "command line", None, {})
+    log.rename(tmp_path / "moved")
+    log.mkdir()
+
+    audit.record("key.revoke", "command line", None, {})
+    log.rmdir()
+    audit.record("key.rotate", "command line", None, {})
+
+    handler.close()
+    assert told((tmp_path / "moved").read_text()) == ("key.create", "command line")
+    assert told(log.read_text()) == ("key.rotate", "command line")
+    entry, why = capsys.readouterr().err.splitlines()
+    assert told(entry) == ("key.revoke", "command line")
+    assert why == f"loomql: the audit log {log}: Is a directory"
 
 
 def told(line: str) -> tuple[str, str]:

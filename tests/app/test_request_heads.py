@@ -19,6 +19,9 @@ from tests.live_server import live_server
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+KEPT_ALIVE = 5.0
+"""Seconds for which uvicorn keeps a connection of which nothing comes."""
+
 LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -124,6 +127,18 @@ def test_a_second_head_has_as_long_as_the_first(hurried: tuple[str, int]) -> Non
         client.sendall(HEAD)
 
         assert answer(client) == LATE
+
+
+def test_an_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[str, int]) -> None:
+    with socket.create_connection(hurried, timeout=30) as client:
+        client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+        while not client.recv(65_536).endswith(b"0 bytes"):
+            pass
+        client.sendall(b"\r\n")
+        began = time.monotonic()
+
+        assert answer(client) == b""
+        assert time.monotonic() - began < KEPT_ALIVE
 
 
 def test_a_body_may_take_longer(hurried: tuple[str, int]) -> None:

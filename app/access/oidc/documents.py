@@ -44,12 +44,11 @@ def document(url: str, deadline: float) -> dict[str, Any]:
     """
     try:
         with _opener(deadline).open(check_url(url)) as answer:
-            check_url(answer.url)
             found = json.loads(answer.read(_MAX_BYTES))
     except HTTPError as error:
         error.close()
         raise IssuerError(f"{url[:200]}: the answer is {error.code}") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise IssuerError(f"{url[:200]}: {error}") from error
     if not isinstance(found, dict):
         raise IssuerError(f"{url[:200]} is no object")
@@ -76,7 +75,8 @@ class _Timed(urllib.request.AbstractHTTPHandler):
     deadline = 0.0
 
     def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:  # noqa: ANN401 -- as urllib declares them
-        """Send a request over a connection that has what is left of the time."""
+        """Send a request, to a safe address as every redirect has to lead to, with what is left of the time."""
+        check_url(req.full_url)
         req.timeout = _left(self.deadline)
         return super().do_open(partial(_connection, http_class, self.deadline), req, **options)
 

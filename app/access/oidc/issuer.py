@@ -96,11 +96,14 @@ class Issuer:
 
     async def _refresh(self, now: float) -> None:
         try:
-            found = await asyncio.wrap_future(_fetching(self._url, now + self._timeout_seconds))
-        except IssuerError as error:
-            if str(error) != self._failure:
-                _log.warning("%s: %s", _AWAY, error)
-            self._failure = str(error)
+            # A thread that hangs where no timeout reaches, such as in the look-up of a name, is left to itself.
+            async with asyncio.timeout(self._timeout_seconds + 1):
+                found = await asyncio.wrap_future(_fetching(self._url, now + self._timeout_seconds))
+        except (IssuerError, TimeoutError) as error:
+            told = str(error) or "it took too long"
+            if told != self._failure:
+                _log.warning("%s: %s", _AWAY, told)
+            self._failure = told
             return
         self._fetched_at, self._failure = now, ""
         if found != self._keys:

@@ -322,3 +322,20 @@ def certified(folder: Path) -> Path:
     file = folder / "certificate.pem"
     file.write_bytes(text + made.public_bytes(serialization.Encoding.PEM))
     return file
+
+
+def test_no_redirect_leads_over_an_address_that_is_not_safe() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", "http://issuer.example/keys")
+            self.end_headers()
+
+        def log_message(self, *_said: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(IssuerError, match="must be an https:// address"):
+            document(f"http://127.0.0.1:{server.server_port}/keys", time.monotonic() + 5)
+        server.shutdown()
