@@ -23,8 +23,7 @@ _PATIENCE_SECONDS: Final = 2.0
 """How long a request waits for others to end, all in all."""
 
 _LARGE: Final = 0.25
-"""The part of the room beyond which a request goes beside it, one at a time: so it keeps nobody out while it comes, and
-no two wait for each other in vain."""
+"""The part of the room beyond which a request goes beside it, one at a time, and keeps nobody out while it comes."""
 
 _FULL: Final = (
     "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
@@ -155,10 +154,10 @@ class Share:
         """
         more = self._more(size)
         if not self._is_beside:
-            if self._intake.is_large(self._held + more):
-                await self._wait(self._go_beside())
-            else:
+            if not self._intake.is_large(self._held + more):
                 await self._wait_in_line(more)
+            elif not self._intake.beside.locked() or not self._intake.fits(more, self._held):
+                await self._wait(self._go_beside())
         self.grow(size)
 
     async def _wait_in_line(self, more: int) -> None:

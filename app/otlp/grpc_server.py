@@ -204,7 +204,7 @@ class _Traces:
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
-                await share.take(COPIES[PROTOBUF] * len(request))
+                share.grow(COPIES[PROTOBUF] * len(request))
             project_id = project_of(sent.get(PROJECT_HEADER))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 

@@ -93,7 +93,7 @@ async def test_a_server_that_is_killed_within_a_large_table_leaves_rows_that_a_s
 ) -> None:
     # given a table, and a much larger one under way that has rows in common with it
     server, project = single[0].server, {"project_id": "acme/torn-table"}
-    rows = [{"row": row, "text": "weft " * 50} for row in range(20_000)]
+    rows = [{"row": row, "text": "weft " * 50} for row in range(60_000)]
     client = FaultsClient(server.url, project["project_id"])
     await client.ask(CREATE, rows=rows[:100])
     client.server_may_go = True

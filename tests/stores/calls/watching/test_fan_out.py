@@ -234,9 +234,10 @@ async def test_others_have_their_turn_while_many_questions_are_answered(
         await stream.covered(PROJECT)
         joined = [await stack.enter_async_context(stream.joined(each, None)) for each in questions]
         await calls.write([start(1)])
-        while len(answered_in) < 100:
-            passes += 1
-            await asyncio.sleep(0)
+        async with asyncio.timeout(TIMEOUT):
+            while len(answered_in) < 100:
+                passes += 1
+                await asyncio.sleep(0)
         events = [await told(subscriber, 1) for subscriber in joined if subscriber]
 
     assert max(Counter(answered_in).values()) <= 10
