@@ -142,7 +142,7 @@ class Share:
             UnavailableError: there is no room for it, and was none for a while.
         """
         more = self._more(size)
-        if not self._intake.is_large(self._held + more):
+        if more > 0 and not self._intake.is_large(self._held + more):
             await self._wait_in_line(more)
             self._intake.check(more, self._held)
 
@@ -153,7 +153,7 @@ class Share:
             UnavailableError: there is none for them, and was none for a while.
         """
         more = self._more(size)
-        if not self._is_beside:
+        if more > 0 and not self._is_beside:
             if not self._intake.is_large(self._held + more):
                 await self._wait_in_line(more)
             elif not self._intake.beside.locked() or not self._intake.fits(more, self._held):
