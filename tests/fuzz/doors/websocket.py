@@ -21,7 +21,7 @@ _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
 _UNEXPECTED: Final = {1002, 1006, 1011}
 """Codes of closing that say that something went wrong in the server or on the way."""
 
-_REFUSED: Final = {400, 401}
+_REFUSED: Final = {400, 401, 431}
 """Statuses with which a connection is not opened."""
 
 _ODD: Final = (
