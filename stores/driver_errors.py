@@ -1,5 +1,6 @@
 """What the driver raises, as the stores' own errors."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final
@@ -31,6 +32,10 @@ PASSING: Final = frozenset(
     }
 )
 """MongoDB's codes for what may be over soon, that the driver does not label where it does not try again by itself."""
+
+_UNKNOWN: Final = 8
+_NO_SPACE: Final = "28: No space left on device"
+"""What MongoDB says under its code for what it does not know, where the disk is full as it writes an index."""
 
 TOO_SLOW: Final = (
     "the database did not finish in time; narrow the filter or the query, or ask for less "
@@ -89,11 +94,21 @@ def _is_passing(error: OperationFailure) -> bool:
         return True
     details: dict[str, Any] = dict(error.details or {}) if isinstance(error, BulkWriteError) else {}
     is_unconfirmed = bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
-    return is_unconfirmed or not _codes(error).isdisjoint(PASSING)
+    return is_unconfirmed or not _codes(error).isdisjoint(PASSING) or any(map(_is_of_space, _failures(error)))
+
+
+def _is_of_space(failure: Mapping[str, Any]) -> bool:
+    return failure.get("code") == _UNKNOWN and _NO_SPACE in str(failure.get("errmsg"))
 
 
 def _codes(error: OperationFailure) -> set[int | None]:
-    """The codes of a failure; one of several writes has those of each that failed beneath."""
-    if not isinstance(error, BulkWriteError):
-        return {error.code}
-    return {error.code, *(failed.get("code") for failed in (error.details or {}).get("writeErrors", ()))}
+    """The codes of a failure and of what failed beneath it."""
+    return {error.code, *(failed.get("code") for failed in _failures(error))}
+
+
+def _failures(error: OperationFailure) -> list[Mapping[str, Any]]:
+    """What MongoDB tells of a failure, or of each write that failed of several."""
+    details: Mapping[str, Any] = error.details or {}
+    if isinstance(error, BulkWriteError):
+        return list(details.get("writeErrors", ()))
+    return [{"code": error.code, "errmsg": details.get("errmsg")}]

@@ -233,6 +233,10 @@ async def test_nothing_is_sent_before_the_first_question() -> None:
     database.close()
 
 
+FULL = "WiredTigerIdIndex::_insert: index: _id_; uri: table:index-92--2 28: No space left on device"
+"""As mongod 6.0.5 says it."""
+
+
 @pytest.mark.parametrize(
     ("raised", "told"),
     [
@@ -253,6 +257,11 @@ async def test_nothing_is_sent_before_the_first_question() -> None:
         (OperationFailure("secret", 388), PayloadTooLargeError),
         (BulkWriteError({"writeErrors": [{"code": 388, "errmsg": "secret"}]}), PayloadTooLargeError),
         (BulkWriteError({"writeErrors": [{"code": 11000}]}), BulkWriteError),
+        (OperationFailure("secret", 8, {"errmsg": f"secret {FULL}"}), UnavailableError),
+        (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": f"secret {FULL}"}]}), UnavailableError),
+        # What somebody stored may stand in what MongoDB says of it.
+        (BulkWriteError({"writeErrors": [{"code": 11000, "errmsg": f"dup key: {FULL}"}]}), BulkWriteError),
+        (BulkWriteError({"writeErrors": [{"code": 8, "errmsg": "a bug"}]}), BulkWriteError),
         (OperationFailure("a bug"), OperationFailure),
         (ZeroDivisionError("a bug"), ZeroDivisionError),
     ],
