@@ -12,9 +12,17 @@ MAX_HEADERS: Final = 100
 SECONDS: Final = 30.0
 """How long a connection may be open before its first head is whole, and how long any other head may take."""
 
+_LINGER_SECONDS: Final = 1.0
+"""How long what still comes is passed by after a refusal: a client that still sends would find but a cut connection."""
+
 _INVALID: Final = 400
 _TOO_LARGE: Final = 431
 _LATE: Final = 408
+_REASONS: Final = {
+    _INVALID: "Invalid HTTP request received.",
+    _TOO_LARGE: f"The head of a request may have {MAX_BYTES:,} bytes and {MAX_HEADERS} headers.",
+    _LATE: f"The head of a request may take {SECONDS:g} seconds.",
+}
 
 
 class _RefusedError(Exception):
@@ -31,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _received = 0
     """Bytes since one did, with those at hand."""
     _status = _INVALID
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin."""
@@ -44,12 +53,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what comes, unless too much came that is of no body."""
+        if self._is_refused:
+            return
         self._goes_on = False
         self._received += len(data)
         super().data_received(data)
         if self._goes_on:
             self._received = 0
-        elif self._received > MAX_BYTES and not self.transport.is_closing():
+        elif self._received > MAX_BYTES and not self._is_refused:
             self._refuse(_TOO_LARGE)
         if self._deadline is None and (self._in_head or self._is_idle()):
             self._deadline = self.loop.call_later(SECONDS, self._give_up)
@@ -78,12 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._goes_on = True
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, _msg: str) -> None:
         """Answer what is no request, or one that is refused."""
-        if self._status == _INVALID:
-            super().send_400_response(msg)
-        else:
-            self._refuse(self._status)
+        self._refuse(self._status)
 
     def _is_idle(self) -> bool:
         """Whether what came is of no request: uvicorn would let the connection stay for good after an empty line."""
@@ -109,6 +117,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """Close the connection, with an answer unless another request's is yet to come."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
+        self._is_refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()
+            return
+        reason = _REASONS[status].encode()
+        headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
+        self.transport.write(STATUS_LINE[status] + headers + b"\r\n\r\n" + reason)
+        self._have_time()
+        self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)

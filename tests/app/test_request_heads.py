@@ -1,5 +1,6 @@
 """Heads of requests that are too large, or take too long, and what is left alone."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -18,11 +19,16 @@ from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+TEXT = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+UNCLEAR = b"Invalid HTTP request received."
+INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
+BOUNDS = b"The head of a request may have 65,536 bytes and 100 headers."
+REFUSED = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + TEXT % (len(BOUNDS), BOUNDS)
 KEPT_ALIVE = 5.0
 """Seconds for which uvicorn keeps a connection of which nothing comes."""
 
-LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+PATIENCE = b"The head of a request may take 30 seconds."
+LATE = b"HTTP/1.1 408 Request Timeout\r\n" + TEXT % (len(PATIENCE), PATIENCE)
 
 
 async def size(request: Request) -> Response:
@@ -44,8 +50,9 @@ def host() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
-    """A server that gives a head a fifth of a second."""
+    """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
     monkeypatch.setattr(request_heads, "SECONDS", 0.2)
+    monkeypatch.setattr(request_heads, "_LINGER_SECONDS", 0)
     return host
 
 
@@ -84,6 +91,20 @@ def headers(count: int) -> bytes:
 def test_a_large_head_is_refused(host: tuple[str, int], head: bytes) -> None:
     assert sent(host, head)[0] == REFUSED
     assert sent(host, *(head[at : at + 8_000] for at in range(0, len(head), 8_000)), pause=0.005)[0] in {REFUSED, b""}
+
+
+@pytest.mark.parametrize("header", [b"Authorization: Bearer \x01", b"X: " + b"y" * MAX_BYTES])
+async def test_who_still_sends_a_large_body_hears_why_its_head_is_refused(host: tuple[str, int], header: bytes) -> None:
+    reader, writer = await asyncio.open_connection(*host)
+    writer.write(HEAD + header + b"\r\nContent-Length: 5000000\r\n\r\n")
+    for _ in range(50):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+
+    answered = await reader.read()
+    writer.close()
+
+    assert answered in {REFUSED, INVALID}
 
 
 def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
