@@ -1,7 +1,9 @@
 """Waiting for what happens elsewhere and tells nobody."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 TIMEOUT = 60
 
@@ -20,18 +22,33 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def turns_beside(work: Awaitable[object]) -> int:
-    """How many turns another task has until some work is done."""
-    turns = 0
+@dataclass
+class Turns:
+    """How many turns of the event loop another task has had."""
 
-    async def wait_along() -> None:
-        nonlocal turns
+    count: int = 0
+
+    async def take(self) -> None:
+        """Take one after the other, for good."""
         while True:
             await asyncio.sleep(0)
-            turns += 1
+            self.count += 1
 
-    other = asyncio.create_task(wait_along())
+
+@asynccontextmanager
+async def another_task(turns: Turns) -> AsyncIterator[None]:
+    """A task beside the block, which is always ready and counts its turns."""
+    task = asyncio.create_task(turns.take())
     await asyncio.sleep(0)
-    await work
-    other.cancel()
-    return turns
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def turns_beside(work: Awaitable[object]) -> int:
+    """How many turns another task has until some work is done."""
+    turns = Turns()
+    async with another_task(turns):
+        await work
+    return turns.count

@@ -1,6 +1,5 @@
 """Batches at the Weave SDK's door: whatever is wrong with one item, the others are stored, and it is told."""
 
-import asyncio
 import json
 import logging
 import uuid
@@ -22,6 +21,7 @@ from stores.database import Database
 from stores.errors import StoreError
 from stores.files import uploads
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
+from tests.waiting import Turns, another_task
 
 BATCH = "/call/upsert_batch"
 LARGE = 300_000
@@ -350,20 +350,13 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
     body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER))
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
-    turns = 0
+    turns = Turns()
 
-    async def wait() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    others = asyncio.create_task(wait())
-    answer = await create(Stores.over(database), body)
-    others.cancel()
+    async with another_task(turns):
+        answer = await create(Stores.over(database), body)
 
     assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
-    assert turns >= 3_000
+    assert turns.count >= 3_000
     assert "3000 of 3000 items" in caplog.text
 
 

@@ -1,6 +1,5 @@
 """JSON through the whole API: whatever is accepted can be read; its parts are parsed once, in turns with other work."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from stores.json_fields import JsonField
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.test_json_text import nested
+from tests.waiting import Turns, another_task
 
 END = """
 mutation ($project: ID!, $id: ID!, $deep: JSON) {
@@ -118,25 +118,18 @@ async def test_a_list_is_answered_in_turns_with_other_work(
     await write_two(calls)
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
     monkeypatch.setattr(connections, "FEW_CHARACTERS", 10)
-    turn = 0
+    of_others = Turns()
     read_in: dict[str, set[int]] = {}
     at = JsonField.at
 
     def seen_at(field: JsonField, row: dict[str, Any], path: str | None) -> str | None:
-        read_in.setdefault(str(row["json"]["inputs"]), set()).add(turn)
+        read_in.setdefault(str(row["json"]["inputs"]), set()).add(of_others.count)
         return at(field, row, path)
-
-    async def others() -> None:
-        nonlocal turn
-        while True:
-            turn += 1
-            await asyncio.sleep(0)
 
     monkeypatch.setattr(JsonField, "at", seen_at)
     # when
-    working = asyncio.create_task(others())
-    answer = await run(PARTS, project=PROJECT)
-    working.cancel()
+    async with another_task(of_others):
+        answer = await run(PARTS, project=PROJECT)
     # then
     assert [edge["node"]["a"] for edge in answer.data["calls"]["edges"]] == [1, 2]
     first, second = read_in.values()

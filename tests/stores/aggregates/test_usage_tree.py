@@ -1,6 +1,5 @@
 """The tree of a trace: its order, whatever parents say; its sums; how deep and how large it may be."""
 
-import asyncio
 import math
 from fractions import Fraction
 from random import Random
@@ -18,6 +17,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.waiting import Turns, another_task
 
 TRACE = trace_id(1)
 USAGE = ("own_usage", "total_usage", "cost")
@@ -190,20 +190,13 @@ async def test_others_have_their_turns_while_a_root_of_very_many_calls_is_summed
     below: dict[str, Any] = {"parent_id": "root", "status": "success", "usage": [counts], "usage_scope": "own"}
     rows: list[dict[str, Any]] = [{"id": "root", "parent_id": None, "status": "success", "started_at": 0}]
     rows += [{"id": f"{number}", "started_at": number, **below} for number in range(300)]
-    turns = 0
+    turns = Turns()
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    ticking = asyncio.ensure_future(others())
-    [root, *_] = await usage_tree(rows, ["total_usage"], None, None)
-    ticking.cancel()
+    async with another_task(turns):
+        [root, *_] = await usage_tree(rows, ["total_usage"], None, None)
 
     assert root["total_usage"]["total_tokens"] == 300
-    assert turns >= 5 * 300  # nodes, their parents, their order, their sums, their rows
+    assert turns.count >= 5 * 300  # nodes, their parents, their order, their sums, their rows
 
 
 async def test_a_chain_in_which_each_names_other_models_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

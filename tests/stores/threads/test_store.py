@@ -1,6 +1,5 @@
 """Threads as their turns make them."""
 
-import asyncio
 from itertools import count
 from typing import Any
 
@@ -17,6 +16,7 @@ from stores.threads.filters import Period
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.threads.builders import at, turn
+from tests.waiting import Turns, another_task
 
 ALL = {
     "thread_id",
@@ -326,25 +326,18 @@ async def test_pages_of_very_many_threads_are_made_in_turns_with_other_work(
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
     monkeypatch.setattr(turns, "AT_ONCE", 1)
     seen: list[int] = []
-    others = 0
+    of_others = Turns()
     page_of = paging.page_of
 
     def seen_page_of(*given: Any) -> Page:  # noqa: ANN401 -- as page_of takes it
-        seen.append(others)
+        seen.append(of_others.count)
         return page_of(*given)
 
-    async def work() -> None:
-        nonlocal others
-        while True:
-            others += 1
-            await asyncio.sleep(0)
-
     monkeypatch.setattr(paging, "page_of", seen_page_of)
-    working = asyncio.create_task(work())
-    pages = await threads.turns.pages(
-        [(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest()
-    )
-    working.cancel()
+    async with another_task(of_others):
+        pages = await threads.turns.pages(
+            [(PROJECT, Period(), f"t{n:02}") for n in range(20)], frozenset({"id"}), PageRequest()
+        )
 
     assert [[row["id"] for row in page.rows] for page in pages.values()] == [[call_id(n)] for n in range(20)]
     assert len(set(seen)) == 20

@@ -22,7 +22,7 @@ from stores.database import Database, Document
 from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.waiting import until
+from tests.waiting import Turns, another_task, until
 
 TIMEOUT = 60
 OTHER = "acme/other"
@@ -220,29 +220,22 @@ async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_o
 async def test_others_have_their_turn_while_many_questions_are_answered(
     stream: FanOut, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = 0
+    of_others = Turns()
     answered_in = list[int]()
 
     def holds(_question: Question, _call: object, _values: object) -> bool:
         time.sleep(0.001)
-        answered_in.append(passes)
+        answered_in.append(of_others.count)
         return True
-
-    async def count_passes() -> None:
-        nonlocal passes
-        while True:
-            passes += 1
-            await asyncio.sleep(0)
 
     monkeypatch.setattr(Question, "holds", holds)
     questions = [Question(PROJECT, CallsFilter(call_ids=[call_id(1), str(number)])) for number in range(100)]
     async with stream.watched(PROJECT), AsyncExitStack() as stack:
         await stream.covered(PROJECT)
         joined = [await stack.enter_async_context(stream.joined(each, None)) for each in questions]
-        counting = asyncio.create_task(count_passes())
-        await calls.write([start(1)])
-        await until(lambda: len(answered_in) == 100)
-        counting.cancel()
+        async with another_task(of_others):
+            await calls.write([start(1)])
+            await until(lambda: len(answered_in) == 100)
         events = [await told(subscriber, 1) for subscriber in joined if subscriber]
 
     assert max(Counter(answered_in).values()) <= 10
