@@ -104,11 +104,10 @@ def encode(value: object) -> str:
     Raises:
         BadInputError: the value goes beyond `json_bounds`; the message says where.
     """
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        json_bounds.check(value)
-        return _encode_odd(value)
+    if (text := encode_plain(value)) is not None:
+        return text
+    json_bounds.check(value)
+    return _encode_odd(value)
 
 
 def encode_plain(value: object) -> str | None:

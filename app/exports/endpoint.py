@@ -67,27 +67,27 @@ class ExportEndpoint:
             return Response(headers=_HEADERS, media_type=_FORMATS[form])
         database: Database = request.state["stores"].calls.database
         caller = caller_of(request)
-        key = None if caller.is_anonymous else caller.id
-        return await (self._parquet if form == "parquet" else self._ndjson)(job, database, key)
+        caller_id = None if caller.is_anonymous else caller.id
+        return await (self._parquet if form == "parquet" else self._ndjson)(job, database, caller_id)
 
-    async def _ndjson(self, job: Job, database: Database, key: str | None) -> Response:
+    async def _ndjson(self, job: Job, database: Database, caller_id: str | None) -> Response:
         """What is little is read before the answer begins, and is all of it where there is no more."""
         beginning = b""
         async with aclosing(job.export.pages(database)) as pages:
             async for page in pages:
                 beginning += ndjson.lines(job.export.columns, page, with_cursors=job.with_cursors)
                 if page.has_next and (job.export.count >= _LITTLE_ROWS or len(beginning) >= _LITTLE_BYTES):
-                    return self._streamed(job, key, beginning)
+                    return self._streamed(job, caller_id, beginning)
         return Response(beginning + ndjson.trailer(job.export), headers=_HEADERS, media_type=_FORMATS[job.format])
 
-    async def _parquet(self, job: Job, database: Database, key: str | None) -> Response:
+    async def _parquet(self, job: Job, database: Database, caller_id: str | None) -> Response:
         """The first page is read for nothing but its errors."""
         async with aclosing(replace(job.export).pages(database)) as pages:
             await anext(pages)
-        return self._streamed(job, key)
+        return self._streamed(job, caller_id)
 
-    def _streamed(self, job: Job, key: str | None, beginning: bytes = b"") -> Response:
-        process = self._processes.start(key)
+    def _streamed(self, job: Job, caller_id: str | None, beginning: bytes = b"") -> Response:
+        process = self._processes.start(caller_id)
 
         async def content() -> AsyncGenerator[bytes, None]:
             if beginning:

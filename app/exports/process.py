@@ -38,18 +38,18 @@ class ExportProcesses:
         """How many there may be."""
         return self._most
 
-    def start(self, key: str | None = None) -> "ExportProcess":
-        """One more, which must be ended; for a key, of which each may have half of all, or the one that there is.
+    def start(self, caller_id: str | None = None) -> "ExportProcess":
+        """One more, which must be ended; a caller who is known may have half of all, or the one that there is.
 
         Raises:
-            RateLimitedError: the key has as many as one may have.
+            RateLimitedError: the caller has as many as one may have.
             UnavailableError: there are as many as there may be.
         """
         most_each = max(1, self._most // 2)
-        if key and sum(running.key == key for running in self._running) >= most_each:
+        if caller_id and sum(running.caller_id == caller_id for running in self._running) >= most_each:
             raise RateLimitedError(
-                f"{most_each} of your exports are under way, as many as one key has of LOOMQL_MAX_EXPORTS; try again "
-                "when one is done",
+                f"{most_each} of your exports are under way, as many as one caller has of LOOMQL_MAX_EXPORTS; try "
+                "again when one is done",
                 retry_after_seconds=1,
             )
         if len(self._running) >= self._most:
@@ -57,7 +57,7 @@ class ExportProcesses:
                 f"{self._most} exports are under way, as many as one process of the server runs at once "
                 "(LOOMQL_MAX_EXPORTS); try again when one is done"
             )
-        process = ExportProcess(self._running.discard, key)
+        process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
         return process
 
@@ -70,9 +70,9 @@ class ExportProcesses:
 class ExportProcess:
     """A process that writes an export."""
 
-    def __init__(self, ended: "Callable[[ExportProcess], object]", key: str | None = None) -> None:
+    def __init__(self, ended: "Callable[[ExportProcess], object]", caller_id: str | None = None) -> None:
         self._ended = ended
-        self.key = key
+        self.caller_id = caller_id
         # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
         # which Linux would give as much of the processor as the server's.
         self._process = subprocess.Popen(

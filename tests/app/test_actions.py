@@ -60,7 +60,7 @@ async def test_who_leaves_has_asked_for_all_of_it(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             await client.get("/readyz")
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/graphql", json=body, timeout=0.5)

@@ -221,7 +221,7 @@ async def test_the_settings_come_from_the_environment(
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database_name)
 
     with live_server(create_app(), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             assert (await client.get("/readyz")).json() == {"status": "ok"}
 
 

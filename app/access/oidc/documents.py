@@ -44,7 +44,10 @@ def document(url: str, deadline: float) -> dict[str, Any]:
     """
     try:
         with _opener(deadline).open(check_url(url)) as answer:
-            found = json.loads(answer.read(_MAX_BYTES))
+            text = answer.read(_MAX_BYTES)
+            if answer.length:
+                raise IssuerError(f"{url[:200]} is cut off, or larger than {_MAX_BYTES:,} bytes")
+            found = json.loads(text)
     except HTTPError as error:
         error.close()
         raise IssuerError(f"{url[:200]}: the answer is {error.code}") from None

@@ -120,7 +120,7 @@ async def test_a_post_that_would_rather_have_a_page_is_no_way_around(keyed: Keye
 async def test_where_there_is_no_page_asking_for_one_is_no_way_around(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required", graphiql=False)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             headers = {"accept": "text/html, application/json;q=0.5"}
             answer = await client.get("/graphql", params={"query": "{ __schema { types { name } } }"}, headers=headers)
 
@@ -473,7 +473,7 @@ async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database:
             await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])
         settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys=demand)
         with live_server(create_app(settings), lifespan="on") as host:
-            async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+            async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
                 statuses[demand] = (await client.post("/graphql", json=query)).status_code
 
     assert statuses == {"required": 401, "off": 200}
@@ -482,7 +482,7 @@ async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database:
 async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.2)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             answer = await client.post("/graphql", json={"query": "{ __typename }"})
             health = await client.get("/healthz")
         with pytest.raises(InvalidStatus) as refused:

@@ -218,7 +218,7 @@ async def test_a_server_takes_tokens_beside_keys(
     await database.projects.find_one({})
     answers = []
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             for token in (issuer.token(), issuer.token(groups=None), issuer.token(aud="x"), None):
                 headers = {"authorization": f"Bearer {token}"} if token else {}
                 answers.append(await client.post("/graphql", json=query, headers=headers))
