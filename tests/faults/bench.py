@@ -60,16 +60,16 @@ class Bench:
             async with asyncio.TaskGroup() as tasks:
                 for writer in writers:
                     tasks.create_task(writer.write(stopped))
-                await _all_step(writers)
+                await all_step(writers)
                 client.server_may_go = server_may_go
                 async with done():
                     await asyncio.sleep(seconds)
-                await _all_step(writers)
+                await all_step(writers)
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
             lost = [sentence for writer in writers async for sentence in writer.lost()]
-            lost += await self._broken(client)
+            lost += await self.broken(client)
             return Row(fault, seconds, seen, client.wrong, longest, lost)
         finally:
             stopped.set()
@@ -85,7 +85,7 @@ class Bench:
         finally:
             await client.close()
 
-    async def _broken(self, client: FaultsClient) -> list[str]:
+    async def broken(self, client: FaultsClient) -> list[str]:
         """What does not hold, before a sweep of torn uploads, and after it."""
         before = await broken(self.uri, client)
         database = Database.open(self.uri, "loomql")
@@ -97,7 +97,7 @@ class Bench:
         return [*before, *after, *([f"{left} uploads are left after a sweep"] if left else [])]
 
 
-async def _all_step(writers: Sequence[Writer]) -> None:
+async def all_step(writers: Sequence[Writer]) -> None:
     """Wait until each of them has taken another step."""
     before = [writer.steps for writer in writers]
     await until(lambda: all(writer.steps > steps for writer, steps in zip(writers, before, strict=True)))

@@ -1,0 +1,94 @@
+"""`mongodump --oplog` and `mongorestore --oplogReplay`, and the same by their steps for machines without them.
+
+The steps are those of MongoDB's manual: each collection is read as it is found, not as of one moment; what was written
+meanwhile comes of the oplog. Then the documents are put back, the oplog's entries are applied to them, and the indexes
+are made last.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import bson
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import DESCENDING, IndexModel, MongoClient
+
+Document = dict[str, Any]
+
+TOOLS: Final = ("mongodump", "mongorestore")
+ARE_HERE: Final = all(map(shutil.which, TOOLS))
+_RAW: Final = CodecOptions(document_class=RawBSONDocument)
+_OF_MONGODB: Final = ["admin", "config", "local"]
+_BATCH: Final = 1_000
+
+
+def dump(uri: str, file: Path) -> None:
+    """Run the tool as the README has it."""
+    _run("mongodump", f"--uri={uri}", "--oplog", "--gzip", f"--archive={file}")
+
+
+def restore(uri: str, file: Path) -> None:
+    """Run the other."""
+    _run("mongorestore", f"--uri={uri}", "--oplogReplay", "--gzip", f"--archive={file}")
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- as the README has it
+    assert done.returncode == 0, done.stderr
+
+
+def dump_by_steps(uri: str, folder: Path) -> None:
+    """Read every collection while others write, and then the oplog since the first was begun."""
+    folder.mkdir()
+    with MongoClient[Document](uri) as client:
+        oplog = client.local["oplog.rs"]
+        begun = oplog.find_one(sort=[("$natural", DESCENDING)])
+        assert begun is not None
+        for database in sorted(set(client.list_database_names()).difference(_OF_MONGODB)):
+            for name in sorted(client[database].list_collection_names(filter={"type": "collection"})):
+                collection = client[database][name]
+                (folder / f"{database}.{name}.indexes").write_bytes(_encoded(collection.list_indexes()))
+                documents = collection.with_options(codec_options=_RAW).find()
+                (folder / f"{database}.{name}.bson").write_bytes(b"".join(each.raw for each in documents))
+        (folder / "oplog").write_bytes(_encoded(oplog.find({"ts": {"$gte": begun["ts"]}})))
+
+
+def restore_by_steps(uri: str, folder: Path) -> None:
+    """Put the documents back, apply the oplog to them, and make the indexes."""
+    with MongoClient[Document](uri) as client:
+        for file in sorted(folder.glob("*.bson")):
+            database, _, name = file.stem.partition(".")
+            collection = client[database].create_collection(name).with_options(codec_options=_RAW)
+            documents = bson.decode_all(file.read_bytes(), _RAW)
+            for start in range(0, len(documents), _BATCH):
+                collection.insert_many(documents[start : start + _BATCH])
+        for operation in _operations(bson.decode_all((folder / "oplog").read_bytes())):
+            client.admin.command({"applyOps": [operation]})
+        for file in sorted(folder.glob("*.indexes")):
+            database, _, name = file.stem.partition(".")
+            client[database][name].create_indexes([_model(index) for index in bson.decode_all(file.read_bytes())])
+
+
+def _encoded(documents: Iterator[Any]) -> bytes:
+    return b"".join(map(bson.encode, documents))
+
+
+def _operations(entries: list[Document]) -> Iterator[Document]:
+    """The writes of an oplog one by one, those of transactions, too."""
+    for entry in entries:
+        if entry["op"] == "n" or entry["ns"].partition(".")[0] in _OF_MONGODB[1:]:
+            continue
+        if "applyOps" in entry["o"]:
+            assert not entry["o"].get("partialTxn"), "a transaction of several entries, which no writer makes"
+            yield from _operations(entry["o"]["applyOps"])
+            continue
+        assert entry["op"] in {"i", "u", "d"}, entry
+        yield {name: entry[name] for name in ("op", "ns", "o", "o2") if name in entry}
+
+
+def _model(index: Document) -> IndexModel:
+    options = {name: value for name, value in index.items() if name not in {"v", "key"}}
+    return IndexModel(list(index["key"].items()), **options)
