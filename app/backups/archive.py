@@ -7,11 +7,13 @@ in the order of `_id`, `E` ends it (`count`, `sha256` of its documents), `Z` end
 import gzip
 import hashlib
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import bson
+from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 
 from stores.errors import StoreError
@@ -82,9 +84,7 @@ def records(path: Path) -> Iterator[Record]:
                 if len(document) != size:
                     raise _damaged(path)
                 yield kind, document
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path) from error
 
 
@@ -94,6 +94,13 @@ def verified(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         BackupError: it is no backup, of another format, or not whole.
     """
+    try:
+        return _verified(path)
+    except (InvalidBSON, KeyError) as error:  # gzip's own sum comes last, and what is before it was read by then
+        raise _damaged(path) from error
+
+
+def _verified(path: Path) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     name, count, is_whole, began = "", Count(), False, False
     for kind, document in records(path):

@@ -2,13 +2,16 @@
 
 import asyncio
 import gzip
+import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from pymongo import MongoClient
 
-from app.backups.archive import BackupError, records, verified
+from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
 from app.backups.restoring import restore
 from app.backups.taking import take
 from app.cli import main
@@ -128,6 +131,26 @@ async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     assert await again.purges.unfinished() == ["acme/chat"]
     assert (await again.purges.go_on("acme/chat")).is_done
     assert not client[empty]["calls"].find_one()
+
+
+def test_a_file_with_any_bit_turned_is_said_to_be_damaged(tmp_path: Path) -> None:
+    file, count = io.BytesIO(), Count()
+    writer = Writer(file)
+    writer.put(b"H", {"format": FORMAT})
+    writer.put(b"C", {"name": "calls", "indexes": []})
+    for number in range(40):
+        document = bson.encode({"_id": number, "text": hashlib.sha256(b"%d" % number).hexdigest()})
+        count.add(document)
+        writer.put_raw(b"D", document)
+    writer.put(b"E", count.told())
+    writer.put(b"Z", {"collections": 1})
+    writer.close()
+    whole, path = file.getvalue(), tmp_path / "backup"
+
+    for at in range(10, len(whole)):  # before it are a time and a system, which nobody goes by
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        with pytest.raises(BackupError):
+            verified(path)
 
 
 async def test_what_is_damaged_is_refused_before_anything_is_written(
