@@ -8,7 +8,6 @@ version must not write any more.
 """
 
 import logging
-import uuid
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,11 +23,10 @@ from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.database import Database, Document
 from stores.driver_errors import TOO_LARGE
 from stores.errors import StoreError
+from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.turns import Turn
 
 _STEP: Final = 2_000
-_LEASE_SECONDS: Final = 15.0
-"""What a step takes at most on a slow database; who is dead holds up the others for as long."""
 
 _UPDATES_BYTES: Final = 4_000_000
 """The most JSON text, but for that of one call, that waits to be written."""
@@ -70,13 +68,13 @@ class Progress:
 class CallsUpgrade:
     """The upgrade of a database's calls, as one process takes part in it."""
 
-    def __init__(self, database: Database, step: int = _STEP, lease_seconds: float = _LEASE_SECONDS) -> None:
+    def __init__(self, database: Database, step: int = _STEP, lease_seconds: float = LEASE_SECONDS) -> None:
         self._database = database
         self._calls = database.calls
         self._upgrades = database.upgrades
         self._step = step
-        self._lease_milliseconds = int(lease_seconds * 1000)
-        self._holder = uuid.uuid4().hex
+        self._lease_seconds = lease_seconds
+        self._holder = new_holder()
 
     async def advance(self) -> Progress | None:
         """Look through some more calls, unless another process does; how far it is, or None when all is done.
@@ -112,11 +110,9 @@ class CallsUpgrade:
 
     async def _hold(self, changes: Document) -> Document | None:
         """Change the state and have the lease from now on; None, and nothing is changed, where another has it."""
-        is_free = {"$lte": [{"$ifNull": ["$held_until", None]}, "$$NOW"]}
-        until = {"$add": ["$$NOW", self._lease_milliseconds]}
         return await self._upgrades.find_one_and_update(
-            {"_id": _ID, "is_done": False, "$or": [{"holder": self._holder}, {"$expr": is_free}]},
-            [{"$set": {**changes, "holder": self._holder, "held_until": until}}],
+            {"_id": _ID, "is_done": False, **is_free_for(self._holder)},
+            [{"$set": {**changes, **held_by(self._holder, self._lease_seconds)}}],
             return_document=ReturnDocument.AFTER,
         )
 
