@@ -71,12 +71,6 @@ class Grant:
             project_id.startswith(self.projects[:-1]) if self.projects.endswith("/*") else project_id == self.projects
         )
 
-    def includes(self, other: "Grant") -> bool:
-        """Whether it is for all projects that another is for."""
-        return self.projects in {EVERY_PROJECT, other.projects} or (
-            other.projects != EVERY_PROJECT and self.holds_for(other.projects)
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -109,11 +103,6 @@ class Caller:
     def may(self, role: Role, project_id: str) -> bool:
         """Whether they have a role in a project, or one that may do more."""
         return self.everywhere >= role or self.role_in(project_id) >= role
-
-    def covers(self, role: Role, grants: Iterable[Grant]) -> bool:
-        """Whether they have a role in all projects that some grants are for."""
-        own = [grant for grant in self.grants if grant.role >= role]
-        return all(any(each.includes(grant) for each in own) for grant in grants)
 
     def check(self, role: Role, project_id: str, argument: str | None = None) -> None:
         """See that they have a role in a project; nothing is looked up for that.

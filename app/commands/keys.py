@@ -17,13 +17,10 @@ from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.durations import end_of, seconds_of
 from app.settings import Settings
 from stores import times
-from stores.access import Caller, Grant, Role
+from stores.access import Grant, Role
 from stores.keys import Key, KeysStore, MadeKey
 
 _R = TypeVar("_R")
-
-OPERATOR: Final = Caller("command", (Grant("*", Role.ADMIN),))
-"""Whoever runs commands on the server, who reads the whole database anyhow."""
 
 _FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 
@@ -62,7 +59,7 @@ def create(options: Namespace) -> int:
 
     async def work(keys: KeysStore) -> tuple[MadeKey, bool]:
         is_first = not await keys.mark()
-        return await keys.create(grants, options.name, expires_at, OPERATOR.id), is_first
+        return await keys.create(grants, options.name, expires_at), is_first
 
     made, is_first = _on_keys(settings, "Making a key …", work)
     return _show(made, _told(settings, made, is_first=is_first))
@@ -73,21 +70,21 @@ def rotate(options: Namespace) -> int:
     settings, grace = settings_of(options), options.grace
     seconds = 0 if grace is None else seconds_of(grace, "grace")
     expires_at = None if options.expires is None else end_of(options.expires, "expires")
-    made = _on_keys(settings, "Making a key …", lambda keys: keys.rotate(options.id, OPERATOR, seconds, expires_at))
+    made = _on_keys(settings, "Making a key …", lambda keys: keys.rotate(options.id, seconds, expires_at))
     until = f"lets its owner in for another {grace}" if seconds else "lets nobody in any more"
     return _show(made, [*_told(settings, made), f"The key {options.id}, in whose place it is, {until}."])
 
 
 def revoke(options: Namespace) -> int:
     """End a key."""
-    key = _on_keys(settings_of(options), "Revoking …", lambda keys: keys.revoke(options.id, OPERATOR))
+    key = _on_keys(settings_of(options), "Revoking …", lambda keys: keys.revoke(options.id))
     return say(f"The key {key.id} lets nobody in any more, in any process of any server.")
 
 
 def list_keys(options: Namespace) -> int:
     """Print a line for each key, and never what lets somebody in."""
     settings, now = settings_of(options), times.now()
-    found = _on_keys(settings, "Reading …", lambda keys: keys.all(OPERATOR))
+    found = _on_keys(settings, "Reading …", lambda keys: keys.all())
     return say(*[_line(key, now) for key in found] or [f"There is no key yet; make one with `{first_key(settings)}`."])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stores import audit, times
-from stores.access import ANONYMOUS, Caller, Grant, Role
+from stores.access import Grant
 from stores.database import Database, Document, database_query, database_write
 from stores.errors import BadInputError, ConflictError, NotFoundError
 from stores.keys.key import Key, MadeKey
@@ -48,13 +48,7 @@ class KeysStore:
         self.database = database
         self._settle_seconds = settle_seconds
 
-    async def create(
-        self,
-        grants: Iterable[Grant],
-        name: str | None = None,
-        expires_at: int | None = None,
-        by: str = ANONYMOUS,
-    ) -> MadeKey:
+    async def create(self, grants: Iterable[Grant], name: str | None = None, expires_at: int | None = None) -> MadeKey:
         """Make a key.
 
         Raises:
@@ -62,7 +56,7 @@ class KeysStore:
             ConflictError: there are as many keys as there may be.
         """
         now = times.now()
-        key = Key(new_id(), name, _checked(grants), now, by, expires_at)
+        key = Key(new_id(), name, _checked(grants), now, audit.CALLER.get(), expires_at)
         _check_name(name)
         _check_end(expires_at, now)
         made = await self._keep(key)
@@ -70,16 +64,16 @@ class KeysStore:
         await self._settle()
         return made
 
-    async def rotate(self, key_id: str, by: Caller, grace_seconds: float = 0, expires_at: int | None = None) -> MadeKey:
+    async def rotate(self, key_id: str, grace_seconds: float = 0, expires_at: int | None = None) -> MadeKey:
         """Make a key in the place of another, with the same name and grants, and end the other after a while.
 
         Without an end of its own it lasts as long as the other was made for.
 
         Raises:
-            NotFoundError: there is no such key, or none that they may change.
+            NotFoundError: there is no such key.
             BadInputError: the other has ended, or the new one would be over before it begins.
         """
-        old = await self._one(key_id, by)
+        old = await self._one(key_id)
         now = times.now()
         if not old.is_live(now):
             raise _over()
@@ -88,19 +82,19 @@ class KeysStore:
         _check_end(expires_at, now)
         end = now + int(grace_seconds * _SECOND)
         ended = {"expires_at": min(end, old.expires_at or end)} if grace_seconds else {"revoked_at": now}
-        new = Key(new_id(), old.name, old.grants, now, by.id, expires_at, replaces=old.id)
+        new = Key(new_id(), old.name, old.grants, now, audit.CALLER.get(), expires_at, replaces=old.id)
         made = await self._keep(new, {old.id: ended})
         audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
         await self._settle()
         return made
 
-    async def revoke(self, key_id: str, by: Caller) -> Key:
+    async def revoke(self, key_id: str) -> Key:
         """End a key; nobody comes in with it any more when this answers. One that is revoked stays as it is.
 
         Raises:
-            NotFoundError: there is no such key, or none that they may change.
+            NotFoundError: there is no such key.
         """
-        key = await self._one(key_id, by)
+        key = await self._one(key_id)
         if key.revoked_at is None:
             key = replace(key, revoked_at=times.now())
             await self._write({key.id: {"revoked_at": key.revoked_at}})
@@ -109,11 +103,10 @@ class KeysStore:
         return key
 
     @database_query
-    async def all(self, by: Caller) -> list[Key]:
-        """The keys that somebody may change, those that have ended among them, the oldest first."""
+    async def all(self) -> list[Key]:
+        """All keys, those that have ended among them, the oldest first."""
         found = self.database.api_keys.find(sort=[("created_at", 1), ("_id", 1)])
-        keys = [Key.of(document) async for document in found]
-        return [key for key in keys if by.covers(Role.ADMIN, key.grants)]
+        return [Key.of(document) async for document in found]
 
     @database_query
     async def mark(self) -> int:
@@ -127,16 +120,12 @@ class KeysStore:
         found = self.database.api_keys.find(_live(times.now()), batch_size=MAX_KEYS + 1)
         return Known(mark, {document["_id"]: Key.of(document) async for document in found})
 
-    async def _one(self, key_id: str, by: Caller) -> Key:
-        document = await self._find(key_id)
-        key = Key.of(document) if document else None
-        if key is None or not by.covers(Role.ADMIN, key.grants):
-            raise NotFoundError(f"there is no key {key_id[:64]!r} that you may change", "id")
-        return key
-
     @database_query
-    async def _find(self, key_id: str) -> Document | None:
-        return await self.database.api_keys.find_one({"_id": key_id})
+    async def _one(self, key_id: str) -> Key:
+        document = await self.database.api_keys.find_one({"_id": key_id})
+        if document is None:
+            raise NotFoundError(f"there is no key {key_id[:64]!r}", "id")
+        return Key.of(document)
 
     async def _keep(self, key: Key, others: dict[str, dict[str, Any]] | None = None) -> MadeKey:
         text = new_key(key.id)

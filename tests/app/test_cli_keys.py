@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from app.cli import main, parser
-from app.commands.keys import OPERATOR
 from app.serving import ServeError, check_keys
 from app.settings import Settings
 from stores import audit
@@ -160,4 +159,4 @@ async def test_another_address_is_not_served_without_keys(
         ]
 
     assert statuses == [401, 200]
-    assert len(await KeysStore(database).all(OPERATOR)) == 1
+    assert len(await KeysStore(database).all()) == 1

@@ -22,7 +22,7 @@ from app.otlp.grpc_server import SERVICE
 from app.server import create_app
 from app.settings import Settings
 from stores import times
-from stores.access import Caller, Grant, Role
+from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
@@ -36,7 +36,6 @@ from tests.waiting import TIMEOUT
 READ = '{ call(projectId: "%s", id: "%s") { id } }'
 WATCH = 'subscription { callEvents(projectId: "%s") { type } }'
 TRANSPORT = Subprotocol("graphql-transport-ws")
-OPERATOR = Caller("test", (Grant("*", Role.ADMIN),))
 FOUND = {"data": {"call": {"id": CALL}}}
 
 
@@ -69,7 +68,7 @@ async def test_who_has_no_key_is_told_the_same_whatever_is_wrong(keyed: Keyed) -
     now = times.now()
     store = KeysStore(keyed.database, settle_seconds=0)
     revoked, over = [(await store.create([Grant(OURS, Role.ADMIN)])) for _ in range(2)]
-    await store.revoke(revoked.key.id, OPERATOR)
+    await store.revoke(revoked.key.id)
     await keyed.database.api_keys.update_one({"_id": over.key.id}, {"$set": {"expires_at": now - 1}})
     key = keyed.keys["reader"]
     last = "0" if key[-1] != "0" else "1"
@@ -267,7 +266,7 @@ async def test_a_key_that_is_revoked_lets_nobody_in_once_that_is_answered(keyed:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     before = await read(keyed, f"Bearer {made.text}")
 
-    await keyed.store.revoke(made.key.id, OPERATOR)
+    await keyed.store.revoke(made.key.id)
     after = await read(keyed, f"Bearer {made.text}")
 
     assert (before.status_code, after.status_code) == (200, 401)
@@ -276,8 +275,8 @@ async def test_a_key_that_is_revoked_lets_nobody_in_once_that_is_answered(keyed:
 async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:
     old = await keyed.store.create([Grant(OURS, Role.READER)])
 
-    new = await keyed.store.rotate(old.key.id, OPERATOR, grace_seconds=3_600)
-    last = await keyed.store.rotate(new.key.id, OPERATOR)
+    new = await keyed.store.rotate(old.key.id, grace_seconds=3_600)
+    last = await keyed.store.rotate(new.key.id)
 
     statuses = [(await read(keyed, f"Bearer {made.text}")).status_code for made in (old, new, last)]
     assert statuses == [200, 401, 200]
@@ -298,7 +297,7 @@ async def test_streams_end_when_their_key_does(keyed: Keyed) -> None:
         assert json.loads(await opened.recv()) == {"type": "connection_ack"}
         await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": WATCH % OURS}}))
 
-        await keyed.store.revoke(made.key.id, OPERATOR)
+        await keyed.store.revoke(made.key.id)
 
         events = [event async for event in events_of(response) if event.kind != "comment"]
         with pytest.raises(ConnectionClosed) as closed:
@@ -456,7 +455,7 @@ async def test_a_server_is_open_until_there_is_a_first_key(
                     await opened.recv()
             after = await client.post("/graphql", json=query)
             with_key = await client.post("/graphql", json=query, auth=("api", made.text))
-            await KeysStore(database).revoke(made.key.id, OPERATOR)
+            await KeysStore(database).revoke(made.key.id)
             without_any = await client.post("/graphql", json=query)
 
     assert closed.value.rcvd
