@@ -6,7 +6,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.media_types import media_type_of
 from app.otlp import answers as otlp
 from app.otlp.endpoint import PATHS as OTLP_PATHS
 from app.refusals import refusal
@@ -25,9 +24,7 @@ def refusal_at(scope: Scope, error: StoreError) -> Response:
     """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
     path: str = scope["path"]
     if path in OTLP_PATHS:
-        media_type = media_type_of(Headers(scope=scope).get("content-type", ""))[0]
-        form = otlp.PROTOBUF if media_type == otlp.PROTOBUF else otlp.JSON
-        return otlp.failure(error, otlp.status_of(error), form)
+        return otlp.refusal(error, Headers(scope=scope).get("content-type", ""))
     if path.startswith(f"{WEAVE}/"):
         return weave.refusal(error)
     return refusal(error)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.access.credentials import first_header
-from app.access.refusing import by_graphql, by_otlp, by_weave, plainly
+from app.access.refusing import by_otlp, by_weave, plainly
 from app.media_types import prefers_html
 from stores.access import EVERY_PROJECT, Role
 from stores.errors import StoreError
@@ -55,7 +55,7 @@ OPEN: Final = Ruling(Role.NONE, "open to all")
 EVERYWHERE: Final = Ruling(Role.READER, "all projects", _all)
 """For what tells of the whole server."""
 
-_GRAPHQL: Final = Ruling(Role.NONE, "as the field takes it", refuse=by_graphql, is_open=_is_page)
+_GRAPHQL: Final = Ruling(Role.NONE, "as the field takes it", is_open=_is_page)
 _TRACES: Final = Ruling(Role.WRITER, "those of the header and the spans' resources", refuse=by_otlp)
 _WEAVE_READER: Final = Ruling(Role.READER, "each project_id and ref in the body", refuse=by_weave)
 _WEAVE_WRITER: Final = Ruling(Role.WRITER, "each project_id in the body", refuse=by_weave)

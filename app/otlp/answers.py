@@ -7,6 +7,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.responses import Response
 
+from app.media_types import media_type_of
 from app.observing import under_way
 from stores import json_text
 from stores.errors import StoreError, retry_after
@@ -18,6 +19,7 @@ JSON: Final = "application/json"
 INTERNAL: Final = 500
 _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
+    "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "PAYLOAD_TOO_LARGE": 413,
     "RATE_LIMITED": 429,
@@ -70,6 +72,11 @@ def failure(error: StoreError, status: int, media_type: str) -> Response:
     if (seconds := retry_after(error)) is not None:
         answer.headers["Retry-After"] = str(seconds)
     return answer
+
+
+def refusal(error: StoreError, content_type: str) -> Response:
+    """The same to one that comes no further, by what it says of its body; in JSON where that is no form of OTLP's."""
+    return failure(error, status_of(error), PROTOBUF if media_type_of(content_type)[0] == PROTOBUF else JSON)
 
 
 def status_of(error: StoreError) -> int:
