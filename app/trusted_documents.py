@@ -96,6 +96,22 @@ class TrustedDocuments:
             )
 
 
+_NONE: Final = TrustedDocuments({}, is_strict=False)
+
+
+def trusted_text(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
+    """The trusted document that a request's parameters ask for; None where they have one of their own, which may run.
+
+    Where no documents are trusted, one that comes along is run whatever hash is beside it.
+
+    Raises:
+        StoreError: as `TrustedDocuments.text_of` does.
+    """
+    if trusted is None and parameters.get("query"):
+        return None
+    return (_NONE if trusted is None else trusted).text_of(parameters)
+
+
 def asks_for_none(parameters: Mapping[str, Any]) -> bool:
     """Whether a request's parameters do not ask for a document by a hash, be it a wrong one."""
     return parameters.get("documentId") is None and "persistedQuery" not in (parameters.get("extensions") or {})

@@ -2,19 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
 from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
 from app.media_types import JSON, media_type_of
 from app.request_bodies import next_piece
-from app.trusted_documents import TrustedDocuments, asked_for
+from app.trusted_documents import TrustedDocuments, trusted_text
 from stores import json_slices
 from stores.errors import BadInputError, StoreError, UnavailableError
 from stores.intake import Share
-
-_NONE_TRUSTED: Final = TrustedDocuments({}, is_strict=False)
 
 
 class Operation(NamedTuple):
@@ -146,12 +144,8 @@ def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None
 
 
 def _trusted(parameters: Mapping[str, Any], trusted: TrustedDocuments | None) -> str | None:
-    if trusted is None and parameters.get("query"):
-        return None
     try:
-        if trusted is None and asked_for(parameters) is None:
-            return None
-        return (_NONE_TRUSTED if trusted is None else trusted).text_of(parameters)
+        return trusted_text(parameters, trusted)
     except StoreError as error:
         raise RequestError(STATUS_BY_CODE.get(error.code, 400), f"{error.message}.", error.code) from error
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import ExitStack, aclosing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -30,7 +29,7 @@ from app.intake import large_subscription
 from app.observing import under_way
 from app.traffic import payer_of
 from app.traffic.rates import Buckets
-from app.trusted_documents import TrustedDocuments
+from app.trusted_documents import trusted_text
 from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
 from graphql_schema.errors import told, unexpected
@@ -155,7 +154,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         payload = message["payload"]
         try:
             self._check_rate()
-            payload["query"] = self._text_of(payload)
+            payload["query"] = trusted_text(payload, self.view.trusted) or payload.get("query") or ""
         except StoreError as error:
             await self._refuse(operation_id, told(error))
             return
@@ -181,12 +180,6 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def _check_rate(self) -> None:
         if self.view.rates:
             self.view.rates.check(payer_of(self.websocket.ws.scope))
-
-    def _text_of(self, payload: Mapping[str, Any]) -> str:
-        if self.view.trusted is None and payload.get("query"):
-            return str(payload["query"])
-        trusted = self.view.trusted or TrustedDocuments({}, is_strict=False)
-        return trusted.text_of(payload) or payload.get("query") or ""
 
     def _is_full(self, operation_id: str) -> bool:
         full = len(self.operations) >= self.view.max_operations
