@@ -36,7 +36,7 @@ from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
-from stores.errors import StoreError, UnavailableError
+from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError
 from stores.ids import new_id
 from stores.intake import FREE_BYTES, Share
 
@@ -61,13 +61,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     view: "GraphQLWebSocket"
     websocket: Connection
     schema: BoundedSchema
-    _beating: asyncio.Task[None] | None = None
-    _signs: Buckets | None = None
-    _ending: asyncio.Task[None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
+        self._signs = Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
+        self._beating: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def handle(self) -> None:
         """Serve the connection until one side closes it."""
@@ -83,8 +83,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
         """Let the client begin if it may come in, and ask it for signs of life from then on."""
-        if not self.connection_init_received and not await self._may_come_in(message):
-            await self.websocket.close(UNAUTHENTICATED, refused().message)
+        if not self.connection_init_received and (error := await self._keeps_out(message)):
+            code = UNAUTHENTICATED if isinstance(error, UnauthenticatedError) else TRY_AGAIN
+            await self.websocket.close(code, error.message)
             return
         self.websocket.trust()
         await super().handle_connection_init(message)
@@ -92,14 +93,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             self._beating = asyncio.create_task(self._beat())
             self._watched.enter_context(until_ended(self.websocket.ws.scope)).add_done_callback(self._end)
 
-    async def _may_come_in(self, message: ConnectionInitMessage) -> bool:
-        """Whether its session is known, from the request that opened the connection or by its first message."""
-        ws = self.websocket.ws
+    async def _keeps_out(self, message: ConnectionInitMessage) -> StoreError | None:
+        """Why it has no session, neither from the request that opened the connection nor by its first message."""
         payload = message.get("payload")
-        error = await come_in(ws.scope, payload if isinstance(payload, dict) else {})
-        if error and error.code != "UNAUTHENTICATED":
-            await self.websocket.close(TRY_AGAIN, error.message)
-        return error is None
+        return await come_in(self.websocket.ws.scope, payload if isinstance(payload, dict) else {})
 
     def _end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
@@ -126,14 +123,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await self.handle_invalid_message(flaw)
         elif message["type"] == "subscribe":
             await self._admit(message)
-        elif message["type"] in {"ping", "pong"} and self._is_flooded():
+        elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
             await self.websocket.close(TOO_MANY, f"More than {SIGNS_PER_SECOND} pings and pongs a second came.")
         else:
             await self._handle(message)
-
-    def _is_flooded(self) -> bool:
-        self._signs = self._signs or Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
-        return self._signs.take("") > 0
 
     async def _handle(self, message: Message) -> None:
         # The protocol lets a payload be null where it may be missing; Strawberry does not.
@@ -141,59 +134,44 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def _admit(self, message: SubscribeMessage) -> None:
         """Begin an operation, if there is room for it; its message counts as held until there is a result."""
-        operation_id = message["id"]
         if not self.connection_acknowledged:
             await self._handle(message)
-            return
-        if self.view.stopping.has_begun:
-            await self._refuse(operation_id, told(UnavailableError(f"{_STOPS}; send it again, over a new connection")))
-            return
-        if self._is_full(operation_id):
-            await self._refuse(operation_id, self._full())
-            return
-        payload = message["payload"]
-        try:
-            self._check_rate()
-            payload["query"] = trusted_text(payload, self.view.trusted) or payload.get("query") or ""
-        except StoreError as error:
-            await self._refuse(operation_id, told(error))
-            return
-        if self.websocket.received_bytes > FREE_BYTES and self.schema.watches(
-            payload["query"], payload.get("operationName")
-        ):
-            await self._refuse(operation_id, told(large_subscription()))
             return
         with ExitStack() as held:
             share = held.enter_context(self.view.intake.share())
             try:
+                self._check(message)
                 await share.take(self.websocket.received_bytes)
-            except UnavailableError as error:
-                await self._refuse(operation_id, told(error))
+            except StoreError as error:
+                await self.send_message({"id": message["id"], "type": "error", "payload": [told(error).formatted]})
                 return
             _share.set(share)
             await self._handle(message)
-            operation = self.operations.get(operation_id)
+            operation = self.operations.get(message["id"])
             if operation and operation.task:
                 let_go = held.pop_all().close
                 operation.task.add_done_callback(lambda _task: let_go())
 
-    def _check_rate(self) -> None:
-        if self.view.rates:
-            self.view.rates.check(payer_of(self.websocket.ws.scope))
+    def _check(self, message: SubscribeMessage) -> None:
+        """See that an operation may begin, and put the document that it asks for by a hash into its payload.
 
-    def _is_full(self, operation_id: str) -> bool:
-        full = len(self.operations) >= self.view.max_operations
-        return full and operation_id not in self.operations
-
-    def _full(self) -> GraphQLError:
-        return GraphQLError(
-            f"This connection runs {self.view.max_operations} operations already; complete one, open another one, or "
-            "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
-            extensions={"code": "RATE_LIMITED"},
-        )
-
-    async def _refuse(self, operation_id: str, error: GraphQLError) -> None:
-        await self.send_message({"id": operation_id, "type": "error", "payload": [error.formatted]})
+        Raises:
+            StoreError: it may not.
+        """
+        view, payload = self.view, message["payload"]
+        if view.stopping.has_begun:
+            raise UnavailableError(f"{_STOPS}; send it again, over a new connection")
+        if len(self.operations) >= view.max_operations and message["id"] not in self.operations:
+            raise RateLimitedError(
+                f"This connection runs {view.max_operations} operations already; complete one, open another one, or "
+                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server."
+            )
+        if view.rates:
+            view.rates.check(payer_of(self.websocket.ws.scope))
+        payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
+        is_large = self.websocket.received_bytes > FREE_BYTES
+        if is_large and self.schema.watches(payload["query"], payload.get("operationName")):
+            raise large_subscription()
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
@@ -202,17 +180,19 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if connection is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)
-        # Strawberry reads it before it first awaits, so no other operation can come between.
-        self.context = self.view.make_context(self.websocket.ws)
         if self.schema.subscribes(operation.query, operation.operation_name):
-            await super().run_operation(operation)
+            await self._run(operation)
             return
         try:
             async with self.view.places.one(payer_of(self.websocket.ws.scope)):
-                self.context = self.view.make_context(self.websocket.ws)
-                await super().run_operation(operation)
+                await self._run(operation)
         except StoreError as error:
             await operation.send_initial_errors([told(error)])
+
+    async def _run(self, operation: Operation[Any, None]) -> None:
+        # Strawberry reads it before it first awaits, so no other operation can come between.
+        self.context = self.view.make_context(self.websocket.ws)
+        await super().run_operation(operation)
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
