@@ -1,7 +1,7 @@
 """Authentication: who is behind each connection."""
 
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -19,6 +19,8 @@ SESSION: Final = "session"
 
 KEYRING: Final = "keyring"
 _ENTRANCE: Final = "entrance"
+_UNASKED: Final = FreeSession(NOBODY)
+"""The session of a connection that nobody authenticates."""
 
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Where nobody is asked who they are: whoever watches over a server whose database hangs must not wait for the keys."""
@@ -26,15 +28,8 @@ HEALTH: Final = frozenset({"/healthz", "/readyz"})
 
 def until_ended(scope: Scope) -> AbstractContextManager[Ended]:
     """What is done when the session of a connection is over, for as long as the block lasts."""
-    session: Session | None = scope.get("state", {}).get(SESSION)
-    return session.until_ended() if session else _never()
-
-
-@contextmanager
-def _never() -> Iterator[Ended]:
-    ended = Ended()
-    yield ended
-    ended.cancel()
+    session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
+    return session.until_ended()
 
 
 async def come_in(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
@@ -74,7 +69,7 @@ class Authentication:
             return
         state = scope.setdefault("state", {})
         if scope["path"] in HEALTH:
-            state[SESSION], state[CALLER] = FreeSession(NOBODY), NOBODY
+            state[SESSION], state[CALLER] = _UNASKED, NOBODY
             await self.app(scope, receive, send)
             return
         try:

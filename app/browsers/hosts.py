@@ -20,22 +20,19 @@ from stores.errors import ForbiddenError
 if TYPE_CHECKING:
     from stores.access import Caller
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERY: Final = "*"
 
 
 def names_of(host: str, allowed: str) -> frozenset[str] | None:
-    """The names that a server answers to which listens at `host`; None for every one.
+    """The names that a server answers to which listens at `host`, beside those of the loopback; None for every one.
 
-    `allowed` is a list with commas between them. Without it a server on the loopback answers to its own names, any
-    other, which has a network in front of it that nobody can know here, to every one.
+    `allowed` is a list with commas between them. Without it a server on the loopback answers to no other, any other
+    server, which has a network in front of it that nobody can know here, to every one.
     """
     given = frozenset(name.strip().lower().strip("[]") for name in allowed.split(",") if name.strip())
     if EVERY in given:
         return None
-    if given:
-        return given | LOOPBACK
-    return LOOPBACK if is_for_this_machine(host.strip("[]").lower()) else None
+    return given if given or is_for_this_machine(host.strip("[]").lower()) else None
 
 
 class OwnHosts:
