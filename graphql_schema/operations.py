@@ -25,7 +25,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.limits.inputs import AT_ONCE as VALUES_AT_ONCE
 from graphql_schema.limits.inputs import count_values
-from graphql_schema.limits.secrecy import hide_names
+from graphql_schema.limits.introspection import hide_names
 from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError

@@ -1,45 +1,32 @@
-"""How large the lists of introspection are: as large as the schema makes them."""
+"""Keeping the schema to oneself: a rule of validation that refuses introspection."""
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
-from graphql import (
-    GraphQLArgument,
-    GraphQLEnumType,
-    GraphQLInputObjectType,
-    GraphQLInterfaceType,
-    GraphQLObjectType,
-    GraphQLSchema,
-    is_abstract_type,
-)
+from graphql import ASTValidationRule, FieldNode, GraphQLError
+
+_NEAR: Final = re.compile(r" ?Did you mean [^?]*\?")
+_TELLING: Final = frozenset({"__schema", "__type"})
 
 
-class TypicalSizes:
-    """The sizes of introspection's lists, those of types on an average over all types, so that sums come out right."""
+class NoIntrospection(ASTValidationRule):
+    """Refuses `__schema` and `__type`, wherever they are asked for; `__typename` tells nothing that is not known."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
-        kinds = list(schema.type_map.values())
-        with_fields = [kind for kind in kinds if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)]
-        fields = [field for kind in with_fields for field in kind.fields.values()]
-        inputs = [kind for kind in kinds if isinstance(kind, GraphQLInputObjectType)]
-        enums = [kind for kind in kinds if isinstance(kind, GraphQLEnumType)]
-        abstract = [kind for kind in kinds if is_abstract_type(kind)]
-        self._sizes = {
-            ("__Schema", "types"): len(kinds),
-            ("__Schema", "directives"): len(schema.directives),
-            ("__Directive", "args"): _average((directive.args for directive in schema.directives), schema.directives),
-            ("__Field", "args"): _average((field.args for field in fields), fields),
-            ("__Type", "fields"): _average((kind.fields for kind in with_fields), kinds),
-            ("__Type", "inputFields"): _average((kind.fields for kind in inputs), kinds),
-            ("__Type", "enumValues"): _average((kind.values for kind in enums), kinds),
-            ("__Type", "interfaces"): _average((kind.interfaces for kind in with_fields), kinds),
-            ("__Type", "possibleTypes"): _average((schema.get_possible_types(kind) for kind in abstract), kinds),
-        }
-
-    def of(self, kind: str, field: str) -> int | None:
-        """How many a field of a type of introspection gives; None where it gives no list, or one of few names."""
-        return self._sizes.get((kind, field))
+    def enter_field(self, node: FieldNode, *_args: object) -> None:
+        """Refuse a field."""
+        if node.name.value in _TELLING:
+            self.report_error(
+                GraphQLError(
+                    f"{node.name.value} is not answered here: introspection is off (LOOMQL_INTROSPECTION=false). The "
+                    "schema is in schema.graphql of LoomQL's source, and `loomql schema` prints it.",
+                    node,
+                    extensions={"code": "FORBIDDEN"},
+                )
+            )
 
 
-def _average(lists: Iterable[Iterable[object]] | Iterable[dict[str, GraphQLArgument]], among: Iterable[object]) -> int:
-    count = sum(1 for _ in among)
-    return -(-sum(1 for each in lists for _ in each) // count) if count else 0
+def hide_names(errors: Iterable[GraphQLError]) -> None:
+    """Take out of errors, in place, which names are near a wrong one; those of variables come with them."""
+    for error in errors:
+        error.message = _NEAR.sub("", error.message)

@@ -13,7 +13,6 @@ from graphql import (
     FragmentSpreadNode,
     OperationDefinitionNode,
 )
-from graphql.validation import ASTValidationContext
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 
@@ -33,14 +32,10 @@ def rule(limits: Limits) -> type[ASTValidationRule]:
     """
 
     class BoundedOperations(ASTValidationRule):
-        def __init__(self, context: ASTValidationContext) -> None:
-            super().__init__(context)
-            self.limits = limits
-
         def enter_document(self, document: DocumentNode, *_args: object) -> None:
             for operation, size in measure(document):
-                _check("field levels", size.depth, self.limits.max_depth, "LOOMQL_MAX_QUERY_DEPTH", operation)
-                _check("aliases", size.aliases, self.limits.max_aliases, "LOOMQL_MAX_QUERY_ALIASES", operation)
+                _check("field levels", size.depth, limits.max_depth, "LOOMQL_MAX_QUERY_DEPTH", operation)
+                _check("aliases", size.aliases, limits.max_aliases, "LOOMQL_MAX_QUERY_ALIASES", operation)
 
     return BoundedOperations
 

@@ -22,7 +22,7 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graphql_schema.limits.introspection import TypicalSizes
+from graphql_schema.limits.introspection_sizes import TypicalSizes
 
 PAGE: Final = 100
 """How many a list gives whose field is not told how many."""
