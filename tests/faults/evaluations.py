@@ -74,10 +74,6 @@ class EvaluationsWriter(Writer):
         await self._evaluations.order(self.client)
         await asyncio.sleep(_BETWEEN_SECONDS)
 
-    async def lost(self) -> AsyncIterator[str]:
-        return
-        yield
-
 
 def environment(stand_in: StandIn) -> dict[str, str]:
     """The settings of servers that ask the stand-in."""

@@ -109,8 +109,7 @@ class Fuzzer:
         self._ends = began + self.seconds
         await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
         self.outcome.seconds = time.monotonic() - began
-        if not watching.done():
-            watching.cancel()
+        watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
         watch.look()
@@ -164,7 +163,7 @@ class Fuzzer:
             self._count(websocket.NAME)
         self._number += len(held.sent) - 1
         try:
-            await websocket.hold(f"{self.url}", held, random)
+            await websocket.hold(self.url, held, random)
         except (TimeoutError, OSError) as error:
             held.problems.append(f"no answer: {error!r}")
         self.outcome.by_status[websocket.NAME, held.closed_with or 0] += len(held.sent)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -66,7 +67,7 @@ class Run:
         """Write the stock, let every client take a step, look, run, and look again when all is quiet."""
         await _stock(self.url)
         await asyncio.gather(*(self._once(step) for step, _count in _CLIENTS))
-        before = await self._looker.settled(State(0, 10**6, 10**6, 10**6, 10**6))
+        before = await self._looker.look()
         watching = asyncio.create_task(self._watch.go_on())
         watchers = [Watcher(self.url) for _ in range(_WATCHERS)]
         work = [self._repeat(step, number) for step, count in _CLIENTS for number in range(count)]
@@ -75,7 +76,8 @@ class Run:
         await asyncio.gather(*work, *(self._watched(watcher) for watcher in watchers))
         took = time.monotonic() - self._began
         watching.cancel()
-        await asyncio.wait([watching])
+        with suppress(asyncio.CancelledError):
+            await watching
         seen = list(self._watch.seen)
         after = await self._looker.settled(before)
         self._mongodb.close()

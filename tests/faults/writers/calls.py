@@ -112,7 +112,3 @@ class Reader(Writer):
 
     async def step(self) -> None:
         await self.client.ask(self.READ)
-
-    async def lost(self) -> AsyncIterator[str]:
-        return
-        yield

@@ -33,6 +33,7 @@ class Writer(ABC):
     async def step(self) -> None:
         """Write something, and keep what was acknowledged of it."""
 
-    @abstractmethod
-    def lost(self) -> AsyncIterator[str]:
+    async def lost(self) -> AsyncIterator[str]:
         """What was acknowledged and is not there, or not so, and what is there by half; a sentence each."""
+        return
+        yield
