@@ -13,8 +13,8 @@ from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE
 from stores.errors import StoreError
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""What those who watch over the server ask for: nothing is counted there."""
+MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What those who watch over the server ask for, as often as they like and by any name of it."""
 
 ASSETS: Final = "/graphiql/"
 """Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""

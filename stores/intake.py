@@ -1,7 +1,7 @@
-"""What one process holds of writes at once, bounded: when the database is slower than its clients, these must wait.
+"""What one process holds of requests at once, and how many of their writes work at once, both bounded.
 
-Who comes while it is full waits a little, and if it still is they are refused before anything of theirs is decoded or
-stored, and told to come again.
+When the database is slower than its clients, these must wait. Who comes while it is full waits a little, and if it
+still is they are refused before anything of theirs is decoded or stored, and told to come again.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Intake:
         finally:
             self._writes -= 1
 
-    def check(self, more: int, own: int = 0) -> None:
+    def check(self, more: int, own: int) -> None:
         """Hold so many bytes more, beside those of their own request, to the room there is.
 
         Raises:
@@ -131,7 +131,7 @@ class Share:
         self.close()
 
     @property
-    def is_large(self) -> bool:
+    def is_counted(self) -> bool:
         """Whether the request is large enough to count."""
         return self._held > 0
 

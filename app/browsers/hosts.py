@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.access.callers import CALLER
 from app.access.credentials import first_header
 from app.access.entrance import is_for_this_machine
-from app.doors import OPEN_PATHS, refusal_at
+from app.doors import MONITORING, refusal_at
 from stores.errors import ForbiddenError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _is_among(names: frozenset[str], header: bytes) -> bool:
 
 def _is_open(scope: Scope) -> bool:
     caller: Caller | None = scope.get("state", {}).get(CALLER)
-    return caller is not None and caller.is_anonymous and bool(caller.grants) and scope["path"] not in OPEN_PATHS
+    return caller is not None and caller.is_anonymous and bool(caller.grants) and scope["path"] not in MONITORING
 
 
 def _refused(host: str) -> ForbiddenError:

@@ -11,7 +11,7 @@ from app.commands.databases import on_database
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from stores.user_indexes import UserIndex, UserIndexes
 
-EVERY_PROJECT: Final = "ALL"
+_ALL: Final = "ALL"
 _MIB: Final = 1024 * 1024
 
 _R = TypeVar("_R")
@@ -21,7 +21,7 @@ def add_index(add: Add) -> None:
     """`index` and its actions."""
     action = actions_of(add("index", help="index a path into the JSON of calls, for queries by it"))
     which = ArgumentParser(add_help=False, parents=[data_folder()])
-    which.add_argument("project", metavar=f"PROJECT-OR-{EVERY_PROJECT}", help=f"entity/project, or {EVERY_PROJECT}")
+    which.add_argument("project", metavar=f"PROJECT-OR-{_ALL}", help=f"entity/project, or {_ALL}")
     which.add_argument("path", metavar="PATH", help="a path into a payload, such as inputs.customer_id")
     building = action("add", parents=[which], help="build an index, also while a server runs")
     building.set_defaults(command=build)
@@ -49,14 +49,14 @@ def drop(options: Namespace) -> int:
 def list_indexes(options: Namespace) -> int:
     """Print a line for each index: its project, its path, and its size on disk."""
     sizes = _on_indexes(options, lambda indexes: indexes.sizes())
-    rows = [(index.project_id or EVERY_PROJECT, index.field, f"{size / _MIB:.1f} MiB") for index, size in sizes.items()]
+    rows = [(index.project_id or _ALL, index.field, f"{size / _MIB:.1f} MiB") for index, size in sizes.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)] if rows else []
     lines = ["  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2])) for row in rows]
     return say(*lines or ["No index was added yet."])
 
 
 def _index(options: Namespace) -> UserIndex:
-    return UserIndex.of(None if options.project == EVERY_PROJECT else options.project, options.path)
+    return UserIndex.of(None if options.project == _ALL else options.project, options.path)
 
 
 def _on_indexes(options: Namespace, work: Callable[[UserIndexes], Awaitable[_R]]) -> _R:

@@ -109,22 +109,22 @@ def has_keys(settings: Settings, uri: str) -> bool:
 def _line(key: Key, now: int) -> str:
     state = "revoked" if key.revoked_at is not None else "live" if key.is_live(now) else "expired"
     end = key.revoked_at or key.expires_at
-    until = f"until {_day(end)}" if end is not None else "without end"
+    until = f"until {_moment(end)}" if end is not None else "without end"
     name = f"  {key.name}" if key.name else ""
-    return f"{key.id}  {state:<7}  {_day(key.created_at)} {until}  {_grants(key)}{name}"
+    return f"{key.id}  {state:<7}  {_moment(key.created_at)} {until}  {_grants(key)}{name}"
 
 
 def _grants(key: Key) -> str:
     return ", ".join(f"{grant.role} of {grant.projects}" for grant in key.grants)
 
 
-def _day(micros: int) -> str:
+def _moment(micros: int) -> str:
     return f"{times.to_text(micros)[:19]}Z"
 
 
 def _told(settings: Settings, made: MadeKey, *, is_first: bool = False) -> list[str]:
     key = made.key
-    end = "does not end by itself" if key.expires_at is None else f"ends at {_day(key.expires_at)}"
+    end = "does not end by itself" if key.expires_at is None else f"ends at {_moment(key.expires_at)}"
     told = [f"The key {key.id} is {_grants(key)}, and {end}. It is shown this once: keep it where secrets are kept."]
     if is_first and demand_of(settings.keys, settings.host) != "off":
         told.append("It is the first: from now on every request needs a key, on the loopback, too.")

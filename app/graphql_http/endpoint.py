@@ -173,7 +173,7 @@ class GraphQLHTTP:
             raise not_here(error.operation_type) from error
 
     async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
-        if share.is_large and self.schema.watches(operation.query, operation.operation_name):
+        if share.is_counted and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)
         under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
@@ -187,5 +187,5 @@ class GraphQLHTTP:
         )
         if not self.schema.subscribes(operation.query, operation.operation_name):
             results = in_place(self.places.one(payer_of(request.scope)), results)
-        keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
+        keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
         return EventStream(giving_back(share, results, at_first=not keeps))

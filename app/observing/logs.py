@@ -64,8 +64,8 @@ def _with_id(line: str) -> str:
 class JsonLine(logging.Formatter):
     """One object in a line, whatever is in it: `time`, `level`, `logger`, `message`, and what is known of the request.
 
-    These are `request_id`, `caller`, `operation` (what it does, by the schema's names), `operation_name` (as the
-    client calls it, cut) and `exception`, which has the trace.
+    These are `request_id`, `caller`, `door`, `operation` (what it does, by the schema's names) and `operation_name` (as
+    the client calls it, cut). `exception` has the trace of what was raised, and `stack` one that was asked for.
     """
 
     def __init__(self, *_uvicorns: object, **_own: object) -> None:

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.doors import ASSETS, OPEN_PATHS, refusal_at
+from app.doors import ASSETS, MONITORING, refusal_at
 from app.traffic.payers import payer_of
 from app.traffic.rates import Rates
 from stores.errors import RateLimitedError
@@ -27,4 +27,4 @@ class RateLimit:
 
 
 def _is_free(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(ASSETS)
+    return path in MONITORING or path.startswith(ASSETS)

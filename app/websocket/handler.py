@@ -196,7 +196,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
-        keeps = share.is_large and self.schema.is_streamed(operation.query, operation.operation_name)
+        keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
         current = under_way.CURRENT.get()
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
