@@ -1,7 +1,7 @@
 """The rulings on doors: which role each takes, in which projects. Those on GraphQL's fields are the schema's own.
 
-A door is a method at a path, such as `GET /healthz`. One without a ruling makes no application (`guard.ruled`); the
-README's table is made of this one.
+A door is a method at a path, such as `GET /healthz`. One without a ruling makes no application (`guard.ruled`), or no
+server of gRPC (`guard.ruling_on`); the README's table is made of this one.
 """
 
 from collections.abc import Callable, Iterable
@@ -62,6 +62,9 @@ ANY: Final = "ANY"
 
 WEBSOCKET: Final = "WEBSOCKET"
 """Stands for the method where a WebSocket is opened."""
+
+GRPC: Final = "GRPC"
+"""Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
 
 OPEN: Final = Ruling(Role.NONE, "open to all")
 EVERYWHERE: Final = Ruling(Role.READER, "all projects", _all)
@@ -136,6 +139,7 @@ RULINGS: Final = {
     "GET /export/{concept}": Ruling(Role.READER, "projectId in the address", _in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
+    f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
     **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
     **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
     "GET /weave/server_info": OPEN,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.access.rulings import RULINGS, WEBSOCKET, Ruling
+from app.access.rulings import GRPC, RULINGS, WEBSOCKET, Ruling
 from graphql_schema.access import table
 
-_KINDS: Final = {WEBSOCKET: "WebSocket"}
+_KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
 
 
 def markdown_table() -> str:

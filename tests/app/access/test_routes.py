@@ -1,12 +1,13 @@
-"""Every method of every route, and every WebSocket, with every role: let in, or refused, as the table says."""
+"""Every method of every route, every WebSocket and every method over gRPC, with every role: as the table says."""
 
 import asyncio
 import json
 import re
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
+import grpc.aio
 import httpx
 import pytest
 from starlette.requests import Request
@@ -25,12 +26,18 @@ from app.access.callers import CALLER
 from app.access.rulings import EVERYWHERE, OPEN, RULINGS, Ruling
 from app.access.sessions import FreeSession
 from app.access.table import markdown_table
+from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.server import create_app
 from app.settings import Settings
 from stores.access import EVERY_PROJECT, Caller, Grant, Role
+from stores.calls import CallsStore
+from stores.database import Database
 from stores.errors import UnauthenticatedError
+from stores.intake import Intake
+from stores.otel import OtelStore
 from tests.app.access.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.app.command import ROOT
+from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span
 from tests.waiting import TIMEOUT
 
@@ -43,7 +50,14 @@ BODY: Final[dict[str, Any]] = {
     "query": '{ project(name: "chat", entityName: "acme") { id } }',
 }
 QUERY: Final = '{ callsStats(projectId: "acme/chat") { count } }'
+OVER_GRPC: Final = [door for door in RULINGS if door.startswith("GRPC ")]
 METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+OUTCOMES: Final = {
+    grpc.StatusCode.OK: "in",
+    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
+    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
+}
 
 
 def doors_of(app: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 -- an application or a mount
@@ -159,8 +173,67 @@ async def outcome_of_websocket(keyed: Keyed, path: str, caller: str) -> str:
         return "unauthenticated"
 
 
+@pytest.mark.parametrize("caller", [NOBODY, *OF_CALLERS])
+async def test_every_method_over_grpc_takes_the_role_that_the_table_says(keyed: Keyed, caller: str) -> None:
+    metadata = (("project_id", OURS), *keyed.header(caller).items())
+    found = {}
+    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
+        for door in OVER_GRPC:
+            method: Any = channel.unary_unary(door.removeprefix("GRPC "))
+            found[door] = OUTCOMES[await method(body(span(1)), metadata=metadata).code()]
+
+    assert found == {door: expected(door, caller, takes_query=False) for door in OVER_GRPC}
+
+
+async def test_there_is_a_ruling_for_every_method_over_grpc_and_none_too_many(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: set[str] = set()
+    made = grpc.aio.server
+
+    def watched(**options: Any) -> Any:  # noqa: ANN401 -- gRPC's own
+        server: Any = made(**options)
+        add = server.add_generic_rpc_handlers
+        server.add_registered_method_handlers = pytest.fail  # another way, which nobody watches
+
+        def add_watched(handlers: tuple[Any, ...]) -> None:
+            served.update(f"GRPC {name}" for handler in handlers for name in handler._method_handlers)
+            add(handlers)
+
+        server.add_generic_rpc_handlers = add_watched
+        return server
+
+    monkeypatch.setattr(grpc.aio, "server", watched)
+    async with over_grpc(database):
+        pass
+
+    assert served == set(OVER_GRPC)
+
+
+async def test_a_method_over_grpc_that_nobody_ruled_on_is_not_served(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RULINGS, OVER_GRPC[0])
+
+    with pytest.raises(TypeError, match=f"nobody ruled on {OVER_GRPC[0]}"):
+        async with over_grpc(database):
+            pytest.fail("it is served")
+
+
+def over_grpc(database: Database) -> AbstractAsyncContextManager[None]:
+    """A server of gRPC that lets nobody in."""
+
+    async def admit(_authorization: str | None) -> Caller:
+        raise UnauthenticatedError("nobody comes in")
+
+    store = OtelStore(CallsStore(database))
+    return traces_over_grpc(GrpcAddress("127.0.0.1", free_port()), store, 1_000, "otel", Intake(), admit)
+
+
 def test_there_is_a_ruling_for_every_door_and_none_too_many(doors: set[str]) -> None:
-    assert {door for door in doors if not door.startswith("HEAD ")} == RULINGS.keys()
+    ruled_on = {door for door in RULINGS if door not in OVER_GRPC}
+
+    assert {door for door in doors if not door.startswith("HEAD ")} == ruled_on
 
 
 def _answer(_request: Request) -> Response:
