@@ -21,7 +21,7 @@ from stores.shared_secret import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
 _ROOM: Final = 128
-"""What a place has of bytes beside its project's id, which is in some; several times all that, if a call's is long."""
+"""Bytes that a place is given beside those of its project's id, or several times all that if a call's id is long."""
 _END: Final = b"\x80"
 
 PLACE: Final = "after"
@@ -38,7 +38,7 @@ class Cursors:
     async def open(self) -> None:
         """Learn the secret that the servers over the database share; a second time costs nothing.
 
-        AES-GCM-SIV loses nothing where billions of random nonces come to hold two equal ones; AES-GCM would lose all.
+        Among billions of random nonces two are equal: AES-GCM-SIV withstands that, AES-GCM does not (RFC 8452).
 
         Raises:
             UnavailableError: the database is away.
