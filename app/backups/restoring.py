@@ -18,6 +18,7 @@ from pymongo.write_concern import WriteConcern
 
 from app.backups.archive import BackupError, Count, records, verified
 from stores import versions
+from stores.shared_secret import CURSORS
 
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _BATCH: Final = 1_000
@@ -41,6 +42,8 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
         if name != "upgrades" and _counted(stored, name).told() != expected:
             raise BackupError(f"{name} is not what is in {path}: did anybody write meanwhile? Restore it again")
     versions.check(d for d in stored["upgrades"].find({"_id": versions.VERSION}))
+    # Cursors from before would go on in the oplog of the MongoDB that they are of, through all that was restored.
+    stored["secrets"].delete_one({"_id": CURSORS})
     stored["upgrades"].delete_one({"_id": versions.RESTORE})
     return {name: expected["count"] for name, expected in told.items()}
 
