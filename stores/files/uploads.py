@@ -18,6 +18,7 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
+from stores.driver_errors import DUPLICATE_KEY
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.presence import kept_of
@@ -34,7 +35,6 @@ HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
 _CHUNKS_AT_ONCE: Final = 1000
 _FILES_AT_ONCE: Final = 1000
 _ATTEMPTS: Final = 10
-_DUPLICATE_KEY: Final = 11000
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 
@@ -126,7 +126,7 @@ class Upload:
         try:
             await self._run(self._database.transaction(work))
         except BulkWriteError as error:
-            if any(failure["code"] != _DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
+            if any(failure["code"] != DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
                 raise
             return False
         return True
