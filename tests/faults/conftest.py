@@ -7,7 +7,15 @@ import pytest
 
 from tests.faults.bench import Bench
 from tests.faults.deeds import Alone
+from tests.faults.mongods import one_mongod
 from tests.faults.stage import NoDiskError, Three, alone, three
+
+
+@pytest.fixture(scope="module")
+def mongod() -> Iterator[str]:
+    """A mongod of its own, which is begun again on its folder when it dies."""
+    with one_mongod() as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from tests.faults.bench import Bench
 from tests.faults.client import FaultsClient
 from tests.faults.deeds import Alone, Fault
 from tests.faults.invariant import SIZES, broken
-from tests.faults.test_three_members import check, short
 from tests.faults.writers.tables import CREATE
 from tests.stores.files.streams import left
 from tests.waiting import TIMEOUT, until_found
@@ -32,9 +31,9 @@ async def test_it_fails(single: tuple[Alone, Bench], fault: Fault) -> None:
     alone, bench = single
     pid = alone.server.pid
 
-    row = await short(bench, fault, alone)
+    row = await bench.short(fault, alone)
 
-    check(row)
+    row.check()
     assert fault.server_may_go or alone.server.pid == pid
 
 

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-from collections import Counter
 from functools import partial
 
 from app.upgrading import Upgrading
@@ -13,8 +12,6 @@ from stores.calls.documents import KEPT
 from stores.database import Database
 from stores.upgrades import CallsUpgrade
 from tests.faults import deeds
-from tests.faults.bench import Bench, Row
-from tests.faults.deeds import Fault
 from tests.faults.stage import Three
 from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
@@ -27,31 +24,19 @@ LOSSES = [fault for fault in deeds.LOSSES if fault.is_short]
 REFUSALS = [fault for fault in deeds.REFUSALS if fault.is_short]
 
 
-def check(row: Row) -> None:
-    """See that nobody saw anything wrong, and that nothing is lost."""
-    assert row.wrong == Counter()
-    assert row.lost == []
-    assert row.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}
-
-
-async def short(bench: Bench, fault: Fault, target: object) -> Row:
-    done = partial(fault.do, target)
-    return await bench.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
-
-
 async def test_the_wire_is_toxic_in_one_way_after_the_other(stage: Three) -> None:
     toxics = [fault for fault in deeds.ON_THE_WIRE if fault.is_short]
 
     row = await stage.behind_proxy.run("toxics", partial(deeds.in_turn, toxics, stage.proxy), 0)
 
-    check(row)
+    row.check()
     assert row.seen["UNAVAILABLE"] > 0
 
 
 async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
     row = await stage.bench.run("refusals", partial(deeds.in_turn, REFUSALS, stage.members), 0)
 
-    check(row)
+    row.check()
     assert row.seen["UNAVAILABLE"] > 0
     assert row.seen["TIMEOUT"] > 0  # of slow reads
 
@@ -60,14 +45,14 @@ async def test_one_member_after_the_other_fails_and_who_watches_is_told_every_ev
     async with watched(stage.members.uri):
         row = await stage.bench.run("losses", partial(deeds.in_turn, LOSSES, stage.members), 0)
 
-    check(row)
+    row.check()
 
 
 async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
     done = partial(deeds.in_turn, deeds.OF_SERVERS, stage.bench.server)
     row = await stage.bench.run("ends of the server", done, 0, server_may_go=True)
 
-    check(row)
+    row.check()
     assert row.seen["connection lost"] > 0
 
 
@@ -98,8 +83,8 @@ async def test_every_evaluation_that_was_ordered_comes_to_its_end_though_the_ser
     assert stage.bench.evaluations is not None
     ordered = len(stage.bench.evaluations.acknowledged)  # by the tests before, whose runs are looked at, too
 
-    row = await short(stage.bench, deeds.OF_SERVERS[0], stage.bench.server)
+    row = await stage.bench.short(deeds.OF_SERVERS[0], stage.bench.server)
 
-    check(row)
+    row.check()
     assert len(stage.bench.evaluations.acknowledged) >= ordered + 2  # one before the fault, one after it
     assert await stage.bench.lost_evaluations() == []

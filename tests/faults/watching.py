@@ -6,13 +6,14 @@ from contextlib import aclosing, asynccontextmanager
 
 from pymongo.errors import PyMongoError
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore, CallStart
 from stores.database import Database
 from stores.errors import ConflictError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT, until
 
 _BETWEEN_SECONDS = 0.02
+_REFUSALS = (UnavailableError, ConflictError, PyMongoError)
 
 
 @asynccontextmanager
@@ -27,11 +28,11 @@ async def watched(uri: str) -> AsyncIterator[None]:
     async def write() -> int:
         number = 0
         while not stopped.is_set():
-            await _surely(calls, start(number))
-            await _surely(calls, end(number))
+            await surely(calls, start(number), refusals=_REFUSALS)
+            await surely(calls, end(number), refusals=_REFUSALS)
             number += 1
             await asyncio.sleep(_BETWEEN_SECONDS)
-        await _surely(calls, start(number))
+        await surely(calls, start(number), refusals=_REFUSALS)
         return number
 
     async def watch() -> None:
@@ -56,11 +57,13 @@ async def watched(uri: str) -> AsyncIterator[None]:
         database.close()
 
 
-async def _surely(calls: CallsStore, part: object) -> None:
-    """Write until it is acknowledged; what was stored already changes nothing."""
+async def surely(
+    calls: CallsStore, *parts: CallStart | CallEnd, refusals: tuple[type[Exception], ...] = (UnavailableError,)
+) -> None:
+    """Write until it is acknowledged and no more refused; what was stored already changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:
-                return await calls.write([part])  # type: ignore[list-item] # a start or an end
-            except (UnavailableError, ConflictError, PyMongoError):
+                return await calls.write(parts)
+            except refusals:
                 await asyncio.sleep(0.05)
