@@ -9,8 +9,9 @@ from tests.fuzz.watching import Seen
 
 _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
-_MOST_P99_SECONDS: Final = 1.0
-_LONGEST_SECONDS: Final = 3.0
+_MOST_P99_SECONDS: Final = 2.0
+_LONGEST_SECONDS: Final = 10.0
+"""Twice what pings took where the load was eight times what the machine has processors."""
 
 
 def report(outcome: Outcome, seed: int, logged: list[str]) -> str:

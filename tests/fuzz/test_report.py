@@ -21,7 +21,7 @@ def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
 
 def test_a_healthy_run_is_steady_though_it_warms_up_and_its_machine_is_busy() -> None:
     assert unsteady(outcome(HEALTHY, QUICK)) == []
-    assert unsteady(outcome(HEALTHY, [10 * seconds for seconds in QUICK[:-1]])) == []
+    assert unsteady(outcome(HEALTHY, [*[0.046] * 980, *[1.13] * 19, 5.9])) == []
 
 
 def test_a_leak_of_four_kib_a_request_is_told() -> None:
@@ -33,9 +33,9 @@ def test_a_leak_of_four_kib_a_request_is_told() -> None:
 @pytest.mark.parametrize(
     ("waits", "told"),
     [
-        ([4.2], ["longest ping: 4.2 s"]),
-        ([1.5] * 20, ["p99 of pings: 1.5 s"]),
-        ([4.2] * 20, ["p99 of pings: 4.2 s", "longest ping: 4.2 s"]),
+        ([11.2], ["longest ping: 11.2 s"]),
+        ([2.5] * 20, ["p99 of pings: 2.5 s"]),
+        ([11.2] * 20, ["p99 of pings: 11.2 s", "longest ping: 11.2 s"]),
     ],
 )
 def test_a_stall_is_told_where_it_is_long_or_comes_again_and_again(waits: list[float], told: list[str]) -> None:
