@@ -10,8 +10,8 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 from graphql_schema.directives import flags
 from graphql_schema.limits.arithmetic import MOST_TOLD, Arithmetic, number
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.cost_tree import Counted
 from graphql_schema.limits.counting import Counting, TooManySelectionsError
-from graphql_schema.limits.places import Counted
 from graphql_schema.limits.weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
