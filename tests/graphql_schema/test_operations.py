@@ -199,7 +199,7 @@ async def test_an_observer_is_beside_each_operation_and_told_what_came_of_it(mon
     @contextmanager
     def beside(query: str | None, name: str | None) -> Iterator[Tell]:
         seen.append((query, name))
-        yield lambda result: seen.append(result)
+        yield seen.append
         seen.append("over")
 
     monkeypatch.setattr(schema, "observer", beside)
