@@ -34,6 +34,12 @@ class _Kept:
     flags: tuple[str, ...]
     by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
 
+    def keep(self, chosen: tuple[Any, ...], found: "_Found") -> None:
+        """Keep one of them, and no more than some."""
+        if len(self.by_flags) >= _MOST_KEPT:
+            self.by_flags.clear()
+        self.by_flags[chosen] = found
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -70,24 +76,27 @@ class Costs:
         limit = self._limits.max_cost
         if limit is None:
             return None
-        key = id(operation)
-        kept = self._kept.get(key)
-        if kept is None:
-            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+        kept = self._kept_of(operation, fragments)
         chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
         found = kept.by_flags.get(chosen)
         if found is None:
             found = self._count(operation, fragments, values, limit)
-            if len(kept.by_flags) >= _MOST_KEPT:
-                kept.by_flags.clear()
-            kept.by_flags[chosen] = found
+            kept.keep(chosen, found)
         if found.told is not None:
             return found.told
         cost = found.counted.cost(values)
         if cost > limit:
             self._hold(operation, fragments, values, found.counted, limit)
         return _told(cost, limit)
+
+    def _kept_of(self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> _Kept:
+        """What is kept of an operation for as long as it is there itself."""
+        key = id(operation)
+        kept = self._kept.get(key)
+        if kept is None:
+            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
+            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+        return kept
 
     def _count(
         self,
