@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.faults.bench import Bench
-from tests.faults.deeds import Alone
+from tests.faults.faults import Alone
 from tests.faults.mongods import one_mongod
 from tests.faults.stage import NoDiskError, Three, alone, three
+from tests.faults.trial import Trial
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ async def stage() -> AsyncIterator[Three]:
 
 
 @pytest.fixture(scope="module")
-def single() -> Iterator[tuple[Alone, Bench]]:
+def single() -> Iterator[tuple[Alone, Trial]]:
     """A server with a mongod of its own, on a small disk of its own."""
     try:
         with alone() as single:

@@ -13,10 +13,10 @@ from pymongo import MongoClient
 
 from tests.app.command import loomql
 from tests.faults import mongodb_tools
-from tests.faults.bench import Bench, all_step
 from tests.faults.client import FaultsClient
 from tests.faults.mongods import one_mongod
 from tests.faults.serving import Serving, serving
+from tests.faults.trial import Trial, all_step
 from tests.faults.writers import WRITERS, Writer
 
 COLLECTIONS: Final = ("calls", "objects", "tables", "feedback", "files.files")
@@ -123,7 +123,7 @@ async def test_all_of_it_is_whole(taken: Taken, mongod: str, way: Way) -> None:
     await asyncio.to_thread(way.restore, mongod, taken.file_by_way[way.name])
 
     with _over(mongod) as server:
-        restored = Bench(server, mongod)
+        restored = Trial(server, mongod)
         for client in taken.clients:
             client.url = server.url
             assert await restored.broken(client) == []

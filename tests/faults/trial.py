@@ -12,8 +12,8 @@ from stores.database import Database
 from stores.files import FilesStore
 from stores.tables import TablesStore
 from tests.faults.client import FaultsClient
-from tests.faults.deeds import Fault
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
+from tests.faults.faults import Fault
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
 from tests.faults.writers import WRITERS, Writer
@@ -42,7 +42,7 @@ class Row:
         assert self.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}, self.seen
 
 
-class Bench:
+class Trial:
     """One server over one MongoDB, at whose `uri` documents are looked at past it."""
 
     def __init__(self, server: Serving, uri: str, evaluations: Evaluations | None = None) -> None:
