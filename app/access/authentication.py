@@ -7,10 +7,10 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.callers import CALLER
 from app.access.credentials import header_of, of_message
 from app.access.entrance import Entrance
 from app.access.sessions import Ended, FreeSession, Session
+from app.scope_state import CALLER
 from stores.access import NOBODY
 from stores.errors import StoreError, UnauthenticatedError
 

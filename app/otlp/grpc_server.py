@@ -16,7 +16,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.access.callers import CALLER, Access
+from app.access.callers import Access
 from app.access.guard import ruling_on
 from app.access.rulings import GRPC
 from app.observing import doors
@@ -25,6 +25,7 @@ from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
+from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.access import Caller, Role

@@ -22,11 +22,11 @@ from websockets.typing import Subprotocol
 
 from app.access import ruled
 from app.access.authentication import SESSION
-from app.access.callers import CALLER
 from app.access.rulings import EVERYWHERE, OPEN, RULINGS, Ruling
 from app.access.sessions import FreeSession
 from app.access.table import markdown_table
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.scope_state import CALLER
 from app.server import create_app
 from app.settings import Settings
 from stores.access import EVERY_PROJECT, Caller, Grant, Role
