@@ -222,6 +222,7 @@ class _Traces:
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
+                await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
                 share.grow(COPIES[PROTOBUF] * len(request))
             project_id = project_of(sent.get(PROJECT_HEADER))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)

@@ -22,7 +22,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from strawberry.types import ExecutionResult
 
 from app import heartbeats
-from app.access.authentication import come_in, until_ended
+from app.access.authentication import come_in, still_let_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
 from app.intake import large_subscription
@@ -141,6 +141,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         with ExitStack() as held:
             share = held.enter_context(self.view.intake.share())
             try:
+                await still_let_in(self.websocket.ws.scope)
                 self._check(message)
                 await share.take(self.websocket.received_bytes)
             except StoreError as error:
