@@ -17,6 +17,7 @@ from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
 from app.browsers.origins import Origins
+from app.doors import refusal_at
 from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
 from app.graphql_http import GraphQLHTTP
@@ -79,7 +80,7 @@ def _middleware(process: Process) -> list[Middleware]:
         Middleware(Observing, process.tally),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
         Middleware(SafeAnswers, Origins.parse(settings.cors_origins)),
-        Middleware(Authentication, process.entrance),
+        Middleware(Authentication, process.entrance, refusal_at),
         Middleware(OnBehalf),
         *([Middleware(OwnHosts, names)] if names is not None else []),
         *([Middleware(RateLimit, process.rates)] if process.rates else []),

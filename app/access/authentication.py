@@ -1,17 +1,17 @@
 """Authentication: who is behind each connection."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.credentials import header_of, of_message
 from app.access.entrance import Entrance
 from app.access.refusing import challenging
 from app.access.sessions import Ended, FreeSession, Session
-from app.doors import refusal_at
 from app.request_bodies import closing
 from app.scope_state import CALLER
 from stores.access import NOBODY
@@ -70,11 +70,13 @@ class Authentication:
     Args:
         app: what is behind it.
         entrance: where everybody comes in.
+        refuse: what makes the answer of each door to what is not heard to its end.
     """
 
-    def __init__(self, app: ASGIApp, entrance: Entrance) -> None:
+    def __init__(self, app: ASGIApp, entrance: Entrance, refuse: Callable[[Scope, StoreError], Response]) -> None:
         self.app = app
         self.entrance = entrance
+        self.refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find them, and go on."""
@@ -120,7 +122,7 @@ class Authentication:
         except (EndedError, ClientDisconnect):
             return  # it was streamed, and there is nobody to tell
         if body.refusal and not has_begun:
-            await closing(challenging(refusal_at(scope, body.refusal), body.refusal))(scope, receive, send)
+            await closing(challenging(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)
 
 
 class _Body:

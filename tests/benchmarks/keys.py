@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import KEYRING, Authentication, Entrance, Keyring, ruled
 from app.access.oidc import OidcTokens
 from app.access.oidc.grants import parse_claim_grants
+from app.doors import refusal_at
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
@@ -58,7 +59,7 @@ def _door(tokens: OidcTokens | None = None) -> ASGIApp:
     """The way in, as the server has it: authentication, and the guard of a route behind it."""
     [route] = ruled([Route("/graphql", _Nothing())])
     assert isinstance(route, Route)
-    return Authentication(route.app, Entrance("auto", ANYONE, tokens))
+    return Authentication(route.app, Entrance("auto", ANYONE, tokens), refusal_at)
 
 
 class _Nothing:
