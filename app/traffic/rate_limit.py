@@ -19,11 +19,16 @@ class RateLimit:
         """Refuse a request, or go on."""
         if scope["type"] != "lifespan" and not _is_free(scope["path"]):
             try:
-                self.rates.check(payer_of(scope))
+                self.rates.check(_account(scope))
             except RateLimitedError as error:
                 await refusal_at(scope, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _account(scope: Scope) -> str:
+    """Whose request it is; who opens a WebSocket may say so later, and is not kept out by others at their address."""
+    return f"socket of {payer_of(scope)}" if scope["type"] == "websocket" else payer_of(scope)
 
 
 def _is_free(path: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from google.rpc.status_pb2 import Status
+from websockets.exceptions import InvalidStatus
 
 from app.traffic.payers import network_of, payer_of
 from app.traffic.rates import Buckets, Rates
@@ -117,14 +118,27 @@ def test_health_metrics_and_the_assets_of_the_page_are_not_counted(slow: Server)
 
 async def test_each_operation_of_a_websocket_counts(slow: Server) -> None:
     async with slow.socket() as socket:
-        found = [await answered(socket, str(number), query=TYPENAME) for number in range(3)]
+        found = [await answered(socket, str(number), query=TYPENAME) for number in range(4)]
 
-    assert [message["type"] for message in found] == ["next", "next", "error"]
-    [error] = found[2]["payload"]
+    assert [message["type"] for message in found] == ["next", "next", "next", "error"]
+    [error] = found[3]["payload"]
     assert error["extensions"]["code"] == "RATE_LIMITED"
     assert error["extensions"]["retryAfterSeconds"] > 900
-    # Nor is another one opened.
     assert DOORS[1].knock(slow.client).status_code == 429
+
+
+async def test_who_may_say_later_who_they_are_is_not_kept_out_by_others_at_their_address(slow: Server) -> None:
+    statuses = [DOORS[1].knock(slow.client).status_code for _ in range(4)]
+
+    for _ in range(3):
+        async with slow.socket():
+            pass
+    with pytest.raises(InvalidStatus) as refused:
+        async with slow.socket():
+            pass
+
+    assert statuses == [200, 200, 200, 429]
+    assert refused.value.response.status_code == 429
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [(None, [200, 200, 429, 429]), ("127.0.0.1", [200] * 4)])
