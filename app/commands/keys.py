@@ -18,6 +18,7 @@ from app.durations import end_of, seconds_of
 from app.settings import Settings
 from stores import times
 from stores.access import Grant, Role
+from stores.evaluations.running.runs import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 
 _R = TypeVar("_R")
@@ -76,9 +77,18 @@ def rotate(options: Namespace) -> int:
 
 
 def revoke(options: Namespace) -> int:
-    """End a key."""
-    key = _on_keys(settings_of(options), "Revoking …", lambda keys: keys.revoke(options.id))
-    return say(f"The key {key.id} lets nobody in any more, in any process of any server.")
+    """End a key, and what the server does on its behalf."""
+
+    async def work(keys: KeysStore) -> tuple[Key, int]:
+        key, database = await keys.revoke(options.id), keys.database
+        why = f"the revocation of the key {key.id}, which ordered it"
+        return key, await database.run(cancel_ordered_by(database.evaluation_runs, key.id, why))
+
+    key, canceled = _on_keys(settings_of(options), "Revoking …", work)
+    told = [f"The key {key.id} lets nobody in any more, in any process of any server."]
+    if canceled:
+        told.append(f"Runs of evaluations that it ordered, and that are canceled: {canceled:,}.")
+    return say(*told)
 
 
 def list_keys(options: Namespace) -> int:

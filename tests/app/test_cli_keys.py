@@ -83,6 +83,19 @@ def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
     assert command("rotate", key)[2] == "loomql: the key has ended; make a new one instead\n"
 
 
+async def test_what_a_revoked_key_ordered_is_canceled(command: Command, database: Database) -> None:
+    keys = [await asyncio.to_thread(made, command, "create", "--project", "a/b", "--role", "writer") for _ in range(2)]
+    runs = [{"_id": f"a/b:{number}", "ordered_by": key} for number, key in enumerate([*keys, keys[0]])]
+    await database.evaluation_runs.insert_many(runs)
+
+    _code, out, _err = await asyncio.to_thread(command, "revoke", keys[0])
+
+    canceled = [run.get("canceled_by") async for run in database.evaluation_runs.find(sort=[("_id", 1)])]
+    why = f"the revocation of the key {keys[0]}, which ordered it"
+    assert canceled == [why, None, why]
+    assert out.endswith("Runs of evaluations that it ordered, and that are canceled: 2.\n")
+
+
 def test_a_key_that_lasts_until_the_end_of_time_is_rotated_and_listed(command: Command) -> None:
     old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "9999-12-31T23:59:59Z")
     new = made(command, "rotate", old, "--grace", "1h")

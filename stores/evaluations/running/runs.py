@@ -2,6 +2,7 @@
 
     _id           project and the id of the run's call
     evaluation_ref, model_ref, wb_user_id, trace_id, created_at    what was ordered, by whom, when
+    ordered_by               who ordered it by which key, in the audit log's terms
     rows, completed          how many rows it has, and how many are done
     takes, vain_takes        how often it was begun or gone on with; how often since a row was done
     canceled_by              who wants it to end, if anybody does
@@ -15,6 +16,7 @@ from typing import Final, Self
 
 from pymongo import ReturnDocument
 
+from stores.access import ANONYMOUS
 from stores.database import Collection, Document
 from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 
@@ -39,11 +41,12 @@ class Order:
     wb_user_id: str
     created_at: int
     rows: int
+    ordered_by: str = ANONYMOUS
 
     @classmethod
     def of(cls, document: Document) -> Self:
         """The order in a run's document."""
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
 
     def document(self) -> Document:
         """The document of a run that nobody works on yet."""
@@ -74,6 +77,11 @@ async def cancel(runs: Collection, project_id: str, call_id: str, wb_user_id: st
     """Say that a run is to end; False where it is not under way."""
     done = await runs.update_one(key(project_id, call_id), {"$set": {"canceled_by": wb_user_id}})
     return done.matched_count == 1
+
+
+async def cancel_ordered_by(runs: Collection, caller: str, why: str) -> int:
+    """Say of all that somebody ordered, and that are under way, that they are to end; how many they are."""
+    return (await runs.update_many({"ordered_by": caller}, {"$set": {"canceled_by": why}})).matched_count
 
 
 async def progress(runs: Collection, project_id: str, call_id: str) -> Progress | None:

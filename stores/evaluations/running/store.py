@@ -10,7 +10,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores import ids, times
+from stores import audit, ids, times
 from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_length
 from stores.completions import CompletionsStore
@@ -220,6 +220,7 @@ def _order(project_id: str, definition: Definition, wb_user_id: str) -> Order:
         wb_user_id,
         times.now(),
         definition.rows,
+        audit.CALLER.get(),
     )
 
 

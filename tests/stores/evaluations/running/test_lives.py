@@ -11,7 +11,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
-from stores import ids, times
+from stores import audit, ids, times
 from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
@@ -19,7 +19,7 @@ from stores.evaluations.running import EvaluationRunsStore
 from stores.evaluations.running import run as run_module
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.rows import RowWork
-from stores.evaluations.running.runs import MAX_VAIN_TAKES
+from stores.evaluations.running.runs import MAX_VAIN_TAKES, cancel_ordered_by
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -86,6 +86,26 @@ async def rows_done(database: Database) -> int:
     return await database.calls.count_documents(
         {"op_trace_name": "Evaluation.predict_and_score", "status": {"$ne": "running"}}
     )
+
+
+async def test_a_run_ends_when_what_its_caller_ordered_is_canceled(
+    stores: Stores, stand_in: StandIn, database: Database
+) -> None:
+    gate = Gate(stand_in, passing=7)
+    acting = audit.CALLER.set("a key")
+    call_id = await order(stores)
+    audit.CALLER.reset(acting)
+    await order(stores)
+
+    async with under_way(stores, call_id) as work:
+        await until(lambda: gate.waiting > 0)
+        canceled = await cancel_ordered_by(database.evaluation_runs, "a key", "its key's end")
+        await asyncio.wait_for(work, 10)
+    gate.open.set()
+
+    assert canceled == 1
+    assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by its key's end")
+    assert await database.evaluation_runs.count_documents({"ordered_by": "server"}) == 1
 
 
 async def is_over(stores: Stores, call_id: str) -> bool:
