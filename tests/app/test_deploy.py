@@ -1,5 +1,8 @@
 """What app/deploy has is well formed, holds together, and what runs in it is run."""
 
+import asyncio
+import json
+import platform
 import re
 import shlex
 import shutil
@@ -9,11 +12,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import yaml
 
 from app.settings import Settings, variable
-from tests.app.command import ROOT, loomql, serving
+from stores.calls import CallsStore
+from tests.app.command import PROGRAM, ROOT, loomql, serving
+from tests.app.refused_calls import NUMBERS
 from tests.requirements import go_without
+from tests.stores.calls.builders import PROJECT, end, start
 
 DEPLOY = ROOT / "app" / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -139,3 +147,27 @@ def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
 
     assert shlex.split(command)[1:] == ["serve"]
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
+
+
+def test_the_unit_lets_exports_step_back() -> None:
+    filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
+
+    # What a later line names is let through although it is one of @resources.
+    assert filters == ["@system-service", "~@privileged @resources", "setpriority"]
+
+
+@pytest.mark.skipif(platform.machine() not in NUMBERS or sys.platform != "linux", reason="its calls are not known")
+async def test_an_export_is_whole_also_where_nobody_may_set_a_priority(
+    calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    count = 1_200
+    await calls.write([part for number in range(count) for part in (start(number), end(number))])
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    within = (sys.executable, "-m", "tests.app.refused_calls")
+
+    with serving(tmp_path / "out", program=(*within, *PROGRAM), **own) as server:
+        url = server.url.removesuffix("/graphql") + "/export/calls"
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+
+    *_rows, last = answer.text.splitlines()
+    assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()
