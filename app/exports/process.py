@@ -15,6 +15,8 @@ _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
 """A page, so that the next one is made while this one is passed on; the most that Linux gives anyone."""
+_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from app.exports.worker import main; sys.exit(main())"
+"""Found where the server was: by itself, Python would look for it in the folder that the server was started in."""
 
 
 class WorkerDiedError(Exception):
@@ -75,8 +77,8 @@ class ExportProcess:
         self.caller_id = caller_id
         # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
         # which Linux would give as much of the processor as the server's.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.exports.worker"],
+        self._process = subprocess.Popen(  # noqa: S603 -- our own program
+            [sys.executable, "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pipesize=_PIPE_BYTES,
