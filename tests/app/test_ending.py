@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,3 +121,45 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
 
     await asyncio.to_thread(server.process.wait, 15)  # it would wait for 20 seconds otherwise
     writer.close()
+
+
+@pytest.fixture
+def workers(mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Server]:
+    own = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_SHUTDOWN_SECONDS": "1",
+    }
+    with serving(tmp_path / "out", "--workers", "2", **own) as server:
+        yield server
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of its workers, by when they started."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_time(workers: Server) -> None:
+    hung, other = workers_of(workers)
+    os.kill(hung, signal.SIGSTOP)
+    time.sleep(1.5)  # by then it owes an answer
+    began = time.monotonic()
+    workers.process.send_signal(signal.SIGTERM)
+
+    assert eventually(lambda: other not in workers_of(workers), 5)
+    assert workers.process.wait(15) == 0
+    assert time.monotonic() - began < 12  # two of LOOMQL_SHUTDOWN_SECONDS, and five to spare
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_beside_a_worker_that_hangs_one_that_died_is_replaced(workers: Server) -> None:
+    hung, other = workers_of(workers)
+    os.kill(hung, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.kill(other, signal.SIGKILL)
+
+    assert eventually(lambda: len(set(workers_of(workers)) - {hung, other}) == 1, 10)
+    assert hung in workers_of(workers)
