@@ -19,7 +19,7 @@ from app.stopping import HURRY_SECONDS
 logger = logging.getLogger("loomql")
 
 _POLL_SECONDS = 0.1
-_SPARE_SECONDS = 5.0
+_SPARE_SECONDS = 3.0
 """What a worker may take to end beside the two spans that it has for what it accepted."""
 _GOODBYE_SECONDS = 2.0
 """How long a client may take to answer that its connection is closed."""
