@@ -123,6 +123,39 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("request_line", "door", "told"),
+    [
+        ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
+        ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
+        ("POST /v1/traces", "otlp", '"code":14'),
+        ("POST /weave/calls/delete", "weave", '"reason":'),
+    ],
+)
+async def test_what_it_does_not_wait_for_is_to_be_sent_again(
+    request_line: str, door: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
+    with serving(tmp_path / "out", **own) as server:
+        host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"Host: {host}\r\nContent-Type: application/json\r\nX-Request-ID: cut-off\r\nContent-Length: 1000\r\n"
+        writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
+        await writer.drain()
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+            while not await asked_for(client, door):
+                pass
+        server.process.send_signal(signal.SIGTERM)
+        answer = (await reader.read()).decode()
+        writer.close()
+
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503"), answer
+    assert {"retry-after: 1", "x-request-id: cut-off"} <= set(head.lower().splitlines())
+    assert told in body.replace(": ", ":")
+    assert "the server stops" in body
+
+
 @pytest.fixture
 def workers(mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Server]:
     own = {
@@ -151,7 +184,7 @@ def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_tim
 
     assert eventually(lambda: other not in workers_of(workers), 5)
     assert workers.process.wait(15) == 0
-    assert time.monotonic() - began < 12  # two of LOOMQL_SHUTDOWN_SECONDS, and five to spare
+    assert time.monotonic() - began < 12  # two of LOOMQL_SHUTDOWN_SECONDS, and three to spare
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
