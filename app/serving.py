@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
+from app.audit import AuditFile
 from app.commands.keys import first_key, has_keys
 from app.graceful import Workers
 from app.health import ask
@@ -50,6 +51,8 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     sys.unraisablehook = _leave_a_little_later
     if settings.otlp_grpc_port is not None:
         check_grpc(GrpcAddress(settings.host, settings.otlp_grpc_port))
+    if settings.audit_log is not None:
+        AuditFile(settings.audit_log).check()
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri
