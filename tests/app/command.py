@@ -72,7 +72,7 @@ def spoken(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
 
 
 def start(
-    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: Path = ROOT, **environment: str
+    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
 ) -> subprocess.Popen[bytes]:
     """Start a command whose output goes to a file."""
     with output.open("wb") as file:
@@ -87,7 +87,7 @@ def start(
 
 @contextmanager
 def serving(
-    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: Path = ROOT, **environment: str
+    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
 ) -> Iterator[Server]:
     """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
     process = start(output, "serve", "--port", "0", *arguments, program=program, folder=folder, **environment)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from app.commands.health import with_flags as health_flags
 from app.settings import Settings, variable
 from stores.calls import CallsStore
 from tests.app.command import PROGRAM, ROOT, loomql, serving
@@ -81,6 +83,38 @@ def test_what_the_image_runs_runs_and_its_health_check_tells(
     assert (down.returncode, down.stdout) == (1, f"nobody answers at 127.0.0.1 port {port}\n")
 
 
+def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is() -> None:
+    program = "import sys; from app.cli import main; main(['health', '--port', '1']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    told, modules = done.stdout.splitlines()
+    by_itself = health_flags(ArgumentParser()).parse_args([])
+
+    assert told == "nobody answers at 127.0.0.1 port 1"
+    assert {each for each in modules.split() if each.startswith("app")} == {
+        "app",
+        "app.cli",
+        "app.commands",
+        "app.commands.health",
+    }
+    assert not {"asyncio", "pydantic", "pymongo", "starlette"} & set(modules.split())
+    assert (by_itself.host, by_itself.port) == (Settings().host, Settings().port)
+
+
+def test_three_members_have_room_on_one_machine_and_no_log_and_no_upload_fills_it() -> None:
+    services = COMPOSE["services"]
+
+    for name in ("mongo1", "mongo2", "mongo3"):
+        assert "--wiredTigerCacheSizeGB ${MONGODB_CACHE_GB:-1}" in services[name]["entrypoint"][2]
+    for service in services.values():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert "spool:/tmp" in services["loomql"]["volumes"]
+    assert "tmpfs" not in services["loomql"]
+    for service in services.values():
+        for volume in service.get("volumes", ()):
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+    assert "Environment=TMPDIR=/var/tmp" in UNIT.splitlines()
+
+
 def test_the_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
     services = COMPOSE["services"]
     members = [name for name in services if re.fullmatch(r"mongo\d", name)]
@@ -142,8 +176,8 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
 
 def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
     [command] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
-    [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
-    names = {pair.partition("=")[0] for pair in shlex.split(environment)}
+    environment = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
+    names = {pair.partition("=")[0] for pair in shlex.split(" ".join(environment))}
 
     assert shlex.split(command)[1:] == ["serve"]
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS

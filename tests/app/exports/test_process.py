@@ -68,7 +68,7 @@ async def test_whatever_lies_where_the_server_was_started_is_no_part_of_it(
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "PYTHONPATH": str(ROOT)}
     interpreter, *command = PROGRAM
 
-    with serving(tmp_path / "out", program=[interpreter, "-P", *command], folder=tmp_path, **own) as server:
+    with serving(tmp_path / "out", program=[interpreter, "-P", *command], folder=str(tmp_path), **own) as server:
         url = server.url.removesuffix("/graphql") + "/export/calls"
         answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
 
