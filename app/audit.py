@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.callers import CALLER
+from app.scope_state import CALLER
 from stores.audit import CALLER as ACTING
 from stores.audit import COMMAND_LINE, did, logger, record
 

@@ -207,7 +207,7 @@ def _topology(client: Client) -> Finding:
 
 def _data(client: Client, database: str) -> Finding:
     try:
-        number = versions.check(client[database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))
+        number = versions.check_upgrades(client[database]["upgrades"])
     except WrongDatabaseError as error:
         return _problem("data", f"{error.message}.")
     if number < versions.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):

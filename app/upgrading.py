@@ -78,4 +78,4 @@ def check_version(uri: str, settings: Settings) -> None:
     """
     milliseconds = int(settings.database_timeout_seconds * 1000)
     with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:
-        versions.check(client[settings.mongodb_database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))
+        versions.check_upgrades(client[settings.mongodb_database]["upgrades"])

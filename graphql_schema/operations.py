@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import graphql
@@ -26,6 +26,7 @@ from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
 from graphql_schema.limits.inputs import AT_ONCE as VALUES_AT_ONCE
 from graphql_schema.limits.inputs import count_values
 from graphql_schema.limits.introspection import hide_names
+from graphql_schema.limits.nesting import bound_comparisons
 from graphql_schema.near_names import mend
 from graphql_schema.shared_results import SharedResults
 from stores.errors import StoreTimeoutError
@@ -53,6 +54,12 @@ _OVER: Final = object()
 _PASSED_BY: Final = ("extensions", "directives", "exception_handlers")
 _LEFT_TO_THE_CALLER: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
+Tell = Callable[[ExecutionResult], None]
+Observer = Callable[[str | None, str | None], AbstractContextManager[Tell]]
+"""Who is beside an operation by its document and name, and is told what came of it."""
+
+_NOBODY: Final[AbstractContextManager[Tell]] = nullcontext(lambda _result: None)
+
 
 class PartlyDone(ExecutionResult):
     """What came of a mutation that failed when others of its document may have been done: they stand."""
@@ -74,6 +81,7 @@ class BoundedSchema(strawberry.Schema):
         """
         super().__init__(*args, **kwargs)
         mend()
+        bound_comparisons()
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
@@ -85,6 +93,8 @@ class BoundedSchema(strawberry.Schema):
         self._beginning = SharedTurns()
         self._costs = Costs(self._schema, limits)
         self._told_of: dict[tuple[str, str | None], str] = {}
+        self.observer: Observer = lambda _query, _operation_name: _NOBODY
+        """Who is beside each operation: in `execute` until its end, in `stream` as it begins."""
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
@@ -172,14 +182,18 @@ class BoundedSchema(strawberry.Schema):
             InvalidOperationTypeError: that operation's type is not allowed.
         """
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-        try:
-            document, kind = self._documents.read(query, operation_name, allowed)
-        except _LEFT_TO_THE_CALLER:
-            raise
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            return self._refused(_errors_of(error))
-        given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
-        return await self._in_time(kind, document, given)
+        with self.observer(query, operation_name) as tell:
+            try:
+                document, kind = self._documents.read(query, operation_name, allowed)
+            except _LEFT_TO_THE_CALLER:
+                raise
+            except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+                result: ExecutionResult = self._refused(_errors_of(error))
+            else:
+                given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
+                result = await self._in_time(kind, document, given)
+            tell(result)
+            return result
 
     async def _begun(self, document: DocumentNode, given: dict[str, Any]) -> list[GraphQLError] | Executor[Any]:
         """What executes an operation, its variables counted and coerced; many are in a thread, which lets others in.
@@ -250,10 +264,11 @@ class BoundedSchema(strawberry.Schema):
     ) -> StreamResult:
         """Run any operation: the results of a subscription, the one of a query or a mutation, or why there is none."""
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
-        try:
-            document, kind = self._documents.read(query, operation_name, allowed)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            return _alone(self._refused(_errors_of(error)))
+        with self.observer(query, operation_name):
+            try:
+                document, kind = self._documents.read(query, operation_name, allowed)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+                return _alone(self._refused(_errors_of(error)))
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)
         if kind is OperationType.SUBSCRIPTION:
             caller = getattr(context_value, "caller", None)

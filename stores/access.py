@@ -1,5 +1,6 @@
 """Who asks, and what they may do in which project."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -50,15 +51,15 @@ class Grant:
         """A grant of what people wrote.
 
         Raises:
-            BadInputError: it names no projects.
+            BadInputError: it names no projects, or may have been meant for others than it names.
         """
         entity, _, project = projects.partition("/")
-        is_entity = EVERY_PROJECT not in entity and is_project_part(entity)
-        is_project = project == EVERY_PROJECT or is_project_part(project)
-        if projects != EVERY_PROJECT and not (is_entity and is_project):
+        is_project = project == EVERY_PROJECT or _is_plain(project)
+        if projects != EVERY_PROJECT and not (_is_plain(entity) and is_project):
             raise BadInputError(
                 f"{projects[:64]!r} names no projects; write entity/project, entity/* for all of an entity or * for "
-                f"all, each part of {PROJECT_PART_RULE}",
+                f"all, each part of {PROJECT_PART_RULE}, without * among others, spaces around it or letters that "
+                "Unicode composes",
                 "project",
             )
         return cls(projects, role)
@@ -70,6 +71,11 @@ class Grant:
         return (
             project_id.startswith(self.projects[:-1]) if self.projects.endswith("/*") else project_id == self.projects
         )
+
+
+def _is_plain(part: str) -> bool:
+    """Whether half of a project id can be meant for nothing else."""
+    return is_project_part(part) and EVERY_PROJECT not in part and part == unicodedata.normalize("NFC", part.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,11 @@ class Collections:
         return self._database["api_key_changes"]
 
     @property
+    def secrets(self) -> Collection:
+        """What the servers over the database know and tell nobody: a document for each."""
+        return self._database["secrets"]
+
+    @property
     def leases(self) -> Collection:
         """What only one process does at a time: a document for each."""
         return self._database["leases"]

@@ -19,6 +19,8 @@ from pymongo.errors import (
 from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
 
 RETRY_LATER: Final = "the database cannot be reached; nothing of this is known to be stored, try again"
+DUPLICATE_KEY: Final = 11000
+"""MongoDB's code for what is there already."""
 TOO_LARGE: Final = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
 PASSING: Final = frozenset(

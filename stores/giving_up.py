@@ -15,6 +15,8 @@ import pymongo
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.pool import Connection, Pool
 
+from stores import times
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
 
 _ENDING_SECONDS: Final = 5.0
-_MICROSECONDS: Final = 1_000_000
 
 _log = logging.getLogger("loomql")
 
@@ -108,7 +109,7 @@ class GivenUp:
         try:
             with pymongo.timeout(_ENDING_SECONDS):
                 async for operation in self._operations(connections):
-                    passed = (time.monotonic() - since) * _MICROSECONDS
+                    passed = (time.monotonic() - since) * times.SECOND
                     if operation.get("microsecs_running", 0) >= passed:
                         await self._client.admin.command("killOp", op=operation["opid"])
         except PyMongoError as error:

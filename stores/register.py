@@ -14,6 +14,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores import times
+from stores.driver_errors import DUPLICATE_KEY
 from stores.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ Entered = dict[str, int]
 
 _REMEMBERED: Final = 10_000
 _ATTEMPTS: Final = 10
-_DUPLICATE_KEY: Final = 11000
 
 
 class Register:
@@ -141,7 +141,7 @@ async def write(projects: "Collection", entries: list[UpdateOne]) -> int:
     except BulkWriteError as error:
         details: dict[str, Any] = dict(error.details or {})
         failures = details.get("writeErrors", [])
-        if any(failure["code"] != _DUPLICATE_KEY for failure in failures):
+        if any(failure["code"] != DUPLICATE_KEY for failure in failures):
             raise
         if details.get("writeConcernErrors"):
             raise UnavailableError("the database did not confirm the write; send it again") from error

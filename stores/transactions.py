@@ -10,6 +10,7 @@ from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from stores import times
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession
@@ -22,7 +23,7 @@ _ATTEMPTS: Final = 40
 _ATTEMPTS_TO_FREE: Final = 12
 """After every so many attempts, a second or so, it is time to see who holds us up."""
 _LONGEST_PAUSE_SECONDS: Final = 0.25
-_ABANDONED_MICROSECONDS: Final = 1_000_000
+_ABANDONED_MICROSECONDS: Final = times.SECOND
 """A transaction of ours waits for its next command for some milliseconds; the server would wait for 60 seconds."""
 
 _OF_OTHERS: Final = (24, 112, 251)

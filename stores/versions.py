@@ -7,6 +7,8 @@ no harm. A database whose number is larger was brought up by a newer LoomQL, and
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from pymongo.collection import Collection as DriversCollection
+
 from stores.database import Collection, Database
 from stores.errors import StoreError
 
@@ -22,8 +24,8 @@ LATEST: Final = max(UPGRADES)
 
 VERSION: Final = "version"
 RESTORE: Final = "restore"
-MARKS: Final = [VERSION, RESTORE]
-"""Documents among the upgrades: the number, and the sign that a backup is being restored."""
+_MARKS: Final = {"_id": {"$in": [VERSION, RESTORE]}}
+"""The match of documents among the upgrades: the number, and the sign that a backup is being restored."""
 
 
 class WrongDatabaseError(StoreError):
@@ -53,6 +55,15 @@ def check(documents: Iterable[Mapping[str, Any]]) -> int:
     return number
 
 
+def check_upgrades(upgrades: DriversCollection[Any]) -> int:
+    """`check` of a database's upgrades, for those who have it by the driver alone.
+
+    Raises:
+        WrongDatabaseError: the database is newer than this program, or half restored.
+    """
+    return check(upgrades.find(_MARKS))
+
+
 async def number_of(database: Database) -> int:
     """The number of the last upgrade that was done; of one with nothing in it, the latest, which it has from then on.
 
@@ -64,7 +75,7 @@ async def number_of(database: Database) -> int:
 
 
 async def _number_of(database: Database) -> int:
-    found = database.upgrades.find({"_id": {"$in": MARKS}})
+    found = database.upgrades.find(_MARKS)
     documents = [document async for document in found]
     number = check(documents)
     if documents or await _has_any(database.calls, database.objects, database.table_rows, database.files):

@@ -1,13 +1,25 @@
 """Who watches calls, seen from within: subscriptions tell nobody that they have begun."""
 
+import base64
+import re
+import time
+
 from stores.calls import CallsStore
-from stores.calls.watching import FanOut
+from stores.calls.watching import Cursors, FanOut
+from stores.database import Database
 from tests.waiting import until
 
 
 def fan_out_of(calls: CallsStore) -> FanOut:
     """What tells the subscriptions of a store."""
     return calls._watching._fan_out
+
+
+async def cursors_over(database: Database) -> Cursors:
+    """The cursors of a database's events as one more server over it has them."""
+    cursors = Cursors(database)
+    await cursors.open()
+    return cursors
 
 
 def readers(calls: CallsStore) -> int:
@@ -29,3 +41,11 @@ async def told_up_to(calls: CallsStore, call_id: str) -> None:
     """Wait until the newest event is one of a call."""
     entries = fan_out_of(calls)._log._entries
     await until(lambda: bool(entries) and entries[-1].event.call["id"] == call_id)
+
+
+def tells_time(told: str) -> bool:
+    """Whether anything in a text, decoded or not, has the seconds of about now as MongoDB's moments have them."""
+    texts = re.findall(r"(?:[\w+/-]{4})+(?:[\w+/-]{2,3})?", told, re.ASCII)
+    contents = [base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_") for text in texts]
+    hexadecimal = "".join(f" {content.hex()}" for content in contents) + f" {told.lower()}"
+    return any(f"{second:08x}" in hexadecimal for second in range(int(time.time()) - 300, int(time.time()) + 60))

@@ -1,16 +1,19 @@
 """Authentication: who is behind each connection."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.callers import CALLER
 from app.access.credentials import header_of, of_message
 from app.access.entrance import Entrance
+from app.access.refusing import challenging
 from app.access.sessions import Ended, FreeSession, Session
+from app.doors import refusal_at
+from app.request_bodies import closing
+from app.scope_state import CALLER
 from stores.access import NOBODY
 from stores.errors import StoreError, UnauthenticatedError
 
@@ -30,6 +33,17 @@ def until_ended(scope: Scope) -> AbstractContextManager[Ended]:
     """What is done when the session of a connection is over, for as long as the block lasts."""
     session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
     return session.until_ended()
+
+
+async def still_let_in(scope: Scope) -> None:
+    """See that the session of a connection is not over.
+
+    Raises:
+        UnauthenticatedError: it is.
+        StoreError: that cannot be found out.
+    """
+    session: Session = scope.get("state", {}).get(SESSION, _UNASKED)
+    await session.check()
 
 
 async def come_in(scope: Scope, payload: Mapping[str, object]) -> StoreError | None:
@@ -86,17 +100,47 @@ class Authentication:
             await self._answer_while_let_in(session, scope, receive, send)
 
     async def _answer_while_let_in(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and cut off what is streamed when the session is over; what is answered at once is answered."""
+        """Answer, and cut off what is streamed when the session is over; what is answered at once is answered.
 
-        def send_while_let_in(message: Message) -> Awaitable[None]:
+        Nor does anybody hear more of a request whose session is over before all of it came.
+        """
+        body = _Body(session, receive)
+        has_begun = False
+
+        async def send_while_let_in(message: Message) -> None:
+            nonlocal has_begun
             if message.get("more_body") and not session.lets_in():
                 raise EndedError
-            return send(message)
+            if has_begun or body.refusal is None:
+                has_begun = True
+                await send(message)
 
         try:
-            await self.app(scope, receive, send_while_let_in)
+            await self.app(scope, body.receive, send_while_let_in)
         except (EndedError, ClientDisconnect):
             return  # it was streamed, and there is nobody to tell
+        if body.refusal and not has_begun:
+            await closing(challenging(refusal_at(scope, body.refusal), body.refusal))(scope, receive, send)
+
+
+class _Body:
+    """The body of a request as it comes while its session lasts; then it is as if the client had left."""
+
+    def __init__(self, session: Session, receive: Receive) -> None:
+        self.refusal: StoreError | None = None
+        self._session = session
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """The next message."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            try:
+                await self._session.check()
+            except StoreError as error:
+                self.refusal = error
+                return {"type": "http.disconnect"}
+        return message
 
 
 def _address(scope: Scope) -> str:

@@ -4,10 +4,8 @@ from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
+from app.scope_state import CALLER
 from stores.access import Caller, Role
-
-CALLER: Final = "caller"
-"""Where it is, in the state of an ASGI scope."""
 
 ACCESS: Final = "access"
 

@@ -1,12 +1,11 @@
 """The entrance: whether somebody has to say who they are, and who they are then."""
 
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal, Protocol
 
 from app.access.credentials import refused, secret_of
 from app.access.keyring import Keyring
 from app.access.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
+from app.loopback import is_for_this_machine, is_loopback
 from stores.access import Caller
 from stores.keys import PREFIX
 
@@ -57,27 +56,6 @@ class Entrance:
         raise refused()
 
 
-@lru_cache(1024)
-def is_loopback(address: str) -> bool:
-    """Whether nobody but this machine reaches an address of its own; names and sockets' paths are no IP address."""
-    found = _ip(address)
-    return found is None or found.is_loopback
-
-
 def demand_of(setting: Demand, host: str) -> Demand:
     """What a setting comes to for a server that is to listen at a host."""
     return "required" if setting == "auto" and not is_for_this_machine(host) else setting
-
-
-def is_for_this_machine(host: str) -> bool:
-    """Whether who listens at a host is there for this machine alone; of names only localhost is known to be."""
-    found = _ip(host)
-    return host == "localhost" if found is None else found.is_loopback
-
-
-def _ip(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found

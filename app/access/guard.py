@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Iterable, Mapping
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from app.access.authentication import SESSION
 from app.access.callers import ACCESS, Access, caller_of
-from app.access.rulings import OPEN, RULINGS, Ruling
+from app.access.rulings import ANY, OPEN, RULINGS, WEBSOCKET, Ruling
 from stores.errors import StoreError
 
 
@@ -16,12 +17,23 @@ def ruled(routes: Iterable[BaseRoute], rulings: Mapping[str, Ruling] = RULINGS) 
     """Routes with the guard before each.
 
     Raises:
-        TypeError: a route has no ruling.
+        TypeError: a route has no ruling, or one of its methods has none.
     """
     found = list(routes)
     for route in found:
         _guard(route, "", rulings)
     return found
+
+
+def ruling_on(door: str, rulings: Mapping[str, Ruling] = RULINGS) -> Ruling:
+    """What somebody ruled on a door.
+
+    Raises:
+        TypeError: nobody did.
+    """
+    if door not in rulings:
+        raise TypeError(f"nobody ruled on {door}: say in app/access/rulings.py which role it takes")
+    return rulings[door]
 
 
 def _guard(route: BaseRoute, prefix: str, rulings: Mapping[str, Ruling]) -> None:
@@ -31,11 +43,20 @@ def _guard(route: BaseRoute, prefix: str, rulings: Mapping[str, Ruling]) -> None
         return
     if not isinstance(route, Route | WebSocketRoute | Mount):
         raise TypeError(f"nobody ruled on routes such as {route!r}")
-    path = f"{prefix}{route.path}"
-    if path not in rulings:
-        raise TypeError(f"nobody ruled on {path}: say in app/access/rulings.py which role it takes")
-    if rulings[path] is not OPEN:
-        route.app = Guard(route.app, rulings[path])
+    found = {method: ruling_on(f"{method} {prefix}{route.path}", rulings) for method in _methods_of(route)}
+    route.app = Guard(route.app, found)
+
+
+def _methods_of(route: Route | WebSocketRoute | Mount) -> set[str]:
+    """What somebody has to rule on at the path of a route."""
+    if isinstance(route, WebSocketRoute):
+        return {WEBSOCKET}
+    methods = route.methods if isinstance(route, Route) else None
+    return {_ruled_as(method) for method in methods or {ANY}}
+
+
+def _ruled_as(method: str) -> str:
+    return "GET" if method == "HEAD" else method
 
 
 class Guard:
@@ -43,39 +64,46 @@ class Guard:
 
     Args:
         app: what is behind it.
-        ruling: what it goes by.
+        rulings: what it goes by, for each method.
     """
 
-    def __init__(self, app: ASGIApp, ruling: Ruling) -> None:
+    def __init__(self, app: ASGIApp, rulings: Mapping[str, Ruling]) -> None:
         self.app = app
-        self.ruling = ruling
+        self.rulings = rulings
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Refuse, or go on."""
-        refused = self._refused(scope)
-        if refused is None or _says_later(scope):
+        """Refuse, or go on; a mounted application, which would get WebSockets as well, has none."""
+        ruling = self._ruling(scope)
+        if ruling is None:
+            return WebSocketClose()(scope, receive, send)
+        refused = _refused(ruling, scope)
+        if refused is None:
             return self.app(scope, receive, send)
-        return self.ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
+        return ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
 
-    def _refused(self, scope: Scope) -> StoreError | None:
-        ruling, session = self.ruling, scope["state"][SESSION]
-        if isinstance(session, StoreError):
-            return None if ruling.is_open and ruling.is_open(scope) else session
-        scope["state"][ACCESS] = Access(session.caller, ruling.role)
-        if ruling.projects and session.caller.everywhere < ruling.role:
-            return self._forbidden(HTTPConnection(scope))
+    def _ruling(self, scope: Scope) -> Ruling | None:
+        if scope["type"] == "websocket":
+            return self.rulings.get(WEBSOCKET)
+        return self.rulings.get(ANY) or self.rulings[_ruled_as(scope["method"])]
+
+
+def _refused(ruling: Ruling, scope: Scope) -> StoreError | None:
+    if ruling is OPEN:
         return None
-
-    def _forbidden(self, connection: HTTPConnection) -> StoreError | None:
-        caller = caller_of(connection)
-        try:
-            for project_id in self.ruling.projects(connection) if self.ruling.projects else ():
-                caller.check(self.ruling.role, project_id)
-        except StoreError as error:
-            return error.with_traceback(None)
-        return None
+    session = scope["state"][SESSION]
+    if isinstance(session, StoreError):
+        return None if ruling.is_open and ruling.is_open(scope) else session
+    scope["state"][ACCESS] = Access(session.caller, ruling.role)
+    if ruling.projects and session.caller.everywhere < ruling.role:
+        return _forbidden(ruling, HTTPConnection(scope))
+    return None
 
 
-def _says_later(scope: Scope) -> bool:
-    """Whether it is a browser's WebSocket, which cannot send the header: it says who it is in its first message."""
-    return scope["type"] == "websocket" and all(name != b"authorization" for name, _ in scope["headers"])
+def _forbidden(ruling: Ruling, connection: HTTPConnection) -> StoreError | None:
+    caller = caller_of(connection)
+    try:
+        for project_id in ruling.projects(connection) if ruling.projects else ():
+            caller.check(ruling.role, project_id)
+    except StoreError as error:
+        return error.with_traceback(None)
+    return None

@@ -75,6 +75,14 @@ class Keyring:
             known = self._known
         return _is_over(key, known)
 
+    async def is_surely_over(self, key: Key | None) -> bool:
+        """The same by what may be gone by.
+
+        Raises:
+            StoreError: that cannot be read.
+        """
+        return _is_over(key, await self.current())
+
     @contextmanager
     def until_ended(self, key: Key | None) -> Iterator[asyncio.Future[None]]:
         """What is done when `is_over` is so, for as long as the block lasts."""

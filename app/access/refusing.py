@@ -12,20 +12,21 @@ from stores.errors import StoreError, UnauthenticatedError
 
 def plainly(error: StoreError, _connection: HTTPConnection) -> Response:
     """As GraphQL, files and exports do."""
-    return _challenging(refusals.refusal(error), error)
+    return challenging(refusals.refusal(error), error)
 
 
 def by_weave(error: StoreError, _connection: HTTPConnection) -> Response:
     """As the Weave SDK's door does."""
-    return _challenging(weave.refusal(error), error)
+    return challenging(weave.refusal(error), error)
 
 
 def by_otlp(error: StoreError, connection: HTTPConnection) -> Response:
     """As OTLP does."""
-    return _challenging(otlp.refusal(error, connection.headers.get("content-type", "")), error)
+    return challenging(otlp.refusal(error, connection.headers.get("content-type", "")), error)
 
 
-def _challenging(response: Response, error: StoreError) -> Response:
+def challenging(response: Response, error: StoreError) -> Response:
+    """A refusal with what it takes to come in, where that is what is lacking."""
     if isinstance(error, UnauthenticatedError):
         response.headers.update(CHALLENGE)
     return response

@@ -1,6 +1,7 @@
-"""The rulings on routes: which role each takes, in which projects. Those on GraphQL's fields are the schema's own.
+"""The rulings on doors: which role each takes, in which projects. Those on GraphQL's fields are the schema's own.
 
-A route without one makes no application (`guard.ruled`); the README's table is made of this one.
+A door is a method at a path, such as `GET /healthz`. One without a ruling makes no application (`guard.ruled`), or no
+server of gRPC (`guard.ruling_on`); the README's table is made of this one.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from stores.errors import StoreError
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The role that a route takes, `NONE` of anybody; where its projects are, and how it refuses.
+    """The role that a door takes, `NONE` of anybody; where its projects are, and how it refuses.
 
     Where `projects` finds none, whoever has any role comes in, and the endpoint checks each project that it meets
     (`callers.access_of`). `is_open` tells what of it takes no role.
@@ -48,14 +49,29 @@ def _all(_connection: HTTPConnection) -> Iterable[str]:
 def _is_page(scope: Scope) -> bool:
     """Whether a browser asks for GraphiQL, which holds no data."""
     accept = first_header(scope["headers"], b"accept") or b""
-    return scope["type"] == "http" and scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
+    return scope["method"] == "GET" and prefers_html(accept.decode("latin-1"))
 
+
+def _says_later(scope: Scope) -> bool:
+    """Whether it is a browser, which cannot send the header: it says who it is in its first message."""
+    return all(name != b"authorization" for name, _ in scope["headers"])
+
+
+ANY: Final = "ANY"
+"""Stands for every method of HTTP, where an application of its own looks at them."""
+
+WEBSOCKET: Final = "WEBSOCKET"
+"""Stands for the method where a WebSocket is opened."""
+
+GRPC: Final = "GRPC"
+"""Stands for it where the path is that of a service's method; it refuses by itself, with codes of its own."""
 
 OPEN: Final = Ruling(Role.NONE, "open to all")
 EVERYWHERE: Final = Ruling(Role.READER, "all projects", _all)
 """For what tells of the whole server."""
 
 _GRAPHQL: Final = Ruling(Role.NONE, "as the field takes it", is_open=_is_page)
+_IN_ADDRESS: Final = "the one in the address"
 _TRACES: Final = Ruling(Role.WRITER, "those of the header and the spans' resources", refuse=by_otlp)
 _WEAVE_READER: Final = Ruling(Role.READER, "each project_id and ref in the body", refuse=by_weave)
 _WEAVE_WRITER: Final = Ruling(Role.WRITER, "each project_id in the body", refuse=by_weave)
@@ -108,24 +124,28 @@ _WEAVE_WRITES: Final = (
     "/v2/{entity}/{project}/calls/complete",
 )
 
-RULINGS: Final = {
-    "/": OPEN,
-    "/graphql": _GRAPHQL,
-    "/graphiql": OPEN,
-    "/healthz": OPEN,
-    "/readyz": OPEN,
-    "/metrics": EVERYWHERE,
-    "/files/{entity}/{project}": Ruling(Role.WRITER, "the one in the address", _in_path),
-    "/files/{entity}/{project}/{digest}": Ruling(Role.READER, "the one in the address", _in_path),
-    "/export/{concept}": Ruling(Role.READER, "projectId in the address", _in_query),
-    "/v1/traces": _TRACES,
-    "/otel/v1/traces": _TRACES,
-    **{f"/weave{path}": _WEAVE_READER for path in _WEAVE_READS},
-    **{f"/weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
-    "/weave/server_info": OPEN,
-    "/weave/{path:path}": OPEN,
-}
-"""By the path of a route."""
+_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 
-WITHOUT_PAGE: Final = RULINGS | {"/graphql": replace(_GRAPHQL, is_open=None)}
+RULINGS: Final = {
+    "GET /": OPEN,
+    f"{ANY} /graphql": _GRAPHQL,
+    f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_says_later),
+    f"{ANY} /graphiql": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": EVERYWHERE,
+    "PUT /files/{entity}/{project}": Ruling(Role.WRITER, _IN_ADDRESS, _in_path),
+    "GET /files/{entity}/{project}/{digest}": Ruling(Role.READER, _IN_ADDRESS, _in_path),
+    "GET /export/{concept}": Ruling(Role.READER, "projectId in the address", _in_query),
+    "POST /v1/traces": _TRACES,
+    "POST /otel/v1/traces": _TRACES,
+    f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
+    **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
+    **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
+    "GET /weave/server_info": OPEN,
+    **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
+}
+"""By the door; HEAD goes with GET."""
+
+WITHOUT_PAGE: Final = RULINGS | {f"{ANY} /graphql": replace(_GRAPHQL, is_open=None)}
 """The same where GraphiQL is off: who would rather have its page is answered by the API, and says who they are."""

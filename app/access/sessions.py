@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from app.access.credentials import refused
 from app.access.keyring import Keyring
 from stores import times
 from stores.access import Caller
@@ -26,6 +27,14 @@ class Session(Protocol):
     def lets_in(self) -> bool:
         """Whether it is not over, as far as is known."""
 
+    async def check(self) -> None:
+        """See that it is not over, by what nobody has to doubt.
+
+        Raises:
+            UnauthenticatedError: it is.
+            StoreError: that cannot be found out.
+        """
+
     def until_ended(self) -> AbstractContextManager[Ended]:
         """What is done when it is over, for as long as the block lasts."""
 
@@ -39,6 +48,9 @@ class FreeSession:
     def lets_in(self) -> bool:
         """Always."""
         return True
+
+    async def check(self) -> None:
+        """It is never over."""
 
     @contextmanager
     def until_ended(self) -> Iterator[Ended]:
@@ -57,6 +69,11 @@ class OpenSession(NamedTuple):
     def lets_in(self) -> bool:
         """Whether there is no key yet."""
         return not self.keyring.is_over(None)
+
+    async def check(self) -> None:
+        """See that there is no key yet."""
+        if await self.keyring.is_surely_over(None):
+            raise refused()
 
     def until_ended(self) -> AbstractContextManager[Ended]:
         """It is over when the first key is made."""
@@ -79,6 +96,11 @@ class KeySession:
         """Whether the key still does."""
         return not self.keyring.is_over(self.key)
 
+    async def check(self) -> None:
+        """See that the key still does."""
+        if await self.keyring.is_surely_over(self.key):
+            raise refused()
+
     def until_ended(self) -> AbstractContextManager[Ended]:
         """It is over when the key is revoked, or ends."""
         return self.keyring.until_ended(self.key)
@@ -94,6 +116,11 @@ class TokenSession:
     def lets_in(self) -> bool:
         """Whether that is still to come."""
         return times.now() < self.expires_at
+
+    async def check(self) -> None:
+        """See that it is."""
+        if not self.lets_in():
+            raise refused()
 
     @contextmanager
     def until_ended(self) -> Iterator[Ended]:

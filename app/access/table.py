@@ -1,11 +1,29 @@
 """All rulings as the README has them."""
 
-from app.access.rulings import RULINGS
+from collections.abc import Iterator
+from typing import Final
+
+from app.access.rulings import GRPC, RULINGS, WEBSOCKET, Ruling
 from graphql_schema.access import table
+
+_KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
 
 
 def markdown_table() -> str:
     """The table of permissions."""
-    routes = table.grouped("HTTP", ((path, ruling.role, ruling.place) for path, ruling in RULINGS.items()))
     head = ["| What | Takes the role | In which projects |", "| --- | --- | --- |"]
-    return "\n".join([*head, *table.lines(), *routes])
+    return "\n".join([*head, *table.lines(), *_doors()])
+
+
+def _doors() -> Iterator[str]:
+    """The rows of doors; methods that are alike at a path stand before it."""
+    kinds: dict[str, dict[tuple[str, Ruling], list[str]]] = {}
+    for door, ruling in RULINGS.items():
+        method, _, path = door.partition(" ")
+        kinds.setdefault(_KINDS.get(method, "HTTP"), {}).setdefault((path, ruling), []).append(method)
+    for kind, doors in kinds.items():
+        yield from table.grouped(kind, ((_told(path, of), each.role, each.place) for (path, each), of in doors.items()))
+
+
+def _told(path: str, methods: list[str]) -> str:
+    return path if methods[0] in _KINDS else f"{', '.join(methods)} {path}"

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import bson
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
 from app.backups.archive import BackupError, Count, records, verified
+from app.backups.raw import BATCH, Client, raw
 from stores import versions
+from stores.shared_secret import CURSORS
 
-_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
-_BATCH: Final = 1_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)
-
-Client = MongoClient[dict[str, Any]]
 
 
 def restore(client: Client, database: str, path: Path) -> dict[str, int]:
@@ -41,6 +37,8 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
         if name != "upgrades" and _counted(stored, name).told() != expected:
             raise BackupError(f"{name} is not what is in {path}: did anybody write meanwhile? Restore it again")
     versions.check(d for d in stored["upgrades"].find({"_id": versions.VERSION}))
+    # Cursors from before would go on in the oplog of the MongoDB that they are of, through all that was restored.
+    stored["secrets"].delete_one({"_id": CURSORS})
     stored["upgrades"].delete_one({"_id": versions.RESTORE})
     return {name: expected["count"] for name, expected in told.items()}
 
@@ -78,7 +76,7 @@ def _grouped(path: Path) -> Grouped:
         if kind == b"D":
             batch.append(document)
             size += len(document)
-        if batch and (kind != b"D" or len(batch) >= _BATCH or size >= _BATCH_BYTES):
+        if batch and (kind != b"D" or len(batch) >= BATCH or size >= _BATCH_BYTES):
             yield b"D", batch
             batch, size = [], 0
         if kind != b"D":
@@ -93,8 +91,7 @@ def _fill(stored: Database[dict[str, Any]], path: Path) -> None:
             name = begun["name"]
             _make(stored, name, begun["indexes"])
         elif kind == b"D":
-            raw = stored[name].with_options(codec_options=_RAW)
-            raw.insert_many([RawBSONDocument(document) for document in documents])
+            raw(stored, name).insert_many([RawBSONDocument(document) for document in documents])
 
 
 def _make(stored: Database[dict[str, Any]], name: str, indexes: list[dict[str, Any]]) -> None:
@@ -113,6 +110,6 @@ def _index(given: dict[str, Any]) -> IndexModel:
 
 def _counted(stored: Database[dict[str, Any]], name: str) -> Count:
     count = Count()
-    for document in stored[name].with_options(codec_options=_RAW).find({}, sort=[("_id", 1)]):
+    for document in raw(stored, name).find({}, sort=[("_id", 1)]):
         count.add(bytes(document.raw))
     return count

@@ -5,26 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from app.backups.archive import FORMAT, BackupError, Count, Writer
+from app.backups.raw import BATCH, Client, raw
 from stores import versions
 
-_RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
-_BATCH: Final = 1_000
 _FORGOTTEN: Final = 239
 _CHANGED: Final = 246
 """MongoDB's codes for a moment that it has forgotten, and for one before a collection became what it is."""
 _WINDOW: Final = "minSnapshotHistoryWindowInSeconds"
 _EMBEDDED_SECONDS: Final = 6 * 3600
-
-Client = MongoClient[dict[str, Any]]
 
 
 def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str, int]:
@@ -39,7 +33,7 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
     """
     if path.exists():
         raise BackupError(f"{path} is there already; name another file, or move it away", "file")
-    versions.check(client[database]["upgrades"].find({"_id": {"$in": versions.MARKS}}))
+    versions.check_upgrades(client[database]["upgrades"])
     part = path.with_name(f"{path.name}.part")
     try:
         with (
@@ -85,8 +79,7 @@ def _written(client: Client, database: str, writer: Writer, session: ClientSessi
         indexes = [index for index in stored[name].list_indexes() if index["name"] != "_id_"]
         writer.put(b"C", {"name": name, "indexes": indexes})
         count = Count()
-        raw = stored[name].with_options(codec_options=_RAW)
-        for document in raw.find({}, session=session, sort=[("_id", 1)], batch_size=_BATCH):
+        for document in raw(stored, name).find({}, session=session, sort=[("_id", 1)], batch_size=BATCH):
             encoded = bytes(document.raw)
             count.add(encoded)
             writer.put_raw(b"D", encoded)

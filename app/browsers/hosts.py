@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.callers import CALLER
 from app.access.credentials import first_header
-from app.access.entrance import is_for_this_machine
 from app.doors import MONITORING, refusal_at
+from app.loopback import is_for_this_machine
+from app.scope_state import CALLER
 from stores.errors import ForbiddenError
 
 if TYPE_CHECKING:

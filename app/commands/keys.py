@@ -107,9 +107,8 @@ def has_keys(settings: Settings, uri: str) -> bool:
 
 
 def _line(key: Key, now: int) -> str:
-    state = "revoked" if key.revoked_at is not None else "live" if key.is_live(now) else "expired"
-    end = key.revoked_at or key.expires_at
-    until = f"until {_moment(end)}" if end is not None else "without end"
+    state = "live" if key.is_live(now) else "expired" if key.revoked_at is None else "revoked"
+    until = "without end" if key.ends_at is None else f"until {_moment(key.ends_at)}"
     name = f"  {key.name}" if key.name else ""
     return f"{key.id}  {state:<7}  {_moment(key.created_at)} {until}  {_grants(key)}{name}"
 

@@ -89,7 +89,7 @@ def sweep(options: Namespace) -> int:
 
     with Console(stderr=True).status(Text(f"Sweeping {project_id} …")):
         report = on_stores(settings_of(options), work)
-    took = ((report.ended_at or report.started_at) - report.started_at) / 1_000_000
+    took = ((report.ended_at or report.started_at) - report.started_at) / times.SECOND
     why = f" ({report.error})" if report.error else ""
     ended = f"{report.outcome.capitalize()} after {took:.1f} s{why}"
     return say(f"{ended}. Gone of {project_id}: {_told(report.counts)}.")

@@ -8,8 +8,9 @@ import orjson
 
 from app.demo import models, vocabulary
 from app.demo.library import ASSISTANT, EVALUATION, JUDGE, JUDGED_BY, SAMPLE
-from app.demo.span import SECOND, Json, Span, StepError
+from app.demo.span import Json, Span, StepError
 from app.demo.world import World
+from stores.times import SECOND
 
 _AT_ONCE: Final = 4
 _EVASIONS: Final = (

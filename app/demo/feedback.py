@@ -7,9 +7,10 @@ from random import Random
 from typing import Final
 
 from app.demo import reviews, vocabulary
-from app.demo.span import SECOND, Json, Span
+from app.demo.span import Json, Span
 from stores import refs
 from stores.feedback import NewFeedback
+from stores.times import SECOND
 
 _REACTS: Final = 0.45
 _REVIEWED: Final = 0.08

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.demo import failures
-from app.demo.span import SECOND, Json, Span, StillRunning, Trace
+from app.demo.span import Json, Span, StillRunning, Trace
+from stores.times import SECOND
 
 Messages = list[Json]
 

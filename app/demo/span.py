@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from stores.calls import CallEnd, CallStart
 from stores.refs import Ref
+from stores.times import SECOND
 
 if TYPE_CHECKING:
     from app.demo.library import Library
@@ -19,7 +20,6 @@ Json = dict[str, Any]
 TimedPart = tuple[int, CallStart | CallEnd]
 """A start or an end with its time, in microseconds since the epoch."""
 
-SECOND: Final = 1_000_000
 _SLOWEST: Final = 6
 """No work takes more than this many times its median, so that a scene's length has a bound."""
 

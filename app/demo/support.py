@@ -11,9 +11,10 @@ from app.demo.cases import Case
 from app.demo.languages import TOPICS as FOREIGN_TOPICS
 from app.demo.library import ASSISTANT
 from app.demo.models import Messages
-from app.demo.span import SECOND, Json, Span, StepError, Trace, new_id
+from app.demo.span import Json, Span, StepError, Trace, new_id
 from app.demo.topics import TOPICS, Exchange, Topic
 from app.demo.world import World
+from stores.times import SECOND
 
 _FOREIGN: Final = 0.2
 _STAGING: Final = 0.12

@@ -6,7 +6,8 @@ from typing import Final
 
 from app.demo import vocabulary
 from app.demo.library import Library
-from app.demo.span import SECOND, Json, Trace, new_id
+from app.demo.span import Json, Trace, new_id
+from stores.times import SECOND
 
 HOUR: Final = 3600 * SECOND
 DAY: Final = 24 * HOUR

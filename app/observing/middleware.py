@@ -12,6 +12,7 @@ from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
+from app.scope_state import UNDER_WAY
 from app.stopping import Stopping
 from stores.errors import UnavailableError
 
@@ -46,7 +47,7 @@ class Observing:
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _given(scope) or next(self._new_ids)
         door = doors.WEBSOCKET if kind == "websocket" else doors.door_of(scope["path"])
-        under_way = state["under_way"] = UnderWay(request_id, door, state, self._tally)
+        under_way = state[UNDER_WAY] = UnderWay(request_id, door, state, self._tally)
         under_way.make_current()
         return self._passed_on(under_way, scope, receive, send)
 
@@ -82,7 +83,7 @@ class Observing:
             if door != doors.WEBSOCKET or status != _SWITCHED:
                 under_way.ended(str(status))
             # What leads back to itself only the garbage collector ends.
-            under_way.state.pop("under_way", None)
+            under_way.state.pop(UNDER_WAY, None)
 
     def _cuts_off(self, error: BaseException) -> bool:
         """Whether it is the server that ends a request, since it stops and has waited for as long as it does."""

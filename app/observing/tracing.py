@@ -40,7 +40,7 @@ class Tracing:
             otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
             resources = importlib.import_module("opentelemetry.sdk.resources")
             self._propagation: Any = importlib.import_module("opentelemetry.propagate")
-            self._api: Any = importlib.import_module("opentelemetry.trace")
+            self.api: Any = importlib.import_module("opentelemetry.trace")
         except ImportError as error:
             raise TracingError(
                 "LOOMQL_OTEL_ENDPOINT is set, but OpenTelemetry's SDK is not installed: pip install 'loomql[otel]', or "
@@ -61,7 +61,7 @@ class Tracing:
     @contextmanager
     def span(self, name: str, kind: str, attributes: Mapping[str, str], sent: Any = None) -> "Iterator[Span]":  # noqa: ANN401 -- a context
         """A span that is current in the block."""
-        kinds = self._api.SpanKind
+        kinds = self.api.SpanKind
         with self.tracer.start_as_current_span(
             name, context=sent, kind=kinds[kind], attributes=attributes, record_exception=False
         ) as span:
@@ -75,7 +75,7 @@ class Tracing:
 
     def failed(self, span: "Span", told: str) -> None:
         """Mark a span as one of a failure."""
-        span.set_status(self._api.Status(self._api.StatusCode.ERROR, told))
+        span.set_status(self.api.Status(self.api.StatusCode.ERROR, told))
 
 
 class TracedRequests:
@@ -121,7 +121,7 @@ class TracedCommands(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         """Begin a span, where something asked for it is traced."""
-        api = self._tracing._api  # noqa: SLF001 -- of this module
+        api = self._tracing.api
         if event.command_name in _UNTRACED or not api.get_current_span().get_span_context().is_valid:
             return
         collection = event.command.get("collection" if event.command_name == "getMore" else event.command_name)

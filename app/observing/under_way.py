@@ -10,6 +10,7 @@ from strawberry.types import ExecutionResult
 
 from app.observing.doors import EVENTS
 from app.observing.tally import Tally
+from app.scope_state import CALLER
 from graphql_schema import request_ids
 
 INTERNAL: Final = "INTERNAL"
@@ -55,7 +56,7 @@ class UnderWay:
     @property
     def caller_id(self) -> str | None:
         """Who asks, where that is known."""
-        return getattr(self.state.get("caller"), "id", None)
+        return getattr(self.state.get(CALLER), "id", None)
 
     def begin_operation(self) -> "UnderWay":
         """One of the operations of a connection, whose id is the connection's with a number; it is current from now on.

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -15,13 +16,16 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.access.callers import CALLER, Access
+from app.access.callers import Access
+from app.access.guard import ruling_on
+from app.access.rulings import GRPC
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
 from app.request_bodies import SilenceError
+from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.access import Caller, Role
@@ -42,6 +46,8 @@ _REQUEST_ID: Final = HEADER.decode()
 
 Admit = Callable[[str | None], Awaitable[Caller]]
 """Who comes with what a call says in its metadata by authorization; a StoreError refuses them."""
+
+_Method = Callable[[Role, AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 _COMING_AT_ONCE: Final = 4
 """Messages that are on their way at once: what they take is known, and counted, once they are there."""
@@ -116,13 +122,13 @@ async def traces_over_grpc(
 
     Raises:
         GrpcError: grpcio is not installed, or nobody can listen at the address.
+        TypeError: nobody ruled on a method.
     """
     grpc = _grpc()
+    handlers = _handlers(grpc, {"Export": _Traces(store, entity, intake, admit, rates, tally).export})
     limits = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", int(address.is_shared)))
     server = grpc.aio.server(options=limits)
-    # To a client this is the same as a call with one message, which would be read before anybody is asked.
-    export: Any = grpc.stream_unary_rpc_method_handler(_Traces(store, entity, intake, admit, rates, tally).export)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Export": export}),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     try:
         server.add_insecure_port(str(address))
     except RuntimeError as error:
@@ -136,6 +142,15 @@ async def traces_over_grpc(
         yield
     finally:
         await asyncio.gather(server.stop(grace_seconds), *ending)
+
+
+def _handlers(grpc: Any, methods: Mapping[str, _Method]) -> dict[str, Any]:  # noqa: ANN401 -- the module, and its own
+    """The handlers of a service's methods, each of which takes the role that somebody ruled."""
+    # To a client this is the same as a call with one message, which would be read before anybody is asked.
+    handler = grpc.stream_unary_rpc_method_handler
+    return {
+        name: handler(partial(method, ruling_on(f"{GRPC} /{SERVICE}/{name}").role)) for name, method in methods.items()
+    }
 
 
 class _Traces:
@@ -159,13 +174,15 @@ class _Traces:
         self._intake = intake
         self._coming = asyncio.Semaphore(_COMING_AT_ONCE)
 
-    async def export(self, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
-        """Store what a request brings; it is answered once all of it is stored."""
+    async def export(
+        self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> bytes:
+        """Store what a request brings in projects in which its caller has a role; it is answered once all is stored."""
         sent = dict(context.invocation_metadata() or ())
         with self._counted(sent) as call:
             context.set_trailing_metadata(((_REQUEST_ID, call.request_id),))
             try:
-                return response_of(await self._export(requests, context, sent, call)).SerializeToString()
+                return response_of(await self._export(role, requests, context, sent, call)).SerializeToString()
             except StoreError as error:
                 call.failed(error.code)
                 await _refuse(context, error, CODES.get(error.code, Code.INTERNAL), call.request_id)
@@ -192,6 +209,7 @@ class _Traces:
 
     async def _export(
         self,
+        role: Role,
         requests: AsyncIterator[bytes],
         context: "grpc.aio.ServicerContext[Any, Any]",
         sent: Mapping[str, str | bytes],
@@ -200,10 +218,11 @@ class _Traces:
         caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
         if self._rates:
             self._rates.check(account_of(caller, _address(context.peer())))
-        access = Access(caller, Role.WRITER)
+        access = Access(caller, role)
         with self._intake.share() as share:
             async with self._coming:
                 request = await _message(requests)
+                await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
                 share.grow(COPIES[PROTOBUF] * len(request))
             project_id = project_of(sent.get(PROJECT_HEADER))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import Scope
 
+from app.scope_state import CALLER
+
 if TYPE_CHECKING:
     from stores.access import Caller
-
-_CALLER: Final = "caller"
-"""Where `app.access` puts it; its rulings know all doors, which come here."""
 
 _NETWORK_BITS: Final = 64
 """What one customer of a provider has of IPv6 at least: addresses within are no different callers."""
@@ -23,7 +22,7 @@ def payer_of(scope: Scope) -> str:
     that say, else the proxy's own.
     """
     client = scope.get("client")
-    return account_of(scope.get("state", {}).get(_CALLER), client[0] if client else None)
+    return account_of(scope.get("state", {}).get(CALLER), client[0] if client else None)
 
 
 def account_of(caller: "Caller | None", address: str | None) -> str:

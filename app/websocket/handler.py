@@ -22,11 +22,12 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from strawberry.types import ExecutionResult
 
 from app import heartbeats
-from app.access.authentication import come_in, until_ended
+from app.access.authentication import come_in, still_let_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
 from app.intake import large_subscription
 from app.observing import under_way
+from app.scope_state import UNDER_WAY
 from app.traffic import payer_of
 from app.traffic.rates import Buckets
 from app.trusted_documents import trusted_text
@@ -140,6 +141,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         with ExitStack() as held:
             share = held.enter_context(self.view.intake.share())
             try:
+                await still_let_in(self.websocket.ws.scope)
                 self._check(message)
                 await share.take(self.websocket.received_bytes)
             except StoreError as error:
@@ -176,7 +178,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
         act_for(self.websocket.ws.scope)
-        connection: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get("under_way")
+        connection: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
         if connection is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)

@@ -6,7 +6,7 @@ from typing import Any
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from graphql_schema.access.places import Given
+from graphql_schema.access.project_arguments import Given
 from graphql_schema.access.rulings import Ruling, Rulings
 from stores.access import Caller, forbidden
 from stores.errors import ForbiddenError

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from graphql_schema.access import places
-from graphql_schema.access.places import Given, Place
+from graphql_schema.access import project_arguments
+from graphql_schema.access.project_arguments import Given, ProjectArgument
 from stores.access import Role
 
 
@@ -17,7 +17,7 @@ class Ruling:
     """The role that a field takes in each project that its arguments name; `command` does the same on the server."""
 
     role: Role
-    place: Place = places.PROJECT_ID
+    place: ProjectArgument = project_arguments.PROJECT_ID
     command: str | None = None
 
     def command_for(self, given: Given) -> str | None:
@@ -29,10 +29,10 @@ _READER: Final = Ruling(Role.READER)
 _WRITER: Final = Ruling(Role.WRITER)
 
 _QUERIES: Final = {
-    "node": Ruling(Role.READER, places.ID),
-    "nodes": Ruling(Role.READER, places.IDS),
-    "refs": Ruling(Role.READER, places.REFS),
-    "projects": Ruling(Role.READER, places.OWN),
+    "node": Ruling(Role.READER, project_arguments.ID),
+    "nodes": Ruling(Role.READER, project_arguments.IDS),
+    "refs": Ruling(Role.READER, project_arguments.REFS),
+    "projects": Ruling(Role.READER, project_arguments.OWN),
     **dict.fromkeys(
         (
             "call",
@@ -73,14 +73,14 @@ _QUERIES: Final = {
 }
 
 _MUTATIONS: Final = {
-    "callCreateBatch": Ruling(Role.WRITER, places.BATCH_OF_CALLS),
-    "callEnd": Ruling(Role.WRITER, places.END),
-    "callStart": Ruling(Role.WRITER, places.START),
-    "ensureProjectExists": Ruling(Role.WRITER, places.ENTITY_AND_PROJECT),
-    "feedbackCreateBatch": Ruling(Role.WRITER, places.BATCH_OF_FEEDBACK),
-    "objCreate": Ruling(Role.WRITER, places.OBJ),
-    "opCreate": Ruling(Role.WRITER, places.OP_OBJ),
-    "tableCreate": Ruling(Role.WRITER, places.TABLE),
+    "callCreateBatch": Ruling(Role.WRITER, project_arguments.BATCH_OF_CALLS),
+    "callEnd": Ruling(Role.WRITER, project_arguments.END),
+    "callStart": Ruling(Role.WRITER, project_arguments.START),
+    "ensureProjectExists": Ruling(Role.WRITER, project_arguments.ENTITY_AND_PROJECT),
+    "feedbackCreateBatch": Ruling(Role.WRITER, project_arguments.BATCH_OF_FEEDBACK),
+    "objCreate": Ruling(Role.WRITER, project_arguments.OBJ),
+    "opCreate": Ruling(Role.WRITER, project_arguments.OP_OBJ),
+    "tableCreate": Ruling(Role.WRITER, project_arguments.TABLE),
     **dict.fromkeys(
         (
             "actionsExecuteBatch",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graphql_schema.limits.places import Counted, Place, Selection
+from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
 
 MOST_TOLD: Final = 10**15
 """Larger numbers are not told: JavaScript's have no more digits, and nobody needs them."""
@@ -16,7 +16,7 @@ _NODES: Final = "nodes"
 
 @dataclass(frozen=True, slots=True)
 class Heavy:
-    """A place that costs much: its path in the answer, how many objects it may give, and the fields to ask less of."""
+    """A field that costs much: its path in the answer, how many objects it may give, and the fields to ask less of."""
 
     path: str
     count: int
@@ -41,49 +41,49 @@ class Arithmetic:
         return self._count(self._root)
 
     def heaviest(self) -> Heavy | None:
-        """The place that gives the most objects, of those on the way that weighs most."""
+        """The field that gives the most objects, of those on the way that weighs most."""
         return max(self._heavy(self._root, 1, (), ()), key=lambda each: each.count, default=None)
 
     def _sum(self, selection: Selection) -> str:
-        places = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
-        total = sum(map(self._of, places))
-        told = [place for place in self._by_weight(places) if self._of(place) * _SMALL >= total and self._of(place)]
+        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
+        total = sum(map(self._of, fields))
+        told = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
         told = told[: self._left]
         self._left -= len(told)
-        parts = [self._place(place) for place in places if any(place is each for each in told)]
+        parts = [self._field(field) for field in fields if any(field is each for each in told)]
         rest = total - sum(map(self._of, told))
         return " + ".join([*parts, number(rest)] if rest or not parts else parts)
 
-    def _place(self, place: Place) -> str:
-        label = "" if place.is_handed and place.name == _NODES else f"{place.name}: "
-        below = self._sum(place.below) if place.below and self._count(place.below) else ""
-        each = " + ".join(filter(None, [number(place.own) if place.own or not below else "", below]))
-        if not place.is_list:
+    def _field(self, field: CostedField) -> str:
+        label = "" if field.is_handed and field.name == _NODES else f"{field.name}: "
+        below = self._sum(field.below) if field.below and self._count(field.below) else ""
+        each = " + ".join(filter(None, [number(field.own) if field.own or not below else "", below]))
+        if not field.is_list:
             return label + each
-        return f"{label}{number(self._size(place))} x {f'({each})' if below else each}"
+        return f"{label}{number(self._size(field))} x {f'({each})' if below else each}"
 
     def _heavy(
         self, selection: Selection, times: int, path: tuple[str, ...], lists: tuple[str, ...]
     ) -> Iterator[Heavy]:
-        places = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
-        for place in self._by_weight(places)[:1]:
-            here = (*path, place.name)
-            count = times * self._size(place)
+        fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
+        for field in self._by_weight(fields)[:1]:
+            here = (*path, field.name)
+            count = times * self._size(field)
             asked = lists
-            if place.is_asked and self._size(place) > 1:
-                asked = (*lists, ".".join(path if place.is_handed else here))
-            yield Heavy(".".join(here), count * place.own, asked)
-            if place.below:
-                yield from self._heavy(place.below, count, here, asked)
+            if field.is_asked and self._size(field) > 1:
+                asked = (*lists, ".".join(path if field.is_handed else here))
+            yield Heavy(".".join(here), count * field.own, asked)
+            if field.below:
+                yield from self._heavy(field.below, count, here, asked)
 
-    def _by_weight(self, places: tuple[Place, ...]) -> list[Place]:
-        return sorted(places, key=self._of, reverse=True)
+    def _by_weight(self, fields: tuple[CostedField, ...]) -> list[CostedField]:
+        return sorted(fields, key=self._of, reverse=True)
 
-    def _of(self, place: Place) -> int:
-        return self._size(place) * (place.own + (self._count(place.below) if place.below else 0))
+    def _of(self, field: CostedField) -> int:
+        return self._size(field) * (field.own + (self._count(field.below) if field.below else 0))
 
-    def _size(self, place: Place) -> int:
-        return place.size if isinstance(place.size, int) else place.size.read(self._values)
+    def _size(self, field: CostedField) -> int:
+        return field.size if isinstance(field.size, int) else field.size.read(self._values)
 
     def _count(self, selection: Selection) -> int:
         return selection.count(self._counts)

@@ -10,8 +10,8 @@ from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, Operati
 from graphql_schema.directives import flags
 from graphql_schema.limits.arithmetic import MOST_TOLD, Arithmetic, number
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.cost_tree import Counted
 from graphql_schema.limits.counting import Counting, TooManySelectionsError
-from graphql_schema.limits.places import Counted
 from graphql_schema.limits.weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
@@ -33,6 +33,12 @@ class _Kept:
     operation: weakref.ref[OperationDefinitionNode]
     flags: tuple[str, ...]
     by_flags: dict[tuple[Any, ...], "_Found"] = field(default_factory=dict)
+
+    def keep(self, chosen: tuple[Any, ...], found: "_Found") -> None:
+        """Keep one of them, and no more than some."""
+        if len(self.by_flags) >= _MOST_KEPT:
+            self.by_flags.clear()
+        self.by_flags[chosen] = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +76,27 @@ class Costs:
         limit = self._limits.max_cost
         if limit is None:
             return None
-        key = id(operation)
-        kept = self._kept.get(key)
-        if kept is None:
-            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+        kept = self._kept_of(operation, fragments)
         chosen = tuple(map(values.get, kept.flags)) if kept.flags else ()
         found = kept.by_flags.get(chosen)
         if found is None:
             found = self._count(operation, fragments, values, limit)
-            if len(kept.by_flags) >= _MOST_KEPT:
-                kept.by_flags.clear()
-            kept.by_flags[chosen] = found
+            kept.keep(chosen, found)
         if found.told is not None:
             return found.told
         cost = found.counted.cost(values)
         if cost > limit:
             self._hold(operation, fragments, values, found.counted, limit)
         return _told(cost, limit)
+
+    def _kept_of(self, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> _Kept:
+        """What is kept of an operation for as long as it is there itself."""
+        key = id(operation)
+        kept = self._kept.get(key)
+        if kept is None:
+            reference = weakref.ref(operation, lambda _: self._kept.pop(key, None))
+            kept = self._kept[key] = _Kept(reference, flags(operation, fragments.values()))
+        return kept
 
     def _count(
         self,

@@ -1,4 +1,4 @@
-"""Counting: from an operation to its places, fragments spread and fields of one name merged as its execution does."""
+"""Counting: from an operation to its costed fields, fragments spread and those of one name merged as it is executed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -23,7 +23,7 @@ from graphql import (
 )
 
 from graphql_schema.directives import is_included
-from graphql_schema.limits.places import Counted, Place, Selection
+from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
 from graphql_schema.limits.sizes import Size, asked
 from graphql_schema.limits.weights import INNER, Weight, Weights
 
@@ -89,19 +89,19 @@ class Counting:
         known = self._known.get(key)
         if known is None:
             kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
-            known = Selection(tuple(tuple(self._places(each, sets, handed)) for each in kinds))
+            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed)) for each in kinds))
             known.fix(self._varying)
             self._known[key] = known
         return known
 
-    def _places(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Iterator[Place]:
+    def _costed_fields(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Iterator[CostedField]:
         for name, nodes in self._collected(kind, sets).items():
             definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
             if definition is not None:
                 weight = self._weights.of(kind, nodes[0].name.value, definition)
-                yield self._place(kind, name, nodes, get_named_type(definition.type), weight, handed)
+                yield self._costed_field(kind, name, nodes, get_named_type(definition.type), weight, handed)
 
-    def _place(
+    def _costed_field(
         self,
         kind: GraphQLNamedType,
         name: str,
@@ -109,7 +109,7 @@ class Counting:
         result: GraphQLNamedType,
         weight: Weight,
         handed: Size | None,
-    ) -> Place:
+    ) -> CostedField:
         told = self._told(kind, nodes[0], weight)
         size: Size = 1
         if weight.is_list:
@@ -123,11 +123,11 @@ class Counting:
         given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
         if given is not None and below is not None:
             below = self._with_given(below, given)
-        return Place(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
+        return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
 
     def _with_given(self, below: Selection, given: Size) -> Selection:
         """What a mutation gives, and what it is given beside it."""
-        both = Selection(tuple((Place("given", given, 1, 0, is_list=True), *places) for places in below.kinds))
+        both = Selection(tuple((CostedField("given", given, 1, 0, is_list=True), *fields) for fields in below.kinds))
         both.fix(self._varying)
         return both
 

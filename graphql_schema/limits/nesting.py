@@ -20,9 +20,12 @@ from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
 
 _UNCOUNTED: Final = -1_000_000
 _MOST_COUNTED: Final = 1_000_000
+_MOST_COMPARED: Final = 50_000
 
-# What graphql-core spends at most on comparing fields of one name; its own bound lets a document of 50 kB take seconds.
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 50_000
+
+def bound_comparisons() -> None:
+    """Have graphql-core compare fewer fields of one name, in this process: its bound lets 50 kB take seconds."""
+    overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = _MOST_COMPARED
 
 
 def rule(limits: Limits) -> type[ASTValidationRule]:
@@ -33,9 +36,9 @@ def rule(limits: Limits) -> type[ASTValidationRule]:
 
     class BoundedOperations(ASTValidationRule):
         def enter_document(self, document: DocumentNode, *_args: object) -> None:
-            for operation, size in measure(document):
-                _check("field levels", size.depth, limits.max_depth, "LOOMQL_MAX_QUERY_DEPTH", operation)
-                _check("aliases", size.aliases, limits.max_aliases, "LOOMQL_MAX_QUERY_ALIASES", operation)
+            for operation, nesting in measure(document):
+                _check("field levels", nesting.depth, limits.max_depth, "LOOMQL_MAX_QUERY_DEPTH", operation)
+                _check("aliases", nesting.aliases, limits.max_aliases, "LOOMQL_MAX_QUERY_ALIASES", operation)
 
     return BoundedOperations
 
@@ -53,55 +56,55 @@ def _check(what: str, found: int, limit: int, setting: str, operation: Operation
 
 
 @dataclass
-class Size:
+class Nesting:
     """Levels of nested fields, number of aliases, and the fragments (with their level) that add to both."""
 
     depth: int = 0
     aliases: int = 0
     spreads: list[tuple[str, int]] = field(default_factory=list)
 
-    def with_fragments(self, fragments: dict[str, "Size"]) -> "Size":
-        """The size when every spread counts what its fragment holds, each time anew."""
+    def with_fragments(self, fragments: dict[str, "Nesting"]) -> "Nesting":
+        """The nesting when every spread counts what its fragment holds, each time anew."""
         depth, aliases = self.depth, self.aliases
         for name, level in self.spreads:
-            fragment = fragments.get(name, Size())
+            fragment = fragments.get(name, Nesting())
             depth = max(depth, level + fragment.depth)
             aliases = min(aliases + fragment.aliases, _MOST_COUNTED)
-        return Size(depth, aliases)
+        return Nesting(depth, aliases)
 
 
-def measure(document: DocumentNode) -> list[tuple[OperationDefinitionNode, Size]]:
-    """The size of each operation with its fragments spread; nothing where fragments spread in a circle."""
+def measure(document: DocumentNode) -> list[tuple[OperationDefinitionNode, Nesting]]:
+    """The nesting of each operation with its fragments spread; nothing where fragments spread in a circle."""
     fragments = {
-        node.name.value: _own_size(node) for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        node.name.value: _own_nesting(node) for node in document.definitions if isinstance(node, FragmentDefinitionNode)
     }
-    graph = {name: {spread for spread, _level in size.spreads} for name, size in fragments.items()}
-    whole: dict[str, Size] = {}
+    graph = {name: {spread for spread, _level in nesting.spreads} for name, nesting in fragments.items()}
+    whole: dict[str, Nesting] = {}
     try:
         for name in TopologicalSorter(graph).static_order():
-            whole[name] = fragments.get(name, Size()).with_fragments(whole)
+            whole[name] = fragments.get(name, Nesting()).with_fragments(whole)
     except CycleError:
         # The standard rule NoFragmentCycles refuses such a document, so it never runs.
         return []
     operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
-    return [(operation, _own_size(operation).with_fragments(whole)) for operation in operations]
+    return [(operation, _own_nesting(operation).with_fragments(whole)) for operation in operations]
 
 
-def _own_size(definition: ExecutableDefinitionNode) -> Size:
-    size = Size()
+def _own_nesting(definition: ExecutableDefinitionNode) -> Nesting:
+    nesting = Nesting()
     waiting = [(definition.selection_set, 0)]
     while waiting:
         selection_set, level = waiting.pop()
         for selection in selection_set.selections:
             inner = level
             if isinstance(selection, FragmentSpreadNode):
-                size.spreads.append((selection.name.value, level))
+                nesting.spreads.append((selection.name.value, level))
                 continue
             if isinstance(selection, FieldNode):
                 # Introspection nests by the schema's shape; graphql-core's own rule bounds it.
                 inner = _UNCOUNTED if selection.name.value in {"__schema", "__type"} else level + 1
-                size.depth = max(size.depth, inner)
-                size.aliases += selection.alias is not None
+                nesting.depth = max(nesting.depth, inner)
+                nesting.aliases += selection.alias is not None
             if nested := getattr(selection, "selection_set", None):
                 waiting.append((nested, inner))
-    return size
+    return nesting

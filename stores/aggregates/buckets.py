@@ -12,8 +12,7 @@ from stores.query.values import Expression
 
 UTC: Final = "UTC"
 
-_SECOND: Final = 1_000_000
-_DAY: Final = 86_400 * _SECOND
+_DAY: Final = 86_400 * times.SECOND
 _FIRST_MONDAY: Final = 4 * _DAY
 """The first one after the epoch."""
 
@@ -29,8 +28,8 @@ class Bucket(StrEnum):
 
 
 _LENGTHS: Final = {
-    Bucket.MINUTE: 60 * _SECOND,
-    Bucket.HOUR: 3600 * _SECOND,
+    Bucket.MINUTE: 60 * times.SECOND,
+    Bucket.HOUR: 3600 * times.SECOND,
     Bucket.DAY: _DAY,
     Bucket.WEEK: 7 * _DAY,
 }

@@ -136,7 +136,8 @@ def _parted(project_id: str, origin: Access) -> Expression:
 def _table_id(project_id: str, text: Expression) -> Expression:
     """The `_id` of the table whose ref a text is; null for any other, and for none."""
     start = f"{SCHEME}{project_id}/table/"
-    replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": f"{project_id}:"}}
+    replacement = {"$literal": f"{project_id}:"}
+    replaced = {"$replaceOne": {"input": "$$v", "find": {"$literal": start}, "replacement": replacement}}
     return bound(text, {"$cond": [_starts("$$v", start), replaced, None]})
 
 

@@ -21,11 +21,11 @@ from stores.calls.watching import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,
     CallEvent,
+    Cursors,
     FanOut,
     Lookups,
     Question,
     Watching,
-    place_at,
 )
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
@@ -73,8 +73,9 @@ class CallsStore:
         """From a project and the ref of an object in it to the calls that took just that as an input."""
         self.children = calls_by(database, "parent_id")
         """From a project and the id of a call in it to the calls that it made."""
-        fan_out = FanOut(self._calls, max_watchers, max_event_bytes, max_each=max_watchers_each)
-        self._watching = Watching(database, fan_out)
+        cursors = Cursors(database)
+        fan_out = FanOut(self._calls, cursors, max_watchers, max_event_bytes, max_each=max_watchers_each)
+        self._watching = Watching(database, fan_out, cursors)
         self._lookups = Lookups(database)
 
     @property
@@ -267,22 +268,21 @@ class CallsStore:
         """
         try:
             question, fields = Question(project_id, calls_filter, query), frozenset(wanted)
-            place = None if after is None else place_at(project_id, after)
         except BadInputError as error:
             return _raising(error)  # where the events are asked for, as all else that ends them is
         if question.looked_up or has_additions(fields):
-            return self._looked_up(question, place, fields, payer)
-        return self._watching.events(question, place, payer)
+            return self._looked_up(question, after, fields, payer)
+        return self._watching.events(question, after, payer)
 
     async def _looked_up(
-        self, question: Question, place: str | None, wanted: frozenset[str], payer: str
+        self, question: Question, after: str | None, wanted: frozenset[str], payer: str
     ) -> AsyncGenerator[CallEvent, None]:
-        async with aclosing(self._watching.events(question, place, payer)) as events:
+        async with aclosing(self._watching.events(question, after, payer)) as events:
             async for event in events:
-                found = await self._lookups.found(event, question, wanted, place)
+                found = await self._lookups.found(event, question, wanted, after)
                 if found:
                     yield found
-                place = event.place
+                after = event.cursor
 
     async def events_cursor(self, project_id: str) -> str:
         """The cursor after all that happened to the project's calls so far: from there `events` tells the rest."""

@@ -13,12 +13,11 @@ from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.payloads import TakesLongError
 from stores.database import Collection, Database
-from stores.driver_errors import TOO_LARGE
+from stores.driver_errors import DUPLICATE_KEY, TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
 from stores.turns import in_turns
 
-_DUPLICATE_KEY = 11000
 _ATTEMPTS = 10
 
 
@@ -191,7 +190,7 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     """
     details: dict[str, Any] = dict(error.details or {})
     failures = details.get("writeErrors", [])
-    others = [failure for failure in failures if failure["code"] != _DUPLICATE_KEY]
+    others = [failure for failure in failures if failure["code"] != DUPLICATE_KEY]
     if any(failure["code"] in TOO_LARGE for failure in others):
         raise PayloadTooLargeError("a call is larger than the database takes at once, its start and end together")
     if others:

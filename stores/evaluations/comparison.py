@@ -40,7 +40,7 @@ def joined_rows(
     """
     numbers = sorted_numbers(sort_by or ())
     means = {
-        f"{path}_{side}": {"$avg": {"$cond": [{"$eq": ["$parent_id", run_id]}, number_at(access), None]}}
+        f"{path}_{side}": {"$avg": {"$cond": [{"$eq": ["$parent_id", {"$literal": run_id}]}, number_at(access), None]}}
         for path, access in numbers.values()
         for side, run_id in (("first", run_ids[0]), ("last", run_ids[-1]))
     }

@@ -82,7 +82,7 @@ def _example_changes(project_id: str, first: str, others: Sequence[str]) -> Stag
         {
             "$group": {
                 "_id": {"name": "$_id.name", "example": "$_id.example"},
-                "first": {"$max": {"$cond": [{"$eq": ["$_id.run", first]}, "$mean", None]}},
+                "first": {"$max": {"$cond": [{"$eq": ["$_id.run", {"$literal": first}]}, "$mean", None]}},
                 "runs": {"$push": {"run": "$_id.run", "mean": "$mean"}},
             }
         },

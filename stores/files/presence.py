@@ -21,7 +21,7 @@ async def kept_of(database: Database, project_id: str, digests: Iterable[str]) -
     """The digests of those files that are there, and stay for a day at least."""
     match = {"project_id": project_id, "digest": {"$in": list(digests)}}
     now = times.now()
-    stale_since = now - TOUCHED_SECONDS * 1_000_000
+    stale_since = now - TOUCHED_SECONDS * times.SECOND
     # In one read: what went between two of them would be taken for there and fresh.
     found = await database.files.find(match, _FIELDS).to_list(None)
     if all(_last_stored(file) >= stale_since for file in found):

@@ -12,6 +12,7 @@ from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError
 from stores.files import removal, uploads
 from stores.files.uploads import MAX_FILE_BYTES, Content, NewFile
 from stores.ids import check_project_id
+from stores.uploads import LEASE_SECONDS
 
 MAX_NAME: Final = 1024
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
@@ -192,7 +193,7 @@ class FilesStore:
         rows = await cursor.to_list(1)
         return FilesStats(rows[0]["count"], rows[0]["bytes"]) if rows else FilesStats(0, 0)
 
-    async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:
+    async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
         """Take back the uploads that came to no end: of which nothing came for so long. How many.
 
         What is left of the content of files that were removed goes, too.

@@ -18,10 +18,12 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
+from stores.driver_errors import DUPLICATE_KEY
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.presence import kept_of
 from stores.transactions import Session
+from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 CHUNK_BYTES: Final = 255 * 1024
 """The size of a part, as GridFS has it."""
@@ -34,17 +36,11 @@ HELD_BYTES: Final = 2 * _BYTES_AT_ONCE
 _CHUNKS_AT_ONCE: Final = 1000
 _FILES_AT_ONCE: Final = 1000
 _ATTEMPTS: Final = 10
-_DUPLICATE_KEY: Final = 11000
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
 
-LEASE_SECONDS: Final = 300
-"""An upload of which nothing came for so long is given up."""
-
 _TOUCH_SECONDS: Final = 30
 _LOST: Final = f"nothing came for {LEASE_SECONDS} seconds, so that the upload was given up; send it again"
-
-_ALIVE: Final = {"doomed": {"$exists": False}}
 
 Content = AsyncIterable[bytes]
 _R = TypeVar("_R")
@@ -101,7 +97,7 @@ class Upload:
         if monotonic() - self._touched < _TOUCH_SECONDS:
             return
         self._touched = monotonic()
-        alive = {"_id": self._id, **_ALIVE}
+        alive = {"_id": self._id, **ALIVE}
         work = self._database.file_uploads.update_one(alive, {"$currentDate": {"touched_at": True}})
         if not (await self._run(work)).matched_count:
             raise ConflictError(_LOST)
@@ -113,7 +109,7 @@ class Upload:
             ConflictError: the upload was given up.
         """
         await self._flush()
-        alive = {"_id": self._id, **_ALIVE}
+        alive = {"_id": self._id, **ALIVE}
         documents = [{"_id": self._file_id(file), **fields} for file, fields in files.items()]
 
         async def work(session: Session) -> None:
@@ -126,7 +122,7 @@ class Upload:
         try:
             await self._run(self._database.transaction(work))
         except BulkWriteError as error:
-            if any(failure["code"] != _DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
+            if any(failure["code"] != DUPLICATE_KEY for failure in (error.details or {})["writeErrors"]):
                 raise
             return False
         return True
@@ -169,9 +165,9 @@ async def discard(database: Database, upload_id: str) -> None:
 
 async def sweep(database: Database, silent_seconds: float = LEASE_SECONDS) -> int:
     """Take back the uploads of which nothing came for so long. How many."""
-    silent_since = {"$subtract": ["$$NOW", int(silent_seconds * 1000)]}
-    match = {"$or": [{"doomed": True}, {"$expr": {"$lte": ["$touched_at", silent_since]}}]}
-    upload_ids = [upload["_id"] async for upload in database.file_uploads.find(match, {"_id": 1})]
+    upload_ids = [
+        upload["_id"] async for upload in database.file_uploads.find(is_abandoned(silent_seconds), {"_id": 1})
+    ]
     for upload_id in upload_ids:
         await discard(database, upload_id)
     return len(upload_ids)

@@ -9,7 +9,10 @@ from stores.database import Document
 
 @dataclass(frozen=True)
 class Key:
-    """A key. Times are in microseconds since the epoch; it ends at `expires_at`, or when it is revoked before."""
+    """A key. Times are in microseconds since the epoch.
+
+    It ends at `expires_at`, which it was made with, or at `revoked_at`, which lies ahead while it is being rotated.
+    """
 
     id: str
     name: str | None
@@ -52,9 +55,14 @@ class Key:
         }
         return {name: value for name, value in stored.items() if value is not None}
 
+    @property
+    def ends_at(self) -> int | None:
+        """When it lets nobody in any more; None where that is not known yet."""
+        return min((end for end in (self.expires_at, self.revoked_at) if end is not None), default=None)
+
     def is_live(self, now: int) -> bool:
         """Whether it lets anybody in at a time."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        return self.ends_at is None or now < self.ends_at
 
     @cached_property
     def caller(self) -> Caller:

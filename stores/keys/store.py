@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from stores import audit, times
 from stores.access import Grant
@@ -52,7 +52,7 @@ class KeysStore:
         """Make a key.
 
         Raises:
-            BadInputError: there are no grants or too many, the name is too long, or it is over before it begins.
+            BadInputError: there are no grants or too many, the name is too long, or its end is none to come.
             ConflictError: there are as many keys as there may be.
         """
         now = times.now()
@@ -71,19 +71,18 @@ class KeysStore:
 
         Raises:
             NotFoundError: there is no such key.
-            BadInputError: the other has ended, or the new one would be over before it begins.
+            BadInputError: the other has ended, or was rotated already, or the new one's end is none to come.
         """
         old = await self._one(key_id)
         now = times.now()
-        if not old.is_live(now):
-            raise _over()
+        if not old.is_live(now) or old.revoked_at is not None:
+            raise await self._over(old.id)
         if expires_at is None and old.expires_at is not None:
-            expires_at = now + old.expires_at - old.created_at
+            expires_at = min(now + old.expires_at - old.created_at, times.LAST)
         _check_end(expires_at, now)
-        end = now + int(grace_seconds * _SECOND)
-        ended = {"expires_at": min(end, old.expires_at or end)} if grace_seconds else {"revoked_at": now}
         new = Key(new_id(), old.name, old.grants, now, audit.CALLER.get(), expires_at, replaces=old.id)
-        made = await self._keep(new, {old.id: ended})
+        grace = int(grace_seconds * _SECOND)
+        made = await self._keep(new, replace(old, revoked_at=min(now + grace, times.LAST)))
         audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
         await self._settle()
         return made
@@ -94,10 +93,10 @@ class KeysStore:
         Raises:
             NotFoundError: there is no such key.
         """
-        key = await self._one(key_id)
-        if key.revoked_at is None:
-            key = replace(key, revoked_at=times.now())
-            await self._write({key.id: {"revoked_at": key.revoked_at}})
+        key, now = await self._one(key_id), times.now()
+        if key.revoked_at is None or now < key.revoked_at:
+            key = replace(key, revoked_at=now)
+            await self._write(key)
             audit.did("key.revoke", None, id=key.id, name=key.name)
             await self._settle()
         return key
@@ -127,9 +126,18 @@ class KeysStore:
             raise NotFoundError(f"there is no key {key_id[:64]!r}", "id")
         return Key.of(document)
 
-    async def _keep(self, key: Key, others: dict[str, dict[str, Any]] | None = None) -> MadeKey:
+    @database_query
+    async def _over(self, key_id: str | None) -> BadInputError:
+        """Why a key is not rotated: it has ended, or another is in its place."""
+        new = await self.database.api_keys.find_one({"replaces": key_id}, {"_id": 1})
+        if new is None:
+            return BadInputError("the key has ended; make a new one instead", "id")
+        return BadInputError(f"the key was rotated already, and {new['_id']} is in its place; rotate that one", "id")
+
+    async def _keep(self, key: Key, old: Key | None = None) -> MadeKey:
         text = new_key(key.id)
-        await self._write(others or {}, replace(key, hash=digest(text)))
+        if not await self._write(old, replace(key, hash=digest(text))):
+            raise await self._over(key.replaces)  # by somebody else, since it was read
         return MadeKey(key, text)
 
     async def _settle(self) -> None:
@@ -137,26 +145,24 @@ class KeysStore:
         await asyncio.sleep(self._settle_seconds)
 
     @database_write
-    async def _write(self, changed: dict[str, dict[str, Any]], made: Key | None = None) -> None:
-        """Change keys and make one, all at once with the mark."""
+    async def _write(self, ended: Key | None = None, made: Key | None = None) -> bool:
+        """End a key, and make the one in its place, all at once with the mark; False, and nothing, if it has one."""
         keys, changes = self.database.api_keys, self.database.api_key_changes
 
-        async def work(session: Session) -> None:
-            await changes.update_one({"_id": _MARK}, {"$inc": {"number": 1}}, upsert=True, session=session)
-            for key_id, values in changed.items():
-                found = await keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": values}, session=session)
-                if made and not found.matched_count:
-                    raise _over()  # by somebody else, since it was read
+        async def work(session: Session) -> bool:
+            if ended:
+                match = {"_id": ended.id} | ({"revoked_at": None} if made else {})
+                end = {"$set": {"revoked_at": ended.revoked_at}}
+                if not (await keys.update_one(match, end, session=session)).matched_count:
+                    return False
             if made:
                 if await keys.count_documents(_live(times.now()), session=session) >= MAX_KEYS:
                     raise ConflictError(f"there are {MAX_KEYS:,} keys already; revoke those that nobody needs")
                 await keys.insert_one(made.document(), session=session)
+            await changes.update_one({"_id": _MARK}, {"$inc": {"number": 1}}, upsert=True, session=session)
+            return True
 
-        await self.database.transaction(work)
-
-
-def _over() -> BadInputError:
-    return BadInputError("the key has ended; make a new one instead", "id")
+        return await self.database.transaction(work)
 
 
 def _written(grants: Iterable[Grant]) -> list[str]:
@@ -168,7 +174,7 @@ def _moment(micros: int | None) -> str | None:
 
 
 def _live(now: int) -> Document:
-    return {"revoked_at": None, "$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]}
+    return {"$and": [{"$or": [{end: None}, {end: {"$gt": now}}]} for end in ("expires_at", "revoked_at")]}
 
 
 def _checked(grants: Iterable[Grant]) -> tuple[Grant, ...]:
@@ -184,5 +190,5 @@ def _check_name(name: str | None) -> None:
 
 
 def _check_end(expires_at: int | None, now: int) -> None:
-    if expires_at is not None and expires_at <= now:
-        raise BadInputError("a key must end at a time to come", "expires_at")
+    if expires_at is not None and not now < expires_at <= times.LAST:
+        raise BadInputError("a key must end at a time to come, and before the year 10000", "expires_at")

@@ -26,8 +26,6 @@ QUIET_SECONDS: Final = 120
 _MARGIN_SECONDS: Final = 30
 """What one write takes at most: one bulk of some thousand documents, or one attempt at a transaction."""
 
-_SECOND: Final = 1_000_000
-
 
 class LostError(Exception):
     """The purge is over, or somebody else goes on with it."""
@@ -131,10 +129,10 @@ class Purge:
     async def _wait_for_writers(self) -> Steps:
         """Wait until nobody can write who has not seen the mark."""
         entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
-        if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * _SECOND:
+        if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
             return
-        until = self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * _SECOND
-        while (left := (until - times.now()) / _SECOND) > 0:
+        until = self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND
+        while (left := (until - times.now()) / times.SECOND) > 0:
             await asyncio.sleep(min(left, 1))
             await self._advance()
             yield

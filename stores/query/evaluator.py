@@ -30,7 +30,7 @@ from stores.query.expressions import (
     Target,
 )
 from stores.query.fields import Access, Kind
-from stores.query.values import MICROSECONDS, time_literal
+from stores.query.values import time_literal
 
 Value = Any
 """A JSON value as Python decodes it; what is missing is None."""
@@ -123,7 +123,7 @@ def _value(node: Operand) -> Getter:
             return lambda _values: bent
         case Get(_, access) if access.field.kind is Kind.TIME:
             micros = _stored(access)
-            return lambda values: None if (found := micros(values)) is None else found / MICROSECONDS
+            return lambda values: None if (found := micros(values)) is None else found / times.SECOND
         case Get(_, access):
             return _stored(access)
         case Convert(operand, Target.STRING):

@@ -31,8 +31,6 @@ from stores.query.fields import Access, Kind, is_index
 
 Expression = Any
 
-MICROSECONDS: Final = 1_000_000
-
 NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 """The strings that `$convert` to `double` takes; MongoDB's own takes more."""
 
@@ -74,7 +72,7 @@ def value(node: Operand) -> Expression:
 
 def _field(access: Access) -> Expression:
     if access.field.kind is Kind.TIME:
-        return {"$ifNull": [{"$divide": [f"${access.field.path}", MICROSECONDS]}, None]}
+        return {"$ifNull": [{"$divide": [f"${access.field.path}", times.SECOND]}, None]}
     return {"$ifNull": [reach(access), None]}
 
 
@@ -111,7 +109,7 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
             raise BadInputError(f"{name} compares with times: {error.message}, and not unix seconds") from None
     if scalar is None or isinstance(scalar, bool):
         return scalar
-    return round(Fraction(scalar) * MICROSECONDS)
+    return round(Fraction(scalar) * times.SECOND)
 
 
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:

@@ -25,7 +25,7 @@ _CANDIDATES: Final = 100_000
 
 _AT_ONCE: Final = 200
 
-_SHORT: Final = 1_000_000
+_SHORT: Final = times.SECOND
 """What takes less, in microseconds, can be done at any time."""
 _SELDOM: Final = 20
 """What takes longer is done again after so many times as long."""

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Collection, Document
+from stores.driver_errors import DUPLICATE_KEY
 from stores.errors import UnavailableError
 from stores.transactions import Session
 
@@ -18,8 +19,6 @@ BATCH: Final = 5_000
 
 UPLOADS: Final = "uploads"
 """The field of content with the names of uploads."""
-
-_DUPLICATE_KEY: Final = 11000
 
 _Item = TypeVar("_Item")
 
@@ -100,12 +99,12 @@ async def _insert(collection: Collection, missing: list[Document], session: Sess
         await collection.insert_many(missing, ordered=False, session=session)
     except BulkWriteError as error:
         details: dict[str, Any] = dict(error.details or {})
-        if any(failure["code"] != _DUPLICATE_KEY for failure in details.get("writeErrors", [])):
+        if any(failure["code"] != DUPLICATE_KEY for failure in details.get("writeErrors", [])):
             raise
         if details.get("writeConcernErrors"):
             raise UnavailableError("the database did not confirm the write; send it again") from error
         # Another writer was first, and the transaction is over: it is done again, and finds what is there.
-        raise DuplicateKeyError(str(error), _DUPLICATE_KEY) from error
+        raise DuplicateKeyError(str(error), DUPLICATE_KEY) from error
 
 
 async def keep(

@@ -21,6 +21,7 @@ from stores.tables.updates import Edit
 from stores.tables.walk import Walk
 from stores.transactions import Session
 from stores.turns import in_turns
+from stores.uploads import LEASE_SECONDS
 
 MAX_TABLES_AT_ONCE: Final = 1000
 PAUSE: Final = 0.5
@@ -132,7 +133,7 @@ class TablesStore:
             await upload.add(edit.added.values())
             return await upload.publish(await edit.build(), size), edit.updated
 
-    async def sweep(self, silent_seconds: float = uploads.LEASE_SECONDS) -> int:
+    async def sweep(self, silent_seconds: float = LEASE_SECONDS) -> int:
         """Take back the uploads that came to no end: of which nothing came for so long. How many."""
         abandoned = await self.database.run(uploads.abandoned(self.database, silent_seconds))
         for upload in abandoned:

@@ -24,16 +24,12 @@ from stores.tables import content
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
 from stores.transactions import Session
+from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024
 """The JSON of new rows that are stored in one transaction, which is far more in the database's cache."""
 
-LEASE_SECONDS: Final = 300
-"""An upload of which nothing came for so long is given up."""
-
 _LOST: Final = f"nothing came for {LEASE_SECONDS} seconds, so that the table was given up; send it again"
-
-_ALIVE: Final = {"doomed": {"$exists": False}}
 _AT_ONCE: Final = 250
 
 
@@ -133,7 +129,7 @@ class Upload:
     async def _write_part(self, session: Session) -> None:
         await self._write(session)
         touched = {"$currentDate": {"touched_at": True}}
-        done = await self._database.table_uploads.update_one({"_id": self.id, **_ALIVE}, touched, session=session)
+        done = await self._database.table_uploads.update_one({"_id": self.id, **ALIVE}, touched, session=session)
         await self._check(done.matched_count)
 
     async def _write(self, session: Session) -> None:
@@ -154,7 +150,7 @@ class Upload:
 
     async def _end(self, session: Session) -> None:
         if self.id:
-            taken = await self._database.table_uploads.delete_one({"_id": self.id, **_ALIVE}, session=session)
+            taken = await self._database.table_uploads.delete_one({"_id": self.id, **ALIVE}, session=session)
             await self._check(taken.deleted_count)
 
     async def _check(self, count: int) -> None:
@@ -187,9 +183,7 @@ async def under_way(database: Database, project_id: str, session: Session) -> li
 
 async def abandoned(database: Database, silent_seconds: float = LEASE_SECONDS) -> list[Document]:
     """The uploads of which nothing came for so long, and those that are being taken back."""
-    silent_since = {"$subtract": ["$$NOW", int(silent_seconds * 1000)]}
-    match = {"$or": [{"doomed": True}, {"$expr": {"$lte": ["$touched_at", silent_since]}}]}
-    return await database.table_uploads.find(match, {"project_id": 1}).to_list(None)
+    return await database.table_uploads.find(is_abandoned(silent_seconds), {"project_id": 1}).to_list(None)
 
 
 async def discard(database: Database, project_id: str, upload_id: str) -> Steps:

@@ -21,8 +21,6 @@ QUIET_SECONDS: Final = 120
 MARGIN_SECONDS: Final = 30
 """What one write takes at most."""
 
-_SECOND: Final = 1_000_000
-
 
 class LostError(Exception):
     """The index is to be another by now, or its project is gone, or somebody else works on it."""
@@ -101,8 +99,8 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 
 def _new(generation: str | None, entry: Document, total: int) -> Document:
     now = times.now()
-    is_quiet = entry.get("last_activity_at", 0) < now - QUIET_SECONDS * _SECOND
-    settled_at = now if is_quiet else now + int((register.LAG_SECONDS + MARGIN_SECONDS) * _SECOND)
+    is_quiet = entry.get("last_activity_at", 0) < now - QUIET_SECONDS * times.SECOND
+    settled_at = now if is_quiet else now + int((register.LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
     state: Document = {"set_at": now, "settled_at": settled_at, "looked_at": 0, "total": total, "is_done": False}
     return state | ({"generation": generation} if generation else {})
 

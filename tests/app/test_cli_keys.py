@@ -84,6 +84,16 @@ def test_a_key_is_revoked_and_stays_so(command: Command) -> None:
     assert command("rotate", key)[2] == "loomql: the key has ended; make a new one instead\n"
 
 
+def test_a_key_that_lasts_until_the_end_of_time_is_rotated_and_listed(command: Command) -> None:
+    old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "9999-12-31T23:59:59Z")
+    new = made(command, "rotate", old, "--grace", "1h")
+    again = command("rotate", old)
+
+    assert command("list")[1].splitlines()[1].startswith(f"{new}  live ")
+    assert (again[0], again[1]) == (1, "")
+    assert f"the key was rotated already, and {new} is in its place; rotate that one" in again[2]
+
+
 def test_a_key_is_rotated(command: Command) -> None:
     old = made(command, "create", "--project", "a/b", "--role", "reader", "--expires", "30d")
     new = made(command, "rotate", old, "--grace", "1h")
@@ -102,6 +112,12 @@ def test_a_key_is_rotated(command: Command) -> None:
         (("create", "--project", "*/*", "--role", "reader"), "names no projects"),
         (("create", "--project", "a/b/c", "--role", "reader"), "names no projects"),
         (("create", "--project", "", "--role", "reader"), "names no projects"),
+        (("create", "--project", "acme/chat-*", "--role", "reader"), "without * among others"),
+        (("create", "--project", "acme/**", "--role", "reader"), "names no projects"),
+        (("create", "--project", "acme/chat ", "--role", "reader"), "names no projects"),
+        (("create", "--project", " acme/*", "--role", "reader"), "names no projects"),
+        (("create", "--project", "acme/cafe\N{COMBINING ACUTE ACCENT}", "--role", "reader"), "names no projects"),
+        (("create", "--project", "a/b", "--role", "reader", "--expires", "999999w"), "before the year 10000"),
         (("create", "--project", "a/b", "--role", "reader", "--expires", "soon"), "neither a span of time such as 90d"),
         (("create", "--project", "a/b", "--role", "reader", "--expires", "2020-01-01"), "end at a time to come"),
         (("create", "--project", "a/b", "--role", "reader", "--name", "x\ny"), "printable characters"),

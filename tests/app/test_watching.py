@@ -1,5 +1,6 @@
 """Watching calls over server-sent events, on the whole service: what is told, and whose end is noticed."""
 
+import base64
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -13,13 +14,14 @@ from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
+from stores.calls.watching.stream import present
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT
-from tests.watching import begun, ended, told_up_to
+from tests.watching import begun, ended, tells_time, told_up_to
 
 WATCH = f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type call {{ id inputs }} }} }}'
 
@@ -105,6 +107,21 @@ async def test_who_does_not_read_is_told_where_to_resume(
     assert ids == [call_id(number) for number in range(24)]
 
 
+async def test_nothing_that_a_client_is_told_has_the_time_of_the_database(
+    client: httpx.AsyncClient, calls: CallsStore
+) -> None:
+    asked = await client.post("/graphql", json={"query": f'{{ callEventsCursor(projectId: "{PROJECT}") }}'})
+    cursor = asked.json()["data"]["callEventsCursor"]
+    await calls.write([start(1), end(1), start(2, project_id="acme/other")])
+    async with streaming(client, RESUME, variables={"after": cursor}) as events:
+        event = await next_of(events)
+
+    assert len(event["data"]["callEvents"]["cursor"]) == len(cursor)
+    assert not tells_time(f"{asked.headers} {asked.text} {event}")
+    place = await present(calls.database.calls)
+    assert tells_time(base64.b64encode(bytes.fromhex(place)).decode())
+
+
 async def test_a_malformed_project_is_refused_in_the_stream(client: httpx.AsyncClient) -> None:
     [refusal] = told(await all_of(client, 'subscription { callEvents(projectId: "acme") { type } }'))
 
@@ -130,6 +147,7 @@ async def test_a_server_that_stops_says_so_in_its_streams(
     extensions = failure["errors"][0]["extensions"]
     assert (extensions["code"], extensions["retryAfterSeconds"]) == ("UNAVAILABLE", 1)
     assert extensions["after"]
+    assert not tells_time(str(failure))
     assert "the server stops" in failure["errors"][0]["message"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.output.read_text()

@@ -5,11 +5,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 
-from tests.faults import deeds
-from tests.faults.bench import Bench, Row
-from tests.faults.deeds import Fault
+from tests.faults import faults
+from tests.faults.faults import Fault
 from tests.faults.report import HEAD, line, origin
 from tests.faults.stage import alone, three
+from tests.faults.trial import Row, Trial
 
 
 async def main(arguments: Sequence[str]) -> int:
@@ -30,27 +30,27 @@ async def main(arguments: Sequence[str]) -> int:
 
 
 async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
-    def chosen(faults: Sequence[Fault]) -> list[Fault]:
-        return [fault for fault in faults if not words or any(word in fault.name for word in words)]
+    def chosen(among: Sequence[Fault]) -> list[Fault]:
+        return [fault for fault in among if not words or any(word in fault.name for word in words)]
 
-    async def run(bench: Bench, fault: Fault, target: object) -> Row:
+    async def run(trial: Trial, fault: Fault, target: object) -> Row:
         seconds = fault.short_seconds if is_short else fault.full_seconds
-        row = await bench.run(fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go)
-        row.lost.extend(await bench.lost_evaluations())
+        row = await trial.run(fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go)
+        row.lost.extend(await trial.lost_evaluations())
         return row
 
-    if chosen([*deeds.ON_THE_WIRE, *deeds.ON_REPLICA_SETS, *deeds.OF_SERVERS]):
+    if chosen([*faults.ON_THE_WIRE, *faults.ON_REPLICA_SETS, *faults.OF_SERVERS]):
         async with three() as stage:
-            for fault in chosen(deeds.ON_THE_WIRE):
+            for fault in chosen(faults.ON_THE_WIRE):
                 yield await run(stage.behind_proxy, fault, stage.proxy)
-            for fault in chosen(deeds.ON_REPLICA_SETS):
-                yield await run(stage.bench, fault, stage.members)
-            for fault in chosen(deeds.OF_SERVERS):
-                yield await run(stage.bench, fault, stage.bench.server)
-    if chosen(deeds.OF_A_SINGLE_MONGOD):
-        with alone() as (target, bench):
-            for fault in chosen(deeds.OF_A_SINGLE_MONGOD):
-                yield await run(bench, fault, target)
+            for fault in chosen(faults.ON_REPLICA_SETS):
+                yield await run(stage.trial, fault, stage.members)
+            for fault in chosen(faults.OF_SERVERS):
+                yield await run(stage.trial, fault, stage.trial.server)
+    if chosen(faults.OF_A_SINGLE_MONGOD):
+        with alone() as (target, trial):
+            for fault in chosen(faults.OF_A_SINGLE_MONGOD):
+                yield await run(trial, fault, target)
 
 
 if __name__ == "__main__":

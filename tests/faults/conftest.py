@@ -5,9 +5,17 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.faults.bench import Bench
-from tests.faults.deeds import Alone
+from tests.faults.faults import Alone
+from tests.faults.mongods import one_mongod
 from tests.faults.stage import NoDiskError, Three, alone, three
+from tests.faults.trial import Trial
+
+
+@pytest.fixture(scope="module")
+def mongod() -> Iterator[str]:
+    """A mongod of its own, which is begun again on its folder when it dies."""
+    with one_mongod() as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +28,7 @@ async def stage() -> AsyncIterator[Three]:
 
 
 @pytest.fixture(scope="module")
-def single() -> Iterator[tuple[Alone, Bench]]:
+def single() -> Iterator[tuple[Alone, Trial]]:
     """A server with a mongod of its own, on a small disk of its own."""
     try:
         with alone() as single:

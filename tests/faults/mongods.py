@@ -1,4 +1,4 @@
-"""Three mongods that are one replica set, each of which can be killed, halted, told to fail, and started again."""
+"""Mongods: one alone, and three of one replica set that can be killed, halted, told to fail, and started again."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from app.embedded_mongod import find_mongod
+from app.embedded_mongod import embedded_mongod, find_mongod
 from tests.free_ports import free_port
 from tests.waiting import TIMEOUT
 
@@ -23,6 +23,13 @@ Document = dict[str, Any]
 MEMBERS: Final = 3
 NAME: Final = "three"
 ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300}
+
+
+@contextmanager
+def one_mongod() -> Iterator[str]:
+    """A mongod on a folder of its own, which is begun again on it when it dies; its URI."""
+    with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
+        yield uri
 
 
 class Mongod:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.faults.bench import Row
+from tests.faults.trial import Row
 
 HEAD = "| Fault | For | What clients saw | Longest answer | Lost |\n| --- | ---: | --- | ---: | --- |"
 _ACKNOWLEDGED = "acknowledged"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.embedded_mongod import DataFolder
-from tests.faults.bench import Bench
-from tests.faults.deeds import Alone
 from tests.faults.evaluations import Evaluations, environment
+from tests.faults.faults import Alone
 from tests.faults.mongods import ReplicaSet, replica_set
 from tests.faults.serving import serving
 from tests.faults.toxic_proxy import ToxicProxy
+from tests.faults.trial import Trial
 from tests.stand_in_provider import stand_in_provider
 
 QUERY_TIMEOUT_SECONDS = "2"
@@ -27,9 +27,9 @@ class Three:
     """Three members, a server that knows all of them, and one that knows the first by way of a proxy."""
 
     members: ReplicaSet
-    bench: Bench
+    trial: Trial
     proxy: ToxicProxy
-    behind_proxy: Bench
+    behind_proxy: Trial
 
 
 @asynccontextmanager
@@ -46,12 +46,12 @@ async def three() -> AsyncIterator[Three]:
         for server in (straight, behind):
             server.wait_until_up()
         evaluations = await stack.enter_async_context(Evaluations.over(members.uri, stand_in))
-        bench, behind_proxy = (Bench(server, members.uri, evaluations) for server in (straight, behind))
-        yield Three(members, bench, proxy, behind_proxy)
+        trial, behind_proxy = (Trial(server, members.uri, evaluations) for server in (straight, behind))
+        yield Three(members, trial, proxy, behind_proxy)
 
 
 @contextmanager
-def alone() -> Iterator[tuple[Alone, Bench]]:
+def alone() -> Iterator[tuple[Alone, Trial]]:
     """A server with a mongod of its own, on a small disk.
 
     Raises:
@@ -65,7 +65,7 @@ def alone() -> Iterator[tuple[Alone, Bench]]:
         settings = {"LOOMQL_MONGOD_CACHE_GB": "0.25"}
         server = stack.enter_context(serving(folder / "alone", "--data-dir", str(data_dir), **settings))
         server.wait_until_up()
-        yield Alone(server, data_dir), Bench(server, DataFolder(data_dir).uri)
+        yield Alone(server, data_dir), Trial(server, DataFolder(data_dir).uri)
 
 
 class NoDiskError(Exception):

@@ -11,12 +11,12 @@ from typing import Final
 import pytest
 from pymongo import MongoClient
 
-from app.embedded_mongod import embedded_mongod
 from tests.app.command import loomql
 from tests.faults import mongodb_tools
-from tests.faults.bench import Bench, all_step
 from tests.faults.client import FaultsClient
+from tests.faults.mongods import one_mongod
 from tests.faults.serving import Serving, serving
+from tests.faults.trial import Trial, all_step
 from tests.faults.writers import WRITERS, Writer
 
 COLLECTIONS: Final = ("calls", "objects", "tables", "feedback", "files.files")
@@ -98,7 +98,7 @@ def _counted(uri: str, client: FaultsClient) -> dict[str, int]:
 async def taken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taken]:
     """Backups by every way that there is here, one after the other."""
     files = {way.name: tmp_path_factory.mktemp("backup") / "backup" for way in WAYS if way.is_here}
-    with TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
+    with one_mongod() as uri:
         with _over(uri) as server:
             clients = [FaultsClient(server.url, f"acme/{when}") for when in ("before", "meanwhile")]
             before, meanwhile = ([make(client) for make in WRITERS] for client in clients)
@@ -113,28 +113,21 @@ async def taken(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taken
         await client.close()
 
 
-@pytest.fixture(scope="module")
-def another() -> Iterator[str]:
-    """Another MongoDB."""
-    with TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
-        yield uri
-
-
 @pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_all_of_it_is_whole(taken: Taken, another: str, way: Way) -> None:
+async def test_all_of_it_is_whole(taken: Taken, mongod: str, way: Way) -> None:
     if not way.is_here:
         pytest.skip("MongoDB's Database Tools are not on the PATH; no package of PyPI, npm or Debian brings them")
-    with MongoClient[dict[str, object]](another) as mongo:
+    with MongoClient[dict[str, object]](mongod) as mongo:
         mongo.drop_database("loomql")
 
-    await asyncio.to_thread(way.restore, another, taken.file_by_way[way.name])
+    await asyncio.to_thread(way.restore, mongod, taken.file_by_way[way.name])
 
-    with _over(another) as server:
-        restored = Bench(server, another)
+    with _over(mongod) as server:
+        restored = Trial(server, mongod)
         for client in taken.clients:
             client.url = server.url
             assert await restored.broken(client) == []
         assert [sentence for writer in taken.before async for sentence in writer.lost()] == []
         assert [client.wrong for client in taken.clients] == [{}, {}]
-    counted = _counted(another, taken.clients[1])
+    counted = _counted(mongod, taken.clients[1])
     assert all(0 < counted[name] < taken.documents[name] for name in COLLECTIONS), (counted, taken.documents)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,12 +12,11 @@ import httpx
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsStore
 from stores.database import Database, Document
-from stores.errors import UnavailableError
 from tests.app.command import Server, serving
 from tests.app.event_stream import Event, next_of, streaming
+from tests.faults.watching import surely
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT
 
@@ -29,27 +27,20 @@ CALLS = 90
 
 
 @pytest.fixture(scope="module")
-def uri() -> Iterator[str]:
-    """A mongod of its own, which is begun again on its folder when it dies."""
-    with tempfile.TemporaryDirectory(prefix="loomql-") as folder, embedded_mongod(Path(folder), cache_gb=0.25) as uri:
-        yield uri
-
-
-@pytest.fixture(scope="module")
-def servers(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+def servers(mongod: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Two servers over one database; the second one lives as long as there are tests."""
     folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
-        yield [stack.enter_context(serving(folder / str(n), LOOMQL_MONGODB_URI=uri)) for n in range(2)]
+        yield [stack.enter_context(serving(folder / str(n), LOOMQL_MONGODB_URI=mongod)) for n in range(2)]
 
 
 @pytest.fixture
-def first(servers: list[Server], uri: str, tmp_path: Path) -> Iterator[Server]:
+def first(servers: list[Server], mongod: str, tmp_path: Path) -> Iterator[Server]:
     """The first of them, or another in its place where a test before has killed it."""
     if servers[0].process.poll() is None:
         yield servers[0]
         return
-    with serving(tmp_path / "again", LOOMQL_MONGODB_URI=uri) as another:
+    with serving(tmp_path / "again", LOOMQL_MONGODB_URI=mongod) as another:
         yield another
 
 
@@ -73,21 +64,11 @@ async def cursor_at(client: httpx.AsyncClient, project: str) -> str:
 
 
 @pytest.fixture
-async def calls(uri: str) -> AsyncIterator[CallsStore]:
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, serverSelectionTimeoutMS=1000)
+async def calls(mongod: str) -> AsyncIterator[CallsStore]:
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongod, serverSelectionTimeoutMS=1000)
     database = Database(client, "loomql", timeout_seconds=1)
     yield CallsStore(database)
     database.close()
-
-
-async def surely(calls: CallsStore, *parts: Any) -> None:  # noqa: ANN401 -- starts and ends
-    """Write until it is acknowledged; what was stored already changes nothing."""
-    async with asyncio.timeout(TIMEOUT):
-        while True:
-            try:
-                return await calls.write(list(parts))
-            except UnavailableError:
-                await asyncio.sleep(0.05)
 
 
 async def kill_mongod(calls: CallsStore) -> None:

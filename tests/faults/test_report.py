@@ -4,12 +4,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tests.faults import deeds
-from tests.faults.bench import Row
+from tests.faults import faults
 from tests.faults.report import HEAD, line
+from tests.faults.trial import Row
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-FAULTS = (*deeds.ON_THE_WIRE, *deeds.ON_REPLICA_SETS, *deeds.OF_SERVERS, *deeds.OF_A_SINGLE_MONGOD)
+FAULTS = (*faults.ON_THE_WIRE, *faults.ON_REPLICA_SETS, *faults.OF_SERVERS, *faults.OF_A_SINGLE_MONGOD)
 
 
 def test_the_readmes_table_has_every_fault_at_its_full_length_and_nothing_was_lost() -> None:

@@ -14,12 +14,11 @@ from stores.files import FilesStore
 from stores.files.uploads import CHUNK_BYTES
 from stores.tables import TablesStore
 from tests.app.traffic import ServerGoneError
-from tests.faults import deeds
-from tests.faults.bench import Bench
+from tests.faults import faults
 from tests.faults.client import FaultsClient
-from tests.faults.deeds import Alone, Fault
+from tests.faults.faults import Alone, Fault
 from tests.faults.invariant import SIZES, broken
-from tests.faults.test_three_members import check, short
+from tests.faults.trial import Trial
 from tests.faults.writers.tables import CREATE
 from tests.stores.files.streams import left
 from tests.waiting import TIMEOUT, until_found
@@ -27,19 +26,19 @@ from tests.waiting import TIMEOUT, until_found
 PART = bytes(range(256)) * (CHUNK_BYTES // 256)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in deeds.OF_A_SINGLE_MONGOD if fault.is_short], ids=str)
-async def test_it_fails(single: tuple[Alone, Bench], fault: Fault) -> None:
-    alone, bench = single
+@pytest.mark.parametrize("fault", [fault for fault in faults.OF_A_SINGLE_MONGOD if fault.is_short], ids=str)
+async def test_it_fails(single: tuple[Alone, Trial], fault: Fault) -> None:
+    alone, trial = single
     pid = alone.server.pid
 
-    row = await short(bench, fault, alone)
+    row = await trial.short(fault, alone)
 
-    check(row)
+    row.check()
     assert fault.server_may_go or alone.server.pid == pid
 
 
 @pytest.fixture
-async def database(single: tuple[Alone, Bench]) -> AsyncIterator[Database]:
+async def database(single: tuple[Alone, Trial]) -> AsyncIterator[Database]:
     """What the server has, past it."""
     database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT)
     yield database
@@ -59,7 +58,7 @@ async def start_upload(url: str) -> asyncio.StreamWriter:
 
 
 async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back_torn_ones(
-    single: tuple[Alone, Bench], database: Database
+    single: tuple[Alone, Trial], database: Database
 ) -> None:
     # given a file, and an upload that is under way
     server, files = single[0].server, FilesStore(database)
@@ -89,7 +88,7 @@ async def test_a_server_that_is_killed_leaves_whole_files_and_a_sweep_takes_back
 
 
 async def test_a_server_that_is_killed_within_a_large_table_leaves_rows_that_a_sweep_takes_back(
-    single: tuple[Alone, Bench], database: Database
+    single: tuple[Alone, Trial], database: Database
 ) -> None:
     # given a table, and a much larger one under way that has rows in common with it
     server, project = single[0].server, {"project_id": "acme/torn-table"}

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from pymongo import MongoClient
 from websockets.asyncio.client import connect
 
-from app.embedded_mongod import embedded_mongod
 from tests.app.command import Server, serving
 from tests.app.traffic import CREATE_BATCH, call_id
 
@@ -25,15 +23,6 @@ CALLS = 50
 
 COUNT = '{ callsStats(projectId: "acme/%s") { count } }'
 IDS = '{ calls(projectId: "acme/%s", first: 10000) { nodes { id } } }'
-
-
-@pytest.fixture(scope="module")
-def mongod() -> Iterator[str]:
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        embedded_mongod(Path(folder), cache_gb=0.25) as uri,
-    ):
-        yield uri
 
 
 @pytest.fixture(scope="module")

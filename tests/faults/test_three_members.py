@@ -4,7 +4,6 @@
 """
 
 import asyncio
-from collections import Counter
 from functools import partial
 
 from app.upgrading import Upgrading
@@ -12,9 +11,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import KEPT
 from stores.database import Database
 from stores.upgrades import CallsUpgrade
-from tests.faults import deeds
-from tests.faults.bench import Bench, Row
-from tests.faults.deeds import Fault
+from tests.faults import faults
 from tests.faults.stage import Three
 from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
@@ -23,51 +20,39 @@ from tests.waiting import TIMEOUT, until
 CALLS = 200
 SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
 
-LOSSES = [fault for fault in deeds.LOSSES if fault.is_short]
-REFUSALS = [fault for fault in deeds.REFUSALS if fault.is_short]
-
-
-def check(row: Row) -> None:
-    """See that nobody saw anything wrong, and that nothing is lost."""
-    assert row.wrong == Counter()
-    assert row.lost == []
-    assert row.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}
-
-
-async def short(bench: Bench, fault: Fault, target: object) -> Row:
-    done = partial(fault.do, target)
-    return await bench.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
+LOSSES = [fault for fault in faults.LOSSES if fault.is_short]
+REFUSALS = [fault for fault in faults.REFUSALS if fault.is_short]
 
 
 async def test_the_wire_is_toxic_in_one_way_after_the_other(stage: Three) -> None:
-    toxics = [fault for fault in deeds.ON_THE_WIRE if fault.is_short]
+    toxics = [fault for fault in faults.ON_THE_WIRE if fault.is_short]
 
-    row = await stage.behind_proxy.run("toxics", partial(deeds.in_turn, toxics, stage.proxy), 0)
+    row = await stage.behind_proxy.run("toxics", partial(faults.in_turn, toxics, stage.proxy), 0)
 
-    check(row)
+    row.check()
     assert row.seen["UNAVAILABLE"] > 0
 
 
 async def test_mongodb_refuses_in_one_way_after_the_other(stage: Three) -> None:
-    row = await stage.bench.run("refusals", partial(deeds.in_turn, REFUSALS, stage.members), 0)
+    row = await stage.trial.run("refusals", partial(faults.in_turn, REFUSALS, stage.members), 0)
 
-    check(row)
+    row.check()
     assert row.seen["UNAVAILABLE"] > 0
     assert row.seen["TIMEOUT"] > 0  # of slow reads
 
 
 async def test_one_member_after_the_other_fails_and_who_watches_is_told_every_event_once(stage: Three) -> None:
     async with watched(stage.members.uri):
-        row = await stage.bench.run("losses", partial(deeds.in_turn, LOSSES, stage.members), 0)
+        row = await stage.trial.run("losses", partial(faults.in_turn, LOSSES, stage.members), 0)
 
-    check(row)
+    row.check()
 
 
 async def test_the_server_is_ended_and_started_again_in_one_way_after_the_other(stage: Three) -> None:
-    done = partial(deeds.in_turn, deeds.OF_SERVERS, stage.bench.server)
-    row = await stage.bench.run("ends of the server", done, 0, server_may_go=True)
+    done = partial(faults.in_turn, faults.OF_SERVERS, stage.trial.server)
+    row = await stage.trial.run("ends of the server", done, 0, server_may_go=True)
 
-    check(row)
+    row.check()
     assert row.seen["connection lost"] > 0
 
 
@@ -85,7 +70,7 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     finishing = asyncio.create_task(upgrading.finish())
     await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
     # by a primary that steps down, too
-    async with deeds.in_turn([deeds.LOSSES[0], *REFUSALS[::3]], stage.members):
+    async with faults.in_turn([faults.LOSSES[0], *REFUSALS[::3]], stage.members):
         # then
         async with asyncio.timeout(TIMEOUT):
             await finishing
@@ -94,7 +79,12 @@ async def test_an_upgrade_that_is_cut_off_again_and_again_fills_in_every_call(st
     database.close()
 
 
-async def test_the_evaluations_that_were_ordered_meanwhile_came_to_their_end(stage: Three) -> None:
-    assert stage.bench.evaluations is not None
-    assert len(stage.bench.evaluations.acknowledged) >= 2 * 4  # before and after each of the tests above
-    assert await stage.bench.lost_evaluations() == []
+async def test_every_evaluation_that_was_ordered_comes_to_its_end_though_the_server_is_killed(stage: Three) -> None:
+    assert stage.trial.evaluations is not None
+    ordered = len(stage.trial.evaluations.acknowledged)  # by the tests before, whose runs are looked at, too
+
+    row = await stage.trial.short(faults.OF_SERVERS[0], stage.trial.server)
+
+    row.check()
+    assert len(stage.trial.evaluations.acknowledged) >= ordered + 2  # one before the fault, one after it
+    assert await stage.trial.lost_evaluations() == []

@@ -6,13 +6,40 @@ from contextlib import aclosing, asynccontextmanager
 
 from pymongo.errors import PyMongoError
 
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore, CallStart
 from stores.database import Database
 from stores.errors import ConflictError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT, until
 
 _BETWEEN_SECONDS = 0.02
+_REFUSALS = (UnavailableError, ConflictError, PyMongoError)
+
+
+class Watched:
+    """Calls that are started and ended one after the other, and the events of them that a watcher was told."""
+
+    def __init__(self, calls: CallsStore) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.is_over = False
+        self._calls = calls
+
+    async def write(self) -> int:
+        """Start and end calls until it is over, then start one more; the number of that."""
+        number = 0
+        while not self.is_over:
+            await surely(self._calls, start(number), refusals=_REFUSALS)
+            await surely(self._calls, end(number), refusals=_REFUSALS)
+            number += 1
+            await asyncio.sleep(_BETWEEN_SECONDS)
+        await surely(self._calls, start(number), refusals=_REFUSALS)
+        return number
+
+    async def watch(self, cursor: str) -> None:
+        """Take down every event after a cursor."""
+        async with aclosing(self._calls.events(PROJECT, {"id"}, after=cursor)) as events:
+            async for event in events:
+                self.told.append((event.type, str(event.call["id"])))
 
 
 @asynccontextmanager
@@ -20,34 +47,17 @@ async def watched(uri: str) -> AsyncIterator[None]:
     """Write and watch until the block ends; then see that all was told, and that what comes after is told, too."""
     database = Database.open(uri, "watched", timeout_seconds=2)
     calls = CallsStore(database)
-    cursor = await calls.events_cursor(PROJECT)
-    stopped = asyncio.Event()
-    found: list[tuple[str, str]] = []
-
-    async def write() -> int:
-        number = 0
-        while not stopped.is_set():
-            await _surely(calls, start(number))
-            await _surely(calls, end(number))
-            number += 1
-            await asyncio.sleep(_BETWEEN_SECONDS)
-        await _surely(calls, start(number))
-        return number
-
-    async def watch() -> None:
-        async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events:
-            async for event in events:
-                found.append((event.type, str(event.call["id"])))  # noqa: PERF401 -- looked at meanwhile
-
-    watching, writing = asyncio.create_task(watch()), asyncio.create_task(write())
+    lives = Watched(calls)
+    watching = asyncio.create_task(lives.watch(await calls.events_cursor(PROJECT)))
+    writing = asyncio.create_task(lives.write())
     try:
-        await until(lambda: len(found) > 1)
+        await until(lambda: len(lives.told) > 1)
         yield
-        stopped.set()
+        lives.is_over = True
         written = await writing
         expected = [(kind, call_id(number)) for number in range(written) for kind in ("started", "ended")]
-        await until(lambda: len(found) > len(expected) or watching.done())
-        assert found == [*expected, ("started", call_id(written))]
+        await until(lambda: len(lives.told) > len(expected) or watching.done())
+        assert lives.told == [*expected, ("started", call_id(written))]
     finally:
         watching.cancel()
         writing.cancel()
@@ -56,11 +66,13 @@ async def watched(uri: str) -> AsyncIterator[None]:
         database.close()
 
 
-async def _surely(calls: CallsStore, part: object) -> None:
-    """Write until it is acknowledged; what was stored already changes nothing."""
+async def surely(
+    calls: CallsStore, *parts: CallStart | CallEnd, refusals: tuple[type[Exception], ...] = (UnavailableError,)
+) -> None:
+    """Write until it is acknowledged and no more refused; what was stored already changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:
-                return await calls.write([part])  # type: ignore[list-item] # a start or an end
-            except (UnavailableError, ConflictError, PyMongoError):
+                return await calls.write(parts)
+            except refusals:
                 await asyncio.sleep(0.05)

@@ -11,14 +11,14 @@ from graphql import build_schema
 from app.embedded_mongod import embedded_mongod
 from tests.app.command import ROOT
 from tests.fuzz.callers import make_keys
-from tests.fuzz.report import report
+from tests.fuzz.report import report, unsteady
 from tests.fuzz.run import Fuzzer
 from tests.fuzz.serving import fuzzed_server
 from tests.fuzz.watching import failures
 
 
 def main() -> int:
-    """Run, print the report, and give 1 where something was found."""
+    """Run, print the report, and give 1 where something was found, or the server grew or stalled."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after so many, whatever was sent.")
@@ -44,7 +44,7 @@ def main() -> int:
         ]
         stalls = [f"stall of {seconds:.2f} s:\n" + "\n".join(at_once) for seconds, at_once in outcome.stalls]
         options.keep.write_text("\n".join([*found, *logged, *stalls]), errors="replace")
-    return int(bool(outcome.findings or logged or not is_alive))
+    return int(bool(outcome.findings or logged or unsteady(outcome) or not is_alive))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 import statistics
 from collections import Counter
+from typing import Final
 
 from tests.fuzz.run import Finding, Outcome
 from tests.fuzz.watching import Seen
 
-_SHOWN = 12
+_SHOWN: Final = 12
+_MOST_GROWTH_MIB: Final = 100
+_MOST_P99_SECONDS: Final = 2.0
+_LONGEST_SECONDS: Final = 10.0
+"""Twice what pings took where the load was eight times what the machine has processors."""
 
 
 def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
@@ -20,15 +25,26 @@ def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
     lines.append("errors by code: " + ", ".join(f"{code} {count:,}" for code, count in outcome.by_code.most_common()))
     lines.append("slowest:")
     lines += [f"  {seconds:6.2f} s  {what}" for seconds, what in sorted(outcome.slowest, reverse=True)]
-    pings = sorted(outcome.pings)
     lines.append(
-        f"healthz beside: {len(pings):,} pings, median {1e3 * statistics.median(pings):.0f} ms, "
-        f"p99 {1e3 * pings[int(len(pings) * 0.99)]:.0f} ms, longest {1e3 * pings[-1]:.0f} ms"
+        f"healthz beside: {len(outcome.pings):,} pings, median {1e3 * statistics.median(outcome.pings):.0f} ms, "
+        f"p99 {1e3 * _p99(outcome.pings):.0f} ms, longest {1e3 * max(outcome.pings):.0f} ms"
     )
     lines.append(_process(outcome.seen))
     lines.append(f"findings: {len(outcome.findings)}, unexpected in the log: {len(logged)}")
     lines.append(f"stalls: {', '.join(f'{seconds:.1f} s' for seconds, _ in outcome.stalls) or 'none'}")
+    lines.append(f"unsteady: {', '.join(unsteady(outcome)) or 'nothing'}")
     return "\n".join([*lines, *_findings(outcome.findings), *logged[:3]])
+
+
+def unsteady(outcome: Outcome) -> list[str]:
+    """What a server that is well does not do, though its machine be busy: grow after its warm-up, let pings wait."""
+    grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
+    told = {
+        f"memory: {grown:.0f} MiB more": grown > _MOST_GROWTH_MIB,
+        f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
+        f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
+    }
+    return [sentence for sentence, is_so in told.items() if is_so]
 
 
 def growth(seen: list[Seen]) -> float:
@@ -39,6 +55,10 @@ def growth(seen: list[Seen]) -> float:
 def _memory(seen: list[Seen], start: float, stop: float) -> float:
     part = seen[int(len(seen) * start) : int(len(seen) * stop) + 1]
     return statistics.median(look.memory for look in part)
+
+
+def _p99(pings: list[float]) -> float:
+    return sorted(pings)[int(len(pings) * 0.99)]
 
 
 def _process(seen: list[Seen]) -> str:

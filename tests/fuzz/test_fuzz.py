@@ -6,7 +6,7 @@ from graphql import build_schema
 
 from tests.app.command import ROOT
 from tests.fuzz.callers import make_keys
-from tests.fuzz.report import report
+from tests.fuzz.report import report, unsteady
 from tests.fuzz.run import Fuzzer
 from tests.fuzz.serving import fuzzed_server
 from tests.fuzz.watching import failures
@@ -29,6 +29,7 @@ async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: 
     assert is_alive
     assert not outcome.findings, told
     assert not logged, told
+    assert not unsteady(outcome), told
     # That what was sent came to something: enough of it is right, enough wrong, and all doors are knocked at.
     assert outcome.by_status["graphql", 200] > REQUESTS / 4
     assert {door for door, count in outcome.by_door.items() if count > 20} == {

@@ -1,6 +1,7 @@
 """Operations give the same results whichever way they are run, and say why where there are none."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import pytest
@@ -15,7 +16,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema, PartlyDone
+from graphql_schema.operations import BoundedSchema, PartlyDone, Tell
 
 
 @strawberry.enum
@@ -190,6 +191,29 @@ async def test_a_mutation_after_which_something_may_stand_says_so(document: str,
     assert type(result) is kind
     assert result.data is None
     assert messages(result)
+
+
+async def test_an_observer_is_beside_each_operation_and_told_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    @contextmanager
+    def beside(query: str | None, name: str | None) -> Iterator[Tell]:
+        seen.append((query, name))
+        yield seen.append
+        seen.append("over")
+
+    monkeypatch.setattr(schema, "observer", beside)
+
+    result = await schema.execute("query Two { half(of: 2) }", operation_name="Two")
+    refused = await schema.execute("{ nothing }")
+    await streamed("subscription { down(start: 1) }")
+
+    assert seen == [
+        *[("query Two { half(of: 2) }", "Two"), result, "over"],
+        *[("{ nothing }", None), refused, "over"],
+        *[("subscription { down(start: 1) }", None), "over"],
+    ]
+    assert messages(refused)
 
 
 class Extension(SchemaExtension):

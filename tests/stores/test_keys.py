@@ -31,6 +31,31 @@ async def test_a_key_that_is_rotated_by_many_at_once_has_one_in_its_place(keys: 
     assert live == [made[0].key.id]
 
 
+async def test_a_key_is_rotated_once_and_keeps_the_end_that_it_was_made_with(keys: KeysStore) -> None:
+    old = await keys.create([Grant("acme/chat", Role.WRITER)])
+
+    new = await keys.rotate(old.key.id, grace_seconds=3_600)
+    with pytest.raises(BadInputError, match=f"rotated already, and {new.key.id} is in its place"):
+        await keys.rotate(old.key.id, grace_seconds=3_600)
+
+    left, made = await keys.all()
+    now = times.now()
+    assert (left.is_live(now), left.is_live(now + 3_600_000_000)) == (True, False)
+    assert (left.expires_at, made.expires_at, made.replaces) == (None, None, left.id)
+    assert (await keys.revoke(left.id)).ends_at == pytest.approx(now, abs=60_000_000)
+    assert [key.id for key in await keys.all() if key.is_live(times.now())] == [made.id]
+
+
+async def test_what_ends_at_the_end_of_time_is_rotated_and_nothing_ends_after_it(keys: KeysStore) -> None:
+    with pytest.raises(BadInputError, match="before the year 10000"):
+        await keys.create([Grant("acme/chat", Role.WRITER)], expires_at=times.LAST + 1)
+    old = await keys.create([Grant("acme/chat", Role.WRITER)], expires_at=times.LAST)
+
+    new = await keys.rotate(old.key.id, grace_seconds=10.0**12)
+
+    assert [(key.id, key.ends_at) for key in await keys.all()] == [(key.id, times.LAST) for key in (old.key, new.key)]
+
+
 def _is_told(caplog: pytest.LogCaptureFixture, action: str) -> bool:
     return f'"{action}"' in caplog.text
 

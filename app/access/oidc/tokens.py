@@ -51,7 +51,8 @@ class OidcTokens:
             return kept
         if claims := await self._believed(token):
             grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
-            session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * _SECOND)
+            ends_at = (int(claims["exp"]) + _LEEWAY_SECONDS) * _SECOND
+            session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), ends_at)
             self._verified.keep(token, self._keys.version, session)
             return session
         return None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stores import times
 from stores.calls.documents import UNTOLD
+from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.events import CallEvent
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def age_of(change: Mapping[str, Any]) -> float:
     return max(0.0, (times.now() - times.from_datetime(made)) / 1e6) if made else 0.0
 
 
-def event_of(change: Mapping[str, Any]) -> CallEvent | None:
+def event_of(change: Mapping[str, Any], cursors: Cursors) -> CallEvent | None:
     """What a change means to whoever sees calls; None if it is nothing. A call written whole has `ended`.
 
     An update comes with the call as it is when the change is read, which may be later. None is told of a call that is
@@ -75,7 +76,7 @@ def event_of(change: Mapping[str, Any]) -> CallEvent | None:
     if not call:
         return None
     happened = _written(call) if change["operationType"] != "update" else _updated(change, call)
-    return CallEvent(happened, call, place_of(change)) if happened else None
+    return CallEvent(happened, call, place_of(change), cursors) if happened else None
 
 
 def _written(call: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from stores.calls.watching.cursors import cursor_of
+from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.places import moment_of, place_of
 from stores.paging import Row
 from stores.query.evaluator import LARGE
@@ -27,21 +27,24 @@ class CallEvent:
     type: str
     call: Row
     place: str
+    cursors: Cursors = field(repr=False, compare=False)
     made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
     grown: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
     """What is told of the bytes that it grows by, while somebody keeps it."""
     _made_bytes: int = field(default=0, repr=False, compare=False)
+    _cursor: str = field(default="", repr=False, compare=False)
 
     @property
     def cursor(self) -> str:
-        """The opaque text that marks the place after this event, in its project."""
-        return cursor_of(self.call["project_id"], self.place)
+        """The opaque text that marks the place after this event, in its project: one for all whom it is told."""
+        self._cursor = self._cursor or self.cursors.cursor_of(self.call["project_id"], self.place)
+        return self._cursor
 
     @property
     def cursor_before(self) -> str | None:
         """That of a place before this event, and before no other one of its moment; None if it cannot be told."""
         moment = moment_of(self.place)
-        return cursor_of(self.call["project_id"], place_of(moment)) if moment else None
+        return self.cursors.cursor_of(self.call["project_id"], place_of(moment)) if moment else None
 
     @property
     def size(self) -> int:
@@ -80,4 +83,4 @@ class CallEvent:
 
     def with_call(self, call: Row) -> "CallEvent":
         """The same event with more about its call; what is made of that counts as made of this one."""
-        return CallEvent(self.type, call, self.place, grown=self.grow)
+        return CallEvent(self.type, call, self.place, self.cursors, grown=self.grow)

@@ -15,6 +15,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from stores.calls.watching.changes import age_of, event_of, place_of
+from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
 from stores.calls.watching.places import is_between_changes, next_moment
@@ -56,12 +57,14 @@ class FanOut:
     def __init__(
         self,
         calls: Collection,
+        cursors: Cursors,
         max_subscribers: int = MAX_SUBSCRIBERS,
         max_bytes: int = MAX_BYTES,
         max_events: int = MAX_EVENTS,
         max_each: int | None = None,
     ) -> None:
         self._calls = calls
+        self._cursors = cursors
         self._max_subscribers = max_subscribers
         self._max_each = max_subscribers if max_each is None else max_each
         self._of: Counter[str] = Counter()
@@ -166,7 +169,8 @@ class FanOut:
         if place is not None and place < channel.start:
             self._log.reach_back(channel, place)
         number = channel.end if place is None else channel.number_after(place)
-        subscriber = Subscriber(channel, number, max(self._seen, self._began) if place is None else place, self.turns)
+        start = max(self._seen, self._began) if place is None else place
+        subscriber = Subscriber(channel, number, start, self.turns, self._cursors)
         try:
             yield subscriber
         finally:
@@ -285,7 +289,7 @@ class FanOut:
         self._log.begin("")
 
     async def _tell(self, change: Change) -> None:
-        event, place = event_of(change), place_of(change)
+        event, place = event_of(change, self._cursors), place_of(change)
         if event is not None and not self._was_told(event.call["project_id"], place):
             self._log.add(event, await self._asking_for(event))
             self.lag.add(age_of(change))

@@ -8,7 +8,6 @@ from stores.calls.additions import add_rest, has_additions
 from stores.calls.feedback import Conditions, lookup
 from stores.calls.lookups import Collections
 from stores.calls.search import is_on_cost, pricing
-from stores.calls.watching.cursors import cursor_of
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.questions import Question
 from stores.calls.watching.subscribers import EndedError
@@ -30,12 +29,12 @@ class Lookups:
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def found(
-        self, event: CallEvent, question: Question, wanted: frozenset[str], place: str | None
+        self, event: CallEvent, question: Question, wanted: frozenset[str], after: str | None
     ) -> CallEvent | None:
         """An event with the wanted fields of its call; None if it is not what a question asks for.
 
         Raises:
-            EndedError: the database cannot tell; it says to go on after the place, which is before the event.
+            EndedError: the database cannot tell; it says to go on after the cursor, which is before the event.
         """
         try:
             if question.looked_up:
@@ -44,8 +43,7 @@ class Lookups:
                     return None
             return await event.once(wanted, lambda: self._filled(event, wanted)) if has_additions(wanted) else event
         except (UnavailableError, StoreTimeoutError) as error:
-            before = cursor_of(question.project_id, place) if place else event.cursor_before
-            raise EndedError(error.message, before) from error
+            raise EndedError(error.message, after or event.cursor_before) from error
 
     async def _holds(self, event: CallEvent, question: Question) -> bool:
         async with self._turns:

@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Final
 
-from stores.calls.watching.cursors import cursor_of
+from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import Channel
 from stores.errors import UnavailableError
@@ -31,9 +31,10 @@ class EndedError(UnavailableError):
 class Subscriber:
     """One reader of a channel; it holds its place there, and no events."""
 
-    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTurns) -> None:
+    def __init__(self, channel: Channel, number: int, place: str, turns: SharedTurns, cursors: Cursors) -> None:
         self._channel = channel
         self._turns = turns
+        self._cursors = cursors
         self._until = 0.0
         self._number = number
         self._place = place
@@ -78,4 +79,4 @@ class Subscriber:
 
     @property
     def _cursor(self) -> str:
-        return cursor_of(self._channel.question.project_id, self._place)
+        return self._cursors.cursor_of(self._channel.question.project_id, self._place)

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from stores.calls.watching.changes import event_of
-from stores.calls.watching.cursors import cursor_of
+from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.fan_out import FanOut
 from stores.calls.watching.questions import Question
@@ -20,9 +20,10 @@ MAX_CATCHING_UP: Final = 4
 class Watching:
     """The events of calls, for one process."""
 
-    def __init__(self, database: Database, fan_out: FanOut) -> None:
+    def __init__(self, database: Database, fan_out: FanOut, cursors: Cursors) -> None:
         self._database = database
         self.fan_out = self._fan_out = fan_out
+        self._cursors = cursors
         self._turns = asyncio.Semaphore(MAX_CATCHING_UP)
 
     async def close(self) -> None:
@@ -31,19 +32,22 @@ class Watching:
 
     async def cursor(self, project_id: str) -> str:
         """The cursor of the place after all that happened in a project so far."""
-        return cursor_of(project_id, await self._database.query(present(self._database.calls)))
+        await self._cursors.open()
+        return self._cursors.cursor_of(project_id, await self._database.query(present(self._database.calls)))
 
-    async def events(self, question: Question, place: str | None, payer: str = "") -> AsyncGenerator[CallEvent, None]:
-        """The events that answer a question, each once and in order: those after a place, or from now on.
+    async def events(self, question: Question, after: str | None, payer: str = "") -> AsyncGenerator[CallEvent, None]:
+        """The events that answer a question, each once and in order: those after a cursor, or from now on.
 
         What a question looks up is left to do. They are told on the account of a payer.
 
         Raises:
-            BadInputError: the place lies too far back.
+            BadInputError: the cursor is none of the project's events, or lies too far back.
             RateLimitedError: too many watch already.
             UnavailableError: the database is away or went away for good, or whoever asks for the events lags.
         """
         project_id = question.project_id
+        await self._cursors.open()
+        place = None if after is None else self._cursors.place_at(project_id, after)
         async with self._fan_out.watched(project_id, payer):
             while True:
                 await self._database.run(self._fan_out.covered(project_id))
@@ -57,9 +61,9 @@ class Watching:
                     stretch = await self._database.query(stretch_after(self._database.calls, project_id, place))
                 for change in stretch.changes:
                     await self._fan_out.turns.come()
-                    event = event_of(change)
+                    event = event_of(change, self._cursors)
                     if event and await _holds(question, event):
-                        self._fan_out.check_open(cursor_of(project_id, place))
+                        self._fan_out.check_open(self._cursors.cursor_of(project_id, place))
                         yield event
                         place = event.place
                 place = stretch.place

@@ -13,6 +13,7 @@ from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.database_pool import DatabasePool
+from tests.free_ports import free_port
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start
 
@@ -33,10 +34,11 @@ Client = Callable[[str], httpx.AsyncClient]
 
 
 class Keyed:
-    """A server whose callers have keys: its address, its database, and the text of each caller's key."""
+    """A server whose callers have keys: its addresses, its database, and the text of each caller's key."""
 
-    def __init__(self, url: str, database: Database, keys: dict[str, str]) -> None:
+    def __init__(self, url: str, grpc_address: str, database: Database, keys: dict[str, str]) -> None:
         self.url = url
+        self.grpc_address = grpc_address
         self.database = database
         self.keys = keys
         self.store = KeysStore(database)
@@ -65,8 +67,9 @@ async def keyed(mongodb_uri: str, databases: DatabasePool) -> AsyncIterator[Keye
     stores = Stores.over(database)
     for project_id in (OURS, THEIRS):
         await stores.calls.write([start(1, project_id=project_id), end(1, project_id=project_id)])
-    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name))
+    port = free_port()
+    app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name, otlp_grpc_port=port))
     with live_server(app, lifespan="on", ws=WaryProtocol, ws_max_size=1_000_000) as host:
-        yield Keyed(f"http://{host}", database, texts)
+        yield Keyed(f"http://{host}", f"127.0.0.1:{port}", database, texts)
     database.close()
     databases.give_back(name)

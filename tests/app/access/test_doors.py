@@ -272,6 +272,41 @@ async def test_a_key_that_is_revoked_lets_nobody_in_once_that_is_answered(keyed:
     assert (before.status_code, after.status_code) == (200, 401)
 
 
+MADE = f'mutation {{ objCreate(obj: {{projectId: "{OURS}", objectId: "late", val: 1}}) {{ digest }} }}'
+LATE = {
+    "/graphql": ("POST", "application/json", json.dumps({"query": MADE}).encode()),
+    f"/files/{OURS}": ("PUT", "application/octet-stream", b"too late"),
+    "/weave/obj/create": (
+        "POST",
+        "application/json",
+        json.dumps({"obj": {"project_id": OURS, "object_id": "late", "val": 1}}).encode(),
+    ),
+    "/v1/traces": ("POST", "application/json", json.dumps({"resourceSpans": []}).encode()),
+}
+
+
+@pytest.mark.parametrize("path", LATE)
+async def test_what_comes_of_a_request_after_its_key_was_revoked_is_not_heard(keyed: Keyed, path: str) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.WRITER)])
+    method, kind, body = LATE[path]
+    left = [await keyed.database.objects.count_documents({}), await keyed.database.files.count_documents({})]
+
+    async def in_two_parts() -> AsyncIterator[bytes]:
+        yield body[:3]
+        await keyed.store.revoke(made.key.id)
+        yield body[3:]
+
+    headers = {"authorization": f"Bearer {made.text}", "content-type": kind}
+    async with httpx.AsyncClient(base_url=keyed.url, headers=headers, timeout=TIMEOUT) as client:
+        answer = await client.request(method, path, content=in_two_parts())
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert "message" in answer.text or "reason" in answer.text
+    now = [await keyed.database.objects.count_documents({}), await keyed.database.files.count_documents({})]
+    assert now == left
+
+
 async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:
     old = await keyed.store.create([Grant(OURS, Role.READER)])
 
@@ -538,3 +573,21 @@ async def test_a_key_is_not_kept_in_the_database(keyed: Keyed) -> None:
 
     assert found
     assert text.rpartition("_")[2] not in repr(found)
+
+
+async def test_spans_that_come_over_grpc_after_their_key_was_revoked_are_not_heard(keyed: Keyed) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.WRITER)])
+    before = await keyed.database.calls.count_documents({})
+
+    async def late() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.2)  # what says who it is goes first
+        await keyed.store.revoke(made.key.id)
+        yield body(span(77))
+
+    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel:
+        export: Any = channel.stream_unary(f"/{SERVICE}/Export")
+        call = export(late(), metadata=(("project_id", OURS), ("authorization", f"Bearer {made.text}")))
+        code = await call.code()
+
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert await keyed.database.calls.count_documents({}) == before

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import io
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from graphql_schema.context import Stores
 from stores import indexes, register, versions
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.errors import BadInputError
 from stores.objects import ObjectVersion
 from stores.purges import purge
 from tests.database_pool import DatabasePool
-from tests.stores.calls.builders import end, start
-from tests.waiting import until, until_found
+from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT, until, until_found
 
 Client = MongoClient[dict[str, Any]]
 
@@ -76,6 +78,28 @@ async def test_all_is_there_again_with_its_indexes(
     sizes = await again.projects.sizes(["acme/chat"], wanted)
     assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
     assert counts["calls"] == 20
+
+
+async def test_cursors_of_events_from_before_are_refused_in_what_was_restored(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    stores = await filled(database)
+    before = await stores.calls.events_cursor("acme/chat")
+    name = database.calls.database.name
+
+    take(client, name, tmp_path / "backup", is_own=True)
+    client.drop_database(empty)
+    restore(client, empty, tmp_path / "backup")
+    restored = CallsStore(Database(database._client, empty))
+    await restored.write([start(99)])
+
+    with pytest.raises(BadInputError, match=r"take .*callEventsCursor"):
+        await anext(restored.events("acme/chat", {"id"}, after=before))
+    cursor = await restored.events_cursor("acme/chat")
+    await restored.write([start(100)])
+    async with aclosing(restored.events("acme/chat", {"id"}, after=cursor)) as events:
+        assert (await asyncio.wait_for(anext(events), TIMEOUT)).call["id"] == call_id(100)
+    await restored.close()
 
 
 async def test_a_backup_is_of_one_moment_while_others_write(

@@ -18,8 +18,9 @@ from tests.fuzz.wire import PATIENCE_SECONDS
 
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
-_UNEXPECTED: Final = {1002, 1006, 1011}
-"""Codes of closing that say that something went wrong in the server or on the way."""
+_MISUNDERSTOOD: Final = 1002
+_FAILED: Final = 1011
+"""Codes of closing that say that the protocol was broken, and that the server failed."""
 
 _REFUSED: Final = {400, 401, 431}
 """Statuses with which a connection is not opened."""
@@ -85,35 +86,46 @@ async def hold(url: str, held: Session, random: Random) -> None:
     Raises:
         TimeoutError: the server let somebody wait.
     """
-    address = url.replace("http", "ws", 1)
-    protocols = [Subprotocol("graphql-transport-ws")]
     async with asyncio.timeout(PATIENCE_SECONDS):
         try:
-            connection = await connect(
-                address,
-                subprotocols=protocols,
-                additional_headers=held.headers,
-                max_size=None,
-                ping_interval=None,
-                compression=None,
-            )
+            connection = await _connect(url, held)
         except InvalidStatus as refused:
             _judge_refusal(refused, held)
             return
         try:
-            with suppress(ConnectionClosed):
-                for frame in held.sent:
-                    await connection.send(frame)
-                await _listen(connection, held, random.choice((0.05, 0.2)))
-            if random.random() < 0.2:
-                connection.transport.abort()
-            else:
-                await connection.close()
+            await _talk(connection, held, random)
         finally:
             await connection.wait_closed()
+    _judge_end(connection, held)
+
+
+async def _connect(url: str, held: Session) -> ClientConnection:
+    return await connect(
+        url.replace("http", "ws", 1),
+        subprotocols=[Subprotocol("graphql-transport-ws")],
+        additional_headers=held.headers,
+        max_size=None,
+        ping_interval=None,
+        compression=None,
+    )
+
+
+async def _talk(connection: ClientConnection, held: Session, random: Random) -> None:
+    with suppress(ConnectionClosed):
+        for frame in held.sent:
+            await connection.send(frame)
+        await _listen(connection, held, random.choice((0.05, 0.2)))
+    if random.random() < 0.2:
+        connection.transport.abort()
+    else:
+        await connection.close()
+
+
+def _judge_end(connection: ClientConnection, held: Session) -> None:
+    """It is the server's fault where it failed, or where it says that we broke the protocol."""
     held.closed_with = connection.close_code
     is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
-    if held.closed_with == 1011 or (held.closed_with in _UNEXPECTED and not is_ours and held.closed_with != 1006):
+    if held.closed_with == _FAILED or (held.closed_with == _MISUNDERSTOOD and not is_ours):
         held.problems.append(f"the connection was closed with {held.closed_with}: {connection.close_reason}")
     held.problems += oracle.of_messages([connection.close_reason or ""])
 

@@ -12,7 +12,6 @@ from graphql import (
     GraphQLNonNull,
     get_named_type,
     is_leaf_type,
-    is_union_type,
 )
 
 from graphql_schema.operations import BoundedSchema
@@ -53,10 +52,10 @@ def questions(schema: BoundedSchema, project_id: str, number: int = 1) -> Iterat
         assert kind
         for name, field in kind.fields.items():
             required = {argument: given.type for argument, given in field.args.items() if is_required(given.type)}
-            for variables in _Asked(project_id, number).objects(required):
+            for variables in Asked(project_id, number).objects(required):
                 if name == "node":
                     variables["id"] = f"weave:///{project_id}/call/{call_id(number)}"
-                yield Question(kind.name, name, _document(kind.name, name, field, variables), variables)
+                yield Question(kind.name, name, document(kind.name, name, field, variables), variables)
 
 
 def is_required(kind: GraphQLInputType) -> bool:
@@ -64,16 +63,16 @@ def is_required(kind: GraphQLInputType) -> bool:
     return isinstance(kind, GraphQLNonNull)
 
 
-def _document(root: str, name: str, field: GraphQLField, variables: dict[str, Any]) -> str:
+def document(root: str, name: str, field: GraphQLField, variables: dict[str, Any], selected: str = "__typename") -> str:
+    """One that asks a field with variables of the names of its arguments."""
     declared = ", ".join(f"${argument}: {field.args[argument].type}" for argument in variables)
     passed = ", ".join(f"{argument}: ${argument}" for argument in variables)
-    selected = "" if is_leaf_type(get_named_type(field.type)) else "{ __typename }"
+    braced = "" if is_leaf_type(get_named_type(field.type)) else f"{{ {selected} }}"
     head = f"{root.lower()}{f'({declared})' if declared else ''}"
-    assert not is_union_type(field.type) or selected
-    return f"{head} {{ {name}{f'({passed})' if passed else ''} {selected} }}"
+    return f"{head} {{ {name}{f'({passed})' if passed else ''} {braced} }}"
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What is asked about."""
 
     project_id: str
@@ -89,7 +88,7 @@ class _Asked(NamedTuple):
         if name == "query":
             return self._queries()
         if isinstance(kind, GraphQLInputObjectType):
-            return self._inputs(kind)
+            return self.inputs(kind)
         if isinstance(kind, GraphQLEnumType):
             return [next(iter(kind.values))]
         return [self._named(name, kind.name)]
@@ -101,7 +100,8 @@ class _Asked(NamedTuple):
         yield usual
         yield from (usual | {name: other} for name, (_, *others) in values.items() for other in others)
 
-    def _inputs(self, kind: GraphQLInputObjectType) -> list[dict[str, Any]]:
+    def inputs(self, kind: GraphQLInputObjectType) -> list[dict[str, Any]]:
+        """The values of an input."""
         if kind.is_one_of:
             return [{name: value} for name, field in kind.fields.items() for value in self.values(name, field.type)]
         return list(self.objects({name: field.type for name, field in kind.fields.items() if is_required(field.type)}))

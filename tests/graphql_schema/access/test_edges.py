@@ -24,6 +24,7 @@ from tests.stand_in_provider import StandIn
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.stores.images.pictures import answer, encoded
 from tests.waiting import TIMEOUT
+from tests.watching import tells_time
 
 OURS, THEIRS = "acme/chat", "rival/chat"
 US = Caller("us", (Grant(OURS, Role.ADMIN),))
@@ -127,6 +128,7 @@ async def test_along_every_edge_all_is_as_if_there_were_no_other_project(schema:
     assert OUR_WORDS in told
     assert HIDDEN not in told
     assert THEIRS not in told
+    assert not tells_time(told)
     changed = [document for document, found in beside.items() if found != alone[document]]
     assert [document for document in changed if not is_unsteady(document)] == []
     assert ruled(written=False) - reached(list(beside.values())) == set()
@@ -219,6 +221,7 @@ async def test_what_is_written_leads_to_what_is_ours(schema: BoundedSchema, stor
     told = json.dumps([written, watched])
     assert HIDDEN not in told
     assert THEIRS not in told
+    assert not tells_time(told)
     assert ruled(written=True) - reached([written, watched]) == set()
 
 

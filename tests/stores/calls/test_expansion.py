@@ -298,6 +298,25 @@ async def test_queries_and_sorts_go_on_into_rows_of_tables(calls: CallsStore, ex
     assert await asked(sort_by=[SortBy("inputs.row.q", descending=True)]) == [0, 1, 2, 3]
 
 
+async def test_a_project_that_begins_as_an_expression_does_is_none(
+    objects: ObjectsStore, calls: CallsStore, tables: TablesStore
+) -> None:
+    project = "$acme/$$chat"
+    table, [row] = await tables.create(project, [{"q": 1}])
+    dataset = await made(objects, {"rows": f"weave:///{project}/table/{table}"}, "data", project)
+    await calls.write([start(1, project_id=project, inputs={"row": f"{dataset}/attr/rows/id/{row}"})])
+
+    page = await calls.page(
+        project,
+        PageRequest(),
+        {"id"},
+        query=Query({"$expr": compared("eq", "inputs.row.q", 1)}),
+        expansion=Expansion(("inputs.row",), returns_values=False),
+    )
+
+    assert [found["id"] for found in page.rows] == [call_id(1)]
+
+
 async def test_rows_that_refs_do_not_lead_to_are_not_found(
     objects: ObjectsStore, calls: CallsStore, tables: TablesStore, database: Database, examples: list[str]
 ) -> None:

@@ -32,8 +32,8 @@ def digest_of(number: int) -> str:
 
 
 def run_id(run: int = 1) -> str:
-    """The id of a run's call."""
-    return call_id(_RUN * run)
+    """The id of a run's call, which begins as a variable of MongoDB's does and must not be taken for one."""
+    return f"$$run{run:011d}"
 
 
 def prediction_id(number: int, run: int = 1) -> str:

@@ -16,6 +16,7 @@ from stores.tables import Append, TablesStore, content, uploads
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
 from stores.tables.uploads import Upload
+from stores.uploads import LEASE_SECONDS
 from tests.stores.tables.reading import PROJECT, read_all
 
 SIZE = "storage_size_bytes"
@@ -88,7 +89,7 @@ async def test_what_a_killed_writer_leaves_behind_is_swept_away(database: Databa
 
 @pytest.mark.parametrize(
     "sign",
-    [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=uploads.LEASE_SECONDS + 60)}],
+    [{"doomed": True}, {"touched_at": datetime.now(UTC) - timedelta(seconds=LEASE_SECONDS + 60)}],
     ids=["one that was being taken back", "one of a backup, or of a server that is long gone"],
 )
 async def test_what_was_left_long_ago_is_swept_away_at_once(

@@ -23,6 +23,7 @@ from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import Turns, another_task, until
+from tests.watching import cursors_over
 
 TIMEOUT = 60
 OTHER = "acme/other"
@@ -30,7 +31,7 @@ OTHER = "acme/other"
 
 @pytest.fixture
 async def stream(database: Database) -> AsyncIterator[FanOut]:
-    stream = FanOut(database.calls)
+    stream = FanOut(database.calls, await cursors_over(database))
     yield stream
     await stream.close()
 
@@ -156,7 +157,7 @@ async def test_who_comes_right_after_the_last_left_is_told_all_the_same(stream: 
 
 
 async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: Database, calls: CallsStore) -> None:
-    stream = FanOut(database.calls, max_events=3)
+    stream = FanOut(database.calls, await cursors_over(database), max_events=3)
 
     async with reading(stream) as slow, reading(stream) as fast:
         for number in range(4):
@@ -178,7 +179,7 @@ async def test_who_lags_is_told_where_to_resume_and_the_others_go_on(database: D
 
 
 async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Database, calls: CallsStore) -> None:
-    stream = FanOut(database.calls, max_bytes=1_000_000)
+    stream = FanOut(database.calls, await cursors_over(database), max_bytes=1_000_000)
 
     async with reading(stream) as ours, reading(stream, OTHER) as theirs:
         await calls.write([start(1, project_id=OTHER)])
@@ -192,7 +193,7 @@ async def test_what_is_kept_is_bounded_by_its_size_for_all_together(database: Da
 
 
 async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_setting(database: Database) -> None:
-    stream = FanOut(database.calls, max_subscribers=2)
+    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=2)
 
     async with reading(stream), reading(stream, OTHER):
         with pytest.raises(RateLimitedError, match=r"2 subscriptions .* LOOMQL_MAX_SUBSCRIPTIONS"):
@@ -204,7 +205,7 @@ async def test_more_subscriptions_than_a_process_takes_are_refused_with_the_sett
 
 
 async def test_more_subscriptions_than_one_caller_may_have_are_refused_to_that_one(database: Database) -> None:
-    stream = FanOut(database.calls, max_subscribers=3, max_each=2)
+    stream = FanOut(database.calls, await cursors_over(database), max_subscribers=3, max_each=2)
 
     async with stream.watched(PROJECT, "a"), stream.watched(OTHER, "a"):
         with pytest.raises(RateLimitedError, match=r"you have 2 subscriptions .* LOOMQL_MAX_CALLER_SUBSCRIPTIONS"):
@@ -340,7 +341,7 @@ async def write_surely(calls: CallsStore, number: int) -> None:
 async def test_every_event_is_told_once_though_mongod_is_killed_in_the_middle(
     own_database: Database, commands: Commands
 ) -> None:
-    calls, stream = CallsStore(own_database), FanOut(own_database.calls)
+    calls, stream = CallsStore(own_database), FanOut(own_database.calls, await cursors_over(own_database))
     async with reading(stream) as subscriber:
         for number in range(60):
             await write_surely(calls, number)

@@ -1,4 +1,4 @@
-"""Where a field's arguments name projects."""
+"""The arguments of fields that name projects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Named = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProjectArgument:
     """How the projects are found in the arguments, and how people are told where that is."""
 
     told: str
@@ -85,16 +85,16 @@ def _nowhere(_given: Given) -> Iterable[Named]:
     return ()
 
 
-PROJECT_ID: Final = Place("projectId", _project_id)
-START: Final = Place("start.projectId", _inside("start"))
-END: Final = Place("end.projectId", _inside("end"))
-OBJ: Final = Place("obj.projectId", _inside("obj"))
-OP_OBJ: Final = Place("opObj.projectId", _inside("op_obj"))
-TABLE: Final = Place("table.projectId", _inside("table"))
-BATCH_OF_CALLS: Final = Place("projectId of each item of batch", _batch_of_calls)
-BATCH_OF_FEEDBACK: Final = Place("projectId of each item of batch", _batch_of_feedback)
-ID: Final = Place("the ref in id", _id)
-IDS: Final = Place("each ref in ids", _ids)
-REFS: Final = Place("each ref in refs", _refs)
-ENTITY_AND_PROJECT: Final = Place("entity and project", _entity_and_project)
-OWN: Final = Place("only those in which you have it are given", _nowhere)
+PROJECT_ID: Final = ProjectArgument("projectId", _project_id)
+START: Final = ProjectArgument("start.projectId", _inside("start"))
+END: Final = ProjectArgument("end.projectId", _inside("end"))
+OBJ: Final = ProjectArgument("obj.projectId", _inside("obj"))
+OP_OBJ: Final = ProjectArgument("opObj.projectId", _inside("op_obj"))
+TABLE: Final = ProjectArgument("table.projectId", _inside("table"))
+BATCH_OF_CALLS: Final = ProjectArgument("projectId of each item of batch", _batch_of_calls)
+BATCH_OF_FEEDBACK: Final = ProjectArgument("projectId of each item of batch", _batch_of_feedback)
+ID: Final = ProjectArgument("the ref in id", _id)
+IDS: Final = ProjectArgument("each ref in ids", _ids)
+REFS: Final = ProjectArgument("each ref in refs", _refs)
+ENTITY_AND_PROJECT: Final = ProjectArgument("entity and project", _entity_and_project)
+OWN: Final = ProjectArgument("only those in which you have it are given", _nowhere)

@@ -1,14 +1,14 @@
-"""What an operation selects, place by place, as far as its cost goes; selections that come again are shared."""
+"""What an operation selects, field by field, as far as its cost goes; selections that come again are shared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from graphql_schema.limits.sizes import Size
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CostedField:
     """A field of the answer under its response name: `size` times what it is itself, and what is selected below it.
 
     `is_list` tells a list of one from an object, `is_asked` a list whose size is the client's choice, and `is_handed`
@@ -27,21 +27,21 @@ class Place:
 
 @dataclass(slots=True, repr=False, eq=False)
 class Selection:
-    """What is selected of one object, for each kind that it may be of; `work` is that of all places together.
+    """What is selected of one object, for each kind that it may be of; `work` is that of all its fields together.
 
     It is not shown: what is shared in it would come again for each way that leads there.
-    `constant` is what it costs where no variable has a say; else `at` is its place among those that are to be found.
+    `constant` is what it costs where no variable has a say; else `at` is its position among those that are to be found.
     """
 
-    kinds: tuple[tuple[Place, ...], ...]
+    kinds: tuple[tuple[CostedField, ...], ...]
     work: int = 0
     constant: int | None = None
     at: int = -1
-    sums: tuple[tuple[int, tuple[tuple[Size, int, int], ...]], ...] = field(default=())
+    sums: tuple[tuple[int, tuple[tuple[Size, int, int], ...]], ...] = ()
 
     def fix(self, found: list["Selection"]) -> None:
         """Find what can be found before there are variables; what cannot is put behind what it builds upon."""
-        self.work = sum(place.work + (place.below.work if place.below else 0) for kind in self.kinds for place in kind)
+        self.work = sum(field.work + (field.below.work if field.below else 0) for kind in self.kinds for field in kind)
         self.sums = tuple(_sum(kind) for kind in self.kinds)
         if not any(terms for _fixed, terms in self.sums):
             self.constant = max((fixed for fixed, _terms in self.sums), default=0)
@@ -54,24 +54,24 @@ class Selection:
         return self.constant if self.constant is not None else counts[self.at]
 
 
-def _sum(places: tuple[Place, ...]) -> tuple[int, tuple[tuple[Size, int, int], ...]]:
+def _sum(fields: tuple[CostedField, ...]) -> tuple[int, tuple[tuple[Size, int, int], ...]]:
     fixed, terms = 0, []
-    for place in places:
-        below = place.below
+    for field in fields:
+        below = field.below
         if below is not None and below.constant is None:
-            terms.append((place.size, place.own, below.at))
+            terms.append((field.size, field.own, below.at))
             continue
-        each = place.own + ((below.constant or 0) if below else 0)
-        if isinstance(place.size, int):
-            fixed += place.size * each
+        each = field.own + ((below.constant or 0) if below else 0)
+        if isinstance(field.size, int):
+            fixed += field.size * each
         elif each:
-            terms.append((place.size, each, -1))
+            terms.append((field.size, each, -1))
     return fixed, tuple(terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The cost of an operation: its places, and of those selections that variables have a say in, the order."""
+    """The cost of an operation: its fields, and of those selections that variables have a say in, the order."""
 
     root: Selection
     varying: tuple[Selection, ...]

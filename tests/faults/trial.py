@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from stores.database import Database
 from stores.files import FilesStore
 from stores.tables import TablesStore
 from tests.faults.client import FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
+from tests.faults.faults import Fault
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
 from tests.faults.writers import WRITERS, Writer
@@ -33,8 +35,14 @@ class Row:
     longest_seconds: float
     lost: list[str]
 
+    def check(self) -> None:
+        """See that nobody saw anything wrong, and that nothing is lost."""
+        assert not self.wrong, self.wrong
+        assert not self.lost, self.lost
+        assert self.seen.keys() <= {"acknowledged", "UNAVAILABLE", "TIMEOUT", "connection lost"}, self.seen
 
-class Bench:
+
+class Trial:
     """One server over one MongoDB, at whose `uri` documents are looked at past it."""
 
     def __init__(self, server: Serving, uri: str, evaluations: Evaluations | None = None) -> None:
@@ -74,6 +82,11 @@ class Bench:
         finally:
             stopped.set()
             await client.close()
+
+    async def short(self, fault: Fault, target: object) -> Row:
+        """Have a fault for as long as in the test run."""
+        done = partial(fault.do, target)
+        return await self.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
 
     async def lost_evaluations(self) -> list[str]:
         """What became of the runs that were ordered, once all are over: those of a killed server wait for a while."""

@@ -1,0 +1,9 @@
+"""What the app's parts leave for each other in the state of an ASGI scope, by its names; it knows none of them."""
+
+from typing import Final
+
+CALLER: Final = "caller"
+"""Who asks, as authentication has found it out: a `stores.access.Caller`."""
+
+UNDER_WAY: Final = "under_way"
+"""What is observed of the request: an `app.observing.under_way.UnderWay`."""

@@ -1,0 +1,42 @@
+"""Which runs of the fuzzer are held to be steady."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.fuzz.report import unsteady
+from tests.fuzz.run import Outcome
+from tests.fuzz.watching import Seen
+
+HEALTHY = (185, 200, 222, 238, 254, 256, 260, 255, 259, 275)
+"""The MiB by tenths of 50,000 requests on 26 November 2026."""
+
+QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
+
+
+def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
+    seen = [Seen(at, tenths[at // 100], 20, 8) for at in range(1000)]
+    return Outcome(seen=seen, pings=pings)
+
+
+def test_a_healthy_run_is_steady_though_it_warms_up_and_its_machine_is_busy() -> None:
+    assert unsteady(outcome(HEALTHY, QUICK)) == []
+    assert unsteady(outcome(HEALTHY, [*[0.046] * 980, *[1.13] * 19, 5.9])) == []
+
+
+def test_a_leak_of_four_kib_a_request_is_told() -> None:
+    leaking = [memory + 50_000 * tenth / 10 * 4 / 1024 for tenth, memory in enumerate(HEALTHY)]
+
+    assert unsteady(outcome(leaking, QUICK)) == ["memory: 154 MiB more"]
+
+
+@pytest.mark.parametrize(
+    ("waits", "told"),
+    [
+        ([11.2], ["longest ping: 11.2 s"]),
+        ([2.5] * 20, ["p99 of pings: 2.5 s"]),
+        ([11.2] * 20, ["p99 of pings: 11.2 s", "longest ping: 11.2 s"]),
+    ],
+)
+def test_a_stall_is_told_where_it_is_long_or_comes_again_and_again(waits: list[float], told: list[str]) -> None:
+    assert unsteady(outcome(HEALTHY, [*waits, *QUICK])) == told

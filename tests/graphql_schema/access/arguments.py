@@ -1,0 +1,172 @@
+"""Every argument that may be left out and every field of an input, and what somebody ruled on it: where it may lead.
+
+The arguments that a field of a root takes always are asked by `questions`, in each project.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from graphql import GraphQLInputObjectType, GraphQLNonNull, GraphQLObjectType, GraphQLSchema
+
+GATED: Final = "it is the project, or is in what names it, and the field's ruling looks at that"
+ROWS: Final = "it chooses, sorts or counts among rows that were looked up in the project"
+PAGE: Final = "a size, or a cursor, which holds for one list of one project"
+SHAPE: Final = "how much is told of what is there, and in which form"
+SAID: Final = "kept as it is said, or sent to a provider, and looked up nowhere"
+NAMES: Final = "it may name something, and finds that in the project alone: probed with what is another's"
+
+_Ruled = Mapping[str, Mapping[str, str]]
+
+_LIST: Final = {PAGE: "first after last before offset"}
+_SORTED: Final = _LIST | {ROWS: "sortBy"}
+_ASKED: Final = _LIST | {ROWS: "query sortBy"}
+_FILTERED: Final = _ASKED | {NAMES: "filter"}
+_CALLS: Final = _ASKED | {NAMES: "filter expandColumns", SHAPE: "returnExpandedColumnValues"}
+_PATH: Final = {SHAPE: "path"}
+_BY: Final = {SAID: "wbUserId"}
+_FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
+_COMPLETION: Final = {SAID: "wbUserId", SHAPE: "trackLlmCall"}
+_CONDITION: Final = "and or not eq gt gte lt lte in contains"
+
+RULED: Final[_Ruled] = {
+    "Query.calls": _CALLS,
+    "Query.callsAggregate": {
+        NAMES: "filter expandColumns", ROWS: "query groupBy sortBy", PAGE: "limit", SHAPE: "bucket timezone usage",
+    },
+    "Query.callsStats": {NAMES: "filter expandColumns", ROWS: "query", PAGE: "limit"},
+    "Query.costs": _ASKED,
+    "Query.evaluationResults": _ASKED,
+    "Query.explain": {NAMES: "filter expandColumns", ROWS: "query sortBy"},
+    "Query.feedback": _ASKED,
+    "Query.feedbackStats": {ROWS: "query"},
+    "Query.objs": _FILTERED,
+    "Query.ops": _FILTERED,
+    "Query.projects": _SORTED | {NAMES: "filter"},
+    "Query.retentionPreview": {SAID: "keepDays keepCalls"},
+    "Query.search": {
+        NAMES: "filter", ROWS: "query", SHAPE: "method maxHighlights", PAGE: "first after last before",
+    },
+    "Query.tableRows": _FILTERED,
+    "Query.tablesStats": {NAMES: "digests"},
+    "Query.threads": _SORTED | {NAMES: "filter"},
+    "Query.usageTree": {SHAPE: "maxDepth"},
+    "Mutation.actionsExecuteBatch": _BY,
+    "Mutation.callUpdate": {SAID: "displayName wbUserId"},
+    "Mutation.callsDelete": _BY,
+    "Mutation.completionsCreate": _COMPLETION,
+    "Mutation.costCreate": _BY,
+    "Mutation.evaluateModel": _BY,
+    "Mutation.evaluationCancel": _BY,
+    "Mutation.feedbackCreate": _FEEDBACK,
+    "Mutation.feedbackReplace": _FEEDBACK,
+    "Mutation.fileCreate": {SAID: "name content upload"},
+    "Mutation.imageCreate": _COMPLETION,
+    "Mutation.objDelete": {NAMES: "digests"},
+    "Mutation.otelExport": _BY,
+    "Mutation.retentionSet": {SAID: "keepDays keepCalls"},
+    "Subscription.callEvents": {NAMES: "filter", ROWS: "query", PAGE: "after"},
+    "Subscription.completionsCreateStream": _COMPLETION,
+    **dict.fromkeys(
+        (
+            "ActionResult.output", "CallSchema.attributes", "CallSchema.inputs", "CallSchema.output",
+            "CallSchema.summary", "ComparedExample.example", "CompletionsCreateEvent.chunk",
+            "CompletionsCreateEvent.response", "CompletionsCreateRes.response", "EvaluationPrediction.output",
+            "EvaluationResult.example", "EvaluationRun.output", "EvaluationScore.value", "Feedback.payload",
+            "FeedbackCreateRes.payload", "FeedbackReplaceRes.payload", "ImageGenerationCreateRes.response",
+            "ObjSchema.val", "ResolvedRef.value", "TableRowSchema.val",
+        ),
+        _PATH,
+    ),
+    **dict.fromkeys(
+        (
+            "CallSchema.children", "EvaluationRun.results", "ObjSchema.evaluationRuns", "ObjSchema.usedBy",
+            "ObjSchema.versions", "Table.rows", "ThreadSchema.calls", "ThreadSchema.traces", "ThreadSchema.turns",
+            "Trace.calls", "Trace.roots",
+        ),
+        _LIST,
+    ),
+    "CallSchema.feedback": _LIST | {ROWS: "types"},
+    "EvaluationComparison.rows": _SORTED | {SHAPE: "onlyInCommon"},
+    "Project.calls": _CALLS,
+    "Project.costs": _ASKED,
+    "Project.feedback": _ASKED,
+    "Project.objs": _FILTERED,
+    "Project.ops": _FILTERED,
+    "Project.threads": _SORTED | {NAMES: "filter"},
+    "Trace.tree": _LIST | {SHAPE: "maxDepth"},
+    "CallBatchMode": {GATED: "start end"},
+    "CallsFilter": {
+        NAMES: "opNames inputRefs outputRefs parentIds traceIds callIds threadIds turnIds wbUserIds wbRunIds",
+        ROWS: "traceRootsOnly",
+    },
+    "CompletionsCreateRequestInputs": {
+        SAID: "model messages timeout temperature topP n stop maxCompletionTokens maxTokens modalities presencePenalty "
+              "frequencyPenalty stream logitBias user responseFormat seed tools toolChoice logprobs topLogprobs "
+              "parallelToolCalls extraHeaders functions functionCall apiVersion",
+    },
+    "ContainsOperation": {ROWS: "input substr caseInsensitive"},
+    "ConvertOperation": {ROWS: "input to"},
+    "CostCreateInput": {
+        SAID: "llmId promptTokenCost completionTokenCost promptTokenCostUnit completionTokenCostUnit effectiveDate "
+              "providerId",
+    },
+    "EndedCallSchemaForInsert": {
+        GATED: "projectId", NAMES: "id output", SAID: "endedAt summary exception wbRunStepEnd",
+    },
+    "FeedbackCreateReq": {
+        GATED: "projectId", NAMES: "weaveRef id annotationRef runnableRef callRef triggerRef",
+        SAID: "feedbackType payload creator wbUserId",
+    },
+    "ImageGenerationRequestInputs": {SAID: "model prompt n"},
+    "InOperation": {ROWS: "input values"},
+    "ObjSchemaForInsert": {
+        GATED: "projectId", NAMES: "objectId val", SAID: "builtinObjectClass setBaseObjectClass wbUserId",
+    },
+    "ObjectVersionFilter": {
+        NAMES: "objectIds baseObjectClasses excludeBaseObjectClasses leafObjectClasses", ROWS: "isOp latestOnly",
+    },
+    "OpVersionFilter": {NAMES: "opNames", ROWS: "latestOnly"},
+    "Operand": {ROWS: f"{_CONDITION} literal nullLiteral getField convert"},
+    "Operation": {ROWS: _CONDITION},
+    "ProjectsFilter": {NAMES: "entity namePrefix"},
+    "QueryInput": {ROWS: "expr json"},
+    "SortBy": {ROWS: "field direction"},
+    "StartedCallSchemaForInsert": {
+        GATED: "projectId", NAMES: "id traceId parentId threadId turnId opName inputs",
+        SAID: "startedAt attributes displayName wbUserId wbRunId wbRunStep",
+    },
+    "TableAppendSpecPayload": {SAID: "row"},
+    "TableInsertSpecPayload": {ROWS: "index", SAID: "row"},
+    "TablePopSpecPayload": {ROWS: "index"},
+    "TableRowFilter": {NAMES: "rowDigests"},
+    "TableSchemaForInsert": {GATED: "projectId", SAID: "rows"},
+    "TableUpdateSpec": {ROWS: "append pop insert"},
+    "ThreadsQueryFilter": {NAMES: "threadIds", ROWS: "afterDatetime beforeDatetime"},
+}  # fmt: skip
+"""By field or input, and by ruling, the names of arguments. Whoever adds one says here where it leads, and why."""
+
+
+def ruled(*, reason: str | None = None) -> set[str]:
+    """The arguments that somebody ruled on, as `Type.field.argument` or `Input.field`: all, or those for a reason."""
+    return {
+        f"{of}.{name}"
+        for of, by in RULED.items()
+        for why, names in by.items()
+        for name in names.split()
+        if reason in {None, why}
+    }
+
+
+def arguments(schema: GraphQLSchema) -> set[str]:
+    """Those of a schema."""
+    return {argument for name in schema.type_map if not name.startswith("__") for argument in _of_type(schema, name)}
+
+
+def _of_type(schema: GraphQLSchema, name: str) -> Iterator[str]:
+    kind = schema.type_map[name]
+    if isinstance(kind, GraphQLInputObjectType):
+        yield from (f"{name}.{field}" for field in kind.fields)
+    elif isinstance(kind, GraphQLObjectType):
+        for field, of in kind.fields.items():
+            given = (each for each, argument in of.args.items() if not isinstance(argument.type, GraphQLNonNull))
+            yield from (f"{name}.{field}.{each}" for each in given)

@@ -1,0 +1,108 @@
+"""What cursors of events tell: their place to the servers over one database, and nothing to anyone else."""
+
+import asyncio
+import base64
+from contextlib import aclosing
+
+import pytest
+
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.errors import BadInputError
+from tests.database_pool import DatabasePool
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.watching import cursors_over, tells_time
+
+OTHER = "acme/other"
+MOMENT = "826B07E9EB000000032B0229296E04"
+_KEY = f"{PROJECT}:{call_id(1)}".encode().hex().upper()
+CHANGE = f"826B07E9EB000000072B042C0100296E5A1004{'A7' * 16}463C5F6964003C{_KEY}000004"
+TIMEOUT = 60
+
+
+async def test_a_cursor_leads_to_its_place_at_each_server_and_after_a_restart(
+    database: Database, calls: CallsStore
+) -> None:
+    here, there = await cursors_over(database), await cursors_over(database)
+
+    for place in (MOMENT, CHANGE):
+        assert there.place_at(PROJECT, here.cursor_of(PROJECT, place)) == place
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1)])
+    await calls.close()
+    restarted = CallsStore(database)
+    async with aclosing(restarted.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(TIMEOUT):
+        assert (await anext(events)).call["id"] == call_id(1)
+    await restarted.close()
+
+
+async def test_however_many_servers_begin_at_once_they_make_one_secret(database: Database) -> None:
+    several = await asyncio.gather(*(cursors_over(database) for _ in range(20)))
+
+    cursor = several[0].cursor_of(PROJECT, MOMENT)
+    assert {each.place_at(PROJECT, cursor) for each in several} == {MOMENT}
+    [kept] = await database.secrets.find({}).to_list(None)
+    assert len(kept["secret"]) == 32
+
+
+async def test_cursors_do_not_tell_how_much_was_written_into_other_projects(calls: CallsStore) -> None:
+    found = [await calls.events_cursor(PROJECT)]
+    for count in (0, 1, 5, 20):
+        await calls.write([start(count * 100 + number, project_id=OTHER) for number in range(count)])
+        found.append(await calls.events_cursor(PROJECT))
+
+    assert len(set(found)) == len(found)
+    assert len({len(cursor) for cursor in found}) == 1
+    assert not any(tells_time(cursor) for cursor in found)
+
+
+async def test_neither_their_length_nor_that_they_are_equal_tells_what_cursors_are_of(database: Database) -> None:
+    cursors = await cursors_over(database)
+    later = MOMENT.replace("00000003", "7FFFFFFF")
+
+    found = [cursors.cursor_of(PROJECT, place) for place in (MOMENT, MOMENT, later, CHANGE)]
+
+    assert len(set(found)) == 4
+    assert len({len(cursor) for cursor in found}) == 1
+
+
+async def test_one_event_has_one_cursor_for_all_whom_it_is_told(calls: CallsStore) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    await calls.write([start(1)])
+
+    async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(TIMEOUT):
+        event = await anext(events)
+
+    assert event.cursor is event.cursor
+    await calls.close()
+
+
+async def test_places_of_all_lengths_are_found_again(database: Database) -> None:
+    cursors = await cursors_over(database)
+
+    for size in range(1, 400):
+        for end in ("00", "80", "04"):
+            place = "82" * size + end
+            assert cursors.place_at(PROJECT, cursors.cursor_of(PROJECT, place)) == place
+
+
+async def test_what_was_changed_or_is_of_another_project_or_database_is_none(
+    database: Database, databases: DatabasePool
+) -> None:
+    cursors = await cursors_over(database)
+    cursor = cursors.cursor_of(PROJECT, CHANGE)
+    content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    other = cursors.cursor_of(PROJECT, MOMENT)
+
+    changed = [bytes(byte ^ (at == index) for at, byte in enumerate(content)) for index in range(len(content))]
+    wrong = [base64.urlsafe_b64encode(each).decode().rstrip("=") for each in changed]
+    wrong += [cursor[:16] + other[16:], cursor[:-4], cursor + "AAAA", cursors.cursor_of(OTHER, CHANGE)]
+    name = databases.take()
+    wrong.append((await cursors_over(Database(database._client, name))).cursor_of(PROJECT, CHANGE))
+    databases.give_back(name)
+
+    for each in wrong:
+        with pytest.raises(BadInputError, match="not a cursor of this project's events") as refused:
+            cursors.place_at(PROJECT, each)
+        assert refused.value.argument == "after"
+    assert cursors.place_at(PROJECT, cursor) == CHANGE
