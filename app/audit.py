@@ -1,9 +1,11 @@
 """The audit log of the running service: on whose behalf each request acts, and where entries go."""
 
 import logging
+import os
 import sys
 from collections.abc import Awaitable
-from logging.handlers import WatchedFileHandler
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,17 @@ from stores.audit import COMMAND_LINE, did, logger, record
 if TYPE_CHECKING:
     from stores.access import Caller
 
-__all__ = ["OnBehalf", "act_for", "audit_handler", "did", "log_as_command_line", "record"]
+__all__ = [
+    "AuditFile",
+    "AuditLogError",
+    "OnBehalf",
+    "act_for",
+    "audit_handler",
+    "check_audit_log",
+    "did",
+    "log_as_command_line",
+    "record",
+]
 
 FORM: Final = "%(message)s"
 
@@ -41,18 +53,66 @@ class OnBehalf:
         return self.app(scope, receive, send)
 
 
-class AuditFile(WatchedFileHandler):
-    """The file of that name, also when another program has moved the last one away.
+class AuditLogError(Exception):
+    """The audit log cannot be written; the message says why."""
 
-    What cannot be written there is told to standard error: it is done already, whatever becomes of its entry.
+
+class AuditFile(logging.Handler):
+    """The file of that name, opened for each entry: another program may have moved the last one away.
+
+    What cannot be written there is told to standard error: it is done already, whatever becomes of its entry. The file
+    is its folder's owner's, also when root makes it, so that a server that runs as somebody else goes on with it.
     """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def check(self) -> None:
+        """See that entries can be written, before there is one.
+
+        Raises:
+            AuditLogError: they cannot.
+        """
+        try:
+            self._open().close()
+        except OSError as error:
+            raise AuditLogError(f"the audit log {self.path} cannot be written: {error.strerror}") from error
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write an entry."""
+        entry = self.format(record)
         try:
-            super().emit(record)
+            with self._open() as file:
+                _append(file, entry.encode())
         except OSError as error:
-            sys.stderr.write(f"{self.format(record)}\nloomql: the audit log {self.baseFilename}: {error.strerror}\n")
+            sys.stderr.write(f"{entry}\nloomql: the audit log {self.path}: {error.strerror}\n")
+
+    def _open(self) -> FileIO:
+        with suppress(FileExistsError):
+            self._make()
+        return FileIO(self.path, "a+")
+
+    def _make(self) -> None:
+        with FileIO(self.path, "x") as file:
+            folder = self.path.absolute().parent.stat()
+            if folder.st_uid != os.getuid():
+                with suppress(PermissionError):  # only root gives files away
+                    os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
+
+
+def _append(file: FileIO, entry: bytes) -> None:
+    """Write a line at once, since others write, too; what a full disk let through of another stays a line by itself."""
+    line = b"\n" * _is_in_a_line(file) + entry + b"\n"
+    while line:
+        line = line[file.write(line) :]
+
+
+def _is_in_a_line(file: FileIO) -> bool:
+    if not file.seekable() or not (size := file.seek(0, os.SEEK_END)):
+        return False
+    file.seek(size - 1)
+    return file.read(1) != b"\n"
 
 
 def audit_handler(path: Path | None) -> dict[str, Any]:
@@ -62,15 +122,25 @@ def audit_handler(path: Path | None) -> dict[str, Any]:
     return {
         "class": f"{__name__}.{AuditFile.__name__}",
         "formatter": "audit",
-        "filename": str(path),
-        "encoding": "utf-8",
+        "path": path,
     }
 
 
 def log_as_command_line(path: Path | None) -> None:
     """Have what this process does written down as done by a command: in the file, or to standard error."""
     ACTING.set(COMMAND_LINE)
-    handler = logging.StreamHandler() if path is None else AuditFile(path, encoding="utf-8")
+    handler = logging.StreamHandler() if path is None else AuditFile(path)
     handler.setFormatter(logging.Formatter(FORM))
     logger.handlers[:] = [handler]
     logger.propagate = False
+
+
+def check_audit_log() -> None:
+    """See, before anything is done, that the file can be written to which this process tells it, if there is one.
+
+    Raises:
+        AuditLogError: it cannot.
+    """
+    for handler in logger.handlers:
+        if isinstance(handler, AuditFile):
+            handler.check()

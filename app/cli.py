@@ -1,16 +1,9 @@
 """The command `loomql`."""
 
-import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
 
-from app.commands import backups, indexes, inspection, keys, projects, retention, search, server, transfers
-from app.commands.failures import EXPECTED, plainly
-from app.commands.options import flags_of
-
-Command = Callable[[argparse.Namespace], int]
+from app.commands import health
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,49 +12,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 3 imported but for some lines, or from a
     file that is not whole.
     """
-    options = parser().parse_args(arguments)
-    command: Command = options.command
-    try:
-        return command(options)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python must not complain again when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except EXPECTED as error:
-        sys.stderr.write(f"loomql: {plainly(error, flags_of(options))}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    given = sys.argv[1:] if arguments is None else arguments
+    if "health" in given[:1]:
+        return health.run(given[1:])
+    from app.commands.running import run  # noqa: PLC0415 -- a second's work, which a health check has no need of
 
-
-def parser() -> argparse.ArgumentParser:
-    """The subcommands and their flags."""
-    top = argparse.ArgumentParser(prog="loomql", description="A GraphQL API over MongoDB for LLM traces.")
-    top.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    add = top.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
-    server.add_serve(add)
-    server.add_demo(add)
-    transfers.add_export(add)
-    transfers.add_import(add)
-    backups.add_backup(add)
-    backups.add_restore(add)
-    server.add_health(add)
-    indexes.add_index(add)
-    search.add_search(add)
-    retention.add_retention(add)
-    projects.add_project(add)
-    keys.add_key(add)
-    inspection.add_doctor(add)
-    inspection.add_schema(add)
-    inspection.add_settings(add)
-    return top
-
-
-def _version() -> str:
-    try:
-        return version("loomql")
-    except PackageNotFoundError:
-        return "from source, not installed"
+    return run(given)
 
 
 if __name__ == "__main__":

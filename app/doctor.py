@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pymongo.errors import PyMongoError
 
 from app import graphiql
+from app.commands.health import ANY_ADDRESS, ask
 from app.embedded_mongod import (
     DataFolder,
     EmbeddedMongodError,
@@ -22,9 +23,8 @@ from app.embedded_mongod import (
     find_mongod,
     mongod_version,
 )
-from app.health import ask
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
-from app.serving import ANY_ADDRESS, ServeError, bind
+from app.serving import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from stores import indexes, versions
 from stores.versions import WrongDatabaseError

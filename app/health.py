@@ -1,8 +1,6 @@
 """Whether the process is up, and whether the database behind it can serve."""
 
 import asyncio
-import http.client
-import json
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -150,16 +148,3 @@ async def readyz(request: Request) -> Response:
         return JSONResponse({"status": "unavailable", "reason": reason}, 503)
     progress = readiness.upgrading.progress
     return JSONResponse({"status": "ok", **({"upgrading": f"{progress.percent} %"} if progress else {})})
-
-
-def ask(host: str, port: int, path: str, timeout_seconds: float) -> dict[str, str]:
-    """What a server answers at `/healthz` or `/readyz`; empty where it is silent or no LoomQL."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
-    try:
-        connection.request("GET", path)
-        answer = json.loads(connection.getresponse().read(1000))
-    except (OSError, http.client.HTTPException, ValueError):
-        return {}
-    finally:
-        connection.close()
-    return answer if isinstance(answer, dict) else {}

@@ -77,7 +77,7 @@ def _middleware(process: Process) -> list[Middleware]:
     settings = process.settings
     names = names_of(settings.host, settings.allowed_hosts)
     return [
-        Middleware(Observing, process.tally),
+        Middleware(Observing, process.tally, process.stopping),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
         Middleware(SafeAnswers, Origins.parse(settings.cors_origins)),
         Middleware(Authentication, process.entrance, refusal_at),

@@ -19,9 +19,10 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
+from app.audit import AuditFile
+from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.graceful import Workers
-from app.health import ask
 from app.joined_writes import JoiningProtocol
 from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
@@ -35,7 +36,6 @@ from app.websocket.first_messages import WaryProtocol
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 POLL_SECONDS = 0.1
 
 
@@ -50,6 +50,8 @@ def serve(settings: Settings, prepare: Callable[[str], object]) -> None:
     sys.unraisablehook = _leave_a_little_later
     if settings.otlp_grpc_port is not None:
         check_grpc(GrpcAddress(settings.host, settings.otlp_grpc_port))
+    if settings.audit_log is not None:
+        AuditFile(settings.audit_log).check()
     with bind(settings.host, settings.port) as listener, mongodb(settings) as uri:
         # The server processes read their settings from the environment, whatever the flags were.
         os.environ[variable("mongodb_uri")] = uri

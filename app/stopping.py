@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Final
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_HURRY_SECONDS: Final = 3.0
+HURRY_SECONDS: Final = 3.0
 """How long the end takes at most that somebody hurries: commands that the database does not answer hold up threads."""
 
 
@@ -42,7 +42,7 @@ class Stopping:
         """Wait for nothing more: the process ends soon, whatever is under way; nothing more happens where it does."""
         if not self.is_hurried.is_set():
             self.is_hurried.set()
-            ending = threading.Timer(_HURRY_SECONDS, os._exit, (1,))
+            ending = threading.Timer(HURRY_SECONDS, os._exit, (1,))
             ending.daemon = True
             ending.start()
 

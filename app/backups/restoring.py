@@ -5,12 +5,14 @@ next one.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
+from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
@@ -21,6 +23,8 @@ from stores.shared_secret import CURSORS
 
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)
+_ANOTHERS: Final = frozenset({48, 11000})
+"""MongoDB's codes of a collection and of a document that are there already."""
 
 
 def restore(client: Client, database: str, path: Path) -> dict[str, int]:
@@ -31,8 +35,9 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     """
     told = verified(path)
     stored = client.get_database(database, write_concern=_DURABLE)
-    _begin(stored)
-    _fill(stored, path)
+    with _alone(database):
+        _begin(stored)
+        _fill(stored, path)
     for name, expected in told.items():
         if name != "upgrades" and _counted(stored, name).told() != expected:
             raise BackupError(f"{name} is not what is in {path}: did anybody write meanwhile? Restore it again")
@@ -43,6 +48,25 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     return {name: expected["count"] for name, expected in told.items()}
 
 
+@contextmanager
+def _alone(database: str) -> Iterator[None]:
+    """A block in which nobody else writes to a database.
+
+    Raises:
+        BackupError: somebody did.
+    """
+    try:
+        yield
+    except (CollectionInvalid, OperationFailure) as error:
+        refused = (getattr(error, "details", None) or {}).get("writeErrors", ())
+        if isinstance(error, OperationFailure) and not _ANOTHERS & {error.code, *(each["code"] for each in refused)}:
+            raise
+        raise BackupError(
+            f"somebody else writes to the database {database}, such as another restore: when that has ended, and the "
+            "database is not whole, restore it again"
+        ) from error
+
+
 def _begin(stored: Database[dict[str, Any]]) -> None:
     """See that nothing is there but what a try before has left, and mark the database.
 
@@ -50,18 +74,18 @@ def _begin(stored: Database[dict[str, Any]]) -> None:
         BackupError: something else is there.
     """
     is_cut_off = stored["upgrades"].find_one({"_id": versions.RESTORE}) is not None
-    there = [name for name in stored.list_collection_names() if not name.startswith("system.")]
+    # Those, and what seals cursors, a server leaves also where nobody has stored anything.
+    others = {name for name in stored.list_collection_names() if not name.startswith("system.")} - {"upgrades"}
     if not is_cut_off:
-        filled = [name for name in there if stored[name].find_one({}, {"_id": 1})]
+        filled = [name for name in others if stored[name].find_one({"_id": {"$ne": CURSORS}}, {"_id": 1})]
         if filled:
             raise BackupError(
                 f"the database {stored.name} is not empty (there is something in {', '.join(sorted(filled))}): "
                 "set LOOMQL_MONGODB_DATABASE, or LOOMQL_DATA_DIR, to another one"
             )
         stored["upgrades"].insert_one({"_id": versions.RESTORE})
-    for name in there:
-        if name != "upgrades":
-            stored.drop_collection(name)
+    for name in others:
+        stored.drop_collection(name)
     stored["upgrades"].delete_many({"_id": {"$ne": versions.RESTORE}})
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from app.audit import log_as_command_line
+from app.audit import check_audit_log, log_as_command_line
 from app.mongodb import shared_mongodb
 from app.settings import Settings
 from graphql_schema.context import Stores
@@ -38,10 +38,15 @@ async def opened(settings: Settings, uri: str, query_timeout_seconds: float | No
 def on_database(
     settings: Settings, work: Callable[[Database], Awaitable[_R]], query_timeout_seconds: float | None = None
 ) -> _R:
-    """What comes of some work on the database that the settings name."""
+    """What comes of some work on the database that the settings name.
+
+    Raises:
+        AuditLogError: what the work does is to be told to the audit log, and that cannot be written.
+    """
 
     async def run(uri: str) -> _R:
         async with opened(settings, uri, query_timeout_seconds) as database:
+            check_audit_log()
             return await work(database)
 
     with shared_mongodb(settings) as uri:

@@ -8,6 +8,7 @@ from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
 from app.access.oidc.tokens import OidcError
+from app.audit import AuditLogError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_words
@@ -18,6 +19,7 @@ from app.settings import variable
 from stores.errors import StoreError, UnavailableError
 
 EXPECTED = (
+    AuditLogError,
     EmbeddedMongodError,
     ExportError,
     GrpcError,

@@ -1,13 +1,12 @@
-"""`loomql serve`, `demo` and `health`: a server, what it shows, and whether it is up."""
+"""`loomql serve` and `demo`: a server, and what it shows."""
 
 from argparse import Namespace
 
 from app.commands.options import Add, data_folder, listening, say, settings_of
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
-from app.health import ask
 from app.mongodb import shared_mongodb, whereabouts
-from app.serving import ANY_ADDRESS, serve
+from app.serving import serve
 from stores.ids import check_project_id
 
 
@@ -28,17 +27,6 @@ def add_demo(add: Add) -> None:
     parser.set_defaults(command=demo)
 
 
-def add_health(add: Add) -> None:
-    """`health`."""
-    parser = add(
-        "health", help="ask a server whether it is up; for what watches it, such as a container's health check"
-    )
-    parser.add_argument("--host", help="its address (LOOMQL_HOST)")
-    parser.add_argument("--port", type=int, help="its port (LOOMQL_PORT)")
-    parser.add_argument("--ready", action="store_true", help="whether its database can serve, too")
-    parser.set_defaults(command=health)
-
-
 def run_server(options: Namespace) -> int:
     """Serve until a signal ends it."""
     settings = settings_of(options)
@@ -54,13 +42,3 @@ def demo(options: Namespace) -> int:
         load_demo(settings, uri, options.project)
     told = f"The demo calls, and what they refer to, are in project {options.project} of {whereabouts(settings)}."
     return say(told)
-
-
-def health(options: Namespace) -> int:
-    """Ask a server; 1 if it is not up, or not ready."""
-    settings = settings_of(options)
-    host = ANY_ADDRESS.get(settings.host, settings.host)
-    path = "/readyz" if options.ready else "/healthz"
-    answer = ask(host, settings.port, path, settings.database_timeout_seconds + 1)
-    say(answer.get("reason") or answer.get("status") or f"nobody answers at {host} port {settings.port}")
-    return 0 if answer.get("status") == "ok" else 1

@@ -63,9 +63,10 @@ class DataFolder:
     def held(self) -> Iterator["DataFolder"]:
         """Make the folders, keep every other LoomQL out, and stop a mongod that a killed one left behind."""
         try:
-            for folder in (self.path, self.database, self.socket.parent):
+            for folder in (self.path, self.socket.parent):
                 _make_private(folder)
             _check_private(self.socket.parent)
+            _make_private(self.database)
             lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise EmbeddedMongodError(_unusable(self.path, error)) from error
@@ -126,9 +127,11 @@ def _make_private(folder: Path) -> None:
 def _check_private(folder: Path) -> None:
     """Whoever owns the socket's folder can put another server in the place of ours."""
     status = folder.stat()
-    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:
-        reason = "others may write to it (chown it to yourself and chmod 700 it)"
+    if status.st_uid != os.getuid():
+        reason = f"it is another user's, number {status.st_uid}: run this as that one"
         raise PermissionError(errno.EPERM, reason, str(folder))
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise PermissionError(errno.EPERM, "others may write to it (chmod 700 it)", str(folder))
 
 
 def _unusable(data_dir: Path, error: OSError) -> str:

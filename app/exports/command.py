@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.commands.health import ANY_ADDRESS
 from app.exports.client import ExportClient, ExportError
 from app.exports.export import TRAILER
 from app.exports.resuming import Standing, StandingFile
-from app.serving import ANY_ADDRESS
 from app.settings import Settings
 from stores import json_text
 from stores.exports.columns import CURSOR

@@ -15,6 +15,8 @@ _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
 _PIPE_BYTES: Final = 1024 * 1024
 """A page, so that the next one is made while this one is passed on; the most that Linux gives anyone."""
+_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from app.exports.worker import main; sys.exit(main())"
+"""Found where the server was: by itself, Python would look for it in the folder that the server was started in."""
 
 
 class WorkerDiedError(Exception):
@@ -27,6 +29,7 @@ class ExportProcesses:
     def __init__(self, most: int) -> None:
         self._most = most
         self._running: set[ExportProcess] = set()
+        self._is_stopping = False
 
     @property
     def count(self) -> int:
@@ -59,10 +62,13 @@ class ExportProcesses:
             )
         process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
+        if self._is_stopping:
+            process.stop()
         return process
 
     def stop(self) -> None:
-        """Let all end after the pages that they are at, each with a line that says so."""
+        """Let all end after the pages that they are at, each with a line that says so; also those that start later."""
+        self._is_stopping = True
         for process in self._running:
             process.stop()
 
@@ -73,10 +79,11 @@ class ExportProcess:
     def __init__(self, ended: "Callable[[ExportProcess], object]", caller_id: str | None = None) -> None:
         self._ended = ended
         self.caller_id = caller_id
+        self._is_stopping = self._has_job = False
         # In a group of its own, so that Ctrl-C in a terminal is the server's alone to deal with; but not in a session,
         # which Linux would give as much of the processor as the server's.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.exports.worker"],
+        self._process = subprocess.Popen(  # noqa: S603 -- our own program
+            [sys.executable, "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pipesize=_PIPE_BYTES,
@@ -92,6 +99,9 @@ class ExportProcess:
             WorkerDiedError: it ended before its end.
         """
         await asyncio.to_thread(self._give, pickle.dumps(job))
+        self._has_job = True
+        if self._is_stopping:
+            self._close_input()
         reader = asyncio.StreamReader(limit=_HELD_BYTES)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), self._output
@@ -110,7 +120,12 @@ class ExportProcess:
         self._input.flush()
 
     def stop(self) -> None:
-        """Let it end after the page that it is at."""
+        """Let it end after the page that it is at, or after its first one where it has no job yet."""
+        self._is_stopping = True
+        if self._has_job:
+            self._close_input()
+
+    def _close_input(self) -> None:
         with suppress(BrokenPipeError):  # it has ended
             self._input.close()
 
@@ -119,6 +134,6 @@ class ExportProcess:
         self._ended(self)
         self._process.kill()
         self._process.wait()
-        self.stop()
+        self._close_input()
         with suppress(OSError):  # uvloop closes it behind the back of the file
             self._output.close()

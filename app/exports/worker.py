@@ -11,7 +11,7 @@ import pickle
 import sys
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
@@ -80,7 +80,8 @@ def _stop_with(source: BinaryIO, export: Export) -> None:
 
 def main() -> int:
     """Run the one job; 1 where nobody reads what it writes."""
-    os.nice(_NICENESS)
+    with suppress(PermissionError):  # a sandbox may let nobody set a priority, not even a lower one
+        os.nice(_NICENESS)
     gc.freeze()
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from the server, whose process this is
     try:
@@ -89,7 +90,3 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,16 +1,20 @@
 """The outermost layer of the service: each request has an id, and is counted."""
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.credentials import first_header
+from app.doors import refusal_at
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
 from app.scope_state import UNDER_WAY
+from app.stopping import Stopping
+from stores.errors import UnavailableError
 
 _UNANSWERED: Final = 499
 """The status of what nobody waited for, as other servers write it."""
@@ -19,17 +23,20 @@ _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocke
 _CLOSING: Final = "websocket.close"
 _SWITCHED: Final = 101
 _REFUSED: Final = 403
+_CUT_OFF: Final = "the server stops, and this may have been done or not; send it again"
 
 
 class Observing:
     """The layer: it sets `request_id` in the state of each connection, and the header X-Request-ID in each answer.
 
-    An id that comes with a request is kept where it is sane, so that it can be followed through several services.
+    An id that comes with a request is kept where it is sane, so that it can be followed through several services. What
+    the server does not wait for when it stops is answered so that it is sent again.
     """
 
-    def __init__(self, app: ASGIApp, tally: Tally | None = None) -> None:
+    def __init__(self, app: ASGIApp, tally: Tally | None = None, stopping: Stopping | None = None) -> None:
         self._app = app
         self._tally = tally
+        self._stopping = stopping
         self._new_ids = new_ids()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -63,7 +70,10 @@ class Observing:
             in_flight[door] += 1
         try:
             await self._app(scope, receive, tell)
-        except BaseException:
+        except BaseException as error:
+            if status == _UNANSWERED and scope["type"] == "http" and self._cuts_off(error):
+                await refusal_at(scope, UnavailableError(_CUT_OFF))(scope, receive, tell)
+                return
             status = _FAILED if status == _UNANSWERED else status
             raise
         finally:
@@ -74,6 +84,11 @@ class Observing:
                 under_way.ended(str(status))
             # What leads back to itself only the garbage collector ends.
             under_way.state.pop(UNDER_WAY, None)
+
+    def _cuts_off(self, error: BaseException) -> bool:
+        """Whether it is the server that ends a request, since it stops and has waited for as long as it does."""
+        is_stopping = self._stopping is not None and self._stopping.has_begun
+        return is_stopping and isinstance(error, asyncio.CancelledError)
 
 
 def _given(scope: Scope) -> str | None:

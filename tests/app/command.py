@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from app.cli import main
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
+PROGRAM = (sys.executable, "-m", "app.cli")
 
 
 class Server(NamedTuple):
@@ -45,7 +46,7 @@ class Server(NamedTuple):
 def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
     return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "app.cli", *arguments],
+        [*PROGRAM, *arguments],
         cwd=ROOT,
         env=clean(environment),
         capture_output=True,
@@ -70,12 +71,14 @@ def spoken(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
-def start(output: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+def start(
+    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
+) -> subprocess.Popen[bytes]:
     """Start a command whose output goes to a file."""
     with output.open("wb") as file:
         return subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "app.cli", *arguments],
-            cwd=ROOT,
+            [*program, *arguments],
+            cwd=folder,
             env=clean(environment),
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -83,9 +86,11 @@ def start(output: Path, *arguments: str, **environment: str) -> subprocess.Popen
 
 
 @contextmanager
-def serving(output: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+def serving(
+    output: Path, *arguments: str, program: Sequence[str] = PROGRAM, folder: str = str(ROOT), **environment: str
+) -> Iterator[Server]:
     """Run `loomql serve` on a free port, from when it says that it is up to the end of the block."""
-    process = start(output, "serve", "--port", "0", *arguments, **environment)
+    process = start(output, "serve", "--port", "0", *arguments, program=program, folder=folder, **environment)
     try:
         assert eventually(lambda: b"Stop" in output.read_bytes() or process.poll() is not None)
         address = re.search(r"http://\S+/graphql", output.read_text())

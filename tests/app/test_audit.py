@@ -2,7 +2,12 @@
 
 import json
 import logging
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +18,10 @@ from app.audit import AuditFile
 from stores import audit, register
 from stores.calls import CallsStore
 from stores.purges import purge
-from tests.app.command import loomql
+from tests.app.command import loomql, spoken
 from tests.app.command import serving as serving_process
 from tests.app.doors import Server, serving
+from tests.requirements import go_without
 from tests.stores.calls.builders import call_id
 
 PROJECT = "acme/audited"
@@ -167,8 +173,7 @@ def test_what_the_file_does_not_take_is_told_to_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "audit.jsonl"
-    handler = AuditFile(log, encoding="utf-8")
-    monkeypatch.setattr(audit.logger, "handlers", [handler])
+    monkeypatch.setattr(audit.logger, "handlers", [AuditFile(log)])
     audit.record("key.create", "command line", None, {})
     log.rename(tmp_path / "moved")
     log.mkdir()
@@ -177,12 +182,92 @@ def test_what_the_file_does_not_take_is_told_to_standard_error(
     log.rmdir()
     audit.record("key.rotate", "command line", None, {})
 
-    handler.close()
     assert told((tmp_path / "moved").read_text()) == ("key.create", "command line")
     assert told(log.read_text()) == ("key.rotate", "command line")
     entry, why = capsys.readouterr().err.splitlines()
     assert told(entry) == ("key.revoke", "command line")
     assert why == f"loomql: the audit log {log}: Is a directory"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 16 pages."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or unmount is None or os.getuid() != 0:
+        go_without("nothing can be mounted", "LOOMQL_REQUIRE_TMPFS")
+    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False)  # noqa: S603
+    if made.returncode != 0:
+        go_without("no tmpfs can be mounted", "LOOMQL_REQUIRE_TMPFS")
+    yield folder
+    subprocess.run([unmount, folder], check=True)  # noqa: S603
+
+
+def test_so_is_what_a_full_disk_does_not_take_and_what_it_took_of_an_entry_spoils_no_other(
+    small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, rest = small_disk / "audit.jsonl", small_disk / "rest"
+    monkeypatch.setattr(audit.logger, "handlers", [AuditFile(log)])
+    audit.record("key.create", "command line", None, {})
+    with suppress(OSError), FileIO(rest, "w") as file:
+        while file.write(b"x" * 4096):
+            pass
+
+    for number in range(40):
+        audit.record("calls.delete", str(number), PROJECT, {"call_ids": [call_id(each) for each in range(20)]})
+    rest.unlink()
+    audit.record("key.rotate", "command line", None, {})
+
+    first, *taken, torn, last = log.read_text().splitlines()
+    assert (told(first), told(last)) == (("key.create", "command line"), ("key.rotate", "command line"))
+    refused = capsys.readouterr().err.splitlines()
+    assert [told(line) for line in taken + refused[::2]] == [("calls.delete", str(number)) for number in range(40)]
+    assert refused[0].startswith(torn)
+    assert set(refused[1::2]) == {f"loomql: the audit log {log}: No space left on device"}
+
+
+def test_a_command_that_may_not_go_on_makes_no_file(tmp_path: Path) -> None:
+    log, uri = tmp_path / "audit.jsonl", "mongodb://127.0.0.1:1/?directConnection=true"
+    refused = spoken(
+        *("key", "create", "--project", "*", "--role", "admin"),
+        LOOMQL_MONGODB_URI=uri,
+        LOOMQL_AUDIT_LOG=str(log),
+        LOOMQL_DATABASE_TIMEOUT_SECONDS="0.1",
+    )
+
+    assert refused.returncode == 1
+    assert not log.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_file_is_its_folders_owners_whoever_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    os.chown(tmp_path / "log", 12345, 12345)
+    AuditFile(tmp_path / "log" / "audit.jsonl").check()
+
+    made = (tmp_path / "log" / "audit.jsonl").stat()
+    assert (made.st_uid, made.st_gid) == (12345, 12345)
+
+
+def test_without_a_place_for_it_nothing_is_done_and_no_server_starts(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "none" / "audit.jsonl"
+    own = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_AUDIT_LOG": str(log),
+    }
+    made = spoken("key", "create", "--project", "*", "--role", "admin", **own)
+    served = loomql("serve", "--port", "0", **own)
+    listed = spoken("key", "list", **{**own, "LOOMQL_AUDIT_LOG": ""})
+
+    why = f"loomql: the audit log {log} cannot be written: No such file or directory\n"
+    assert (made.returncode, made.stdout) == (1, "")
+    assert made.stderr.endswith(why)
+    assert (served.returncode, served.stderr) == (1, why)
+    assert listed.stdout.startswith("There is no key yet")
 
 
 def told(line: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli import main, parser
+from app.cli import main
+from app.commands.running import parser
 from app.serving import ServeError, check_keys
 from app.settings import Settings
 from stores import audit

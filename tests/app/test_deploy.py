@@ -1,19 +1,29 @@
 """What app/deploy has is well formed, holds together, and what runs in it is run."""
 
+import asyncio
+import json
+import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import yaml
 
+from app.commands.health import with_flags as health_flags
 from app.settings import Settings, variable
-from tests.app.command import ROOT, loomql, serving
+from stores.calls import CallsStore
+from tests.app.command import PROGRAM, ROOT, loomql, serving
+from tests.app.refused_calls import NUMBERS
 from tests.requirements import go_without
+from tests.stores.calls.builders import PROJECT, end, start
 
 DEPLOY = ROOT / "app" / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -71,6 +81,38 @@ def test_what_the_image_runs_runs_and_its_health_check_tells(
     assert program == "loomql"
     assert [(done.returncode, done.stdout) for done in (up, ready)] == [(0, "ok\n"), (0, "ok\n")]
     assert (down.returncode, down.stdout) == (1, f"nobody answers at 127.0.0.1 port {port}\n")
+
+
+def test_a_health_check_imports_little_of_all_this_and_looks_where_the_server_is() -> None:
+    program = "import sys; from app.cli import main; main(['health', '--port', '1']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    told, modules = done.stdout.splitlines()
+    by_itself = health_flags(ArgumentParser()).parse_args([])
+
+    assert told == "nobody answers at 127.0.0.1 port 1"
+    assert {each for each in modules.split() if each.startswith("app")} == {
+        "app",
+        "app.cli",
+        "app.commands",
+        "app.commands.health",
+    }
+    assert not {"asyncio", "pydantic", "pymongo", "starlette"} & set(modules.split())
+    assert (by_itself.host, by_itself.port) == (Settings().host, Settings().port)
+
+
+def test_three_members_have_room_on_one_machine_and_no_log_and_no_upload_fills_it() -> None:
+    services = COMPOSE["services"]
+
+    for name in ("mongo1", "mongo2", "mongo3"):
+        assert "--wiredTigerCacheSizeGB ${MONGODB_CACHE_GB:-1}" in services[name]["entrypoint"][2]
+    for service in services.values():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert "spool:/tmp" in services["loomql"]["volumes"]
+    assert "tmpfs" not in services["loomql"]
+    for service in services.values():
+        for volume in service.get("volumes", ()):
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+    assert "Environment=TMPDIR=/var/tmp" in UNIT.splitlines()
 
 
 def test_the_compose_file_has_a_replica_set_of_three_and_loomql_behind_it() -> None:
@@ -134,8 +176,32 @@ def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
 
 def test_the_unit_runs_a_command_of_ours_with_settings_of_ours() -> None:
     [command] = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
-    [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
-    names = {pair.partition("=")[0] for pair in shlex.split(environment)}
+    environment = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
+    names = {pair.partition("=")[0] for pair in shlex.split(" ".join(environment))}
 
     assert shlex.split(command)[1:] == ["serve"]
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
+
+
+def test_the_unit_lets_exports_step_back() -> None:
+    filters = re.findall(r"^SystemCallFilter=(.*)$", UNIT, re.MULTILINE)
+
+    # What a later line names is let through although it is one of @resources.
+    assert filters == ["@system-service", "~@privileged @resources", "setpriority"]
+
+
+@pytest.mark.skipif(platform.machine() not in NUMBERS or sys.platform != "linux", reason="its calls are not known")
+async def test_an_export_is_whole_also_where_nobody_may_set_a_priority(
+    calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    count = 1_200
+    await calls.write([part for number in range(count) for part in (start(number), end(number))])
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    within = (sys.executable, "-m", "tests.app.refused_calls")
+
+    with serving(tmp_path / "out", program=(*within, *PROGRAM), **own) as server:
+        url = server.url.removesuffix("/graphql") + "/export/calls"
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+
+    *_rows, last = answer.text.splitlines()
+    assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()

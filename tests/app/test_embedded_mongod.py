@@ -236,6 +236,17 @@ def test_a_socket_folder_that_others_can_write_to_is_refused(data_dir: Path) -> 
         where.rmdir()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root comes into another user's folder")
+def test_another_users_folder_is_refused_and_left_as_it_was(data_dir: Path) -> None:
+    data_dir.mkdir(mode=0o700)
+    os.chown(data_dir, 12345, 12345)
+
+    with pytest.raises(EmbeddedMongodError, match="it is another user's, number 12345: run this as that one"):
+        embedded_mongod(data_dir, cache_gb=0.25).__enter__()
+
+    assert list(data_dir.iterdir()) == []
+
+
 def test_a_moved_folder_opens_with_its_data(data_dir: Path) -> None:
     # given
     with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,3 +121,78 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
 
     await asyncio.to_thread(server.process.wait, 15)  # it would wait for 20 seconds otherwise
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "door", "told"),
+    [
+        ("POST /graphql", "graphql", '"code":"UNAVAILABLE"'),
+        ("PUT /files/acme/chat", "files", '"code":"UNAVAILABLE"'),
+        ("POST /v1/traces", "otlp", '"code":14'),
+        ("POST /weave/calls/delete", "weave", '"reason":'),
+    ],
+)
+async def test_what_it_does_not_wait_for_is_to_be_sent_again(
+    request_line: str, door: str, told: str, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "LOOMQL_SHUTDOWN_SECONDS": "1"}
+    with serving(tmp_path / "out", **own) as server:
+        host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"Host: {host}\r\nContent-Type: application/json\r\nX-Request-ID: cut-off\r\nContent-Length: 1000\r\n"
+        writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
+        await writer.drain()
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+            while not await asked_for(client, door):
+                pass
+        server.process.send_signal(signal.SIGTERM)
+        answer = (await reader.read()).decode()
+        writer.close()
+
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503"), answer
+    assert {"retry-after: 1", "x-request-id: cut-off"} <= set(head.lower().splitlines())
+    assert told in body.replace(": ", ":")
+    assert "the server stops" in body
+
+
+@pytest.fixture
+def workers(mongodb_uri: str, database_name: str, tmp_path: Path) -> Iterator[Server]:
+    own = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_SHUTDOWN_SECONDS": "1",
+    }
+    with serving(tmp_path / "out", "--workers", "2", **own) as server:
+        yield server
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of its workers, by when they started."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_a_worker_that_hangs_keeps_the_signal_from_no_other_and_is_killed_in_time(workers: Server) -> None:
+    hung, other = workers_of(workers)
+    os.kill(hung, signal.SIGSTOP)
+    time.sleep(1.5)  # by then it owes an answer
+    began = time.monotonic()
+    workers.process.send_signal(signal.SIGTERM)
+
+    assert eventually(lambda: other not in workers_of(workers), 5)
+    assert workers.process.wait(15) == 0
+    assert time.monotonic() - began < 12  # two of LOOMQL_SHUTDOWN_SECONDS, and three to spare
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_beside_a_worker_that_hangs_one_that_died_is_replaced(workers: Server) -> None:
+    hung, other = workers_of(workers)
+    os.kill(hung, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.kill(other, signal.SIGKILL)
+
+    assert eventually(lambda: len(set(workers_of(workers)) - {hung, other}) == 1, 10)
+    assert hung in workers_of(workers)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from app.cli import parser
+from app.commands.running import parser
 from app.server import create_app
 from app.settings import Settings
 from app.upkeep import Upkeep

@@ -12,6 +12,7 @@ import bson
 import pytest
 from pymongo import MongoClient
 
+from app.backups import restoring
 from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
 from app.backups.restoring import restore
 from app.backups.taking import take
@@ -23,6 +24,8 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectVersion
 from stores.purges import purge
+from stores.shared_secret import CURSORS, shared_secret
+from stores.upgrades import CallsUpgrade
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until, until_found
@@ -215,6 +218,40 @@ async def test_a_database_with_something_in_it_is_left_alone(
         take(client, name, tmp_path / "backup", is_own=True)
 
     assert everything(client, name) == before
+
+
+async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
+    database: Database, client: Client, empty: str, tmp_path: Path
+) -> None:
+    await filled(database)
+    name = database.calls.database.name
+    take(client, name, tmp_path / "backup", is_own=True)
+    seen = Database(database._client, empty)
+    assert await versions.number_of(seen) == versions.LATEST
+    await CallsUpgrade(seen).advance()
+    await shared_secret(seen, CURSORS)
+
+    restore(client, empty, tmp_path / "backup")
+
+    assert everything(client, empty) == everything(client, name)
+
+
+async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_way(
+    database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(database)
+    name = database.calls.database.name
+    take(client, name, tmp_path / "backup", is_own=True)
+    begin = restoring._begin
+
+    def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
+        begin(stored)
+        stored["calls"].insert_many(client[name]["calls"].find())
+
+    monkeypatch.setattr(restoring, "_begin", begin_beside_another)
+
+    with pytest.raises(BackupError, match="somebody else writes to the database"):
+        restore(client, empty, tmp_path / "backup")
 
 
 async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_anew(

@@ -1,15 +1,20 @@
-"""The place of an export is given back, however it ends."""
+"""The process of an export is of the server's own program, and its place is given back, however it ends."""
 
 import asyncio
+import json
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from app.exports.export import Export
 from app.exports.process import ExportProcesses
 from app.exports.worker import Job
+from stores.calls import CallsStore
 from stores.exports.lists import Asked
-from tests.stores.calls.builders import PROJECT
+from tests.app.command import PROGRAM, ROOT, serving
+from tests.stores.calls.builders import PROJECT, start
 
 if sys.platform != "win32":
     import uvloop
@@ -50,3 +55,22 @@ async def test_who_leaves_at_any_moment_of_the_beginning_gives_the_place_back() 
     await asyncio.to_thread(leave_often)
 
     assert processes.count == 0
+
+
+async def test_whatever_lies_where_the_server_was_started_is_no_part_of_it(
+    calls: CallsStore, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    count = 1_200
+    await calls.write([start(number) for number in range(count)])
+    another = tmp_path / "app"
+    another.mkdir()
+    (another / "__init__.py").write_text("raise ImportError('the app of somebody else')")
+    own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name, "PYTHONPATH": str(ROOT)}
+    interpreter, *command = PROGRAM
+
+    with serving(tmp_path / "out", program=[interpreter, "-P", *command], folder=str(tmp_path), **own) as server:
+        url = server.url.removesuffix("/graphql") + "/export/calls"
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+
+    *_rows, last = answer.text.splitlines()
+    assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()

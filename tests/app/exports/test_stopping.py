@@ -12,10 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.exports.export import Export
+from app.exports.process import ExportProcesses
+from app.exports.worker import Job
 from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database
+from stores.exports.lists import Asked
 from tests.app.command import serving
 from tests.app.exports.relay import Relay, relay
 from tests.live_server import live_server
@@ -23,6 +27,7 @@ from tests.stores.calls.builders import PROJECT, end, start
 
 COUNT = 300
 LARGE = {"text": "x" * 100_000}
+TIMEOUTS = {"timeout_seconds": 10.0, "query_timeout_seconds": 10.0}
 
 
 @pytest.fixture
@@ -56,6 +61,24 @@ def test_a_server_that_stops_ends_its_exports_where_they_can_go_on(
     assert "the server stops" in ended["error"]["message"]
     assert ended["count"] == len(rows) < COUNT
     assert ended["cursor"] == rows[-1]["_cursor"]
+
+
+@pytest.mark.usefixtures("filled")
+async def test_so_does_one_that_begins_when_it_stops_already(mongodb_uri: str, database_name: str) -> None:
+    processes = ExportProcesses(2)
+    given = Export("calls", Asked(PROJECT))
+    job = Job(given, "ndjson", with_cursors=False, uri=mongodb_uri, database=database_name, **TIMEOUTS)
+    before = processes.start()  # it has no job yet when the server stops
+
+    processes.stop()
+
+    for process in (before, processes.start()):
+        written = b"".join([part async for part in process.written(job)])
+        process.end()
+        *rows, last = map(json.loads, written.splitlines())
+        ended = last["loomql_export"]
+        assert (ended["complete"], ended["error"]["code"]) == (False, "UNAVAILABLE")
+        assert 0 < ended["count"] == len(rows) < COUNT
 
 
 @contextmanager
