@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from stores import times
+from stores.access import ANONYMOUS
 
 COMMAND_LINE: Final = "command line"
 SERVER: Final = "server"
@@ -33,6 +34,12 @@ logger.setLevel(logging.INFO)
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default=SERVER)
 """On whose behalf something is done; each request has a context of its own."""
+
+
+def known_caller() -> str | None:
+    """On whose behalf it is, if that is somebody who had to say who they are."""
+    caller = CALLER.get()
+    return None if caller in {ANONYMOUS, COMMAND_LINE, SERVER} else caller
 
 
 def did(action: str, project: str | None, **detail: object) -> None:
