@@ -14,6 +14,7 @@ from tests.faults.client import FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
+from tests.faults.surplus import surplus
 from tests.faults.writers import WRITERS, Writer
 from tests.waiting import until
 
@@ -70,6 +71,7 @@ class Bench:
             seen, longest = client.seen.copy(), client.longest_seconds
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
+            lost += surplus(self.uri, client.project_id, writers)
             return Row(fault, seconds, seen, client.wrong, longest, lost)
         finally:
             stopped.set()

@@ -18,6 +18,7 @@ Most is what a replica set takes whose primary hangs without a word: another is 
 to take twelve more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
+_NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 
@@ -26,6 +27,10 @@ Json = dict[str, Any]
 
 class RefusedError(DatabaseAwayError):
     """The server answered UNAVAILABLE or TIMEOUT: whether the request took effect is not known."""
+
+
+class MissingError(RefusedError):
+    """The server answered NOT_FOUND, for which nobody here asks who was not told that it is there."""
 
 
 class FaultsClient:
@@ -48,6 +53,13 @@ class FaultsClient:
 
     async def ask(self, document: str, **variables: object) -> Json:
         """The data that an operation gives."""
+        try:
+            return await self._asked(document, variables)
+        except MissingError as error:
+            self.wrong[f"NOT_FOUND: {error}"] += 1
+            raise
+
+    async def _asked(self, document: str, variables: Json) -> Json:
         variables.setdefault("projectId", self.project_id)
         response = await self._send("POST", self.url, json={"query": document, "variables": variables})
         answer: Json = response.json()
@@ -55,6 +67,13 @@ class FaultsClient:
         data: Json = answer["data"]
         self.seen["acknowledged"] += 1
         return data
+
+    async def find(self, document: str, **variables: object) -> Json | None:
+        """The data that a query gives; None where what it asks for is not there."""
+        try:
+            return await self._asked(document, variables)
+        except MissingError:
+            return None
 
     async def put(self, content: bytes) -> str:
         """Store a file; its digest."""
@@ -65,9 +84,11 @@ class FaultsClient:
         digest: str = answer["digest"]
         return digest
 
-    async def get(self, digest: str) -> bytes:
-        """A file."""
+    async def get(self, digest: str) -> bytes | None:
+        """A file; None where it is not there."""
         response = await self._send("GET", f"{self._files}/{digest}")
+        if response.status_code == _NOT_FOUND:
+            return None
         assert response.status_code == 200, response.text
         return response.content
 
@@ -95,6 +116,8 @@ class FaultsClient:
         errors = answer.get("errors", [])
         for error in errors:
             code = error["extensions"]["code"]
+            if code == "NOT_FOUND":
+                raise MissingError(error["message"])
             if code in _MAY_BE:
                 self.seen[code] += 1
             else:

@@ -159,7 +159,7 @@ class Project:
             yield f"the heads of objects count {heads}"
 
     def _broken_feedback(self) -> Iterator[str]:
-        there = {call["id"] for call in self.calls}
+        there = {call["id"] for call in self._all("calls")}  # what is deleted keeps its feedback
         for one in self.feedback:
             if one.get("call_id") and one["call_id"] not in there:
                 yield f"feedback {one['id']} is on a call that is not there"

@@ -18,10 +18,15 @@ class FilesWriter(Writer):
         self.digests: dict[str, str] = {}
 
     async def step(self) -> None:
-        content = f"{next(self._numbers):016d}".encode() * (CHUNK_BYTES // 16 * 5 // 2)
+        number = f"{next(self._numbers):016d}"
+        self.sent_things.add(("file", number))
+        content = number.encode() * (CHUNK_BYTES // 16 * 5 // 2)
         self.digests[await self.client.put(content)] = hashlib.sha256(content).hexdigest()
 
     async def lost(self) -> AsyncIterator[str]:
         for digest, expected in self.digests.items():
-            if hashlib.sha256(await self.client.get(digest)).hexdigest() != expected:
+            content = await self.client.get(digest)
+            if content is None:
+                yield f"file {digest} was acknowledged and is not there"
+            elif hashlib.sha256(content).hexdigest() != expected:
                 yield f"file {digest} has another content"

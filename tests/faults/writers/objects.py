@@ -4,7 +4,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.writer import Writer, told
 
 CREATE = """
 mutation ($projectId: ID!, $name: String!, $val: JSON!) {
@@ -30,11 +30,14 @@ class ObjectsWriter(Writer):
     async def step(self) -> None:
         number = next(self._numbers)
         name, val = f"object-{number % _NAMES}", {"number": number}
+        self.sent_things.add(("object", told(val)))
         made = await self.client.ask(CREATE, name=name, val=val)
         self.versions[name, made["objCreate"]["digest"]] = val
 
     async def lost(self) -> AsyncIterator[str]:
         for (name, digest), val in self.versions.items():
-            found = await self.client.ask(READ, name=name, digest=digest)
-            if found["obj"]["val"] != val:
+            found = await self.client.find(READ, name=name, digest=digest)
+            if found is None:
+                yield f"{name}:{digest} was acknowledged and is not there"
+            elif found["obj"]["val"] != val:
                 yield f"{name}:{digest} is {found['obj']['val']}"

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.writer import Writer, told
 
 CREATE = """
 mutation ($projectId: ID!, $rows: [JSON!]!) {
@@ -41,11 +41,16 @@ class TablesWriter(Writer):
         rows = [{"table": number, "row": row, "text": "warp " * 5} for row in range(_FEW if number % 5 else _MANY)]
         digest = await self._create(rows)
         last = {"table": number, "row": "last"}
+        self._sends([*rows[1:], last])
         changes = [{"append": {"row": last}}, {"pop": {"index": 0}}]
         changed = (await self.client.ask(UPDATE, base=digest, updates=changes))["tableUpdate"]
         self.tables[changed["digest"]] = [*rows[1:], last]
 
+    def _sends(self, rows: list[Json]) -> None:
+        self.sent_things.add(("table", told([rows[0], rows[-1], len(rows)])))
+
     async def _create(self, rows: list[Json]) -> str:
+        self._sends(rows)
         made = (await self.client.ask(CREATE, rows=rows))["tableCreate"]
         assert len(made["rowDigests"]) == len(rows)
         digest: str = made["digest"]
@@ -54,7 +59,10 @@ class TablesWriter(Writer):
 
     async def lost(self) -> AsyncIterator[str]:
         for digest, rows in self.tables.items():
-            found = await self.client.ask(READ, digest=digest)
+            found = await self.client.find(READ, digest=digest)
+            if found is None:
+                yield f"table {digest} was acknowledged and is not there"
+                continue
             if [node["val"] for node in found["tableRows"]["nodes"]] != rows:
                 yield f"table {digest} has not the rows that were acknowledged"
             if int(found["tableStats"]["count"]) != len(rows):
