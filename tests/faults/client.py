@@ -18,6 +18,8 @@ Most is what a replica set takes whose primary hangs without a word: another is 
 to take twelve more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
+_MISSING: Final = ("NOT_FOUND", "OBJECT_DELETED")
+_OK: Final = 200
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
@@ -30,7 +32,7 @@ class RefusedError(DatabaseAwayError):
 
 
 class MissingError(RefusedError):
-    """The server answered NOT_FOUND, for which nobody here asks who was not told that it is there."""
+    """The server answered that there is no such thing, which only who reads may be told."""
 
 
 class FaultsClient:
@@ -56,7 +58,7 @@ class FaultsClient:
         try:
             return await self._asked(document, variables)
         except MissingError as error:
-            self.wrong[f"NOT_FOUND: {error}"] += 1
+            self.wrong[str(error)] += 1
             raise
 
     async def _asked(self, document: str, variables: Json) -> Json:
@@ -74,6 +76,19 @@ class FaultsClient:
             return await self._asked(document, variables)
         except MissingError:
             return None
+
+    async def post(self, path: str, body: object, **headers: str) -> None:
+        """Have one of the other doors take JSON."""
+        url = f"{self._root}{path}"
+        response = await self._send("POST", url, json=body, headers=headers)
+        if response.status_code == _OK:
+            self.seen["acknowledged"] += 1
+            return
+        if response.status_code == _UNAVAILABLE and "Retry-After" in response.headers:
+            self.seen["UNAVAILABLE"] += 1
+        else:
+            self.wrong[f"{path} answered {response.status_code}: {response.text[:200]}"] += 1
+        raise RefusedError
 
     async def put(self, content: bytes) -> str:
         """Store a file; its digest."""
@@ -94,7 +109,11 @@ class FaultsClient:
 
     @property
     def _files(self) -> str:
-        return f"{self.url.removesuffix('/graphql')}/files/{self.project_id}"
+        return f"{self._root}/files/{self.project_id}"
+
+    @property
+    def _root(self) -> str:
+        return self.url.removesuffix("/graphql")
 
     async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
         began = monotonic()
@@ -116,8 +135,8 @@ class FaultsClient:
         errors = answer.get("errors", [])
         for error in errors:
             code = error["extensions"]["code"]
-            if code == "NOT_FOUND":
-                raise MissingError(error["message"])
+            if code in _MISSING:
+                raise MissingError(f"{code}: {error['message']}")
             if code in _MAY_BE:
                 self.seen[code] += 1
             else:

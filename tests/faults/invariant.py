@@ -64,6 +64,7 @@ class Project:
         self.table_chunks = {chunk["digest"]: chunk for chunk in self._all("table_chunks")}
         self.rows = {row["digest"]: row for row in self._all("table_rows")}
         self.feedback = self._all("feedback")
+        self.costs = self._all("costs")
 
     def sizes(self) -> dict[str, int]:
         """The sizes of the project, as a recount gives them."""
@@ -151,8 +152,9 @@ class Project:
         for version in self.objects:
             indices.setdefault(version["object_id"], []).append(version["version_index"])
             latest[version["object_id"]] += version["is_latest"]
+        live = {version["object_id"] for version in self.objects if version["visible"]}
         for name, found in indices.items():
-            if sorted(found) != list(range(len(found))) or latest[name] != 1:
+            if sorted(found) != list(range(len(found))) or latest[name] != (name in live):
                 yield f"object {name} has the versions {sorted(found)}, {latest[name]} of them the latest"
         heads = {head["object_id"]: head["versions"] for head in self._all("object_heads")}
         if heads != {name: len(found) for name, found in indices.items()}:

@@ -31,6 +31,7 @@ def _things(project: Project) -> Iterator[Thing]:
     yield from (("call", call["id"]) for call in project.calls)
     yield from (("feedback", _told(one["json"]["payload"])) for one in project.feedback)
     yield from (("object", _told(version["json"]["val"])) for version in project.objects if version["visible"])
+    yield from (("cost", cost["llm_id"]) for cost in project.costs)
     yield from (("table", _told_of(project, table)) for table in project.tables)
     first = {chunk["files_id"]: chunk["data"][:_NUMBER_BYTES].decode() for chunk in project.chunks if not chunk["n"]}
     yield from (("file", first.get(file["_id"], "")) for file in project.files)

@@ -1,17 +1,31 @@
 """The writers tell in a sentence of all that was acknowledged and is not there, or not once, or was never sent."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import httpx
 import pytest
 
 from app.server import create_app
 from app.settings import Settings
 from stores.database import Collection, Database, Document
+from tests.app.traffic import ServerGoneError
 from tests.faults.client import FaultsClient
 from tests.faults.surplus import surplus
 from tests.faults.writers import WRITERS, Writer
-from tests.faults.writers.calls import DeletingWriter, Reader
+from tests.faults.writers.calls import BatchWriter, DeletingWriter, Reader
+from tests.faults.writers.feedback import FeedbackWriter
+from tests.faults.writers.files import FilesWriter
+from tests.faults.writers.names import NamesWriter
+from tests.faults.writers.objects import ObjectsWriter
+from tests.faults.writers.spans import SpansWriter
+from tests.faults.writers.tables import TablesWriter
+from tests.faults.writers.weave import WeaveWriter
 from tests.live_server import live_server
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -40,7 +54,7 @@ async def test_what_is_lost_is_told_by_who_sent_it(client: FaultsClient, databas
     writers = await written(client)
     assert [await lost(writer) for writer in writers] == [[]] * len(writers)
 
-    for collection in ("calls", "feedback", "objects", "tables", "files.files"):
+    for collection in ("calls", "feedback", "objects", "tables", "files.files", "costs"):
         await database.calls.database[collection].delete_many({})
 
     told = {type(writer): await lost(writer) for writer in writers}
@@ -61,7 +75,7 @@ async def test_what_is_there_twice_or_was_never_sent_is_told(
     found = surplus(mongodb_uri, client.project_id, writers, database_name)
     assert [sentence for sentence in found if sentence.endswith("is there 2 times")]
     kinds = {sentence.split()[0] for sentence in found if sentence.endswith("and nobody sent it")}
-    assert kinds == {"call", "object", "table", "file"}
+    assert kinds == {"call", "object", "table", "file", "cost"}
 
 
 async def another(collection: Collection) -> Document:
@@ -69,3 +83,49 @@ async def another(collection: Collection) -> Document:
     found = await collection.find_one({})
     assert found
     return {**found, "_id": f"{found['_id']}-again"}
+
+
+class LossyClient(FaultsClient):
+    """Loses each third answer to what writes, and remembers what was sent."""
+
+    def __init__(self, url: str, project_id: str) -> None:
+        super().__init__(url, project_id)
+        self.sent: list[str] = []
+        self.is_lossy = True
+
+    async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
+        response = await super()._send(method, url, **how)
+        self.sent.append(hashlib.sha256(repr(how).encode()).hexdigest())
+        if self.is_lossy and len(self.sent) % 3 == 1:
+            raise ServerGoneError
+        return response
+
+
+SENDS_AGAIN = (
+    BatchWriter,
+    WeaveWriter,
+    FeedbackWriter,
+    TablesWriter,
+    ObjectsWriter,
+    FilesWriter,
+    SpansWriter,
+    NamesWriter,
+)
+
+
+@pytest.mark.parametrize("make", SENDS_AGAIN, ids=lambda make: make.__name__)
+async def test_what_is_sent_again_is_there_once(
+    client: FaultsClient, mongodb_uri: str, database_name: str, make: Callable[[FaultsClient], Writer]
+) -> None:
+    lossy = LossyClient(client.url, client.project_id)
+    writer, stopped = make(lossy), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(writer.write(stopped))
+        await until(lambda: writer.steps > 2)
+        stopped.set()
+    lossy.is_lossy = False
+
+    assert max(Counter(lossy.sent).values()) == 2
+    assert await lost(writer) == []
+    assert surplus(mongodb_uri, client.project_id, [writer], database_name) == []
+    await lossy.close()

@@ -1,7 +1,6 @@
 """Who uploads files of several parts."""
 
 import hashlib
-import itertools
 from collections.abc import AsyncIterator
 
 from stores.files.uploads import CHUNK_BYTES
@@ -10,15 +9,14 @@ from tests.faults.writers.writer import Writer
 
 
 class FilesWriter(Writer):
-    """Each file is another."""
+    """Each file is another; each other one that is refused is sent again as it is."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
-        self._numbers = itertools.count()
         self.digests: dict[str, str] = {}
 
     async def step(self) -> None:
-        number = f"{next(self._numbers):016d}"
+        number = f"{self.next_number():016d}"
         self.sent_things.add(("file", number))
         content = number.encode() * (CHUNK_BYTES // 16 * 5 // 2)
         self.digests[await self.client.put(content)] = hashlib.sha256(content).hexdigest()

@@ -29,15 +29,14 @@ _BETWEEN_SECONDS = 0.3
 
 
 class TablesWriter(Writer):
-    """Most of its tables are small; each fifth has several chunks."""
+    """Most of its tables are small; each fifth has several chunks. Each other refused one is sent again as it is."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
-        self._numbers = itertools.count()
         self.tables: dict[str, list[Json]] = {}
 
     async def step(self) -> None:
-        number = next(self._numbers)
+        number = self.next_number()
         rows = [{"table": number, "row": row, "text": "warp " * 5} for row in range(_FEW if number % 5 else _MANY)]
         digest = await self._create(rows)
         last = {"table": number, "row": "last"}
@@ -75,7 +74,11 @@ class LargeTablesWriter(TablesWriter):
     What was not acknowledged is not sent again: only its other half is, in the next one.
     """
 
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._starts = itertools.count()
+
     async def step(self) -> None:
-        start = next(self._numbers) * _LARGE // 2
+        start = next(self._starts) * _LARGE // 2
         await self._create([{"large": row, "text": _LARGE_TEXT} for row in range(start, start + _LARGE)])
         await asyncio.sleep(_BETWEEN_SECONDS)

@@ -27,6 +27,8 @@ class Writer(ABC):
     def __init__(self, client: FaultsClient) -> None:
         self.client = client
         self.steps = 0
+        self._number = -1
+        self._refusals = 0
         self.sent_things: set[Thing] = set()
         """All that it sent to be stored; each is to be there once at most."""
 
@@ -36,14 +38,22 @@ class Writer(ABC):
             try:
                 await self.step()
             except (RefusedError, ServerGoneError):
+                self._refusals += 1
                 await asyncio.sleep(_BEFORE_AGAIN_SECONDS)
                 continue
+            self._refusals = 0
             self.steps += 1
             await asyncio.sleep(_PAUSE_SECONDS)
 
     @abstractmethod
     async def step(self) -> None:
         """Write something, and keep what was acknowledged of it."""
+
+    def next_number(self) -> int:
+        """The number of a step: that of the last, so that the same is sent again, where that was refused for once."""
+        if self._refusals % 2 == 0:
+            self._number += 1
+        return self._number
 
     async def lost(self) -> AsyncIterator[str]:
         """What was acknowledged and is not there, or not so, and what is there by half; a sentence each."""
