@@ -35,7 +35,9 @@ async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
 
     async def run(bench: Bench, fault: Fault, target: object) -> Row:
         seconds = fault.short_seconds if is_short else fault.full_seconds
-        row = await bench.run(fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go)
+        row = await bench.run(
+            fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go, is_full=not is_short
+        )
         row.lost.extend(await bench.lost_evaluations())
         return row
 

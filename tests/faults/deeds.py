@@ -137,7 +137,7 @@ def _unconfirmed(code: int) -> dict[str, object]:
 LOSSES: Final = (
     Fault("the primary steps down", _step_down, 0.5, 10),
     Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20, is_short=False),
-    Fault("kill -9 of the primary whose writes have reached no other", _lose_a_primary_that_is_alone, 1.5, 5),
+    Fault("kill -9 of the primary whose writes have reached no other", _lose_a_primary_that_is_alone, 1, 5),
     Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20),
     Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),

@@ -152,9 +152,8 @@ class Project:
         for version in self.objects:
             indices.setdefault(version["object_id"], []).append(version["version_index"])
             latest[version["object_id"]] += version["is_latest"]
-        live = {version["object_id"] for version in self.objects if version["visible"]}
         for name, found in indices.items():
-            if sorted(found) != list(range(len(found))) or latest[name] != (name in live):
+            if sorted(found) != list(range(len(found))) or latest[name] != 1:
                 yield f"object {name} has the versions {sorted(found)}, {latest[name]} of them the latest"
         heads = {head["object_id"]: head["versions"] for head in self._all("object_heads")}
         if heads != {name: len(found) for name, found in indices.items()}:

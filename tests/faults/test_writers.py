@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from stores.database import Collection, Database, Document
 from tests.app.traffic import ServerGoneError
 from tests.faults.client import FaultsClient
 from tests.faults.surplus import surplus
-from tests.faults.writers import WRITERS, Writer
+from tests.faults.writers import MORE_WRITERS, WRITERS, Writer
 from tests.faults.writers.calls import BatchWriter, DeletingWriter, Reader
 from tests.faults.writers.feedback import FeedbackWriter
 from tests.faults.writers.files import FilesWriter
@@ -39,7 +39,7 @@ async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[FaultsCl
 
 async def written(client: FaultsClient) -> list[Writer]:
     """All that write, each two steps on."""
-    writers = [make(client) for make in WRITERS]
+    writers = [make(client) for make in (*WRITERS, *MORE_WRITERS)]
     for writer in writers:
         await writer.step()
         await writer.step()
@@ -113,19 +113,18 @@ SENDS_AGAIN = (
 )
 
 
-@pytest.mark.parametrize("make", SENDS_AGAIN, ids=lambda make: make.__name__)
-async def test_what_is_sent_again_is_there_once(
-    client: FaultsClient, mongodb_uri: str, database_name: str, make: Callable[[FaultsClient], Writer]
-) -> None:
-    lossy = LossyClient(client.url, client.project_id)
-    writer, stopped = make(lossy), asyncio.Event()
+async def test_what_is_sent_again_is_there_once(client: FaultsClient, mongodb_uri: str, database_name: str) -> None:
+    lossy = {make: LossyClient(client.url, f"acme/{make.__name__}") for make in SENDS_AGAIN}
+    writers, stopped = [make(its) for make, its in lossy.items()], asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(writer.write(stopped))
-        await until(lambda: writer.steps > 2)
+        for writer in writers:
+            tasks.create_task(writer.write(stopped))
+        await until(lambda: all(writer.steps > 2 for writer in writers))
         stopped.set()
-    lossy.is_lossy = False
 
-    assert max(Counter(lossy.sent).values()) == 2
-    assert await lost(writer) == []
-    assert surplus(mongodb_uri, client.project_id, [writer], database_name) == []
-    await lossy.close()
+    for its, writer in zip(lossy.values(), writers, strict=True):
+        its.is_lossy = False
+        assert max(Counter(its.sent).values()) == 2, writer
+        assert await lost(writer) == []
+        assert surplus(mongodb_uri, its.project_id, [writer], database_name) == []
+        await its.close()
