@@ -3,7 +3,7 @@
 Each entry is one line of JSON on the logger `loomql.audit`:
 
     time       ISO 8601, in UTC
-    action     what was done, such as `calls.delete`, `project.purge`, `retention.set`, `key.create`
+    action     what was done, such as `calls.delete`, `calls.deleted`, `retention.set`, `key.create`
     caller     the public id of a key, the subject of a token, `anonymous`, `command line` or `server`
     project    entity/project, or null for what is of none
     detail     what exactly and how many; never a secret, nor anything that was stored
@@ -14,6 +14,8 @@ about, and would be lost together with what was removed.
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -47,8 +49,21 @@ def did(action: str, project: str | None, **detail: object) -> None:
     record(action, CALLER.get(), project, detail)
 
 
+@contextmanager
+def removing(action: str, project: str | None, **detail: object) -> Iterator[dict[str, object]]:
+    """Write down what is about to be removed, and once it is, the same with what came of it: that is to be filled in.
+
+    Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process
+    ended.
+    """
+    did(action, project, **detail)
+    outcome: dict[str, object] = {}
+    yield outcome
+    did(f"{action}d", project, **detail, **outcome)
+
+
 def record(action: str, caller: str, project: str | None, detail: dict[str, object]) -> None:
-    """Write down what was done; to be called once it is."""
+    """Write down what was done, or is about to be, on behalf of somebody."""
     entry = {
         "time": times.to_text(times.now()),
         "action": action,

@@ -145,7 +145,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 self._check(message)
                 await share.take(self.websocket.received_bytes)
             except StoreError as error:
-                await self.send_message({"id": message["id"], "type": "error", "payload": [told(error).formatted]})
+                refusal = told(error)
+                if (connection := self._under_way) is not None:
+                    connection.refuse_operation(refusal)
+                await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
                 return
             _share.set(share)
             await self._handle(message)
@@ -175,11 +178,16 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if is_large and self.schema.watches(payload["query"], payload.get("operationName")):
             raise large_subscription()
 
+    @property
+    def _under_way(self) -> under_way.UnderWay | None:
+        """The connection as what is under way."""
+        found: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
+        return found
+
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
         act_for(self.websocket.ws.scope)
-        connection: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
-        if connection is not None:
+        if (connection := self._under_way) is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)
         if self.schema.subscribes(operation.query, operation.operation_name):
@@ -189,7 +197,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             async with self.view.places.one(payer_of(self.websocket.ws.scope)):
                 await self._run(operation)
         except StoreError as error:
-            await operation.send_initial_errors([told(error)])
+            refusal = told(error)
+            under_way.refused(refusal)
+            await operation.send_initial_errors([refusal])
 
     async def _run(self, operation: Operation[Any, None]) -> None:
         # Strawberry reads it before it first awaits, so no other operation can come between.
