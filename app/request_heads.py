@@ -3,7 +3,9 @@
 import asyncio
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.other_protocols import INVALID, ContentProtocol
 
 MAX_BYTES: Final = 64 * 1024
 """The largest head; as many bytes may lie between two pieces of a body, and behind it."""
@@ -19,7 +21,7 @@ _INVALID: Final = 400
 _TOO_LARGE: Final = 431
 _LATE: Final = 408
 _REASONS: Final = {
-    _INVALID: "Invalid HTTP request received.",
+    _INVALID: INVALID,
     _TOO_LARGE: f"The head of a request may have {MAX_BYTES:,} bytes and {MAX_HEADERS} headers.",
     _LATE: f"The head of a request may take {SECONDS:g} seconds.",
 }
@@ -29,7 +31,7 @@ class _RefusedError(Exception):
     """The request is refused, and its connection closed."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(ContentProtocol):
     """Uvicorn's protocol for HTTP, which bounds what is sent beside bodies."""
 
     _deadline: asyncio.TimerHandle | None = None
