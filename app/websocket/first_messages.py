@@ -6,7 +6,7 @@ from starlette.types import Scope
 from websockets.http11 import Request
 
 from app.access.credentials import LONGEST
-from app.graceful import LeavingProtocol
+from app.websocket.signs import CountingProtocol
 
 FIRST_BYTES: Final = 2 * LONGEST
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
@@ -14,7 +14,7 @@ FIRST_BYTES: Final = 2 * LONGEST
 _TRUST: Final = "loomql.trust"
 
 
-class WaryProtocol(LeavingProtocol):
+class WaryProtocol(CountingProtocol):
     """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
 
     def data_received(self, data: bytes) -> None:
