@@ -5,7 +5,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-INVALID: Final = "Invalid HTTP request received."
+_INVALID: Final = "Invalid HTTP request received."
 
 
 class ContentProtocol(HttpToolsProtocol):
@@ -30,8 +30,8 @@ class ContentProtocol(HttpToolsProtocol):
                 except HttpParserUpgrade as upgrade:
                     rest = self._offered(memoryview(rest)[upgrade.args[0] :])
         except HttpParserError:
-            self.logger.warning(INVALID)
-            self.send_400_response(INVALID)
+            self.logger.warning(_INVALID)
+            self.send_400_response(_INVALID)
 
     def on_headers_complete(self) -> None:
         """End a head."""
