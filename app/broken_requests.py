@@ -1,13 +1,15 @@
 """Requests that cannot be read to their end: their clients are told why, once all before them is answered."""
 
 import asyncio
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from starlette.responses import PlainTextResponse
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.other_protocols import ContentProtocol
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 _LINGER_SECONDS: Final = 1.0
 """How long what still comes is passed by after a refusal: a client that still sends would find but a cut connection."""
