@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from app.browsers.answers import HEADERS
 from app.other_protocols import ContentProtocol
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _LINGER_SECONDS: Final = 1.0
 """How long what still comes is passed by after a refusal: a client that still sends would find but a cut connection."""
+
+_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
 class RefusingProtocol(ContentProtocol):
@@ -49,6 +52,7 @@ class RefusingProtocol(ContentProtocol):
         if self.pipeline:
             # It has not begun, and others are answered before it.
             refusal = PlainTextResponse(reason, status, {"connection": "close"})
+            refusal.raw_headers.extend(HEADERS)
             self.pipeline[0] = (self.cycle, cast("ASGI3Application", refusal))
         elif self.cycle.response_started:
             self.transport.close()
@@ -59,5 +63,5 @@ class RefusingProtocol(ContentProtocol):
 
     def _tell(self, status: int, reason: str) -> None:
         headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
-        self.transport.write(STATUS_LINE[status] + headers + b"\r\n\r\n" + reason.encode())
+        self.transport.write(STATUS_LINE[status] + _HEADERS + headers + b"\r\n\r\n" + reason.encode())
         self._closing = self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -67,12 +67,15 @@ def broken(rest: bytes, *, path: str = "whole") -> bytes:
     return b"POST /%b HTTP/1.1\r\nHost: x\r\n%b" % (path.encode(), rest)
 
 
-def answers(host: tuple[str, int], data: bytes) -> list[str]:
+ANSWERS = r"(?<=HTTP/1.1 )\d+|read.*?;|early;|Invalid.*"
+
+
+def answers(host: tuple[str, int], data: bytes, of: str = ANSWERS) -> list[str]:
     """Statuses and texts until the connection is closed."""
     with socket.create_connection(host, timeout=30) as client:
         client.sendall(data)
         answered = b"".join(iter(lambda: client.recv(65_536), b""))
-    return re.findall(r"(?<=HTTP/1.1 )\d+|read.*?;|early;|Invalid.*", answered.decode())
+    return re.findall(of, answered.decode())
 
 
 @pytest.mark.parametrize("stray", [b"x", b"}\r\n\r\n", b"\x00" * 70_000, b"POST / HTTP/1.1\r\nbroken\r\n\r\n"])
