@@ -29,9 +29,9 @@ from app.intake import large_subscription
 from app.observing import under_way
 from app.scope_state import UNDER_WAY
 from app.traffic import payer_of
-from app.traffic.rates import Buckets
 from app.trusted_documents import trusted_text
-from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
+from app.websocket import signs
+from app.websocket.connection import TRY_AGAIN, UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
-
-SIGNS_PER_SECOND: Final = 10
-SIGNS_AT_ONCE: Final = 100
-"""Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
 
 _STOPS: Final = "the server stops"
 
@@ -66,7 +62,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
-        self._signs = Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
+        self._signs = signs.bucket()
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -125,7 +121,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._admit(message)
         elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
-            await self.websocket.close(TOO_MANY, f"More than {SIGNS_PER_SECOND} pings and pongs a second came.")
+            await self.websocket.close(signs.TOO_MANY, signs.REASON)
         else:
             await self._handle(message)
 
