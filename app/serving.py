@@ -23,7 +23,7 @@ from app.audit import AuditFile
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.graceful import Workers
-from app.joined_writes import JoiningProtocol
+from app.http_connections import HTTPProtocol
 from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config
@@ -126,7 +126,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         lifespan="on",
-        http=JoiningProtocol,
+        http=HTTPProtocol,
         ws=WaryProtocol,
         ws_max_size=settings.max_body_bytes,
         # With its older protocol, uvicorn would read 32 messages ahead; the newer one reads one.

@@ -8,13 +8,13 @@ from typing import Any
 
 import uvicorn
 
-from app.joined_writes import JoiningProtocol
+from app.http_connections import HTTPProtocol
 
 
 @contextmanager
 def live_server(app: Any, **options: Any) -> Iterator[str]:  # noqa: ANN401 - as uvicorn declares them
     """Serve until the block ends; yields `127.0.0.1:<port>`."""
-    given = {"http": JoiningProtocol, "log_config": None, "timeout_graceful_shutdown": 5, **options}
+    given = {"http": HTTPProtocol, "log_config": None, "timeout_graceful_shutdown": 5, **options}
     config = uvicorn.Config(app, host="127.0.0.1", port=0, **given)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from app.half_closed import HalfClosedProtocol
+from app.http_connections.half_closed import HalfClosedProtocol
 
 SECONDS: Final = 120.0
 """How long a client may take nothing of what waits for it; the doors that stream have patience of their own, too."""

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.browsers.answers import HEADERS
-from app.other_protocols import ContentProtocol
+from app.http_connections.other_protocols import ContentProtocol
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import unread_answers
+from app.http_connections import unread_answers
 from tests.live_server import live_server
 
 LARGE = b"x" * 30_000_000

@@ -12,9 +12,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app import broken_requests, request_heads
 from app.browsers.answers import HEADERS
-from app.request_heads import MAX_BYTES, MAX_HEADERS
+from app.http_connections import broken_requests, request_heads
+from app.http_connections.request_heads import MAX_BYTES, MAX_HEADERS
 from app.websocket.first_messages import WaryProtocol
 from tests.live_server import live_server
 
