@@ -28,6 +28,7 @@ from app.audit import act_for
 from app.intake import large_subscription
 from app.observing import under_way
 from app.traffic import payer_of
+from app.traffic.places import in_place
 from app.traffic.rates import Buckets
 from app.trusted_documents import trusted_text
 from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
@@ -180,16 +181,6 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if connection is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)
-        if self.schema.subscribes(operation.query, operation.operation_name):
-            await self._run(operation)
-            return
-        try:
-            async with self.view.places.one(payer_of(self.websocket.ws.scope)):
-                await self._run(operation)
-        except StoreError as error:
-            await operation.send_initial_errors([told(error)])
-
-    async def _run(self, operation: Operation[Any, None]) -> None:
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
         await super().run_operation(operation)
@@ -200,6 +191,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         current = under_way.CURRENT.get()
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
+        if not self.schema.subscribes(operation.query, operation.operation_name):
+            result_source = in_place(self.view.places.one(payer_of(self.websocket.ws.scope)), result_source)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:

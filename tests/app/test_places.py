@@ -181,6 +181,7 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
             holding = asyncio.ensure_future(asked(SLOW_COUNT))
             await until(lambda: bool(slow.reads()))
             refused = await asked(TYPENAME)
+            metrics = await client.get("/metrics")
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await until_found(is_let_in)
@@ -188,3 +189,4 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
     [error] = refused.json()["errors"]
     assert (refused.status_code, error["extensions"]["code"], refused.headers["retry-after"]) == (status, code, "1")
     assert setting in error["message"]
+    assert 'loomql_in_use{resource="operations"} 1.0' in metrics.text
