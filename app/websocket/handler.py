@@ -37,7 +37,7 @@ from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
-from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError
+from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
 from stores.ids import new_id
 from stores.intake import FREE_BYTES, Share
 
@@ -49,6 +49,9 @@ logger = logging.getLogger("loomql")
 SIGNS_PER_SECOND: Final = 10
 SIGNS_AT_ONCE: Final = 100
 """Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
+
+TURNS: Final = 10
+"""Queries and mutations of one connection that run, or are still to be sent: who reads nothing has no more made."""
 
 _STOPS: Final = "the server stops"
 
@@ -67,6 +70,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
         self._signs = Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
+        self._turns = asyncio.Semaphore(TURNS)
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -183,7 +187,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             under_way.asked(operation.operation_name)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
-        await super().run_operation(operation)
+        try:
+            await super().run_operation(operation)
+        except BaseException as error:
+            # Its task keeps what ended it, and the operation its task.
+            forget_frames(error)
+            raise
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
@@ -192,12 +201,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
         if not self.schema.subscribes(operation.query, operation.operation_name):
-            result_source = in_place(self.view.places.one(payer_of(self.websocket.ws.scope)), result_source)
+            result_source = self._in_turn(result_source)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
-            async with aclosing(result_source) as results:
-                sending = self._sending_shared(operation, results, None if keeps else share)
+            async with (
+                aclosing(result_source) as results,
+                aclosing(self._sending_shared(operation, results, None if keeps else share)) as sending,
+            ):
                 await super()._send_result_stream(operation, sending)
         except WebSocketDisconnected:
             raise
@@ -208,6 +219,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             share.close()
             if current is not None:
                 current.ended("200")
+
+    async def _in_turn(self, results: StreamResult) -> StreamResult:
+        """The result of a query or a mutation, made in a place when there is a turn; that lasts until it is sent."""
+        place = self.view.places.one(payer_of(self.websocket.ws.scope))
+        async with self._turns, aclosing(in_place(place, results)) as made:
+            async for result in made:
+                yield result
 
     async def _sending_shared(
         self, operation: Operation[Any, None], results: StreamResult, share: Share | None
