@@ -14,9 +14,12 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types.execution import PreExecutionError
 
 from graphql_schema.errors import told
+from stores import THREADS
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 
-MOST_OPERATIONS: Final = 500
+MOST_OPERATIONS: Final = THREADS // 2
+"""Half as many as there are connections: a list asks for its rows and their number at once, and others have to ask."""
+
 WAIT_SECONDS: Final = 5.0
 """How long somebody waits for a place before they are told to come again."""
 
