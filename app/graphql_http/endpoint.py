@@ -176,7 +176,6 @@ class GraphQLHTTP:
         if share.is_counted and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)
-        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         results = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,
@@ -185,6 +184,7 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
+        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         if not self.schema.subscribes(operation.query, operation.operation_name):
             results = in_place(self.places.one(payer_of(request.scope)), results)
         keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
