@@ -169,7 +169,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if len(self.operations) >= view.max_operations and message["id"] not in self.operations:
             raise RateLimitedError(
                 f"This connection runs {view.max_operations} operations already; complete one, open another one, or "
-                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server."
+                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
+                retry_after_seconds=1,
             )
         if view.rates:
             view.rates.check(payer_of(self.websocket.ws.scope))
