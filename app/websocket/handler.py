@@ -28,7 +28,7 @@ from app.audit import act_for
 from app.intake import large_subscription
 from app.observing import under_way
 from app.traffic import payer_of
-from app.traffic.places import in_place
+from app.traffic.places import Place, in_place
 from app.traffic.rates import Buckets
 from app.trusted_documents import trusted_text
 from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
@@ -202,7 +202,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
         if not self.schema.subscribes(operation.query, operation.operation_name):
-            result_source = self._in_turn(result_source)
+            is_query = self.schema.only_reads(operation.query, operation.operation_name)
+            place = self.view.places.one(payer_of(self.websocket.ws.scope), is_query=is_query)
+            result_source = self._in_turn(place, result_source)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
@@ -221,9 +223,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             if current is not None:
                 current.ended("200")
 
-    async def _in_turn(self, results: StreamResult) -> StreamResult:
+    async def _in_turn(self, place: Place, results: StreamResult) -> StreamResult:
         """The result of a query or a mutation, made in a place when there is a turn; that lasts until it is sent."""
-        place = self.view.places.one(payer_of(self.websocket.ws.scope))
         async with self._turns, aclosing(in_place(place, results)) as made:
             async for result in made:
                 yield result

@@ -101,6 +101,19 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
     assert (places.taken, places.waiting) == (0, 0)
 
 
+async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 1)
+    places = Places(3, wait_seconds=0.01)
+    async with places.one("a", is_query=True):
+        with pytest.raises(UnavailableError, match="the server has 1 queries under way already; nothing"):
+            await places.take("b", is_query=True)
+        async with places.one("b"):
+            assert places.taken == 2
+    async with places.one("b", is_query=True):
+        assert places.taken == 1
+    assert places.taken == 0
+
+
 async def test_many_who_come_and_go_leave_every_place_free() -> None:
     places = Places(5, 3, wait_seconds=0.005)
 
