@@ -26,8 +26,9 @@ from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.settings import Settings
+from app.spool_space import SpoolSpace
 from app.stopping import Stopping, told_to_stop
-from app.traffic import Rates
+from app.traffic import Places, Rates
 from app.upkeep import Upkeep
 from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
@@ -47,6 +48,8 @@ class Process:
     uri: str
     tally: Tally | None
     intake: Intake
+    places: Places
+    spool_space: SpoolSpace
     exports: ExportProcesses
     entrance: Entrance
     tokens: OidcTokens | None
@@ -63,6 +66,8 @@ class Process:
             uri,
             Tally() if settings.metrics else None,
             Intake(settings.max_pending_bytes),
+            Places(settings.max_operations, settings.max_caller_operations),
+            SpoolSpace(settings.max_spooled_bytes),
             ExportProcesses(settings.max_exports),
             _entrance(settings, tokens),
             tokens,
@@ -126,7 +131,8 @@ class Process:
         if self.tally is None:
             yield
             return
-        observed = Observed(self.tally, stores.calls.database, stores, self.intake, self.exports, background)
+        bounds = self.intake, self.places, self.spool_space, self.exports
+        observed = Observed(self.tally, stores.calls.database, stores, *bounds, background)
         state[METRICS] = siblings = Siblings.of_environment(observed.families)
         async with siblings.answering():
             yield

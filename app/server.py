@@ -30,8 +30,7 @@ from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.settings import Settings
 from app.short_way import ShortWay
-from app.spool_space import SpoolSpace
-from app.traffic import Places, payer_of
+from app.traffic import payer_of
 from app.traffic.rate_limit import RateLimit
 from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
@@ -89,11 +88,10 @@ def _middleware(process: Process) -> list[Middleware]:
 
 def _routes(process: Process) -> list[BaseRoute]:
     settings, intake = process.settings, process.intake
-    places = Places(settings.max_operations, settings.max_caller_operations)
     schema = build_schema(_limits(settings), compiled=settings.compiled_execution)
     if process.tracing:
         trace_operations(schema, process.tracing)
-    over_http, over_websocket = _graphql(process, schema, places)
+    over_http, over_websocket = _graphql(process, schema)
     routes: list[BaseRoute] = [
         Route("/graphql", over_http),
         Route("/", home),
@@ -102,7 +100,11 @@ def _routes(process: Process) -> list[BaseRoute]:
         *ExportEndpoint(schema, settings, process.exports).routes(),
         *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
         WeaveDoor(
-            settings.max_body_bytes, settings.max_file_bytes, intake, places, introspection=settings.introspection
+            settings.max_body_bytes,
+            settings.max_file_bytes,
+            intake,
+            process.places,
+            introspection=settings.introspection,
         ).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
@@ -118,7 +120,7 @@ def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:
     return [route for route in routes if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"]
 
 
-def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
+def _graphql(process: Process, schema: BoundedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
     """GraphQL by its two doors, which have their bounds in common."""
     settings, intake = process.settings, process.intake
     trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
@@ -135,8 +137,8 @@ def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[G
         graphiql.page if settings.graphiql else None,
         intake,
         settings.max_file_bytes,
-        SpoolSpace(settings.max_spooled_bytes),
-        places,
+        process.spool_space,
+        process.places,
         trusted,
     )
     over_websocket = GraphQLWebSocket(
@@ -145,7 +147,7 @@ def _graphql(process: Process, schema: BoundedSchema, places: Places) -> tuple[G
         settings.max_body_bytes,
         max_operations=settings.max_connection_operations,
         intake=intake,
-        places=places,
+        places=process.places,
         rates=process.rates,
         trusted=trusted,
         allowed_origins=tuple(Origins.parse(settings.cors_origins).names),

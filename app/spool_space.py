@@ -17,6 +17,16 @@ class SpoolSpace:
         self._max_bytes = max_bytes
         self._bytes = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of files that wait on the disk."""
+        return self._bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that do at once."""
+        return self._max_bytes
+
     @contextmanager
     def part(self) -> Iterator["SpoolPart"]:
         """What one request takes of it, given back when the block ends."""

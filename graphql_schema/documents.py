@@ -1,8 +1,9 @@
 """Documents on their way in: parsed, held to the limits, validated, and kept for when they come again."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from graphql import (
     DocumentNode,
@@ -36,6 +37,12 @@ from graphql_schema.limits import TOO_COMPLEX, Limits
 _CACHED_CHARACTERS: Final = 256_000
 MAX_KEPT: Final = _CACHED_CHARACTERS // 4
 """Characters of a document that is kept."""
+
+LONG: Final = 4_000
+"""Characters from which on reading a document may take so long that others should not wait for it."""
+
+_BEGINNINGS: Final = 1_000
+"""Long documents of which it is kept how they begin, some 100 bytes each."""
 
 SEVERAL: Final = "several"
 
@@ -97,6 +104,13 @@ class InvalidDocumentError(Exception):
         self.errors = errors
 
 
+class Beginning(NamedTuple):
+    """The type of an operation and its first field, "" where a fragment has it."""
+
+    kind: OperationType
+    field: str
+
+
 class OperationChoiceError(CannotGetOperationTypeError):
     """The document lacks the operation asked for, or holds several and none was asked for."""
 
@@ -120,6 +134,18 @@ def _chosen(document: DocumentNode, asked: str | None) -> OperationDefinitionNod
     if not chosen or (asked is None and len(chosen) > 1):
         raise OperationChoiceError(asked, operations)
     return chosen[0]
+
+
+def _kind(document: DocumentNode, asked: str | None, allowed: Iterable[OperationType]) -> OperationType:
+    kind = OperationType(_chosen(document, asked).operation.value)
+    if kind not in allowed:
+        raise InvalidOperationTypeError(kind)
+    return kind
+
+
+def _beginning(operation: OperationDefinitionNode) -> Beginning:
+    first = operation.selection_set.selections[0]
+    return Beginning(OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else "")
 
 
 def _named(kind: TypeNode) -> str:
@@ -154,6 +180,7 @@ class Documents:
         rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
         self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
         self._valid = ValidDocuments()
+        self._beginnings: dict[int, Beginning | None] = {}
 
     def read(
         self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
@@ -169,14 +196,46 @@ class Documents:
         if not text:
             raise MissingQueryError
         kept = self._valid.get(text)
-        document = kept or self._parsed(text)
-        kind = OperationType(_chosen(document, asked).operation.value)
-        if kind not in allowed:
-            raise InvalidOperationTypeError(kind)
-        if kept is None:
-            self._validate(document)
-            self._valid.keep(text, document)
+        if kept is not None:
+            return kept, _kind(kept, asked, allowed)
+        found = self._read_anew(text, asked, allowed)
+        self._valid.keep(text, found[0])
+        return found
+
+    async def read_beside(
+        self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        """The same as `read`; a long document that is not kept is read in a thread, which lets others in."""
+        if not text or len(text) <= LONG or self._valid.get(text) is not None:
+            return self.read(text, asked, allowed)
+        found = await asyncio.to_thread(self._read_anew, text, asked, allowed)
+        self._valid.keep(text, found[0])
+        return found
+
+    def _read_anew(
+        self, text: str, asked: str | None, allowed: Iterable[OperationType]
+    ) -> tuple[DocumentNode, OperationType]:
+        document = self._parsed(text)
+        kind = _kind(document, asked, allowed)
+        self._validate(document)
         return document, kind
+
+    def begins_with(self, text: str | None, asked: str | None) -> Beginning | None:
+        """Of which type an operation is, and its first field; None of what cannot be read. It need not be valid."""
+        if not text:
+            return None
+        key = hash((text, asked))
+        if key in self._beginnings:
+            return self._beginnings[key]
+        try:
+            found = _beginning(_chosen(self._valid.get(text) or self._parsed(text), asked))
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            found = None
+        if len(text) > LONG:
+            if len(self._beginnings) >= _BEGINNINGS:
+                self._beginnings.clear()
+            self._beginnings[key] = found
+        return found
 
     def root_of(self, text: str, asked: str | None) -> str:
         """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""

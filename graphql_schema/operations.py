@@ -19,7 +19,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 
-from graphql_schema.documents import MAX_KEPT, Documents, InvalidDocumentError
+from graphql_schema.documents import LONG, Documents, InvalidDocumentError
 from graphql_schema.execution.variables import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions, TooCostlyError
@@ -101,12 +101,9 @@ class BoundedSchema(strawberry.Schema):
         return self._subscribed(query, operation_name) not in {None, *_ENDING}
 
     def only_reads(self, query: str | None, operation_name: str | None) -> bool:
-        """Whether an operation is a query, which may be given up at any time; what cannot be run is none."""
-        try:
-            self._documents.read(query, operation_name, {OperationType.QUERY})
-        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
-            return False
-        return True
+        """Whether an operation is a query, which may be given up at any time; what cannot be read is none."""
+        beginning = self._documents.begins_with(query, operation_name)
+        return beginning is not None and beginning.kind is OperationType.QUERY
 
     def subscribes(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription; what cannot be run is none."""
@@ -118,13 +115,8 @@ class BoundedSchema(strawberry.Schema):
 
     def _subscribed(self, query: str | None, operation_name: str | None) -> str | None:
         """The field that a subscription asks for, "" where a fragment has it; None of what is none."""
-        try:
-            document, _kind = self._documents.read(query, operation_name, {OperationType.SUBSCRIPTION})
-        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
-            return None
-        operation = get_operation_ast(document, operation_name)
-        first = operation.selection_set.selections[0] if operation else None
-        return first.name.value if isinstance(first, FieldNode) else ""
+        beginning = self._documents.begins_with(query, operation_name)
+        return beginning.field if beginning and beginning.kind is OperationType.SUBSCRIPTION else None
 
     def does(self, query: str, operation_name: str | None) -> str:
         """What an operation that ran does, by its root field; "several" where it has more than one.
@@ -141,14 +133,13 @@ class BoundedSchema(strawberry.Schema):
         return told
 
     def will_do(self, query: str, operation_name: str | None) -> str:
-        """The same of an operation that is yet to run; "" of what cannot be run, or is too long to be looked at twice.
+        """The same of an operation whose results are yet to be; "" of what cannot be run.
 
-        What is looked at here is kept, and so need not be again.
+        What is looked at here is kept, and so need not be again; what is long has been by `stream`.
         """
-        if len(query) > MAX_KEPT:
-            return ""
-        with suppress(Exception):  # whatever it is, running the operation tells it
-            self._documents.read(query, operation_name, _EVERY_TYPE)
+        if len(query) <= LONG:
+            with suppress(Exception):  # whatever it is, running the operation tells it
+                self._documents.read(query, operation_name, _EVERY_TYPE)
         return self.does(query, operation_name)
 
     def argument_type(self, field: str, argument: str) -> graphql.GraphQLInputType:
@@ -184,7 +175,7 @@ class BoundedSchema(strawberry.Schema):
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
         with self.observer(query, operation_name) as tell:
             try:
-                document, kind = self._documents.read(query, operation_name, allowed)
+                document, kind = await self._documents.read_beside(query, operation_name, allowed)
             except _LEFT_TO_THE_CALLER:
                 raise
             except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
@@ -266,7 +257,7 @@ class BoundedSchema(strawberry.Schema):
         allowed = _EVERY_TYPE if allowed_operation_types is None else allowed_operation_types
         with self.observer(query, operation_name):
             try:
-                document, kind = self._documents.read(query, operation_name, allowed)
+                document, kind = await self._documents.read_beside(query, operation_name, allowed)
             except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
                 return _alone(self._refused(_errors_of(error)))
         given = _arguments(root_value, context_value, variable_values, operation_name, operation_extensions)

@@ -94,7 +94,9 @@ class ContainsOperation:
 
     input: Operand = described("Where to look: a text, or what has one; JSON as a whole is searched as compact JSON.")
     substr: Operand = described("The text to look for.")
-    case_insensitive: bool = strawberry.field(description="With true, letter case is folded.", default=False)
+    case_insensitive: bool = strawberry.field(
+        description="With true, letter case is folded; the text may have up to 1,000 characters.", default=False
+    )
 
 
 @strawberry.input(description='A value as another type: `{input: {getField: "inputs.age"}, to: INT}`.')

@@ -14,6 +14,7 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS, indexes
+from stores.aside import Aside
 from stores.collections import Collection, Collections, Document
 from stores.driver_errors import RETRY_LATER, TOO_SLOW, driver_errors
 from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
@@ -49,12 +50,14 @@ class Database(Collections):
         timeout_seconds: float = 3.0,
         query_timeout_seconds: float = 60.0,
         intake: Intake | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self.intake = intake or Intake()
+        self.aside = aside or Aside(client.delegate, name)
         self._register = Register()
         self._refusal = ""
         self._client = client
-        self._given_up = GivenUp(client)
+        self._given_up = GivenUp(self.aside)
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
         self._patience = Patience(timeout_seconds, lambda: UnavailableError(RETRY_LATER), self._in_reach)
@@ -79,20 +82,21 @@ class Database(Collections):
             BadInputError: the URI cannot be understood.
         """
         milliseconds = int(timeout_seconds * 1000)
+        options: dict[str, Any] = {
+            "appname": APP_NAME,
+            "serverSelectionTimeoutMS": milliseconds,
+            "connectTimeoutMS": milliseconds // 2,
+            "heartbeatFrequencyMS": int(_HEARTBEAT_SECONDS * 1000),
+            "event_listeners": list(listeners),
+        }
         try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-                uri,
-                appname=APP_NAME,
-                _pool_class=WatchedPool,
-                maxPoolSize=THREADS,
-                serverSelectionTimeoutMS=milliseconds,
-                connectTimeoutMS=milliseconds // 2,
-                heartbeatFrequencyMS=int(_HEARTBEAT_SECONDS * 1000),
-                event_listeners=list(listeners),
+                uri, _pool_class=WatchedPool, maxPoolSize=THREADS, **options
             )
+            aside = Aside.open(uri, name, **options)
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
-        return cls(client, name, timeout_seconds, query_timeout_seconds, intake)
+        return cls(client, name, timeout_seconds, query_timeout_seconds, intake, aside)
 
     async def enter(self, project_ids: Iterable[str], before: Entered | None = None) -> Entered:
         """See that projects are listed, before anything is stored in them: every store's part before it writes.
@@ -246,6 +250,7 @@ class Database(Collections):
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
+        self.aside.close()
 
 
 class _OnDatabase(Protocol):

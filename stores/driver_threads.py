@@ -19,27 +19,7 @@ _R = TypeVar("_R")
 _Work = Callable[[], None]
 
 
-def in_driver_thread(work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
-    """What comes of some reading by the synchronous driver, done in a thread, in this context."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[_R] = loop.create_future()
-    context = copy_context()
-
-    def do() -> None:
-        if found.cancelled():
-            return
-        try:
-            result = context.run(work, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, it is told where it is waited for
-            _tell(loop, _fail, found, error)
-        else:
-            _tell(loop, _give, found, result)
-
-    _THREADS.do(do)
-    return found
-
-
-class _Threads:
+class Threads:
     """At most so many threads; they are there for good once they are needed, and end with the process."""
 
     def __init__(self, most: int) -> None:
@@ -53,6 +33,25 @@ class _Threads:
     def waiting(self) -> int:
         """How much work waits."""
         return len(self._waiting)
+
+    def run(self, work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
+        """What comes of some work with the synchronous driver, done in a thread, in this context."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[_R] = loop.create_future()
+        context = copy_context()
+
+        def do() -> None:
+            if found.cancelled():
+                return
+            try:
+                result = context.run(work, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, it is told where it is waited for
+                _tell(loop, _fail, found, error)
+            else:
+                _tell(loop, _give, found, result)
+
+        self.do(do)
+        return found
 
     def do(self, work: _Work) -> None:
         """Have some work done, which must not raise; it waits while all threads work."""
@@ -98,7 +97,8 @@ class _Thread:
                 work = self._after(self)
 
 
-_THREADS: Final = _Threads(THREADS)
+_THREADS: Final = Threads(THREADS)
+in_driver_thread: Final = _THREADS.run
 
 
 def waiting() -> int:

@@ -15,15 +15,17 @@ import pymongo
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.pool import Connection, Pool
 
-from stores import times
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from motor.motor_asyncio import AsyncIOMotorClient
+    from stores.aside import Aside
 
 _ENDING_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.25
+"""After how long one looks again for what was not under way yet, or did not end at once."""
+_PATIENCE_SECONDS: Final = 60.0
+"""How long what does not end is told to."""
 
 _log = logging.getLogger("loomql")
 
@@ -74,6 +76,10 @@ class WatchedPool(Pool):
             raise GivenUpError
         connection = super()._get_conn(*args, **kwargs)
         reading.connections.add(connection.server_connection_id or 0)
+        # It may have waited long for the connection.
+        if reading.is_given_up:
+            self.checkin(connection)
+            raise GivenUpError
         return connection
 
     def checkin(self, conn: Connection) -> None:
@@ -87,36 +93,39 @@ class WatchedPool(Pool):
 class GivenUp:
     """Ends, one server's, what was given up."""
 
-    def __init__(self, client: "AsyncIOMotorClient[Any]") -> None:
-        self._client = client
-        self._ending: set[asyncio.Task[None]] = set()
+    def __init__(self, aside: "Aside") -> None:
+        self._aside = aside
+        self._given_up: dict[_Reading, float] = {}
+        self._ending: asyncio.Task[None] | None = None
 
     def reading(self) -> "_Reading":
         """A block that reads; where it is cancelled, what it reads is given up."""
         return _Reading(self._give_up)
 
     def _give_up(self, reading: "_Reading") -> None:
-        connections = list(reading.connections)
-        if not connections:
+        if not reading.connections:
             return
-        # In a context of its own: in that of the reading nothing is sent any more.
-        task = asyncio.create_task(self._end(connections, time.monotonic()), context=Context())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._given_up[reading] = time.monotonic()
+        if self._ending is None or self._ending.done():
+            # In a context of its own: in that of the reading nothing is sent any more.
+            self._ending = asyncio.create_task(self._end_all(), context=Context())
 
-    async def _end(self, connections: list[int], since: float) -> None:
-        """End what runs on connections, if it was under way already at a time; others may have these by now."""
-        try:
-            with pymongo.timeout(_ENDING_SECONDS):
-                async for operation in self._operations(connections):
-                    passed = (time.monotonic() - since) * times.SECOND
-                    if operation.get("microsecs_running", 0) >= passed:
-                        await self._client.admin.command("killOp", op=operation["opid"])
-        except PyMongoError as error:
-            # It ends by itself when the time for it is over.
-            _log.warning("a query that was given up could not be ended: %s", type(error).__name__)
+    async def _end_all(self) -> None:
+        """End all that is under way, together what was given up in one turn, until nothing is."""
+        while connections := self._under_way():
+            since = time.monotonic()
+            try:
+                with pymongo.timeout(_ENDING_SECONDS):
+                    await self._aside.end(connections, since)
+            except PyMongoError as error:
+                # They end by themselves when the time for them is over.
+                _log.warning("queries that were given up could not be ended: %s", type(error).__name__)
+            await asyncio.sleep(_LOOK_SECONDS)
 
-    def _operations(self, connections: list[int]) -> Any:  # noqa: ANN401 -- Motor's cursor
-        match = {"connectionId": {"$in": connections}, "active": True}
-        # Of a mongos what it does itself, by whose end that on the shards ends, too; elsewhere it changes nothing.
-        return self._client.admin.aggregate([{"$currentOp": {"allUsers": False, "localOps": True}}, {"$match": match}])
+    def _under_way(self) -> list[int]:
+        """The connections of what was given up lately, and has not ended."""
+        oldest = time.monotonic() - _PATIENCE_SECONDS
+        self._given_up = {
+            reading: since for reading, since in self._given_up.items() if reading.connections and since > oldest
+        }
+        return [connection for reading in self._given_up for connection in tuple(reading.connections)]

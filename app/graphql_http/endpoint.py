@@ -27,7 +27,7 @@ from app.observing import under_way
 from app.request_bodies import SilenceError, pieces
 from app.spool_space import SpoolSpace
 from app.traffic import Places, payer_of
-from app.traffic.places import MOST_OPERATIONS, in_place
+from app.traffic.places import MOST_OPERATIONS, Place, in_place
 from app.trusted_documents import TrustedDocuments
 from graphql_schema.errors import unexpected
 from graphql_schema.operations import BoundedSchema
@@ -152,7 +152,7 @@ class GraphQLHTTP:
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
         try:
-            async with self.places.one(payer_of(request.scope)):
+            async with self._place(request, operation):
                 with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
                     result = await self.schema.execute(
                         operation.query,
@@ -172,11 +172,14 @@ class GraphQLHTTP:
         except InvalidOperationTypeError as error:
             raise not_here(error.operation_type) from error
 
+    def _place(self, request: Request, operation: Operation) -> Place:
+        is_query = self.schema.only_reads(operation.query, operation.operation_name)
+        return self.places.one(payer_of(request.scope), is_query=is_query)
+
     async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
         if share.is_counted and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)
-        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         results = await self.schema.stream(
             operation.query,
             variable_values=operation.variables,
@@ -185,7 +188,8 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
+        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
         if not self.schema.subscribes(operation.query, operation.operation_name):
-            results = in_place(self.places.one(payer_of(request.scope)), results)
+            results = in_place(self._place(request, operation), results)
         keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
         return EventStream(giving_back(share, results, at_first=not keeps))

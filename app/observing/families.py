@@ -12,6 +12,8 @@ from prometheus_client.registry import CollectorRegistry
 from app.background import Background
 from app.exports.process import ExportProcesses
 from app.observing.tally import Tally
+from app.spool_space import SpoolSpace
+from app.traffic import Places
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.intake import Intake
@@ -29,6 +31,8 @@ class Observed:
     database: Database
     stores: Stores
     intake: Intake
+    places: Places
+    spool_space: SpoolSpace
     exports: ExportProcesses
     background: Background
 
@@ -59,7 +63,9 @@ class Observed:
         used = {
             ("completions",): (completions.under_way, completions.max_at_once),
             ("exports",): (self.exports.count, self.exports.most),
+            ("operations",): (self.places.taken, self.places.most),
             ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
+            ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
             ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
         }

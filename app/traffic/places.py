@@ -14,9 +14,16 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types.execution import PreExecutionError
 
 from graphql_schema.errors import told
+from stores import THREADS
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 
 MOST_OPERATIONS: Final = 500
+MOST_QUERIES: Final = THREADS // 2
+"""Half as many as there are connections: a list asks for its rows and their number at once, and others have to ask.
+
+Mutations wait for their turn without one (`stores.intake`).
+"""
+
 WAIT_SECONDS: Final = 5.0
 """How long somebody waits for a place before they are told to come again."""
 
@@ -26,6 +33,7 @@ _QUEUES: Final = 4
 
 class _Waiting(NamedTuple):
     payer: str
+    is_query: bool
     called: "asyncio.Future[None]"
 
 
@@ -43,13 +51,14 @@ class Places:
         self.most_each = most if most_each is None else most_each
         self.wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
         self._taken = 0
+        self._queries = 0
         self._of: Counter[str] = Counter()
         self._queued: Counter[str] = Counter()
         self._queue: deque[_Waiting] = deque()
 
-    def one(self, payer: str) -> "Place":
-        """A place, to be had for the length of a block."""
-        return Place(self, payer)
+    def one(self, payer: str, *, is_query: bool = False) -> "Place":
+        """A place, to be had for the length of a block; of queries there are at most `MOST_QUERIES` at once."""
+        return Place(self, payer, is_query)
 
     @property
     def taken(self) -> int:
@@ -61,7 +70,7 @@ class Places:
         """How many wait for one."""
         return len(self._queue)
 
-    async def take(self, payer: str) -> None:
+    async def take(self, payer: str, *, is_query: bool = False) -> None:
         """Have a place.
 
         Raises:
@@ -69,12 +78,12 @@ class Places:
             UnavailableError: all are taken.
         """
         # Where there is a place, those who wait all have as many as they may.
-        if self._has_one_for(payer):
-            self._give(payer)
+        if self._has_one_for(payer, is_query):
+            self._give(payer, is_query)
             return
         if len(self._queue) >= _QUEUES * self.most or self._queued[payer] >= self.most_each:
             raise self._refusal(payer)
-        waiting = _Waiting(payer, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(payer, is_query, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued[payer] += 1
         try:
@@ -85,25 +94,29 @@ class Places:
                 raise self._refusal(payer) from None
         except asyncio.CancelledError:
             if _was_called(waiting):
-                self.leave(payer)
+                self.leave(payer, is_query=is_query)
             raise
         finally:
             _less(self._queued, payer)
             with suppress(ValueError):
                 self._queue.remove(waiting)
 
-    def leave(self, payer: str) -> None:
+    def leave(self, payer: str, *, is_query: bool = False) -> None:
         """Give a place back."""
         self._taken -= 1
+        self._queries -= is_query
         _less(self._of, payer)
         if self._queue:
             self._call()
 
-    def _has_one_for(self, payer: str) -> bool:
+    def _has_one_for(self, payer: str, is_query: bool) -> bool:  # noqa: FBT001 -- as a waiting one has it
+        if is_query and self._queries >= MOST_QUERIES:
+            return False
         return self._taken < self.most and self._of[payer] < self.most_each
 
-    def _give(self, payer: str) -> None:
+    def _give(self, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
         self._taken += 1
+        self._queries += is_query
         self._of[payer] += 1
 
     def _call(self) -> None:
@@ -113,8 +126,8 @@ class Places:
             waiting = self._queue.popleft()
             if waiting.called.done():
                 continue  # who waited has given up, and is about to say so
-            if self._has_one_for(waiting.payer):
-                self._give(waiting.payer)
+            if self._has_one_for(waiting.payer, waiting.is_query):
+                self._give(waiting.payer, waiting.is_query)
                 waiting.called.set_result(None)
             else:
                 passed.append(waiting)
@@ -127,30 +140,32 @@ class Places:
                 "when some are finished",
                 retry_after_seconds=1,
             )
-        return UnavailableError(
-            f"the server has {self.most:,} operations under way already (LOOMQL_MAX_OPERATIONS); nothing of this was "
-            "done, ask again"
-        )
+        if self._taken < self.most:
+            full = f"{MOST_QUERIES:,} queries under way already"
+        else:
+            full = f"{self.most:,} operations under way already (LOOMQL_MAX_OPERATIONS)"
+        return UnavailableError(f"the server has {full}; nothing of this was done, ask again")
 
 
 class Place:
     """One place, from when the block is entered to its end."""
 
-    __slots__ = ("_payer", "_places")
+    __slots__ = ("_is_query", "_payer", "_places")
 
-    def __init__(self, places: Places, payer: str) -> None:
+    def __init__(self, places: Places, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
         self._places = places
         self._payer = payer
+        self._is_query = is_query
 
     async def __aenter__(self) -> None:
         """Have it; raises what `Places.take` does."""
-        await self._places.take(self._payer)
+        await self._places.take(self._payer, is_query=self._is_query)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give it back."""
-        self._places.leave(self._payer)
+        self._places.leave(self._payer, is_query=self._is_query)
 
 
 def _less(counter: Counter[str], name: str) -> None:

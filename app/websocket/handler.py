@@ -29,6 +29,7 @@ from app.intake import large_subscription
 from app.observing import under_way
 from app.scope_state import UNDER_WAY
 from app.traffic import payer_of
+from app.traffic.places import Place, in_place
 from app.trusted_documents import trusted_text
 from app.websocket import signs
 from app.websocket.connection import TRY_AGAIN, UNAUTHENTICATED, Connection
@@ -37,7 +38,7 @@ from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
-from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError
+from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
 from stores.ids import new_id
 from stores.intake import FREE_BYTES, Share
 
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
+
+TURNS: Final = 10
+"""Queries and mutations of one connection that run, or are still to be sent: who reads nothing has no more made."""
 
 _STOPS: Final = "the server stops"
 
@@ -63,6 +67,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
         self._signs = signs.bucket()
+        self._turns = asyncio.Semaphore(TURNS)
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -165,7 +170,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if len(self.operations) >= view.max_operations and message["id"] not in self.operations:
             raise RateLimitedError(
                 f"This connection runs {view.max_operations} operations already; complete one, open another one, or "
-                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server."
+                "raise LOOMQL_MAX_CONNECTION_OPERATIONS on the server.",
+                retry_after_seconds=1,
             )
         if view.rates:
             view.rates.check(payer_of(self.websocket.ws.scope))
@@ -186,21 +192,14 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if (connection := self._under_way) is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)
-        if self.schema.subscribes(operation.query, operation.operation_name):
-            await self._run(operation)
-            return
-        try:
-            async with self.view.places.one(payer_of(self.websocket.ws.scope)):
-                await self._run(operation)
-        except StoreError as error:
-            refusal = told(error)
-            under_way.refused(refusal)
-            await operation.send_initial_errors([refusal])
-
-    async def _run(self, operation: Operation[Any, None]) -> None:
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
-        await super().run_operation(operation)
+        try:
+            await super().run_operation(operation)
+        except BaseException as error:
+            # Its task keeps what ended it, and the operation its task.
+            forget_frames(error)
+            raise
 
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
@@ -208,11 +207,17 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         current = under_way.CURRENT.get()
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
+        if not self.schema.subscribes(operation.query, operation.operation_name):
+            is_query = self.schema.only_reads(operation.query, operation.operation_name)
+            place = self.view.places.one(payer_of(self.websocket.ws.scope), is_query=is_query)
+            result_source = self._in_turn(place, result_source)
         # All of this has been handed over; who is slow to read the result should not keep it in memory.
         operation.query, operation.variables = "", None
         try:
-            async with aclosing(result_source) as results:
-                sending = self._sending_shared(operation, results, None if keeps else share)
+            async with (
+                aclosing(result_source) as results,
+                aclosing(self._sending_shared(operation, results, None if keeps else share)) as sending,
+            ):
                 await super()._send_result_stream(operation, sending)
         except WebSocketDisconnected:
             raise
@@ -223,6 +228,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             share.close()
             if current is not None:
                 current.ended("200")
+
+    async def _in_turn(self, place: Place, results: StreamResult) -> StreamResult:
+        """The result of a query or a mutation, made in a place when there is a turn; that lasts until it is sent."""
+        async with self._turns, aclosing(in_place(place, results)) as made:
+            async for result in made:
+                yield result
 
     async def _sending_shared(
         self, operation: Operation[Any, None], results: StreamResult, share: Share | None

@@ -110,14 +110,14 @@ class KeysStore:
     @database_query
     async def mark(self) -> int:
         """A number that is another after every change."""
-        found = await self.database.api_key_changes.find_one({"_id": _MARK})
-        return found["number"] if found else 0
+        found = await self.database.aside.find(self.database.api_key_changes.name, {"_id": _MARK}, 1)
+        return found[0]["number"] if found else 0
 
     @database_query
     async def known(self, mark: int) -> Known:
         """All keys that let anybody in now, as they are at a mark or later."""
-        found = self.database.api_keys.find(_live(times.now()), batch_size=MAX_KEYS + 1)
-        return Known(mark, {document["_id"]: Key.of(document) async for document in found})
+        found = await self.database.aside.find(self.database.api_keys.name, _live(times.now()), MAX_KEYS)
+        return Known(mark, {document["_id"]: Key.of(document) for document in found})
 
     @database_query
     async def _one(self, key_id: str) -> Key:

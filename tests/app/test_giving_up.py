@@ -5,20 +5,24 @@ The calls are a view whose rows take a tenth of a second each, so that every rea
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import httpx
 import pytest
 from pymongo import MongoClient
 
+from stores.access import Grant, Role
+from stores.database import Database
+from stores.keys import TRUSTED_SECONDS, KeysStore
 from tests.app.doors import Server, answered, serving
 from tests.app.event_stream import EVENTS
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 PROJECT: Final = "acme/slow"
 ROWS: Final = 5_000
+CONNECTIONS: Final = 2
 LIST: Final = f'{{ calls(projectId: "{PROJECT}") {{ totalCount nodes {{ id }} }} }}'
 COUNT: Final = f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}'
 SLOWLY: Final = {"$function": {"body": "function() { sleep(100); return true }", "args": [], "lang": "js"}}
@@ -145,3 +149,55 @@ async def test_a_command_that_takes_too_long_is_ended_by_the_server(mongodb_uri:
             assert error["extensions"]["code"] == "TIMEOUT"
             assert "LOOMQL_QUERY_TIMEOUT_SECONDS" in error["message"]
         await until(lambda: not slow.reads())
+
+
+async def test_what_waits_for_a_connection_when_it_is_given_up_never_begins(
+    mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stores.database.THREADS", CONNECTIONS)
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
+        async with hanging(slow, 10) as asking:
+            await until(lambda: len(slow.reads()) == CONNECTIONS)
+            for task in asking:
+                task.cancel()
+            await until(lambda: not slow.reads())
+            # Those that waited would have the connections by now.
+            assert (await asked(slow, "{ projects(first: 1) { totalCount } }"))["data"]
+
+        assert slow.reads() == []
+    assert "could not be ended" not in caplog.text
+
+
+async def test_a_key_is_known_while_another_s_reads_have_all_connections(
+    mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = KeysStore(database, settle_seconds=0)
+    greedy, modest = [(await keys.create([Grant("*", Role.READER)])).text for _ in range(2)]
+    monkeypatch.setattr("stores.database.THREADS", CONNECTIONS)
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
+        async with hanging(slow, CONNECTIONS, greedy):
+            await until(lambda: len(slow.reads()) == CONNECTIONS)
+            await asyncio.sleep(TRUSTED_SECONDS)
+
+            assert (await asked(slow, "{ __typename }", modest))["data"] == {"__typename": "Query"}
+
+
+@asynccontextmanager
+async def hanging(slow: Slow, count: int, key: str = "") -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
+    """Clients that wait for what takes long, and hang up at the end."""
+    async with client_of(slow, key) as client:
+        asking = [asyncio.create_task(get(client)) for _ in range(count)]
+        yield asking
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def asked(slow: Slow, query: str, key: str = "") -> Any:  # noqa: ANN401 -- JSON
+    async with client_of(slow, key) as client:
+        return (await client.post("/graphql", json={"query": query})).json()
+
+
+def client_of(slow: Slow, key: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=f"http://{slow.server.host}", headers=headers, timeout=TIMEOUT)

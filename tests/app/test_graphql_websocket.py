@@ -270,7 +270,7 @@ async def test_operations_beyond_the_limit_are_refused_until_one_ends(address: s
         await client.subscribe("e", "{ greeting }")
 
         assert (refusal["id"], refusal["type"]) == ("d", "error")
-        assert refusal["payload"][0]["extensions"] == {"code": "RATE_LIMITED"}
+        assert refusal["payload"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
         assert "runs 3 operations already" in refusal["payload"][0]["message"]
         assert "LOOMQL_MAX_CONNECTION_OPERATIONS" in refusal["payload"][0]["message"]
         assert await client.receive() == next_of("e", {"greeting": "Hello, you"})

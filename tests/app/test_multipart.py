@@ -16,6 +16,7 @@ from app.server import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
+from tests.app.observing.samples import sample, told
 from tests.live_server import live_server
 from tests.stores.files.streams import left
 
@@ -280,6 +281,7 @@ async def test_files_of_all_requests_take_a_bounded_part_of_the_disk(
             await arrived.wait()
             refused = await refusal_of(client, content)
             small = await send(client, body(*fields(), part("0", b"hello", "x")))
+            metrics = await told(client)
             go_on.set()
             stored = await first
             again = await send(client, content)
@@ -287,6 +289,7 @@ async def test_files_of_all_requests_take_a_bounded_part_of_the_disk(
     assert_refused(refused, 503, "UNAVAILABLE", "LOOMQL_MAX_SPOOLED_BYTES")
     assert refused.headers["retry-after"] == "1"
     assert small.json()["data"] == {"fileCreate": {"digest": HELLO}}
+    assert 0 < metrics[sample("loomql_in_use", resource="spooled_bytes")] <= edge
     assert stored.json() == again.json()
     assert "errors" not in stored.json()
     assert (await left(database))[0::2] == (2, 0)

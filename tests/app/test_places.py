@@ -101,6 +101,19 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
     assert (places.taken, places.waiting) == (0, 0)
 
 
+async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 1)
+    places = Places(3, wait_seconds=0.01)
+    async with places.one("a", is_query=True):
+        with pytest.raises(UnavailableError, match="the server has 1 queries under way already; nothing"):
+            await places.take("b", is_query=True)
+        async with places.one("b"):
+            assert places.taken == 2
+    async with places.one("b", is_query=True):
+        assert places.taken == 1
+    assert places.taken == 0
+
+
 async def test_many_who_come_and_go_leave_every_place_free() -> None:
     places = Places(5, 3, wait_seconds=0.005)
 
@@ -181,6 +194,7 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
             holding = asyncio.ensure_future(asked(SLOW_COUNT))
             await until(lambda: bool(slow.reads()))
             refused = await asked(TYPENAME)
+            metrics = await client.get("/metrics")
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
             await until_found(is_let_in)
@@ -188,3 +202,4 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
     [error] = refused.json()["errors"]
     assert (refused.status_code, error["extensions"]["code"], refused.headers["retry-after"]) == (status, code, "1")
     assert setting in error["message"]
+    assert 'loomql_in_use{resource="operations"} 1.0' in metrics.text

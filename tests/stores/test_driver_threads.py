@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from stores.driver_threads import _Threads, in_driver_thread
+from stores.driver_threads import Threads, in_driver_thread
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 
@@ -85,7 +85,7 @@ async def _soon(over: threading.Event) -> None:
 
 
 def test_no_more_threads_than_allowed_do_all_the_work() -> None:
-    threads = _Threads(3)
+    threads = Threads(3)
     at_once, most, done = [0], [0], threading.Semaphore(0)
     lock, first = threading.Lock(), threading.Barrier(3)
 
@@ -108,7 +108,7 @@ def test_no_more_threads_than_allowed_do_all_the_work() -> None:
 
 
 def test_what_waits_is_done_in_its_order() -> None:
-    threads, done = _Threads(1), list[str]()
+    threads, done = Threads(1), list[str]()
     begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:

@@ -14,7 +14,9 @@ from app.background import Background
 from app.observing.under_way import CURRENT
 from app.server import create_app
 from app.settings import Settings
+from app.traffic.places import MOST_OPERATIONS
 from graphql_schema.operations import BoundedSchema
+from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
 from tests.app.observing.samples import sample, told
@@ -59,7 +61,8 @@ async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient
 
     found = await told(client)
 
-    for resource, limit in {"completions": 64, "exports": 2, "subscriptions": 5000, "pending_bytes": 2**26}.items():
+    counts = {"operations": MOST_OPERATIONS, "completions": 64, "exports": 2, "subscriptions": 5000}
+    for resource, limit in {**counts, "pending_bytes": 2**26, "spooled_bytes": 2 * MAX_FILE_BYTES}.items():
         assert found[sample("loomql_in_use", resource=resource)] == 0
         assert found[sample("loomql_limit", resource=resource)] == limit
     connections = [found[sample("loomql_database_connections", state=state)] for state in ("in_use", "idle")]

@@ -91,7 +91,7 @@ REFUSED = [
     (
         contains(case_insensitive=True, substr={"$literal": "x" * (MAX_FOLDED + 1)}),
         f"{AT}.$contains.substr",
-        r"more than 8,000 characters",
+        r"more than 1,000 characters",
     ),
     ({"$eq": [{"$convert": A}, ONE]}, f"{AT}.$eq.0.$convert", r"input is missing"),
     ({"$eq": [{"$convert": "double"}, ONE]}, f"{AT}.$eq.0.$convert", r"an object with input and to"),

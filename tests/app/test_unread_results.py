@@ -1,0 +1,125 @@
+"""Results that a client of a WebSocket does not read: whom they keep waiting, how many there are, and when they go."""
+
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+import strawberry
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from strawberry.types import ExecutionResult
+
+from app.traffic import Places
+from app.websocket import GraphQLWebSocket
+from app.websocket.first_messages import WaryProtocol
+from app.websocket.handler import TURNS
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema
+from tests.app.test_graphql_websocket import Client, client_of, complete, next_of
+from tests.live_server import live_server
+from tests.waiting import until
+
+ASKED: Final = 30
+LARGE: Final = "x" * 4_000_000
+
+
+class Made:
+    """How many results were made."""
+
+    count = 0
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def greeting(self) -> str:
+        return "Hello"
+
+    @strawberry.field
+    def large(self) -> str:
+        Made.count += 1
+        return LARGE
+
+
+@pytest.fixture
+def places() -> Places:
+    return Places(1, wait_seconds=0.2)
+
+
+@pytest.fixture
+def address(places: Places) -> Iterator[str]:
+    Made.count = 0
+    schema = LoomSchema(Query, limits=Limits())
+    endpoint = GraphQLWebSocket(schema, lambda _connection: None, 4000, places=places)
+    with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), ws=WaryProtocol) as host:
+        yield f"ws://{host}/graphql"
+
+
+@asynccontextmanager
+async def reading_nothing(address: str) -> AsyncIterator[Client]:
+    """A client that asks for much, and reads nothing of it."""
+    async with client_of(address, max_queue=1, max_size=None, compression=None, close_timeout=0.2) as client:
+        client.socket.transport.pause_reading()
+        for number in range(ASKED):
+            await client.subscribe(str(number), "{ large }")
+        yield client
+        client.socket.transport.abort()
+
+
+async def test_who_does_not_read_keeps_no_place_from_others(address: str, places: Places) -> None:
+    async with reading_nothing(address), client_of(address) as other:
+        await until(lambda: Made.count > 2 and not places.taken)
+        await other.subscribe("a", "{ greeting }")
+
+        assert await other.receive() == next_of("a", {"greeting": "Hello"})
+
+
+async def test_no_more_is_made_for_who_does_not_read(address: str) -> None:
+    async with reading_nothing(address), client_of(address) as other:
+        await until(lambda: Made.count >= TURNS)
+        # Those that wait for their turn would have had it by then.
+        for number in range(20):
+            await other.subscribe(str(number), "{ greeting }")
+            assert await other.receive() == next_of(str(number), {"greeting": "Hello"})
+            await other.receive()
+
+        assert Made.count <= TURNS + 3  # of which some are in the buffers of the sockets
+
+
+async def test_who_reads_has_all_made(address: str) -> None:
+    async with reading_nothing(address) as client:
+        await until(lambda: Made.count >= TURNS)
+        client.socket.transport.resume_reading()
+        messages = [await client.receive() for _ in range(2 * ASKED)]
+
+    assert sorted(int(message["id"]) for message in messages if message["type"] == "next") == list(range(ASKED))
+    assert Made.count == ASKED
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("is_completed", [False, True])
+async def test_what_nobody_reads_is_gone_with_its_connection(address: str, *, is_completed: bool) -> None:
+    async with reading_nothing(address) as client:
+        await until(lambda: Made.count >= TURNS)
+        held = results_held()
+        if is_completed:
+            for number in range(ASKED):
+                await client.send(complete(str(number)))
+            await until(lambda: results_held() <= 1)
+
+    assert held > 1
+    await until(lambda: results_held() == 0)
+
+
+def results_held() -> int:
+    return sum(isinstance(thing, ExecutionResult) for thing in gc.get_objects())

@@ -1,0 +1,79 @@
+"""Long documents: while one is read, others go on, and what comes of it is the same."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import strawberry
+from strawberry.types import ExecutionResult
+
+from graphql_schema.documents import LONG
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema
+from tests.waiting import turns_beside
+
+SHORT = "{ greeting }"
+MISSPELT = " ".join(f"greting{number}" for number in range(2_000))
+
+
+Run = Callable[[LoomSchema, str], Awaitable[ExecutionResult]]
+
+
+@strawberry.type
+class Query:
+    greeting: str = "Hello"
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self) -> AsyncIterator[int]:
+        yield 1
+
+
+@pytest.fixture
+def schema() -> LoomSchema:
+    return LoomSchema(Query, None, Subscription, limits=Limits(max_tokens=10_000))
+
+
+def padded(document: str) -> str:
+    return document + " " * LONG
+
+
+async def executed(schema: LoomSchema, document: str) -> ExecutionResult:
+    return await schema.execute(document, root_value=Query())
+
+
+async def streamed(schema: LoomSchema, document: str) -> ExecutionResult:
+    [result] = [result async for result in await schema.stream(document, root_value=Query())]
+    assert isinstance(result, ExecutionResult)
+    return result
+
+
+@pytest.mark.parametrize("run", [executed, streamed])
+@pytest.mark.parametrize(("text", "lets_others_in"), [(SHORT, False), (padded("{ " + MISSPELT + " }"), True)])
+async def test_others_go_on_while_a_long_one_is_read(
+    schema: LoomSchema, run: Run, text: str, *, lets_others_in: bool
+) -> None:
+    assert (await turns_beside(run(schema, text)) > 5) is lets_others_in
+
+
+@pytest.mark.parametrize("run", [executed, streamed])
+async def test_what_comes_of_a_long_one_is_the_same(schema: LoomSchema, run: Run) -> None:
+    for _ in range(2):  # read anew, and kept
+        assert (await run(schema, padded(SHORT))).data == {"greeting": "Hello"}
+    for document in ("{ greting }", "{ greeting(to: 1) }", "{"):
+        short, long = [await run(schema, text) for text in (document, padded(document))]
+        assert short.errors
+        assert [error.message for error in long.errors or ()] == [error.message for error in short.errors]
+
+
+async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSchema) -> None:
+    query, invalid, watching = padded(SHORT), padded("{ greting }"), padded("subscription { count }")
+    for _ in range(2):
+        assert [schema.only_reads(text, None) for text in (query, invalid, watching, padded("{"))] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert [schema.watches(text, None) for text in (query, invalid, watching)] == [False, False, True]
