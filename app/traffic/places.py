@@ -51,13 +51,16 @@ class Places:
         self.most_each = most if most_each is None else most_each
         self.wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
         self._taken = 0
-        self._queries = 0
+        self._queries = Counter[str]()
         self._of: Counter[str] = Counter()
         self._queued: Counter[str] = Counter()
         self._queue: deque[_Waiting] = deque()
 
     def one(self, payer: str, *, is_query: bool = False) -> "Place":
-        """A place, to be had for the length of a block; of queries there are at most `MOST_QUERIES` at once."""
+        """A place, to be had for the length of a block.
+
+        Of queries there are at most `MOST_QUERIES` at once, of which one caller may have half.
+        """
         return Place(self, payer, is_query)
 
     @property
@@ -104,19 +107,21 @@ class Places:
     def leave(self, payer: str, *, is_query: bool = False) -> None:
         """Give a place back."""
         self._taken -= 1
-        self._queries -= is_query
         _less(self._of, payer)
+        if is_query:
+            _less(self._queries, payer)
         if self._queue:
             self._call()
 
     def _has_one_for(self, payer: str, is_query: bool) -> bool:  # noqa: FBT001 -- as a waiting one has it
-        if is_query and self._queries >= MOST_QUERIES:
+        if is_query and (self._queries.total() >= MOST_QUERIES or self._queries[payer] >= _most_queries_each()):
             return False
         return self._taken < self.most and self._of[payer] < self.most_each
 
     def _give(self, payer: str, is_query: bool) -> None:  # noqa: FBT001 -- as above
         self._taken += 1
-        self._queries += is_query
+        if is_query:
+            self._queries[payer] += 1
         self._of[payer] += 1
 
     def _call(self) -> None:
@@ -138,6 +143,12 @@ class Places:
             return RateLimitedError(
                 f"you have {self.most_each:,} operations under way already (LOOMQL_MAX_CALLER_OPERATIONS); ask again "
                 "when some are finished",
+                retry_after_seconds=1,
+            )
+        if self._taken < self.most and self._queries[payer] >= _most_queries_each():
+            return RateLimitedError(
+                f"you have {_most_queries_each():,} queries under way already, as many as one caller may have; ask "
+                "again when some are finished",
                 retry_after_seconds=1,
             )
         if self._taken < self.most:
@@ -166,6 +177,10 @@ class Place:
     ) -> None:
         """Give it back."""
         self._places.leave(self._payer, is_query=self._is_query)
+
+
+def _most_queries_each() -> int:
+    return max(1, MOST_QUERIES // 2)
 
 
 def _less(counter: Counter[str], name: str) -> None:

@@ -114,6 +114,17 @@ async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> N
     assert places.taken == 0
 
 
+async def test_one_caller_has_half_of_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 4)
+    places = Places(10, wait_seconds=0.01)
+    async with places.one("a", is_query=True), places.one("a", is_query=True), places.one("a"):
+        with pytest.raises(RateLimitedError, match="you have 2 queries under way already, as many as one caller may"):
+            await places.take("a", is_query=True)
+        async with places.one("b", is_query=True):
+            assert places.taken == 4
+    assert places.taken == 0
+
+
 async def test_many_who_come_and_go_leave_every_place_free() -> None:
     places = Places(5, 3, wait_seconds=0.005)
 
