@@ -59,6 +59,20 @@ def _decoded(answer: Answer) -> tuple[Any, list[str]]:
         return None, [f"the answer is no JSON: {error}"]
 
 
+def values(answer: Answer) -> list[Any]:
+    """The JSON in an answer."""
+    decoded, _ = _decoded(answer)
+    return [decoded]
+
+
+def values_of(text: str | bytes) -> list[Any]:
+    """The JSON of a text, if it is one."""
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        return []
+
+
 def _of_status(answer: Answer, told: set[str]) -> list[str]:
     if answer.status < _SERVER_ERROR:
         return []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
 
-from tests.fuzz import callers, oracle
+from tests.fuzz import access, callers, oracle
 from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
@@ -147,7 +147,7 @@ class Fuzzer:
         outcome.took(
             answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
         )
-        for problem in oracle.problems(request, answer):
+        for problem in oracle.problems(request, answer) + access.problems(caller, request, answer):
             self._find(number, request.door, problem, request.encoded)
         if answer.media_type == "application/json" and len(answer.body) < 200_000:
             with suppress(ValueError, RecursionError):

@@ -9,6 +9,9 @@ from tests.fuzz.pool import Pool
 from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
+MARK: Final = "only {} holds this. "
+"""What only a project of our own has in it."""
+
 _CALLS: Final = """
 query ($p: ID!) {
   calls(projectId: $p, first: 60) { edges { cursor node { ref id traceId threadId turnId parentId opName } } }
@@ -37,10 +40,10 @@ async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
     for project in OWN_PROJECTS:
         batch = [part for number in range(40) for part in _call(project, number)]
         await _ask(wire, pool, caller, _BATCH, b=batch)
-        rows = [{"a": n, "b": {"c": "x"}} for n in range(20)]
+        rows = [{"a": n, "b": {"c": MARK.format(project)}} for n in range(20)]
         await _ask(wire, pool, caller, _TABLES, t={"projectId": project, "rows": rows})
         answer = await wire.ask(
-            Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, b"some text of a file" * 50)
+            Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, MARK.format(project).encode() * 50)
         )
         pool.add("file", json.loads(answer.body)["digest"])
     for project in (*OWN_PROJECTS, DEMO):
@@ -60,7 +63,7 @@ def _call(project: str, number: int) -> list[dict[str, Any]]:
         "opName": f"step_{number % 5}",
         "startedAt": f"2026-03-01T08:00:{number:02d}Z",
         "attributes": {},
-        "inputs": {"question": f"What is {number}?"},
+        "inputs": {"question": f"What is {number}?", "context": MARK.format(project)},
     }
     usage = {"gpt-4o": {"prompt_tokens": number, "completion_tokens": 1, "requests": 1}}
     end = {"endedAt": "2026-03-01T08:01:00Z", "output": {"answer": number}, "summary": {"usage": usage}}

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.fuzz import callers, damage, oracle, texts
+from tests.fuzz import access, callers, damage, oracle, texts
 from tests.fuzz.callers import Caller
 from tests.fuzz.documents import Documents
 from tests.fuzz.wire import PATIENCE_SECONDS
@@ -42,6 +42,7 @@ _ODD: Final = (
 class Session:
     """What was sent, what came back, and what is wrong with it."""
 
+    caller: Caller
     sent: list[str | bytes]
     headers: tuple[tuple[str, str], ...] = ()
     codes: list[str] = field(default_factory=list)
@@ -57,7 +58,7 @@ def session(random: Random, documents: Documents, caller: Caller) -> Session:
         random.shuffle(frames)
     # The client sends no other headers; those that are stranger come to the other doors.
     is_sent = (caller.authorization or "").isprintable() and (caller.authorization or "").isascii()
-    return Session(frames, caller.headers if is_sent and random.random() < 0.3 else ())
+    return Session(caller, frames, caller.headers if is_sent and random.random() < 0.3 else ())
 
 
 def _frame(random: Random, documents: Documents) -> str | bytes:
@@ -150,6 +151,9 @@ def _judge(message: str | bytes, held: Session) -> None:
     kind, payload = decoded.get("type"), decoded.get("payload")
     if kind not in _KINDS:
         held.problems.append(f"a message is of type {kind!r}")
+    if kind == "connection_ack" and not held.caller.reads:
+        held.problems.append(f"{held.caller.name} is let in")
+    held.problems += access.of_text(held.caller, message if isinstance(message, str) else message.decode())
     if kind == "next":
         held.problems += oracle.of_result(payload)
         held.problems += oracle.of_messages(oracle.messages(payload))
