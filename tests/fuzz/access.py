@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from tests.fuzz import oracle
+from tests.fuzz import reading
 from tests.fuzz.callers import Caller
 from tests.fuzz.seeding import MARK
 from tests.fuzz.wire import Answer, Request
@@ -19,7 +19,7 @@ _MUTATION: Final = re.compile(rb'\{"query": "mutation\b')
 
 def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
     """What a caller was given, or let do, though their key is not for it; nothing where all is well."""
-    values = oracle.values(answer)
+    values, _ = reading.values(answer)
     found = of_values(caller, values)
     found += _of_marks(caller, answer.body.decode(errors="replace"))
     if not 0 < answer.status < _ERROR or request.method == "OPTIONS":
@@ -43,8 +43,8 @@ def of_values(caller: Caller, values: list[Any]) -> list[str]:
 
 
 def of_text(caller: Caller, text: str) -> list[str]:
-    """The same of one message of a WebSocket, whatever it is."""
-    return of_values(caller, oracle.values_of(text)) + _of_marks(caller, text)
+    """The same of one message of a WebSocket, which is JSON."""
+    return of_values(caller, [reading.loads(text)]) + _of_marks(caller, text)
 
 
 def _of_marks(caller: Caller, text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """What is wrong with an answer, whatever was asked."""
 
-import json
 import re
 from typing import Any, Final
 
+from tests.fuzz import reading
 from tests.fuzz.wire import Answer, Request
 
 CODES: Final = {
@@ -12,7 +12,9 @@ CODES: Final = {
 }  # fmt: skip
 """What errors may be called; INTERNAL is what nobody expected."""
 
-_GRAPHQL: Final = {"application/json", "application/graphql-response+json"}
+_TELLING: Final = ("reason", "message", "detail", "error")
+"""The members by which doors other than GraphQL's say what is wrong."""
+
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
@@ -35,42 +37,23 @@ def problems(request: Request, answer: Answer) -> list[str]:
         return _of_status(answer, set())
     if not answer.is_whole and request.reads_for is None:
         return ["the answer breaks off"]
-    decoded, found = _decoded(answer)
-    found += _of_status(answer, codes(decoded))
-    if (request.door in {"graphql", "schemathesis"} and answer.media_type in _GRAPHQL) or (
-        request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type == "application/json"
-    ):
-        found += of_result(decoded)
-    elif (
-        request.door == "graphql"
-        and answer.status < _ERROR
-        and answer.media_type not in {*_GRAPHQL, "text/event-stream"}
-    ):
+    values, found = reading.values(answer)
+    found += _of_status(answer, {code for value in values for code in codes(value)})
+    if _tells_results(request, answer):
+        found += [problem for value in values for problem in of_result(value)]
+    elif request.door == "graphql" and answer.status < _ERROR:
         found.append(f"the answer is {answer.media_type!r}")
-    return found + of_messages(messages(decoded))
+    told = [text for value in values for text in messages(value)]
+    if answer.media_type == "text/plain" and answer.status >= _ERROR:
+        told.append(answer.body.decode(errors="replace"))
+    return found + of_messages(told)
 
 
-def _decoded(answer: Answer) -> tuple[Any, list[str]]:
-    if answer.media_type not in _GRAPHQL:
-        return None, []
-    try:
-        return json.loads(answer.body), []
-    except ValueError as error:
-        return None, [f"the answer is no JSON: {error}"]
-
-
-def values(answer: Answer) -> list[Any]:
-    """The JSON in an answer."""
-    decoded, _ = _decoded(answer)
-    return [decoded]
-
-
-def values_of(text: str | bytes) -> list[Any]:
-    """The JSON of a text, if it is one."""
-    try:
-        return [json.loads(text)]
-    except ValueError:
-        return []
+def _tells_results(request: Request, answer: Answer) -> bool:
+    """Whether what is in an answer is GraphQL's results."""
+    if request.door in {"graphql", "schemathesis"}:
+        return answer.media_type in {*reading.JSON, reading.EVENTS}
+    return request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
 
 
 def _of_status(answer: Answer, told: set[str]) -> list[str]:
@@ -125,5 +108,7 @@ def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
         return []
     errors = decoded.get("errors")
     told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    told += [decoded.get("reason"), decoded.get("message")]
+    told += [decoded.get(name) for name in _TELLING]
+    partial = decoded.get("partialSuccess")
+    told.append(partial.get("errorMessage") if isinstance(partial, dict) else None)
     return [text for text in told if isinstance(text, str)]

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.fuzz import access, callers, damage, oracle, texts
+from tests.fuzz import access, callers, damage, oracle, reading, texts
 from tests.fuzz.callers import Caller
 from tests.fuzz.documents import Documents
 from tests.fuzz.wire import PATIENCE_SECONDS
@@ -143,17 +143,23 @@ async def _listen(connection: ClientConnection, held: Session, seconds: float) -
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
-                _judge(await connection.recv(), held)
+                judge(await connection.recv(), held)
 
 
-def _judge(message: str | bytes, held: Session) -> None:
-    decoded: Any = json.loads(message)
+def judge(message: str | bytes, held: Session) -> None:
+    """Add what is wrong with one message, and the codes of its errors."""
+    text = message if isinstance(message, str) else message.decode()
+    try:
+        decoded: Any = reading.loads(text)
+    except ValueError as error:
+        held.problems.append(f"a message is no JSON: {error}")
+        return
     kind, payload = decoded.get("type"), decoded.get("payload")
     if kind not in _KINDS:
         held.problems.append(f"a message is of type {kind!r}")
     if kind == "connection_ack" and not held.caller.reads:
         held.problems.append(f"{held.caller.name} is let in")
-    held.problems += access.of_text(held.caller, message if isinstance(message, str) else message.decode())
+    held.problems += access.of_text(held.caller, text)
     if kind == "next":
         held.problems += oracle.of_result(payload)
         held.problems += oracle.of_messages(oracle.messages(payload))
