@@ -9,6 +9,8 @@ from tests.fuzz.watching import Seen
 
 _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
+_MOST_MORE: Final = 40
+"""Files and threads that the server may have more of at the end: some that were used at once are kept."""
 _MOST_P99_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 10.0
 """Twice what pings took where the load was eight times what the machine has processors."""
@@ -38,9 +40,12 @@ def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
 
 def unsteady(outcome: Outcome) -> list[str]:
     """What a server that is well does not do, though its machine be busy: grow after its warm-up, let pings wait."""
+    first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
     told = {
         f"memory: {grown:.0f} MiB more": grown > _MOST_GROWTH_MIB,
+        f"open files: {last.files - first.files} more": last.files - first.files > _MOST_MORE,
+        f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE,
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
 
-from tests.fuzz import access, callers, oracle, reading
+from tests.fuzz import access, afterwards, callers, oracle, reading
 from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
@@ -100,7 +100,9 @@ class Fuzzer:
     async def run(self) -> Outcome:
         """Send them all."""
         wire = Wire(self.url)
-        await seed(wire, self.pool, callers.operator(self.keys))
+        operator = callers.operator(self.keys)
+        await seed(wire, self.pool, operator)
+        before = await afterwards.places_of(wire, operator)
         await wire.close()
         watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
@@ -111,6 +113,8 @@ class Fuzzer:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        for problem in await afterwards.problems(self.url, operator, before):
+            self._find(self._number, "server", problem, b"")
         watch.look()
         self.outcome.pings, self.outcome.seen = watch.pings, watch.seen
         return self.outcome

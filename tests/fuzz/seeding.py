@@ -28,7 +28,7 @@ query ($p: ID!) {
 }
 """
 _TABLES: Final = "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest rowDigests } }"
-_BATCH: Final = """
+BATCH: Final = """
 mutation ($b: [CallBatchMode!]!) {
   callCreateBatch(batch: $b) { res { ... on CallStartRes { id traceId } ... on CallEndRes { id } } }
 }
@@ -38,8 +38,8 @@ mutation ($b: [CallBatchMode!]!) {
 async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
     """Write something into the own projects, and learn what can be asked for, as somebody who may do both."""
     for project in OWN_PROJECTS:
-        batch = [part for number in range(40) for part in _call(project, number)]
-        await _ask(wire, pool, caller, _BATCH, b=batch)
+        batch = [part for number in range(40) for part in call(project, number)]
+        await _ask(wire, pool, caller, BATCH, b=batch)
         rows = [{"a": n, "b": {"c": MARK.format(project)}} for n in range(20)]
         await _ask(wire, pool, caller, _TABLES, t={"projectId": project, "rows": rows})
         answer = await wire.ask(
@@ -51,7 +51,8 @@ async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
         await _ask(wire, pool, caller, _EVALUATIONS, p=project)
 
 
-def _call(project: str, number: int) -> list[dict[str, Any]]:
+def call(project: str, number: int) -> list[dict[str, Any]]:
+    """The start and the end of a call of a project."""
     name = f"{number:016x}"
     start = {
         "projectId": project,

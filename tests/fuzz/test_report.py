@@ -30,6 +30,14 @@ def test_a_leak_of_four_kib_a_request_is_told() -> None:
     assert unsteady(outcome(leaking, QUICK)) == ["memory: 154 MiB more"]
 
 
+def test_open_files_and_threads_that_stay_are_told() -> None:
+    first, last = Seen(0, 250, 27, 16), Seen(1, 250, 31, 23)
+    leaking = Seen(1, 250, 77, 66)
+
+    assert unsteady(Outcome(seen=[first] * 99 + [last], pings=QUICK)) == []
+    assert unsteady(Outcome(seen=[first] * 99 + [leaking], pings=QUICK)) == ["open files: 50 more", "threads: 50 more"]
+
+
 @pytest.mark.parametrize(
     ("waits", "told"),
     [
