@@ -16,6 +16,7 @@ _TELLING: Final = ("reason", "message", "detail", "error")
 """The members by which doors other than GraphQL's say what is wrong."""
 
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
+_MALFORMED: Final = b"Invalid HTTP request received."
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
@@ -33,7 +34,9 @@ def problems(request: Request, answer: Answer) -> list[str]:
     """What is wrong, in sentences; nothing where all is well."""
     if answer.status == 0:
         return [] if request.is_torn or request.reads_for is not None else ["hung up without an answer"]
-    if request.method == "HEAD" or answer.body == b"Invalid HTTP request received.":
+    if answer.body == _MALFORMED:
+        return ["it is told to be no HTTP"] if request.is_well_formed else []
+    if request.method == "HEAD":
         return _of_status(answer, set())
     if not answer.is_whole and request.reads_for is None:
         return ["the answer breaks off"]

@@ -89,3 +89,35 @@ def test_a_message_of_a_websocket_is_read_strictly() -> None:
     websocket.judge('{"type": "next", "id": "1", "payload": {"data": {"a": NaN}}}', held)
     assert len(held.problems) == 1
     assert held.problems[0].startswith("a message is no JSON: ")
+
+
+def test_only_what_is_no_http_is_told_so() -> None:
+    told = answer(b"Invalid HTTP request received.", "text/plain", 400)
+
+    assert problems(GRAPHQL, told) == ["it is told to be no HTTP"]
+    for malformed in (
+        Request("graphql", "POST", "/graphql", (("Transfer-Encoding", "chunked"),)),
+        Request("graphql", "POST", "/graphql", (("X-Request-ID", "\x7f"),)),
+        Request("graphql", "GET", "/graphql?query=\u00e9"),
+        Request("graphql", "BREW", "/graphql"),
+        Request("graphql", "POST", "/graphql", body=b"{}", length=1),
+    ):
+        assert problems(malformed, told) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "breaks_off", "told"),
+    [
+        (1000, False, []),
+        (4401, False, []),
+        (1006, True, []),
+        (1006, False, ["the connection was closed with 1006: "]),
+        (1011, False, ["the connection was closed with 1011: "]),
+    ],
+)
+def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[str], *, breaks_off: bool) -> None:
+    held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [], closed_with=code, breaks_off=breaks_off)
+
+    websocket.judge_end(held, "", is_ours=False)
+
+    assert held.problems == told

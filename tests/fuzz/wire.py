@@ -1,6 +1,7 @@
 """HTTP as it goes over the wire, with nothing that would keep a request from being wrong."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,9 @@ import httptools
 PATIENCE_SECONDS: Final = 40.0
 """How long an answer may take, more than any limit of the server; what takes longer is a hang."""
 
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_TARGET: Final = re.compile(r"[!-~]+")
+_VALUE: Final = re.compile(r"[\t -~]*")
 _PIECE: Final = 1 << 16
 _FINAL: Final = 200
 
@@ -36,6 +40,14 @@ class Request:
     def is_torn(self) -> bool:
         """Whether it ends before its body does."""
         return self.cut_at is not None or (self.length is not None and self.length > len(self.body))
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether its head and the length of its body are as RFC 9112 has them, and its method is one that there is."""
+        if self.length is not None or self.method not in _METHODS or not _TARGET.fullmatch(self.target):
+            return False
+        names = {name.lower() for name, _ in self.headers}
+        return "transfer-encoding" not in names and all(_VALUE.fullmatch(value) for _, value in self.headers)
 
     @property
     def encoded(self) -> bytes:

@@ -19,8 +19,9 @@ from tests.fuzz.wire import PATIENCE_SECONDS
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
 _MISUNDERSTOOD: Final = 1002
+_BROKEN_OFF: Final = 1006
 _FAILED: Final = 1011
-"""Codes of closing that say that the protocol was broken, and that the server failed."""
+"""Codes of closing that say that the protocol was broken, that there was no close, and that the server failed."""
 
 _REFUSED: Final = {400, 401, 431}
 """Statuses with which a connection is not opened."""
@@ -48,6 +49,8 @@ class Session:
     codes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     closed_with: int | None = None
+    breaks_off: bool = False
+    """Whether it is the client that leaves without a word."""
 
 
 def session(random: Random, documents: Documents, caller: Caller) -> Session:
@@ -97,7 +100,9 @@ async def hold(url: str, held: Session, random: Random) -> None:
             await _talk(connection, held, random)
         finally:
             await connection.wait_closed()
-    _judge_end(connection, held)
+    held.closed_with = connection.close_code
+    is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
+    judge_end(held, connection.close_reason or "", is_ours=is_ours)
 
 
 async def _connect(url: str, held: Session) -> ClientConnection:
@@ -116,19 +121,19 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
         for frame in held.sent:
             await connection.send(frame)
         await _listen(connection, held, random.choice((0.05, 0.2)))
-    if random.random() < 0.2:
+    held.breaks_off = random.random() < 0.2
+    if held.breaks_off:
         connection.transport.abort()
     else:
         await connection.close()
 
 
-def _judge_end(connection: ClientConnection, held: Session) -> None:
-    """It is the server's fault where it failed, or where it says that we broke the protocol."""
-    held.closed_with = connection.close_code
-    is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
-    if held.closed_with == _FAILED or (held.closed_with == _MISUNDERSTOOD and not is_ours):
-        held.problems.append(f"the connection was closed with {held.closed_with}: {connection.close_reason}")
-    held.problems += oracle.of_messages([connection.close_reason or ""])
+def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
+    """It is the server's fault where it failed, broke off, or says that we broke the protocol."""
+    faults = {_FAILED: True, _MISUNDERSTOOD: not is_ours, _BROKEN_OFF: not held.breaks_off}
+    if faults.get(held.closed_with or _BROKEN_OFF):
+        held.problems.append(f"the connection was closed with {held.closed_with}: {reason}")
+    held.problems += oracle.of_messages([reason])
 
 
 def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
