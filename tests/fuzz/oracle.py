@@ -2,6 +2,7 @@
 
 import re
 from typing import Any, Final
+from urllib.parse import unquote
 
 from tests.fuzz import reading
 from tests.fuzz.wire import Answer, Request
@@ -49,7 +50,7 @@ def problems(request: Request, answer: Answer) -> list[str]:
     told = [text for value in values for text in messages(value)]
     if answer.media_type == "text/plain" and answer.status >= _ERROR:
         told.append(answer.body.decode(errors="replace"))
-    return found + of_messages(told)
+    return found + of_messages(told, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
 
 
 def _tells_results(request: Request, answer: Answer) -> bool:
@@ -90,9 +91,13 @@ def of_errors(errors: list[Any]) -> list[str]:
     return found
 
 
-def of_messages(told: list[str]) -> list[str]:
-    """What is told that is nobody's business."""
-    return [f"it tells of {found[0]!r}: {text[:300]!r}" for text in told if (found := _INNARDS.search(text))]
+def of_messages(told: list[str], sent: str = "") -> list[str]:
+    """What is told that is nobody's business, but for words that come back to who sent them."""
+    return [
+        f"it tells of {found[0]!r}: {text[:300]!r}"
+        for text in told
+        if (found := _INNARDS.search(text)) and found[0] not in sent
+    ]
 
 
 def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON

@@ -1,6 +1,7 @@
 """Which answers are held to be wrong."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from google.rpc.status_pb2 import Status
@@ -121,3 +122,13 @@ def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[st
     websocket.judge_end(held, "", is_ours=False)
 
     assert held.problems == told
+
+
+def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
+    told = answer(
+        b'{"errors": [{"message": "no field \'a.bson\'", "extensions": {"code": "BAD_USER_INPUT"}}]}', status=400
+    )
+
+    assert problems(GRAPHQL, told) == ["it tells of 'bson': \"no field 'a.bson'\""]
+    assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), told) == []
+    assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,6 +37,9 @@ class Request:
     length: int | None = None
     """What Content-Length says where it is not the truth."""
 
+    chunks: tuple[int, ...] = ()
+    """The sizes of all chunks but the last, of a body that comes in some."""
+
     @property
     def is_torn(self) -> bool:
         """Whether it ends before its body does."""
@@ -54,9 +58,19 @@ class Request:
         """The head and the body."""
         head = [f"{self.method} {self.target} HTTP/1.1", "Host: 127.0.0.1"]
         head += [f"{name}: {value}" for name, value in self.headers]
+        if self.chunks:
+            head.append("Transfer-Encoding: chunked")
+            return "\r\n".join(head).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + self._chunked
         head.append(f"Content-Length: {len(self.body) if self.length is None else self.length}")
         encoded = "\r\n".join(head).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + self.body
         return encoded if self.cut_at is None else encoded[: len(encoded) - len(self.body) + self.cut_at]
+
+    @property
+    def _chunked(self) -> bytes:
+        """The body in chunks."""
+        bounds = sorted({min(bound, len(self.body)) for bound in accumulate(self.chunks)} | {0, len(self.body)})
+        chunks = [self.body[start:stop] for start, stop in pairwise(bounds)]
+        return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
 
 
 @dataclass
