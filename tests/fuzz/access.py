@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from tests.fuzz import reading
 from tests.fuzz.callers import Caller
 from tests.fuzz.seeding import MARK
+from tests.fuzz.shapes import ELSEWHERE
 from tests.fuzz.wire import Answer, Request
 
 _ERROR: Final = 400
@@ -24,6 +25,8 @@ def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
     found += _of_marks(caller, answer.body.decode(errors="replace"))
     if not 0 < answer.status < _ERROR or request.method == "OPTIONS":
         return found
+    if ("Origin", ELSEWHERE) in request.headers:
+        found.append(f"a page of {ELSEWHERE} is answered with {answer.status}")
     if not caller.reads:
         return [*found, f"{caller.name} is answered with {answer.status}"]
     if (project := _addressed(request)) is not None:

@@ -47,10 +47,17 @@ def problems(request: Request, answer: Answer) -> list[str]:
         found += [problem for value in values for problem in of_result(value)]
     elif request.door == "graphql" and answer.status < _ERROR:
         found.append(f"the answer is {answer.media_type!r}")
+    if request.door == "files" and request.method == "PUT" and answer.status < _ERROR:
+        found += [problem for value in values for problem in _of_file(request, value)]
     told = [text for value in values for text in messages(value)]
     if answer.media_type == "text/plain" and answer.status >= _ERROR:
         told.append(answer.body.decode(errors="replace"))
     return found + of_messages(told, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
+
+
+def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+    size = stored.get("sizeBytes") if isinstance(stored, dict) else None
+    return [] if size == len(request.body) else [f"of {len(request.body)} bytes {size} are stored"]
 
 
 def _tells_results(request: Request, answer: Answer) -> bool:

@@ -17,6 +17,7 @@ from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
 from tests.fuzz.seeding import seed
+from tests.fuzz.shapes import shaped
 from tests.fuzz.watching import Seen, Watch
 from tests.fuzz.wire import Request, Wire
 
@@ -130,12 +131,15 @@ class Fuzzer:
             if door == websocket.NAME:
                 await self._hold(number, random, caller)
             else:
-                wire = await self._ask(number, self._makers[door](random), wire, caller)
+                wire = await self._ask(number, self._made(random, door, caller), wire, caller)
         await wire.close()
+
+    def _made(self, random: Random, door: str, caller: Caller) -> Request:
+        request = self._makers[door](random)
+        return shaped(random, replace(request, headers=(*request.headers, *caller.headers)))
 
     async def _ask(self, number: int, request: Request, wire: Wire, caller: Caller) -> Wire:
         """Send one request and judge its answer; the connection that is to be used next."""
-        request = replace(request, headers=(*request.headers, *caller.headers))
         outcome = self.outcome
         self._count(request.door)
         try:

@@ -18,6 +18,7 @@ from tests.fuzz.wire import PATIENCE_SECONDS
 
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
+_OFTEN: Final = 0.1
 _MISUNDERSTOOD: Final = 1002
 _BROKEN_OFF: Final = 1006
 _FAILED: Final = 1011
@@ -119,13 +120,21 @@ async def _connect(url: str, held: Session) -> ClientConnection:
 async def _talk(connection: ClientConnection, held: Session, random: Random) -> None:
     with suppress(ConnectionClosed):
         for frame in held.sent:
-            await connection.send(frame)
+            if random.random() < _OFTEN:
+                await connection.ping(random.randbytes(random.choice((0, 4, 125))))
+            await connection.send(_fragments(random, frame) if random.random() < _OFTEN else frame)
         await _listen(connection, held, random.choice((0.05, 0.2)))
     held.breaks_off = random.random() < 0.2
     if held.breaks_off:
         connection.transport.abort()
     else:
         await connection.close()
+
+
+def _fragments(random: Random, message: str | bytes) -> list[str] | list[bytes]:
+    """A message in some frames, which may end within a letter's bytes where those are all that was asked for."""
+    at = random.randrange(len(message) + 1)
+    return [message[:at], message[at:at], message[at:]]  # type: ignore[return-value]  # of one type, as the message is
 
 
 def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
