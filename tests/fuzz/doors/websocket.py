@@ -121,7 +121,7 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
     with suppress(ConnectionClosed):
         for frame in held.sent:
             if random.random() < _OFTEN:
-                await connection.ping(random.randbytes(random.choice((0, 4, 125))))
+                await connection.ping(random.randbytes(random.choice((8, 125))))
             await connection.send(_fragments(random, frame) if random.random() < _OFTEN else frame)
         await _listen(connection, held, random.choice((0.05, 0.2)))
     held.breaks_off = random.random() < 0.2
