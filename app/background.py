@@ -55,14 +55,18 @@ class Background:
         return self.runs.setdefault(name, Runs())
 
     def running(self) -> dict[str, bool]:
-        """Whether each task goes on, by name."""
-        return {name: not task.done() for name, task in self._tasks.items()}
+        """Whether each task goes on, by name; without those that came to their end."""
+        return {name: not task.done() for name, task in self._tasks.items() if not _is_over(task)}
 
     async def end(self) -> None:
         """End all tasks, one after the other."""
         for task in self._tasks.values():
             task.cancel()
             await asyncio.wait({task})  # what broke was told when it did
+
+
+def _is_over(task: "asyncio.Task[None]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _tell(task: "asyncio.Task[None]") -> None:

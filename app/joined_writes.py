@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, Final, cast
 
-from app.request_heads import BoundedProtocol
+from app.unread_answers import PatientProtocol
 
 _HEAD: Final = b"HTTP/1.1 "
 
 
-class JoiningProtocol(BoundedProtocol):
+class JoiningProtocol(PatientProtocol):
     """Uvicorn's protocol for HTTP, over a transport that joins."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it

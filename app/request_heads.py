@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from app.broken_requests import RefusingProtocol
 
 MAX_BYTES: Final = 64 * 1024
 """The largest head; as many bytes may lie between two pieces of a body, and behind it."""
@@ -12,34 +12,23 @@ MAX_HEADERS: Final = 100
 SECONDS: Final = 30.0
 """How long a connection may be open before its first head is whole, and how long any other head may take."""
 
-_LINGER_SECONDS: Final = 1.0
-"""How long what still comes is passed by after a refusal: a client that still sends would find but a cut connection."""
-
-_INVALID: Final = 400
-_TOO_LARGE: Final = 431
-_LATE: Final = 408
-_REASONS: Final = {
-    _INVALID: "Invalid HTTP request received.",
-    _TOO_LARGE: f"The head of a request may have {MAX_BYTES:,} bytes and {MAX_HEADERS} headers.",
-    _LATE: f"The head of a request may take {SECONDS:g} seconds.",
-}
+_TOO_LARGE: Final = (431, f"The head of a request may have {MAX_BYTES:,} bytes and {MAX_HEADERS} headers.")
+_LATE: Final = (408, f"The head of a request may take {SECONDS:g} seconds.")
 
 
 class _RefusedError(Exception):
     """The request is refused, and its connection closed."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(RefusingProtocol):
     """Uvicorn's protocol for HTTP, which bounds what is sent beside bodies."""
 
     _deadline: asyncio.TimerHandle | None = None
-    _in_head = False
     _goes_on = False
     """Whether a head has ended, or a piece of a body came, with the bytes at hand."""
     _received = 0
     """Bytes since one did, with those at hand."""
-    _status = _INVALID
-    _is_refused = False
+    _is_large = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin."""
@@ -61,8 +50,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._goes_on:
             self._received = 0
         elif self._received > MAX_BYTES and not self._is_refused:
-            self._refuse(_TOO_LARGE)
-        if self._deadline is None and (self._in_head or self._is_idle()):
+            self._refuse(*_TOO_LARGE)
+        if self._is_refused:
+            self._have_time()
+        elif self._deadline is None and (self._in_head or self._is_idle()):
             self._deadline = self.loop.call_later(SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:
@@ -72,11 +63,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End it."""
-        self._in_head, self._goes_on = False, True
+        self._goes_on = True
         self._have_time()
         if len(self.headers) > MAX_HEADERS or (self._received > MAX_BYTES and self._size() > MAX_BYTES):
-            self._status = _TOO_LARGE
+            self._is_large = True
             raise _RefusedError
+        self._in_head = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -89,9 +81,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._goes_on = True
         super().on_message_complete()
 
-    def send_400_response(self, _msg: str) -> None:
-        """Answer what is no request, or one that is refused."""
-        self._refuse(self._status)
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, or one with a large head."""
+        if self._is_large:
+            self._refuse(*_TOO_LARGE)
+        else:
+            super().send_400_response(msg)
 
     def _is_idle(self) -> bool:
         """Whether what came is of no request: uvicorn would let the connection stay for good after an empty line."""
@@ -111,18 +106,6 @@ class BoundedProtocol(HttpToolsProtocol):
             # Nothing is read until those before it are answered.
             self._deadline = self.loop.call_later(SECONDS, self._give_up)
         elif self._in_head:
-            self._refuse(_LATE)
+            self._refuse(*_LATE)
         else:
             self.transport.close()
-
-    def _refuse(self, status: int) -> None:
-        """Close the connection, with an answer unless another request's is yet to come."""
-        self._is_refused = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()
-            return
-        reason = _REASONS[status].encode()
-        headers = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(reason)
-        self.transport.write(STATUS_LINE[status] + headers + b"\r\n\r\n" + reason)
-        self._have_time()
-        self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -101,7 +101,9 @@ def _routes(process: Process) -> list[BaseRoute]:
         *FileEndpoints(settings.max_file_bytes, intake).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
         *TracesEndpoint(settings.max_body_bytes, settings.otlp_entity, intake).routes(),
-        WeaveDoor(settings.max_body_bytes, settings.max_file_bytes, intake, places).mount(),
+        WeaveDoor(
+            settings.max_body_bytes, settings.max_file_bytes, intake, places, introspection=settings.introspection
+        ).mount(),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]

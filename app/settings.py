@@ -215,8 +215,8 @@ class Settings(BaseSettings):
     max_completions: int = Field(
         default=MAX_AT_ONCE,
         ge=1,
-        description="Completions that clients of one process have under way at once; whoever asks for more is answered "
-        "UNAVAILABLE.",
+        description="Completions that clients of one process have under way at once, a caller with a key half of them; "
+        "whoever asks for more is answered UNAVAILABLE, or RATE_LIMITED.",
     )
     provider_secrets: str = Field(
         default="",

@@ -3,7 +3,7 @@
 Each entry is one line of JSON on the logger `loomql.audit`:
 
     time       ISO 8601, in UTC
-    action     what was done, such as `calls.delete`, `project.purge`, `retention.set`, `key.create`
+    action     what was done, such as `calls.delete`, `calls.deleted`, `retention.set`, `key.create`
     caller     the public id of a key, the subject of a token, `anonymous`, `command line` or `server`
     project    entity/project, or null for what is of none
     detail     what exactly and how many; never a secret, nor anything that was stored
@@ -14,10 +14,13 @@ about, and would be lost together with what was removed.
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
 from stores import times
+from stores.access import ANONYMOUS
 
 COMMAND_LINE: Final = "command line"
 SERVER: Final = "server"
@@ -35,13 +38,32 @@ CALLER: Final[ContextVar[str]] = ContextVar("caller", default=SERVER)
 """On whose behalf something is done; each request has a context of its own."""
 
 
+def known_caller() -> str | None:
+    """On whose behalf it is, if that is somebody who had to say who they are."""
+    caller = CALLER.get()
+    return None if caller in {ANONYMOUS, COMMAND_LINE, SERVER} else caller
+
+
 def did(action: str, project: str | None, **detail: object) -> None:
     """Write down what was done on behalf of whoever this context is of."""
     record(action, CALLER.get(), project, detail)
 
 
+@contextmanager
+def removing(action: str, project: str | None, **detail: object) -> Iterator[dict[str, object]]:
+    """Write down what is about to be removed, and once it is, the same with what came of it: that is to be filled in.
+
+    Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process
+    ended.
+    """
+    did(action, project, **detail)
+    outcome: dict[str, object] = {}
+    yield outcome
+    did(f"{action}d", project, **detail, **outcome)
+
+
 def record(action: str, caller: str, project: str | None, detail: dict[str, object]) -> None:
-    """Write down what was done; to be called once it is."""
+    """Write down what was done, or is about to be, on behalf of somebody."""
     entry = {
         "time": times.to_text(times.now()),
         "action": action,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.errors import RateLimitedError, UnavailableError
+from stores.shares import check_share
 
 _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024
@@ -48,18 +48,8 @@ class ExportProcesses:
             RateLimitedError: the caller has as many as one may have.
             UnavailableError: there are as many as there may be.
         """
-        most_each = max(1, self._most // 2)
-        if caller_id and sum(running.caller_id == caller_id for running in self._running) >= most_each:
-            raise RateLimitedError(
-                f"{most_each} of your exports are under way, as many as one caller has of LOOMQL_MAX_EXPORTS; try "
-                "again when one is done",
-                retry_after_seconds=1,
-            )
-        if len(self._running) >= self._most:
-            raise UnavailableError(
-                f"{self._most} exports are under way, as many as one process of the server runs at once "
-                "(LOOMQL_MAX_EXPORTS); try again when one is done"
-            )
+        callers = [running.caller_id for running in self._running]
+        check_share("exports", "LOOMQL_MAX_EXPORTS", self._most, callers, caller_id)
         process = ExportProcess(self._running.discard, caller_id)
         self._running.add(process)
         if self._is_stopping:

@@ -63,10 +63,17 @@ class UnderWay:
 
         It is to be begun in a task of its own.
         """
-        self._children += 1
-        child = UnderWay(f"{self.request_id}.{self._children}", self.door, self.state, self.tally)
+        child = self._child()
         child.make_current()
         return child
+
+    def refuse_operation(self, error: GraphQLError) -> None:
+        """Count one of the operations of a connection that may not begin."""
+        self._child().refused(error)
+
+    def _child(self) -> "UnderWay":
+        self._children += 1
+        return UnderWay(f"{self.request_id}.{self._children}", self.door, self.state, self.tally)
 
     def make_current(self) -> None:
         """Let this be what is under way in this context."""
@@ -82,6 +89,11 @@ class UnderWay:
         if code not in self._codes:
             self._codes.add(code)
             self.tally.errors[self.door, code] += 1
+
+    def refused(self, error: GraphQLError) -> None:
+        """Count it as answered by an error alone."""
+        self.failed(code_of(error.extensions))
+        self.ended("200")
 
     def resulted(self, result: ExecutionResult, status: str = "200") -> None:
         """Count one of its results, with the status that it gives to it if it is the first."""
@@ -124,6 +136,12 @@ def resulted(result: ExecutionResult) -> None:
     """Tell of one of the results of what is under way."""
     if (current := CURRENT.get()) is not None:
         current.resulted(result)
+
+
+def refused(error: GraphQLError) -> None:
+    """Tell that what is under way is answered by an error alone."""
+    if (current := CURRENT.get()) is not None:
+        current.refused(error)
 
 
 def failed(code: str) -> None:

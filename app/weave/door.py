@@ -38,10 +38,10 @@ PREFIX: Final = "/weave"
 _Endpoint = Callable[[Stores, Body], Awaitable[Response]]
 _NOT_FOUND: Final = 404
 _IMAGES: Final = "/image/create"
+_LOOK_UPS: Final = "/graphql"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _POSTS: Final[dict[str, _Endpoint]] = {
-    "/graphql": wandb.look_up,
     "/call/upsert_batch": call_writes.upsert_batch,
     "/call/start": call_writes.start,
     "/call/end": call_writes.end,
@@ -89,26 +89,38 @@ _UNCOUNTED: Final = frozenset({completions.create, completions.create_stream})
 class WeaveDoor:
     """The routes of the door; a body is at most `max_body_bytes` large, a file `max_file_bytes`.
 
-    What is asked has one of `places` until its answer begins; completions have a limit of their own.
+    What is asked has one of `places` until its answer begins; completions have a limit of their own. Look-ups tell of
+    their schema where there is `introspection`.
     """
 
-    def __init__(self, max_body_bytes: int, max_file_bytes: int, intake: Intake, places: Places | None = None) -> None:
+    def __init__(
+        self,
+        max_body_bytes: int,
+        max_file_bytes: int,
+        intake: Intake,
+        places: Places | None = None,
+        *,
+        introspection: bool = True,
+    ) -> None:
         self._places = places or Places(MOST_OPERATIONS)
         self._max_body_bytes = max_body_bytes
         self._max_file_bytes = max_file_bytes
         self._intake = intake
+        self._posts: dict[str, _Endpoint] = {
+            **_POSTS,
+            _LOOK_UPS: partial(wandb.look_up, introspection=introspection),
+            _IMAGES: partial(images.create, max_bytes=max_file_bytes),
+        }
 
     def mount(self) -> Mount:
         """All of them under the prefix, and an answer in JSON to whatever else is asked there."""
-        paint: _Endpoint = partial(images.create, max_bytes=self._max_file_bytes)
         routes: list[BaseRoute] = [
-            Route(path, partial(self._post, endpoint), methods=["POST"])
-            for path, endpoint in (*_POSTS.items(), (_IMAGES, paint))
+            Route(path, partial(self._post, endpoint), methods=["POST"]) for path, endpoint in self._posts.items()
         ]
         routes += [Route(path, self._create_file, methods=["POST"]) for path in ("/files/create", "/file/create")]
         routes += [
             Route("/server_info", _server_info, methods=["GET"]),
-            Route("/{path:path}", _unknown, methods=_METHODS),
+            Route("/{path:path}", self._unknown, methods=_METHODS),
         ]
         return Mount(PREFIX, routes=routes)
 
@@ -132,6 +144,13 @@ class WeaveDoor:
             request, partial(files.create, request.state["stores"], request, max_bytes=self._max_file_bytes)
         )
 
+    async def _unknown(self, request: Request) -> Response:
+        """By 404, after which the SDK does without; it would ask again and again for what is answered by 501."""
+        path = f"/{request.path_params['path']}"
+        if path in self._posts:
+            return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
+        return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)
+
     async def _guarded(self, request: Request, answered: Callable[[Share], Awaitable[Response]]) -> Response:
         """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
         with self._intake.share() as share:
@@ -149,11 +168,3 @@ class WeaveDoor:
 
 async def _server_info(_request: Request) -> Response:
     return answer(projects.SERVER_INFO)
-
-
-async def _unknown(request: Request) -> Response:
-    """By 404, after which the SDK does without; it would ask again and again for what is answered by 501."""
-    path = f"/{request.path_params['path']}"
-    if path in _POSTS or path == _IMAGES:
-        return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
-    return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)

@@ -6,7 +6,17 @@ the user `local`.
 
 from typing import Any, Final
 
-from graphql import GraphQLError, GraphQLResolveInfo, build_schema, graphql
+from graphql import (
+    ASTValidationRule,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLResolveInfo,
+    build_schema,
+    execute,
+    parse,
+    specified_rules,
+    validate,
+)
 from starlette.responses import Response
 
 from app.weave.bodies import Body
@@ -14,6 +24,7 @@ from app.weave.errors import answer, reason
 from app.weave.requests import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import unexpected
+from graphql_schema.limits.introspection import NoIntrospection, hide_names
 from stores.access import Caller, Role
 from stores.calls.inputs import LOCAL_USER
 from stores.errors import PayloadTooLargeError, StoreError
@@ -44,8 +55,8 @@ _SCHEMA: Final = build_schema(
 )
 
 
-async def look_up(stores: Stores, body: Body) -> Response:
-    """Answer a GraphQL request.
+async def look_up(stores: Stores, body: Body, *, introspection: bool) -> Response:
+    """Answer a GraphQL request; without `introspection` nothing tells of the schema.
 
     Raises:
         PayloadTooLargeError: its query is longer than any that the SDK sends.
@@ -53,15 +64,22 @@ async def look_up(stores: Stores, body: Body) -> Response:
     asked = await body.read(Lookup)
     if len(asked.query) > _LONGEST:
         raise PayloadTooLargeError(f"has {len(asked.query):,} characters; the limit is {_LONGEST:,}", "query")
-    result = await graphql(
-        _SCHEMA,
-        asked.query,
-        root_value=_Root(stores, body.access.caller),
-        variable_values=asked.variables,
-        operation_name=asked.operation_name,
-    )
+    result = await _result(asked, _Root(stores, body.access.caller), () if introspection else (NoIntrospection,))
+    if not introspection:
+        hide_names(result.errors or ())
     errors = [_told(error) for error in result.errors or ()]
     return answer({"data": result.data, **({"errors": errors} if errors else {})})
+
+
+async def _result(asked: Lookup, root: "_Root", rules: tuple[type[ASTValidationRule], ...]) -> ExecutionResult:
+    try:
+        document = parse(asked.query)
+    except GraphQLError as error:
+        return ExecutionResult(None, [error])
+    if errors := validate(_SCHEMA, document, (*specified_rules, *rules)):
+        return ExecutionResult(None, errors)
+    result = execute(_SCHEMA, document, root, variable_values=asked.variables, operation_name=asked.operation_name)
+    return result if isinstance(result, ExecutionResult) else await result
 
 
 def _told(error: GraphQLError) -> dict[str, Any]:

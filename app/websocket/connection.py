@@ -22,7 +22,6 @@ INVALID_MESSAGE: Final = 4400
 UNAUTHENTICATED: Final = 4401
 UNANSWERED: Final = 4408
 TRY_AGAIN: Final = 1013
-TOO_MANY: Final = 4429
 
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455

@@ -1,12 +1,16 @@
 """The first messages of a WebSocket, which anybody may send: they are small until it is known who that is."""
 
+import asyncio
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.types import Scope
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from app.access.credentials import LONGEST
-from app.graceful import LeavingProtocol
+from app.browsers.answers import HEADERS
+from app.websocket.signs import CountingProtocol
 
 FIRST_BYTES: Final = 2 * LONGEST
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
@@ -14,8 +18,23 @@ FIRST_BYTES: Final = 2 * LONGEST
 _TRUST: Final = "loomql.trust"
 
 
-class WaryProtocol(LeavingProtocol):
+class _Refusing(ServerProtocol):
+    """The `websockets` library's side of a handshake, whose refusals tell browsers what every other answer does."""
+
+    def send_response(self, response: Response) -> None:
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            for name, value in HEADERS:
+                response.headers.setdefault(name.decode(), value.decode())
+        super().send_response(response)
+
+
+class WaryProtocol(CountingProtocol):
     """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self.conn.__class__ = _Refusing
 
     def data_received(self, data: bytes) -> None:
         """Take what comes; what is no request that opens a WebSocket is answered, and its connection closed."""

@@ -29,9 +29,9 @@ from app.intake import large_subscription
 from app.observing import under_way
 from app.scope_state import UNDER_WAY
 from app.traffic import payer_of
-from app.traffic.rates import Buckets
 from app.trusted_documents import trusted_text
-from app.websocket.connection import TOO_MANY, TRY_AGAIN, UNAUTHENTICATED, Connection
+from app.websocket import signs
+from app.websocket.connection import TRY_AGAIN, UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
-
-SIGNS_PER_SECOND: Final = 10
-SIGNS_AT_ONCE: Final = 100
-"""Pings and pongs of one connection; a client needs one in some seconds, and each of its pings is answered."""
 
 _STOPS: Final = "the server stops"
 
@@ -66,7 +62,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
-        self._signs = Buckets(SIGNS_PER_SECOND, SIGNS_AT_ONCE)
+        self._signs = signs.bucket()
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -125,7 +121,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._admit(message)
         elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
-            await self.websocket.close(TOO_MANY, f"More than {SIGNS_PER_SECOND} pings and pongs a second came.")
+            await self.websocket.close(signs.TOO_MANY, signs.REASON)
         else:
             await self._handle(message)
 
@@ -145,7 +141,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 self._check(message)
                 await share.take(self.websocket.received_bytes)
             except StoreError as error:
-                await self.send_message({"id": message["id"], "type": "error", "payload": [told(error).formatted]})
+                refusal = told(error)
+                if (connection := self._under_way) is not None:
+                    connection.refuse_operation(refusal)
+                await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
                 return
             _share.set(share)
             await self._handle(message)
@@ -175,11 +174,16 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if is_large and self.schema.watches(payload["query"], payload.get("operationName")):
             raise large_subscription()
 
+    @property
+    def _under_way(self) -> under_way.UnderWay | None:
+        """The connection as what is under way."""
+        found: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
+        return found
+
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation to its end, with a context of its own as a request over HTTP has."""
         act_for(self.websocket.ws.scope)
-        connection: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
-        if connection is not None:
+        if (connection := self._under_way) is not None:
             connection.begin_operation()
             under_way.asked(operation.operation_name)
         if self.schema.subscribes(operation.query, operation.operation_name):
@@ -189,7 +193,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             async with self.view.places.one(payer_of(self.websocket.ws.scope)):
                 await self._run(operation)
         except StoreError as error:
-            await operation.send_initial_errors([told(error)])
+            refusal = told(error)
+            under_way.refused(refusal)
+            await operation.send_initial_errors([refusal])
 
     async def _run(self, operation: Operation[Any, None]) -> None:
         # Strawberry reads it before it first awaits, so no other operation can come between.

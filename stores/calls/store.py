@@ -165,8 +165,9 @@ class CallsStore:
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
         await self.database.admit(project_id)
-        deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
-        audit.did("calls.delete", project_id, call_ids=list(call_ids), num_deleted=deleted)
+        with audit.removing("calls.delete", project_id, call_ids=list(call_ids)) as outcome:
+            deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
+            outcome["num_deleted"] = deleted
         return deleted
 
     @database_query

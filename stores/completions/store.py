@@ -5,6 +5,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from stores import audit
 from stores.calls import CallsStore
 from stores.completions import under_way
 from stores.completions.endpoints import Endpoints, Reached
@@ -14,10 +15,11 @@ from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Wr
 from stores.completions.under_way import UnderWay
 from stores.costs import defaults
 from stores.database import Database
-from stores.errors import BadInputError, UnavailableError
+from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
+from stores.shares import check_share
 from stores.turns import Turn
 
 MAX_AT_ONCE: Final = 64
@@ -81,12 +83,12 @@ class CompletionsStore:
         self._writes = Writes()
         self._calls_under_way = UnderWay(database)
         self._max_at_once = max_at_once
-        self._under_way = 0
+        self._callers: list[str | None] = []
 
     @property
     def under_way(self) -> int:
         """Completions that clients have under way."""
-        return self._under_way
+        return len(self._callers)
 
     @property
     def max_at_once(self) -> int:
@@ -220,16 +222,13 @@ class CompletionsStore:
     @contextmanager
     def _place(self) -> Iterator[None]:
         """One of the places for completions of clients."""
-        if self._under_way >= self._max_at_once:
-            raise UnavailableError(
-                f"the server asks models for {self._max_at_once} completions already (LOOMQL_MAX_COMPLETIONS); ask "
-                "again when some are finished"
-            )
-        self._under_way += 1
+        caller = audit.known_caller()
+        check_share("completions", "LOOMQL_MAX_COMPLETIONS", self._max_at_once, self._callers, caller)
+        self._callers.append(caller)
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._callers.remove(caller)
 
 
 def _request(reached: Reached, given: CompletionInputs) -> JsonObject:

@@ -106,8 +106,9 @@ class CostsStore:
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0
-        deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-        audit.did("cost.purge", project_id, ids=ids, num_purged=deleted.deleted_count)
+        with audit.removing("cost.purge", project_id, ids=ids) as outcome:
+            deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+            outcome["num_purged"] = deleted.deleted_count
         return deleted.deleted_count
 
     @database_query

@@ -106,9 +106,7 @@ class FeedbackStore:
         what goes only if both are by the same user about the same ref.
         """
         check_id(feedback_id, "feedback_id", "name the feedback that goes")
-        row = await self._write_one(new, key(new.project_id, feedback_id))
-        audit.did("feedback.replace", new.project_id, id=feedback_id, by=row["id"])
-        return row
+        return await self._write_one(new, key(new.project_id, feedback_id))
 
     async def _write_one(self, new: NewFeedback, freed: Document | None = None) -> Row:
         try:
@@ -123,7 +121,7 @@ class FeedbackStore:
         documents = await _documents(checked)
         named = {at: document for at, document in documents.items() if checked[at].is_named}
         unnamed = [documents[at] for at in documents if at not in named]
-        with _too_large_for(batch), driver_errors():
+        with _too_large_for(batch), driver_errors(), _replacing(freed, documents.values()):
             await write(self.database, unnamed, named, freed)
         return list(documents.values())
 
@@ -139,8 +137,9 @@ class FeedbackStore:
         keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
-        done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
-        audit.did("feedback.purge", project_id, ids=ids, num_purged=done.deleted_count)
+        with audit.removing("feedback.purge", project_id, ids=ids) as outcome:
+            done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
+            outcome["num_purged"] = done.deleted_count
         return done.deleted_count
 
     @database_query
@@ -219,6 +218,17 @@ def _too_large_for(batch: Sequence[NewFeedback]) -> Iterator[None]:
         yield
     except PayloadTooLargeError as error:
         raise error.under("batch" if len(batch) > 1 else "batch.0.payload") from None
+
+
+@contextmanager
+def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterator[None]:
+    """Tell the audit log of feedback in whose place the one document comes, if there is such."""
+    if freed is None:
+        yield
+        return
+    [new] = documents
+    with audit.removing("feedback.replace", freed["project_id"], id=freed["id"], by=new["id"]):
+        yield
 
 
 async def _documents(checked: Mapping[str, NewFeedback]) -> dict[str, Document]:

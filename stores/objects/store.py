@@ -119,7 +119,6 @@ class ObjectsStore:
         deleted = await self._delete(project_id, kind, object_id, chosen)
         if not deleted:
             raise not_found(object_id)
-        audit.did(f"{kind}.delete", project_id, object_id=object_id, digests=chosen or "all", num_deleted=deleted)
         return deleted
 
     async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:
@@ -129,11 +128,19 @@ class ObjectsStore:
         return await self.database.object_heads.find_one(head, {"_id": 1}) is not None
 
     async def _delete(self, project_id: str, kind: Kind, object_id: str, digests: list[str]) -> int:
+        told: dict[str, object] = {"object_id": object_id, "digests": digests or "all"}
+
         async def delete(session: Session) -> int:
-            return await NameWriter(self.database, session, project_id, kind, object_id).delete(digests)
+            deleted = await NameWriter(self.database, session, project_id, kind, object_id).delete(digests)
+            if deleted:  # what is refused is not written down
+                audit.did(f"{kind}.delete", project_id, **told)
+            return deleted
 
         async with self._turn(documents.head_id(project_id, kind, object_id)):
-            return await self.database.transaction(delete)
+            deleted = await self.database.transaction(delete)
+        if deleted:
+            audit.did(f"{kind}.deleted", project_id, **told, num_deleted=deleted)
+        return deleted
 
     @database_query
     async def one(

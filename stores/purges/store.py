@@ -39,9 +39,11 @@ class PurgesStore:
             raise BadInputError(f"repeat the id {project_id} to remove all that is in the project", "confirm")
         database = self.database
         entry = await database.query(self._entry(project_id))
-        if entry is None or not await database.run(begin(database, project_id, entry["created_at"])):
-            raise NotFoundError(f"there is no project {project_id} (any more)", "project_id")
-        audit.did("project.purge", project_id)
+        if entry is None:
+            raise _no_project(project_id)
+        audit.did("project.purge", project_id)  # before: it may begin although its answer is lost
+        if not await database.run(begin(database, project_id, entry["created_at"])):
+            raise _no_project(project_id)
         return await self.go_on(project_id, seconds)
 
     async def _entry(self, project_id: str) -> Document | None:
@@ -87,3 +89,7 @@ class PurgesStore:
     async def unfinished(self) -> list[str]:
         """The projects whose purge is under way, or was left."""
         return await self.database.purges.distinct("_id", {"is_done": False})
+
+
+def _no_project(project_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no project {project_id} (any more)", "project_id")

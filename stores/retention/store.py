@@ -53,11 +53,12 @@ class RetentionStore:
         check_project_id(project_id)
         rule.check()
         await self._check_listed(project_id)
+        audit.did("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
         document = await states.set_rule(self.database, project_id, rule)
         if document is None:
             await self.database.admit(project_id)
             raise _no_project(project_id)
-        audit.did("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
+        await self._tell(project_id)
         return Retention.of(project_id, document)
 
     @database_query
@@ -90,14 +91,16 @@ class RetentionStore:
             UnavailableError: the database is away; the sweep goes on when it is back.
         """
         check_project_id(project_id)
+        await self.database.run(self._tell(project_id))  # of the last one, which this one's report comes in place of
         hold = await self.database.run(Hold.take(self.database, project_id))
         if hold is not None:
-            await Sweep(self.database, hold, self._patience, self._large).run(seconds, pause)
+            try:
+                await Sweep(self.database, hold, self._patience, self._large).run(seconds, pause)
+            finally:
+                await self.database.run(self._tell(project_id))
         retention = await self.one(project_id)
         if retention is None:
             raise _no_project(project_id)
-        if hold is not None and retention.report is not None:
-            _tell(project_id, retention.report)
         if retention.report is None or (hold is None and not retention.rule):
             raise BadInputError(f"{project_id} has no rule by which to sweep; set one with retentionSet", "project_id")
         return retention.report
@@ -109,19 +112,25 @@ class RetentionStore:
         found = self.database.retention.find(match, {"_id": 1}, sort=[("due_at", 1)], limit=_MOST_DUE)
         return [document["_id"] async for document in found]
 
+    async def _tell(self, project_id: str) -> None:
+        """Tell the audit log of a sweep that is over and removed something; none is forgotten, whoever was killed."""
+        document = await self.database.retention.find_one({"_id": project_id, "sweep.is_told": {"$ne": True}})
+        report = Retention.of(project_id, document).report
+        if report is None or report.outcome is Outcome.RUNNING:
+            return
+        counts = asdict(report.counts)
+        if any(counts.values()):
+            began = times.to_text(report.started_at)
+            audit.did("retention.sweep", project_id, outcome=str(report.outcome), started_at=began, **counts)
+        told = {"_id": project_id, "sweep.started_at": report.started_at}
+        await self.database.retention.update_one(told, {"$set": {"sweep.is_told": True}})
+
     async def _is_listed(self, project_id: str) -> bool:
         return await self.database.projects.find_one({"_id": project_id}, {"_id": 1}) is not None
 
     async def _check_listed(self, project_id: str) -> None:
         if not await self._is_listed(project_id):
             raise _no_project(project_id)
-
-
-def _tell(project_id: str, report: Report) -> None:
-    """Tell the audit log of a sweep that is over, and did something."""
-    counts = asdict(report.counts)
-    if report.outcome is not Outcome.RUNNING and any(counts.values()):
-        audit.did("retention.sweep", project_id, outcome=str(report.outcome), **counts)
 
 
 def _no_project(project_id: str) -> NotFoundError:

@@ -75,18 +75,20 @@ def test_deletes_purges_and_retention_are_written_down_with_how_many(
     assert {(entry["caller"], entry["project"]) for entry in found} == {("anonymous", PROJECT)}
     assert all(entry["time"].endswith("Z") for entry in found)
     told = [(entry["action"], entry["detail"]) for entry in found]
-    assert told[:5] == [
-        ("feedback.purge", {"ids": [made], "num_purged": 1}),
-        ("calls.delete", {"call_ids": [call_id(1), call_id(2)], "num_deleted": 1}),
-        ("object.delete", {"object_id": "prompt", "digests": "all", "num_deleted": 1}),
+    purged, deleted = {"ids": [made]}, {"call_ids": [call_id(1), call_id(2)]}
+    versions = {"object_id": "prompt", "digests": "all"}
+    assert told[:8] == [
+        ("feedback.purge", purged),
+        ("feedback.purged", purged | {"num_purged": 1}),
+        ("calls.delete", deleted),
+        ("calls.deleted", deleted | {"num_deleted": 1}),
+        ("object.delete", versions),
+        ("object.deleted", versions | {"num_deleted": 1}),
         ("retention.set", {"keep_days": 30, "keep_calls": None}),
         ("project.purge", {}),
     ]
-    assert (told[5][0], told[5][1]["calls"], len(told)) == (
-        "project.purged",
-        2,
-        6,
-    )  # one of them is only known to be gone
+    # one of the calls is only known to be gone
+    assert (told[8][0], told[8][1]["calls"], len(told)) == ("project.purged", 2, 9)
     assert STORED not in str(found)
 
 
@@ -106,8 +108,8 @@ def test_so_is_what_the_weave_sdk_deletes(server: Server, caplog: pytest.LogCapt
 
     assert server.client.post("/weave/calls/delete", json=body).status_code == 200
 
-    [entry] = entries(caplog)
-    assert (entry["action"], entry["detail"]["num_deleted"], entry["caller"]) == ("calls.delete", 1, "anonymous")
+    [_, entry] = entries(caplog)
+    assert (entry["action"], entry["detail"]["num_deleted"], entry["caller"]) == ("calls.deleted", 1, "anonymous")
 
 
 async def test_what_a_server_does_by_itself_has_it_as_caller(
@@ -115,8 +117,7 @@ async def test_what_a_server_does_by_itself_has_it_as_caller(
 ) -> None:
     await calls.delete(PROJECT, [call_id(1)])
 
-    [entry] = entries(caplog)
-    assert entry["caller"] == "server"
+    assert [entry["caller"] for entry in entries(caplog)] == ["server", "server"]
 
 
 def test_many_ids_are_counted_and_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,9 +165,13 @@ def test_a_command_writes_into_the_same_file_as_the_server_also_when_that_is_mov
     assert done.returncode == 0, done.stderr
     assert [told(line) for line in moved.read_text().splitlines()] == [
         ("calls.delete", "anonymous"),
+        ("calls.deleted", "anonymous"),
         ("retention.set", "command line"),
     ]
-    assert [told(line) for line in log.read_text().splitlines()] == [("calls.delete", "anonymous")]
+    assert [told(line) for line in log.read_text().splitlines()] == [
+        ("calls.delete", "anonymous"),
+        ("calls.deleted", "anonymous"),
+    ]
 
 
 def test_what_the_file_does_not_take_is_told_to_standard_error(

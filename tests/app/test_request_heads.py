@@ -12,14 +12,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app import request_heads
+from app import broken_requests, request_heads
+from app.browsers.answers import HEADERS
 from app.request_heads import MAX_BYTES, MAX_HEADERS
 from app.websocket.first_messages import WaryProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-TEXT = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+SAFE = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
+TEXT = SAFE + b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 UNCLEAR = b"Invalid HTTP request received."
 INVALID = b"HTTP/1.1 400 Bad Request\r\n" + TEXT % (len(UNCLEAR), UNCLEAR)
 BOUNDS = b"The head of a request may have 65,536 bytes and 100 headers."
@@ -40,9 +42,17 @@ async def accept(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+async def deny(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("Come with a key.", 401))
+
+
 @pytest.fixture
 def host() -> Iterator[tuple[str, int]]:
-    routes = [Route("/size", size, methods=["POST"]), WebSocketRoute("/socket", accept)]
+    routes = [
+        Route("/size", size, methods=["POST"]),
+        WebSocketRoute("/socket", accept),
+        WebSocketRoute("/denied", deny),
+    ]
     with live_server(Starlette(routes=routes), ws=WaryProtocol) as address:
         name, _, port = address.partition(":")
         yield name, int(port)
@@ -52,7 +62,7 @@ def host() -> Iterator[tuple[str, int]]:
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
     """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
     monkeypatch.setattr(request_heads, "SECONDS", 0.2)
-    monkeypatch.setattr(request_heads, "_LINGER_SECONDS", 0)
+    monkeypatch.setattr(broken_requests, "_LINGER_SECONDS", 0)
     return host
 
 
@@ -119,11 +129,8 @@ def test_as_much_as_may_be_is_taken(host: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("behind", [b"0\r\nX: ", b"3;x="])
-def test_what_has_no_end_between_or_behind_pieces_of_a_body_is_cut(host: tuple[str, int], behind: bytes) -> None:
-    answered, taken = sent(host, CHUNKED + behind, *([b"a" * 50_000] * 400))
-
-    assert answered == b""
-    assert taken < 400 * 50_000
+def test_what_has_no_end_between_or_behind_pieces_of_a_body_is_refused(host: tuple[str, int], behind: bytes) -> None:
+    assert sent(host, CHUNKED + behind, *([b"a" * 50_000] * 4)) == (REFUSED, len(CHUNKED + behind) + 200_000)
 
 
 def test_a_body_of_many_small_pieces_is_taken(host: tuple[str, int]) -> None:
@@ -185,3 +192,23 @@ def test_a_websocket_that_cannot_open_is_told_why(host: tuple[str, int], header:
     answered, _ = sent(host, UPGRADE + header + b"\r\n\r\n")
 
     assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert all(header in answered.lower() for header in SAFE.lower().splitlines()) == (status != 101)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (UPGRADE.replace(b"/socket", b"/nowhere"), 403),
+        (UPGRADE.replace(b"/socket", b"/denied"), 401),
+        (UPGRADE.replace(b"Version: 13", b"Version: 12"), 400),
+        (UPGRADE.replace(b"GET", b"POST"), 405),
+        (UPGRADE.replace(b"Sec-WebSocket-Key", b"X"), 400),
+    ],
+)
+def test_a_refused_websocket_tells_browsers_what_each_answer_does(
+    host: tuple[str, int], request_: bytes, status: int
+) -> None:
+    answered, _ = sent(host, request_ + b"\r\n")
+
+    assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert [header for header in SAFE.lower().splitlines() if header not in answered.lower()] == []

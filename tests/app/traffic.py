@@ -57,9 +57,13 @@ class CallsClient:
     ) -> None:
         await self._http.aclose()
 
-    async def create(self, numbers: list[int]) -> None:
-        """Write whole calls in one batch."""
-        parts = [part for number in numbers for part in ({"start": self._start(number)}, {"end": self._end(number)})]
+    async def create(self, numbers: list[int], *, of_one_trace: bool = False) -> None:
+        """Write whole calls in one batch, each a trace of its own or all others made by the first."""
+        starts = [self._start(number) for number in numbers]
+        for start in starts[1:] if of_one_trace else ():
+            start |= {"traceId": starts[0]["traceId"], "parentId": starts[0]["id"]}
+        ends = [self._end(number) for number in numbers]
+        parts = [part for start, end in zip(starts, ends, strict=True) for part in ({"start": start}, {"end": end})]
         data = await self._ask(CREATE_BATCH, batch=parts)
         made = [result["id"] for result in data["callCreateBatch"]["res"]]
         assert made == [call_id(number) for number in numbers for _ in ("start", "end")]

@@ -18,6 +18,9 @@ Most is what a replica set takes whose primary hangs without a word: another is 
 to take twelve more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
+_MISSING: Final = ("NOT_FOUND", "OBJECT_DELETED")
+_OK: Final = 200
+_NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 
@@ -26,6 +29,10 @@ Json = dict[str, Any]
 
 class RefusedError(DatabaseAwayError):
     """The server answered UNAVAILABLE or TIMEOUT: whether the request took effect is not known."""
+
+
+class MissingError(RefusedError):
+    """The server answered that there is no such thing, which only who reads may be told."""
 
 
 class FaultsClient:
@@ -48,6 +55,13 @@ class FaultsClient:
 
     async def ask(self, document: str, **variables: object) -> Json:
         """The data that an operation gives."""
+        try:
+            return await self._asked(document, variables)
+        except MissingError as error:
+            self.wrong[str(error)] += 1
+            raise
+
+    async def _asked(self, document: str, variables: Json) -> Json:
         variables.setdefault("projectId", self.project_id)
         response = await self._send("POST", self.url, json={"query": document, "variables": variables})
         answer: Json = response.json()
@@ -55,6 +69,26 @@ class FaultsClient:
         data: Json = answer["data"]
         self.seen["acknowledged"] += 1
         return data
+
+    async def find(self, document: str, **variables: object) -> Json | None:
+        """The data that a query gives; None where what it asks for is not there."""
+        try:
+            return await self._asked(document, variables)
+        except MissingError:
+            return None
+
+    async def post(self, path: str, body: object, **headers: str) -> None:
+        """Have one of the other doors take JSON."""
+        url = f"{self._root}{path}"
+        response = await self._send("POST", url, json=body, headers=headers)
+        if response.status_code == _OK:
+            self.seen["acknowledged"] += 1
+            return
+        if response.status_code == _UNAVAILABLE and "Retry-After" in response.headers:
+            self.seen["UNAVAILABLE"] += 1
+        else:
+            self.wrong[f"{path} answered {response.status_code}: {response.text[:200]}"] += 1
+        raise RefusedError
 
     async def put(self, content: bytes) -> str:
         """Store a file; its digest."""
@@ -65,15 +99,21 @@ class FaultsClient:
         digest: str = answer["digest"]
         return digest
 
-    async def get(self, digest: str) -> bytes:
-        """A file."""
+    async def get(self, digest: str) -> bytes | None:
+        """A file; None where it is not there."""
         response = await self._send("GET", f"{self._files}/{digest}")
+        if response.status_code == _NOT_FOUND:
+            return None
         assert response.status_code == 200, response.text
         return response.content
 
     @property
     def _files(self) -> str:
-        return f"{self.url.removesuffix('/graphql')}/files/{self.project_id}"
+        return f"{self._root}/files/{self.project_id}"
+
+    @property
+    def _root(self) -> str:
+        return self.url.removesuffix("/graphql")
 
     async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:  # noqa: ANN401 -- httpx's
         began = monotonic()
@@ -95,6 +135,8 @@ class FaultsClient:
         errors = answer.get("errors", [])
         for error in errors:
             code = error["extensions"]["code"]
+            if code in _MISSING:
+                raise MissingError(f"{code}: {error['message']}")
             if code in _MAY_BE:
                 self.seen[code] += 1
             else:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,6 +97,23 @@ async def _halt_the_primary(members: ReplicaSet) -> AsyncIterator[None]:
     await asyncio.to_thread(members.wait_until_whole)
 
 
+@asynccontextmanager
+async def _lose_a_primary_that_is_alone(members: ReplicaSet) -> AsyncIterator[None]:
+    """Let no other member hear of what the primary writes, then kill it, and have it back once another is in its place.
+
+    What was acknowledged by the primary alone is rolled back.
+    """
+    primary = await asyncio.to_thread(members.primary)
+    with ExitStack() as halted:
+        for member in await asyncio.to_thread(members.secondaries):
+            halted.enter_context(member.hearing_nothing())
+        yield
+        primary.kill()
+    await asyncio.to_thread(members.primary)
+    primary.start()
+    await asyncio.to_thread(members.wait_until_whole)
+
+
 def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def fail(members: ReplicaSet) -> AsyncIterator[None]:
@@ -119,7 +136,8 @@ def _unconfirmed(code: int) -> dict[str, object]:
 
 LOSSES: Final = (
     Fault("the primary steps down", _step_down, 0.5, 10),
-    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20),
+    Fault("kill -9 of the primary, which comes back", _lose_the_primary, 2, 20, is_short=False),
+    Fault("kill -9 of the primary whose writes have reached no other", _lose_a_primary_that_is_alone, 1, 5),
     Fault("kill -9 of a secondary, which comes back", _lose_a_secondary, 1, 20),
     Fault("kill -9 of two of three members, which come back", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),

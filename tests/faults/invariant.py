@@ -64,6 +64,7 @@ class Project:
         self.table_chunks = {chunk["digest"]: chunk for chunk in self._all("table_chunks")}
         self.rows = {row["digest"]: row for row in self._all("table_rows")}
         self.feedback = self._all("feedback")
+        self.costs = self._all("costs")
 
     def sizes(self) -> dict[str, int]:
         """The sizes of the project, as a recount gives them."""
@@ -159,7 +160,7 @@ class Project:
             yield f"the heads of objects count {heads}"
 
     def _broken_feedback(self) -> Iterator[str]:
-        there = {call["id"] for call in self.calls}
+        there = {call["id"] for call in self._all("calls")}  # what is deleted keeps its feedback
         for one in self.feedback:
             if one.get("call_id") and one["call_id"] not in there:
                 yield f"feedback {one['id']} is on a call that is not there"

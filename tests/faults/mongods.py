@@ -87,6 +87,16 @@ class Mongod:
             finally:
                 client.admin.command("configureFailPoint", "failCommand", mode="off")
 
+    @contextmanager
+    def hearing_nothing(self) -> Iterator[None]:
+        """Let it hear nothing of what the primary writes, as one that lags does; it votes as ever."""
+        with self.client() as client:
+            client.admin.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")
+            try:
+                yield
+            finally:
+                client.admin.command("configureFailPoint", "stopReplProducer", mode="off")
+
 
 class ReplicaSet:
     """The three of them."""

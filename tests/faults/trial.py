@@ -16,7 +16,8 @@ from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.faults import Fault
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
-from tests.faults.writers import WRITERS, Writer
+from tests.faults.surplus import surplus
+from tests.faults.writers import MORE_WRITERS, WRITERS, Writer
 from tests.waiting import until
 
 _projects = itertools.count(1)
@@ -57,10 +58,11 @@ class Trial:
         seconds: float,
         *,
         server_may_go: bool = False,
+        is_full: bool = False,
     ) -> Row:
-        """Have a fault for some seconds while all write; they must write before, and again after it."""
+        """Have a fault for some seconds while all write, in full by all ways; they must write before, and after it."""
         client = FaultsClient(self.server.url, f"acme/fault-{next(_projects)}")
-        writers = [make(client) for make in WRITERS]
+        writers = [make(client) for make in (*WRITERS, *(MORE_WRITERS if is_full else ()))]
         if self.evaluations:
             writers.append(EvaluationsWriter(client, self.evaluations))
         stopped = asyncio.Event()
@@ -78,6 +80,7 @@ class Trial:
             seen, longest = client.seen.copy(), client.longest_seconds
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
+            lost += surplus(self.uri, client.project_id, writers)
             return Row(fault, seconds, seen, client.wrong, longest, lost)
         finally:
             stopped.set()

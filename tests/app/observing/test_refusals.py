@@ -1,17 +1,25 @@
 """Who is refused at any door is counted there by the code, whatever refuses them."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from app.server import create_app
 from app.settings import Settings
+from app.traffic.places import Places
 from stores.access import Grant, Role
 from stores.database import Database
+from stores.errors import RateLimitedError
 from stores.keys import KeysStore
 from tests.app.observing.samples import sample, told
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 DOORS: dict[str, Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = {
     "graphql": lambda client: client.post("/graphql", json={"query": "{ __typename }"}),
@@ -72,3 +80,38 @@ async def test_who_has_no_key(mongodb_uri: str, database: Database) -> None:
     for door in (*DOORS, "metrics"):
         assert found[sample("loomql_errors_total", door=door, code="UNAUTHENTICATED")] == 1
         assert found[sample("loomql_requests_total", door=door, operation="", status="401")] == 1
+
+
+OPERATION = '{"id": "%s", "type": "subscribe", "payload": {"query": "%s"}}'
+WATCH = 'subscription { callEvents(projectId: \\"acme/chat\\") { type } }'
+
+
+@pytest.mark.parametrize("served", [{"max_connection_operations": 1}], ids=["one at once"], indirect=True)
+@pytest.mark.parametrize("is_full", [False, True], ids=["of the connection", "of the server"])
+async def test_who_asks_for_too_much_over_one_websocket(
+    served: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
+) -> None:
+    if is_full:
+        monkeypatch.setattr(Places, "one", no_place)
+    address = f"{served.base_url.copy_with(scheme='ws')}/graphql"
+    async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        await socket.send('{"type": "connection_init"}')
+        await socket.recv()
+        refusals = []
+        if not is_full:
+            await socket.send(OPERATION % ("watching", WATCH))
+        for number in range(3):
+            await socket.send(OPERATION % (number, "{ __typename }"))
+            async with asyncio.timeout(TIMEOUT):
+                refusals.append(json.loads(await socket.recv()))
+        found = await told(served)
+
+    assert [refusal["payload"][0]["extensions"]["code"] for refusal in refusals] == ["RATE_LIMITED"] * 3
+    assert found[sample("loomql_errors_total", door="websocket", code="RATE_LIMITED")] == 3
+    assert found[sample("loomql_requests_total", door="websocket", operation="", status="200")] == 3
+
+
+@asynccontextmanager
+async def no_place(*_: object) -> AsyncIterator[None]:
+    raise RateLimitedError("told by a test")
+    yield

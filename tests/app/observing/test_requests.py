@@ -1,5 +1,6 @@
 """Ids and counts of requests, as clients and Prometheus see them."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app.background import Background
 from app.observing.under_way import CURRENT
 from app.server import create_app
 from app.settings import Settings
@@ -67,6 +69,24 @@ async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient
     assert found[sample("loomql_task_running", task="upkeep")] == 1
     assert found[sample("loomql_work_total", work="purging", outcome="failed")] == 0
     assert found[sample("loomql_work_total", work="sweeping", outcome="succeeded")] >= 1
+
+
+async def test_of_tasks_those_are_told_that_go_on_or_broke_off() -> None:
+    background = Background()
+
+    async def come_to_an_end() -> None:
+        return
+
+    async def break_off() -> None:
+        raise RuntimeError
+
+    background.begin("goes on", asyncio.sleep(3600))
+    tasks = [background.begin("over", come_to_an_end()), background.begin("broken", break_off())]
+    await asyncio.wait(tasks)
+    found = background.running()
+    await background.end()
+
+    assert found == {"goes on": True, "broken": False}
 
 
 async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> None:

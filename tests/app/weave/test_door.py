@@ -9,6 +9,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from app.server import create_app
+from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores
 from stores.database import Database
@@ -204,6 +206,26 @@ def test_a_look_up_that_makes_no_sense_is_told(door: httpx.Client) -> None:
     assert "Syntax Error" in no_query["message"]
     assert refused(door, "/graphql", query="{ viewer { id } }" + " " * 10_000)[0] == 413
     assert refused(door, "/graphql", variables={}) == (422, "query: Field required")
+
+
+def test_a_look_up_tells_of_its_schema_only_where_introspection_is_on(
+    mongodb_uri: str, database_name: str, door: httpx.Client
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, introspection=False)
+    with (
+        live_server(create_app(settings)) as host,
+        httpx.Client(base_url=f"http://{host}/weave", auth=("api", "k" * 40)) as secret,
+    ):
+        hidden = looked_up(secret, "{ __schema { types { name } } }")
+        misspelt = looked_up(secret, "{ viewr { id } }")
+        known = looked_up(secret, "{ viewer { id __typename } }")
+
+    assert hidden["data"] is None
+    assert hidden["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert misspelt["errors"][0]["message"] == "Cannot query field 'viewr' on type 'Query'."
+    assert known == {"data": {"viewer": {"id": "local", "__typename": "User"}}}
+    assert "User" in str(looked_up(door, "{ __schema { types { name } } }"))
+    assert looked_up(door, "{ viewr { id } }")["errors"][0]["message"].endswith("Did you mean 'viewer'?")
 
 
 LISTS = {

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from tests.faults.client import FaultsClient
 from tests.faults.writers.calls import BatchWriter, DeletingWriter, PartsWriter, Reader
+from tests.faults.writers.costs import CostsWriter
 from tests.faults.writers.feedback import FeedbackWriter, ReplacingWriter
 from tests.faults.writers.files import FilesWriter
-from tests.faults.writers.objects import ObjectsWriter
+from tests.faults.writers.names import NamesWriter
+from tests.faults.writers.objects import DeletedVersionsWriter, ObjectsWriter
+from tests.faults.writers.spans import SpansWriter
 from tests.faults.writers.tables import LargeTablesWriter, TablesWriter
+from tests.faults.writers.weave import WeaveWriter
 from tests.faults.writers.writer import Writer
 
 WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
@@ -22,5 +26,14 @@ WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
     ReplacingWriter,
     FilesWriter,
 )
+MORE_WRITERS: tuple[Callable[[FaultsClient], Writer], ...] = (
+    WeaveWriter,
+    SpansWriter,
+    NamesWriter,
+    DeletedVersionsWriter,
+    CostsWriter,
+)
 
-__all__ = ["WRITERS", "Writer"]
+"""Those who write at full length, too; the test run has no time for them."""
+
+__all__ = ["MORE_WRITERS", "WRITERS", "Writer"]

@@ -3,9 +3,10 @@
 import itertools
 from collections.abc import AsyncIterator
 
-from tests.app.traffic import number_of, running_call, whole_call
+from tests.app.traffic import call_id, number_of, running_call, whole_call
 from tests.faults.client import FaultsClient
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.feedback import BATCH, call_ref, new_feedback
+from tests.faults.writers.writer import Writer, told
 
 _numbers = itertools.count(1)
 _BATCH = 20
@@ -39,6 +40,7 @@ class _CallsWriter(Writer):
     def _fresh(self, count: int) -> list[int]:
         numbers = list(itertools.islice(_numbers, count))
         self.sent |= set(numbers)
+        self.sent_things |= {("call", call_id(number)) for number in numbers}
         return numbers
 
 
@@ -54,10 +56,14 @@ class BatchWriter(_CallsWriter):
         if not numbers:
             numbers = self._fresh(_BATCH)
             self._again = numbers
-        await self.client.calls.create(numbers)
+        await self.create(numbers)
         self._again = []
         self.started |= set(numbers)
         self.ended |= set(numbers)
+
+    async def create(self, numbers: list[int]) -> None:
+        """Write them, in one request."""
+        await self.client.calls.create(numbers)
 
 
 class PartsWriter(_CallsWriter):
@@ -74,7 +80,7 @@ class PartsWriter(_CallsWriter):
 
 
 class DeletingWriter(_CallsWriter):
-    """Writes calls and deletes them."""
+    """Writes a call with four below it, gives feedback on two of them, and deletes the one."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
@@ -83,12 +89,19 @@ class DeletingWriter(_CallsWriter):
 
     async def step(self) -> None:
         numbers = self._fresh(5)
-        await self.client.calls.create(numbers)
+        await self.client.calls.create(numbers, of_one_trace=True)
         self.started |= set(numbers)
         self.ended |= set(numbers)
+        await self._give_feedback(numbers[:2])
         self.sent_to_delete |= set(numbers)
-        await self.client.calls.delete(numbers)
+        await self.client.calls.delete(numbers[:1])
         self.deleted |= set(numbers)
+
+    async def _give_feedback(self, numbers: list[int]) -> None:
+        self.sent_things |= {("feedback", told({"on": number})) for number in numbers}
+        project_id = self.client.project_id
+        batch = [new_feedback(call_ref(project_id, number), f"on-{number}", {"on": number}) for number in numbers]
+        await self.client.ask(BATCH, batch=[{"projectId": project_id, **one} for one in batch])
 
     def gone(self) -> set[int]:
         return self.sent_to_delete

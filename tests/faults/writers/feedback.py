@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from tests.app.traffic import call_id
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.writer import Writer, told
 
 BATCH = "mutation ($batch: [FeedbackCreateReq!]!) { feedbackCreateBatch(batch: $batch) { res { id } } }"
 ONE = """
@@ -29,6 +29,16 @@ query ($projectId: ID!, $after: String) {
 }
 """
 _BATCH = 5
+
+
+def call_ref(project_id: str, number: int) -> str:
+    """The ref of a call by its number."""
+    return f"weave:///{project_id}/call/{call_id(number)}"
+
+
+def new_feedback(ref: str, feedback_id: str, payload: object) -> Json:
+    """Feedback as a batch takes it, but for its project."""
+    return {"weaveRef": ref, "feedbackType": "told", "id": feedback_id, "payload": payload}
 
 
 async def all_feedback(client: FaultsClient) -> dict[str, object]:
@@ -55,9 +65,10 @@ class _OnACall(Writer):
     async def ref(self) -> str:
         """The ref of the call."""
         if not self._has_call:
+            self.sent_things.add(("call", call_id(self.number)))
             await self.client.calls.create([self.number])
             self._has_call = True
-        return f"weave:///{self.client.project_id}/call/{call_id(self.number)}"
+        return call_ref(self.client.project_id, self.number)
 
 
 class FeedbackWriter(_OnACall):
@@ -77,17 +88,18 @@ class FeedbackWriter(_OnACall):
         if not payloads:
             payloads = {f"batch-{number}-{at}": {"at": at, "of": number} for at in range(_BATCH)}
             self.sent.append(payloads)
+            self.sent_things |= {("feedback", told(payload)) for payload in payloads.values()}
             self._again = payloads
         await self.client.ask(BATCH, batch=[self._new(ref, one, payload) for one, payload in payloads.items()])
         self._again = {}
         self.acknowledged |= payloads
         payload = {"single": number}
+        self.sent_things.add(("feedback", told(payload)))
         made = await self.client.ask(ONE, ref=ref, payload=payload)
         self.acknowledged[made["feedbackCreate"]["id"]] = payload
 
     def _new(self, ref: str, feedback_id: str, payload: object) -> Json:
-        given = {"projectId": self.client.project_id, "weaveRef": ref, "feedbackType": "told"}
-        return {**given, "id": feedback_id, "payload": payload}
+        return {"projectId": self.client.project_id, **new_feedback(ref, feedback_id, payload)}
 
     async def lost(self) -> AsyncIterator[str]:
         there = await all_feedback(self.client)
@@ -115,6 +127,7 @@ class ReplacingWriter(_OnACall):
         ref, new = await self.ref(), f"replace-{next(self._numbers)}"
         old, self.last = self.last or f"nothing-{new}", None
         self.payloads[new] = {"is": new}
+        self.sent_things.add(("feedback", told(self.payloads[new])))
         self.either.append((old, new))
         await self.client.ask(REPLACE, old=old, new=new, ref=ref, payload=self.payloads[new])
         self.either.pop()

@@ -1,7 +1,6 @@
 """Who uploads files of several parts."""
 
 import hashlib
-import itertools
 from collections.abc import AsyncIterator
 
 from stores.files.uploads import CHUNK_BYTES
@@ -10,18 +9,22 @@ from tests.faults.writers.writer import Writer
 
 
 class FilesWriter(Writer):
-    """Each file is another."""
+    """Each file is another; each other one that is refused is sent again as it is."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
-        self._numbers = itertools.count()
         self.digests: dict[str, str] = {}
 
     async def step(self) -> None:
-        content = f"{next(self._numbers):016d}".encode() * (CHUNK_BYTES // 16 * 5 // 2)
+        number = f"{self.next_number():016d}"
+        self.sent_things.add(("file", number))
+        content = number.encode() * (CHUNK_BYTES // 16 * 5 // 2)
         self.digests[await self.client.put(content)] = hashlib.sha256(content).hexdigest()
 
     async def lost(self) -> AsyncIterator[str]:
         for digest, expected in self.digests.items():
-            if hashlib.sha256(await self.client.get(digest)).hexdigest() != expected:
+            content = await self.client.get(digest)
+            if content is None:
+                yield f"file {digest} was acknowledged and is not there"
+            elif hashlib.sha256(content).hexdigest() != expected:
                 yield f"file {digest} has another content"

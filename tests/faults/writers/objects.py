@@ -1,10 +1,9 @@
-"""Who makes versions of a few objects."""
+"""Who makes versions of objects, and deletes some."""
 
-import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.writer import Writer, told
 
 CREATE = """
 mutation ($projectId: ID!, $name: String!, $val: JSON!) {
@@ -16,25 +15,67 @@ query ($projectId: ID!, $name: String!, $digest: String!) {
   obj(projectId: $projectId, objectId: $name, digest: $digest) { val }
 }
 """
+DELETE = """
+mutation ($projectId: ID!, $name: String!, $digests: [String!]) {
+  objDelete(projectId: $projectId, objectId: $name, digests: $digests) { numDeleted }
+}
+"""
 _NAMES = 3
 
 
 class ObjectsWriter(Writer):
-    """Each version of a name is another value."""
+    """Each version of a name is another value; each other one that is refused is sent again as it is."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
-        self._numbers = itertools.count()
         self.versions: dict[tuple[str, str], object] = {}
 
     async def step(self) -> None:
-        number = next(self._numbers)
+        number = self.next_number()
         name, val = f"object-{number % _NAMES}", {"number": number}
+        self.sent_things.add(("object", told(val)))
         made = await self.client.ask(CREATE, name=name, val=val)
         self.versions[name, made["objCreate"]["digest"]] = val
 
     async def lost(self) -> AsyncIterator[str]:
         for (name, digest), val in self.versions.items():
-            found = await self.client.ask(READ, name=name, digest=digest)
-            if found["obj"]["val"] != val:
+            found = await self.client.find(READ, name=name, digest=digest)
+            if found is None:
+                yield f"{name}:{digest} was acknowledged and is not there"
+            elif found["obj"]["val"] != val:
                 yield f"{name}:{digest} is {found['obj']['val']}"
+
+
+class DeletedVersionsWriter(Writer):
+    """Makes two versions of an object and deletes the second, or both.
+
+    It is not sent again: what is deleted already would be refused.
+    """
+
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._count = 0
+        self.kept: dict[str, str] = {}
+        self.deleted: list[tuple[str, str]] = []
+
+    async def step(self) -> None:
+        self._count += 1
+        name, takes_all = f"deleted-{self._count}", self._count % 2 == 0
+        first, second = [await self._create(name, {"name": name, "version": at}) for at in range(2)]
+        await self.client.ask(DELETE, name=name, digests=[] if takes_all else [second])
+        self.deleted += [(name, second), *([(name, first)] if takes_all else [])]
+        if not takes_all:
+            self.kept[name] = first
+
+    async def _create(self, name: str, val: object) -> str:
+        self.sent_things.add(("object", told(val)))
+        digest: str = (await self.client.ask(CREATE, name=name, val=val))["objCreate"]["digest"]
+        return digest
+
+    async def lost(self) -> AsyncIterator[str]:
+        for name, digest in self.kept.items():
+            if await self.client.find(READ, name=name, digest=digest) is None:
+                yield f"{name}:{digest} was not deleted and is not there"
+        for name, digest in self.deleted:
+            if await self.client.find(READ, name=name, digest=digest) is not None:
+                yield f"{name}:{digest} was deleted and is there"

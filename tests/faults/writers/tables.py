@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 from tests.faults.client import FaultsClient, Json
-from tests.faults.writers.writer import Writer
+from tests.faults.writers.writer import Writer, told
 
 CREATE = """
 mutation ($projectId: ID!, $rows: [JSON!]!) {
@@ -29,23 +29,27 @@ _BETWEEN_SECONDS = 0.3
 
 
 class TablesWriter(Writer):
-    """Most of its tables are small; each fifth has several chunks."""
+    """Most of its tables are small; each fifth has several chunks. Each other refused one is sent again as it is."""
 
     def __init__(self, client: FaultsClient) -> None:
         super().__init__(client)
-        self._numbers = itertools.count()
         self.tables: dict[str, list[Json]] = {}
 
     async def step(self) -> None:
-        number = next(self._numbers)
+        number = self.next_number()
         rows = [{"table": number, "row": row, "text": "warp " * 5} for row in range(_FEW if number % 5 else _MANY)]
         digest = await self._create(rows)
         last = {"table": number, "row": "last"}
+        self._sends([*rows[1:], last])
         changes = [{"append": {"row": last}}, {"pop": {"index": 0}}]
         changed = (await self.client.ask(UPDATE, base=digest, updates=changes))["tableUpdate"]
         self.tables[changed["digest"]] = [*rows[1:], last]
 
+    def _sends(self, rows: list[Json]) -> None:
+        self.sent_things.add(("table", told([rows[0], rows[-1], len(rows)])))
+
     async def _create(self, rows: list[Json]) -> str:
+        self._sends(rows)
         made = (await self.client.ask(CREATE, rows=rows))["tableCreate"]
         assert len(made["rowDigests"]) == len(rows)
         digest: str = made["digest"]
@@ -54,7 +58,10 @@ class TablesWriter(Writer):
 
     async def lost(self) -> AsyncIterator[str]:
         for digest, rows in self.tables.items():
-            found = await self.client.ask(READ, digest=digest)
+            found = await self.client.find(READ, digest=digest)
+            if found is None:
+                yield f"table {digest} was acknowledged and is not there"
+                continue
             if [node["val"] for node in found["tableRows"]["nodes"]] != rows:
                 yield f"table {digest} has not the rows that were acknowledged"
             if int(found["tableStats"]["count"]) != len(rows):
@@ -67,7 +74,11 @@ class LargeTablesWriter(TablesWriter):
     What was not acknowledged is not sent again: only its other half is, in the next one.
     """
 
+    def __init__(self, client: FaultsClient) -> None:
+        super().__init__(client)
+        self._starts = itertools.count()
+
     async def step(self) -> None:
-        start = next(self._numbers) * _LARGE // 2
+        start = next(self._starts) * _LARGE // 2
         await self._create([{"large": row, "text": _LARGE_TEXT} for row in range(start, start + _LARGE)])
         await asyncio.sleep(_BETWEEN_SECONDS)

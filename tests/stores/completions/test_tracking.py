@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from stores import json_text, register
+from stores import audit, json_text, register
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database
-from stores.errors import BadInputError, PayloadTooLargeError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.paging import Row
 from stores.purges import PurgesStore, purge
 from tests.stand_in_provider import KEY, USAGE, StandIn
@@ -241,6 +241,20 @@ async def test_so_many_completions_are_under_way_at_once(completions: Completion
     later = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
 
     assert all("choices" in each.response for each in [*answers, later])
+
+
+async def test_a_caller_who_is_known_has_half_of_them(completions: CompletionsStore) -> None:
+    completions._max_at_once = 3
+    slow = {"model": "slow-1", "messages": HELLO}
+    acting = audit.CALLER.set("a key")
+    asking = [asyncio.create_task(completions.create(PROJECT, slow))]
+    with pytest.raises(RateLimitedError, match="1 of your completions are under way, as many as one caller has of"):
+        await asyncio.gather(*(completions.create(PROJECT, slow) for _ in range(2)))
+    audit.CALLER.set("another")
+    others = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+    audit.CALLER.reset(acting)
+
+    assert all("choices" in each.response for each in [others, *await asyncio.gather(*asking)])
 
 
 async def _are_two(database: Database) -> bool:

@@ -1,0 +1,122 @@
+"""Requests that cannot be read to their end, and those before them on the same connection."""
+
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.live_server import live_server
+
+MALFORMED = [
+    b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\nabc",
+    b"Transfer-Encoding: chunked\r\n\r\n3;a\nabc\r\n0\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+]
+
+
+async def slow(request: Request) -> Response:
+    """Answer a little later, after all that was sent has come."""
+    body = await request.body()
+    await anyio.sleep(0.2)
+    return PlainTextResponse(f"read {body.decode()};")
+
+
+async def early(request: Request) -> Response:
+    """Answer before the body has come, and go on until nobody is there."""
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "early;"
+        request.app.state.left = await request.receive()
+
+    return StreamingResponse(pieces())
+
+
+async def whole(request: Request) -> Response:
+    try:
+        await request.body()
+    except ClientDisconnect:
+        request.app.state.left = {"type": "http.disconnect"}
+        raise
+    return PlainTextResponse("read;")
+
+
+@pytest.fixture
+def app() -> Starlette:
+    return Starlette(routes=[Route(f"/{each.__name__}", each, methods=["POST"]) for each in (slow, early, whole)])
+
+
+@pytest.fixture
+def host(app: Starlette) -> Iterator[tuple[str, int]]:
+    with live_server(app) as address:
+        name, _, port = address.partition(":")
+        yield name, int(port)
+
+
+def request(body: bytes, *, path: str = "slow") -> bytes:
+    return b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+
+
+def broken(rest: bytes, *, path: str = "whole") -> bytes:
+    return b"POST /%b HTTP/1.1\r\nHost: x\r\n%b" % (path.encode(), rest)
+
+
+ANSWERS = r"(?<=HTTP/1.1 )\d+|read.*?;|early;|Invalid.*"
+
+
+def answers(host: tuple[str, int], data: bytes, of: str = ANSWERS) -> list[str]:
+    """Statuses and texts until the connection is closed."""
+    with socket.create_connection(host, timeout=30) as client:
+        client.sendall(data)
+        answered = b"".join(iter(lambda: client.recv(65_536), b""))
+    return re.findall(of, answered.decode())
+
+
+@pytest.mark.parametrize("stray", [b"x", b"}\r\n\r\n", b"\x00" * 70_000, b"POST / HTTP/1.1\r\nbroken\r\n\r\n"])
+def test_what_came_whole_is_answered_whatever_follows(host: tuple[str, int], stray: bytes) -> None:
+    assert answers(host, request(b"one") + stray) == ["200", "read one;"]
+
+
+def test_all_that_came_whole_is_answered(host: tuple[str, int]) -> None:
+    assert answers(host, request(b"one") + request(b"two") + b"\x00") == ["200", "read one;", "200", "read two;"]
+
+
+@pytest.mark.parametrize("rest", MALFORMED)
+def test_a_malformed_body_is_told_of(host: tuple[str, int], rest: bytes) -> None:
+    assert answers(host, broken(rest)) == ["400", "Invalid HTTP request received."]
+
+
+@pytest.mark.parametrize("rest", MALFORMED)
+def test_a_malformed_body_is_told_of_after_what_came_whole(host: tuple[str, int], rest: bytes) -> None:
+    assert answers(host, request(b"one") + broken(rest)) == [
+        "200",
+        "read one;",
+        "400",
+        "Invalid HTTP request received.",
+    ]
+
+
+def test_who_waits_for_a_malformed_body_hears_that_nothing_comes(app: Starlette, host: tuple[str, int]) -> None:
+    with socket.create_connection(host, timeout=30) as client:
+        client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"))
+        client.sendall(b"no number\r\n")
+        client.recv(65_536)
+
+    assert app.state.left == {"type": "http.disconnect"}
+
+
+def test_an_answer_that_has_begun_is_cut(host: tuple[str, int]) -> None:
+    with socket.create_connection(host, timeout=30) as client:
+        client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n", path="early"))
+        begun = b""
+        while b"early;" not in begun:
+            begun += client.recv(65_536)
+        client.sendall(b"no number\r\n")
+
+        assert b"".join(iter(lambda: client.recv(65_536), b"")) == b""

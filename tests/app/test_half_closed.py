@@ -1,0 +1,92 @@
+"""Clients that close their half of a connection once they have asked, and those that leave."""
+
+import re
+import socket
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from tests.live_server import live_server
+from tests.waiting import until
+
+
+async def quick(request: Request) -> Response:
+    return PlainTextResponse(f"read {(await request.body()).decode()};")
+
+
+async def slow(request: Request) -> Response:
+    """Answer late, without a look at who waits."""
+    body = await request.body()
+    await anyio.sleep(0.3)
+    return PlainTextResponse(f"read {body.decode()};")
+
+
+async def attending(request: Request) -> Response:
+    """Do something until the client leaves, as what reads does."""
+    await request.body()
+    request.app.state.attending = True
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    request.app.state.attending = False
+    return PlainTextResponse("read by nobody;")
+
+
+@pytest.fixture
+def app() -> Starlette:
+    app = Starlette(routes=[Route(f"/{each.__name__}", each, methods=["POST"]) for each in (quick, slow, attending)])
+    app.state.attending = None
+    return app
+
+
+@pytest.fixture
+def host(app: Starlette) -> Iterator[tuple[str, int]]:
+    with live_server(app) as address:
+        name, _, port = address.partition(":")
+        yield name, int(port)
+
+
+def request(path: str, body: bytes) -> bytes:
+    return b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+
+
+def answers(host: tuple[str, int], data: bytes) -> list[str]:
+    """Texts, to who sends this and then no more."""
+    with socket.create_connection(host, timeout=30) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        answered = b"".join(iter(lambda: client.recv(65_536), b""))
+    return re.findall(r"read.*?;", answered.decode())
+
+
+@pytest.mark.parametrize("path", ["quick", "slow"])
+def test_who_sends_no_more_is_answered(host: tuple[str, int], path: str) -> None:
+    assert answers(host, request(path, b"one")) == ["read one;"]
+    assert answers(host, request(path, b"x" * 300_000)) == [f"read {'x' * 300_000};"]
+
+
+def test_all_that_came_is_answered(host: tuple[str, int]) -> None:
+    requests = request("slow", b"one") + request("quick", b"two") + request("slow", b"three")
+
+    assert answers(host, requests) == ["read one;", "read two;", "read three;"]
+    assert answers(host, requests + b"POST /quick HT") == ["read one;", "read two;", "read three;"]
+
+
+def test_what_did_not_come_whole_is_not(host: tuple[str, int]) -> None:
+    assert answers(host, request("quick", b"one")[:-1]) == []
+
+
+async def test_who_asks_whether_the_client_is_there_is_told_that_it_left(app: Starlette, host: tuple[str, int]) -> None:
+    with socket.create_connection(host, timeout=30) as client:
+        client.sendall(request("attending", b"one"))
+        await until(lambda: app.state.attending)
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: app.state.attending is False)
+
+        assert client.recv(65_536) == b""
+
+    assert answers(host, request("slow", b"one") + request("attending", b"two")) == ["read one;"]

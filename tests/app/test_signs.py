@@ -1,0 +1,98 @@
+"""Frames of a WebSocket that carry nothing, as nobody sends them: pings without number, and pieces of no bytes."""
+
+import base64
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.websocket.first_messages import WaryProtocol
+from app.websocket.signs import AT_ONCE
+from tests.live_server import live_server
+
+TEXT, PING, PONG = 0x01, 0x89, 0x8A
+"""First bytes of frames: of a text that goes on, and of those that end at once."""
+
+CONTINUED, END = 0x00, 0x80
+WHY = (4429).to_bytes(2, "big") + b"More than 10 pings and pongs a second came."
+CLOSED = bytes([0x88, len(WHY)]) + WHY
+
+
+def frame(first: int, data: bytes = b"") -> bytes:
+    return bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    with suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await websocket.receive_text())
+
+
+@pytest.fixture
+def address() -> Iterator[tuple[str, int]]:
+    with live_server(Starlette(routes=[WebSocketRoute("/", echo)]), ws=WaryProtocol) as host:
+        name, _, port = host.partition(":")
+        yield name, int(port)
+
+
+def opened(address: tuple[str, int], *, takes: int = 65_536) -> socket.socket:
+    """A WebSocket of which the system takes so many bytes that nobody reads."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
+    client.settimeout(30)
+    client.connect(address)
+    key = base64.b64encode(os.urandom(16)).decode()
+    asked = ("GET / HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {key}")
+    client.sendall("\r\n".join((*asked, "Sec-WebSocket-Version: 13", "", "")).encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += client.recv(1)
+    return client
+
+
+def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        client.sendall(data)
+
+
+def answered(client: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [frame(PING, b"x") * (AT_ONCE + 10), frame(PONG) * (AT_ONCE + 10), frame(TEXT) + frame(CONTINUED) * (AT_ONCE + 10)],
+    ids=["pings", "pongs", "pieces"],
+)
+def test_a_flood_closes_the_connection(address: tuple[str, int], flood: bytes) -> None:
+    with opened(address) as client:
+        client.sendall(flood)
+
+        assert answered(client).endswith(CLOSED)
+
+
+def test_who_floods_and_reads_nothing_is_cut_off(address: tuple[str, int]) -> None:
+    flood = frame(PING, b"x" * 125) * 1_000
+    with opened(address, takes=4_096) as client, pytest.raises(ConnectionError):
+        send_for(10, client, flood)
+
+
+def test_as_many_as_a_client_needs_are_answered(address: tuple[str, int]) -> None:
+    with opened(address) as client:
+        client.sendall(frame(PING, b"a") * (AT_ONCE - 10))
+        client.sendall(frame(TEXT, b"whole ") + frame(CONTINUED) + frame(CONTINUED, b"mess") + frame(END, b"age"))
+        expected = b"\x8a\x01a" * (AT_ONCE - 10) + b"\x81\x0dwhole message"
+        received = b""
+        while len(received) < len(expected):
+            received += client.recv(65_536)
+
+    assert received == expected

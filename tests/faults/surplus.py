@@ -1,0 +1,48 @@
+"""What is stored and should not be: that nobody sent, or that is there more often than once."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pymongo import MongoClient, ReadPreference
+from pymongo.read_concern import ReadConcern
+
+from tests.faults.invariant import Document, Project
+from tests.faults.writers import Writer
+from tests.faults.writers.writer import Thing, told
+
+_NUMBER_BYTES = 16
+"""A file begins with its number."""
+
+
+def surplus(uri: str, project_id: str, writers: Sequence[Writer], name: str = "loomql") -> list[str]:
+    """It, a sentence each, read past the server."""
+    sent = set().union(*(writer.sent_things for writer in writers))
+    with MongoClient[Document](uri, serverSelectionTimeoutMS=30_000) as mongo:
+        database = mongo.get_database(
+            name, read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
+        )
+        there = Counter(_things(Project(database, project_id)))
+    many = [f"{kind} {what} is there {count} times" for (kind, what), count in there.items() if count > 1]
+    return [*many, *(f"{kind} {what} is there, and nobody sent it" for kind, what in there.keys() - sent)]
+
+
+def _things(project: Project) -> Iterator[Thing]:
+    yield from (("call", call["id"]) for call in project.calls)
+    yield from (("feedback", _told(one["json"]["payload"])) for one in project.feedback)
+    yield from (("object", _told(version["json"]["val"])) for version in project.objects if version["visible"])
+    yield from (("cost", cost["llm_id"]) for cost in project.costs)
+    yield from (("table", _told_of(project, table)) for table in project.tables)
+    first = {chunk["files_id"]: chunk["data"][:_NUMBER_BYTES].decode() for chunk in project.chunks if not chunk["n"]}
+    yield from (("file", first.get(file["_id"], "")) for file in project.files)
+
+
+def _told(text: str) -> str:
+    return told(json.loads(text))
+
+
+def _told_of(project: Project, table: Document) -> str:
+    """A table by its first row, its last, and how many there are."""
+    digests = [row for chunk in table["chunks"] for row in project.table_chunks[chunk]["row_digests"]]
+    first, last = (json.loads(project.rows[digest]["json"]["val"]) for digest in (digests[0], digests[-1]))
+    return told([first, last, len(digests)])
