@@ -32,7 +32,11 @@ def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
     if (project := _addressed(request)) is not None:
         may = caller.may_write(project) if request.method == "PUT" else caller.may_read(project)
         found += [] if may else [f"{caller.name} may {request.method} {project}"]
-    if not caller.writes and _MUTATION.match(request.body) and any(map(_has_data, values)):
+    if (
+        not caller.writes
+        and _MUTATION.match(request.body)
+        and any(_has_data(value) and _tells_of_something(value["data"]) for value in values)
+    ):
         found.append(f"{caller.name} writes")
     return found
 
@@ -69,6 +73,13 @@ def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
     return isinstance(data, dict) and any(
         found is not None and not name.startswith("__") for name, found in data.items()
     )
+
+
+def _tells_of_something(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+    """Whether there is anything in JSON but names of types, as there is not where none of a batch of none is made."""
+    if isinstance(value, dict):
+        return any(_tells_of_something(inner) for name, inner in value.items() if name != "__typename")
+    return any(map(_tells_of_something, value)) if isinstance(value, list) else bool(value)
 
 
 def _projects(value: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON

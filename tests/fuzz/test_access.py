@@ -70,4 +70,6 @@ def test_a_reader_changes_nothing() -> None:
 
     assert access.problems(caller(READER), CHANGED, changed) == ["reader writes"]
     assert access.problems(caller(READER), CHANGED, answer({"data": {"r0_callUpdate": None}})) == []
+    nothing = answer({"data": {"r0_callCreateBatch": {"__typename": "Res", "res": []}}, "extensions": {"id": "x"}})
+    assert access.problems(caller(READER), CHANGED, nothing) == []
     assert access.problems(caller(WRITER), CHANGED, changed) == []
