@@ -18,6 +18,8 @@ _TELLING: Final = ("reason", "message", "detail", "error")
 
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
 _MALFORMED: Final = b"Invalid HTTP request received."
+_NO_BODY: Final = "zero-length, empty document"
+_UNREADABLE: Final = {400, 422}
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
@@ -50,9 +52,18 @@ def problems(request: Request, answer: Answer) -> list[str]:
     if request.door == "files" and request.method == "PUT" and answer.status < _ERROR:
         found += [problem for value in values for problem in _of_file(request, value)]
     told = [text for value in values for text in messages(value)]
+    if _came_whole(request) and answer.status in _UNREADABLE and any(_NO_BODY in text for text in told):
+        found.append("its body was lost")
     if answer.media_type == "text/plain" and answer.status >= _ERROR:
         told.append(answer.body.decode(errors="replace"))
     return found + of_messages(told, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
+
+
+def _came_whole(request: Request) -> bool:
+    """Whether a body of JSON, or what is to be some, was sent as it is."""
+    names = {name.lower() for name, _ in request.headers}
+    is_json = ("Content-Type", "application/json") in request.headers
+    return is_json and bool(request.body.strip()) and not request.is_torn and "content-encoding" not in names
 
 
 def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any JSON

@@ -132,3 +132,12 @@ def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
     assert problems(GRAPHQL, told) == ["it tells of 'bson': \"no field 'a.bson'\""]
     assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), told) == []
     assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []
+
+
+def test_a_body_that_was_lost_on_its_way_is_told() -> None:
+    told = answer(b'{"reason": "not JSON: Input is a zero-length, empty document"}', status=422)
+    asked = replace(WEAVE, headers=(("Content-Type", "application/json"),), body=b'{"id": "1"}')
+
+    assert problems(asked, told) == ["its body was lost"]
+    for empty in (replace(asked, body=b" "), replace(asked, cut_at=3), replace(asked, headers=())):
+        assert problems(empty, told) == []
