@@ -3,8 +3,9 @@
 import base64
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from stores import times
 from stores.access import Grant, Role
@@ -29,6 +30,10 @@ _GRANTS: Final = {
     READER: [Grant(OWN_PROJECTS[0], Role.READER), Grant("demo/*", Role.READER)],
     EXPIRED: [Grant("*", Role.ADMIN)],
 }
+_READ: Final = {OPERATOR: ("*",), WRITER: (*OWN_PROJECTS, DEMO), READER: (OWN_PROJECTS[0], "demo/*")}
+_WRITTEN: Final = {OPERATOR: ("*",), WRITER: OWN_PROJECTS}
+"""What the grants come to, told apart from them, since answers are judged by it."""
+
 _WEIGHTS: Final = {OPERATOR: 50, WRITER: 25, READER: 15, EXPIRED: 1, STRANGE: 7, NOBODY: 2}
 _STRANGE_INITS: Final = (
     "5", "[]", '""', "true", "{}", "null", '{"Authorization": 5}', '{"Authorization": null}', '{"apiKey": {"a": []}}',
@@ -46,11 +51,31 @@ class Caller:
 
     name: str
     authorization: str | None = None
+    reads: tuple[str, ...] = ()
+    """Patterns of the projects that they may read; none where they may not come in."""
+    writes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, authorization: str, owner: str) -> Self:
+        """Somebody who brings the key of an owner, who may be none."""
+        return cls(name, authorization, _READ.get(owner, ()), _WRITTEN.get(owner, ()))
+
+    def may_read(self, project: str) -> bool:
+        """Whether they may know what is in a project."""
+        return any(fnmatchcase(project, pattern) for pattern in self.reads)
+
+    def may_write(self, project: str) -> bool:
+        """Whether they may change it."""
+        return any(fnmatchcase(project, pattern) for pattern in self.writes)
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The header, if there is one."""
         return () if self.authorization is None else (("Authorization", self.authorization),)
+
+
+EVERYBODY: Final = Caller(NOBODY, reads=("*",), writes=("*",))
+"""Who comes in where there are no keys."""
 
 
 async def make_keys(uri: str, name: str) -> Keys:
@@ -67,18 +92,20 @@ async def make_keys(uri: str, name: str) -> Keys:
 def pick(random: Random, keys: Keys) -> Caller:
     """Somebody; nobody where there are no keys."""
     if not keys:
-        return Caller(NOBODY)
+        return EVERYBODY
     name = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     if name == STRANGE:
-        return Caller(name, _strange(random, keys[random.choice((OPERATOR, READER))]))
+        owner = random.choice((OPERATOR, READER))
+        said = _strange(random, keys[owner])
+        return Caller.of(name, said, owner if keys[owner] in said else STRANGE)
     if name == NOBODY:
         return Caller(name)
-    return Caller(name, random.choice((bearer, bearer, bearer, basic))(keys[name]))
+    return Caller.of(name, random.choice((bearer, bearer, bearer, basic))(keys[name]), name)
 
 
 def operator(keys: Keys) -> Caller:
     """Who may do everything."""
-    return Caller(OPERATOR, bearer(keys[OPERATOR])) if keys else Caller(NOBODY)
+    return Caller.of(OPERATOR, bearer(keys[OPERATOR]), OPERATOR) if keys else EVERYBODY
 
 
 def bearer(key: str) -> str:

@@ -1,9 +1,10 @@
 """What is wrong with an answer, whatever was asked."""
 
-import json
 import re
 from typing import Any, Final
+from urllib.parse import unquote
 
+from tests.fuzz import reading
 from tests.fuzz.wire import Answer, Request
 
 CODES: Final = {
@@ -12,8 +13,13 @@ CODES: Final = {
 }  # fmt: skip
 """What errors may be called; INTERNAL is what nobody expected."""
 
-_GRAPHQL: Final = {"application/json", "application/graphql-response+json"}
+_TELLING: Final = ("reason", "message", "detail", "error")
+"""The members by which doors other than GraphQL's say what is wrong."""
+
 _TOLD: Final = {503: "UNAVAILABLE", 504: "TIMEOUT"}
+_MALFORMED: Final = b"Invalid HTTP request received."
+_NO_BODY: Final = "zero-length, empty document"
+_UNREADABLE: Final = {400, 422}
 _SERVER_ERROR: Final = 500
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
@@ -31,32 +37,45 @@ def problems(request: Request, answer: Answer) -> list[str]:
     """What is wrong, in sentences; nothing where all is well."""
     if answer.status == 0:
         return [] if request.is_torn or request.reads_for is not None else ["hung up without an answer"]
-    if request.method == "HEAD" or answer.body == b"Invalid HTTP request received.":
+    if answer.body == _MALFORMED:
+        return ["it is told to be no HTTP"] if request.is_well_formed else []
+    if request.method == "HEAD":
         return _of_status(answer, set())
     if not answer.is_whole and request.reads_for is None:
         return ["the answer breaks off"]
-    decoded, found = _decoded(answer)
-    found += _of_status(answer, codes(decoded))
-    if (request.door in {"graphql", "schemathesis"} and answer.media_type in _GRAPHQL) or (
-        request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type == "application/json"
-    ):
-        found += of_result(decoded)
-    elif (
-        request.door == "graphql"
-        and answer.status < _ERROR
-        and answer.media_type not in {*_GRAPHQL, "text/event-stream"}
-    ):
+    values, found = reading.values(answer)
+    found += _of_status(answer, {code for value in values for code in codes(value)})
+    if _tells_results(request, answer):
+        found += [problem for value in values for problem in of_result(value)]
+    elif request.door == "graphql" and answer.status < _ERROR:
         found.append(f"the answer is {answer.media_type!r}")
-    return found + of_messages(messages(decoded))
+    if request.door == "files" and request.method == "PUT" and answer.status < _ERROR:
+        found += [problem for value in values for problem in _of_file(request, value)]
+    told = [text for value in values for text in messages(value)]
+    if _came_whole(request) and answer.status in _UNREADABLE and any(_NO_BODY in text for text in told):
+        found.append("its body was lost")
+    if answer.media_type == "text/plain" and answer.status >= _ERROR:
+        told.append(answer.body.decode(errors="replace"))
+    return found + of_messages(told, f"{unquote(request.target)} {request.body.decode(errors='replace')}")
 
 
-def _decoded(answer: Answer) -> tuple[Any, list[str]]:
-    if answer.media_type not in _GRAPHQL:
-        return None, []
-    try:
-        return json.loads(answer.body), []
-    except ValueError as error:
-        return None, [f"the answer is no JSON: {error}"]
+def _came_whole(request: Request) -> bool:
+    """Whether a body of JSON, or what is to be some, was sent as it is."""
+    names = {name.lower() for name, _ in request.headers}
+    is_json = ("Content-Type", "application/json") in request.headers
+    return is_json and bool(request.body.strip()) and not request.is_torn and "content-encoding" not in names
+
+
+def _of_file(request: Request, stored: Any) -> list[str]:  # noqa: ANN401 -- any JSON
+    size = stored.get("sizeBytes") if isinstance(stored, dict) else None
+    return [] if size == len(request.body) else [f"of {len(request.body)} bytes {size} are stored"]
+
+
+def _tells_results(request: Request, answer: Answer) -> bool:
+    """Whether what is in an answer is GraphQL's results."""
+    if request.door in {"graphql", "schemathesis"}:
+        return answer.media_type in {*reading.JSON, reading.EVENTS}
+    return request.door in {"files", "exports"} and answer.status >= _ERROR and answer.media_type in reading.JSON
 
 
 def _of_status(answer: Answer, told: set[str]) -> list[str]:
@@ -90,9 +109,13 @@ def of_errors(errors: list[Any]) -> list[str]:
     return found
 
 
-def of_messages(told: list[str]) -> list[str]:
-    """What is told that is nobody's business."""
-    return [f"it tells of {found[0]!r}: {text[:300]!r}" for text in told if (found := _INNARDS.search(text))]
+def of_messages(told: list[str], sent: str = "") -> list[str]:
+    """What is told that is nobody's business, but for words that come back to who sent them."""
+    return [
+        f"it tells of {found[0]!r}: {text[:300]!r}"
+        for text in told
+        if (found := _INNARDS.search(text)) and found[0] not in sent
+    ]
 
 
 def codes(decoded: Any) -> set[str]:  # noqa: ANN401 -- any JSON
@@ -111,5 +134,7 @@ def messages(decoded: Any) -> list[str]:  # noqa: ANN401 -- any JSON
         return []
     errors = decoded.get("errors")
     told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    told += [decoded.get("reason"), decoded.get("message")]
+    told += [decoded.get(name) for name in _TELLING]
+    partial = decoded.get("partialSuccess")
+    told.append(partial.get("errorMessage") if isinstance(partial, dict) else None)
     return [text for text in told if isinstance(text, str)]

@@ -9,6 +9,12 @@ from tests.fuzz.watching import Seen
 
 _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
+_MOST_MORE: Final = 40
+"""Files and threads that the server may have more of at the end: some that were used at once are kept."""
+_MOST_TURNED_AWAY: Final = 0.01
+"""Ten times the share of those that came at a bad moment in runs that were well."""
+_LEAST_TURNED_AWAY: Final = 5
+_TURNING_AWAY: Final = {503, 504}
 _MOST_P99_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 10.0
 """Twice what pings took where the load was eight times what the machine has processors."""
@@ -37,14 +43,26 @@ def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
 
 
 def unsteady(outcome: Outcome) -> list[str]:
-    """What a server that is well does not do, though its machine be busy: grow after its warm-up, let pings wait."""
+    """What a server that is well does not do on a busy machine: grow after its warm-up, let pings wait, send away."""
+    first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
+    away = turned_away(outcome)
     told = {
+        f"turned away: {away:,} of {outcome.requests:,}": away
+        > max(_LEAST_TURNED_AWAY, _MOST_TURNED_AWAY * outcome.requests),
         f"memory: {grown:.0f} MiB more": grown > _MOST_GROWTH_MIB,
+        f"open files: {last.files - first.files} more": last.files - first.files > _MOST_MORE,
+        f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE,
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
     }
     return [sentence for sentence, is_so in told.items() if is_so]
+
+
+def turned_away(outcome: Outcome) -> int:
+    """How often somebody was told to come again, or took too long: by a status, or in a GraphQL result by a code."""
+    by_status = sum(count for (_, status), count in outcome.by_status.items() if status in _TURNING_AWAY)
+    return max(by_status, outcome.by_code["UNAVAILABLE"] + outcome.by_code["TIMEOUT"])
 
 
 def growth(seen: list[Seen]) -> float:

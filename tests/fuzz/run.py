@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import json
 import time
 from collections import Counter, deque
 from contextlib import suppress
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
 
-from tests.fuzz import callers, oracle
+from tests.fuzz import access, afterwards, callers, oracle, reading
 from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
 from tests.fuzz.seeding import seed
+from tests.fuzz.shapes import shaped
 from tests.fuzz.watching import Seen, Watch
 from tests.fuzz.wire import Request, Wire
 
@@ -101,7 +101,9 @@ class Fuzzer:
     async def run(self) -> Outcome:
         """Send them all."""
         wire = Wire(self.url)
-        await seed(wire, self.pool, callers.operator(self.keys))
+        operator = callers.operator(self.keys)
+        await seed(wire, self.pool, operator)
+        before = await afterwards.places_of(wire, operator)
         await wire.close()
         watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
@@ -112,6 +114,8 @@ class Fuzzer:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        for problem in await afterwards.problems(self.url, operator, before):
+            self._find(self._number, "server", problem, b"")
         watch.look()
         self.outcome.pings, self.outcome.seen = watch.pings, watch.seen
         return self.outcome
@@ -127,12 +131,15 @@ class Fuzzer:
             if door == websocket.NAME:
                 await self._hold(number, random, caller)
             else:
-                wire = await self._ask(number, self._makers[door](random), wire, caller)
+                wire = await self._ask(number, self._made(random, door, caller), wire, caller)
         await wire.close()
+
+    def _made(self, random: Random, door: str, caller: Caller) -> Request:
+        request = self._makers[door](random)
+        return shaped(random, replace(request, headers=(*request.headers, *caller.headers)))
 
     async def _ask(self, number: int, request: Request, wire: Wire, caller: Caller) -> Wire:
         """Send one request and judge its answer; the connection that is to be used next."""
-        request = replace(request, headers=(*request.headers, *caller.headers))
         outcome = self.outcome
         self._count(request.door)
         try:
@@ -147,13 +154,12 @@ class Fuzzer:
         outcome.took(
             answer.seconds, f"#{number} {request.method} {request.target[:60]} {answer.status} {request.body[:160]!r}"
         )
-        for problem in oracle.problems(request, answer):
+        for problem in oracle.problems(request, answer) + access.problems(caller, request, answer):
             self._find(number, request.door, problem, request.encoded)
-        if answer.media_type == "application/json" and len(answer.body) < 200_000:
-            with suppress(ValueError, RecursionError):
-                decoded = json.loads(answer.body)
-                outcome.by_code.update(oracle.codes(decoded))
-                self.pool.learn(decoded.get("data", decoded) if isinstance(decoded, dict) else decoded)
+        if len(answer.body) < 200_000:
+            for value in reading.values(answer)[0]:
+                outcome.by_code.update(oracle.codes(value))
+                self.pool.learn(value.get("data", value) if isinstance(value, dict) else value)
         return wire
 
     async def _hold(self, number: int, random: Random, caller: Caller) -> None:

@@ -9,6 +9,9 @@ from tests.fuzz.pool import Pool
 from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
+MARK: Final = "only {} holds this. "
+"""What only a project of our own has in it."""
+
 _CALLS: Final = """
 query ($p: ID!) {
   calls(projectId: $p, first: 60) { edges { cursor node { ref id traceId threadId turnId parentId opName } } }
@@ -25,7 +28,7 @@ query ($p: ID!) {
 }
 """
 _TABLES: Final = "mutation ($t: TableSchemaForInsert!) { tableCreate(table: $t) { digest rowDigests } }"
-_BATCH: Final = """
+BATCH: Final = """
 mutation ($b: [CallBatchMode!]!) {
   callCreateBatch(batch: $b) { res { ... on CallStartRes { id traceId } ... on CallEndRes { id } } }
 }
@@ -35,12 +38,12 @@ mutation ($b: [CallBatchMode!]!) {
 async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
     """Write something into the own projects, and learn what can be asked for, as somebody who may do both."""
     for project in OWN_PROJECTS:
-        batch = [part for number in range(40) for part in _call(project, number)]
-        await _ask(wire, pool, caller, _BATCH, b=batch)
-        rows = [{"a": n, "b": {"c": "x"}} for n in range(20)]
+        batch = [part for number in range(40) for part in call(project, number)]
+        await _ask(wire, pool, caller, BATCH, b=batch)
+        rows = [{"a": n, "b": {"c": MARK.format(project)}} for n in range(20)]
         await _ask(wire, pool, caller, _TABLES, t={"projectId": project, "rows": rows})
         answer = await wire.ask(
-            Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, b"some text of a file" * 50)
+            Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, MARK.format(project).encode() * 50)
         )
         pool.add("file", json.loads(answer.body)["digest"])
     for project in (*OWN_PROJECTS, DEMO):
@@ -48,7 +51,8 @@ async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
         await _ask(wire, pool, caller, _EVALUATIONS, p=project)
 
 
-def _call(project: str, number: int) -> list[dict[str, Any]]:
+def call(project: str, number: int) -> list[dict[str, Any]]:
+    """The start and the end of a call of a project."""
     name = f"{number:016x}"
     start = {
         "projectId": project,
@@ -60,7 +64,7 @@ def _call(project: str, number: int) -> list[dict[str, Any]]:
         "opName": f"step_{number % 5}",
         "startedAt": f"2026-03-01T08:00:{number:02d}Z",
         "attributes": {},
-        "inputs": {"question": f"What is {number}?"},
+        "inputs": {"question": f"What is {number}?", "context": MARK.format(project)},
     }
     usage = {"gpt-4o": {"prompt_tokens": number, "completion_tokens": 1, "requests": 1}}
     end = {"endedAt": "2026-03-01T08:01:00Z", "output": {"answer": number}, "summary": {"usage": usage}}

@@ -1,5 +1,6 @@
 """Which runs of the fuzzer are held to be steady."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -28,6 +29,30 @@ def test_a_leak_of_four_kib_a_request_is_told() -> None:
     leaking = [memory + 50_000 * tenth / 10 * 4 / 1024 for tenth, memory in enumerate(HEALTHY)]
 
     assert unsteady(outcome(leaking, QUICK)) == ["memory: 154 MiB more"]
+
+
+def test_a_server_that_sends_many_away_is_told() -> None:
+    def run(requests: int, *, of_503: int, of_504: int = 0) -> Outcome:
+        told = Counter({("graphql", 200): requests, ("otlp", 503): of_503, ("graphql", 504): of_504})
+        run = outcome(HEALTHY, QUICK)
+        run.requests, run.by_status = requests, told
+        return run
+
+    assert unsteady(run(200_000, of_503=200)) == []
+    assert unsteady(run(700, of_503=5)) == []
+    assert unsteady(run(700, of_503=5, of_504=3)) == ["turned away: 8 of 700"]
+    told = run(700, of_503=0)
+    told.by_code.update({"UNAVAILABLE": 7, "TIMEOUT": 1})
+    assert unsteady(told) == ["turned away: 8 of 700"]
+    assert unsteady(run(200_000, of_503=2_001)) == ["turned away: 2,001 of 200,000"]
+
+
+def test_open_files_and_threads_that_stay_are_told() -> None:
+    first, last = Seen(0, 250, 27, 16), Seen(1, 250, 31, 23)
+    leaking = Seen(1, 250, 77, 66)
+
+    assert unsteady(Outcome(seen=[first] * 99 + [last], pings=QUICK)) == []
+    assert unsteady(Outcome(seen=[first] * 99 + [leaking], pings=QUICK)) == ["open files: 50 more", "threads: 50 more"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """HTTP as it goes over the wire, with nothing that would keep a request from being wrong."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +14,13 @@ import httptools
 
 PATIENCE_SECONDS: Final = 40.0
 """How long an answer may take, more than any limit of the server; what takes longer is a hang."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_TARGET: Final = re.compile(r"[!-~]+")
+_VALUE: Final = re.compile(r"[\t -~]*")
+_PING: Final = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+_IDLE_SECONDS: Final = 1.0
+"""After which a server may close a connection just when it is used again."""
 
 _PIECE: Final = 1 << 16
 _FINAL: Final = 200
@@ -32,19 +41,47 @@ class Request:
     length: int | None = None
     """What Content-Length says where it is not the truth."""
 
+    chunks: tuple[int, ...] = ()
+    """The sizes of all chunks but the last, of a body that comes in some."""
+    host: str = "127.0.0.1"
+    follows: int = 0
+    """How many requests stand before it in the same piece, whose answers are awaited by nobody."""
+
     @property
     def is_torn(self) -> bool:
         """Whether it ends before its body does."""
         return self.cut_at is not None or (self.length is not None and self.length > len(self.body))
 
     @property
+    def is_well_formed(self) -> bool:
+        """Whether its head and the length of its body are as RFC 9112 has them, and its method is one that there is."""
+        if self.length is not None or self.method not in _METHODS or not _TARGET.fullmatch(self.target):
+            return False
+        names = {name.lower() for name, _ in self.headers}
+        return "transfer-encoding" not in names and all(_VALUE.fullmatch(value) for _, value in self.headers)
+
+    @property
     def encoded(self) -> bytes:
-        """The head and the body."""
-        head = [f"{self.method} {self.target} HTTP/1.1", "Host: 127.0.0.1"]
+        """The head and the body, and what they follow."""
+        return _PING * self.follows + self._encoded
+
+    @property
+    def _encoded(self) -> bytes:
+        head = [f"{self.method} {self.target} HTTP/1.1", f"Host: {self.host}"]
         head += [f"{name}: {value}" for name, value in self.headers]
+        if self.chunks:
+            head.append("Transfer-Encoding: chunked")
+            return "\r\n".join(head).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + self._chunked
         head.append(f"Content-Length: {len(self.body) if self.length is None else self.length}")
         encoded = "\r\n".join(head).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + self.body
         return encoded if self.cut_at is None else encoded[: len(encoded) - len(self.body) + self.cut_at]
+
+    @property
+    def _chunked(self) -> bytes:
+        """The body in chunks."""
+        bounds = sorted({min(bound, len(self.body)) for bound in accumulate(self.chunks)} | {0, len(self.body)})
+        chunks = [self.body[start:stop] for start, stop in pairwise(bounds)]
+        return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
 
 
 @dataclass
@@ -66,10 +103,11 @@ class Answer:
 class _Reading:
     """What the parser calls while an answer comes."""
 
-    def __init__(self, *, is_head: bool) -> None:
+    def __init__(self, *, is_head: bool, follows: int) -> None:
         self.answer = Answer()
         self.parser = httptools.HttpResponseParser(self)
         self._is_head = is_head
+        self._before = follows
         self._body: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -84,7 +122,11 @@ class _Reading:
 
     def on_message_complete(self) -> None:
         # 100 is only a beginning.
-        self.answer.is_whole = self.answer.status >= _FINAL
+        self.answer.is_whole = self.answer.status >= _FINAL and not self._before
+        if self._before and self.answer.status == _FINAL:
+            self._before -= 1
+            self.answer = Answer()
+            self._body.clear()
 
     def done(self) -> Answer:
         """The answer as far as it came."""
@@ -98,6 +140,7 @@ class Wire:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), parts.port or 80
+        self._used = 0.0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: Request) -> Answer:
@@ -114,9 +157,9 @@ class Wire:
         return answer
 
     async def _asked(self, request: Request) -> Answer:
-        is_fresh = self._streams is None
+        is_idle = self._streams is not None and time.monotonic() - self._used > _IDLE_SECONDS
         reader, writer = await self._connected()
-        reading = _Reading(is_head=request.method == "HEAD")
+        reading = _Reading(is_head=request.method == "HEAD", follows=request.follows)
         with suppress(ConnectionError):
             await self._send(writer, request)
         if request.cut_at is not None:
@@ -130,7 +173,8 @@ class Wire:
         keeps = answer.is_whole and answer.headers.get("connection", "").lower() != "close"
         if not keeps or request.method == "HEAD" or request.length is not None:
             await self.close()
-        if answer.status == 0 and not is_fresh and request.reads_for is None:
+        self._used = time.monotonic()
+        if answer.status == 0 and is_idle and request.reads_for is None:
             # An idle connection may be closed at any time: that is no answer.
             return await self._asked(request)
         return answer

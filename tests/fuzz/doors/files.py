@@ -23,7 +23,7 @@ def request(random: Random, pool: Pool) -> Request:
 
 
 def _put(random: Random) -> Request:
-    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/own", "a/b/c", "%00/a", "..%2f../x", "fuzz/" + "x" * 500))
+    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/other", "a/b/c", "%00/a", "..%2f../x", "fuzz/" + "x" * 500))
     name = random.choice(("a.txt", "", texts.text(random)))[:2000]
     content = random.choice((b"", b"text", b"<script>", random.randbytes(5000), bytes(600_000)))
     headers = [("Content-Type", "application/octet-stream")]
@@ -53,6 +53,6 @@ def _got(random: Random, pool: Pool) -> Request:
         headers.append(
             (random.choice(_NAMES), random.choice(("*", f'"{digest}"', 'W/"x"', '"', ", ,", texts.word(random))))
         )
-    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/own", "demo/assistant", "no/body", "%2e%2e/x"))
+    project = random.choice(("fuzz/own", "fuzz/own", "fuzz/other", "demo/assistant", "no/body", "%2e%2e/x"))
     method = random.choice(("GET", "GET", "GET", "GET", "HEAD", "DELETE", "OPTIONS"))
     return Request(NAME, method, f"/files/{project}/{digest}", tuple(headers))

@@ -11,16 +11,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.fuzz import callers, damage, oracle, texts
+from tests.fuzz import access, callers, damage, oracle, reading, texts
 from tests.fuzz.callers import Caller
 from tests.fuzz.documents import Documents
 from tests.fuzz.wire import PATIENCE_SECONDS
 
 NAME: Final = "websocket"
 _KINDS: Final = {"connection_ack", "next", "error", "complete", "ping", "pong"}
+_OFTEN: Final = 0.1
 _MISUNDERSTOOD: Final = 1002
+_BROKEN_OFF: Final = 1006
 _FAILED: Final = 1011
-"""Codes of closing that say that the protocol was broken, and that the server failed."""
+"""Codes of closing that say that the protocol was broken, that there was no close, and that the server failed."""
 
 _REFUSED: Final = {400, 401, 431}
 """Statuses with which a connection is not opened."""
@@ -42,11 +44,14 @@ _ODD: Final = (
 class Session:
     """What was sent, what came back, and what is wrong with it."""
 
+    caller: Caller
     sent: list[str | bytes]
     headers: tuple[tuple[str, str], ...] = ()
     codes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     closed_with: int | None = None
+    breaks_off: bool = False
+    """Whether it is the client that leaves without a word."""
 
 
 def session(random: Random, documents: Documents, caller: Caller) -> Session:
@@ -57,7 +62,7 @@ def session(random: Random, documents: Documents, caller: Caller) -> Session:
         random.shuffle(frames)
     # The client sends no other headers; those that are stranger come to the other doors.
     is_sent = (caller.authorization or "").isprintable() and (caller.authorization or "").isascii()
-    return Session(frames, caller.headers if is_sent and random.random() < 0.3 else ())
+    return Session(caller, frames, caller.headers if is_sent and random.random() < 0.3 else ())
 
 
 def _frame(random: Random, documents: Documents) -> str | bytes:
@@ -96,7 +101,9 @@ async def hold(url: str, held: Session, random: Random) -> None:
             await _talk(connection, held, random)
         finally:
             await connection.wait_closed()
-    _judge_end(connection, held)
+    held.closed_with = connection.close_code
+    is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
+    judge_end(held, connection.close_reason or "", is_ours=is_ours)
 
 
 async def _connect(url: str, held: Session) -> ClientConnection:
@@ -113,21 +120,29 @@ async def _connect(url: str, held: Session) -> ClientConnection:
 async def _talk(connection: ClientConnection, held: Session, random: Random) -> None:
     with suppress(ConnectionClosed):
         for frame in held.sent:
-            await connection.send(frame)
+            if random.random() < _OFTEN:
+                await connection.ping(random.randbytes(random.choice((8, 125))))
+            await connection.send(_fragments(random, frame) if random.random() < _OFTEN else frame)
         await _listen(connection, held, random.choice((0.05, 0.2)))
-    if random.random() < 0.2:
+    held.breaks_off = random.random() < 0.2
+    if held.breaks_off:
         connection.transport.abort()
     else:
         await connection.close()
 
 
-def _judge_end(connection: ClientConnection, held: Session) -> None:
-    """It is the server's fault where it failed, or where it says that we broke the protocol."""
-    held.closed_with = connection.close_code
-    is_ours = connection.protocol.close_sent is not None and connection.protocol.close_rcvd is None
-    if held.closed_with == _FAILED or (held.closed_with == _MISUNDERSTOOD and not is_ours):
-        held.problems.append(f"the connection was closed with {held.closed_with}: {connection.close_reason}")
-    held.problems += oracle.of_messages([connection.close_reason or ""])
+def _fragments(random: Random, message: str | bytes) -> list[str] | list[bytes]:
+    """A message in some frames, which may end within a letter's bytes where those are all that was asked for."""
+    at = random.randrange(len(message) + 1)
+    return [message[:at], message[at:at], message[at:]]  # type: ignore[return-value]  # of one type, as the message is
+
+
+def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
+    """It is the server's fault where it failed, broke off, or says that we broke the protocol."""
+    faults = {_FAILED: True, _MISUNDERSTOOD: not is_ours, _BROKEN_OFF: not held.breaks_off}
+    if faults.get(held.closed_with or _BROKEN_OFF):
+        held.problems.append(f"the connection was closed with {held.closed_with}: {reason}")
+    held.problems += oracle.of_messages([reason])
 
 
 def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
@@ -142,14 +157,23 @@ async def _listen(connection: ClientConnection, held: Session, seconds: float) -
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
-                _judge(await connection.recv(), held)
+                judge(await connection.recv(), held)
 
 
-def _judge(message: str | bytes, held: Session) -> None:
-    decoded: Any = json.loads(message)
+def judge(message: str | bytes, held: Session) -> None:
+    """Add what is wrong with one message, and the codes of its errors."""
+    text = message if isinstance(message, str) else message.decode()
+    try:
+        decoded: Any = reading.loads(text)
+    except ValueError as error:
+        held.problems.append(f"a message is no JSON: {error}")
+        return
     kind, payload = decoded.get("type"), decoded.get("payload")
     if kind not in _KINDS:
         held.problems.append(f"a message is of type {kind!r}")
+    if kind == "connection_ack" and not held.caller.reads:
+        held.problems.append(f"{held.caller.name} is let in")
+    held.problems += access.of_text(held.caller, text)
     if kind == "next":
         held.problems += oracle.of_result(payload)
         held.problems += oracle.of_messages(oracle.messages(payload))

@@ -1,0 +1,97 @@
+"""What an answer gives to somebody who may not have it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+from tests.fuzz import reading
+from tests.fuzz.callers import Caller
+from tests.fuzz.seeding import MARK
+from tests.fuzz.shapes import ELSEWHERE
+from tests.fuzz.wire import Answer, Request
+
+_ERROR: Final = 400
+_ADDRESSED: Final = re.compile(r"/files/([^/?]+/[^/?]+)|/export/.*?[?&]projectId=([^&]*)")
+_PROJECT: Final = re.compile(r"(?:[a-z]\d+_)?(?:projectId|project_id)")
+_MARK: Final = re.compile(MARK.format(r"([\w/]+)"))
+_MUTATION: Final = re.compile(rb'\{"query": "mutation\b')
+
+
+def problems(caller: Caller, request: Request, answer: Answer) -> list[str]:
+    """What a caller was given, or let do, though their key is not for it; nothing where all is well."""
+    values, _ = reading.values(answer)
+    found = of_values(caller, values)
+    found += _of_marks(caller, answer.body.decode(errors="replace"))
+    if not 0 < answer.status < _ERROR or request.method == "OPTIONS":
+        return found
+    if ("Origin", ELSEWHERE) in request.headers:
+        found.append(f"a page of {ELSEWHERE} is answered with {answer.status}")
+    if not caller.reads:
+        return [*found, f"{caller.name} is answered with {answer.status}"]
+    if (project := _addressed(request)) is not None:
+        may = caller.may_write(project) if request.method == "PUT" else caller.may_read(project)
+        found += [] if may else [f"{caller.name} may {request.method} {project}"]
+    if (
+        not caller.writes
+        and _MUTATION.match(request.body)
+        and any(_has_data(value) and _tells_of_something(value["data"]) for value in values)
+    ):
+        found.append(f"{caller.name} writes")
+    return found
+
+
+def of_values(caller: Caller, values: list[Any]) -> list[str]:
+    """What is told of projects that a caller may not read, in JSON of any shape; any data if they may read none."""
+    if not caller.reads and any(map(_has_data, values)):
+        return [f"{caller.name} is given data"]
+    told = {project for value in values for project in _projects(value) if not caller.may_read(project)}
+    return [f"{caller.name} is told of {project}" for project in sorted(told)]
+
+
+def of_text(caller: Caller, text: str) -> list[str]:
+    """The same of one message of a WebSocket, which is JSON."""
+    return of_values(caller, [reading.loads(text)]) + _of_marks(caller, text)
+
+
+def _of_marks(caller: Caller, text: str) -> list[str]:
+    told = {project for project in _MARK.findall(text) if not caller.may_read(project)}
+    return [f"{caller.name} is told what only {project} holds" for project in sorted(told)]
+
+
+def _addressed(request: Request) -> str | None:
+    """The project in an address, where there is one."""
+    found = _ADDRESSED.match(request.target)
+    if found is None or request.target.count("projectId=") > 1:
+        return None
+    return unquote(found[1] or found[2])
+
+
+def _has_data(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+    """Whether a GraphQL result holds something of a root field."""
+    data = value.get("data") if isinstance(value, dict) else None
+    return isinstance(data, dict) and any(
+        found is not None and not name.startswith("__") for name, found in data.items()
+    )
+
+
+def _tells_of_something(value: Any) -> bool:  # noqa: ANN401 -- any JSON
+    """Whether there is anything in JSON but names of types, as there is not where none of a batch of none is made."""
+    if isinstance(value, dict):
+        return any(_tells_of_something(inner) for name, inner in value.items() if name != "__typename")
+    return any(map(_tells_of_something, value)) if isinstance(value, list) else bool(value)
+
+
+def _projects(value: Any) -> Iterator[str]:  # noqa: ANN401 -- any JSON
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as members:
+                waiting += members.values()
+                yield from (
+                    inner for name, inner in members.items() if isinstance(inner, str) and _PROJECT.fullmatch(name)
+                )
+            case list() as items:
+                waiting += items
+            case _:
+                pass

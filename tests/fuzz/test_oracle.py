@@ -1,0 +1,143 @@
+"""Which answers are held to be wrong."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from tests.fuzz.callers import OPERATOR, Caller
+from tests.fuzz.doors import websocket
+from tests.fuzz.oracle import problems
+from tests.fuzz.wire import Answer, Request
+
+GRAPHQL = Request("graphql", "POST", "/graphql")
+LISTENING = Request("graphql", "POST", "/graphql", reads_for=0.2)
+WEAVE = Request("weave", "POST", "/weave/calls/stream_query")
+OTLP = Request("otlp", "POST", "/v1/traces")
+INTERNAL = {"errors": [{"message": "KeyError in pymongo", "extensions": {"code": "INTERNAL"}}]}
+TOLD = "it tells of 'KeyError': 'KeyError in pymongo'"
+
+
+def answer(body: bytes, media_type: str = "application/json", status: int = 200, *, is_whole: bool = True) -> Answer:
+    return Answer(status, {"content-type": f"{media_type}; charset=utf-8"}, body, is_whole)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b'"\\ud800"', b'"\xff"', b"1e999"])
+def test_what_strict_readers_take_for_no_json_is_none(value: bytes) -> None:
+    result = b'{"data": {"x": %s}}' % value
+
+    assert problems(GRAPHQL, answer(b'{"data": {"x": 18446744073709551616, "y": "\\ud83d\\ude00"}}')) == []
+    [found] = problems(GRAPHQL, answer(result))
+    assert found.startswith("the answer is no application/json: ")
+    [found] = problems(WEAVE, answer(b'{"a": 1}\n' + result + b"\n", "application/jsonl"))
+    assert found.startswith("the answer is no application/jsonl: ")
+    [found] = problems(LISTENING, answer(b"event: next\ndata: %s\n\n" % result, "text/event-stream", is_whole=False))
+    assert found.startswith("the answer is no text/event-stream: ")
+
+
+def test_each_event_is_judged_as_a_result_but_for_one_that_is_cut() -> None:
+    right = b'event: next\ndata: {"data": {"a": 1}}\n\n'
+    wrong = b"event: next\r\ndata: %s\n\n" % json.dumps(INTERNAL).encode()
+    end = b":\n\nevent: complete\ndata:\n\n"
+
+    assert problems(LISTENING, answer(right + end, "text/event-stream")) == []
+    assert problems(LISTENING, answer(right + right[:30], "text/event-stream", is_whole=False)) == []
+    assert problems(LISTENING, answer(right + wrong + end, "text/event-stream")) == [
+        "an error's code is 'INTERNAL': KeyError in pymongo",
+        TOLD,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "media_type"),
+    [
+        (WEAVE, b'{"a": 1}\n{"error": "KeyError in pymongo"}\n', "application/jsonl"),
+        (WEAVE, b'{"detail": "KeyError in pymongo"}', "application/json"),
+        (OTLP, b'{"partialSuccess": {"errorMessage": "KeyError in pymongo"}}', "application/json"),
+        (
+            OTLP,
+            ExportTraceServiceResponse(
+                partial_success=ExportTracePartialSuccess(error_message="KeyError in pymongo")
+            ).SerializeToString(),
+            "application/x-protobuf",
+        ),
+    ],
+)
+def test_whatever_form_a_door_tells_an_error_in_its_words_are_judged(
+    request_: Request, body: bytes, media_type: str
+) -> None:
+    assert problems(request_, answer(body, media_type)) == [TOLD]
+
+
+def test_a_refusal_of_otlp_and_one_in_plain_text_are_judged() -> None:
+    told = "KeyError in pymongo"
+
+    assert problems(OTLP, answer(Status(message=told).SerializeToString(), "application/x-protobuf", 400)) == [TOLD]
+    assert problems(WEAVE, answer(told.encode(), "text/plain", 413)) == [TOLD]
+    assert problems(OTLP, answer(b"\xff\xff", "application/x-protobuf")) != []
+
+
+def test_a_message_of_a_websocket_is_read_strictly() -> None:
+    held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [])
+
+    websocket.judge('{"type": "next", "id": "1", "payload": {"data": {"a": 1}}}', held)
+    assert held.problems == []
+    websocket.judge('{"type": "next", "id": "1", "payload": {"data": {"a": NaN}}}', held)
+    assert len(held.problems) == 1
+    assert held.problems[0].startswith("a message is no JSON: ")
+
+
+def test_only_what_is_no_http_is_told_so() -> None:
+    told = answer(b"Invalid HTTP request received.", "text/plain", 400)
+
+    assert problems(GRAPHQL, told) == ["it is told to be no HTTP"]
+    for malformed in (
+        Request("graphql", "POST", "/graphql", (("Transfer-Encoding", "chunked"),)),
+        Request("graphql", "POST", "/graphql", (("X-Request-ID", "\x7f"),)),
+        Request("graphql", "GET", "/graphql?query=\u00e9"),
+        Request("graphql", "BREW", "/graphql"),
+        Request("graphql", "POST", "/graphql", body=b"{}", length=1),
+    ):
+        assert problems(malformed, told) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "breaks_off", "told"),
+    [
+        (1000, False, []),
+        (4401, False, []),
+        (1006, True, []),
+        (1006, False, ["the connection was closed with 1006: "]),
+        (1011, False, ["the connection was closed with 1011: "]),
+    ],
+)
+def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[str], *, breaks_off: bool) -> None:
+    held = websocket.Session(Caller.of(OPERATOR, "Bearer x", OPERATOR), [], closed_with=code, breaks_off=breaks_off)
+
+    websocket.judge_end(held, "", is_ours=False)
+
+    assert held.problems == told
+
+
+def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
+    told = answer(
+        b'{"errors": [{"message": "no field \'a.bson\'", "extensions": {"code": "BAD_USER_INPUT"}}]}', status=400
+    )
+
+    assert problems(GRAPHQL, told) == ["it tells of 'bson': \"no field 'a.bson'\""]
+    assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), told) == []
+    assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []
+
+
+def test_a_body_that_was_lost_on_its_way_is_told() -> None:
+    told = answer(b'{"reason": "not JSON: Input is a zero-length, empty document"}', status=422)
+    asked = replace(WEAVE, headers=(("Content-Type", "application/json"),), body=b'{"id": "1"}')
+
+    assert problems(asked, told) == ["its body was lost"]
+    for empty in (replace(asked, body=b" "), replace(asked, cut_at=3), replace(asked, headers=())):
+        assert problems(empty, told) == []

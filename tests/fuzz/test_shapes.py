@@ -1,0 +1,93 @@
+"""How requests of other shapes go over the wire, and what is wrong with answers to them."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request as Asked
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+from tests.fuzz import access, oracle
+from tests.fuzz.callers import OPERATOR, Caller
+from tests.fuzz.shapes import ELSEWHERE, shaped
+from tests.fuzz.wire import Answer, Request, Wire
+from tests.live_server import live_server
+
+PUT = Request("files", "PUT", "/files/fuzz/own", body=b"0123456789")
+
+
+async def body_of(asked: Asked) -> JSONResponse:
+    return JSONResponse((await asked.body()).decode())
+
+
+def ping(_asked: Asked) -> PlainTextResponse:
+    return PlainTextResponse("well")
+
+
+@pytest.mark.parametrize(
+    "request_", [replace(PUT, chunks=(3, 2, 100)), replace(PUT, follows=3), replace(PUT, host="[::1]:8000")]
+)
+async def test_a_request_of_any_shape_has_the_same_answer(request_: Request) -> None:
+    app = Starlette(routes=[Route("/healthz", ping), Route("/files/fuzz/own", body_of, methods=["PUT"])])
+    with live_server(app) as address:
+        wire = Wire(f"http://{address}")
+        answers = [await wire.ask(asked) for asked in (request_, PUT)]
+        await wire.close()
+
+    assert [(answer.status, answer.body, answer.is_whole) for answer in answers] == [(200, b'"0123456789"', True)] * 2
+
+
+def test_chunks_are_spelled_as_they_are_sent() -> None:
+    assert replace(PUT, chunks=(3, 2, 100)).encoded.endswith(
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\n012\r\n2\r\n34\r\n5\r\n56789\r\n0\r\n\r\n"
+    )
+
+
+async def test_a_connection_that_was_used_just_now_is_not_asked_again() -> None:
+    times = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal times
+        times += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(once, "127.0.0.1") as server:
+        wire = Wire(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        answers = [await wire.ask(Request("healthz", "GET", "/healthz")) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [204, 0]
+    assert times == 1
+
+
+def test_only_what_is_right_otherwise_is_shaped() -> None:
+    random = Random(1)  # noqa: S311 -- no secret
+    torn = replace(PUT, cut_at=3)
+
+    assert all(shaped(random, torn) == torn for _ in range(100))
+    shapes = [shaped(random, PUT) for _ in range(1000)]
+    assert 50 < sum(request != PUT for request in shapes) < 150
+    assert any(request.chunks for request in shapes)
+    assert any(request.follows for request in shapes)
+    assert any(("Upgrade", "h2c") in request.headers for request in shapes)
+
+
+def test_a_file_that_is_not_stored_whole_is_told() -> None:
+    def stored(size: int) -> Answer:
+        return Answer(201, {"content-type": "application/json"}, b'{"sizeBytes": %d}' % size, is_whole=True)
+
+    assert oracle.problems(PUT, stored(10)) == []
+    assert oracle.problems(PUT, stored(0)) == ["of 10 bytes 0 are stored"]
+
+
+def test_a_page_of_elsewhere_is_refused() -> None:
+    operator = Caller.of(OPERATOR, "Bearer x", OPERATOR)
+    asked = replace(PUT, headers=(("Origin", ELSEWHERE),))
+
+    assert access.problems(operator, asked, Answer(403)) == []
+    assert access.problems(operator, asked, Answer(200)) == [f"a page of {ELSEWHERE} is answered with 200"]
