@@ -49,6 +49,8 @@ def command(mongod: Path, folder: DataFolder, cache_gb: float) -> list[str]:
         "--filePermissions", "0600", "--networkMessageCompressors", "disabled",
         "--replSet", NAME, "--oplogSize", str(OPLOG_MB), "--wiredTigerCacheSizeGB", str(cache_gb),
         "--setParameter", "diagnosticDataCollectionEnabled=false",
+        # What a server that was killed left open holds up whoever writes the same, of 60 seconds by itself.
+        "--setParameter", "transactionLifetimeLimitSeconds=20",
         # There is no other member to hand over to, so nothing to wait for at a shutdown.
         "--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100",
     ]

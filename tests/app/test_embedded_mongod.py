@@ -279,3 +279,10 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(EmbeddedMongodError, match=f"{closed}.*ermi"):
         embedded_mongod(closed).__enter__()
+
+
+def test_what_a_killed_server_left_open_is_ended_in_half_a_minute(mongodb_uri: str) -> None:
+    with Client(mongodb_uri) as client:
+        told = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+
+    assert told["transactionLifetimeLimitSeconds"] == 20

@@ -50,6 +50,7 @@ class Mongod:
             "--nounixsocket", "--replSet", NAME, "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
             "--networkMessageCompressors", "disabled", "--setParameter", "enableTestCommands=1",
             "--setParameter", "diagnosticDataCollectionEnabled=false",
+            "--setParameter", "transactionLifetimeLimitSeconds=20",
         ]
         # fmt: on
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 -- our own

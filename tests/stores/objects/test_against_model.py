@@ -170,7 +170,7 @@ def test_objects_are_as_the_model_has_them(mongodb_uri: str, database_name: str)
         database = runner.run(_opened(mongodb_uri, database_name))
         Objects.runner, Objects.store = runner, ObjectsStore(database)
         bounds = settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
