@@ -23,6 +23,7 @@ _OK: Final = 200
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
+_TIMEOUT: Final = 504
 
 Json = dict[str, Any]
 
@@ -86,6 +87,8 @@ class FaultsClient:
             return
         if response.status_code == _UNAVAILABLE and "Retry-After" in response.headers:
             self.seen["UNAVAILABLE"] += 1
+        elif response.status_code == _TIMEOUT:
+            self.seen["TIMEOUT"] += 1
         else:
             self.wrong[f"{path} answered {response.status_code}: {response.text[:200]}"] += 1
         raise RefusedError

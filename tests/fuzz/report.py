@@ -4,13 +4,15 @@ import statistics
 from collections import Counter
 from typing import Final
 
+from stores import THREADS
 from tests.fuzz.run import Finding, Outcome
 from tests.fuzz.watching import Seen
 
 _SHOWN: Final = 12
 _MOST_GROWTH_MIB: Final = 100
-_MOST_MORE: Final = 40
-"""Files and threads that the server may have more of at the end: some that were used at once are kept."""
+_MOST_MORE_FILES: Final = 40
+_MOST_MORE_THREADS: Final = THREADS
+"""What the server may have more of at the end: what was used at once is kept, of threads as many as its pool has."""
 _MOST_TURNED_AWAY: Final = 0.01
 """Ten times the share of those that came at a bad moment in runs that were well."""
 _LEAST_TURNED_AWAY: Final = 5
@@ -51,8 +53,8 @@ def unsteady(outcome: Outcome) -> list[str]:
         f"turned away: {away:,} of {outcome.requests:,}": away
         > max(_LEAST_TURNED_AWAY, _MOST_TURNED_AWAY * outcome.requests),
         f"memory: {grown:.0f} MiB more": grown > _MOST_GROWTH_MIB,
-        f"open files: {last.files - first.files} more": last.files - first.files > _MOST_MORE,
-        f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE,
+        f"open files: {last.files - first.files} more": last.files - first.files > _MOST_MORE_FILES,
+        f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE_THREADS,
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
     }
