@@ -8,7 +8,6 @@ from stores.errors import BadInputError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
-_SECOND: Final = 1_000_000
 
 
 def seconds_of(text: str, argument: str) -> int:
@@ -32,7 +31,7 @@ def end_of(text: str, argument: str) -> int:
         BadInputError: it is neither.
     """
     if _DURATION.fullmatch(text):
-        return times.now() + seconds_of(text, argument) * _SECOND
+        return times.now() + seconds_of(text, argument) * times.SECOND
     try:
         return times.parse(text)
     except BadInputError as error:

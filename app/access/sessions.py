@@ -12,8 +12,6 @@ from stores import times
 from stores.access import Caller
 from stores.keys import Key
 
-_SECOND = 1_000_000
-
 Ended = asyncio.Future[None]
 
 
@@ -127,7 +125,7 @@ class TokenSession:
         """It is over at its time."""
         loop = asyncio.get_running_loop()
         ended: Ended = loop.create_future()
-        timer = loop.call_later((self.expires_at - times.now()) / _SECOND, _end, ended)
+        timer = loop.call_later((self.expires_at - times.now()) / times.SECOND, _end, ended)
         try:
             yield ended
         finally:

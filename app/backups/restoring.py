@@ -19,11 +19,13 @@ from pymongo.write_concern import WriteConcern
 from app.backups.archive import BackupError, Count, records, verified
 from app.backups.raw import BATCH, Client, raw
 from stores import versions
+from stores.driver_errors import DUPLICATE_KEY
 from stores.shared_secret import CURSORS
 
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)
-_ANOTHERS: Final = frozenset({48, 11000})
+_NAMESPACE_EXISTS: Final = 48
+_ANOTHERS: Final = frozenset({_NAMESPACE_EXISTS, DUPLICATE_KEY})
 """MongoDB's codes of a collection and of a document that are there already."""
 
 

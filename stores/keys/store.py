@@ -24,7 +24,6 @@ MAX_KEYS: Final = 10_000
 
 MAX_GRANTS: Final = 100
 _MAX_NAME: Final = 200
-_SECOND: Final = 1_000_000
 _MARK: Final = "keys"
 
 
@@ -81,7 +80,7 @@ class KeysStore:
             expires_at = min(now + old.expires_at - old.created_at, times.LAST)
         _check_end(expires_at, now)
         new = Key(new_id(), old.name, old.grants, now, audit.CALLER.get(), expires_at, replaces=old.id)
-        grace = int(grace_seconds * _SECOND)
+        grace = int(grace_seconds * times.SECOND)
         made = await self._keep(new, replace(old, revoked_at=min(now + grace, times.LAST)))
         audit.did("key.rotate", None, id=old.id, by_id=new.id, grants=_written(new.grants), grace_seconds=grace_seconds)
         await self._settle()

@@ -137,12 +137,18 @@ async def failing_steps(_: RemainsSweep) -> Steps:
     yield
 
 
-async def test_a_sweep_that_is_stopped_by_another_rule_after_its_sweeper_died_is_told_of(
-    swept: RetentionStore, caplog: pytest.LogCaptureFixture
-) -> None:
+async def cut_off(swept: RetentionStore) -> states.Hold:
+    """A sweep that has removed seven calls, and goes no further."""
     hold = await states.Hold.take(swept.database, PROJECT)
     assert hold
     await hold.advance({"calls": 7})
+    return hold
+
+
+async def test_a_sweep_that_is_stopped_by_another_rule_after_its_sweeper_died_is_told_of(
+    swept: RetentionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cut_off(swept)
 
     await swept.set_rule(PROJECT, Rule())
 
@@ -152,9 +158,7 @@ async def test_a_sweep_that_is_stopped_by_another_rule_after_its_sweeper_died_is
 async def test_a_sweep_whose_sweeper_died_before_it_told_is_told_of_by_the_next(
     swept: RetentionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hold = await states.Hold.take(swept.database, PROJECT)
-    assert hold
-    await hold.advance({"calls": 7})
+    hold = await cut_off(swept)
     await hold.finish()
 
     report = await swept.sweep(PROJECT, pause=0)

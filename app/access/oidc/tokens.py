@@ -9,6 +9,7 @@ from app.access.oidc.grants import ClaimGrant
 from app.access.oidc.issuer import Issuer
 from app.access.oidc.verified import Verified
 from app.access.sessions import TokenSession
+from stores import times
 from stores.access import Caller
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -16,7 +17,6 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 
 _KINDS: Final = ("RSA", "EC", "OKP")
 _LEEWAY_SECONDS: Final = 30
-_SECOND: Final = 1_000_000
 _REQUIRED: Final = ["exp", "iss", "aud", "sub"]
 
 _log = logging.getLogger("loomql")
@@ -51,7 +51,7 @@ class OidcTokens:
             return kept
         if claims := await self._believed(token):
             grants = tuple(each.grant for each in self._grants if each.holds_for(claims))
-            session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * _SECOND)
+            session = TokenSession(Caller(f"oidc:{claims['sub']}", grants), int(claims["exp"]) * times.SECOND)
             if session.lets_in():  # the leeway is for its beginning
                 self._verified.keep(token, self._keys.version, session)
                 return session

@@ -18,6 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.access import Keyring
+from app.access.keyring import FRESH_SECONDS
 from app.otlp.grpc_server import SERVICE
 from app.server import create_app
 from app.settings import Settings
@@ -305,6 +307,26 @@ async def test_what_comes_of_a_request_after_its_key_was_revoked_is_not_heard(ke
     assert "message" in answer.text or "reason" in answer.text
     now = [await keyed.database.objects.count_documents({}), await keyed.database.files.count_documents({})]
     assert now == left
+
+
+async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_revoked_key(
+    keyed: Keyed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: Keyring) -> None:
+        await asyncio.sleep(TIMEOUT)
+
+    monkeypatch.setattr(Keyring, "_watch", never)
+    await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
+    made = await keyed.store.create([Grant(OURS, Role.READER)])
+    async with asyncio.timeout(TIMEOUT), socket(keyed, {"apiKey": made.text}) as opened:
+        assert json.loads(await opened.recv()) == {"type": "connection_ack"}
+        await keyed.store.revoke(made.key.id)
+
+        await opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": READ % (OURS, CALL)}}))
+        told = json.loads(await opened.recv())
+
+    assert (told["id"], told["type"]) == ("1", "error")
+    assert told["payload"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:

@@ -61,6 +61,14 @@ async def filled(database: Database) -> Stores:
     return stores
 
 
+async def taken(database: Database, client: Client, path: Path) -> str:
+    """The name of a database that has something of most kinds, of which a backup is taken."""
+    await filled(database)
+    name = database.calls.database.name
+    take(client, name, path, is_own=True)
+    return name
+
+
 async def test_all_is_there_again_with_its_indexes(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
@@ -207,9 +215,7 @@ async def test_what_is_damaged_is_refused_before_anything_is_written(
 async def test_a_database_with_something_in_it_is_left_alone(
     database: Database, client: Client, tmp_path: Path
 ) -> None:
-    await filled(database)
-    name = database.calls.database.name
-    take(client, name, tmp_path / "backup", is_own=True)
+    name = await taken(database, client, tmp_path / "backup")
     before = everything(client, name)
 
     with pytest.raises(BackupError, match="is not empty"):
@@ -223,9 +229,7 @@ async def test_a_database_with_something_in_it_is_left_alone(
 async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
-    await filled(database)
-    name = database.calls.database.name
-    take(client, name, tmp_path / "backup", is_own=True)
+    name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
     assert await versions.number_of(seen) == versions.LATEST
     await CallsUpgrade(seen).advance()
@@ -239,9 +243,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
 async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_way(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await filled(database)
-    name = database.calls.database.name
-    take(client, name, tmp_path / "backup", is_own=True)
+    name = await taken(database, client, tmp_path / "backup")
     begin = restoring._begin
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
@@ -257,9 +259,7 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
 async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_anew(
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
-    await filled(database)
-    name = database.calls.database.name
-    take(client, name, tmp_path / "backup", is_own=True)
+    name = await taken(database, client, tmp_path / "backup")
     client[empty]["upgrades"].insert_one({"_id": versions.RESTORE})
     client[empty]["calls"].insert_one({"_id": "half"})
 
