@@ -62,6 +62,15 @@ _READING: Final[ContextVar[_Reading | None]] = ContextVar("reading", default=Non
 """The read that a thread of the driver works for: these run in the context of whoever asks."""
 
 
+def sending() -> _Reading:
+    """A block of which nothing more is sent once it is cancelled.
+
+    A thread that waited for a server, or a connection, would send what it has after the transaction of the block was
+    ended, and so by itself: a part of what is to be done as a whole.
+    """
+    return _Reading(lambda _: None)
+
+
 class WatchedPool(Pool):
     """The driver's pool of connections, which tells each read what it has under way.
 

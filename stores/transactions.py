@@ -12,6 +12,7 @@ from pymongo.write_concern import WriteConcern
 
 from stores import times
 from stores.errors import ConflictError
+from stores.giving_up import sending
 
 Session = AsyncIOMotorClientSession
 Client = AsyncIOMotorClient[dict[str, Any]]
@@ -47,7 +48,8 @@ async def run_transaction(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with session.start_transaction(write_concern=concern):
-                    return await work(session)
+                    with sending():
+                        return await work(session)
             except PyMongoError as error:
                 passes = error.has_error_label("TransientTransactionError") or isinstance(error, DuplicateKeyError)
                 if not passes or (attempt == _ATTEMPTS and not _is_of_others(error)):

@@ -1,12 +1,20 @@
-"""Transactions that never get through: whoever sent them is told whether others or the database stood in their way."""
+"""Transactions that never get through: who sent them is told what stood in their way, and nothing of them is there."""
+
+import asyncio
+import threading
+import time
+from typing import Any
 
 import pytest
 from pymongo.errors import OperationFailure
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.pool import Connection, Pool
 
 from stores import transactions
 from stores.database import Database
 from stores.errors import ConflictError, StoreError, UnavailableError
 from stores.transactions import Session
+from tests.waiting import TIMEOUT, until
 
 WRITE_CONFLICT, STEPPING_DOWN = 112, 11602
 
@@ -30,3 +38,46 @@ async def test_what_stands_in_the_way_each_time_is_told(
 
     assert len(attempts) == 3
     assert await database.leases.count_documents({}) == 0
+
+
+async def test_what_a_thread_has_yet_to_send_is_not_sent_after_its_transaction_was_given_up(
+    mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the server is away for as long as one waits for it, then is back, and the loop is busy just then."""
+    database = Database.open(mongodb_uri, database_name)
+    await database.feedback.insert_one({"_id": "kept"})
+    waits, goes_on = threading.Event(), threading.Event()
+    connect, unpin = Pool._get_conn, ClientSession._unpin
+    is_armed = False
+
+    def connect_late(pool: Pool, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
+        nonlocal is_armed
+        if is_armed:
+            is_armed = False
+            waits.set()
+            goes_on.wait(TIMEOUT)
+        return connect(pool, *args, **kwargs)
+
+    def end_slowly(session: ClientSession) -> None:
+        unpin(session)
+        if waits.is_set() and not session.in_transaction:
+            goes_on.set()
+            time.sleep(0.5)
+
+    async def replace(session: Session) -> None:
+        nonlocal is_armed
+        assert await database.feedback.find_one({"_id": "kept"}, session=session)
+        is_armed = True
+        await database.feedback.delete_one({"_id": "kept"}, session=session)
+        await database.feedback.insert_one({"_id": "new"}, session=session)
+
+    monkeypatch.setattr(Pool, "_get_conn", connect_late)
+    monkeypatch.setattr(ClientSession, "_unpin", end_slowly)
+    replacing = asyncio.create_task(database.transaction(replace))
+    await until(waits.is_set)
+    replacing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await replacing
+
+    assert [kept["_id"] async for kept in database.feedback.find()] == ["kept"]
+    database.close()
