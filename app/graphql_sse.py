@@ -17,7 +17,7 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
 from app import heartbeats
-from app.access.authentication import until_ended
+from app.access.authentication import EndedError, until_ended
 from app.access.credentials import refused
 from app.media_types import EVENT_STREAM
 from app.observing import under_way
@@ -62,7 +62,7 @@ class EventStream(Response):
                 telling.cancel()
                 leaving.cancel()
                 outcome, _left_or_not = await asyncio.gather(telling, leaving, return_exceptions=True)
-        if is_over and isinstance(outcome, asyncio.CancelledError):
+        if isinstance(outcome, EndedError) or (is_over and isinstance(outcome, asyncio.CancelledError)):
             farewell = next_event({"errors": [told(refused()).formatted]}) + _COMPLETE
             await send({"type": "http.response.body", "body": farewell})
         # With an OSError some servers say, too, that the client left; who takes nothing for too long is let go by one.

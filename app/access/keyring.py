@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from hmac import compare_digest
 from typing import Final
 
+from pymongo.errors import PyMongoError
+
 from stores import times
 from stores.errors import StoreError
 from stores.keys import TRUSTED_SECONDS, Key, KeysStore, Known, digest, key_id_of
@@ -137,6 +139,9 @@ class Keyring:
             except StoreError:
                 # While nothing can be read no key can be revoked either, and nothing new is there to be told.
                 logger.debug("the keys cannot be read", exc_info=True)
+            except PyMongoError:
+                # Whoever ends a key later is to be heard, whatever stands in the way of reading them now.
+                logger.exception("the keys cannot be read")
             for key, waiting in self._waiting.items():
                 if _is_over(key, self._known):
                     for ended in waiting:

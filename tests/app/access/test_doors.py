@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import socket as socket_module
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -23,15 +24,16 @@ from app.access.keyring import FRESH_SECONDS
 from app.otlp.grpc_server import SERVICE
 from app.server import create_app
 from app.settings import Settings
+from graphql_schema.context import Stores
 from stores import times
 from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
-from tests.app.event_stream import Event, events_of
+from tests.app.event_stream import Event, events_of, streaming
 from tests.free_ports import free_port
 from tests.live_server import live_server
-from tests.stores.calls.builders import call_id
+from tests.stores.calls.builders import call_id, start
 from tests.stores.otel.messages import body, span
 from tests.waiting import TIMEOUT
 
@@ -309,14 +311,25 @@ async def test_what_comes_of_a_request_after_its_key_was_revoked_is_not_heard(ke
     assert now == left
 
 
-async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_revoked_key(
-    keyed: Keyed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(_: Keyring) -> None:
-        await asyncio.sleep(TIMEOUT)
+@pytest.fixture
+async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """No connection is told that its key has ended, as in the quarter of a second before it is."""
+    is_over, has_ended = threading.Event(), threading.Event()
 
-    monkeypatch.setattr(Keyring, "_watch", never)
+    async def tell_nobody(_: Keyring) -> None:
+        while not is_over.is_set():  # noqa: ASYNC110 -- an event of threads, since the server is in one of its own
+            await asyncio.sleep(0.01)
+        has_ended.set()
+
+    monkeypatch.setattr(Keyring, "_watch", tell_nobody)
     await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
+    yield
+    is_over.set()
+    assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is that of other tests, too
+
+
+@pytest.mark.usefixtures("unwatched")
+async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_revoked_key(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
     async with asyncio.timeout(TIMEOUT), socket(keyed, {"apiKey": made.text}) as opened:
         assert json.loads(await opened.recv()) == {"type": "connection_ack"}
@@ -327,6 +340,25 @@ async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_rev
 
     assert (told["id"], told["type"]) == ("1", "error")
     assert told["payload"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+@pytest.mark.usefixtures("unwatched")
+async def test_what_happens_after_a_key_was_revoked_ends_its_stream_and_is_not_told(keyed: Keyed) -> None:
+    made = await keyed.store.create([Grant(OURS, Role.READER)])
+    header = {"authorization": f"Bearer {made.text}"}
+    async with (
+        httpx.AsyncClient(base_url=keyed.url, headers=header) as client,
+        streaming(client, WATCH % OURS) as events,
+    ):
+        assert await anext(events) == Event("comment")
+        await keyed.store.revoke(made.key.id)
+        assert (await read(keyed, header["authorization"])).status_code == 401
+
+        await Stores.over(keyed.database).calls.write([start(2, project_id=OURS)])
+        told = [event async for event in events]
+
+    assert told[-1] == Event("complete")
+    assert [event.result["errors"][0]["extensions"] for event in told[:-1]] == [{"code": "UNAUTHENTICATED"}]
 
 
 async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:

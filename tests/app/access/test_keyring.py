@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from app.access import Keyring, keyring
 from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 
 class SlowAnswers(KeysStore):
@@ -52,4 +53,40 @@ async def test_nobody_goes_by_an_answer_that_was_under_way_when_the_key_was_revo
     assert before.id == made.key.id
     assert await second is None
     await first
+    await known.close()
+
+
+class Unreadable(KeysStore):
+    """Keys that MongoDB refuses to tell, for a while."""
+
+    is_refused = False
+    refused = 0
+
+    async def mark(self) -> int:
+        """The mark, where it is told."""
+        if self.is_refused:
+            self.refused += 1
+            raise OperationFailure("not authorized", 13)
+        return await super().mark()
+
+
+async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keyring, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.01)
+    keys = Unreadable(database, settle_seconds=0)
+    made = await keys.create([Grant("*", Role.READER)])
+    known = Keyring(keys)
+    found = await known.find(made.text)
+    keys.is_refused = True
+
+    with known.until_ended(found) as ended:
+        await until(lambda: keys.refused > 1)
+        keys.is_refused = False
+        await keys.revoke(made.key.id)
+        async with asyncio.timeout(TIMEOUT):
+            await ended
+
+    assert "the keys cannot be read" in caplog.text
     await known.close()
