@@ -1,6 +1,7 @@
 """Documents on their way in: parsed, held to the limits, validated, and kept for when they come again."""
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
@@ -180,7 +181,7 @@ class Documents:
         rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
         self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
         self._valid = ValidDocuments()
-        self._beginnings: dict[int, Beginning | None] = {}
+        self._beginnings: dict[tuple[bytes, str | None], Beginning | None] = {}
 
     def read(
         self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
@@ -224,18 +225,20 @@ class Documents:
         """Of which type an operation is, and its first field; None of what cannot be read. It need not be valid."""
         if not text:
             return None
-        key = hash((text, asked))
-        if key in self._beginnings:
-            return self._beginnings[key]
-        try:
-            found = _beginning(_chosen(self._valid.get(text) or self._parsed(text), asked))
-        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
-            found = None
-        if len(text) > LONG:
+        if len(text) <= LONG:
+            return self._beginning(text, asked)
+        key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest(), asked
+        if key not in self._beginnings:
             if len(self._beginnings) >= _BEGINNINGS:
                 self._beginnings.clear()
-            self._beginnings[key] = found
-        return found
+            self._beginnings[key] = self._beginning(text, asked)
+        return self._beginnings[key]
+
+    def _beginning(self, text: str, asked: str | None) -> Beginning | None:
+        try:
+            return _beginning(_chosen(self._valid.get(text) or self._parsed(text), asked))
+        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+            return None
 
     def root_of(self, text: str, asked: str | None) -> str:
         """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""

@@ -50,8 +50,8 @@ def did(action: str, project: str | None, **detail: object) -> None:
 
 
 @contextmanager
-def removing(action: str, project: str | None, **detail: object) -> Iterator[dict[str, object]]:
-    """Write down what is about to be removed, and once it is, the same with what came of it: that is to be filled in.
+def removing(action: str, done: str, project: str | None, **detail: object) -> Iterator[dict[str, object]]:
+    """Write down what is about to be removed, and once it is, the same as done, with what came of it, to be filled in.
 
     Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process
     ended.
@@ -59,7 +59,7 @@ def removing(action: str, project: str | None, **detail: object) -> Iterator[dic
     did(action, project, **detail)
     outcome: dict[str, object] = {}
     yield outcome
-    did(f"{action}d", project, **detail, **outcome)
+    did(done, project, **detail, **outcome)
 
 
 def record(action: str, caller: str, project: str | None, detail: dict[str, object]) -> None:

@@ -1,7 +1,7 @@
-"""Reads that nobody waits for any more: the server is told to end them.
+"""Commands that nobody waits for any more: they are not sent, and of those that read the server is told to end them.
 
 The driver's threads go on when who waits for them is cancelled, and so does the server, to the end of the time for a
-query. So each read knows on which connections its commands are under way, and a read that is given up sends no more of
+query. So each read knows on which connections its commands are under way, and one that is given up sends no more of
 them, and has those that run ended by `killOp`, which every user of MongoDB may use on their own operations.
 """
 
@@ -31,71 +31,71 @@ _log = logging.getLogger("loomql")
 
 
 class GivenUpError(PyMongoError):
-    """A command that is not sent, since nobody waits for what it would read."""
+    """A command that is not sent, since nobody waits for it any more."""
 
 
-class _Reading:
-    """A read and the ids of the connections on which its commands are under way."""
+class _Commands:
+    """The commands of a block that reads, or sends, and the ids of the connections on which they are under way."""
 
     __slots__ = ("_give_up", "_token", "connections", "is_given_up")
 
-    def __init__(self, give_up: "Callable[[_Reading], None]") -> None:
+    def __init__(self, give_up: "Callable[[_Commands], None]") -> None:
         self.connections: set[int] = set()
         self.is_given_up = False
         self._give_up = give_up
 
     def __enter__(self) -> None:
         """Begin."""
-        self._token = _READING.set(self)
+        self._token = _COMMANDS.set(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
     ) -> None:
         """End."""
-        _READING.reset(self._token)
+        _COMMANDS.reset(self._token)
         if isinstance(error, asyncio.CancelledError):
             self.is_given_up = True
             self._give_up(self)
 
 
-_READING: Final[ContextVar[_Reading | None]] = ContextVar("reading", default=None)
-"""The read that a thread of the driver works for: these run in the context of whoever asks."""
+_COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=None)
+"""Those that a thread of the driver works for: these run in the context of whoever asks."""
 
 
-def sending() -> _Reading:
+def sending() -> _Commands:
     """A block of which nothing more is sent once it is cancelled.
 
     A thread that waited for a server, or a connection, would send what it has after the transaction of the block was
     ended, and so by itself: a part of what is to be done as a whole.
     """
-    return _Reading(lambda _: None)
+    return _Commands(lambda _: None)
 
 
 class WatchedPool(Pool):
-    """The driver's pool of connections, which tells each read what it has under way.
+    """The driver's pool of connections, which tells each block what it has under way.
 
     Listening to the driver's events would tell the same, and take fifteen microseconds of each command.
     """
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
-        reading = _READING.get()
-        if reading is None:
+        commands = _COMMANDS.get()
+        if commands is None:
             return super()._get_conn(*args, **kwargs)
-        if reading.is_given_up:
+        if commands.is_given_up:
             raise GivenUpError
         connection = super()._get_conn(*args, **kwargs)
-        reading.connections.add(connection.server_connection_id or 0)
+        commands.connections.add(connection.server_connection_id or 0)
         # It may have waited long for the connection.
-        if reading.is_given_up:
+        if commands.is_given_up:
             self.checkin(connection)
             raise GivenUpError
         return connection
 
     def checkin(self, conn: Connection) -> None:
         """Take a connection back."""
-        reading = _READING.get()
-        if reading is not None:
-            reading.connections.discard(conn.server_connection_id or 0)
+        commands = _COMMANDS.get()
+        if commands is not None:
+            commands.connections.discard(conn.server_connection_id or 0)
         super().checkin(conn)
 
 
@@ -104,17 +104,17 @@ class GivenUp:
 
     def __init__(self, aside: "Aside") -> None:
         self._aside = aside
-        self._given_up: dict[_Reading, float] = {}
+        self._given_up: dict[_Commands, float] = {}
         self._ending: asyncio.Task[None] | None = None
 
-    def reading(self) -> "_Reading":
+    def reading(self) -> "_Commands":
         """A block that reads; where it is cancelled, what it reads is given up."""
-        return _Reading(self._give_up)
+        return _Commands(self._give_up)
 
-    def _give_up(self, reading: "_Reading") -> None:
-        if not reading.connections:
+    def _give_up(self, commands: "_Commands") -> None:
+        if not commands.connections:
             return
-        self._given_up[reading] = time.monotonic()
+        self._given_up[commands] = time.monotonic()
         if self._ending is None or self._ending.done():
             # In a context of its own: in that of the reading nothing is sent any more.
             self._ending = asyncio.create_task(self._end_all(), context=Context())
@@ -135,6 +135,6 @@ class GivenUp:
         """The connections of what was given up lately, and has not ended."""
         oldest = time.monotonic() - _PATIENCE_SECONDS
         self._given_up = {
-            reading: since for reading, since in self._given_up.items() if reading.connections and since > oldest
+            commands: since for commands, since in self._given_up.items() if commands.connections and since > oldest
         }
-        return [connection for reading in self._given_up for connection in tuple(reading.connections)]
+        return [connection for commands in self._given_up for connection in tuple(commands.connections)]

@@ -11,7 +11,7 @@ from app.graphql_http.refusals import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
 from app.media_types import JSON
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER
-from graphql_schema.operations import PartlyDone
+from graphql_schema.outcomes import PartlyDone
 from stores import json_text
 
 _LARGE: Final = 16 * 1024

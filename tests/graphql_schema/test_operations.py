@@ -16,7 +16,8 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema, PartlyDone, Tell
+from graphql_schema.operations import BoundedSchema, Tell
+from graphql_schema.outcomes import PartlyDone
 
 
 @strawberry.enum

@@ -137,6 +137,11 @@ REFUSED = [
     (field("inputs." + "a" * MAX_PATH), f"{AT}.$eq.0.$getField", r"a path of 1,007 characters; the limit is 1,000"),
     # Sizes
     ({"$or": [FINE] * 10_000}, f"{AT}.$or.2000.$eq.0.$getField", r"names fields more than 2,000 times"),
+    (
+        {"$or": [field("inputs" + ".a" * MAX_STEPS)] * 101},
+        f"{AT}.$or.100.$eq.0.$getField",
+        r"the paths of the query's fields have more than 5,000 keys",
+    ),
     ({"$in": [A, [ONE] * 10_000]}, f"{AT}.$in.1.9998", r"more than 10,000 operations, fields and literals"),
     (nested(200), AT + ".$not.0" * 32, r"nests deeper than 32 levels"),
     (nested(100_000), AT + ".$not.0" * 32, r"nests deeper than 32 levels"),

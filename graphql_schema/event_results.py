@@ -1,0 +1,104 @@
+"""The results of subscriptions: one for each event, made once for all who ask the same."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import graphql
+from graphql import DocumentNode, located_error
+from graphql.execution.collect_fields import collect_fields
+from graphql.execution.executor import Executor
+from strawberry.schema.schema import StreamResult
+from strawberry.types import ExecutionResult
+from strawberry.utils.await_maybe import await_maybe
+
+from graphql_schema.executors import Executors, Given, is_awaitable
+from graphql_schema.limits.cost import TooCostlyError
+from graphql_schema.outcomes import Outcomes, errors_of
+from graphql_schema.shared_results import Execute, SharedResults
+from stores.shared_turns import SharedTurns
+from stores.turns import AT_ONCE
+
+if TYPE_CHECKING:
+    from graphql.pyutils import AwaitableOrValue
+
+Asked = tuple[str | None, DocumentNode, str | None, dict[str, Any] | None, object]
+"""A document as text and as parsed, the operation's name, the variables, and what is visible to whoever asks."""
+
+_OVER: Final = object()
+"""What comes after the last event."""
+
+
+class EventResults:
+    """Makes the results of a schema's subscriptions."""
+
+    def __init__(self, executors: Executors, outcomes: Outcomes) -> None:
+        self._executors = executors
+        self._outcomes = outcomes
+        self._shared = SharedResults()
+        self._beginning = SharedTurns()
+
+    async def of(self, asked: Asked, document: DocumentNode, given: Given) -> StreamResult:
+        """The results of one subscription, or why there are none.
+
+        It is one generator and no more: a message passes through each that there is.
+        """
+        await self._beginning.come()
+        try:
+            executor = await self._executors.begun(document, given)
+            if isinstance(executor, list):
+                yield self._outcomes.refused(executor)
+                return
+            cost, key, told = self._executors.cost(executor), SharedResults.key_of(*asked), 0
+            del asked
+            source = await await_maybe(graphql.create_source_event_stream(executor))
+            if isinstance(source, graphql.ExecutionResult):
+                yield self._outcomes.refused(source.errors or [])
+                return
+            happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
+            with self._shared.subscribed(key):
+                async with aclosing(happened):
+                    while (event := await _next(happened, executor)) is not _OVER:
+                        result = await self._shared.result(key, event, execute)
+                        # Each event has the same cost; that of the first tells it.
+                        yield ExecutionResult(result.data, result.errors, cost) if cost else result
+                        cost, told = None, told + 1
+                        if told % AT_ONCE == 0:
+                            await asyncio.sleep(0)  # those that are there already come without a wait
+        except TooCostlyError as error:
+            yield self._outcomes.refused([error])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
+            yield self._outcomes.told(graphql.ExecutionResult(None, errors_of(error)))
+
+    def _execute(self, executor: Executor[Any]) -> Execute:
+        """What makes the result of an event."""
+
+        def execute(event: object) -> "AwaitableOrValue[ExecutionResult]":
+            of_event = executor.build_per_event_executor(event)
+            # Each event is an answer, with a context of its own where there can be one.
+            if renewed := getattr(executor.context_value, "renewed", None):
+                of_event.context_value = renewed()
+            result = cast("AwaitableOrValue[graphql.ExecutionResult]", of_event.execute_operation(serially=False))
+            if is_awaitable(result):
+                return self._outcomes.told_then(result)
+            return self._outcomes.told(cast("graphql.ExecutionResult", result))
+
+        return execute
+
+
+async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -> object:
+    """The next event; what ends them early is the error of their field, at its place, as that of any other field is."""
+    try:
+        return await anext(events)
+    except StopAsyncIteration:
+        return _OVER
+    except Exception as error:
+        kind = executor.schema.subscription_type
+        if kind is None:
+            raise
+        collected = collect_fields(
+            executor.schema, executor.fragments, executor.variable_values, kind, executor.operation
+        )
+        [(name, details)] = collected.grouped_field_set.items()  # valid subscriptions have one field
+        raise located_error(error, [each.node for each in details], [name]) from error
