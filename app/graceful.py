@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import time
 from socket import socket
@@ -65,6 +64,12 @@ class Workers(Multiprocess):
         self._asked_at = WeakKeyDictionary[Process, float]()
         """When each was asked what it has not answered yet."""
 
+    def terminate_all(self) -> None:
+        """Tell all to end; once they take nobody more the address refuses, where clients would wait in its line."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
     def keep_subprocess_alive(self) -> None:
         """Replace those that are dead, and those that have not answered for as long as they may take."""
         if self.should_exit.is_set():
@@ -102,15 +107,11 @@ class Workers(Multiprocess):
             left[0].process.join(_POLL_SECONDS)
             if {signal.SIGINT, signal.SIGTERM} & set(self.signal_queue):
                 self.signal_queue.clear()
-                self._hurry(left)
+                for process in left:
+                    process.terminate()  # that looks first whether it has ended meanwhile
                 deadline = min(deadline, time.monotonic() + HURRY_SECONDS)
             if time.monotonic() > deadline:
                 self._kill(left)
-
-    def _hurry(self, left: list[Process]) -> None:
-        for process in left:
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM)
 
     def _kill(self, left: list[Process]) -> None:
         for process in left:

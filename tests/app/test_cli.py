@@ -123,8 +123,7 @@ def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) ->
     assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It goes on trying.\n" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
 def test_serve_comes_up_says_where_and_goes_down_whole(
     number: signal.Signals, workers: int, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -115,12 +115,13 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
         while not await asked_for(client, "graphql"):
             pass
     server.process.send_signal(signal.SIGTERM)
-    assert eventually(lambda: not server.accepts())
+    assert eventually(lambda: not server.accepts(), 10)
     assert server.process.poll() is None
     server.process.send_signal(signal.SIGTERM)
 
-    await asyncio.to_thread(server.process.wait, 15)  # it would wait for 20 seconds otherwise
+    await asyncio.to_thread(server.process.wait, 8)  # it would wait for 20 seconds otherwise
     writer.close()
+    assert "No such process" not in server.output.read_text()
 
 
 @pytest.mark.parametrize(

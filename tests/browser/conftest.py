@@ -30,7 +30,7 @@ CHROMIUM_FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def chromium() -> "AsyncIterator[Browser]":
     """The machine's Chromium; without one the tests are skipped, or fail where LOOMQL_REQUIRE_BROWSER is 1."""
     try:
@@ -57,7 +57,7 @@ async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[G
     assert page.complaints == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_server_url() -> Iterator[str]:
     """The address of `loomql serve --demo`, once it answers."""
     with socket.socket() as free:

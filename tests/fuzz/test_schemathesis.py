@@ -67,7 +67,6 @@ def ask_some(client: httpx.Client, operation: APIOperation[Any, Any, Any, Any]) 
         max_examples=EXAMPLES,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

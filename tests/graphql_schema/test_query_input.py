@@ -10,6 +10,7 @@ from graphql import GraphQLInputObjectType
 
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
+from tests.chance import cases
 from tests.graphql_schema.conftest import Answer, Run
 from tests.graphql_schema.query_trees import Tree, eq, field, lit, typed
 from tests.stores.calls.builders import call_id, start
@@ -17,7 +18,7 @@ from tests.stores.query.generator import Generator
 
 QUERY = 'query ($query: QueryInput) { callsStats(projectId: "acme/chat", query: $query) { count } }'
 PLAN = 'query ($query: QueryInput!) { explain(projectId: "acme/chat", query: $query) { pipeline } }'
-RANDOM_QUERIES = 120
+RANDOM_QUERIES = cases(50)
 
 SNIPPETS = {
     "Operation": "%s",

@@ -1,7 +1,7 @@
 """Rows give the parts of their JSON, parsed once; whatever can be written can be read."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stores import json_text
@@ -15,7 +15,6 @@ INPUTS = JsonField("inputs")
 DIGITS = st.integers(15, MAX_DIGITS + 5).flatmap(lambda digits: st.sampled_from([10**digits, -(10**digits) + 1]))
 
 
-@settings(deadline=None)
 @given(st.integers(0, MAX_DEPTH + 3) | st.integers(MAX_DEPTH - 4, MAX_DEPTH + 1), SCALARS | DIGITS)
 def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, leaf: object) -> None:
     # given

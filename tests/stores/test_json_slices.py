@@ -37,7 +37,7 @@ async def test_any_value_is_read_as_it_was_written() -> None:
     texts: list[bytes] = []
     before = b'{"before": ['
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(JSON, st.sampled_from([None, 1]), st.booleans())
     def collect(value: Any, indent: int | None, ascii_only: bool) -> None:  # noqa: ANN401, FBT001 -- any JSON
         texts.append(json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode())

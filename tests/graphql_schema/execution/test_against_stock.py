@@ -1,9 +1,8 @@
-"""Thousands of random documents over random data: ours answers as graphql-core does.
+"""Hundreds of random documents over random data: ours answers as graphql-core does.
 
-LOOMQL_TEST_SEED gives other ones, LOOMQL_TEST_DOCUMENTS more.
+`tests.chance` gives other ones, and more.
 """
 
-import os
 import re
 from collections import Counter
 from typing import Any, Final
@@ -18,12 +17,12 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.execution.rows import Rows
 from graphql_schema.schema import LoomSchema
+from tests.chance import SEED, cases
 from tests.graphql_schema.execution.cases import DATA_PER_DOCUMENT, random_cases, told
 from tests.graphql_schema.execution.comparing import Outcome, difference
 from tests.graphql_schema.execution.example_schema import build_example
 
-SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
-DOCUMENTS: Final = int(os.environ.get("LOOMQL_TEST_DOCUMENTS", "1256"))
+DOCUMENTS: Final = cases(600)
 PARTS: Final = 8
 PART: Final = DOCUMENTS // PARTS
 

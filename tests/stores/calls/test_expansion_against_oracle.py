@@ -1,7 +1,6 @@
 """Random columns of random calls over random objects: what is returned and found is what plain Python says."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.parser import parse_query
 from stores.tables import TablesStore
+from tests.chance import SEED, cases
 from tests.stores.calls.builders import PROJECT, end, start
 from tests.stores.objects.builders import version
 from tests.stores.query import oracle
@@ -26,10 +26,9 @@ from tests.stores.query.generator import Generator
 from tests.stores.query.oracle import PAYLOADS, Row
 from tests.stores.query.test_against_oracle import row_of
 
-SEED = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
 CALLS = 60
 VERSIONS = 25
-QUERIES = 150
+QUERIES = cases(75)
 COLUMNS: Final = (
     *("inputs.a", "inputs.a.a", "inputs.a.b", "inputs.a.a.b", "inputs.b", "inputs.b.0"),
     *("output", "output.a", "attributes.a", "attributes.a.b.a", r"summary.a\.b"),

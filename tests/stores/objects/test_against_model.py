@@ -172,7 +172,6 @@ def test_objects_are_as_the_model_has_them(mongodb_uri: str, database_name: str)
         bounds = settings(
             max_examples=25,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(Objects, settings=bounds)

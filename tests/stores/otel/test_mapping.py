@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
@@ -459,7 +459,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.dictionaries(KEYS, JSON | JSON.map(json.dumps), max_size=8), st.booleans())
 def test_a_call_is_stored_as_any_other_would_be(attributes: dict[str, object], with_events: bool) -> None:  # noqa: FBT001 -- hypothesis gives it
     """The shapes that are put together from parts say what a walk through the whole would."""

@@ -1,7 +1,6 @@
 """Random values that point to each other, and random refs into them: resolved as a plain Python model does."""
 
 import json
-import os
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +11,10 @@ from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.objects import ObjectsStore
 from stores.refs.store import RefsStore
 from stores.tables import TablesStore
+from tests.chance import SEED
 from tests.stores.calls.builders import PROJECT
 from tests.stores.objects.builders import version
 
-SEED = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
 VERSIONS = 60
 REFS = 1_500
 

@@ -1,6 +1,5 @@
 """Random queries and sorts over random feedback: the real server agrees with the model on each of them."""
 
-import os
 from collections.abc import Sequence
 
 import pytest
@@ -15,6 +14,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy
+from tests.chance import SEED, cases
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.calls.feedback.model import (
@@ -28,11 +28,10 @@ from tests.stores.calls.feedback.model import (
 from tests.stores.query.oracle import Row, in_order
 from tests.stores.query.test_against_oracle import row_of
 
-SEED = int(os.environ.get("LOOMQL_TEST_SEED", "1"))
 CALLS = 40
 FEEDBACK = 90
-QUERIES = 250
-SORTS = 25
+QUERIES = cases(120)
+SORTS = cases(12)
 BOUNDS = (50_000, 12, 0)
 """Of answers that are found before: all of them, some of them, next to none."""
 
