@@ -23,7 +23,7 @@ from tests.graphql_schema.execution.comparing import Outcome, difference
 from tests.graphql_schema.execution.example_schema import build_example
 
 DOCUMENTS: Final = cases(600)
-PARTS: Final = 8
+PARTS: Final = 4
 PART: Final = DOCUMENTS // PARTS
 
 # Of siblings that fail, graphql-core cancels what has not begun yet, coroutines of resolvers among it.
