@@ -43,7 +43,7 @@ LONG: Final = 4_000
 """Characters from which on reading a document may take so long that others should not wait for it."""
 
 _BEGINNINGS: Final = 1_000
-"""Long documents of which it is kept how they begin, some 100 bytes each."""
+"""Long documents of which it is kept how they begin, by a digest of them and of the name that was asked for."""
 
 SEVERAL: Final = "several"
 
@@ -181,7 +181,7 @@ class Documents:
         rules = [rule for rule in specified_rules if rule not in _OF_DIRECTIVES_NOT_HERE]
         self._rules = (bounds.rule(limits), *secrecy, *rules, *strawberrys)
         self._valid = ValidDocuments()
-        self._beginnings: dict[tuple[bytes, str | None], Beginning | None] = {}
+        self._beginnings: dict[bytes, Beginning | None] = {}
 
     def read(
         self, text: str | None, asked: str | None, allowed: Iterable[OperationType]
@@ -227,7 +227,8 @@ class Documents:
             return None
         if len(text) <= LONG:
             return self._beginning(text, asked)
-        key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest(), asked
+        whole = f"{len(text)}:{text}" if asked is None else f"{len(text)}:{text}:{asked}"
+        key = hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
         if key not in self._beginnings:
             if len(self._beginnings) >= _BEGINNINGS:
                 self._beginnings.clear()

@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 class Executors:
-    """Makes the executors of a schema, each of a kind, within the limits."""
+    """Makes the executors of a schema, all of one kind, within the limits."""
 
     def __init__(self, schema: GraphQLSchema, kind: type[Executor[Any]], limits: Limits) -> None:
         self._schema = schema

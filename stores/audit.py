@@ -50,7 +50,7 @@ def did(action: str, project: str | None, **detail: object) -> None:
 
 
 @contextmanager
-def removing(action: str, done: str, project: str | None, **detail: object) -> Iterator[dict[str, object]]:
+def removing(action: str, project: str | None, *, done: str, **detail: object) -> Iterator[dict[str, object]]:
     """Write down what is about to be removed, and once it is, the same as done, with what came of it, to be filled in.
 
     Where only the first is found, a part may be gone, or all: it failed on the way, its answer was lost, or the process

@@ -35,7 +35,10 @@ class GivenUpError(PyMongoError):
 
 
 class _Commands:
-    """The commands of a block that reads, or sends, and the ids of the connections on which they are under way."""
+    """The commands of a block and the ids of the connections on which they are under way; none is sent after its end.
+
+    What is done where the block is cancelled is up to whoever makes it.
+    """
 
     __slots__ = ("_give_up", "_token", "connections", "is_given_up")
 
@@ -53,8 +56,8 @@ class _Commands:
     ) -> None:
         """End."""
         _COMMANDS.reset(self._token)
+        self.is_given_up = error is not None
         if isinstance(error, asyncio.CancelledError):
-            self.is_given_up = True
             self._give_up(self)
 
 
@@ -63,7 +66,7 @@ _COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=
 
 
 def sending() -> _Commands:
-    """A block of which nothing more is sent once it is cancelled.
+    """A block of which nothing more is sent once it is cancelled or fails; what is under way is left to end.
 
     A thread that waited for a server, or a connection, would send what it has after the transaction of the block was
     ended, and so by itself: a part of what is to be done as a whole.

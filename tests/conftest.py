@@ -18,6 +18,7 @@ from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
 from stores.objects import ObjectsStore
+from tests.chance import IS_USUAL, cases
 from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
 from tests.installation import FOR_FIXTURE
@@ -37,7 +38,13 @@ sys.dont_write_bytecode = False
 
 
 # How long a machine takes, which others are busy on, too, says nothing of what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=IS_USUAL,
+    max_examples=cases(100),
+)
 settings.load_profile("any machine")
 
 

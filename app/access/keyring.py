@@ -105,7 +105,7 @@ class Keyring:
         for task in (self._reading, self._watching):
             if task:
                 task.cancel()
-                with suppress(asyncio.CancelledError, StoreError):
+                with suppress(asyncio.CancelledError, StoreError, PyMongoError):
                     await task
 
     async def _read_now(self) -> Known:
@@ -133,15 +133,19 @@ class Keyring:
 
     async def _watch(self) -> None:
         """Tell those who wait for the end of keys, while there are any."""
+        is_refused = False
         while self._waiting:
             try:
                 await self._read_now()
+                is_refused = False
             except StoreError:
                 # While nothing can be read no key can be revoked either, and nothing new is there to be told.
                 logger.debug("the keys cannot be read", exc_info=True)
             except PyMongoError:
                 # Whoever ends a key later is to be heard, whatever stands in the way of reading them now.
-                logger.exception("the keys cannot be read")
+                if not is_refused:
+                    logger.exception("the keys cannot be read")
+                is_refused = True
             for key, waiting in self._waiting.items():
                 if _is_over(key, self._known):
                     for ended in waiting:

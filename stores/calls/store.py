@@ -165,7 +165,7 @@ class CallsStore:
         for position, call_id in enumerate(call_ids):
             check_call_id(call_id, f"call_ids.{position}")
         await self.database.admit(project_id)
-        with audit.removing("calls.delete", "calls.deleted", project_id, call_ids=list(call_ids)) as outcome:
+        with audit.removing("calls.delete", project_id, done="calls.deleted", call_ids=list(call_ids)) as outcome:
             deleted = await delete_calls(self._calls, project_id, call_ids, wb_user_id or LOCAL_USER)
             outcome["num_deleted"] = deleted
         return deleted

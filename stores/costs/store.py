@@ -106,7 +106,7 @@ class CostsStore:
         keys = [_key(project_id, cost_id) for cost_id in ids]
         if not keys:
             return 0
-        with audit.removing("cost.purge", "cost.purged", project_id, ids=ids) as outcome:
+        with audit.removing("cost.purge", project_id, done="cost.purged", ids=ids) as outcome:
             deleted = await self._costs.delete_many({"_id": {"$in": keys}, "project_id": project_id})
             outcome["num_purged"] = deleted.deleted_count
         return deleted.deleted_count

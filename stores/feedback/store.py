@@ -137,7 +137,7 @@ class FeedbackStore:
         keys = [key(project_id, feedback_id)["_id"] for feedback_id in ids]
         if not keys:
             return 0
-        with audit.removing("feedback.purge", "feedback.purged", project_id, ids=ids) as outcome:
+        with audit.removing("feedback.purge", project_id, done="feedback.purged", ids=ids) as outcome:
             done = await self._feedback.delete_many({"_id": {"$in": keys}, "project_id": project_id})
             outcome["num_purged"] = done.deleted_count
         return done.deleted_count
@@ -227,7 +227,9 @@ def _replacing(freed: Document | None, documents: Iterable[Document]) -> Iterato
         yield
         return
     [new] = documents
-    with audit.removing("feedback.replace", "feedback.replaced", freed["project_id"], id=freed["id"], by=new["id"]):
+    with audit.removing(
+        "feedback.replace", freed["project_id"], done="feedback.replaced", id=freed["id"], by=new["id"]
+    ):
         yield
 
 

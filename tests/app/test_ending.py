@@ -121,7 +121,6 @@ async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
 
     await asyncio.to_thread(server.process.wait, 8)  # it would wait for 20 seconds otherwise
     writer.close()
-    assert "No such process" not in server.output.read_text()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ SPAWN = multiprocessing.get_context("spawn")
 def workers() -> Iterator[Workers]:
     """Two, of which one ends soon and the other does not by itself; they take SIGTERM as Python does."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    made = Workers(Config("nothing:here", timeout_graceful_shutdown=60), [socket.socket()])
+    made = Workers(Config("nothing:here", log_config=None, timeout_graceful_shutdown=60), [socket.socket()])
     for seconds in (0.2, 600):
         worker = Process(made.config, [])
         worker.process = SPAWN.Process(target=time.sleep, args=(seconds,))

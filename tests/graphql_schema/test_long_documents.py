@@ -77,3 +77,13 @@ async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSche
             False,
         ]
         assert [schema.watches(text, None) for text in (query, invalid, watching)] == [False, False, True]
+
+
+def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: LoomSchema) -> None:
+    text = padded("query a { greeting } subscription b { count }")
+    names = ["a", "b", "", None, "x" * 100_000]
+
+    found = [(schema.only_reads(text, name), schema.subscribes(text, name)) for name in names]
+
+    assert found == [(True, False), (False, True), (False, False), (False, False), (False, False)]
+    assert sum(map(len, schema._documents._beginnings)) == len(names) * 16

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -43,31 +44,30 @@ async def test_what_stands_in_the_way_each_time_is_told(
 async def test_what_a_thread_has_yet_to_send_is_not_sent_after_its_transaction_was_given_up(
     mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the server is away for as long as one waits for it, then is back, and the loop is busy just then."""
+    """As where the server is away for as long as one waits for it, and is back when the session is about to end."""
     database = Database.open(mongodb_uri, database_name)
     await database.feedback.insert_one({"_id": "kept"})
     waits, goes_on = threading.Event(), threading.Event()
     connect, unpin = Pool._get_conn, ClientSession._unpin
-    is_armed = False
+    is_armed = ContextVar("is_armed", default=False)  # of the thread that removes, and of no other's
+    ours: list[object] = []
 
     def connect_late(pool: Pool, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 -- as the driver has it
-        nonlocal is_armed
-        if is_armed:
-            is_armed = False
+        if is_armed.get() and not waits.is_set():
             waits.set()
             goes_on.wait(TIMEOUT)
         return connect(pool, *args, **kwargs)
 
     def end_slowly(session: ClientSession) -> None:
         unpin(session)
-        if waits.is_set() and not session.in_transaction:
+        if session in ours and waits.is_set() and not session.in_transaction:
             goes_on.set()
             time.sleep(0.5)
 
     async def replace(session: Session) -> None:
-        nonlocal is_armed
+        ours.append(session.delegate)
         assert await database.feedback.find_one({"_id": "kept"}, session=session)
-        is_armed = True
+        is_armed.set(True)
         await database.feedback.delete_one({"_id": "kept"}, session=session)
         await database.feedback.insert_one({"_id": "new"}, session=session)
 

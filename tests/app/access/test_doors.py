@@ -30,7 +30,7 @@ from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
-from tests.app.event_stream import Event, events_of, streaming
+from tests.app.event_stream import Event, events_of, first_of, streaming
 from tests.free_ports import free_port
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, start
@@ -314,9 +314,10 @@ async def test_what_comes_of_a_request_after_its_key_was_revoked_is_not_heard(ke
 @pytest.fixture
 async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """No connection is told that its key has ended, as in the quarter of a second before it is."""
-    is_over, has_ended = threading.Event(), threading.Event()
+    has_begun, is_over, has_ended = threading.Event(), threading.Event(), threading.Event()
 
     async def tell_nobody(_: Keyring) -> None:
+        has_begun.set()
         while not is_over.is_set():  # noqa: ASYNC110 -- an event of threads, since the server is in one of its own
             await asyncio.sleep(0.01)
         has_ended.set()
@@ -325,6 +326,7 @@ async def unwatched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     await asyncio.sleep(3 * FRESH_SECONDS)  # who watches for others has ended by then
     yield
     is_over.set()
+    assert has_begun.is_set(), "the watcher of a test before was still there"
     assert await asyncio.to_thread(has_ended.wait, TIMEOUT)  # the server is that of other tests, too
 
 
@@ -345,20 +347,22 @@ async def test_an_operation_over_a_websocket_that_is_still_open_is_none_of_a_rev
 @pytest.mark.usefixtures("unwatched")
 async def test_what_happens_after_a_key_was_revoked_ends_its_stream_and_is_not_told(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.READER)])
-    header = {"authorization": f"Bearer {made.text}"}
+    header, calls = {"authorization": f"Bearer {made.text}"}, Stores.over(keyed.database).calls
+    watch = f'subscription {{ callEvents(projectId: "{OURS}") {{ call {{ id }} }} }}'
     async with (
         httpx.AsyncClient(base_url=keyed.url, headers=header) as client,
-        streaming(client, WATCH % OURS) as events,
+        streaming(client, watch) as events,
     ):
-        assert await anext(events) == Event("comment")
+        await first_of(events, calls, OURS)
         await keyed.store.revoke(made.key.id)
         assert (await read(keyed, header["authorization"])).status_code == 401
 
-        await Stores.over(keyed.database).calls.write([start(2, project_id=OURS)])
+        await calls.write([start(1_000, project_id=OURS)])
         told = [event async for event in events]
 
     assert told[-1] == Event("complete")
-    assert [event.result["errors"][0]["extensions"] for event in told[:-1]] == [{"code": "UNAUTHENTICATED"}]
+    assert told[-2].result["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+    assert not any(call_id(1_000) in event.data for event in told)
 
 
 async def test_a_rotated_key_lets_in_for_its_time_of_grace_and_the_new_one_after_it(keyed: Keyed) -> None:

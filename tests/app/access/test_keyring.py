@@ -88,5 +88,20 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
         async with asyncio.timeout(TIMEOUT):
             await ended
 
-    assert "the keys cannot be read" in caplog.text
+    assert caplog.text.count("the keys cannot be read") == 1
     await known.close()
+
+
+async def test_it_is_closed_also_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.01)
+    keys = Unreadable(database, settle_seconds=0)
+    keys.is_refused = True
+    known = Keyring(keys)
+
+    with known.until_ended(None):
+        await until(lambda: keys.refused > 1)
+        await known.close()
+
+        refused = keys.refused
+        await asyncio.sleep(0.1)
+    assert keys.refused == refused
