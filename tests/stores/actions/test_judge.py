@@ -289,7 +289,7 @@ async def test_batches_at_once_share_the_judges(
 ) -> None:
     ids = await store(calls, *range(20))
     at_once: list[int] = []
-    under_way, lock = [0], threading.Lock()
+    under_way, lock, are_all_there = [0], threading.Lock(), asyncio.Event()
     judges = actions._completions
 
     class Watched:
@@ -297,7 +297,11 @@ async def test_batches_at_once_share_the_judges(
             with lock:
                 under_way[0] += 1
                 at_once.append(under_way[0])
+            if under_way[0] == JUDGED_AT_ONCE:
+                are_all_there.set()
             try:
+                await asyncio.wait_for(are_all_there.wait(), TIMEOUT)
+                await asyncio.sleep(0.01)  # one too many would come now
                 return await judges.answer(project_id, inputs)
             finally:
                 under_way[0] -= 1

@@ -29,7 +29,7 @@ from tests.stand_in_provider import Body, StandIn
 from tests.stores.calls.builders import end, start
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT, Grader
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 MANY = [{"question": f"Number {number}?", "expected": "A number."} for number in range(12)]
 
@@ -101,7 +101,7 @@ async def test_a_run_ends_when_what_its_caller_ordered_is_canceled(
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         canceled = await cancel_ordered_by(database.evaluation_runs, "a key", "its key's end")
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
 
     assert canceled == 1
@@ -122,7 +122,7 @@ async def test_a_run_that_is_canceled_ends_with_all_that_is_under_way(
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         canceled = await stores.evaluation_runs.cancel(PROJECT, call_id, "ada")
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
 
     assert canceled
@@ -335,7 +335,7 @@ async def test_who_lost_a_run_stops_and_writes_nothing_more(
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "another"}})
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     before = [call async for call in database.calls.find({})]
     gate.open.set()
     await asyncio.sleep(0.3)
@@ -351,11 +351,12 @@ async def test_who_lost_a_run_to_another_here_takes_nothing_from_that_one(
     call_id = await order(stores)
     async with under_way(stores, call_id) as loser:
         await until(lambda: gate.waiting > 0)
-        await database.evaluation_runs.update_one({}, {"$unset": {"held_until": ""}})  # its lease runs out
+        # Its lease ran out, and it may not take that up again before the next one comes.
+        await database.evaluation_runs.update_one({}, {"$set": {"holder": "nobody"}, "$unset": {"held_until": ""}})
         async with under_way(stores, call_id) as next_one:
-            await asyncio.wait_for(loser, 10)
+            await asyncio.wait_for(loser, TIMEOUT)
             gate.open.set()
-            await asyncio.wait_for(next_one, 20)
+            await asyncio.wait_for(next_one, TIMEOUT)
 
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
 
@@ -432,7 +433,7 @@ async def test_a_run_whose_call_is_deleted_stops_and_leaves_nothing(stores: Stor
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         await stores.calls.delete(PROJECT, [call_id])
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
 
     assert await is_over(stores, call_id)
@@ -451,7 +452,7 @@ async def test_a_run_that_ends_before_it_hears_that_its_call_is_deleted_leaves_n
         await until(lambda: gate.waiting > 0)
         await stores.calls.delete(PROJECT, [call_id])
         gate.open.set()
-        await asyncio.wait_for(work, 20)
+        await asyncio.wait_for(work, TIMEOUT)
 
     assert len(stand_in.asked) == 2 * len(MANY)
     assert await is_over(stores, call_id)
@@ -470,7 +471,7 @@ async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
         await stores.calls.write([newer, end(1, project_id=PROJECT, ended_at=times.now() + 9_000_000)])
         await retention.set_rule(PROJECT, Rule(keep_calls=1))
         report = await retention.sweep(PROJECT, pause=0)
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
 
     assert report.counts.calls > 5
@@ -489,7 +490,7 @@ async def test_a_project_that_is_purged_takes_its_runs_with_it(
     async with under_way(stores, call_id) as work:
         await until(lambda: gate.waiting > 0)
         report = await stores.purges.purge(PROJECT, PROJECT, seconds=60)
-        await asyncio.wait_for(work, 10)
+        await asyncio.wait_for(work, TIMEOUT)
     gate.open.set()
     await asyncio.sleep(0.2)
 
