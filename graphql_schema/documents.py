@@ -226,16 +226,16 @@ class Documents:
         if not text:
             return None
         if len(text) <= LONG:
-            return self._beginning(text, asked)
+            return self._found_beginning(text, asked)
         whole = f"{len(text)}:{text}" if asked is None else f"{len(text)}:{text}:{asked}"
         key = hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
         if key not in self._beginnings:
             if len(self._beginnings) >= _BEGINNINGS:
                 self._beginnings.clear()
-            self._beginnings[key] = self._beginning(text, asked)
+            self._beginnings[key] = self._found_beginning(text, asked)
         return self._beginnings[key]
 
-    def _beginning(self, text: str, asked: str | None) -> Beginning | None:
+    def _found_beginning(self, text: str, asked: str | None) -> Beginning | None:
         try:
             return _beginning(_chosen(self._valid.get(text) or self._parsed(text), asked))
         except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it

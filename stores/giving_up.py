@@ -35,7 +35,7 @@ class GivenUpError(PyMongoError):
 
 
 class _Commands:
-    """The commands of a block and the ids of the connections on which they are under way; none is sent after its end.
+    """The commands of a block and the connections on which they are under way, by id; none is sent once it has failed.
 
     What is done where the block is cancelled is up to whoever makes it.
     """
