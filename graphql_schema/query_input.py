@@ -71,7 +71,8 @@ class Operand(Operation):
         r"A field: a plain one (`started_at`, `op_name`, `status`, …), or a path into inputs, output, attributes or "
         r"summary, such as `inputs.messages.0.content`; a dot inside a key is written `\\.` Of calls "
         r"also what is in the feedback on them, by type, or `*` for any: `feedback.[wandb.reaction.1].payload.emoji`. "
-        r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null."
+        r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null. "
+        r"A field of feedback that is null also equals an empty text."
     )
     convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
         "A value as another type."

@@ -157,6 +157,12 @@ def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], gr
     ]
 
 
+def test_calls_are_found_by_the_scorer_that_scored_them(seen: dict[str, Any]) -> None:
+    # The evaluation scored two predictions; the project has about twenty calls.
+    assert sorted(seen["scored"].pop("by_name"), key=str) == [3, 6]
+    assert seen["scored"] == {"by_ref": 2, "by_none": 0}
+
+
 def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     feedback = asked(
         graphql,

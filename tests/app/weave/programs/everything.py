@@ -84,6 +84,12 @@ def evaluated() -> None:
     evaluation = weave.Evaluation(name="triples", dataset=[{"number": 1}, {"number": 2}], scorers=[is_triple])
     summary = asyncio.run(evaluation.evaluate(Tripler(factor=3)))
     seen["evaluation"] = summary["is_triple"]
+    client.flush()
+    seen["scored"] = {
+        "by_name": [call.output for call in client.get_calls(scored_by="is_triple")],
+        "by_ref": len(client.get_calls(scored_by=[is_triple.ref.uri(), "is_triple"])),
+        "by_none": len(client.get_calls(scored_by="nobody")),
+    }
 
 
 def judged(call: weave.trace.call.Call) -> None:
