@@ -135,6 +135,10 @@ def test_what_is_published_can_be_got(version: str, seen: dict[str, Any], graphq
     assert {each["wbUserId"] for each in versions} == {"local"}
 
 
+def test_an_op_that_shares_its_name_with_an_object_can_be_got(seen: dict[str, Any]) -> None:
+    assert seen["shared"] == ["add", 23, 1]
+
+
 def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     calls = calls_of(graphql, project_of(version))
 

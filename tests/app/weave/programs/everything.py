@@ -65,6 +65,14 @@ def published() -> None:
     }
 
 
+def shared_name() -> None:
+    """An op, and an object of its name."""
+    op = weave.publish(add)
+    weave.publish({"a": 1}, name="add")
+    got = weave.ref(op.uri()).get()
+    seen["shared"] = [op.name, got.resolve_fn(20, 3), weave.ref("add:latest").get()["a"]]
+
+
 class Tripler(weave.Model):
     factor: int
 
@@ -145,6 +153,7 @@ answered = nested_ops()
 threads()
 client.flush()
 published()
+shared_name()
 evaluated()
 client.flush()
 judged(answered)
