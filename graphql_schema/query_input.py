@@ -45,7 +45,9 @@ class Operation:
     and_: list["Operand"] | None = _choice("All of these hold.", "and")
     or_: list["Operand"] | None = _choice("One of these holds.", "or")
     not_: list["Operand"] | None = _choice("This one does not hold; a list of one.", "not")
-    eq: list["Operand"] | None = _choice(f"Equal: {_PAIR} Numbers equal by value, missing equals null.")
+    eq: list["Operand"] | None = _choice(
+        f"Equal: {_PAIR} Numbers equal by value, lists and objects by their members in order, missing equals null."
+    )
     gt: list["Operand"] | None = _choice(f"Greater: {_PAIR} Numbers with numbers, strings with strings.")
     gte: list["Operand"] | None = _choice(f"Greater or equal: {_PAIR}")
     lt: list["Operand"] | None = _choice(f"Less: {_PAIR}")
