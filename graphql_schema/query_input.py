@@ -45,7 +45,9 @@ class Operation:
     and_: list["Operand"] | None = _choice("All of these hold.", "and")
     or_: list["Operand"] | None = _choice("One of these holds.", "or")
     not_: list["Operand"] | None = _choice("This one does not hold; a list of one.", "not")
-    eq: list["Operand"] | None = _choice(f"Equal: {_PAIR} Numbers equal by value, missing equals null.")
+    eq: list["Operand"] | None = _choice(
+        f"Equal: {_PAIR} Numbers equal by value, lists and objects by their members in order, missing equals null."
+    )
     gt: list["Operand"] | None = _choice(f"Greater: {_PAIR} Numbers with numbers, strings with strings.")
     gte: list["Operand"] | None = _choice(f"Greater or equal: {_PAIR}")
     lt: list["Operand"] | None = _choice(f"Less: {_PAIR}")
@@ -71,7 +73,8 @@ class Operand(Operation):
         r"A field: a plain one (`started_at`, `op_name`, `status`, …), or a path into inputs, output, attributes or "
         r"summary, such as `inputs.messages.0.content`; a dot inside a key is written `\\.` Of calls "
         r"also what is in the feedback on them, by type, or `*` for any: `feedback.[wandb.reaction.1].payload.emoji`. "
-        r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null."
+        r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null. "
+        r"A field of feedback that is null also equals an empty text."
     )
     convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
         "A value as another type."

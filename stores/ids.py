@@ -93,6 +93,20 @@ def check_project_part(part: str, argument: str) -> None:
         raise BadInputError(f"{part[:64]!r} cannot be half of a project id; use {PROJECT_PART_RULE}", argument)
 
 
+@functools.lru_cache(1024)  # a program sends one run's id with each call; an invalid one is not kept
+def check_run_id(run_id: str, argument: str) -> None:
+    """Hold the id of a W&B run to `entity/project/run`.
+
+    Raises:
+        BadInputError: there are not exactly two slashes, or a part breaks the rule of halves of project ids.
+    """
+    parts = run_id.split("/")
+    if len(parts) != 3 or not all(map(is_project_part, parts)):  # noqa: PLR2004 -- entity, project and run
+        raise BadInputError(
+            f"{run_id[:64]!r} is not the id of a run; write entity/project/run, each of {PROJECT_PART_RULE}", argument
+        )
+
+
 def check_call_id(call_id: str, argument: str) -> None:
     """Hold a call id to a lowercase UUID or any 16 characters without uppercase (a span id).
 

@@ -89,7 +89,9 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
 async def replace(stores: Stores, body: Body) -> Response:
     """Put a piece of feedback in the place of another."""
     asked = await body.read(FeedbackReplaceReq)
-    return answer(feedback_fields(await stores.feedback.replace(asked.feedback_id, asked.to_store()), _ANSWERED))
+    new = asked.to_store()
+    new.id = new.id if new.id is not None else body.retry_id
+    return answer(feedback_fields(await stores.feedback.replace(asked.feedback_id, new), _ANSWERED))
 
 
 async def purge(stores: Stores, body: Body) -> Response:

@@ -97,6 +97,7 @@ _MUTATIONS: Final = {
             "fileCreate",
             "imageCreate",
             "objDelete",
+            "opDelete",
             "otelExport",
             "tableCreateFromDigests",
             "tableUpdate",

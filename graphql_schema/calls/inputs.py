@@ -52,7 +52,9 @@ class StartedCallSchemaForInsert:
     thread_id: str | None = optional_input("The conversation that it belongs to.")
     turn_id: strawberry.ID | None = optional_input("The call that began the conversation's turn: this one, for a turn.")
     wb_user_id: str | None = optional_input("Who writes; the caller if left out.")
-    wb_run_id: str | None = optional_input("The run that it is made in, as entity/project/run.")
+    wb_run_id: str | None = optional_input(
+        "The W&B run that it is made in, as entity/project/run; other texts are refused."
+    )
     wb_run_step: BigInt | None = optional_input("The run's step, from 0.")
 
     def to_store(self) -> store.CallStart:

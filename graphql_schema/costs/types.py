@@ -44,9 +44,7 @@ class LLMCostSchema:
     )
     output_tokens: BigInt | None = described("The same as completionTokens, as some providers call them.")
     requests: BigInt | None = described("Requests made; 0 if they were not counted.")
-    total_tokens: BigInt | None = described(
-        "All tokens as the provider counts them; those of prompt and completion together if it did not."
-    )
+    total_tokens: BigInt | None = described("Tokens in all, as the writer counted them; 0 if they were not counted.")
     prompt_tokens_total_cost: float | None = described(
         "What the prompt's tokens cost together; null, as all below, for a model without a price."
     )
@@ -62,7 +60,7 @@ class LLMCostSchema:
     )
     pricing_level_id: str | None = described("The project whose price it is; default for one that LoomQL ships.")
     created_at: DateTime | None = described("When the price was set; for one that LoomQL ships when it was looked up.")
-    created_by: str | None = described("Who set the price; null for one that LoomQL ships.")
+    created_by: str | None = described("The user who set the price; system for one that LoomQL ships.")
 
     @resolved(
         "The price, if the project set it; null for one that LoomQL ships, and without one.",

@@ -100,9 +100,9 @@ class FeedbackMutations:
         return {"res": await info.context.stores.feedback.create([new.to_store() for new in batch])}
 
     @resolved(
-        "Put feedback in the place of other, at once, whoever wrote that. Nothing goes if the new breaks a rule; where "
-        "the other is not there, the new is just created. It may have the other's id only if both are by the same user "
-        "on the same weaveRef.",
+        "Replacement of feedback by other, at once, whoever wrote it. Nothing goes if the new breaks a rule. Of "
+        "several replacements of one id one succeeds, and the others get NOT_FOUND; one with an id of its own may be "
+        "sent again. The new may have the old's id only if both are by the same user on the same weaveRef.",
         FeedbackReplaceRes,
     )
     @_spread

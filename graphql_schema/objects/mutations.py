@@ -11,6 +11,14 @@ from graphql_schema.objects.inputs import ObjSchemaForInsert
 from stores.errors import StoreError
 from stores.objects.classes import OP, Kind
 
+Digests = Annotated[
+    list[str] | None,
+    strawberry.argument(
+        description="At most 100 versions, each a digest, an index such as v3, or latest. All versions if left out or "
+        "empty, and their values with them."
+    ),
+]
+
 
 @strawberry.type(description="A version of an object that is there now.")
 class ObjCreateRes:
@@ -31,6 +39,13 @@ class ObjDeleteRes:
     """How many."""
 
     num_deleted: int = described("How many versions were there and are gone.")
+
+
+@strawberry.type(description="The result of `opDelete`.")
+class OpDeleteRes:
+    """How many."""
+
+    num_deleted: int = described("The number of versions that were there and are gone.")
 
 
 async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> str:
@@ -59,22 +74,28 @@ class ObjectMutations:
         return OpCreateRes(digest=await _create(info, op_obj, "op_obj", OP))
 
     @resolved(
-        "Delete versions of an object, or of an op where no object has ever had the name; if one is not there, none is "
-        "deleted."
+        "Deletion of versions of an object and of the op of that name: those that `obj` reads, or all of both. If one "
+        "is not there, none is deleted."
     )
     async def obj_delete(
         self,
         info: Info,
         project_id: ProjectId,
         object_id: Annotated[str, strawberry.argument(description="The object's name.")],
-        digests: Annotated[
-            list[str] | None,
-            strawberry.argument(
-                description="At most 100 versions, each a digest, an index such as v3, or latest. All versions if "
-                "left out or empty, and their values with them."
-            ),
-        ] = None,
+        digests: Digests = None,
     ) -> ObjDeleteRes:
-        """Delete versions."""
+        """Delete versions of an object or an op."""
         deleted = await info.context.stores.objects.delete(project_id, object_id, digests)
         return ObjDeleteRes(num_deleted=deleted)
+
+    @resolved("Deletion of versions of an op; an object of that name stays. If one is not there, none is deleted.")
+    async def op_delete(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        name: Annotated[str, strawberry.argument(description="The op's name.")],
+        digests: Digests = None,
+    ) -> OpDeleteRes:
+        """Delete versions of an op."""
+        deleted = await info.context.stores.objects.delete(project_id, name, digests, OP, "name")
+        return OpDeleteRes(num_deleted=deleted)

@@ -32,7 +32,10 @@ Version = Annotated[str, strawberry.argument(description="A digest, an index suc
 class ObjectQueries:
     """The fields of Query that read objects and ops."""
 
-    @resolved("One version of an object, or of an op where no object has ever had the name.", returns=ObjSchema)
+    @resolved(
+        "One version of an object or an op: the object's where both have such a version, even if that is deleted.",
+        returns=ObjSchema,
+    )
     async def obj(
         self,
         info: Info,

@@ -51,8 +51,10 @@ class CallStart:
             ids.check_call_id(self.parent_id, "parent_id")
         op_trace_name(self.op_name)
         check_length(self.display_name, MAX_DISPLAY_NAME, "display_name")
-        for name in ("thread_id", "turn_id", "wb_user_id", "wb_run_id"):
+        for name in ("thread_id", "turn_id", "wb_user_id"):
             check_length(getattr(self, name), MAX_NAME, name)
+        if self.wb_run_id is not None:
+            ids.check_run_id(self.wb_run_id, "wb_run_id")
         check_object(self.attributes, "attributes")
         check_object(self.inputs, "inputs")
         check_step(self.wb_run_step, "wb_run_step")

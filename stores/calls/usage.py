@@ -8,6 +8,8 @@ A call keeps, under `usage`, for each model that its summary names one entry of 
     requests           `requests`
     total_tokens       `total_tokens`, or prompt and completion together where that is absent or 0
 
+Where the total is such a sum, `total_is_sum` is true: costs report what was sent, which is 0 then.
+
 The two names of a count are never added up: where both are sent they mostly tell the same tokens twice. Counts of
 cached tokens, which some providers price apart, stay in the summary alone. What is no whole number from 0 to 2^63 - 1
 is as good as absent, and a sum beyond that is that. `total_tokens` of the call is the sum over its models.
@@ -21,6 +23,8 @@ Usage = dict[str, Any]
 """An entry of what a call keeps."""
 
 COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "requests", "total_tokens")
+
+TOTAL_IS_SUM: Final = "total_is_sum"
 
 _MOST: Final = INT64 - 1
 
@@ -49,13 +53,15 @@ def kept_usage(summary: object) -> dict[str, Any]:
 def _kept(model: str, counts: dict[str, Any]) -> Usage:
     prompt = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
     completion = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
-    return {
+    total, sum_of_both = _count(counts, "total_tokens"), min(prompt + completion, _MOST)
+    kept = {
         "model": model,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "requests": _count(counts, "requests"),
-        "total_tokens": _count(counts, "total_tokens") or min(prompt + completion, _MOST),
+        "total_tokens": total or sum_of_both,
     }
+    return kept | {TOTAL_IS_SUM: True} if sum_of_both and not total else kept
 
 
 def _count(counts: dict[str, Any], name: str) -> int:

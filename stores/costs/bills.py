@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stores.calls.usage import Usage
+from stores.calls.usage import TOTAL_IS_SUM, Usage
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.paging import Row
@@ -19,6 +19,8 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
 
 def _line(entry: Usage, price: Price | None) -> Row:
     counts = entry | {"input_tokens": entry["prompt_tokens"], "output_tokens": entry["completion_tokens"]}
+    if counts.pop(TOTAL_IS_SUM, False):
+        counts["total_tokens"] = 0
     if price is None:
         return counts
     return counts | {

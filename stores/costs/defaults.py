@@ -15,6 +15,8 @@ from stores.costs.inputs import USD
 from stores.costs.prices import DEFAULT, Price
 
 FILE: Final = "default_prices.json"
+SYSTEM: Final = "system"
+"""The creator of these prices, as Weave names it."""
 
 
 @cache
@@ -54,7 +56,7 @@ def _price(model: str, provider: str, taken: int, date: str, prompt: float, comp
         completion_token_cost_unit=USD,
         effective_date=times.parse(date),
         created_at=taken,
-        created_by=None,
+        created_by=SYSTEM,
         level=DEFAULT,
         level_id=DEFAULT,
     )

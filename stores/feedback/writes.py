@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pymongo import ReplaceOne, UpdateOne
 
 from stores.database import Database, Document
-from stores.errors import TakenError
+from stores.errors import NotFoundError, TakenError
 from stores.transactions import Session
 
 _OWNER = ("weave_ref", "wb_user_id")
@@ -23,6 +23,7 @@ async def write(
 
     Raises:
         TakenError: an id is another's; nothing was stored.
+        NotFoundError: the one to free is not there, and neither is the one to store; nothing was stored.
         ConflictError: others wrote it again and again; nothing was stored.
     """
     if not new and not named:
@@ -36,11 +37,17 @@ async def write(
 
     async def work(session: Session) -> None:
         await database.enter(project_ids)
-        if last:
-            # Before the old goes: its id may be kept by its owner only.
-            await _check_owners(database, named, session)
+        # Before the old goes: its id may be kept by its owner only.
+        there = await _check_owners(database, named, session) if last else {}
         if freed:
-            await database.feedback.delete_one(freed, session=session)
+            deleted = await database.feedback.delete_one(freed, session=session)
+            # A replacement that is sent again finds what it stored the first time.
+            if not deleted.deleted_count and not there:
+                raise NotFoundError(
+                    f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
+                    "replaced or purged it: read the feedback again, or create new feedback",
+                    "feedback_id",
+                )
         if last:
             replaced = [ReplaceOne(_key(document), document, upsert=True) for document in last]
             await database.feedback.bulk_write(replaced, session=session)
@@ -87,7 +94,8 @@ def _last_of_each(named: Mapping[str, Document]) -> list[Document]:
     return list(last.values())
 
 
-async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> None:
+async def _check_owners(database: Database, named: Mapping[str, Document], session: Session) -> Mapping[str, Document]:
+    """Hold ids that are there already to their owners; return what is there, by `_id`."""
     ids = list({document["_id"] for document in named.values()})
     projects = list({document["project_id"] for document in named.values()})
     among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
@@ -95,6 +103,7 @@ async def _check_owners(database: Database, named: Mapping[str, Document], sessi
     there = {row["_id"]: row async for row in rows}
     for at, document in named.items():
         _check_owner(at, document, there.get(document["_id"]))
+    return there
 
 
 def _check_owner(at: str, document: Document, there: Document | None) -> None:

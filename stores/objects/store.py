@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from stores.objects.fields import OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
 from stores.objects.restoring import Name, RestoredVersion, by_name
-from stores.objects.writes import NameWriter, not_found
+from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
@@ -102,23 +103,33 @@ class ObjectsStore:
         return self._turns.setdefault(head_id, asyncio.Lock())
 
     @database_write
-    async def delete(self, project_id: str, object_id: str, digests: Sequence[str] | None = None) -> int:
-        """Delete versions of an object; how many. Without digests all of them go.
+    async def delete(
+        self,
+        project_id: str,
+        object_id: str,
+        digests: Sequence[str] | None = None,
+        kind: Kind | None = None,
+        name_argument: str = "object_id",
+    ) -> int:
+        """Delete versions of an object or an op and return how many; without digests all of them.
 
-        The name is an op's only where no object has ever had it: sent again, a delete never goes on to the op.
+        Without a kind, each digest deletes the version that `one` reads, and no digests delete the object and the op.
+        A digest of an object's version that is deleted is not found, so that a delete sent again never deletes the op.
 
         Raises:
-            NotFoundError: one of the digests, or the name, leads to none that is not deleted; nothing was deleted.
+            NotFoundError: one of the digests names no version that is not deleted, or the name has none; nothing was
+                deleted.
             BadInputError: there are more than `MAX_DELETED_AT_ONCE`.
         """
         check_project_id(project_id)
-        chosen = list(digests or ())
-        if len(chosen) > MAX_DELETED_AT_ONCE:
-            raise BadInputError(f"has {len(chosen):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
-        kind = OBJECT if await self._was_ever(project_id, OBJECT, object_id) else OP
-        deleted = await self._delete(project_id, kind, object_id, chosen)
+        chosen = list(dict.fromkeys(digests or ()))
+        if digests and len(digests) > MAX_DELETED_AT_ONCE:
+            raise BadInputError(f"has {len(digests):,} digests; the limit is {MAX_DELETED_AT_ONCE}", "digests")
+        among = [kind] if kind else [OBJECT, OP]
+        kinds = [each for each in among if await self._was_ever(project_id, each, object_id)]
+        deleted = await self._delete(project_id, kinds, object_id, chosen)
         if not deleted:
-            raise not_found(object_id)
+            raise not_found(object_id, name_argument)
         return deleted
 
     async def _was_ever(self, project_id: str, kind: Kind, object_id: str) -> bool:
@@ -127,20 +138,35 @@ class ObjectsStore:
         head = {"_id": documents.head_id(project_id, kind, object_id), **name}
         return await self.database.object_heads.find_one(head, {"_id": 1}) is not None
 
-    async def _delete(self, project_id: str, kind: Kind, object_id: str, digests: list[str]) -> int:
-        told: dict[str, object] = {"object_id": object_id, "digests": digests or "all"}
+    async def _delete(self, project_id: str, kinds: Sequence[Kind], object_id: str, digests: list[str]) -> int:
+        """Delete versions of both kinds in one transaction; the audit log has one line for each kind."""
 
-        async def delete(session: Session) -> int:
-            deleted = await NameWriter(self.database, session, project_id, kind, object_id).delete(digests)
-            if deleted:  # what is refused is not written down
-                audit.did(f"{kind}.delete", project_id, **told)
-            return deleted
+        async def delete(session: Session) -> list[tuple[Kind, dict[str, object], int]]:
+            rows = await versions_of(self.database, session, project_id, kinds, object_id)
+            named = doomed_rows(rows, digests, object_id)
+            ids = {row["_id"] for row in named.values()}
+            done: list[tuple[Kind, dict[str, object], int]] = []
+            for kind in kinds:
+                own = [row for row in rows if row["kind"] == kind]
+                doomed = [row for row in own if row["visible"] and (not digests or row["_id"] in ids)]
+                if digests and not doomed:
+                    continue
+                writer = NameWriter(self.database, session, project_id, kind, object_id)
+                count = await writer.delete(own, doomed, is_whole=not digests)
+                if count:  # a refused delete is not logged
+                    of_kind = [digest for digest, row in named.items() if row["kind"] == kind]
+                    told: dict[str, object] = {"object_id": object_id, "digests": of_kind or "all"}
+                    audit.did(f"{kind}.delete", project_id, **told)
+                    done.append((kind, told, count))
+            return done
 
-        async with self._turn(documents.head_id(project_id, kind, object_id)):
-            deleted = await self.database.transaction(delete)
-        if deleted:
-            audit.did(f"{kind}.deleted", project_id, **told, num_deleted=deleted)
-        return deleted
+        async with AsyncExitStack() as turns:
+            for kind in kinds:
+                await turns.enter_async_context(self._turn(documents.head_id(project_id, kind, object_id)))
+            done = await self.database.transaction(delete)
+        for kind, told, count in done:
+            audit.did(f"{kind}.deleted", project_id, **told, num_deleted=count)
+        return sum(count for _, _, count in done)
 
     @database_query
     async def one(
@@ -152,9 +178,9 @@ class ObjectsStore:
         kind: Kind | None = None,
         name_argument: str = "object_id",
     ) -> Row:
-        """The wanted fields of one version: of that kind if one is given, or else of the object of that name.
+        """The wanted fields of one version: of that kind if one is given, or else of either.
 
-        Where no object has ever had the name, it is that of an op.
+        Where an object and an op have such a version, it is the object's, even if that is deleted.
 
         Raises:
             ObjectDeletedError: it is deleted; for `latest`, all versions are.
@@ -165,12 +191,6 @@ class ObjectsStore:
         match = {"project_id": project_id, "kind": {"$in": kinds}, "object_id": object_id, **versions.named(version)}
         paths = [*paths_of(wanted), "visible", "deleted_at", "version_index"]
         rows = await self._objects.find(match, {"_id": 0} | dict.fromkeys(paths, 1)).to_list(len(kinds))
-        if (
-            kind is None
-            and {row["kind"] for row in rows} == {OP}
-            and await self._was_ever(project_id, OBJECT, object_id)
-        ):
-            rows = []
         noun = OP if kind == OP else OBJECT
         if rows:
             return versions.chosen(rows, object_id, noun)

@@ -12,11 +12,11 @@ from stores import times
 from stores.database import Database, Document
 from stores.errors import NotFoundError
 from stores.objects import documents
-from stores.objects.classes import Kind
+from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.versions import is_named
 from stores.transactions import Session
 
-_PLACE = ("digest", "version_index", "is_latest")
+_PLACE = ("kind", "digest", "version_index", "is_latest", "visible")
 _RECENT_FIRST = [("write_index", -1)]
 
 
@@ -84,29 +84,23 @@ class NameWriter:
         update = {"$set": content | place, "$unset": gone}
         await self._objects.update_one({"_id": document["_id"], **self._name}, update, session=self._session)
 
-    async def delete(self, versions: Sequence[str]) -> int:
-        """Delete the versions that are called so, all of the name without any; how many there were.
+    async def delete(self, rows: Sequence[Document], doomed: Sequence[Document], *, is_whole: bool) -> int:
+        """Delete some of the name's versions that are there; return how many.
 
-        Without any, it is 0 where all are deleted already; their values go then, too.
-
-        Raises:
-            NotFoundError: one of them, or the name, is not there, so that none is deleted.
+        Args:
+            rows: All versions of the name, as `versions_of` returns them.
+            doomed: Those to delete.
+            is_whole: Whether the name goes as a whole, so that no version keeps its value.
         """
         await self._begin()
-        live = await self._objects.find(
-            {**self._name, "visible": True}, dict.fromkeys(_PLACE, 1), session=self._session
-        ).to_list(None)
-        missing = [version for version in dict.fromkeys(versions) if not any(is_named(row, version) for row in live)]
-        if missing:
-            raise not_found(self._name["object_id"], missing)
-        doomed = [row for row in live if not versions or any(is_named(row, version) for version in versions)]
         gone = {"$set": {"visible": False, "is_latest": 0, "deleted_at": times.now()}}
         keys = {"_id": {"$in": [row["_id"] for row in doomed]}, **self._name}
         await self._objects.update_many(keys, gone, session=self._session)
-        if not versions:
-            await self._empty()
+        if is_whole:
+            emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
+            await self._objects.update_many(self._name, emptied, session=self._session)
         if any(row["is_latest"] for row in doomed):
-            await self._set_latest(visible=len(doomed) < len(live))
+            await self._set_latest(visible=len(doomed) < sum(row["visible"] for row in rows))
         return len(doomed)
 
     async def _begin(self) -> Document:
@@ -121,17 +115,6 @@ class NameWriter:
         )
         return dict(head)
 
-    async def _empty(self) -> None:
-        """Let go of all that the name ever held: nothing refers to it any more.
-
-        Raises:
-            NotFoundError: it never had a version.
-        """
-        emptied = {"$set": documents.EMPTY, "$unset": {"refs": ""}}
-        done = await self._objects.update_many(self._name, emptied, session=self._session)
-        if not done.matched_count:
-            raise not_found(self._name["object_id"])
-
     async def _unset_latest(self) -> None:
         latest = {**self._name, "is_latest": 1}
         await self._objects.update_one(latest, {"$set": {"is_latest": 0}}, session=self._session)
@@ -143,9 +126,31 @@ class NameWriter:
         )
 
 
-def not_found(object_id: str, missing: Sequence[str] = ()) -> NotFoundError:
+async def versions_of(
+    database: Database, session: Session, project_id: str, kinds: Sequence[Kind], object_id: str
+) -> list[Document]:
+    """Return the kind and place of all versions of a name, also of deleted ones; objects come before ops."""
+    match = {"project_id": project_id, "kind": {"$in": [*kinds]}, "object_id": object_id}
+    rows = await database.objects.find(match, dict.fromkeys(_PLACE, 1), session=session).to_list(None)
+    return sorted(rows, key=lambda row: [OBJECT, OP].index(row["kind"]))
+
+
+def doomed_rows(rows: Sequence[Document], versions: Sequence[str], object_id: str) -> dict[str, Document]:
+    """Return the row that each version names: the object's, even if it is deleted, before the op's.
+
+    Raises:
+        NotFoundError: a version names none, or one that is deleted.
+    """
+    found = {version: next((row for row in rows if is_named(row, version)), None) for version in versions}
+    missing = [version for version, row in found.items() if not row or not row["visible"]]
+    if missing:
+        raise not_found(object_id, missing=missing)
+    return {version: row for version, row in found.items() if row}
+
+
+def not_found(object_id: str, name_argument: str = "object_id", missing: Sequence[str] = ()) -> NotFoundError:
     """The error of a name that has none of some versions, or without any, none at all."""
     if not missing:
-        return NotFoundError(f"there is no version of {object_id[:128]} that is not deleted", "object_id")
+        return NotFoundError(f"there is no version of {object_id[:128]} that is not deleted", name_argument)
     listed = ", ".join(version[:64] for version in missing)
     return NotFoundError(f"{object_id[:128]} has no {listed}; nothing was deleted", "digests")

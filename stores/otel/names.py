@@ -7,21 +7,22 @@ from typing import Final
 from stores.calls.inputs import MAX_OP_NAME
 
 _HASH_DIGITS: Final = 4
-_PIECE: Final = re.compile(r"[^\s/.:_|-]*[\s/.:_|-]*")
+_WORD: Final = re.compile(r"[,;| /?.]*[^,;| /?.]+")
+"""A word and the delimiters before it; Weave cuts names at the same delimiters."""
 
 
 def shortened(name: str) -> str:
-    """A name of fewer characters than ops may have: its first whole words, and a mark of four digits of all of it.
+    """The name, or, if it is longer than an op's name may be, its first words and four digits of its SHA-256.
 
-    The whole name is kept in the call's attributes, as `otel_span.name`.
+    The call's attributes keep the whole name as `otel_span.name`.
     """
-    if len(name) < MAX_OP_NAME:
+    if len(name) <= MAX_OP_NAME:
         return name
     room = MAX_OP_NAME - 1 - _HASH_DIGITS
     end = 0
-    for piece in _PIECE.finditer(name, 0, room + MAX_OP_NAME):
-        if piece.end() > room:
+    for word in _WORD.finditer(name, 0, room):
+        if word.end() == room:  # Weave cuts before a word that fills the room
             break
-        end = piece.end()
+        end = word.end()
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
-    return f"{name[: end or room].rstrip(' /.:_|-') or name[:room]}:{digest}"
+    return f"{name[: end or room]}:{digest}"

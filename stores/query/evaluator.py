@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from stores import json_path, json_text, times
 from stores.json_slices import loads_in_slices
-from stores.mirror import original_key
+from stores.mirror import mirror, original_key
 from stores.query.expressions import (
     And,
     Compare,
@@ -178,7 +178,7 @@ def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Test:
 
 
 def _key(value: Value) -> tuple[str, Value]:
-    """What is the same for two values just where they are equal; lists and objects equal nothing, not even null."""
+    """What is the same for two values just where they are equal; a list or an object equals no literal."""
     if isinstance(value, dict | list):
         return "nested", None
     return "number" if _is_number(value) else type(value).__name__, value
@@ -191,7 +191,20 @@ def _is_number(value: Value) -> bool:
 def _equal(left: Value, right: Value) -> bool:
     if _is_number(left) and _is_number(right):
         return bool(left == right)
-    return type(left) is type(right) and not isinstance(left, dict | list) and bool(left == right)
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict | list):
+        return _are_equal(mirror(left), mirror(right))
+    return bool(left == right)
+
+
+def _are_equal(left: Value, right: Value) -> bool:
+    """Whether two mirrors, which nest at most 100 levels, are equal; members of objects have an order, too."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_are_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return [*left] == [*right] and all(map(_are_equal, left.values(), right.values()))
+    return (type(left) is type(right) or (_is_number(left) and _is_number(right))) and bool(left == right)
 
 
 def _ordered(is_so: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:

@@ -76,7 +76,10 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Numbers with numbers, strings with strings, booleans and null only for equality; other pairs are unequal."""
+    """Numbers with numbers, strings with strings, and for equality any value with one of its type.
+
+    Lists and objects are equal if their members are, in the same order. Values of two types are unequal.
+    """
 
     comparison: Comparison
     left: "Operand"

@@ -115,7 +115,7 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:
     first, second = _sides(left, right)
     if comparison is Comparison.EQ:
-        return _equal(first, second, may_nest=not isinstance(left, Literal) and not isinstance(right, Literal))
+        return {"$eq": [first, second]}
     ordered = {f"${comparison.value}": ["$$a", "$$b"]}
     numbers = {"$and": [{"$isNumber": "$$a"}, {"$isNumber": "$$b"}, ordered]}
     strings = {"$and": [_is("$$a", "string"), _is("$$b", "string"), ordered]}
@@ -138,20 +138,13 @@ def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Expression:
         if _is_time(operand, member) or _is_time(member, operand):
             found.append(_compare(Comparison.EQ, operand, member))
         else:
-            plain.append(_equal(_V, value(member), may_nest=not isinstance(member, Literal)))
+            plain.append({"$eq": [_V, value(member)]})
     return {"$or": [*found, bound(value(operand), {"$or": plain})]}
 
 
 def _is_time(node: Operand, other: Operand) -> bool:
     """Whether a node is a time beside a literal, which is then read as one."""
     return isinstance(node, Get) and node.access.field.kind is Kind.TIME and isinstance(other, Literal)
-
-
-def _equal(first: Expression, second: Expression, *, may_nest: bool) -> Expression:
-    if not may_nest:
-        return {"$eq": [first, second]}
-    is_scalar = {"$not": [{"$in": [{"$type": "$$a"}, ["object", "array"]]}]}
-    return {"$let": {"vars": {"a": first, "b": second}, "in": {"$and": [{"$eq": ["$$a", "$$b"]}, is_scalar]}}}
 
 
 def _is(expression: Expression, name: str) -> Expression:

@@ -102,6 +102,23 @@ async def test_what_is_done_by_a_transaction_whose_answer_is_lost_is_written_dow
     ]
 
 
+async def test_a_delete_of_an_object_and_an_op_is_written_down_for_each(
+    objects: ObjectsStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await objects.create(version(1, object_id="prompt"))
+    op = await objects.create(version({"_type": "Op"}, object_id="prompt"))
+
+    assert await objects.delete(PROJECT, "prompt", ["v0", op]) == 2
+
+    of_object, of_op = ({"object_id": "prompt", "digests": digests} for digests in (["v0"], [op]))
+    assert entries(caplog) == [
+        ("object.delete", of_object),
+        ("op.delete", of_op),
+        ("object.deleted", of_object | {"num_deleted": 1}),
+        ("op.deleted", of_op | {"num_deleted": 1}),
+    ]
+
+
 @pytest.fixture
 async def swept(calls: CallsStore) -> RetentionStore:
     """The retention of a project that has a call too many."""

@@ -127,7 +127,7 @@ async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> Non
     counted = {"prompt_tokens": 120, "completion_tokens": 30, "requests": 1, "total_tokens": 150}
     assert {name: call[name] for name in KEPT} == {
         "turn_of": "talk",
-        "usage": [{"model": "gpt-4o", **counted}],
+        "usage": [{"model": "gpt-4o", **counted, "total_is_sum": True}],
         "total_tokens": 150,
         "usage_scope": "sum",
         "example_digest": RowContent.of({"question": "Why?"}, "row").digest,

@@ -35,6 +35,7 @@ MAX_CONDITIONS: Final = 10
 
 _KNOWN: Final = Field("known", "known", Kind.JSON)
 _UNKNOWN: Final = object()
+_EMPTY: Final = (Literal(""), Literal(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Conditions:
         types = {get.access.feedback_type: get for get in gets(node) if isinstance(get.access, FeedbackAccess)}
         if not types:
             return node
+        node = _with_empty(node)
         if len(types) > 1:
             first, second, *_ = (get.name[:100] for get in types.values())
             raise BadInputError(f"compares {first} with {second}; a comparison is on feedback of one type", "query")
@@ -131,6 +133,25 @@ class Conditions:
         # Every index ends in the id, so that none of these calls is read.
         match = calls.by_id if is_negated else calls.by_key(project_id)
         return Get(node.name, Known(_KNOWN, match=match))
+
+
+def _with_empty(node: Operand) -> Operand:
+    """A comparison in which a field of feedback that equals null also equals the literal `""`.
+
+    The Weave SDK finds the calls that a scorer scored by `$not` of `$eq` with `""`.
+    """
+    match node:
+        case Compare(Comparison.EQ, Get(_, FeedbackAccess()) as get, Literal("")):
+            return In(get, _EMPTY)
+        case Compare(Comparison.EQ, Literal(""), Get(_, FeedbackAccess()) as get):
+            return In(get, _EMPTY)
+        case In(Get(_, FeedbackAccess()) as get, members) if Literal("") in members:
+            return In(get, (*members, Literal(None)))
+        case In(Literal(""), members):
+            fields = [each for each in members if isinstance(each, Get) and isinstance(each.access, FeedbackAccess)]
+            return Or((node, In(Literal(None), tuple(fields)))) if fields else node
+        case _:
+            return node
 
 
 def _takes_feedback(node: Operand) -> bool:

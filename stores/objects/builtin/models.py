@@ -37,6 +37,8 @@ class Object(Strict):
 
     name: str | None = None
     description: str | None = None
+    ref: None = None
+    """Null in what is stored: Weave's client sets its ref after it publishes the object."""
 
 
 class Model(Object):

@@ -57,6 +57,16 @@ def test_what_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) 
     assert len(found(door, project)) == 1
 
 
+def test_a_replacement_that_is_sent_again_is_the_same_piece(door: httpx.Client, project: str) -> None:
+    body = {"project_id": project, **PIECE, "payload": {"stars": 2}, "feedback_id": made(door, project, 1)["id"]}
+    retry_id = str(uuid.uuid4())
+
+    answers = [door.post("/feedback/replace", json=body, headers={"X-Weave-Retry-Id": retry_id}) for _ in range(2)]
+
+    assert [answer.json()["id"] for answer in answers] == [retry_id] * 2
+    assert [each["payload"]["stars"] for each in found(door, project)] == [2]
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -99,6 +109,7 @@ def test_feedback_is_replaced_and_purged(door: httpx.Client, project: str) -> No
     assert refused(door, "/feedback/replace", **replacing, payload=5)[0] == 400
     new = posted(door, "/feedback/replace", **replacing, payload={"stars": 2})["id"]
     assert [each["payload"]["stars"] for each in found(door, project)] == [2]
+    assert refused(door, "/feedback/replace", **replacing, payload={"stars": 3})[0] == 404
 
     purge = {"project_id": project, "query": {"$expr": {"$eq": [BY_ID, {"$literal": new}]}}}
     assert [posted(door, "/feedback/purge", **purge)["num_purged"] for _ in range(2)] == [1, 0]

@@ -103,6 +103,20 @@ def test_deleted_versions_are_told_from_unknown_ones(door: httpx.Client, project
     assert found(door, project) == [{"v": 2}]
 
 
+def test_an_op_that_shares_its_name_with_an_object_is_read_and_deleted_by_its_digest(
+    door: httpx.Client, project: str
+) -> None:
+    op, plain = made(door, project, "o", {"_type": "Op"}), made(door, project, "o", {"v": 1})
+    named = {"project_id": project, "object_id": "o"}
+
+    read = posted(door, "/obj/read", **named, digest=op)["obj"]
+    assert (read["kind"], read["val"]) == ("op", {"_type": "Op"})
+    assert posted(door, "/obj/read", **named, digest="latest")["obj"]["digest"] == plain
+
+    assert posted(door, "/obj/delete", **named, digests=[op]) == {"num_deleted": 1}
+    assert found(door, project) == [{"v": 1}]
+
+
 @pytest.mark.parametrize(
     ("obj", "status", "reason"),
     [

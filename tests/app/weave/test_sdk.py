@@ -135,6 +135,10 @@ def test_what_is_published_can_be_got(version: str, seen: dict[str, Any], graphq
     assert {each["wbUserId"] for each in versions} == {"local"}
 
 
+def test_an_op_that_shares_its_name_with_an_object_can_be_got(seen: dict[str, Any]) -> None:
+    assert seen["shared"] == ["add", 23, 1]
+
+
 def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:
     calls = calls_of(graphql, project_of(version))
 
@@ -155,6 +159,12 @@ def test_an_evaluation_runs_and_is_stored(version: str, seen: dict[str, Any], gr
         "is_triple",
         "is_triple",
     ]
+
+
+def test_calls_are_found_by_the_scorer_that_scored_them(seen: dict[str, Any]) -> None:
+    # The evaluation scored two predictions; the project has about twenty calls.
+    assert sorted(seen["scored"].pop("by_name"), key=str) == [3, 6]
+    assert seen["scored"] == {"by_ref": 2, "by_none": 0}
 
 
 def test_feedback_names_and_prices_are_taken(version: str, seen: dict[str, Any], graphql: httpx.Client) -> None:

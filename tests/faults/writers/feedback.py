@@ -112,7 +112,7 @@ class FeedbackWriter(_OnACall):
 
 
 class ReplacingWriter(_OnACall):
-    """Puts one piece of feedback in the place of the last, and begins anew where it cannot know what is there."""
+    """Replaces one piece of feedback by the next, and creates a first one where it cannot know what is there."""
 
     number = 10**9 + 1
 
@@ -125,14 +125,23 @@ class ReplacingWriter(_OnACall):
 
     async def step(self) -> None:
         ref, new = await self.ref(), f"replace-{next(self._numbers)}"
-        old, self.last = self.last or f"nothing-{new}", None
-        self.payloads[new] = {"is": new}
-        self.sent_things.add(("feedback", told(self.payloads[new])))
+        old, self.last = self.last or await self._first(ref, f"first-{new}"), None
+        self._will_send(new)
         self.either.append((old, new))
         await self.client.ask(REPLACE, old=old, new=new, ref=ref, payload=self.payloads[new])
         self.either.pop()
         self.replaced.add(old)
         self.last = new
+
+    async def _first(self, ref: str, first: str) -> str:
+        self._will_send(first)
+        item = {"projectId": self.client.project_id, **new_feedback(ref, first, self.payloads[first])}
+        await self.client.ask(BATCH, batch=[item])
+        return first
+
+    def _will_send(self, one: str) -> None:
+        self.payloads[one] = {"is": one}
+        self.sent_things.add(("feedback", told(self.payloads[one])))
 
     async def lost(self) -> AsyncIterator[str]:
         there = {one: payload for one, payload in (await all_feedback(self.client)).items() if one in self.payloads}
@@ -144,6 +153,5 @@ class ReplacingWriter(_OnACall):
             if payload != self.payloads[one]:
                 yield f"feedback {one} is {payload}"
         for old, new in self.either:
-            expected = {1} if old in self.payloads else {0, 1}
-            if len({old, new} & there.keys()) not in expected:
+            if len({old, new} & there.keys()) != 1:
                 yield f"of {old} and what was to replace it, {new}, there are {sorted({old, new} & there.keys())}"

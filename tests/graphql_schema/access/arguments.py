@@ -62,6 +62,7 @@ RULED: Final[_Ruled] = {
     "Mutation.fileCreate": {SAID: "name content upload"},
     "Mutation.imageCreate": _COMPLETION,
     "Mutation.objDelete": {NAMES: "digests"},
+    "Mutation.opDelete": {NAMES: "digests"},
     "Mutation.otelExport": _BY,
     "Mutation.retentionSet": {SAID: "keepDays keepCalls"},
     "Subscription.callEvents": {NAMES: "filter", ROWS: "query", PAGE: "after"},

@@ -175,6 +175,8 @@ async def test_replacing_leaves_the_old_where_the_new_is_refused(run: Run) -> No
     assert [node["id"] for node in before.data["feedback"]["nodes"]] == ["old"]
     assert replaced.data["feedbackReplace"]["id"] not in ("old", None)
     assert [node["payload"] for node in after.data["feedback"]["nodes"]] == [{"note": "new"}]
+    again = await run(REPLACE, **given(gone="old", payload={"note": "newer"}))
+    assert again.errors[0]["extensions"] == {"code": "NOT_FOUND", "argument": "feedbackId"}
 
 
 async def test_a_replacement_names_what_goes_and_takes_no_id_of_another(run: Run, store: FeedbackStore) -> None:

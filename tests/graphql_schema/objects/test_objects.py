@@ -16,6 +16,11 @@ DELETE = """
         objDelete(projectId: "acme/chat", objectId: $id, digests: $digests) { numDeleted }
     }
 """
+DELETE_OP = """
+    mutation ($name: String!, $digests: [String!]) {
+        opDelete(projectId: "acme/chat", name: $name, digests: $digests) { numDeleted }
+    }
+"""
 READ = """
     query ($id: String!, $digest: String! = "latest") {
         obj(projectId: "acme/chat", objectId: $id, digest: $digest) { digest versionIndex val }
@@ -86,6 +91,19 @@ async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
         "nodes": [{"objectId": name, "kind": "op"} for name in "fg"],
     }
     assert named.data["ops"]["nodes"] == [{"objectId": "g"}]
+
+
+async def test_an_op_that_shares_its_name_with_an_object_is_reached_and_deleted(run: Run) -> None:
+    op = (await run(CREATE, obj=made(OP))).data["objCreate"]["digest"]
+    plain = (await run(CREATE, obj=made(1))).data["objCreate"]["digest"]
+
+    assert (await run(READ, id="prompt", digest=op)).data["obj"] == {"digest": op, "versionIndex": 0, "val": OP}
+    assert (await run(DELETE_OP, name="prompt", digests=["v0"])).data == {"opDelete": {"numDeleted": 1}}
+
+    assert (await run(READ, id="prompt", digest=op)).code == "OBJECT_DELETED"
+    assert (await run(READ, id="prompt")).data["obj"]["digest"] == plain
+    refused = await run(DELETE_OP, name="prompt")
+    assert (refused.code, refused.errors[0]["extensions"]["argument"]) == ("NOT_FOUND", "name")
 
 
 async def test_too_many_names_are_blamed_as_the_api_calls_them(run: Run) -> None:

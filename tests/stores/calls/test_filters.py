@@ -19,9 +19,15 @@ LISTS = [field.name for field in fields(CallsFilter) if field.name != "trace_roo
 async def some_calls(calls: CallsStore) -> None:
     """Six calls that differ in all that a filter looks at, and their doubles in another project."""
     parts: list[CallStart | CallEnd] = [
-        start(1, op_name="foo:v1", thread_id="t1", turn_id=call_id(1), wb_user_id="ann", wb_run_id="r1"),
+        start(1, op_name="foo:v1", thread_id="t1", turn_id=call_id(1), wb_user_id="ann", wb_run_id="acme/chat/r1"),
         start(2, op_name="foo:v2", parent_id=call_id(1), inputs={"a": f"{REF}v1"}, thread_id="t1", turn_id=call_id(1)),
-        start(3, op_name="foobar:v1", parent_id=call_id(2), inputs={"a": [f"{REF}v1", f"{REF}v2"]}, wb_run_id="r2"),
+        start(
+            3,
+            op_name="foobar:v1",
+            parent_id=call_id(2),
+            inputs={"a": [f"{REF}v1", f"{REF}v2"]},
+            wb_run_id="acme/chat/r2",
+        ),
         start(4, op_name=f"{OP}v1", trace_id=trace_id(1), thread_id="t2", wb_user_id="bob"),
         start(5, op_name=f"{OP}v2", trace_id=trace_id(1), parent_id=call_id(4)),
         start(6, op_name="foo"),
@@ -70,7 +76,7 @@ def of(name: str, members: list[str]) -> CallsFilter:
         (CallsFilter(turn_ids=[call_id(1)]), [1, 2]),
         (CallsFilter(wb_user_ids=["ann"]), [1]),
         (CallsFilter(wb_user_ids=["local", "bob"]), [2, 3, 4, 5, 6]),
-        (CallsFilter(wb_run_ids=["r2", "r1"]), [1, 3]),
+        (CallsFilter(wb_run_ids=["acme/chat/r2", "acme/chat/r1"]), [1, 3]),
         (CallsFilter(trace_roots_only=True), [1, 4, 6]),
         (CallsFilter(trace_roots_only=False), [1, 2, 3, 4, 5, 6]),
         (CallsFilter(trace_roots_only=True, trace_ids=[trace_id(1)]), [1, 4]),

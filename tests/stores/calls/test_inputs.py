@@ -25,6 +25,19 @@ from tests.stores.calls.builders import PROJECT, call_id, end, start
         ("display_name", "d" * (MAX_DISPLAY_NAME + 1), "the limit is 1,024"),
         ("thread_id", "t" * (MAX_NAME + 1), "the limit is 1,024"),
         ("wb_user_id", "u" * (MAX_NAME + 1), "the limit is 1,024"),
+        *(
+            ("wb_run_id", run_id, "write entity/project/run")
+            for run_id in (
+                "run",
+                "",
+                "acme/run",
+                "acme/chat/",
+                "acme/chat/a/b",
+                "acme/chat/a:b",
+                "/chat/r",
+                "a/b/" + "r" * 129,
+            )
+        ),
         ("attributes", [1], "JSON object"),
         ("inputs", None, "JSON object"),
         ("inputs", {"a": ["weave-trace-internal:///p/object/o:v"]}, "refs from outside"),

@@ -49,7 +49,7 @@ def crowd(count: int = 23) -> list[CallStart | CallEnd]:
                 thread_id=dice.choice(maybe),
                 turn_id=dice.choice(maybe),
                 wb_user_id=dice.choice(maybe),
-                wb_run_id=dice.choice(maybe),
+                wb_run_id=dice.choice([None, "acme/chat/b", "acme/chat/B", "acme/chat/é"]),
                 wb_run_step=dice.choice([None, 0, 1, 2**62]),
             )
         )

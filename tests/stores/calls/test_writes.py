@@ -25,7 +25,7 @@ START_A = start(
     thread_id="thread",
     turn_id="turn",
     wb_user_id="ann",
-    wb_run_id="run",
+    wb_run_id="acme/chat/run",
     wb_run_step=0,
     inputs={"prompt": REF, "z": [1, {"ü": 2.5}], "a": None},
 )

@@ -28,7 +28,7 @@ def test_hundreds_of_models_have_plausible_prices_in_dollars() -> None:
         assert 0 <= price.completion_token_cost < 0.001
         assert price.prompt_token_cost or price.completion_token_cost
         assert (price.prompt_token_cost_unit, price.completion_token_cost_unit) == ("USD", "USD")
-        assert (price.level, price.level_id, price.created_by) == ("default", "default", None)
+        assert (price.level, price.level_id, price.created_by) == ("default", "default", "system")
 
 
 def test_models_are_called_as_their_providers_call_them() -> None:

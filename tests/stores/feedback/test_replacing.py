@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stores.errors import BadInputError, ConflictError, StoreError
+from stores.errors import BadInputError, ConflictError, NotFoundError, StoreError
 from stores.feedback import FeedbackStore, NewFeedback
 from tests.stores.feedback.builders import call_ref, note, reaction
 from tests.stores.feedback.stored import everything, notes
@@ -17,14 +17,44 @@ async def test_replacing_puts_new_feedback_in_the_place_of_the_old(store: Feedba
     made = await store.replace("f", note("new", weave_ref=call_ref(2), wb_user_id="bob"))
     named = await store.replace(made["id"], note("newer", id="h"))
     same = await store.replace("h", note("newest", id="h"))
-    unknown = await store.replace("nothing", note("just created", id="i"))
 
-    assert (named["id"], same["id"], unknown["id"]) == ("h", "h", "i")
-    assert await notes(store) == {
-        "g": '{"note":"other"}',
-        "h": '{"note":"newest"}',
-        "i": '{"note":"just created"}',
-    }
+    assert (named["id"], same["id"]) == ("h", "h")
+    assert await notes(store) == {"g": '{"note":"other"}', "h": '{"note":"newest"}'}
+
+
+@pytest.mark.parametrize("new", [note("new"), note("new", id="g"), note("new", id="nothing")])
+async def test_feedback_that_is_not_there_is_not_replaced(store: FeedbackStore, new: NewFeedback) -> None:
+    await store.create([note("old", id="f")])
+
+    with pytest.raises(NotFoundError, match="there is no feedback 'nothing' in acme/chat") as caught:
+        await store.replace("nothing", new)
+
+    assert caught.value.argument == "feedback_id"
+    assert await notes(store) == {"f": '{"note":"old"}'}
+
+
+@pytest.mark.parametrize("ids", [[None] * 10, [f"g{number}" for number in range(10)]], ids=["made", "given"])
+async def test_of_ten_replacements_at_once_one_succeeds(store: FeedbackStore, ids: list[str | None]) -> None:
+    await store.create([note("old", id="f")])
+
+    found = await asyncio.gather(
+        *(store.replace("f", note(f"new {number}", id=new)) for number, new in enumerate(ids)), return_exceptions=True
+    )
+
+    [row] = [each for each in found if not isinstance(each, BaseException)]
+    assert [type(each) for each in found if isinstance(each, BaseException)] == [NotFoundError] * 9
+    assert await notes(store) == {row["id"]: f'{{"note":"new {found.index(row)}"}}'}
+
+
+async def test_a_replacement_with_an_id_may_be_sent_again(store: FeedbackStore) -> None:
+    await store.create([note("old", id="f")])
+    new = note("new", id="g")
+
+    rows = await asyncio.gather(*(store.replace("f", new) for _ in range(10)))
+
+    assert {row["id"] for row in rows} == {"g"}
+    assert (await store.replace("f", new))["id"] == "g"
+    assert await notes(store) == {"g": '{"note":"new"}'}
 
 
 @pytest.mark.parametrize(

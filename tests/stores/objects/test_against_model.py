@@ -15,6 +15,7 @@ from stores import digests
 from stores.database import Database
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.objects import ObjectsFilter, ObjectsStore, ObjectVersion
+from stores.objects.classes import Kind
 from stores.paging import PageRequest
 
 Kept = dict[str, Any]
@@ -57,23 +58,24 @@ class Model:
             return self.latest(kind, name)
         return next((kept for n, kept in enumerate(versions) if version in (f"v{n}", kept["digest"])), None)
 
-    def kind_of(self, name: str) -> str:
-        """An object's, or where none was ever made an op's."""
-        return "object" if self.names["object", name] else "op"
+    def found(self, name: str, version: str, kind: str | None) -> Kept | None:
+        """Of a kind, or else an object's before an op's."""
+        among = (self.named(each, name, version) for each in ([kind] if kind else ["object", "op"]))
+        return next((kept for kept in among if kept is not None), None)
 
     def find(self, name: str, version: str, kind: str | None) -> Kept | type[StoreError]:
-        kept = self.named(kind or self.kind_of(name), name, version)
+        kept = self.found(name, version, kind)
         if kept is None:
             return NotFoundError
         return ObjectDeletedError if kept["deleted"] else kept
 
-    def delete(self, name: str, versions: list[str]) -> int | type[StoreError]:
-        kind = self.kind_of(name)
-        alive = [kept for kept in self.names[kind, name] if not kept["deleted"]]
-        named = [self.named(kind, name, version) for version in versions] or alive
-        if not alive or any(kept not in alive for kept in named):
+    def delete(self, name: str, versions: list[str], kind: str | None) -> int | type[StoreError]:
+        kinds = [kind] if kind else ["object", "op"]
+        alive = [kept for each in kinds for kept in self.names[each, name] if not kept["deleted"]]
+        named = [self.found(name, version, kind) for version in versions] or alive
+        doomed = [kept for kept in alive if any(kept is each for each in named)]
+        if not alive or any(kept is None or kept["deleted"] for kept in named):
             return NotFoundError
-        doomed = [kept for kept in alive if kept in named]
         for kept in doomed:
             kept["deleted"] = True
         return len(doomed)
@@ -118,11 +120,11 @@ class Objects(RuleBasedStateMachine):
         self.model.create(kind, name, number)
         assert digest == digests.object_digest(value)
 
-    @rule(name=NAMES, versions=st.lists(VERSIONS, max_size=2), kind=KINDS)
-    def delete(self, name: str, versions: list[str], kind: str) -> None:
-        versions = [self._spelled(version, kind) for version in versions]
-        expected = self.model.delete(name, versions)
-        assert self.outcome(self.store.delete(self.project, name, versions)) == expected
+    @rule(name=NAMES, versions=st.lists(st.tuples(VERSIONS, KINDS), max_size=2), only=st.none() | KINDS)
+    def delete(self, name: str, versions: list[tuple[str, str]], only: Kind | None) -> None:
+        spelled = [self._spelled(version, kind) for version, kind in versions]
+        expected = self.model.delete(name, spelled, only)
+        assert self.outcome(self.store.delete(self.project, name, spelled, only)) == expected
 
     @rule(name=NAMES, version=VERSIONS, kind=KINDS, only=st.booleans())
     def read(self, name: str, version: str, kind: str, only: bool) -> None:  # noqa: FBT001 -- hypothesis gives it

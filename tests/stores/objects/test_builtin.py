@@ -84,6 +84,9 @@ def test_parts_name_their_classes_too() -> None:
     assert definition["filter"]["_bases"] == ["BaseModelStrict", "BaseModel"]
     assert definition["query"]["$expr"] == {"$not": [{"$literal": 1}]}
     assert llm["_bases"] == ["Model", "Object", "BaseModel"]
+    assert list(llm)[:5] == ["_type", "name", "description", "ref", "llm_model_id"]
+    assert llm["ref"] is None
+    assert completed(model | {"ref": None}, "LLMStructuredCompletionModel") == llm
     assert llm["default_params"]["messages_template"][0]["content"] == [{"type": "text"}]
 
 
@@ -107,6 +110,7 @@ def test_parts_name_their_classes_too() -> None:
             "required",
         ),
         ("LLMStructuredCompletionModel", {"llm_model_id": "x", "default_params": {"n_times": "y"}}, None, "integer"),
+        ("LLMStructuredCompletionModel", {"llm_model_id": "x", "ref": "weave:///a/b/object/c:d"}, "val.$.ref", "None"),
         *(
             (
                 "LLMStructuredCompletionModel",

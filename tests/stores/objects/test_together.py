@@ -119,6 +119,23 @@ async def test_creates_and_deletes_at_once_leave_one_latest(objects: ObjectsStor
     assert sum(row["is_latest"] for row in rows) == 1
 
 
+async def test_deletes_of_both_kinds_at_once_delete_each_version_once(objects: ObjectsStore) -> None:
+    plain = [await objects.create(version({"n": number})) for number in range(8)]
+    ops = [await objects.create(version({"_type": "Op", "n": number})) for number in range(8)]
+
+    deleted = await asyncio.gather(
+        *(objects.delete(PROJECT, "prompt", [op, digest]) for digest, op in zip(plain[:4], ops[:4], strict=True)),
+        *(objects.delete(PROJECT, "prompt", [op], "op") for op in ops[4:]),
+        *(objects.create(version({"n": number})) for number in range(8, 12)),
+    )
+
+    assert [count for count in deleted if isinstance(count, int)] == [2, 2, 2, 2, 1, 1, 1, 1]
+    rows = await everything(objects)
+    assert {row["kind"] for row in rows} == {"object"}
+    assert [row["version_index"] for row in rows] == list(range(4, 12))
+    assert sum(row["is_latest"] for row in rows) == 1
+
+
 async def test_several_processes_write_one_name(mongodb_uri: str, database_name: str, objects: ObjectsStore) -> None:
     writers = [writer(mongodb_uri, database_name, str(number), 25) for number in range(4)]
 

@@ -113,28 +113,84 @@ async def test_an_object_and_an_op_of_one_name_are_numbered_apart(objects: Objec
     assert (await objects.one(PROJECT, "prompt", "latest", PLACE))["digest"] == plain[1]
     assert (await objects.one(PROJECT, "prompt", "latest", PLACE, "op"))["digest"] == forced
     assert (await objects.one(PROJECT, "prompt", op, PLACE, "op"))["version_index"] == 0
-    with pytest.raises(NotFoundError, match=f"object prompt:{op} not found"):
-        await objects.one(PROJECT, "prompt", op, PLACE)
     with pytest.raises(NotFoundError, match=f"op prompt:{plain[0]} not found"):
         await objects.one(PROJECT, "prompt", plain[0], set(), "op")
 
 
-@pytest.mark.parametrize("by_digest", [False, True])
-async def test_a_delete_of_an_object_sent_again_leaves_the_op_of_its_name(
-    objects: ObjectsStore, *, by_digest: bool
-) -> None:
+async def test_a_version_of_either_kind_is_found_and_the_objects_first(objects: ObjectsStore) -> None:
+    op, forced = await objects.create(version(OP)), await objects.create(version("source", kind="op"))
+    plain = await objects.create(version(0))
+
+    async def found(name: str) -> tuple[str, str]:
+        row = await objects.one(PROJECT, "prompt", name, set())
+        return row["kind"], row["digest"]
+
+    assert [await found(digest) for digest in (op, forced, plain)] == [("op", op), ("op", forced), ("object", plain)]
+    assert [await found(name) for name in ("latest", "v0", "v1")] == [
+        ("object", plain),
+        ("object", plain),
+        ("op", forced),
+    ]
+    assert await objects.create(version("source")) == forced
+    assert await found(forced) == ("object", forced)
+    assert await objects.delete(PROJECT, "prompt", [forced]) == 1
+    with pytest.raises(ObjectDeletedError, match=r"^prompt:v1 was deleted"):
+        await found(forced)
+    assert (await objects.one(PROJECT, "prompt", forced, PLACE, "op"))["version_index"] == 1
+
+
+@pytest.mark.parametrize("by", ["digest", "v0", "latest"])
+async def test_a_delete_of_a_version_sent_again_leaves_the_op_of_its_name(objects: ObjectsStore, by: str) -> None:
     op, plain = await objects.create(version(OP)), await objects.create(version(0))
-    chosen = [plain] if by_digest else []
+    chosen = [plain if by == "digest" else by]
 
     assert await objects.delete(PROJECT, "prompt", chosen) == 1
     with pytest.raises(NotFoundError):
         await objects.delete(PROJECT, "prompt", chosen)
 
-    assert (await objects.one(PROJECT, "prompt", "latest", PLACE, "op"))["digest"] == op
+    assert (await objects.one(PROJECT, "prompt", op, PLACE))["is_latest"] == 1
     with pytest.raises(ObjectDeletedError, match=r"^prompt:v0 was deleted"):
         await objects.one(PROJECT, "prompt", "latest", PLACE)
-    with pytest.raises(NotFoundError):
-        await objects.one(PROJECT, "prompt", op, PLACE)
+
+
+async def test_a_delete_takes_versions_of_both_kinds_or_none(objects: ObjectsStore) -> None:
+    op, plain = await objects.create(version(OP)), await objects.create(version(0))
+    newer = [await objects.create(version(OP | {"n": 1})), await objects.create(version(1))]
+
+    with pytest.raises(NotFoundError, match="prompt has no unknown; nothing was deleted"):
+        await objects.delete(PROJECT, "prompt", [plain, op, "unknown"])
+    assert await objects.count(PROJECT) == 4
+
+    assert await objects.delete(PROJECT, "prompt", [plain, op, "v0"]) == 2
+    assert sorted(await places(objects)) == sorted((digest, 1, 1) for digest in newer)
+
+
+async def test_a_delete_of_all_takes_the_object_and_the_op(objects: ObjectsStore, database: Database) -> None:
+    for val in (OP, 0, 1):
+        await objects.create(version(val))
+
+    assert await objects.delete(PROJECT, "prompt") == 3
+
+    assert await objects.count(PROJECT) == 0
+    assert await database.objects.distinct("json.val") == ["{}"]
+    for kind in (None, OBJECT, "op"):
+        with pytest.raises(NotFoundError):
+            await objects.delete(PROJECT, "prompt", kind=kind)
+
+
+@pytest.mark.parametrize("by", ["digest", "latest", "all"])
+async def test_a_delete_of_an_op_leaves_the_object(objects: ObjectsStore, by: str) -> None:
+    op, plain = await objects.create(version(OP)), await objects.create(version(0))
+    chosen = {"digest": [op], "latest": ["latest"], "all": []}[by]
+
+    assert await objects.delete(PROJECT, "prompt", chosen, "op") == 1
+
+    assert await places(objects) == [(plain, 0, 1)]
+    with pytest.raises(ObjectDeletedError, match=r"^prompt:v0 was deleted"):
+        await objects.one(PROJECT, "prompt", op, set())
+    with pytest.raises(NotFoundError) as refused:
+        await objects.delete(PROJECT, "other", [], "op", "name")
+    assert refused.value.argument == "name"
 
 
 async def test_a_name_that_no_object_ever_had_is_an_ops(objects: ObjectsStore) -> None:

@@ -120,7 +120,7 @@ class Generator:
             thread_id=self._maybe(self.word()),
             turn_id=self._maybe(self.word()),
             wb_user_id=self._maybe(self.word()),
-            wb_run_id=self._maybe(self.word()),
+            wb_run_id=self._maybe(f"acme/chat/{self.dice.choice(('a', 'A', '5', 'ß'))}"),
             wb_run_step=self._maybe(self.dice.choice((0, 1, 5, (1 << 53) + 1, (1 << 63) - 1))),
             started_at=self._moment(),
             attributes=self.object(3),
@@ -269,7 +269,7 @@ class _Queries:
     def _beside(self, operand: Tree, depth: int) -> Tree:
         """What an operand is compared with: mostly a literal that it may equal."""
         if self.dice.random() < 0.15 and not self._is_literal(operand):
-            other = self._operand(depth)
+            other = operand if self.dice.random() < 0.3 else self._operand(depth)
             if not (self._is_literal(other) and self._is_time(operand)):
                 return other
         if self._is_time(operand):

@@ -156,9 +156,17 @@ def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
     if comparison is not Comparison.EQ:
         comparable = (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
         return comparable and _ORDER[comparison](left, right)
-    if _is_number(left) and _is_number(right):
-        return bool(left == right)
-    return type(left) is type(right) and not isinstance(left, dict | list) and bool(left == right)
+    return _equal(left, right)
+
+
+def _equal(left: Value, right: Value) -> bool:
+    """Whether two values are equal; members of objects have an order, too."""
+    left, right = _bent(left), _bent(right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(_equal(*pair) for pair in zip(left, right, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return list(left) == list(right) and all(_equal(left[key], right[key]) for key in left)
+    return (type(left) is type(right) or (_is_number(left) and _is_number(right))) and bool(left == right)
 
 
 def _text(node: Operand, row: Row) -> str | None:

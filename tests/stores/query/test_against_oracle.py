@@ -17,7 +17,7 @@ from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
 from stores.query.values import truth
 from tests.chance import SEED, cases
-from tests.stores.calls.builders import PROJECT
+from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.query.generator import Generator, Tree
 from tests.stores.query.oracle import PAYLOADS, Row, holds, in_order
 
@@ -110,6 +110,40 @@ async def test_what_once_was_answered_wrongly(calls: CallsStore, database: Datab
     for match in (compile_match(operation), {"$expr": truth(operation)}):
         assert await found(database.calls, match) == expected
     assert evaluated(operation, documents) == expected
+
+
+EQUAL: tuple[tuple[object, object, bool], ...] = (
+    ([], [], True),
+    ({}, {}, True),
+    ([], {}, False),
+    ([1, [2.0, None]], [1.0, [2, None]], True),
+    ([1], [1, 2], False),
+    ([1], [True], False),
+    ([0], [False], False),
+    ([5], ["5"], False),
+    ([None], [], False),
+    ({"a": {"b": [1]}}, {"a": {"b": [1]}}, True),
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}, False),
+    ({"a": None}, {}, False),
+    ({"a.b": 1, "$c": 2}, {"a.b": 1, "$c": 2}, True),
+    ([2**70], [float(2**70)], True),
+    ([[]] * 3, [[], [], []], True),
+)
+"""Lists and objects, and whether two fields that hold them are equal."""
+
+
+async def test_two_fields_that_hold_equal_lists_or_objects_are_equal(calls: CallsStore, database: Database) -> None:
+    await calls.write([start(number, inputs={"a": a, "b": b}) for number, (a, b, _) in enumerate(EQUAL)])
+    documents = await database.calls.find({}).to_list(None)
+    expected = {call_id(number) for number, (_, _, are_equal) in enumerate(EQUAL) if are_equal}
+    a, b = ({"$getField": f"inputs.{name}"} for name in "ab")
+
+    for tree in ({"$eq": [a, b]}, {"$in": [a, [{"$literal": 1}, b]]}, {"$in": [b, [a]]}):
+        operation = parse_query({"$expr": tree}, CALL_FIELDS)
+        assert {row["id"] for row in map(row_of, documents) if holds(operation, row)} == expected
+        for match in (compile_match(operation), {"$expr": truth(operation)}):
+            assert await found(database.calls, match) == expected
+        assert evaluated(operation, documents) == expected
 
 
 async def test_pages_and_counts_of_a_query_are_the_oracles(calls: CallsStore, database: Database) -> None:

@@ -65,6 +65,14 @@ def published() -> None:
     }
 
 
+def shared_name() -> None:
+    """An op, and an object of its name."""
+    op = weave.publish(add)
+    weave.publish({"a": 1}, name="add")
+    got = weave.ref(op.uri()).get()
+    seen["shared"] = [op.name, got.resolve_fn(20, 3), weave.ref("add:latest").get()["a"]]
+
+
 class Tripler(weave.Model):
     factor: int
 
@@ -84,6 +92,12 @@ def evaluated() -> None:
     evaluation = weave.Evaluation(name="triples", dataset=[{"number": 1}, {"number": 2}], scorers=[is_triple])
     summary = asyncio.run(evaluation.evaluate(Tripler(factor=3)))
     seen["evaluation"] = summary["is_triple"]
+    client.flush()
+    seen["scored"] = {
+        "by_name": [call.output for call in client.get_calls(scored_by="is_triple")],
+        "by_ref": len(client.get_calls(scored_by=[is_triple.ref.uri(), "is_triple"])),
+        "by_none": len(client.get_calls(scored_by="nobody")),
+    }
 
 
 def judged(call: weave.trace.call.Call) -> None:
@@ -139,6 +153,7 @@ answered = nested_ops()
 threads()
 client.flush()
 published()
+shared_name()
 evaluated()
 client.flush()
 judged(answered)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from stores import json_path
-from stores.query.expressions import And, Compare, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.query.expressions import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
 from stores.query.sort import SortBy
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
@@ -78,7 +78,22 @@ def holds(node: Operand, row: Row) -> bool:
     if not types:
         return oracle.holds(node, row)
     [spelled] = types
-    return any(oracle.holds(node, row | {CHOSEN: each}) for each in of_type(spelled, row) or [NOTHING])
+    return any(_meets(node, row | {CHOSEN: each}) for each in of_type(spelled, row) or [NOTHING])
+
+
+def _meets(node: Operand, row: Row) -> bool:
+    """Whether a comparison holds for the chosen feedback; a field of feedback that is missing also equals `""`."""
+    pairs: list[tuple[Operand, Operand]] = []
+    match node:
+        case Compare(Comparison.EQ, left, right):
+            pairs = [(left, right), (right, left)]
+        case In(operand, members):
+            pairs = [pair for member in members for pair in ((operand, member), (member, operand))]
+    return oracle.holds(node, row) or any(_is_missing(one, row) and other == Literal("") for one, other in pairs)
+
+
+def _is_missing(node: Operand, row: Row) -> bool:
+    return isinstance(node, Get) and parted(node.name) is not None and stored(node.name, row) is None
 
 
 def types_of(node: Operand) -> set[str]:
@@ -158,6 +173,10 @@ class GeneratorOfFeedback(Generator):
                 break
             steps.append(str(key))
         return f"feedback.[{spelled}].payload" + (f".{json_path.join(steps)}" if steps else "")
+
+    def word(self) -> str:
+        """A text, often the empty one, which missing feedback equals."""
+        return "" if self.dice.random() < 0.1 else super().word()
 
     def feedback(self, number: int) -> Row:
         """What one of a few users says; often at the same time as others."""

@@ -81,6 +81,15 @@ MEANT = [
     pytest.param({"$eq": [there("feedback.[wandb.note.1]"), {"$literal": False}]}, [0, 1, 2, 4], id="exists is false"),
     pytest.param(compared("eq", NOTE, None), [0, 1, 2, 4], id="missing is null"),
     pytest.param(compared("eq", "feedback.[*].payload.note", None), [0, 1, 2, 4], id="missing in all"),
+    pytest.param(compared("eq", NOTE, ""), [0, 1, 2, 4], id="missing equals the empty text"),
+    pytest.param({"$not": [{"$eq": [{"$literal": ""}, get(NOTE)]}]}, [3], id="scored by, as the Weave SDK asks"),
+    pytest.param(compared("eq", "feedback.[*].payload.note", ""), [0, 1, 2, 4], id="empty in all"),
+    pytest.param({"$in": [get(EMOJI), [{"$literal": "👎"}, {"$literal": ""}]]}, [1, 2, 3, 4], id="among, with empty"),
+    pytest.param({"$in": [{"$literal": ""}, [get(EMOJI), {"$literal": "x"}]]}, [3, 4], id="empty among"),
+    pytest.param(compared("gte", NOTE, ""), [3], id="missing has no order"),
+    pytest.param(
+        {"$eq": [{"$convert": {"input": get(NOTE), "to": "string"}}, {"$literal": ""}]}, [], id="converted is null"
+    ),
     pytest.param({"$in": [get(EMOJI), [{"$literal": "👎"}, {"$literal": None}]]}, [1, 2, 3, 4], id="among, with null"),
     pytest.param(
         {

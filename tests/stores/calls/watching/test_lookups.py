@@ -32,6 +32,7 @@ def compared(comparison: str, name: str, value: object) -> Tree:
 IS_LAST = compared("eq", "id", call_id(LAST))
 UP = compared("eq", "feedback.[wandb.reaction.1].payload.emoji", "👍")
 NO_FEEDBACK = {"$not": [{"$convert": {"input": {"$getField": "feedback.[*].id"}, "to": "exists"}}]}
+SCORED = {"$not": [compared("eq", "feedback.[wandb.reaction.1].payload.emoji", "")]}
 DEAR = compared("gt", "total_cost", 2)
 
 
@@ -68,6 +69,11 @@ async def test_conditions_on_feedback_look_at_what_there_is_when_an_event_is_tol
 
     assert await since(calls, cursor, UP) == [("started", call_id(1)), ("deleted", call_id(1))]
     assert await since(calls, cursor, {"$not": [UP]}) == [("started", call_id(2)), ("started", call_id(3))]
+    assert await since(calls, cursor, SCORED) == [
+        ("started", call_id(1)),
+        ("started", call_id(2)),
+        ("deleted", call_id(1)),
+    ]
     assert await since(calls, cursor, {"$and": [NO_FEEDBACK, compared("eq", "status", "running")]}) == [
         ("started", call_id(3))
     ]
