@@ -7,6 +7,11 @@ from typing import Final
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 
 
+def half(limit: int) -> int:
+    """The part of a limit that one caller may have: half, at least 1."""
+    return max(1, limit // 2)
+
+
 def check_share(what: str, setting: str, most: int, callers: Collection[str | None], caller: str | None) -> None:
     """See that there is room for one more of what is under way for some callers, who may be nobody known.
 
@@ -14,7 +19,7 @@ def check_share(what: str, setting: str, most: int, callers: Collection[str | No
         RateLimitedError: the caller has as many as one may have.
         UnavailableError: there are as many as there may be.
     """
-    most_each = max(1, most // 2)
+    most_each = half(most)
     if caller and sum(each == caller for each in callers) >= most_each:
         raise RateLimitedError(
             f"{most_each} of your {what} are under way, as many as one caller has of {setting}; try again when one is "
@@ -40,7 +45,7 @@ class ByteBudget:
     def __init__(self, max_bytes: int, setting: str, use: str) -> None:
         self.max_bytes: Final = max_bytes
         self.reserved_bytes = 0
-        self._max_caller_bytes = max_bytes // 2
+        self._max_caller_bytes = half(max_bytes)
         self._setting = setting
         self._use = use
         self._by_caller: Counter[str] = Counter()
