@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from app.byte_ranges import UnsatisfiableError, byte_range, names
 from app.refusals import refusal, refusing
-from app.request_bodies import SILENCE_STATUS, SilenceError, closing, pieces
+from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, pieces
+from app.traffic import payer_of
 from graphql_schema.files import file_url
 from stores.errors import BadInputError
 from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
@@ -59,15 +60,15 @@ class FileEndpoints:
         length = request.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else self.max_file_bytes
         check_size(announced, self.max_file_bytes)
-        with self.intake.share() as share:
+        with self.intake.share(payer_of(request.scope)) as share:
             await share.expect(min(HELD_BYTES, _COPIES * announced))
             async with aclosing(_counted(pieces(request), share)) as content:
                 try:
                     digest, size, is_new = await _files(request).create(
                         project_id, content, _given_name(request), self.max_file_bytes
                     )
-                except SilenceError as error:
-                    return closing(refusal(error, SILENCE_STATUS))
+                except BodyTimeoutError as error:
+                    return closing(refusal(error, BODY_TIMEOUT_STATUS))
         url = file_url(project_id, digest)
         body = {"digest": digest, "sizeBytes": size, "url": url}
         return JSONResponse(body, 201 if is_new else 200, {"Location": url, "Cache-Control": "no-store"})

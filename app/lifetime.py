@@ -36,6 +36,7 @@ from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.intake import Intake
+from stores.shares import half
 
 logger = logging.getLogger("loomql")
 
@@ -66,7 +67,7 @@ class Process:
             uri,
             Tally() if settings.metrics else None,
             Intake(settings.max_pending_bytes),
-            Places(settings.max_operations, settings.max_caller_operations),
+            Places(settings.max_operations, settings.max_caller_operations or half(settings.max_operations)),
             SpoolSpace(settings.max_spooled_bytes),
             ExportProcesses(settings.max_exports),
             _entrance(settings, tokens),
@@ -81,7 +82,9 @@ class Process:
         settings = self.settings
         database = self._database()
         providers = _providers(settings)
-        watching = settings.max_subscriptions, settings.max_event_bytes, settings.max_caller_subscriptions
+        max_subscriptions = settings.max_subscriptions
+        of_caller = settings.max_caller_subscriptions or half(max_subscriptions)
+        watching = max_subscriptions, settings.max_event_bytes, of_caller
         calls = CallsStore(database, *watching)
         stores = Stores.over(database, providers, settings.max_completions, settings.evaluation_rows, calls)
         readiness = Readiness(database, settings.database_timeout_seconds)

@@ -145,7 +145,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         description="The same for one caller, a key or without keys an address, who is then answered RATE_LIMITED; "
-        "unset lets one caller have all.",
+        "unset lets one caller have half.",
     )
     max_page_size: int = Field(default=10_000, ge=1, description="Largest `first` or `last` of a list.")
     max_body_bytes: int = Field(default=32 * MIB, ge=1024, description="Largest request body, in bytes.")
@@ -158,13 +158,14 @@ class Settings(BaseSettings):
         default=MAX_SPOOLED_BYTES,
         ge=1024,
         description="Bytes of files from multipart requests that one process keeps on the disk at once, in TMPDIR; "
-        "whoever sends more is answered UNAVAILABLE.",
+        "whoever sends more is answered UNAVAILABLE. One caller may have half, and is then answered RATE_LIMITED.",
     )
     max_pending_bytes: int = Field(
         default=MAX_PENDING_BYTES,
         ge=1024,
         description="Request bytes that one process holds at once while the database is slower than its clients; "
-        "whoever sends more waits for two seconds and is then answered UNAVAILABLE.",
+        "whoever sends more waits for two seconds and is then answered UNAVAILABLE. One caller may have half, and is "
+        "then answered RATE_LIMITED.",
     )
     max_exports: int = Field(
         default=2,
@@ -182,7 +183,7 @@ class Settings(BaseSettings):
     max_caller_subscriptions: int | None = Field(
         default=None,
         ge=1,
-        description="The same for one caller, a key or without keys an address; unset lets one caller have all.",
+        description="The same for one caller, a key or without keys an address; unset lets one caller have half.",
     )
     max_connection_operations: int = Field(
         default=100,

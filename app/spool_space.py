@@ -1,67 +1,57 @@
-"""How much of the disk the files of forms take at once, in one process."""
+"""The disk space that the files of forms take at once, in one process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from stores.errors import UnavailableError
 from stores.files import MAX_FILE_BYTES
+from stores.shares import ByteBudget
 
 MAX_BYTES: Final = 2 * MAX_FILE_BYTES
 
 
 class SpoolSpace:
-    """The bytes that wait on the disk; whoever is alone has always room."""
+    """The bytes of files on the disk; one known caller may have half, and a lone request any number."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        self._budget = ByteBudget(max_bytes, "LOOMQL_MAX_SPOOLED_BYTES", "the disk space for files of forms")
 
     @property
     def held_bytes(self) -> int:
         """Bytes of files that wait on the disk."""
-        return self._bytes
+        return self._budget.reserved_bytes
 
     @property
     def max_bytes(self) -> int:
         """The most that do at once."""
-        return self._max_bytes
+        return self._budget.max_bytes
 
     @contextmanager
-    def part(self) -> Iterator["SpoolPart"]:
-        """What one request takes of it, given back when the block ends."""
-        part = SpoolPart(self)
+    def part(self, caller: str = "") -> Iterator["SpoolPart"]:
+        """The space of one request, released at the end of the block; `caller` is the quota key, empty if unknown."""
+        part = SpoolPart(self._budget, caller)
         try:
             yield part
         finally:
-            self._bytes -= part.size
-
-    def take(self, size: int, own: int) -> None:
-        """Count so many bytes in, beside those of their own request.
-
-        Raises:
-            UnavailableError: there is no room for them.
-        """
-        if self._bytes > own and self._bytes + size > self._max_bytes:
-            raise UnavailableError(
-                "the server keeps as much as it can (LOOMQL_MAX_SPOOLED_BYTES) of the files of other requests; "
-                "nothing of this request is stored, send it again a little later"
-            )
-        self._bytes += size
+            self._budget.add(-part.size, caller)
 
 
 class SpoolPart:
-    """What one request takes of the space."""
+    """The space that one request has reserved."""
 
-    def __init__(self, space: SpoolSpace) -> None:
-        self._space = space
+    def __init__(self, budget: ByteBudget, caller: str) -> None:
+        self._budget = budget
+        self._caller = caller
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Take so many bytes more.
+        """Reserve so many bytes more.
 
         Raises:
-            UnavailableError: there is no room for them.
+            RateLimitedError: other requests of this caller have the rest of their half.
+            UnavailableError: the space is full.
         """
-        self._space.take(size, self.size)
+        if not self._budget.fits(size, self.size, self._caller):
+            raise self._budget.refusal(size, self.size, self._caller)
+        self._budget.add(size, self._caller)
         self.size += size

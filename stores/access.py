@@ -119,6 +119,15 @@ class Caller:
         if not self.may(role, project_id):
             raise forbidden(role, project_id, argument)
 
+    def check_anywhere(self, role: Role) -> None:
+        """Check that the caller has the role in at least one project, before it is known which one they mean.
+
+        Raises:
+            ForbiddenError: they have it in none.
+        """
+        if all(grant.role < role for grant in self.grants):
+            raise ForbiddenError(f"this takes the role {role}, which you have in no project")
+
 
 def forbidden(role: Role, project_id: str, argument: str | None = None) -> ForbiddenError:
     """The refusal of who lacks a role in a project, the same whether there is such a project or not."""

@@ -1,17 +1,18 @@
-"""What one process holds of requests at once, and how many of their writes work at once, both bounded.
+"""The memory of requests in flight in one process, and the number of their writes: both are bounded.
 
-When the database is slower than its clients, these must wait. Who comes while it is full waits a little, and if it
-still is they are refused before anything of theirs is decoded or stored, and told to come again.
+A request that does not fit waits up to two seconds for others to end, and is then refused before anything of it is
+decoded or stored.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from stores import THREADS
-from stores.errors import UnavailableError
+from stores.errors import RateLimitedError, UnavailableError
+from stores.shares import ByteBudget
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 FREE_BYTES: Final = 16 * 1024
@@ -23,46 +24,58 @@ _PATIENCE_SECONDS: Final = 2.0
 """How long a request waits for others to end, all in all."""
 
 _LARGE: Final = 0.25
-"""The part of the room beyond which a request goes beside it, one at a time, and keeps nobody out while it comes."""
+"""The part of the budget beyond which a request gets a large slot instead, so that it does not fill the budget."""
 
-_FULL: Final = (
-    "the server holds as much as it can (LOOMQL_MAX_PENDING_BYTES) of what waits for the database; "
-    "nothing of this {} is stored, send it again a little later"
+_LARGE_SLOTS: Final = 2
+"""Two, one for each caller: a client that sends a large request slowly delays no other caller."""
+
+_SETTING: Final = "LOOMQL_MAX_PENDING_BYTES"
+_FULL_OF_WRITES: Final = (
+    f"the server holds as many mutations that wait for the database as it can ({_SETTING}); nothing of this mutation "
+    "is stored, send it again a little later"
 )
 
 
 class Intake:
-    """The bytes of the requests, and the number of the writes, that are under way."""
+    """The memory of requests in flight, and the number of writes in flight.
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+    Args:
+        max_bytes: the budget of all requests; one known caller may have half.
+        large_slots: the number of large requests that are in flight at once, beside the budget.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES, large_slots: int = _LARGE_SLOTS) -> None:
+        self._budget = ByteBudget(max_bytes, _SETTING, "the memory")
         self._max_writes = max(1, max_bytes // FREE_BYTES)
-        self._bytes = 0
         self._writes = 0
         self._writers = asyncio.Semaphore(_WRITERS)
-        self._given_back = asyncio.Event()
-        self.beside = asyncio.Lock()
-        """Whoever holds it holds what they have beside the room."""
-        self._beside_bytes = 0
+        self._released = asyncio.Event()
+        self._large_slots = large_slots
+        self._large: dict[str, int] = {}  # the bytes of each caller's large request
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of requests that are held, in the room and beside it."""
-        return self._bytes + self._beside_bytes
+        """Bytes of requests in flight, large ones included."""
+        return self._budget.reserved_bytes + sum(self._large.values())
 
     @property
     def max_bytes(self) -> int:
-        """The most that are held at once."""
-        return self._max_bytes
+        """The budget in bytes, without large requests."""
+        return self._budget.max_bytes
 
     @property
     def writes(self) -> int:
         """Writes that are under way, or wait for their turn."""
         return self._writes
 
-    def share(self) -> "Share":
-        """The share of one request, given back when its block ends."""
-        return Share(self)
+    def share(self, caller: str = "") -> "Share":
+        """The reservation of one request, released at the end of its `with` block.
+
+        Args:
+            caller: the quota key of the client, `app.traffic.payer_of(scope)`; empty if unknown. A known caller can
+                reserve half of the budget, and can have one large request in flight.
+        """
+        return Share(self, caller)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[None]:
@@ -72,7 +85,7 @@ class Intake:
             UnavailableError: too many are under way already.
         """
         if self._writes >= self._max_writes:
-            raise UnavailableError(_FULL.format("mutation"))
+            raise UnavailableError(_FULL_OF_WRITES)
         self._writes += 1
         try:
             async with self._writers:
@@ -80,48 +93,76 @@ class Intake:
         finally:
             self._writes -= 1
 
-    def check(self, more: int, own: int) -> None:
-        """Hold so many bytes more, beside those of their own request, to the room there is.
+    def is_large(self, size: int) -> bool:
+        """Whether a request of so many bytes takes a large slot."""
+        return size > _LARGE * self.max_bytes
+
+    def has_large_slot(self, caller: str) -> bool:
+        """Whether a slot is free, and the caller has no large request in flight."""
+        return len(self._large) < self._large_slots and caller not in self._large
+
+    def fits(self, more: int, own: int, caller: str) -> bool:
+        """Whether a request that has reserved `own` bytes can reserve `more` within the budget, or is alone."""
+        return self._budget.has_room(more, caller) if self._large else self._budget.fits(more, own, caller)
+
+    def check(self, more: int, own: int, caller: str) -> None:
+        """Check that the bytes fit into the budget.
 
         Raises:
-            UnavailableError: there is none; for whoever is alone there always is.
+            RateLimitedError: other requests of this caller have the rest of their half, or the large slot of one.
+            UnavailableError: the budget is full.
         """
-        if not self.fits(more, own):
-            raise UnavailableError(_FULL.format("request"))
+        if self.fits(more, own, caller):
+            return
+        if caller and caller in self._large:
+            raise RateLimitedError(
+                f"one of your requests in flight takes more than a quarter of {_SETTING} ({self.max_bytes:,} bytes); "
+                "nothing of this request is stored, send it again when that one is finished",
+                retry_after_seconds=1,
+            )
+        raise self._budget.refusal(more, own, caller)
 
-    async def wait(self, more: int, own: int) -> None:
-        """Wait until there is room for so many bytes more, beside those of their own request."""
-        while not self.fits(more, own):
-            await self._given_back.wait()
+    async def wait_for_release(self) -> None:
+        """Wait until a request releases bytes."""
+        await self._released.wait()
 
-    def is_large(self, size: int) -> bool:
-        """Whether so many bytes are more than a part of the room."""
-        return size > _LARGE * self._max_bytes
-
-    def fits(self, more: int, own: int) -> bool:
-        """Whether there is room for so many bytes more, beside those of their own request."""
-        return more <= 0 or self._bytes <= own or self._bytes + more <= self._max_bytes
-
-    def take_beside(self, size: int) -> None:
-        """Count so many bytes in beside the room, or out if negative."""
-        self._beside_bytes += size
-
-    def take(self, size: int) -> None:
-        """Count so many bytes in, or out if negative."""
-        self._bytes += size
+    def add(self, size: int, caller: str) -> None:
+        """Reserve so many bytes of the budget, or release them if negative."""
+        self._budget.add(size, caller)
         if size < 0:
-            self._given_back.set()
-            self._given_back = asyncio.Event()
+            self._notify()
+
+    def add_large(self, size: int, caller: str) -> None:
+        """Count so many more bytes of the caller's large request, which then has a slot."""
+        self._large[caller] = self._large.get(caller, 0) + size
+
+    def end_large(self, caller: str) -> None:
+        """Release the slot of the caller's large request."""
+        del self._large[caller]
+        self._notify()
+
+    def _notify(self) -> None:
+        self._released.set()
+        self._released = asyncio.Event()
 
 
 class Share:
-    """What one request holds of the intake, until it is closed."""
+    """The memory that one request has reserved, until it is closed.
 
-    def __init__(self, intake: Intake) -> None:
+    `take` and `grow` charge any memory: the bytes of a body as they come, and the lists and objects that parsing will
+    make of them. Charge it before it is allocated. The first 16 KiB (`FREE_BYTES`) of a request are free.
+
+    The errors are `RateLimitedError` if other requests of the same caller have the rest of their half, and
+    `UnavailableError` if those of all callers have the budget; both name the setting and when to retry. A request that
+    is alone always fits. One beyond a quarter of the budget takes a large slot, where it grows without a limit.
+    """
+
+    def __init__(self, intake: Intake, caller: str = "") -> None:
         self._intake = intake
+        self._caller = caller
         self._size = 0
         self._held = 0
-        self._is_beside = False
+        self._is_large = False
         self._patience = _PATIENCE_SECONDS
 
     def __enter__(self) -> Self:
@@ -136,59 +177,59 @@ class Share:
         return self._held > 0
 
     async def expect(self, size: int) -> None:
-        """See whether a request of so many bytes would fit, before they come; nothing is kept for it until they do.
+        """Check that so many bytes would fit, before they come; wait up to two seconds, and reserve nothing.
 
         Raises:
-            UnavailableError: there is no room for it, and was none for a while.
+            RateLimitedError: other requests of this caller have the rest of their half.
+            UnavailableError: the budget is full.
         """
         more = self._more(size)
         if more > 0 and not self._intake.is_large(self._held + more):
-            await self._wait_in_line(more)
-            self._intake.check(more, self._held)
+            await self._wait(more, is_large=False)
+            self._intake.check(more, self._held, self._caller)
 
     async def take(self, size: int) -> None:
-        """Hold so many bytes more, once there is room: others that end meanwhile make it.
+        """Reserve so many bytes more; wait up to two seconds, over all calls, for other requests to release them.
 
         Raises:
-            UnavailableError: there is none for them, and was none for a while.
+            RateLimitedError: other requests of this caller have the rest of their half.
+            UnavailableError: the budget is full.
         """
         more = self._more(size)
-        if more > 0 and not self._is_beside:
-            if not self._intake.is_large(self._held + more):
-                await self._wait_in_line(more)
-            elif not self._intake.beside.locked() or not self._intake.fits(more, self._held):
-                await self._wait(self._go_beside())
+        if more > 0 and not self._is_large:
+            is_large = self._intake.is_large(self._held + more)
+            await self._wait(more, is_large=is_large)
+            if is_large and self._intake.has_large_slot(self._caller):
+                self._is_large = True
+                self._intake.add_large(self._held, self._caller)
+                self._intake.add(-self._held, self._caller)
         self.grow(size)
 
-    async def _wait_in_line(self, more: int) -> None:
-        if not self._intake.fits(more, self._held):
-            await self._wait(self._intake.wait(more, self._held))
-
-    async def _wait(self, room: Awaitable[None]) -> None:
-        """Wait for room, for what is left of the request's patience; there may be none then."""
+    async def _wait(self, more: int, *, is_large: bool) -> None:
+        """Wait for room in the budget or for a large slot, for the rest of the two seconds; there may be none then."""
+        intake, held, caller = self._intake, self._held, self._caller
+        if intake.fits(more, held, caller):
+            return
         began = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
-                await room
+                while not (intake.fits(more, held, caller) or (is_large and intake.has_large_slot(caller))):
+                    await intake.wait_for_release()
         self._patience -= time.monotonic() - began
 
-    async def _go_beside(self) -> None:
-        self._is_beside = await self._intake.beside.acquire()
-        self._intake.take(-self._held)
-        self._intake.take_beside(self._held)
-
     def grow(self, size: int) -> None:
-        """Hold so many bytes more at once.
+        """Reserve so many bytes more at once, without a wait and without a large slot: `take` may find room for more.
 
         Raises:
-            UnavailableError: there is no room for them now.
+            RateLimitedError: other requests of this caller have the rest of their half.
+            UnavailableError: the budget is full.
         """
         more = self._more(size)
-        if self._is_beside:
-            self._intake.take_beside(more)
-        else:
-            self._intake.check(more, self._held)
-            self._intake.take(more)
+        if self._is_large:
+            self._intake.add_large(more, self._caller)
+        elif more:
+            self._intake.check(more, self._held, self._caller)
+            self._intake.add(more, self._caller)
         self._size += size
         self._held += more
 
@@ -196,10 +237,9 @@ class Share:
         return max(0, self._size + size - FREE_BYTES) - self._held
 
     def close(self) -> None:
-        """Give everything back; more than once does no harm."""
-        if self._is_beside:
-            self._intake.take_beside(-self._held)
-            self._intake.beside.release()
-        else:
-            self._intake.take(-self._held)
-        self._size, self._held, self._is_beside = 0, 0, False
+        """Release everything; more than once does no harm."""
+        if self._is_large:
+            self._intake.end_large(self._caller)
+        elif self._held:
+            self._intake.add(-self._held, self._caller)
+        self._size, self._held, self._is_large = 0, 0, False

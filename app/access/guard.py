@@ -94,7 +94,7 @@ def _refused(ruling: Ruling, scope: Scope) -> StoreError | None:
     if isinstance(session, StoreError):
         return None if ruling.is_open and ruling.is_open(scope) else session
     scope["state"][ACCESS] = Access(session.caller, ruling.role)
-    if ruling.projects and session.caller.everywhere < ruling.role:
+    if session.caller.everywhere < ruling.role:
         return _forbidden(ruling, HTTPConnection(scope))
     return None
 
@@ -102,8 +102,11 @@ def _refused(ruling: Ruling, scope: Scope) -> StoreError | None:
 def _forbidden(ruling: Ruling, connection: HTTPConnection) -> StoreError | None:
     caller = caller_of(connection)
     try:
-        for project_id in ruling.projects(connection) if ruling.projects else ():
-            caller.check(ruling.role, project_id)
+        if ruling.projects is None:
+            caller.check_anywhere(ruling.role)  # the endpoint checks the project once it has read which one is meant
+        else:
+            for project_id in ruling.projects(connection):
+                caller.check(ruling.role, project_id)
     except StoreError as error:
         return error.with_traceback(None)
     return None

@@ -23,8 +23,8 @@ from stores.errors import StoreError
 class Ruling:
     """The role that a door takes, `NONE` of anybody; where its projects are, and how it refuses.
 
-    Where `projects` finds none, whoever has any role comes in, and the endpoint checks each project that it meets
-    (`callers.access_of`). `is_open` tells what of it takes no role.
+    Without `projects`, the guard asks for the role in any project before the body is read, and the endpoint checks each
+    project that it meets (`callers.access_of`). `is_open` tells what of it takes no role.
     """
 
     role: Role
@@ -119,6 +119,8 @@ _WEAVE_WRITES: Final = (
     "/table/create",
     "/table/create_from_digests",
     "/table/update",
+)
+_WEAVE_V2_WRITES: Final = (
     "/v2/{entity}/{project}/call/end",
     "/v2/{entity}/{project}/call/start",
     "/v2/{entity}/{project}/calls/complete",
@@ -142,6 +144,7 @@ RULINGS: Final = {
     f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
     **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
     **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},
+    **{f"POST /weave{path}": replace(_WEAVE_WRITER, place=_IN_ADDRESS, projects=_in_path) for path in _WEAVE_V2_WRITES},
     "GET /weave/server_info": OPEN,
     **{f"{method} /weave/{{path:path}}": OPEN for method in _METHODS},
 }

@@ -16,7 +16,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from app.graphql_http.answers import json_response, result_response
-from app.graphql_http.refusals import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, silent
+from app.graphql_http.refusals import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, timed_out
 from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
 from app.graphql_sse import EventStream
 from app.intake import giving_back, large_subscription
@@ -24,7 +24,7 @@ from app.leaving import Attended
 from app.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.observing import under_way
-from app.request_bodies import SilenceError, pieces
+from app.request_bodies import BodyTimeoutError, pieces
 from app.spool_space import SpoolSpace
 from app.traffic import Places, payer_of
 from app.traffic.places import MOST_OPERATIONS, Place, in_place
@@ -84,13 +84,13 @@ class GraphQLHTTP:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, the answer is a GraphQL response."""
         request = GraphQLRequest(scope, receive)
-        with self.intake.share() as share:
+        with self.intake.share(payer_of(scope)) as share:
             try:
                 response = await self._respond(request, share)
             except ClientDisconnect:
                 return
-            except (RequestError, SilenceError) as caught:
-                error = silent(caught) if isinstance(caught, SilenceError) else caught
+            except (RequestError, BodyTimeoutError) as caught:
+                error = timed_out(caught) if isinstance(caught, BodyTimeoutError) else caught
                 forget_frames(caught)
                 under_way.failed(under_way.code_of(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
@@ -134,16 +134,16 @@ class GraphQLHTTP:
         if media_type == EVENT_STREAM:
             raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
         with ExitStack() as files:
-            part = files.enter_context(self.spool_space.part())
+            part = files.enter_context(self.spool_space.part(payer_of(request.scope)))
             sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.take, part.grow)
             try:
                 form = await read_operation(request.headers, pieces(request), sizes, files)
                 operation = operation_of(form.parameters, self.trusted)
                 under_way.asked(operation.operation_name)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
-            except UnavailableError as error:
+            except (RateLimitedError, UnavailableError) as error:
                 raise come_again(error) from error
-            except SilenceError:
+            except BodyTimeoutError:
                 raise
             except StoreError as error:
                 status = 400 if isinstance(error, BadInputError) else 413

@@ -6,7 +6,7 @@ from typing import Final
 from strawberry.types.graphql import OperationType
 
 from app.media_types import EVENT_STREAM
-from app.request_bodies import SILENCE_STATUS, SilenceError
+from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError
 from app.trusted_documents import NOT_FOUND
 from graphql_schema.errors import RETRY_AFTER
 from stores.errors import StoreError, retry_after
@@ -50,9 +50,9 @@ def come_again(error: StoreError) -> RequestError:
     return RequestError(STATUS_BY_CODE[error.code], f"{error.message}.", error.code, headers, **{RETRY_AFTER: seconds})
 
 
-def silent(error: SilenceError) -> RequestError:
-    """The refusal of a client of which nothing more came."""
-    return RequestError(SILENCE_STATUS, f"{error.message}.", error.code, {"Connection": "close"})
+def timed_out(error: BodyTimeoutError) -> RequestError:
+    """The refusal of a client that sends its body too slowly."""
+    return RequestError(BODY_TIMEOUT_STATUS, f"{error.message}.", error.code, {"Connection": "close"})
 
 
 def not_here(operation_type: OperationType) -> RequestError:

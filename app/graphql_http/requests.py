@@ -8,10 +8,10 @@ from starlette.requests import Request
 
 from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
 from app.media_types import JSON, media_type_of
-from app.request_bodies import next_piece
+from app.request_bodies import BodyReader
 from app.trusted_documents import TrustedDocuments, trusted_text
 from stores import json_slices
-from stores.errors import BadInputError, StoreError, UnavailableError
+from stores.errors import BadInputError, RateLimitedError, StoreError, UnavailableError
 from stores.intake import Share
 
 
@@ -39,7 +39,7 @@ async def body_parameters(request: Request, share: Share, max_bytes: int) -> dic
 
     Raises:
         RequestError: it is too large, for now or at all, or no JSON object.
-        SilenceError: nothing more of it came.
+        BodyTimeoutError: it comes too slowly, or no more of it.
     """
     _require_plain_json(request)
     parameters = await _decoded("The body", await _read_body(request, share, max_bytes))
@@ -57,9 +57,9 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     refusal = await _refusal_by(share.expect, int(length)) if length.isdecimal() else None
     held: list[bytes] = []
-    size, more = 0, True
+    body, size, more = BodyReader(request), 0, True
     while more:
-        piece, more = await next_piece(request)
+        piece, more = await body.next()
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
@@ -87,7 +87,7 @@ def _too_large(max_bytes: int) -> RequestError:
 async def _refusal_by(hold: Callable[[int], Awaitable[None]], size: int) -> RequestError | None:
     try:
         await hold(size)
-    except UnavailableError as error:
+    except (RateLimitedError, UnavailableError) as error:
         return come_again(error)
     return None
 

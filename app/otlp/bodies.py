@@ -1,5 +1,6 @@
 """Bodies of OTLP over HTTP, decompressed as they come and never beyond the largest that is read."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 
 from app.request_bodies import pieces
-from stores.errors import BadInputError, PayloadTooLargeError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.intake import Share
 from stores.turns import Turn
 
@@ -15,7 +16,10 @@ _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
 _STEP_BYTES: Final = 256 * 1024
-"""What is decompressed at once."""
+"""What is decompressed at once; a body beyond it is decompressed in a thread."""
+
+_MOST_MEMBERS: Final = 1000
+"""Members of gzip in one body: each costs the time to decompress some kilobytes, though it may hold none."""
 
 
 class UnknownEncodingError(BadInputError):
@@ -26,7 +30,8 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     """The whole body, decompressed; it takes so many times its size of the share as it takes of memory, once decoded.
 
     Raises:
-        PayloadTooLargeError: it is larger than `max_bytes`, as it comes or decompressed.
+        PayloadTooLargeError: it is larger than `max_bytes`, as it is sent or decompressed.
+        RateLimitedError: other requests of this caller have the rest of their half of the memory.
         UnavailableError: the share cannot hold it now.
         BadInputError: it is not what its encoding says, or that is none of gzip and deflate.
     """
@@ -38,9 +43,11 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     decompression = Decompression(encoding) if encoding in _WINDOW_BITS else None
     turn = Turn()
     async for piece in pieces(request):
+        body.receive(len(piece))
         if body.refusal:
             continue  # it passes by to its end: a sender that still sends would find but a cut connection
-        for part in decompression.parts(piece) if decompression else (piece,):
+        parts = iter(decompression.parts(piece) if decompression else (piece,))
+        while (part := await _next(parts, in_thread=decompression is not None and body.is_large)) is not None:
             await body.add(part)
             if turn.is_over():
                 await turn.end()
@@ -49,26 +56,41 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     return body.whole()
 
 
+async def _next(parts: Iterator[bytes], *, in_thread: bool) -> bytes | None:
+    return await asyncio.to_thread(next, parts, None) if in_thread else next(parts, None)
+
+
 class _Body:
     """What has come so far, or why it is refused for now."""
 
     def __init__(self, max_bytes: int, share: Share, copies: int) -> None:
+        self._received = 0
         self._max_bytes = max_bytes
         self._copies = copies
         self._share = share
         self._bytes = bytearray()
-        self.refusal: UnavailableError | None = None
+        self.refusal: RateLimitedError | UnavailableError | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes so long to decompress that a thread does the rest."""
+        return max(self._received, len(self._bytes)) >= _STEP_BYTES
 
     async def expect(self, length: str) -> None:
         """Hold an announced length to the limit, and to the room there is."""
         if length.isdecimal():
-            self._check(int(length))
+            self._check(int(length), "as it is sent")
             await self._hold(self._share.expect, int(length))
+
+    def receive(self, size: int) -> None:
+        """Count bytes as they are sent, decompressed or not; empty members decompress to nothing."""
+        self._received += size
+        self._check(self._received, "as it is sent")
 
     async def add(self, part: bytes) -> None:
         """Put a part of it behind what came before."""
         if not self.refusal:
-            self._check(len(self._bytes) + len(part))
+            self._check(len(self._bytes) + len(part), "once it is decompressed")
             await self._hold(self._share.take, len(part))
         if not self.refusal:
             self._bytes += part
@@ -79,17 +101,17 @@ class _Body:
             raise self.refusal
         return self._bytes
 
-    def _check(self, size: int) -> None:
+    def _check(self, size: int, when: str) -> None:
         if size > self._max_bytes:
             raise PayloadTooLargeError(
-                f"the body is larger than {self._max_bytes:,} bytes once it is decompressed; "
+                f"the body is larger than {self._max_bytes:,} bytes {when}; "
                 "export fewer spans at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
     async def _hold(self, take: Callable[[int], Awaitable[None]], size: int) -> None:
         try:
             await take(self._copies * size)
-        except UnavailableError as error:
+        except (RateLimitedError, UnavailableError) as error:
             self.refusal = error
             self._bytes.clear()
             self._share.close()
@@ -102,14 +124,24 @@ class Decompression:
         self._encoding = encoding
         self._stream = zlib.decompressobj(_WINDOW_BITS[encoding])
         self._is_new = True
+        self._members = 1
 
     def parts(self, piece: bytes) -> Iterator[bytes]:
-        """What a piece comes to, in parts of a bounded size."""
+        """What a piece comes to, in parts of a bounded size.
+
+        Raises:
+            BadInputError: it is not what its encoding says, or has too many members.
+        """
         if self._is_new and piece and self._encoding == "deflate" and piece[0] & 0x0F != _ZLIB_METHOD:
             self._stream = zlib.decompressobj(_RAW_DEFLATE)
         waiting, is_full = piece, False
         while waiting or is_full:
             if self._stream.eof:
+                self._members += 1
+                if self._members > _MOST_MEMBERS:
+                    raise BadInputError(
+                        f"the body has more than {_MOST_MEMBERS:,} members of {self._encoding}; compress it as one"
+                    )
                 self._stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
             self._is_new = False
             try:

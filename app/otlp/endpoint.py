@@ -4,6 +4,7 @@ A request is answered with success once its spans are stored. What a sender may 
 503 and Retry-After, or 504; what it would send in vain, with another status.
 """
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
@@ -15,10 +16,12 @@ from app.access.callers import access_of
 from app.media_types import media_type_of
 from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, status_of, success
 from app.otlp.bodies import UnknownEncodingError, read_body
-from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.traffic.payers import payer_of
 from graphql_schema.errors import unexpected
 from stores import json_slices
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.ids import check_project_id
 from stores.intake import Intake, Share
 from stores.otel import Exported, OtelStore
 
@@ -62,8 +65,8 @@ class TracesEndpoint:
             return success(await self._export(request, media_type), media_type)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
-        except SilenceError as error:
-            return closing(failure(error, SILENCE_STATUS, media_type))
+        except BodyTimeoutError as error:
+            return closing(failure(error, BODY_TIMEOUT_STATUS, media_type))
         except UnknownEncodingError as error:
             return failure(error, 415, media_type)
         except StoreError as error:
@@ -76,7 +79,8 @@ class TracesEndpoint:
         store: OtelStore = request.state["stores"].otel
         project_id = project_of(request.headers.get(PROJECT_HEADER))
         check = access_of(request).check
-        with self.intake.share() as share:
+        check_header(project_id, check)
+        with self.intake.share(payer_of(request.scope)) as share:
             # Nothing here holds the body beside what reads it.
             body = read_body(request, self.max_body_bytes, share, COPIES[media_type])
             if media_type == PROTOBUF:
@@ -94,6 +98,18 @@ async def _read(text: bytearray, share: Share) -> object:
         raise PayloadTooLargeError(
             f"the body has more than {MAX_VALUES:,} lists, objects and commas; export fewer spans at once"
         ) from None
+
+
+def check_header(project_id: str | None, check: Callable[[str], None]) -> None:
+    """Check the project that a header names, before the body is read; the spans' resources may name others.
+
+    Raises:
+        BadInputError: the id breaks a rule.
+        ForbiddenError: the sender may not write there.
+    """
+    if project_id is not None:
+        check_project_id(project_id)
+        check(project_id)
 
 
 def project_of(header: str | bytes | None) -> str | None:

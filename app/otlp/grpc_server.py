@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
@@ -23,8 +24,8 @@ from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
-from app.otlp.endpoint import COPIES, PROJECT_HEADER, project_of
-from app.request_bodies import SilenceError
+from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
+from app.request_bodies import BodyTimeoutError
 from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
@@ -32,6 +33,7 @@ from stores.access import Caller, Role
 from stores.errors import StoreError, retry_after
 from stores.intake import Intake
 from stores.otel import Exported, OtelStore
+from stores.shares import half
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -50,7 +52,7 @@ Admit = Callable[[str | None], Awaitable[Caller]]
 _Method = Callable[[Role, AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 _COMING_AT_ONCE: Final = 4
-"""Messages that are on their way at once: what they take is known, and counted, once they are there."""
+"""Messages that are on their way at once, half of them of one caller: their size is known, and counted, at the end."""
 
 _MESSAGE_SECONDS: Final = 60.0
 """How long one may be on its way, and keep others waiting."""
@@ -173,6 +175,8 @@ class _Traces:
         self._entity = entity
         self._intake = intake
         self._coming = asyncio.Semaphore(_COMING_AT_ONCE)
+        # Weak: a caller's semaphore is there as long as one of their calls uses it.
+        self._coming_of = WeakValueDictionary[str, asyncio.Semaphore]()
 
     async def export(
         self, role: Role, requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
@@ -216,15 +220,19 @@ class _Traces:
         call: UnderWay,
     ) -> Exported:
         caller = call.state[CALLER] = await self._admit(_text(sent.get(_AUTHORIZATION)))
+        account = account_of(caller, _address(context.peer()))
         if self._rates:
-            self._rates.check(account_of(caller, _address(context.peer())))
+            self._rates.check(account)
         access = Access(caller, role)
-        with self._intake.share() as share:
-            async with self._coming:
+        caller.check_anywhere(role)
+        project_id = project_of(sent.get(PROJECT_HEADER))
+        check_header(project_id, access.check)
+        of_caller = self._coming_of.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
+        with self._intake.share(account) as share:
+            async with of_caller, self._coming:
                 request = await _message(requests)
                 await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
-                share.grow(COPIES[PROTOBUF] * len(request))
-            project_id = project_of(sent.get(PROJECT_HEADER))
+                await share.take(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
 
 
@@ -243,7 +251,7 @@ async def _message(requests: AsyncIterator[bytes]) -> bytes:
         async with asyncio.timeout(_MESSAGE_SECONDS):
             return await anext(requests, b"")
     except TimeoutError:
-        raise SilenceError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
+        raise BodyTimeoutError(f"the message is not whole after {_MESSAGE_SECONDS:g} seconds; send it again") from None
 
 
 async def _refuse(

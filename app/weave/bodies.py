@@ -11,7 +11,14 @@ from app.access.callers import ACCESS, Access, access_of
 from app.request_bodies import pieces
 from app.weave.errors import InvalidRequestError, invalid
 from stores import json_slices, json_text
-from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.errors import (
+    BadInputError,
+    ForbiddenError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    StoreError,
+    UnavailableError,
+)
 from stores.intake import Share
 
 LARGE: Final = 4 * json_slices.SMALL
@@ -168,8 +175,9 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
 
     Raises:
         PayloadTooLargeError: it is larger than that.
+        RateLimitedError: other requests of this caller have the rest of their half of the memory.
         UnavailableError: there is no room for it beside other requests.
-        SilenceError: nothing more of it came.
+        BodyTimeoutError: it comes too slowly, or no more of it.
     """
     refused: StoreError | None = _encoded(request)
     text, size = bytearray(), 0
@@ -199,7 +207,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
 async def _refused_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
     try:
         await hold(size)
-    except UnavailableError as error:
+    except (RateLimitedError, UnavailableError) as error:
         return error
     return None
 

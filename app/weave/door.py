@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
-from app.request_bodies import SILENCE_STATUS, SilenceError, closing
+from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.traffic.payers import payer_of
 from app.traffic.places import MOST_OPERATIONS, Places
 from app.weave import (
@@ -153,11 +153,11 @@ class WeaveDoor:
 
     async def _guarded(self, request: Request, answered: Callable[[Share], Awaitable[Response]]) -> Response:
         """An answer whatever happens; what was asked is done with once it is there, long as it may take to read it."""
-        with self._intake.share() as share:
+        with self._intake.share(payer_of(request.scope)) as share:
             try:
                 return await answered(share)
-            except SilenceError as error:
-                return closing(answer({"reason": error.message}, SILENCE_STATUS))
+            except BodyTimeoutError as error:
+                return closing(answer({"reason": error.message}, BODY_TIMEOUT_STATUS))
             except StoreError as error:
                 return refusal(error)
             except ClientDisconnect:

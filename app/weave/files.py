@@ -12,7 +12,7 @@ from app.access.callers import access_of
 from app.form_parts import Head, PartParser
 from app.media_types import media_type_of
 from app.multipart import is_multipart
-from app.request_bodies import SilenceError, pieces
+from app.request_bodies import BodyTimeoutError, pieces
 from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import FileReq
@@ -45,7 +45,7 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
             await form.read_head()
             access_of(request).check(form.project_id, _PROJECT_ID)
             digest, _, _ = await stores.files.create(form.project_id, form.content(), form.name, max_bytes)
-        except SilenceError:
+        except BodyTimeoutError:
             raise
         except StoreError:
             await _pass_by(body)

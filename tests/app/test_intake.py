@@ -81,11 +81,9 @@ def is_full(intake: Intake) -> bool:
 
 @pytest.fixture
 async def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
-    """An intake beside which there is no place, so that whatever comes has to fit into its room, and soon."""
+    """An intake without large slots, where each request has to fit into the budget, and soon."""
     monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
-    intake = Intake(ROOM)
-    await intake.beside.acquire()
-    return intake
+    return Intake(ROOM, large_slots=0)
 
 
 class Exchange:
@@ -145,7 +143,7 @@ async def test_an_operation_counts_until_there_is_a_result(intake: Intake, accep
     taken = Exchange(app, asking("length"), accept)
     await until(lambda: taken.status is not None)
 
-    assert refused.status == 503
+    assert refused.status == 429  # the caller of both is the same
     assert waiting.status == taken.status == 200
     for exchange in (waiting, taken):
         await exchange.leave()

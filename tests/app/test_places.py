@@ -163,9 +163,12 @@ async def test_subscriptions_take_no_place(narrow: Server) -> None:
     assert narrow.asked(COUNT).json()["data"] == {"callsStats": {"count": 0}}
 
 
-async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(mongodb_uri: str, database_name: str) -> None:
+@pytest.mark.parametrize("limits", [{"max_caller_subscriptions": 2}, {"max_subscriptions": 4}])
+async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(
+    mongodb_uri: str, database_name: str, limits: dict[str, int]
+) -> None:
     subscription = {"query": 'subscription { callEvents(projectId: "acme/doors") { type } }'}
-    with contextmanager(serving)(mongodb_uri, database_name, max_caller_subscriptions=2) as server:
+    with contextmanager(serving)(mongodb_uri, database_name, **limits) as server:
         async with server.socket() as socket:
             for number in range(3):
                 await socket.send(json.dumps({"id": f"s{number}", "type": "subscribe", "payload": subscription}))
@@ -180,7 +183,8 @@ async def test_who_has_as_many_subscriptions_as_one_may_have_is_told_so(mongodb_
     ("limits", "status", "code", "setting"),
     [
         ({"max_operations": 1}, 503, "UNAVAILABLE", "LOOMQL_MAX_OPERATIONS"),
-        ({"max_operations": 2, "max_caller_operations": 1}, 429, "RATE_LIMITED", "LOOMQL_MAX_CALLER_OPERATIONS"),
+        ({"max_operations": 3, "max_caller_operations": 1}, 429, "RATE_LIMITED", "LOOMQL_MAX_CALLER_OPERATIONS"),
+        ({"max_operations": 2}, 429, "RATE_LIMITED", "LOOMQL_MAX_CALLER_OPERATIONS"),
     ],
 )
 async def test_who_finds_no_place_is_told_by_http_when_to_come_again(

@@ -7,7 +7,7 @@ import pytest
 from stores import intake as intake_module
 from stores.calls import CallsStore
 from stores.database import Database
-from stores.errors import UnavailableError
+from stores.errors import RateLimitedError, UnavailableError
 from stores.intake import FREE_BYTES, Intake
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import turns_beside
@@ -97,6 +97,71 @@ async def test_large_requests_that_come_in_parts_all_come_in_and_no_small_one_is
         await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
 
     assert sorted(ended) == ["a", "b", "c", "d", "small"]
+    assert intake.held_bytes == 0
+
+
+async def test_one_caller_reserves_half_of_the_budget_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = Intake(ROOM)
+    held = [intake.share("key a") for _ in range(3)]
+    for share in held[:2]:
+        await share.take(FREE_BYTES + 20_000)
+
+    with pytest.raises(RateLimitedError, match="50,000, half of LOOMQL_MAX_PENDING_BYTES") as refused:
+        await held[2].take(FREE_BYTES + 20_000)
+    with pytest.raises(RateLimitedError):
+        await held[2].expect(FREE_BYTES + 20_000)
+    others = [intake.share("key b"), intake.share("key b"), intake.share("key c")]
+    for share in others[:2]:
+        await share.take(FREE_BYTES + 24_000)
+    with pytest.raises(UnavailableError, match=r"LOOMQL_MAX_PENDING_BYTES"):
+        await others[2].take(FREE_BYTES + 20_000)
+    held[0].close()
+    await others[2].take(FREE_BYTES + 20_000)
+
+    assert refused.value.retry_after_seconds == 1
+    assert "would take 60,000 bytes" in refused.value.message
+    assert intake.held_bytes == 20_000 + 2 * 24_000 + 20_000
+    for share in held + others:
+        share.close()
+    assert intake.held_bytes == 0
+
+
+async def test_a_caller_over_half_waits_for_their_own_request_to_end() -> None:
+    intake = Intake(ROOM)
+    with intake.share("key a") as first, intake.share("key a") as second, intake.share("key a") as third:
+        first.grow(FREE_BYTES + 24_000)
+        second.grow(FREE_BYTES + 24_000)
+        waiting = asyncio.create_task(third.take(FREE_BYTES + 24_000))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        first.close()
+        await waiting
+        assert intake.held_bytes == 48_000
+
+
+async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.05)
+    intake = Intake(ROOM)
+    with (
+        intake.share("key b") as small,
+        intake.share("key a") as slow,
+        intake.share("key a") as again,
+        intake.share("key b") as other,
+        intake.share("key c") as third,
+    ):
+        small.grow(FREE_BYTES + 1_000)
+        await slow.take(FREE_BYTES + 80_000)
+        with pytest.raises(RateLimitedError, match="more than a quarter of LOOMQL_MAX_PENDING_BYTES"):
+            await again.take(FREE_BYTES + 80_000)
+        await other.take(FREE_BYTES + 80_000)
+        with pytest.raises(UnavailableError):
+            await third.take(FREE_BYTES + 80_000)
+        slow.close()
+        await third.take(FREE_BYTES + 80_000)
+        await third.take(10 * ROOM)  # grows without a limit, as it is decoded
+
+        assert intake.held_bytes == 1_000 + 2 * 80_000 + 10 * ROOM
     assert intake.held_bytes == 0
 
 

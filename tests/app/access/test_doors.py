@@ -633,6 +633,21 @@ async def test_a_key_is_not_kept_in_the_database(keyed: Keyed) -> None:
     assert text.rpartition("_")[2] not in repr(found)
 
 
+async def test_a_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel, asyncio.timeout(30):
+        export: Any = channel.stream_unary(f"/{SERVICE}/Export")
+        nowhere = export(never(), metadata=(("authorization", f"Bearer {keyed.keys['reader']}"),))
+        metadata = (("project_id", THEIRS), ("authorization", f"Bearer {keyed.keys['writer']}"))
+        elsewhere = export(never(), metadata=metadata)
+        codes = [await nowhere.code(), await elsewhere.code()]
+
+    assert codes == [grpc.StatusCode.PERMISSION_DENIED] * 2
+
+
 async def test_spans_that_come_over_grpc_after_their_key_was_revoked_are_not_heard(keyed: Keyed) -> None:
     made = await keyed.store.create([Grant(OURS, Role.WRITER)])
     before = await keyed.database.calls.count_documents({})

@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import json
+import threading
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from app.otlp.bodies import Decompression
 from app.server import create_app
 from app.settings import Settings
 from stores import intake
+from stores.errors import BadInputError
 from stores.intake import FREE_BYTES
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
@@ -122,6 +125,7 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (body(span(1))[:-3], {}, 400, "the body is not an ExportTraceServiceRequest in protobuf, or is cut off"),
         (gzip.compress(body(span(1)))[:-9], {"content-encoding": "gzip"}, 400, "cut off before the end of its gzip"),
         (body(span(1)), {"content-encoding": "gzip"}, 400, "the body is not gzip"),
+        (gzip.compress(b"") * 1_001, {"content-encoding": "gzip"}, 400, "more than 1,000 members of gzip; compress it"),
         (b"x", {"content-encoding": "br"}, 415, "Content-Encoding 'br' is not known; send gzip, deflate or neither"),
         (gzip.compress(bytes(40_000_000), 9), {"content-encoding": "gzip"}, 413, "4,000,000 bytes once it is"),
         (zlib.compress(bytes(40_000_000), 9), {"content-encoding": "deflate"}, 413, "4,000,000 bytes once it is"),
@@ -134,7 +138,16 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
     ],
     ids=[
-        *("cut protobuf", "cut gzip", "no gzip", "unknown encoding", "bomb of gzip", "bomb of deflate", "too large"),
+        *(
+            "cut protobuf",
+            "cut gzip",
+            "no gzip",
+            "empty members",
+            "unknown encoding",
+            "bomb of gzip",
+            "bomb of deflate",
+            "too large",
+        ),
         *("no project", "no JSON", "no object", "names of protobuf"),
         *("countless values", "countless resources"),
     ],
@@ -159,6 +172,61 @@ async def test_another_media_type_is_refused(content_type: str, http: httpx.Asyn
 
     assert (answer.status_code, answer.headers["content-type"]) == (415, "application/json")
     assert answer.json()["message"].startswith("send application/x-protobuf or application/json")
+
+
+def test_empty_members_take_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, decompressobj = Counter[int](), zlib.decompressobj
+
+    def counted(wbits: int) -> object:
+        begun[wbits] += 1
+        return decompressobj(wbits)
+
+    monkeypatch.setattr(zlib, "decompressobj", counted)
+    with pytest.raises(BadInputError, match="more than 1,000 members of gzip"):
+        list(Decompression("gzip").parts(gzip.compress(b"") * 100_000))
+
+    assert begun == {31: 1_000}
+
+
+async def test_what_is_sent_is_bounded_though_it_decompresses_to_nothing(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    empty_block, last_block, check = b"\x00\x00\x00\xff\xff", b"\x01\x00\x00\xff\xff", bytes(8)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield gzip.compress(b"")[:10]
+        for _ in range(100):
+            yield empty_block * 10_000
+        yield last_block + check
+
+    answer = await http.post("/v1/traces", content=chunks(), headers=headers | {"content-encoding": "gzip"})
+
+    assert answer.status_code == 413
+    assert "larger than 4,000,000 bytes as it is sent" in Status.FromString(answer.content).message
+
+
+async def test_a_large_body_is_decompressed_in_a_thread(
+    http: httpx.AsyncClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    class Watched(Decompression):
+        def parts(self, piece: bytes) -> Iterator[bytes]:
+            for part in super().parts(piece):
+                threads.add(threading.get_ident())
+                yield part
+
+    async def threads_for(size: int) -> int:
+        threads.clear()
+        content = gzip.compress(body(span(1, {"input.value": "x" * size})))
+        answer = await http.post("/v1/traces", content=content, headers=headers | {"content-encoding": "gzip"})
+        assert answer.status_code == 200
+        return len(threads)
+
+    monkeypatch.setattr("app.otlp.bodies.Decompression", Watched)
+
+    assert await threads_for(100_000) == 1
+    assert await threads_for(1_000_000) > 1
 
 
 async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:
@@ -191,17 +259,17 @@ async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
         await goes_on.wait()
         yield sent[-1:]
 
-    # One beside the room, and one in it.
-    slow = [asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF)) for _ in range(2)]
+    slow = asyncio.create_task(narrow.post("/v1/traces", content=slowly(), headers=PROTOBUF))
     await asyncio.sleep(0.3)  # the server takes them in
     refused = await narrow.post("/v1/traces", content=content, headers=headers)
     goes_on.set()
-    answers = await asyncio.gather(*slow)
-    answers.append(await narrow.post("/v1/traces", content=content, headers=headers))
+    answers = [await slow, await narrow.post("/v1/traces", content=content, headers=headers)]
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert Status.FromString(refused.content).code == Code.UNAVAILABLE
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    status = Status.FromString(refused.content)
+    assert status.code == Code.RESOURCE_EXHAUSTED
+    assert "one of your requests in flight takes more than a quarter of LOOMQL_MAX_PENDING_BYTES" in status.message
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 async def test_without_a_database_senders_are_told_to_come_again() -> None:

@@ -18,7 +18,7 @@ from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from app.stopping import Stopping
-from stores.access import ANYONE, Caller
+from stores.access import ANYONE, Caller, Grant, Role
 from stores.calls import CallsStore
 from stores.intake import FREE_BYTES, Intake
 from stores.otel import OtelStore
@@ -190,6 +190,32 @@ async def test_messages_come_one_after_the_other(one_by_one: Channel, *, is_sile
         with pytest.raises(grpc.aio.AioRpcError, match="not whole after 1 seconds; send it again") as caught:
             await first
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_slow_messages_of_one_caller_leave_room_to_another(calls: CallsStore) -> None:
+    address, name = GrpcAddress("127.0.0.1", free_port()), f"/{SERVICE}/Export"
+
+    async def admit(authorization: str | None) -> Caller:
+        return Caller(str(authorization), (Grant("*", Role.WRITER),))
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with (
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", Intake(), admit, tally=(tally := Tally())),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        slowly: Export = channel.stream_unary(name)
+        export: Export = channel.unary_unary(name)
+        slow = [slowly(never(), metadata=(("authorization", "a"),)) for _ in range(6)]
+        await until(lambda: tally.in_flight["otlp-grpc"] == 6)
+        async with asyncio.timeout(30):
+            stored = await export(body(span(1)), metadata=(("authorization", "b"),))
+        for call in slow:
+            call.cancel()
+
+    assert stored == b""
 
 
 async def test_a_bomb_is_refused(export: Export, receiver: Receiver) -> None:
