@@ -7,20 +7,22 @@ So the members of a list can also be had one by one, each of which may be no JSO
 import asyncio
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores import json_text
+from stores import json_counts, json_text
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.json_bounds import MAX_DEPTH
 
 SMALL: Final = 64 * 1024
 """Bytes that are parsed at once."""
 
-_SOON: Final = 2 * 1024 * 1024
+UNCOUNTED: Final = 16 * 1024
+"""Bytes of a request's text whose values are not counted: they take 0.5 MB at most."""
+
 _DENSE: Final = 500_000
-"""Signs that stand before values, in a text that takes a fifth of a second to parse at once."""
+"""Values in a text that takes a fifth of a second to parse at once."""
 
 MAX_VALUES: Final = 1_600_000
 """Values in one text, each of which takes some tens of bytes of memory; a document of MongoDB has room for fewer."""
@@ -45,41 +47,67 @@ _QUOTE, _COMMA, _COLON, _LIST, _BACKSLASH = b'",:[\\'
 Text = bytes | bytearray
 
 
-async def loads(text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] | None = None) -> object:
-    """The value of a JSON text, or of what stands in a span of it, as `json_text.loads` gives it.
+Reserve = Callable[[int], Awaitable[None]]
+"""Reserves bytes of memory for a request, such as `Share.take`; it raises an error if there is no room."""
+
+
+async def loads(
+    text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] | None = None, reserve: Reserve | None = None
+) -> object:
+    """Return the value of a JSON text, or of a span of it, as `json_text.loads` does; a thread parses a large one.
+
+    `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is parsed.
 
     Raises:
-        BadInputError: the text is not JSON, or goes beyond its bounds.
-        PayloadTooLargeError: it has more than `max_values` values.
+        BadInputError: the text is not JSON, or goes beyond `json_bounds`.
+        PayloadTooLargeError: it has more than `max_values` values; it is not parsed then.
     """
     start, end = span or (0, len(text))
+    await _admit(text, start, end, max_values, reserve)
     if end - start <= SMALL:
         return json_text.loads(bytes(memoryview(text)[start:end]))
-    return await asyncio.to_thread(_loads, text, max_values, start, end)
+    return await asyncio.to_thread(_loads, text, start, end)
 
 
-async def loads_whole(text: bytes) -> object:
-    """The value of a JSON text, as `json_text.loads` gives it: at once, unless it is so full that this takes long.
+async def loads_whole(text: Text, reserve: Reserve | None = None, max_values: int = MAX_VALUES) -> object:
+    """Return the value of a request's JSON text, as `json_text.loads` does; a thread parses one of very many values.
+
+    `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is parsed.
 
     Raises:
-        BadInputError: the text is not JSON, or goes beyond its bounds.
+        BadInputError: the text is not JSON, or goes beyond `json_bounds`.
+        PayloadTooLargeError: it has more than `max_values` values; it is not parsed then.
     """
-    if not _is_dense(text):
+    if len(text) <= UNCOUNTED or await _admit(text, 0, len(text), max_values, reserve) <= _DENSE:
         return json_text.loads(text)
-    return await asyncio.to_thread(_loads, text, len(text), 0, len(text))
+    return await asyncio.to_thread(_loads, text, 0, len(text))
 
 
-def _is_dense(text: bytes) -> bool:
-    return len(text) > _SOON and sum(map(text.count, (b",", b"[", b"{"))) > _DENSE
+async def _admit(text: Text, start: int, end: int, max_values: int, reserve: Reserve | None) -> int:
+    """Hold a text to the limit of values, and reserve the memory that they take; return at most how many there are."""
+    size = end - start
+    counts = json_counts.upper_bound(text, start, end)
+    if counts.values > max_values or (reserve and counts.excess_bytes(size)):
+        # Strings may hold many of the signs that were counted.
+        counts = (
+            json_counts.exact(text, start, end)
+            if size <= SMALL
+            else await asyncio.to_thread(json_counts.exact, text, start, end)
+        )
+    if counts.values > max_values:
+        raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
+    if reserve and (excess := counts.excess_bytes(size)):
+        await reserve(excess)
+    return counts.values
 
 
 def loads_in_slices(text: Text) -> object:
     """The same for whoever is in a thread already."""
-    return _loads(text, MAX_VALUES, 0, len(text))
+    return _loads(text, 0, len(text))
 
 
-def _loads(text: Text, max_values: int, start: int, end: int) -> object:
-    reader = _Reader(text, max_values, start, end)
+def _loads(text: Text, start: int, end: int) -> object:
+    reader = _Reader(text, start, end)
     for token in _tokens(text, start, end):
         reader.take(text[token.start()], token.start())
     return reader.finished()
@@ -170,17 +198,15 @@ class _Container:
 class _Reader:
     """Takes the tokens of a text and puts together what the large containers in it hold."""
 
-    def __init__(self, text: Text, max_values: int, start: int, end: int) -> None:
+    def __init__(self, text: Text, start: int, end: int) -> None:
         self._text = text
         self._stop = end
-        self._left = max_values
         self._open: list[_Container] = []
         self._done: _Container | None = None
         self._start = self._end = start
 
     def take(self, sign: int, at: int) -> None:
         if sign in _OPEN:
-            self._count()
             if len(self._open) >= MAX_DEPTH:
                 raise BadInputError(f"JSON nested deeper than {MAX_DEPTH:,} levels")
             self._open.append(_Container(at, sign != _LIST, at + 1, at + 1))
@@ -189,15 +215,9 @@ class _Reader:
         elif not self._open:
             raise BadInputError(f"not JSON: it goes on after its end at byte {at + 1:,}")
         elif sign == _COMMA:
-            self._count()
             self._separate(self._open[-1], at)
         else:
             self._close(self._open.pop(), at)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise PayloadTooLargeError("has more values than any document of the database holds; send less at once")
 
     def _separate(self, container: _Container, at: int) -> None:
         if container.is_after_inner or at - container.start > SMALL:

@@ -58,7 +58,7 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
         ),
         "too large": (start(project, inputs={"a": "x" * 5_000_000}), "batch.1.inputs: attributes and inputs take"),
         "far too large": (start(project, inputs={"a": "x" * 13_000_000}), "batch.1: has 13,000,"),
-        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more values than"),
+        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more than"),
         "an end without summary": (
             {"mode": "end", "req": {"end": {"project_id": project, "id": "a" * 16, "ended_at": MOMENT}}},
             "batch.1.req.end.summary: Field required",
