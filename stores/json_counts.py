@@ -25,6 +25,9 @@ _STRING: Final = 64
 _ORDINARY: Final = 2
 """Bytes of such memory per byte of text that ordinary JSON takes at most: a batch of calls takes 1.0 to 1.7."""
 
+_FREE: Final = 4096
+"""Bytes of memory that no text is charged for, so that small items of a batch need no reservation each."""
+
 
 class Counts(NamedTuple):
     """The contents of a JSON text: `values` includes lists and objects, `strings` includes keys."""
@@ -44,7 +47,7 @@ class Counts(NamedTuple):
 
     def excess_bytes(self, size: int) -> int:
         """The bytes of memory beyond those that ordinary JSON takes whose text has `size` bytes."""
-        return max(0, self.memory_bytes - _ORDINARY * size)
+        return max(0, self.memory_bytes - _ORDINARY * size - _FREE)
 
 
 def upper_bound(text: Text, start: int, end: int) -> Counts:

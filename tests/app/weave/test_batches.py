@@ -18,7 +18,7 @@ from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
-from stores.errors import StoreError
+from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
 from stores.intake import Intake
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
@@ -359,6 +359,27 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
     assert turns.count >= 3_000
     assert "3000 of 3000 items" in caplog.text
+
+
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+@pytest.mark.parametrize("error", [UnavailableError("full"), RateLimitedError("half", retry_after_seconds=1)], ids=repr)
+async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
+    database: Database, path: str, error: StoreError
+) -> None:
+    sizes: list[int] = []
+
+    async def reserve(size: int) -> None:
+        sizes.append(size)
+        raise error
+
+    item = b"[" + b"{}," * 99_999 + b"{}]"
+    body = Body(bytearray(b'{"batch": [0, %b]}' % item), Access(ANYONE, Role.WRITER), reserve)
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+
+    with pytest.raises(type(error)):
+        await create(Stores.over(database), body)
+
+    assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
 
 
 def test_very_many_items_are_refused_before_any_is_read(
