@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from app.form_parts import Head, PartParser, Spool
 from app.media_types import media_type_of
+from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SentFile
-from stores import json_slices
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size
 
 MEDIA_TYPE: Final = "multipart/form-data"
@@ -40,6 +40,7 @@ async def read_operation(
     body: AsyncIterable[bytes],
     sizes: "Sizes",
     files: ExitStack,
+    schema: BoundedSchema,
 ) -> "Form":
     """The request's operation, with files in its variables until the stack is closed.
 
@@ -61,7 +62,7 @@ async def read_operation(
     _, parameters = media_type_of(headers["content-type"])
     if not parameters.get("boundary"):
         raise BadInputError("Content-Type names no boundary")
-    parser, form = PartParser(parameters["boundary"]), _Form(sizes, files)
+    parser, form = PartParser(parameters["boundary"]), _Form(sizes, files, schema)
     async for piece in body:
         for event in parser.feed(piece):
             await form.take(event)
@@ -110,6 +111,7 @@ class _Form:
 
     sizes: Sizes
     files: ExitStack
+    schema: BoundedSchema
     texts: dict[str, bytearray] = field(default_factory=dict)
     places: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
     parameters: dict[str, Any] | None = None
@@ -169,7 +171,7 @@ class _Form:
     async def _take_text(self, data: bytes | None) -> None:
         if data is None:
             if self.reading == "map":
-                self.parameters, self.places, self.paths = await _operation(self.texts)
+                self.parameters, self.places, self.paths = await self._operation()
             return
         await self.sizes.hold(len(data))
         self.texts[self.reading] += data
@@ -179,26 +181,25 @@ class _Form:
                 "send less at once, or raise LOOMQL_MAX_BODY_BYTES on the server"
             )
 
+    async def _operation(self) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
+        """The parameters, where in them each file stands, as container and key, and the paths of all these places."""
+        parameters, paths = [await self._object(name) for name in ("operations", "map")]
+        if len(paths) > MAX_FILES:
+            raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
+        places = {name: _places(parameters, name, given) for name, given in paths.items()}
+        return parameters, places, tuple(path for given in paths.values() for path in given)
 
-async def _operation(
-    texts: Mapping[str, bytearray],
-) -> tuple[dict[str, Any], dict[str, list[tuple[Any, Any]]], tuple[str, ...]]:
-    """The parameters, where in them each file stands, as container and key, and the paths of all these places."""
-    parameters, paths = [await _object(name, texts[name]) for name in ("operations", "map")]
-    if len(paths) > MAX_FILES:
-        raise BadInputError(f"map names {len(paths):,} files; the limit is {MAX_FILES}")
-    places = {name: _places(parameters, name, given) for name, given in paths.items()}
-    return parameters, places, tuple(path for given in paths.values() for path in given)
-
-
-async def _object(name: str, text: bytearray) -> dict[str, Any]:
-    try:
-        value = await json_slices.loads_whole(bytes(text))
-    except StoreError as error:
-        raise BadInputError(f"{name} cannot be read: {error.message}") from None
-    if not isinstance(value, dict):
-        raise BadInputError(f"{name} must be a JSON object; operations are sent one by one")
-    return value
+    async def _object(self, name: str) -> dict[str, Any]:
+        text, self.texts[name] = self.texts[name], bytearray()
+        try:
+            value = await self.schema.parse_request(text, self.sizes.hold)
+        except BadInputError as error:
+            raise BadInputError(f"{name} cannot be read: {error.message}") from None
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(f"{name} {error.message}") from None
+        if not isinstance(value, dict):
+            raise BadInputError(f"{name} must be a JSON object; operations are sent one by one")
+        return value
 
 
 def _places(parameters: dict[str, Any], name: str, paths: object) -> list[tuple[Any, Any]]:

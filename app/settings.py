@@ -261,7 +261,7 @@ class Settings(BaseSettings):
         default=500_000,
         ge=1000,
         description="Most values in the variables of one GraphQL operation: members of lists and fields of inputs, "
-        "whatever is inside JSON not counted.",
+        "whatever is inside JSON not counted. A request's whole text has at most 1,600,000 values more, JSON included.",
     )
     compiled_execution: bool = Field(
         default=True,

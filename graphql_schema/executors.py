@@ -10,10 +10,12 @@ from strawberry.execution import optimized_is_awaitable
 from graphql_schema.execution.variables import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions
-from graphql_schema.limits.inputs import AT_ONCE, count_values
+from graphql_schema.limits.inputs import AT_ONCE, are_few, check_values
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from graphql_schema.limits.inputs import Count
 
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 
@@ -43,8 +45,11 @@ class Executors:
         Raises:
             GraphQLError: they hold more than the limit.
         """
-        if self._count_values(document, given) <= AT_ONCE:
+        counts = self._counts(document, given)
+        variables = given.variable_values or {}
+        if are_few(counts, variables, min(AT_ONCE, self._max_input_values)):
             return self._executor(document, given)
+        await asyncio.to_thread(check_values, counts, variables, self._max_input_values)
         return await asyncio.to_thread(self._executor, document, given)
 
     def cost(self, executor: Executor[Any]) -> Extensions | None:
@@ -55,13 +60,10 @@ class Executors:
         """
         return self._costs.of(executor.operation, executor.fragment_definitions, executor.variable_values.coerced)
 
-    def _count_values(self, document: DocumentNode, given: Given) -> int:
-        variables = given.variable_values
-        operation = get_operation_ast(document, given.operation_name) if variables else None
-        if not variables or operation is None:
-            return 0
-        counts = declared(self._schema, document, operation).counts
-        return count_values(counts, variables, self._max_input_values) if counts else 0
+    def _counts(self, document: DocumentNode, given: Given) -> "Mapping[str, Count]":
+        """How the values of the operation's variables are counted."""
+        operation = get_operation_ast(document, given.operation_name) if given.variable_values else None
+        return declared(self._schema, document, operation).counts if operation else {}
 
     def _executor(self, document: DocumentNode, given: Given) -> list[GraphQLError] | Executor[Any]:
         return self._kind.build(

@@ -17,10 +17,12 @@ from graphql_schema.documents import LONG, Documents
 from graphql_schema.event_results import EventResults
 from graphql_schema.executors import Executors, Given, is_awaitable
 from graphql_schema.limits import Limits
+from graphql_schema.limits.inputs import SETTING
 from graphql_schema.limits.nesting import bound_comparisons
 from graphql_schema.near_names import mend
 from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, failed_at_once
-from stores.errors import StoreTimeoutError
+from stores import json_slices
+from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.patience import Patience
 
 _TOLD_OF: Final = 200
@@ -63,6 +65,7 @@ class BoundedSchema(strawberry.Schema):
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
+        self._max_text_values = limits.max_input_values + json_slices.MAX_VALUES
         self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
         self._documents = Documents(self._schema, limits)
         self._executors = Executors(self._schema, self.execution_context_class, limits)
@@ -71,6 +74,22 @@ class BoundedSchema(strawberry.Schema):
         self._told_of: dict[tuple[str, str | None], str] = {}
         self.observer: Observer = lambda _query, _operation_name: _NOBODY
         """Who is beside each operation: in `execute` until its end, in `stream` as it begins."""
+
+    async def parse_request(self, text: json_slices.Text, reserve: json_slices.Reserve) -> object:
+        """Return the value of a request's JSON text; its inputs and its JSON together have a limit of values.
+
+        `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is
+        parsed. The text is a whole request, or one parameter of it.
+
+        Raises:
+            BadInputError: the text is not JSON, or goes beyond `json_bounds`.
+            PayloadTooLargeError: it has too many values; it is not parsed then.
+            RateLimitedError, UnavailableError: `reserve` finds no room.
+        """
+        try:
+            return await json_slices.loads_whole(text, reserve, self._max_text_values)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""

@@ -1,26 +1,31 @@
 """JSON texts of megabytes, read slice by slice in a thread: parsed at once, they would hold everyone up.
 
-A text is looked through for the brackets and commas that take it apart, and orjson parses one slice after the other.
-So the members of a list can also be had one by one, each of which may be no JSON without the others being lost.
+A text is cut at commas of any depth, and orjson parses one slice after the other.
+The members of a list can also be had one by one, each of which may be no JSON without the others being lost.
 """
 
 import asyncio
 import re
+import secrets
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
-from stores import json_text
+from stores import json_counts, json_text
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.json_bounds import MAX_DEPTH
 
 SMALL: Final = 64 * 1024
 """Bytes that are parsed at once."""
 
-_SOON: Final = 2 * 1024 * 1024
-_DENSE: Final = 500_000
-"""Signs that stand before values, in a text that takes a fifth of a second to parse at once."""
+UNCOUNTED: Final = 16 * 1024
+"""Bytes of a request's text whose values are not counted: they take 0.5 MB at most."""
+
+_AT_ONCE_BYTES: Final = 4 * 1024 * 1024
+_AT_ONCE_VALUES: Final = 100_000
+"""Texts within both bounds are parsed at once, in 10 to 50 ms at most; slices take up to five times the CPU time."""
 
 MAX_VALUES: Final = 1_600_000
 """Values in one text, each of which takes some tens of bytes of memory; a document of MongoDB has room for fewer."""
@@ -28,9 +33,8 @@ MAX_VALUES: Final = 1_600_000
 MAX_MEMBERS: Final = 500_000
 """Members of a list that are had one by one."""
 
-_TOKEN: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},]')
-"""A short string, the beginning of any other, or a sign that takes a text apart."""
 _TOKEN_OR_COLON: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},:]')
+"""A short string, the beginning of any other, or a sign that takes a text apart."""
 _BRACKET: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{}]')
 _WINDOW: Final = 256 * 1024
 """How far one search goes: by a regular expression it lets no other thread in."""
@@ -40,64 +44,117 @@ _MOST_BETWEEN: Final = 256 * 1024
 
 _SPACE: Final = re.compile(rb"\s*")
 _OPEN: Final = frozenset(b"[{")
+_OPENS: Final = dict(zip(b"]}", b"[{", strict=True))
 _QUOTE, _COMMA, _COLON, _LIST, _BACKSLASH = b'",:[\\'
+_SIGN: Final = re.compile(rb'["\[\]{},]')
+_NO_BRACKETS: Final = bytes(sign for sign in range(256) if sign not in b"[]{}")
+_MOST_SIGNS: Final = 4 * MAX_DEPTH
+"""Brackets and strings that can stand together in JSON without a comma between any of them."""
+
+_MARK_BEFORE, _MARK_AFTER = (secrets.token_hex(8) for _ in range(2))
+"""Stand in a slice for the members before and after it; no client can guess them."""
+
+_OUTER: Final = {b"["[0]: b"[", b"{"[0]: b'{"%b":' % _MARK_BEFORE.encode()}
+_BEFORE: Final = {b"["[0]: b'["%b",' % _MARK_BEFORE.encode(), b"{"[0]: b'{"%b":0,' % _MARK_BEFORE.encode()}
+_AFTER: Final = {b"["[0]: b',"%b"]' % _MARK_AFTER.encode(), b"{"[0]: b',"%b":0}' % _MARK_AFTER.encode()}
 
 Text = bytes | bytearray
 
+Reserve = Callable[[int], Awaitable[None]]
+"""Reserves bytes of memory for a request, such as `Share.take`; it raises an error if there is no room."""
 
-async def loads(text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] | None = None) -> object:
-    """The value of a JSON text, or of what stands in a span of it, as `json_text.loads` gives it.
+
+async def loads(
+    text: Text, max_values: int = MAX_VALUES, span: tuple[int, int] | None = None, reserve: Reserve | None = None
+) -> object:
+    """Return the value of a JSON text, or of a span of it, as `json_text.loads` does; a thread parses a large one.
+
+    `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is parsed.
 
     Raises:
-        BadInputError: the text is not JSON, or goes beyond its bounds.
-        PayloadTooLargeError: it has more than `max_values` values.
+        BadInputError: the text is not JSON, or goes beyond `json_bounds`.
+        PayloadTooLargeError: it has more than `max_values` values; it is not parsed then.
     """
     start, end = span or (0, len(text))
+    await _admit(text, start, end, max_values, reserve)
     if end - start <= SMALL:
         return json_text.loads(bytes(memoryview(text)[start:end]))
-    return await asyncio.to_thread(_loads, text, max_values, start, end)
+    return await asyncio.to_thread(_loads, text, start, end)
 
 
-async def loads_whole(text: bytes) -> object:
-    """The value of a JSON text, as `json_text.loads` gives it: at once, unless it is so full that this takes long.
+async def loads_whole(text: Text, reserve: Reserve | None = None, max_values: int = MAX_VALUES) -> object:
+    """Return the value of a request's JSON text, as `json_text.loads` does; a thread parses one of very many values.
+
+    `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is parsed.
 
     Raises:
-        BadInputError: the text is not JSON, or goes beyond its bounds.
+        BadInputError: the text is not JSON, or goes beyond `json_bounds`.
+        PayloadTooLargeError: it has more than `max_values` values; it is not parsed then.
     """
-    if not _is_dense(text):
+    size = len(text)
+    if size <= UNCOUNTED:
         return json_text.loads(text)
-    return await asyncio.to_thread(_loads, text, len(text), 0, len(text))
+    values = await _admit(text, 0, size, max_values, reserve)
+    if values <= _AT_ONCE_VALUES and size <= _AT_ONCE_BYTES:
+        return json_text.loads(text)
+    return await asyncio.to_thread(_loads, text, 0, size)
 
 
-def _is_dense(text: bytes) -> bool:
-    return len(text) > _SOON and sum(map(text.count, (b",", b"[", b"{"))) > _DENSE
+async def _admit(text: Text, start: int, end: int, max_values: int, reserve: Reserve | None) -> int:
+    """Hold a text to the limit of values, and reserve the memory that they take; return at most how many there are."""
+    size = end - start
+    counts = await _counted(json_counts.upper_bound, text, start, end, at_once=size <= _AT_ONCE_BYTES)
+    if counts.values > max_values or (reserve and counts.excess_bytes(size)):
+        # Strings may hold many of the signs that were counted.
+        counts = await _counted(json_counts.exact, text, start, end, at_once=size <= SMALL)
+    if counts.values > max_values:
+        raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
+    if reserve and (excess := counts.excess_bytes(size)):
+        await reserve(excess)
+    return counts.values
+
+
+async def _counted(
+    count: Callable[[Text, int, int], json_counts.Counts], text: Text, start: int, end: int, *, at_once: bool
+) -> json_counts.Counts:
+    return count(text, start, end) if at_once else await asyncio.to_thread(count, text, start, end)
 
 
 def loads_in_slices(text: Text) -> object:
     """The same for whoever is in a thread already."""
-    return _loads(text, MAX_VALUES, 0, len(text))
+    return _loads(text, 0, len(text))
 
 
-def _loads(text: Text, max_values: int, start: int, end: int) -> object:
-    reader = _Reader(text, max_values, start, end)
-    for token in _tokens(text, start, end):
-        reader.take(text[token.start()], token.start())
-    return reader.finished()
+def _loads(text: Text, start: int, end: int) -> object:
+    slices = _Slices()
+    while start < end or slices.is_open:
+        cut, brackets = _next_cut(text, start, end)
+        slices.add(memoryview(text)[start:cut], brackets, is_last=cut == end)
+        start = cut + 1
+    return slices.value
 
 
-def _tokens(text: Text, start: int, end: int) -> Iterator["re.Match[bytes]"]:
-    """The tokens of a text, but for what is inside its strings."""
-    seen = start
-    while start < end:
-        stop = min(start + _WINDOW, end)
-        for token in _TOKEN.finditer(text, start, stop):
-            yield token
-            seen = token.end()
-            if token[1] is None and text[token.start()] == _QUOTE:
-                seen = stop = _end_of_string(text, token.start())
-                break
-        start = stop
-        _check_gap(seen, start)
+def _next_cut(text: Text, start: int, end: int) -> tuple[int, Text]:
+    """Find a comma to cut the text at, and the brackets before it, both outside of strings; `end` if there is none."""
+    window = json_counts.window(text, start, min(start + SMALL, end))
+    outside, quotes = json_counts.outside_strings(window, is_inside=False)
+    brackets = bytearray(outside.translate(None, _NO_BRACKETS))
+    at = start + len(window)
+    if quotes % 2:
+        at = _end_of_string(text, at - 1)
+    for _ in range(_MOST_SIGNS):
+        sign = _SIGN.search(text, at, min(at + _MOST_BETWEEN + 1, end))
+        if sign is None:
+            _check_gap(at, end)
+            return end, brackets
+        if sign[0] == b",":
+            return sign.start(), brackets
+        if sign[0] == b'"':
+            at = _end_of_string(text, sign.start())
+        else:
+            brackets += sign[0]
+            at = sign.end()
+    raise BadInputError(f"not JSON: there is no comma between the values before byte {at + 1:,}")
 
 
 def _check_gap(start: int, end: int) -> None:
@@ -124,115 +181,89 @@ def _is_blank(text: Text, start: int, end: int) -> bool:
     return space is not None and space.end() == end
 
 
-@dataclass(slots=True)
-class _Container:
-    """A list or object that is open: where it began, its part that is not parsed yet, and what was parsed of it."""
+class _Slices:
+    """The value of a text that comes in slices, each of which begins and ends at a comma of any depth.
 
-    opened: int
-    is_object: bool
-    start: int
-    member: int
-    value: Any = None
-    is_after_inner: bool = False
+    A slice is parsed with the brackets around it that are open: `1], [2` of `[[0, 1], [2, 3]]` as `[[1], [2]]`. Marks
+    stand for the members before and after it.
+    """
 
-    def parse_up_to(self, text: Text, end: int) -> None:
-        """Parse what there is up to a comma, or to the end of the container."""
-        is_blank = _is_blank(text, self.start, end)
-        if self.is_after_inner or is_blank:
-            if not is_blank or not self.is_after_inner:
-                raise BadInputError(f"not JSON: there is no value before the comma or bracket at byte {end + 1:,}")
-        elif self.is_object:
-            self._begun().update(json_text.loads(b"".join((b"{", memoryview(text)[self.start : end], b"}"))))
-        else:
-            self._begun().extend(json_text.loads(b"".join((b"[", memoryview(text)[self.start : end], b"]"))))
-        self.is_after_inner = False
+    def __init__(self) -> None:
+        self._signs: list[int] = []  # the brackets that are open
+        self._containers: list[Any] = []  # the list or object of each
+        self.value: object = None
 
-    def put(self, text: Text, inner: "_Container", end: int) -> None:
-        """Add a large container, parsed by itself, after what comes before it."""
-        if self.member > self.start:
-            self.parse_up_to(text, self.member - 1)
-        before = bytes(text[self.member : inner.opened]).strip()
-        if self.is_object and before.endswith(b":"):
-            self._begun().update(json_text.loads(b"{" + before + b"null}"))
-            self.value[json_text.loads(before[:-1])] = inner.value
-        elif self.is_object or before or self.is_after_inner:
-            raise BadInputError(f"not JSON: a list or object is out of place at byte {inner.opened + 1:,}")
-        else:
-            self._begun().append(inner.value)
-        self.start, self.is_after_inner = end, True
+    @property
+    def is_open(self) -> bool:
+        """Whether the value ends in a later slice."""
+        return bool(self._signs)
 
-    def _begun(self) -> Any:  # noqa: ANN401 -- a list or a dict
-        if self.value is None:
-            self.value = {} if self.is_object else []
-        return self.value
+    def add(self, text: memoryview, brackets: Text, *, is_last: bool) -> None:
+        """Parse the next slice, and add it to what came before.
 
-
-class _Reader:
-    """Takes the tokens of a text and puts together what the large containers in it hold."""
-
-    def __init__(self, text: Text, max_values: int, start: int, end: int) -> None:
-        self._text = text
-        self._stop = end
-        self._left = max_values
-        self._open: list[_Container] = []
-        self._done: _Container | None = None
-        self._start = self._end = start
-
-    def take(self, sign: int, at: int) -> None:
-        if sign in _OPEN:
-            self._count()
-            if len(self._open) >= MAX_DEPTH:
-                raise BadInputError(f"JSON nested deeper than {MAX_DEPTH:,} levels")
-            self._open.append(_Container(at, sign != _LIST, at + 1, at + 1))
-        elif sign == _QUOTE:
-            return
-        elif not self._open:
-            raise BadInputError(f"not JSON: it goes on after its end at byte {at + 1:,}")
-        elif sign == _COMMA:
-            self._count()
-            self._separate(self._open[-1], at)
-        else:
-            self._close(self._open.pop(), at)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise PayloadTooLargeError("has more values than any document of the database holds; send less at once")
-
-    def _separate(self, container: _Container, at: int) -> None:
-        if container.is_after_inner or at - container.start > SMALL:
-            container.parse_up_to(self._text, at)
-            container.start = at + 1
-        container.member = at + 1
-
-    def _close(self, container: _Container, at: int) -> None:
-        is_small = container.value is None and at - container.opened <= SMALL
-        if is_small and self._open:
-            return  # it is parsed with what is around it
-        if self._text[at] != (b"}" if container.is_object else b"]")[0]:
-            raise BadInputError(f"not JSON: the bracket at byte {at + 1:,} does not close what is open")
-        if container.value is None and _is_blank(self._text, container.start, at):
-            container._begun()  # noqa: SLF001 -- its own kind
-        else:
-            container.parse_up_to(self._text, at)
-        if self._open:
-            self._open[-1].put(self._text, container, at + 1)
-        else:
-            self._finish(container, at + 1)
-
-    def _finish(self, container: _Container, end: int) -> None:
-        if self._done or not _is_blank(self._text, self._end, container.opened):
-            raise BadInputError("not JSON: there is more than one value")
-        self._done, self._end = container, end
-
-    def finished(self) -> object:
-        if self._open:
-            raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
-        if not self._done:
-            return json_text.loads(bytes(memoryview(self._text)[self._start : self._stop]))
-        if not _is_blank(self._text, self._end, self._stop):
+        Raises:
+            BadInputError: the slices are not JSON, or nest too deeply.
+        """
+        opened = self._signs.copy()
+        base = max(self._follow(brackets) - 1, 0)
+        if not is_last and not self._signs:
             raise BadInputError("not JSON: it goes on after its end")
-        return self._done.value
+        if is_last and self._signs:
+            raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
+        before = [_OUTER[sign] for sign in opened[base:-1]] + [_BEFORE[sign] for sign in opened[-1:]]
+        after = [_AFTER[sign] for sign in reversed(self._signs[base:])]
+        value: Any = json_text.loads(b"".join((*before, text, *after)))
+        earlier = self._containers[base:]
+        still_open = _still_open(value, len(self._signs) - base)
+        if not earlier:
+            self.value = value
+        for container in earlier:
+            if isinstance(container, dict):
+                inner = value.pop(_MARK_BEFORE)
+                container.update(value)
+            else:
+                inner = value[0]
+                container.extend(islice(value, 1, None))
+            value = inner
+        self._containers[base:] = earlier[:1] + still_open[1:] if earlier and still_open else still_open
+
+    def _follow(self, brackets: Text) -> int:
+        """Open and close what the brackets do; return how many of those open before stay open throughout."""
+        signs = self._signs
+        least = len(signs)
+        for sign in brackets:
+            if sign in _OPEN:
+                signs.append(sign)
+                if len(signs) > MAX_DEPTH:
+                    raise BadInputError(f"JSON nested deeper than {MAX_DEPTH:,} levels")
+            elif signs and signs.pop() == _OPENS[sign]:
+                least = min(least, len(signs))
+            else:
+                raise BadInputError("not JSON: a bracket does not close what is open")
+        return least
+
+
+def _still_open(value: Any, depth: int) -> list[Any]:  # noqa: ANN401 -- a list or a dict
+    """Find the lists and objects of a slice that a later slice ends, the outermost first; remove their marks."""
+    found: list[Any] = []
+    for _ in range(depth):
+        if not _is_marked(value):
+            # A key that came twice: the last value has the position of the first.
+            value = next(inner for inner in found[-1].values() if _is_marked(inner))
+        found.append(value)
+        if isinstance(value, dict):
+            del value[_MARK_AFTER]
+            value = next(reversed(value.values()), None)
+        else:
+            value.pop()
+            value = value[-1]
+    return found
+
+
+def _is_marked(value: object) -> bool:
+    if isinstance(value, dict):
+        return _MARK_AFTER in value
+    return isinstance(value, list) and value[-1:] == [_MARK_AFTER]
 
 
 @dataclass(slots=True)

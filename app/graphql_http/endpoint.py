@@ -116,11 +116,11 @@ class GraphQLHTTP:
         if media_type is None:
             raise RequestError(406, f"Accept {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; there are no other answers.")
         if request.method == "GET":
-            return await self._answer(request, await query_parameters(request), media_type, share)
+            return await self._answer(request, await query_parameters(request, self.schema, share), media_type, share)
         if is_multipart(request.headers):
             return await self._answer_with_files(request, media_type, share)
         return await self._answer(
-            request, await body_parameters(request, share, self.max_body_bytes), media_type, share
+            request, await body_parameters(request, self.schema, share, self.max_body_bytes), media_type, share
         )
 
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
@@ -137,7 +137,7 @@ class GraphQLHTTP:
             part = files.enter_context(self.spool_space.part(payer_of(request.scope)))
             sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.take, part.grow)
             try:
-                form = await read_operation(request.headers, pieces(request), sizes, files)
+                form = await read_operation(request.headers, pieces(request), sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
                 under_way.asked(operation.operation_name)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))

@@ -10,8 +10,8 @@ from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, c
 from app.media_types import JSON, media_type_of
 from app.request_bodies import BodyReader
 from app.trusted_documents import TrustedDocuments, trusted_text
-from stores import json_slices
-from stores.errors import BadInputError, RateLimitedError, StoreError, UnavailableError
+from graphql_schema.operations import BoundedSchema
+from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.intake import Share
 
 
@@ -34,7 +34,7 @@ class GraphQLRequest(Request):
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
 
 
-async def body_parameters(request: Request, share: Share, max_bytes: int) -> dict[str, Any]:
+async def body_parameters(request: Request, schema: BoundedSchema, share: Share, max_bytes: int) -> dict[str, Any]:
     """The parameters of a body in JSON, which the share holds.
 
     Raises:
@@ -42,7 +42,7 @@ async def body_parameters(request: Request, share: Share, max_bytes: int) -> dic
         BodyTimeoutError: it comes too slowly, or no more of it.
     """
     _require_plain_json(request)
-    parameters = await _decoded("The body", await _read_body(request, share, max_bytes))
+    parameters = await _parsed("The body", await _read_body(request, share, max_bytes), schema, share)
     if not isinstance(parameters, dict):
         raise RequestError(
             400,
@@ -102,24 +102,28 @@ def _require_plain_json(request: Request) -> None:
         raise RequestError(415, "Send the body without Content-Encoding; it is not decompressed.")
 
 
-async def query_parameters(request: Request) -> dict[str, Any]:
+async def query_parameters(request: Request, schema: BoundedSchema, share: Share) -> dict[str, Any]:
     """The parameters of a URL.
 
     Raises:
-        RequestError: one that is JSON cannot be read.
+        RequestError: one that is JSON cannot be read, or is too large for now.
     """
     parameters: dict[str, Any] = {name: value for name, value in request.query_params.items() if value}
     for name in ("variables", "extensions"):
         if name in parameters:
-            parameters[name] = await _decoded(f"The URL's {name}", parameters[name].encode())
+            parameters[name] = await _parsed(f"The URL's {name}", parameters[name].encode(), schema, share)
     return parameters
 
 
-async def _decoded(what: str, text: bytes) -> object:
+async def _parsed(what: str, text: bytes, schema: BoundedSchema, share: Share) -> object:
     try:
-        return await json_slices.loads_whole(text)
+        return await schema.parse_request(text, share.take)
     except BadInputError as error:
         raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
+    except PayloadTooLargeError as error:
+        raise RequestError(TOO_LARGE, f"{what} {error.message}.", error.code) from error
+    except (RateLimitedError, UnavailableError) as error:
+        raise come_again(error) from error
 
 
 def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None = None) -> Operation:

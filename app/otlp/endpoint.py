@@ -34,9 +34,6 @@ COPIES: Final = {PROTOBUF: 2, JSON: 4}
 MAX_VALUES: Final = 500_000
 """Values of one body in JSON: those of ten thousand ordinary spans, some 100 MB of memory."""
 
-_CONTAINER_BYTES: Final = 64
-"""What the least of them takes."""
-
 
 class TracesEndpoint:
     """The endpoint of traces.
@@ -90,13 +87,12 @@ class TracesEndpoint:
 
 
 async def _read(text: bytearray, share: Share) -> object:
-    """The value of a body in JSON, which takes more of the share for every list and object."""
-    await share.take(_CONTAINER_BYTES * (text.count(b"{") + text.count(b"[")))
+    """The value of a body in JSON, whose memory the share reserves."""
     try:
-        return await json_slices.loads(text, MAX_VALUES)
+        return await json_slices.loads(text, MAX_VALUES, reserve=share.take)
     except PayloadTooLargeError:
         raise PayloadTooLargeError(
-            f"the body has more than {MAX_VALUES:,} lists, objects and commas; export fewer spans at once"
+            f"the body has more than {MAX_VALUES:,} values; export fewer spans at once"
         ) from None
 
 

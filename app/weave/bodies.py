@@ -10,7 +10,7 @@ from starlette.requests import Request
 from app.access.callers import ACCESS, Access, access_of
 from app.request_bodies import pieces
 from app.weave.errors import InvalidRequestError, invalid
-from stores import json_slices, json_text
+from stores import json_slices
 from stores.errors import (
     BadInputError,
     ForbiddenError,
@@ -35,6 +35,7 @@ class Body:
 
     text: bytearray
     access: Access
+    reserve: json_slices.Reserve
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -59,7 +60,7 @@ class Body:
         Raises:
             InvalidRequestError: it is no JSON, or a field is missing or of the wrong type.
         """
-        return _validated(model, await _decoded(self.text), self.access)
+        return _validated(model, await self._decoded(), self.access)
 
     async def items(self, *path: str) -> "Items":
         """The request's list at a path of keys, none of its members read yet.
@@ -67,31 +68,37 @@ class Body:
         Raises:
             InvalidRequestError: it is no JSON as a whole, or has no such list.
         """
-        small = self._small_items(path)
+        small = await self._small_items(path)
         return await self._sliced_items(path) if small is None else small
 
-    def _small_items(self, path: tuple[str, ...]) -> "Items | None":
+    async def _small_items(self, path: tuple[str, ...]) -> "Items | None":
         """The same of a body that is soon parsed; None where it is none, or all of it is no JSON for one member."""
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = json_text.loads(bytes(self.text))
+            around = found = await json_slices.loads_whole(self.text, self.reserve)
         except BadInputError:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path), self.access) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path), self.access, self.reserve) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await json_slices.members(self.text, path)
-            around = None if found is None else await json_slices.loads(found.around)
+            around = None if found is None else await json_slices.loads(found.around, reserve=self.reserve)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
-            await _decoded(self.text)
+            await self._decoded()
             raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path), self.access)
+        return Items(found, around, ".".join(path), self.access, self.reserve)
+
+    async def _decoded(self) -> object:
+        try:
+            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.reserve)
+        except BadInputError as error:
+            raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class Items:
     around: object
     name: str
     access: Access
+    reserve: json_slices.Reserve
 
     def __len__(self) -> int:
         return len(self.members)
@@ -118,13 +126,15 @@ class Items:
         """A member.
 
         Raises:
-            StoreError: it is no JSON, or holds too much.
+            BadInputError, PayloadTooLargeError: it is no JSON, or holds too much.
+            RateLimitedError, UnavailableError: there is no room for it beside other requests.
         """
         if isinstance(self.members, list):
             return self.members[position]
         try:
-            return await json_slices.loads(self.members.text, max_values, self.members.span(position))
-        except StoreError as error:
+            span = self.members.span(position)
+            return await json_slices.loads(self.members.text, max_values, span, self.reserve)
+        except (BadInputError, PayloadTooLargeError) as error:
             raise error.under(self.at(position)) from None
 
     def has(self, position: int, part: bytes) -> bool:
@@ -161,13 +171,6 @@ def _validated(model: type[_Model], value: object, access: Access, at: str = "")
         raise error.under(at) if at else error from None
 
 
-async def _decoded(text: bytearray) -> object:
-    try:
-        return await json_slices.loads(text, json_slices.MAX_VALUES)
-    except BadInputError as error:
-        raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
-
-
 async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     """The body as it comes, kept from others who send as long as the share is open.
 
@@ -201,7 +204,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
             raise refused
         finally:
             del refused  # it leads to what it was raised in, which would stay for long
-    return Body(text, access_of(request), request.path_params, dict(request.headers))
+    return Body(text, access_of(request), share.take, request.path_params, dict(request.headers))
 
 
 async def _refused_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:

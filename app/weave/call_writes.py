@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.weave.batches import Outcome, batch_of
 from app.weave.bodies import LARGE, Body, Items
-from app.weave.errors import InvalidRequestError, answer
+from app.weave.errors import InvalidRequestError, answer, is_passing
 from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
@@ -109,6 +109,8 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
             size = items.size(position)
             parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
         except StoreError as error:
+            if is_passing(error):
+                raise
             outcome.refuse(position, error)
             continue
         waiting.add(position, parts, size)

@@ -9,7 +9,15 @@ from starlette.responses import Response
 from app.observing import under_way
 from graphql_schema.errors import unexpected
 from stores import json_text
-from stores.errors import BadInputError, ConflictError, StoreError, TakenError, UnavailableError, retry_after
+from stores.errors import (
+    BadInputError,
+    ConflictError,
+    RateLimitedError,
+    StoreError,
+    TakenError,
+    UnavailableError,
+    retry_after,
+)
 
 INVALID: Final = 422
 _TAKEN: Final = 409
@@ -66,7 +74,7 @@ def status_of(error: StoreError) -> int:
 
 def is_passing(error: StoreError) -> bool:
     """Whether it may be stored when it is sent again, as its client does then."""
-    return status_of(error) >= _INTERNAL
+    return status_of(error) >= _INTERNAL or isinstance(error, RateLimitedError)
 
 
 def refusal(error: StoreError) -> Response:

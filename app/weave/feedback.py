@@ -47,6 +47,8 @@ async def create_batch(stores: Stores, body: Body) -> Response:
         try:
             waiting[position] = items.read(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
+            if is_passing(error):
+                raise
             outcome.refuse(position, error)
             continue
         size += items.size(position)

@@ -8,7 +8,7 @@ from graphql import GraphQLError, GraphQLInputObjectType, GraphQLInputType, Grap
 from graphql_schema.limits.bounds import TOO_COMPLEX
 
 AT_ONCE: Final = 20_000
-"""Values that are coerced while all else waits: a tenth of a second, where all of them have to be explained."""
+"""Values that are counted and coerced at once, in a tenth of a second, where all of them have to be explained."""
 
 MOST_UNKNOWN: Final = 20
 """Keys of an object beyond as many as its type has fields; each is told with what is near to it, and all beside it."""
@@ -26,30 +26,41 @@ class _TooManyError(Exception):
     """There are more values than are left."""
 
 
-def count_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> int:
-    """How many members the lists and objects in some variables have, of those that are counted.
+def are_few(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> bool:
+    """Whether the lists and objects in some variables have at most `limit` members, of those that are counted.
 
     Raises:
-        GraphQLError: there are more than the limit, an object has far more keys than fields, or they nest too deeply.
+        GraphQLError: an object has far more keys than fields, or they nest too deeply.
     """
+    return _first_beyond(counts, given, limit) is None
+
+
+def check_values(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> None:
+    """Hold some variables to the limit of members.
+
+    Raises:
+        GraphQLError: there are more than the limit, or as by `are_few`.
+    """
+    if name := _first_beyond(counts, given, limit):
+        raise GraphQLError(
+            f"The variables, counted up to ${name}, hold more than {limit:,} values, outside of JSON; "
+            f"send less at once, or raise {SETTING} on the server.",
+            extensions={"code": TOO_COMPLEX, "limit": limit, "setting": SETTING},
+        )
+
+
+def _first_beyond(counts: Mapping[str, Count], given: Mapping[str, Any], limit: int) -> str | None:
+    """The first variable with which there are more members than the limit; None if there is none."""
     left = limit
     for name, count in counts.items():
         if name in given:
             try:
                 left = count(given[name], left)
             except _TooManyError:
-                raise _refusal(name, limit) from None
+                return name
             except RecursionError:
                 raise GraphQLError("Variable values are nested too deeply.") from None
-    return limit - left
-
-
-def _refusal(name: str, limit: int) -> GraphQLError:
-    return GraphQLError(
-        f"The variables, counted up to ${name}, hold more than {limit:,} values, outside of JSON; "
-        f"send less at once, or raise {SETTING} on the server.",
-        extensions={"code": TOO_COMPLEX, "limit": limit, "setting": SETTING},
-    )
+    return None
 
 
 def counter(kind: GraphQLInputType) -> Count | None:

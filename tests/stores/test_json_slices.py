@@ -2,6 +2,8 @@
 
 import json
 import random
+import tracemalloc
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores import json_slices
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores import json_counts, json_slices, json_text
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.intake import FREE_BYTES, Intake
 from tests.waiting import turns_beside
 
 JSON = st.recursive(
@@ -76,8 +79,106 @@ async def test_a_text_of_megabytes_is_read(subtests: pytest.Subtests) -> None:
 
 
 async def test_too_many_values_are_refused_before_they_take_memory() -> None:
-    with pytest.raises(PayloadTooLargeError, match="more values"):
-        await json_slices.loads(b"[" + b"{}," * 40_000 + b"{}]", max_values=30_000)
+    text = b"[" + b"{}," * 10_000_000 + b"{}]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadTooLargeError, match="more than 1,600,000 values; send fewer"):
+            await json_slices.loads(text)
+        with pytest.raises(PayloadTooLargeError, match="more than 2,000,000 values; send fewer"):
+            await json_slices.loads_whole(text, max_values=2_000_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+async def test_as_many_values_as_the_limit_are_read() -> None:
+    text = b"[" + b"{}," * 29_998 + b"{}]"
+
+    assert await json_slices.loads_whole(text, max_values=30_000) == [{}] * 29_999
+    with pytest.raises(PayloadTooLargeError, match="more than 29,999 values"):
+        await json_slices.loads_whole(text, max_values=29_999)
+
+
+@dataclass
+class Reserved:
+    """The bytes of each reservation; there is no more room than `room`."""
+
+    room: int = 10**9
+    sizes: list[int] = field(default_factory=list)
+
+    async def take(self, size: int) -> None:
+        self.sizes.append(size)
+        if size > self.room:
+            raise UnavailableError("no room")
+
+
+DENSE = b"[" + b"{}," * 299_999 + b"{}]"
+DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
+"""The objects and their places in the list, and the list, beyond twice the text and 4 KiB."""
+
+
+async def test_the_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
+    reserved, full = Reserved(), Reserved(room=DENSE_BYTES - 1)
+
+    assert await json_slices.loads_whole(DENSE, reserved.take) == [{}] * 300_000
+    assert await json_slices.loads(DENSE, reserve=reserved.take) == [{}] * 300_000
+    for text in (DENSE, DENSE[:-1] + b","):  # the second is not JSON, which only parsing finds out
+        with pytest.raises(UnavailableError):
+            await json_slices.loads_whole(text, full.take)
+
+    assert reserved.sizes == [DENSE_BYTES] * 2
+
+
+async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
+    intake = Intake()
+
+    with intake.share() as share:
+        await share.take(len(DENSE))
+        await json_slices.loads_whole(DENSE, share.take)
+        assert intake.held_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
+    assert intake.held_bytes == 0
+
+
+async def test_a_small_dense_text_reserves_nothing() -> None:
+    reserved = Reserved()
+    text = b"[" + b"{}," * 5_000 + b"{}]"
+
+    await json_slices.loads_whole(text, reserved.take)
+    assert len(text) < json_slices.UNCOUNTED
+    assert reserved.sizes == []
+
+
+async def test_strings_full_of_brackets_are_neither_refused_nor_reserved() -> None:
+    reserved = Reserved()
+    value = {"code": ['[{},{"a":[1,2]}],\\' * 200] * 1_000, "more": "[{,}]" * 1_000_000}
+    text = json.dumps(value).encode()
+
+    assert json_counts.upper_bound(text, 0, len(text)).values > 4_000_000
+    assert await json_slices.loads_whole(text, reserved.take, max_values=2_000) == value
+    assert await json_slices.loads(text, 2_000, reserve=reserved.take) == value
+    assert reserved.sizes == []
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a": [1, 2, 3, 4, 5], "b": 1, "a": [6, 7, 8, 9, {"c": 1, "d": 2, "c": [3, 4, 5, 6]}], "e": 5}',
+        b'{"": {"": [0, 1, 2], "x": 3}, "": [[1, 2, 3], [4, 5, 6]]}',
+        b"[" * 1024 + b"1,2,3" + b"]" * 1024,
+        b'{"a":' * 1024 + b"1" + b',"b":2}' * 1024,
+    ],
+    ids=["keys twice", "empty keys", "deep lists", "deep objects"],
+)
+async def test_slices_fit_together(text: bytes) -> None:
+    assert json_text.encode(await json_slices.loads(text)) == json_text.encode(orjson.loads(text))
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_what_nests_too_deeply_in_slices_is_refused() -> None:
+    with pytest.raises(BadInputError, match="nested deeper than 1,024 levels"):
+        await json_slices.loads(b"[1," * 1025 + b"1" + b"]" * 1025)
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -189,7 +290,7 @@ async def test_a_list_is_found_by_any_key(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "lets_others_in"),
-    [([{"a": 1}] * 300_000, True), ({"text": "a b " * 1_000_000}, False), ([1] * 400_000, False)],
+    [([{"a": 1}] * 60_000, True), ({"text": "a b " * 1_000_000}, False), ([1] * 90_000, False)],
     ids=["many values", "much text", "small"],
 )
 async def test_a_text_is_read_whole_in_slices_only_where_that_takes_long(

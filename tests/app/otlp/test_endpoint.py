@@ -15,12 +15,13 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app.otlp import endpoint
 from app.otlp.bodies import Decompression
 from app.server import create_app
 from app.settings import Settings
 from stores import intake
 from stores.errors import BadInputError
-from stores.intake import FREE_BYTES
+from stores.intake import FREE_BYTES, Intake
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, otlp_json, request, span, span_id
@@ -134,7 +135,7 @@ async def test_a_span_of_20_mb_is_refused_by_its_size(http: httpx.AsyncClient, h
         (b"{", JSON, 400, "not JSON"),
         (b"[]", JSON, 400, "the request must be a JSON object"),
         (b'{"resource_spans": []}', JSON, 400, "the request has no resourceSpans"),
-        (b'{"resourceSpans": [' + b"{}," * 300_000 + b"{}]}", JSON, 413, "500,000 lists, objects and commas; export"),
+        (b'{"resourceSpans": [' + b"{}," * 600_000 + b"{}]}", JSON, 413, "more than 500,000 values; export"),
         (b"\x0a\x00" * 100_001, {}, 413, "more than 100,000 resources, scopes and spans; export fewer"),
     ],
     ids=[
@@ -164,6 +165,15 @@ async def test_what_cannot_be_read_is_refused_in_the_senders_form(
     message = answer.json()["message"] if is_json else Status.FromString(answer.content).message
     assert reason in message
     assert "retry-after" not in answer.headers
+
+
+async def test_the_memory_of_dense_json_is_reserved() -> None:
+    room = Intake()
+    text = bytearray(b"[" + b"{}," * 99_999 + b"{}]")
+
+    with room.share() as share:
+        assert await endpoint._read(text, share) == [{}] * 100_000
+        assert room.held_bytes == 100_000 * 72 + 64 - 2 * len(text) - 4096 - FREE_BYTES
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/grpc", ""])

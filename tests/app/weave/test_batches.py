@@ -18,8 +18,9 @@ from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
-from stores.errors import StoreError
+from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
+from stores.intake import Intake
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
@@ -58,7 +59,7 @@ def bad_items(project: str) -> dict[str, tuple[Any, str]]:
         ),
         "too large": (start(project, inputs={"a": "x" * 5_000_000}), "batch.1.inputs: attributes and inputs take"),
         "far too large": (start(project, inputs={"a": "x" * 13_000_000}), "batch.1: has 13,000,"),
-        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more values than"),
+        "too dense": (start(project, inputs={"a": [0] * 150_000}), "batch.1: has more than"),
         "an end without summary": (
             {"mode": "end", "req": {"end": {"project_id": project, "id": "a" * 16, "ended_at": MOMENT}}},
             "batch.1.req.end.summary: Field required",
@@ -348,7 +349,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
-    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER))
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share().take)
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = Turns()
 
@@ -358,6 +359,27 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     assert (answer.status_code, json.loads(bytes(answer.body))["reason"][:9]) == (422, "batch.0: ")
     assert turns.count >= 3_000
     assert "3000 of 3000 items" in caplog.text
+
+
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+@pytest.mark.parametrize("error", [UnavailableError("full"), RateLimitedError("half", retry_after_seconds=1)], ids=repr)
+async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
+    database: Database, path: str, error: StoreError
+) -> None:
+    sizes: list[int] = []
+
+    async def reserve(size: int) -> None:
+        sizes.append(size)
+        raise error
+
+    item = b"[" + b"{}," * 99_999 + b"{}]"
+    body = Body(bytearray(b'{"batch": [0, %b]}' % item), Access(ANYONE, Role.WRITER), reserve)
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+
+    with pytest.raises(type(error)):
+        await create(Stores.over(database), body)
+
+    assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
 
 
 def test_very_many_items_are_refused_before_any_is_read(
@@ -385,7 +407,7 @@ def test_of_very_many_bad_items_the_first_are_told_why(
 
 
 async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
-    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER))
+    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER), Intake().share().take)
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:
         items.read(CallStartReq, 0, "batch.0")

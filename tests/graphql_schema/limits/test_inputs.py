@@ -12,10 +12,11 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 
 from app.settings import Settings
+from graphql_schema import executors
 from graphql_schema.context import Context, Stores
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
-from graphql_schema.limits.inputs import AT_ONCE, MOST_UNKNOWN
+from graphql_schema.limits.inputs import AT_ONCE, MOST_UNKNOWN, check_values
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
@@ -172,6 +173,26 @@ async def test_much_is_coerced_in_a_thread_while_others_have_their_turns(compile
     assert (few, much) == ({"count": AT_ONCE}, {"count": 40 * AT_ONCE})
     assert threading.main_thread() not in COERCED
     assert any(0 < met < 40 * AT_ONCE for met in others)
+
+
+@pytest.mark.parametrize("limit", [10**6, 10**5], ids=["allowed", "too many"])
+async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting: list[threading.Thread] = []
+
+    def noted(*given: Any) -> None:  # noqa: ANN401 -- as the original takes them
+        counting.append(threading.current_thread())
+        check_values(*given)
+
+    monkeypatch.setattr(executors, "check_values", noted)
+    schema = schema_of(limit, compiled=True)
+
+    await asked(schema, trees=[], members=[0] * AT_ONCE)
+    assert counting == []
+    data, errors = await asked(schema, trees=[], members=[0] * 10**5 + [0])
+
+    assert (data, len(errors)) == (({"count": 10**5 + 1}, 0) if limit > 10**5 else (None, 1))
+    assert len(counting) == 1
+    assert threading.main_thread() not in counting
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "stock"])
