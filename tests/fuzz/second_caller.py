@@ -1,0 +1,107 @@
+"""A second caller: a process of its own that sends requests at a steady rate and records how long each answer takes."""
+
+import asyncio
+import json
+import math
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+
+from tests.fuzz import oracle, reading
+from tests.fuzz.wire import PATIENCE_SECONDS, Request, Wire
+
+NO_ANSWER: Final = "no answer"
+_PAUSE_SECONDS: Final = 0.2
+
+
+class Repeated(NamedTuple):
+    """A request that the second caller sends every `period` seconds."""
+
+    name: str
+    request: Request
+    period: float
+
+
+class Sample(NamedTuple):
+    """One answer: the second at which its request was due, and the seconds from then until the answer was whole.
+
+    A request that waits for the answer to the one before is late, and its wait counts.
+    """
+
+    name: str
+    due: float
+    seconds: float
+    result: str
+    """The status, with the codes of GraphQL errors behind it."""
+
+
+@dataclass(frozen=True)
+class SecondCaller:
+    """A running second caller; times are those of `time.monotonic`, which all processes share."""
+
+    process: multiprocessing.process.BaseProcess
+    plan: Sequence[Repeated]
+    file: Path
+
+    async def samples(self, name: str, since: float, until: float) -> list[Sample]:
+        """The samples of the requests that were due between two times, once all of them are answered."""
+        [period] = [repeated.period for repeated in self.plan if repeated.name == name]
+        deadline = time.monotonic() + PATIENCE_SECONDS + period
+        while True:
+            assert self.process.is_alive(), "the second caller ended"
+            lines = self.file.read_text().splitlines(keepends=True)
+            found = [Sample(*json.loads(line)) for line in lines if line.endswith("\n")]
+            found = [sample for sample in found if sample.name == name]
+            # A sample in the window's last period says that no earlier one is missing.
+            if any(sample.due >= until for sample in found) or time.monotonic() > deadline:
+                return [sample for sample in found if since <= sample.due < until]
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+@contextmanager
+def second_caller(url: str, plan: Sequence[Repeated], file: Path) -> Iterator[SecondCaller]:
+    """Run a second caller for as long as the block lasts; it appends its samples to `file`."""
+    file.touch()
+    process = multiprocessing.get_context("spawn").Process(target=_main, args=(url, plan, file), daemon=True)
+    process.start()
+    try:
+        yield SecondCaller(process, plan, file)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def percentile(samples: Sequence[Sample], share: float) -> float:
+    """The seconds within which a share of the samples was answered; NaN if there is none."""
+    ordered = sorted(sample.seconds for sample in samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else math.nan
+
+
+def _main(url: str, plan: Sequence[Repeated], path: Path) -> None:
+    asyncio.run(_repeat_all(url, plan, path))
+
+
+async def _repeat_all(url: str, plan: Sequence[Repeated], path: Path) -> None:
+    with path.open("a", buffering=1) as file:
+        await asyncio.gather(*(_repeat(url, repeated, file) for repeated in plan))
+
+
+async def _repeat(url: str, repeated: Repeated, file: TextIO) -> None:
+    wire = Wire(url)
+    due = time.monotonic()
+    while True:
+        await asyncio.sleep(due - time.monotonic())
+        try:
+            answer = await wire.ask(repeated.request)
+        except (TimeoutError, OSError):
+            result, wire = NO_ANSWER, Wire(url)
+        else:
+            values, _ = reading.values(answer)
+            codes = {code for value in values for code in oracle.codes(value)}
+            result = " ".join([str(answer.status), *sorted(codes)]) if answer.status else NO_ANSWER
+        file.write(json.dumps([repeated.name, due, time.monotonic() - due, result]) + "\n")
+        due += repeated.period
