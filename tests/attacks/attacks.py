@@ -27,6 +27,7 @@ _FRAGMENT: Final = 2_000_000
 _SLOW_BODY: Final = 6_000_000
 _DENSE_BODY: Final = 30_000_000
 _BOUNDARY: Final = "----attack"
+_PAUSE_SECONDS: Final = 0.2
 _ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=10, pieces=10, pause=2.0)
 _HOSTILE_DISPOSITIONS: Final = (
     "attachment; filename*=undefined''abc",
@@ -54,11 +55,11 @@ Results = Counter[str]
 Attack = Callable[[Target], Awaitable[Results]]
 
 
-async def _ask(target: Target, request: Request) -> str:
+async def _ask(target: Target, request: Request, seconds: float = MOST_SECONDS) -> str:
     """The result of one request: its status, or why there is none."""
     wire = Wire(target.url)
     try:
-        async with asyncio.timeout(MOST_SECONDS):
+        async with asyncio.timeout(seconds):
             answer = await wire.ask(request)
     except TimeoutError:
         return NO_RESULT
@@ -71,6 +72,21 @@ async def _ask(target: Target, request: Request) -> str:
 
 async def _ask_all(target: Target, requests: list[Request]) -> Results:
     return Counter(await asyncio.gather(*(_ask(target, request) for request in requests)))
+
+
+async def _ask_again_and_again(target: Target, request: Request, clients: int) -> Results:
+    """What some clients get that send a request again as soon as it is refused, until the time is over."""
+    results = Results()
+
+    async def one() -> None:
+        ends = time.monotonic() + MOST_SECONDS
+        while (seconds := ends - time.monotonic()) > 0:
+            result = await _ask(target, request, seconds)
+            results["open at the end" if result == NO_RESULT else result] += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return results
 
 
 async def _on_websockets(target: Target, act: Callable[[RawWebSocket], Awaitable[None]], *, deflates: bool) -> Results:
@@ -132,25 +148,34 @@ async def slow_bodies(target: Target) -> Results:
     """11 POSTs of 6 MB send all but 10 bytes at once, and then a byte every 2 s."""
     body = json.dumps({"query": "{ __typename }", "variables": {"a": "x" * _SLOW_BODY}}).encode()
     request = Request("graphql", "POST", "/graphql", target.headers(_JSON), body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
-    return await _ask_all(target, [request] * 11)
+    return await _ask_again_and_again(target, request, 11)
 
 
 async def slow_gzip(target: Target) -> Results:
-    """22 POSTs at /v1/traces send 38.7 kB of gzip in all, and the last bytes of each every 2 s."""
+    """22 POSTs at /v1/traces send 38.7 kB of gzip in all, and the last bytes of each every 2 s.
+
+    With a key that may write, since a server can refuse others before it reads their bodies.
+    """
     # 1.76 kB of gzip are 1.78 MB of zeros, which is as dense as gzip gets.
     body = gzip.compress(bytes(1_780_000), 9)
     headers = target.headers(
-        ("Content-Type", "application/x-protobuf"), ("Content-Encoding", "gzip"), ("project_id", PROJECT)
+        ("Content-Type", "application/x-protobuf"),
+        ("Content-Encoding", "gzip"),
+        ("project_id", PROJECT),
+        writes=True,
     )
     request = Request("otlp", "POST", "/v1/traces", headers, body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
-    return await _ask_all(target, [request] * 22)
+    return await _ask_again_and_again(target, request, 22)
 
 
 async def empty_gzip_members(target: Target) -> Results:
     """One POST at /v1/traces sends 100 MB of empty gzip members in chunks."""
     body = gzip.compress(b"") * 5_000_000
     headers = target.headers(
-        ("Content-Type", "application/x-protobuf"), ("Content-Encoding", "gzip"), ("project_id", PROJECT)
+        ("Content-Type", "application/x-protobuf"),
+        ("Content-Encoding", "gzip"),
+        ("project_id", PROJECT),
+        writes=True,
     )
     request = Request("otlp", "POST", "/v1/traces", headers, body, chunks=(1 << 20,) * (len(body) >> 20))
     return await _ask_all(target, [request])

@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 
 class RawWebSocket:
-    """One connection; `replies` are the types of the server's messages, `end` says how the connection ended."""
+    """One connection: `replies` are the types of the server's messages but pings, `end` says how it ended."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, deflates: bool) -> None:
         self.deflates = deflates
@@ -130,6 +130,8 @@ class RawWebSocket:
         elif opcode == TEXT:
             # A compressed reply is counted and not read.
             kind = "compressed" if first & _DEFLATED else json.loads(payload)["type"]
+            if kind == "ping":
+                return
             async with self._news:
                 self.replies.append(kind)
                 self._news.notify_all()

@@ -18,13 +18,21 @@ from tests.attacks.attacks import NO_RESULT, PROJECT, Attack, Results, Target
 from tests.benchmarks.timing import clock_of
 from tests.fuzz.callers import Caller, bearer
 from tests.fuzz.pool import Pool
-from tests.fuzz.second_caller import Repeated, Sample, SecondCaller, percentile, second_caller
+from tests.fuzz.second_caller import (
+    READ,
+    SECOND_PROJECT,
+    SUCCESSES,
+    Repeated,
+    Sample,
+    SecondCaller,
+    percentile,
+    second_caller,
+    small_query,
+)
 from tests.fuzz.seeding import BATCH, call, write_calls
 from tests.fuzz.wire import Request, Wire
 
-SECOND_PROJECT: Final = "second/caller"
 PING: Final = "ping"
-READ: Final = "read"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
 _IDLE_SECONDS: Final = 10.0
@@ -34,12 +42,10 @@ _SHORTEST_SECONDS: Final = 3.0
 """For which the second caller is measured at least: attacks that are over sooner still leave samples."""
 _MIB: Final = 1024
 _SERVER_ERROR: Final = 500
-_SUCCESSES: Final = {"200", "201"}
 _MOST_GROWTH_MIB: Final = 400
 _LONGEST_PING_SECONDS: Final = 1.0
 
 _JSON: Final = ("Content-Type", "application/json")
-_READ: Final = "query ($p: ID!) { calls(projectId: $p, first: 10) { nodes { id inputs } } }"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Row:
         """Sentences that say what a server that withstands the attack does not do."""
         pings = [sample.seconds for sample in self.attacked[PING]]
         refused = {
-            name: Counter(sample.result for sample in samples if sample.result not in _SUCCESSES)
+            name: Counter(sample.result for sample in samples if sample.result not in SUCCESSES)
             for name, samples in self.attacked.items()
         }
         failed = {result: n for result, n in self.results.items() if _is_failure(result)}
@@ -156,17 +162,13 @@ async def _samples(second: SecondCaller, since: float, until: float) -> dict[str
 
 def _plan(keys: Keys) -> list[Repeated]:
     headers = (_JSON, ("Authorization", keys.second))
-
-    def graphql(document: str, **variables: object) -> Request:
-        body = json.dumps({"query": document, "variables": variables}).encode()
-        return Request("graphql", "POST", "/graphql", headers, body)
-
     starts = [call(SECOND_PROJECT, number)[0]["start"] for number in range(50, 56)]
     batch = [{"start": {**start, "inputs": {"text": "x" * 1_000_000}}} for start in starts]
+    body = json.dumps({"query": BATCH, "variables": {"b": batch}}).encode()
     return [
         Repeated(PING, Request("healthz", "GET", "/healthz"), 0.1),
-        Repeated(READ, graphql(_READ, p=SECOND_PROJECT), 0.1),
-        Repeated(WRITE, graphql(BATCH, b=batch), 2.0),
+        small_query((("Authorization", keys.second),)),
+        Repeated(WRITE, Request("graphql", "POST", "/graphql", headers, body), 2.0),
         Repeated(
             TRACES,
             Request("otlp", "POST", "/v1/traces", (*headers, ("project_id", SECOND_PROJECT)), _traces()),

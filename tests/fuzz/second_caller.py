@@ -14,6 +14,9 @@ from typing import Final, NamedTuple, TextIO
 from tests.fuzz import oracle, reading
 from tests.fuzz.wire import PATIENCE_SECONDS, Request, Wire
 
+SECOND_PROJECT: Final = "second/caller"
+READ: Final = "read"
+SUCCESSES: Final = {"200", "201"}
 NO_ANSWER: Final = "no answer"
 _PAUSE_SECONDS: Final = 0.2
 
@@ -47,6 +50,11 @@ class SecondCaller:
     plan: Sequence[Repeated]
     file: Path
 
+    async def is_ready(self) -> None:
+        """Wait until each request of the plan was answered once."""
+        for repeated in self.plan:
+            await self.samples(repeated.name, 0, 0)
+
     async def samples(self, name: str, since: float, until: float) -> list[Sample]:
         """The samples of the requests that were due between two times, once all of them are answered."""
         [period] = [repeated.period for repeated in self.plan if repeated.name == name]
@@ -56,7 +64,7 @@ class SecondCaller:
             lines = self.file.read_text().splitlines(keepends=True)
             found = [Sample(*json.loads(line)) for line in lines if line.endswith("\n")]
             found = [sample for sample in found if sample.name == name]
-            # A sample in the window's last period says that no earlier one is missing.
+            # Samples come in the order in which they are due: a later one says that none is missing.
             if any(sample.due >= until for sample in found) or time.monotonic() > deadline:
                 return [sample for sample in found if since <= sample.due < until]
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -73,6 +81,14 @@ def second_caller(url: str, plan: Sequence[Repeated], file: Path) -> Iterator[Se
     finally:
         process.terminate()
         process.join()
+
+
+def small_query(headers: tuple[tuple[str, str], ...]) -> Repeated:
+    """A small query of the second caller's project, ten times a second."""
+    document = "query ($p: ID!) { calls(projectId: $p, first: 10) { nodes { id inputs } } }"
+    body = json.dumps({"query": document, "variables": {"p": SECOND_PROJECT}}).encode()
+    request = Request("graphql", "POST", "/graphql", (("Content-Type", "application/json"), *headers), body)
+    return Repeated(READ, request, 0.1)
 
 
 def percentile(samples: Sequence[Sample], share: float) -> float:
@@ -100,8 +116,7 @@ async def _repeat(url: str, repeated: Repeated, file: TextIO) -> None:
         except (TimeoutError, OSError):
             result, wire = NO_ANSWER, Wire(url)
         else:
-            values, _ = reading.values(answer)
-            codes = {code for value in values for code in oracle.codes(value)}
+            codes = {code for value in reading.values(answer)[0] for code in oracle.codes(value)}
             result = " ".join([str(answer.status), *sorted(codes)]) if answer.status else NO_ANSWER
         file.write(json.dumps([repeated.name, due, time.monotonic() - due, result]) + "\n")
         due += repeated.period

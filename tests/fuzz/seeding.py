@@ -6,6 +6,7 @@ from typing import Any, Final
 from tests.fuzz.callers import Caller
 from tests.fuzz.doors.graphql import NAME
 from tests.fuzz.pool import Pool
+from tests.fuzz.second_caller import SECOND_PROJECT
 from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
@@ -45,6 +46,7 @@ async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
             Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, MARK.format(project).encode() * 50)
         )
         pool.add("file", json.loads(answer.body)["digest"])
+    await write_calls(wire, Pool(), caller, SECOND_PROJECT)
     for project in (*OWN_PROJECTS, DEMO):
         await _ask(wire, pool, caller, _CALLS, p=project)
         await _ask(wire, pool, caller, _EVALUATIONS, p=project)

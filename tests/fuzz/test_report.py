@@ -7,6 +7,7 @@ import pytest
 
 from tests.fuzz.report import unsteady
 from tests.fuzz.run import Outcome
+from tests.fuzz.second_caller import READ, Sample
 from tests.fuzz.watching import Seen
 
 HEALTHY = (185, 200, 222, 238, 254, 256, 260, 255, 259, 275)
@@ -17,7 +18,11 @@ QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
 
 def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
     seen = [Seen(at, tenths[at // 100], 20, 8) for at in range(1000)]
-    return Outcome(seen=seen, pings=pings)
+    return Outcome(seen=seen, pings=pings, idle=samples(*[0.004] * 99, 0.010), fuzzed=samples(*[0.006] * 99, 0.015))
+
+
+def samples(*seconds: float, result: str = "200") -> list[Sample]:
+    return [Sample(READ, at / 10, took, result) for at, took in enumerate(seconds)]
 
 
 def test_a_healthy_run_is_steady_though_it_warms_up_and_its_machine_is_busy() -> None:
