@@ -237,7 +237,7 @@ async def hostile_dispositions(target: Target) -> Results:
 async def forged_log_lines(target: Target) -> Results:
     """/weave/call/end with a line break and a terminal escape in the call's id, and an exception that is logged."""
     before = target.log.read_bytes()
-    end = {
+    end: dict[str, object] = {
         "project_id": PROJECT,
         "id": f"1\n{FORGED}\x1b[31m",
         "ended_at": "2026-03-01T08:00:00Z",

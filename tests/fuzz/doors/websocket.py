@@ -78,8 +78,8 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
         return random.randbytes(10)
     if way < 0.13:
         query = 'query ($a: JSON) { calls(projectId: "fuzz/own", first: 1, query: { json: $a }) { nodes { id } } }'
-        payload = f'{{"query": {json.dumps(query)}, "variables": {{"a": {texts.dense(random, 1_000_000)}}}}}'
-        return f'{{"type": "subscribe", "id": "1", "payload": {payload}}}'
+        dense = f'{{"query": {json.dumps(query)}, "variables": {{"a": {texts.dense(random, 1_000_000)}}}}}'
+        return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
         return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
     asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
