@@ -132,7 +132,10 @@ async def run(attack: Attack, name: str, uri: str, database: str, checkout: Path
         await write_calls(wire, Pool(), Caller("second caller", keys.second), SECOND_PROJECT)
         await wire.close()
         with second_caller(server.url, _plan(keys), folder / f"{name}.samples") as second:
-            return await _measure(attack, name, server, keys, second)
+            row = await _measure(attack, name, server, keys, second)
+        # A server that did not withstand the attack may not stop in time either.
+        server.process.kill()
+    return row
 
 
 async def _measure(attack: Attack, name: str, server: Server, keys: Keys, second: SecondCaller) -> Row:
