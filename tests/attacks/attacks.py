@@ -182,7 +182,8 @@ async def empty_gzip_members(target: Target) -> Results:
 
 
 def _dense() -> bytes:
-    start, end = b'{"query":"query($a:JSON){__typename}","variables":{"a":[{}', b"]}}"
+    document = f'query ($q: JSON!) {{ calls(projectId: "{PROJECT}", query: {{ json: $q }}) {{ nodes {{ id }} }} }}'
+    start, end = f'{{"query": {json.dumps(document)}, "variables": {{"q": [{{}}'.encode(), b"]}}"
     return start + b",{}" * ((_DENSE_BODY - len(start) - len(end)) // 3) + end
 
 
@@ -211,7 +212,7 @@ async def many_scans(target: Target) -> Results:
         f"a{number}: calls(projectId: $p, first: 1, query: {{ json: $q{number} }}) {{ nodes {{ id }} }}"
         for number in range(90)
     )
-    declared = " ".join(f"$q{number}: JSON" for number in range(90))
+    declared = " ".join(f"$q{number}: JSON!" for number in range(90))
     variables = {f"q{number}": _absent(number) for number in range(90)}
     body = json.dumps({"query": f"query ($p: ID! {declared}) {{ {fields} }}", "variables": {"p": PROJECT, **variables}})
     return await _ask_all(target, [Request("graphql", "POST", "/graphql", target.headers(_JSON), body.encode())])

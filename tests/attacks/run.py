@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +18,7 @@ from tests.attacks.attacks import NO_RESULT, PROJECT, Attack, Results, Target
 from tests.benchmarks.timing import clock_of
 from tests.fuzz.callers import Caller, bearer
 from tests.fuzz.pool import Pool
+from tests.fuzz.report import counted
 from tests.fuzz.second_caller import (
     READ,
     SECOND_PROJECT,
@@ -35,8 +36,6 @@ from tests.fuzz.wire import Request, Wire
 PING: Final = "ping"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
-_IDLE_SECONDS: Final = 10.0
-_WARM_UP_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 3.0
 _SHORTEST_SECONDS: Final = 3.0
 """For which the second caller is measured at least: attacks that are over sooner still leave samples."""
@@ -92,8 +91,8 @@ class Row:
             > _MOST_GROWTH_MIB,
             f"the longest ping took {max(pings, default=math.nan):.1f} s": not pings
             or max(pings) > _LONGEST_PING_SECONDS,
-            f"the attacker got {_counts(failed)}": bool(failed),
-            **{f"the second caller's {name} got {_counts(counts)}": bool(counts) for name, counts in refused.items()},
+            f"the attacker got {counted(failed)}": bool(failed),
+            **{f"the second caller's {name} got {counted(counts)}": bool(counts) for name, counts in refused.items()},
             **{f"no {name} of the second caller was measured": not self.attacked[name] for name in (WRITE, TRACES)},
         }
         return [sentence for sentence, is_so in said.items() if is_so]
@@ -107,7 +106,7 @@ class Row:
             f"{self.cpu:.1f}",
             *(_latency(self.idle[name], self.attacked[name]) for name in (PING, READ)),
             *(_results(self.attacked[name]) for name in (WRITE, TRACES)),
-            _counts(self.results),
+            counted(self.results),
             "; ".join(self.problems()) or "none",
         )
 
@@ -118,8 +117,17 @@ COLUMNS: Final = (
 )
 
 
-async def run(attack: Attack, name: str, uri: str, database: str, checkout: Path, folder: Path) -> Row:
-    """Run one attack at a new server of a checkout."""
+async def run(
+    attack: Attack,
+    name: str,
+    uri: str,
+    database: str,
+    checkout: Path,
+    folder: Path,
+    *,
+    idle_seconds: float = 10.0,
+) -> Row:
+    """Run one attack at a new server of a checkout, after so many seconds in which only the second caller sends."""
     keys = await _make_keys(uri, database)
     settings = {
         "PYTHONPATH": str(checkout),
@@ -132,16 +140,18 @@ async def run(attack: Attack, name: str, uri: str, database: str, checkout: Path
         await write_calls(wire, Pool(), Caller("second caller", keys.second), SECOND_PROJECT)
         await wire.close()
         with second_caller(server.url, _plan(keys), folder / f"{name}.samples") as second:
-            row = await _measure(attack, name, server, keys, second)
+            row = await _measure(attack, name, server, keys, second, idle_seconds)
         # A server that did not withstand the attack may not stop in time either.
         server.process.kill()
     return row
 
 
-async def _measure(attack: Attack, name: str, server: Server, keys: Keys, second: SecondCaller) -> Row:
-    await asyncio.sleep(_WARM_UP_SECONDS)
+async def _measure(
+    attack: Attack, name: str, server: Server, keys: Keys, second: SecondCaller, idle_seconds: float
+) -> Row:
+    await second.is_ready()
     began = time.monotonic()
-    await asyncio.sleep(_IDLE_SECONDS)
+    await asyncio.sleep(idle_seconds)
     idle = await _samples(second, began, time.monotonic())
     pid = server.process.pid
     clock, before = clock_of(pid), _memory(pid, "VmRSS")
@@ -229,8 +239,4 @@ def _latency(idle: Sequence[Sample], attacked: Sequence[Sample]) -> str:
 
 def _results(samples: Sequence[Sample]) -> str:
     longest = max((sample.seconds for sample in samples), default=math.nan)
-    return f"{_counts(Counter(sample.result for sample in samples))}, at most {longest:.1f} s"
-
-
-def _counts(results: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} x {result}" for result, count in sorted(results.items())) or "nothing"
+    return f"{counted(Counter(sample.result for sample in samples))}, at most {longest:.1f} s"

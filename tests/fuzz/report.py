@@ -2,6 +2,7 @@
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from stores import THREADS
@@ -63,9 +64,14 @@ def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
         f"p99 of the second caller: {ratio(outcome):.1f} times that of an idle server": ratio(outcome) > most_ratio,
-        f"the second caller got {dict(others)}": bool(others),
+        f"the second caller got {counted(others)}": bool(others),
     }
     return [sentence for sentence, is_so in told.items() if is_so]
+
+
+def counted(results: Mapping[str, int]) -> str:
+    """Results, each with how often it came."""
+    return ", ".join(f"{count} x {result}" for result, count in sorted(results.items())) or "nothing"
 
 
 def ratio(outcome: Outcome) -> float:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from tests.fuzz.report import unsteady
+from tests.fuzz.report import ratio, report, unsteady
 from tests.fuzz.run import Outcome
 from tests.fuzz.second_caller import READ, Sample
 from tests.fuzz.watching import Seen
@@ -56,8 +57,26 @@ def test_open_files_and_threads_that_stay_are_told() -> None:
     first, last = Seen(0, 250, 27, 16), Seen(1, 250, 31, 23)
     leaking = Seen(1, 250, 77, 316)
 
-    assert unsteady(Outcome(seen=[first] * 99 + [last], pings=QUICK)) == []
-    assert unsteady(Outcome(seen=[first] * 99 + [leaking], pings=QUICK)) == ["open files: 50 more", "threads: 300 more"]
+    steady = outcome(HEALTHY, QUICK)
+    assert unsteady(replace(steady, seen=[first] * 99 + [last])) == []
+    assert unsteady(replace(steady, seen=[first] * 99 + [leaking])) == ["open files: 50 more", "threads: 300 more"]
+
+
+def test_a_second_caller_that_waits_longer_than_on_an_idle_server_is_reported() -> None:
+    healthy = outcome(HEALTHY, QUICK)
+
+    assert ratio(healthy) == pytest.approx(1.5)
+    healthy.fuzzed += samples(0.016, 0.016)
+    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that of an idle server"]
+    assert unsteady(healthy, most_ratio=1.7) == []
+    assert "102 while it sent, 6 / 16 / 16 ms; p99 ratio 1.60" in report(healthy, 1, [])
+
+
+def test_a_second_caller_that_is_refused_is_reported() -> None:
+    refused = outcome(HEALTHY, QUICK)
+    refused.fuzzed += samples(0.004, 0.004, result="503 UNAVAILABLE")
+
+    assert unsteady(refused) == ["the second caller got 2 x 503 UNAVAILABLE"]
 
 
 @pytest.mark.parametrize(

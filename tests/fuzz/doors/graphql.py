@@ -138,7 +138,7 @@ def _dense(random: Random, _documents: Documents) -> Request:
         document = "mutation ($s: StartedCallSchemaForInsert!) { callStart(start: $s) { id } }"
     else:
         variables = f'{{"q": {texts.dense(random)}}}'
-        document = 'query ($q: JSON) { calls(projectId: "fuzz/own", first: 1, query: { json: $q }) { nodes { id } } }'
+        document = 'query ($q: JSON!) { calls(projectId: "fuzz/own", first: 1, query: { json: $q }) { nodes { id } } }'
     operations = f'{{"query": {json.dumps(document)}, "variables": {variables}}}'
     if random.random() < 0.3:
         return _post(_encoded_form([("operations", "", operations), ("map", "", "{}")]), *_FORM)
@@ -156,7 +156,7 @@ def _aliases(random: Random, _documents: Documents) -> Request:
         )
     )
     fields = " ".join(f"a{number}: {root.format(number)}" for number in range(count))
-    declared = " ".join(f"$q{number}: JSON" for number in range(count))
+    declared = " ".join(f"$q{number}: JSON!" for number in range(count))
     field = random.choice(("inputs", "output.answer", "payload", "summary.usage"))
     variables: dict[str, Any] = {"p": random.choice(("demo/assistant", "fuzz/own", "fuzz/other"))}
     for number in range(count):

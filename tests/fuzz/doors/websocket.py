@@ -77,7 +77,7 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
     if way < 0.12:
         return random.randbytes(10)
     if way < 0.13:
-        query = 'query ($a: JSON) { calls(projectId: "fuzz/own", first: 1, query: { json: $a }) { nodes { id } } }'
+        query = 'query ($a: JSON!) { calls(projectId: "fuzz/own", first: 1, query: { json: $a }) { nodes { id } } }'
         dense = f'{{"query": {json.dumps(query)}, "variables": {{"a": {texts.dense(random, 1_000_000)}}}}}'
         return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
