@@ -20,6 +20,7 @@ MOST_SECONDS: Final = 20.0
 PROJECT: Final = "acme/bench"
 FORGED: Final = "FORGED LINE"
 NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
+OPEN: Final = "open at the end"
 _JSON: Final = ("Content-Type", "application/json")
 _WEBSOCKETS: Final = 24
 _WEBSOCKET_MESSAGE: Final = 33_000_000
@@ -82,7 +83,7 @@ async def _ask_again_and_again(target: Target, request: Request, clients: int) -
         ends = time.monotonic() + MOST_SECONDS
         while (seconds := ends - time.monotonic()) > 0:
             result = await _ask(target, request, seconds)
-            results["open at the end" if result == NO_RESULT else result] += 1
+            results[OPEN if result == NO_RESULT else result] += 1
             await asyncio.sleep(_PAUSE_SECONDS)
 
     await asyncio.gather(*(one() for _ in range(clients)))
@@ -108,7 +109,7 @@ async def _on_websockets(target: Target, act: Callable[[RawWebSocket], Awaitable
                 await act(connection)
                 await connection.wait_for(2)
         except TimeoutError:
-            return NO_RESULT
+            return OPEN
         finally:
             await connection.close()
         return connection.end or connection.replies[-1]
