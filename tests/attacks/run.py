@@ -181,11 +181,12 @@ def _plan(keys: Keys) -> list[Repeated]:
     return [
         Repeated(PING, Request("healthz", "GET", "/healthz"), 0.1),
         small_query((("Authorization", keys.second),)),
-        Repeated(WRITE, Request("graphql", "POST", "/graphql", headers, body), 2.0),
+        Repeated(WRITE, Request("graphql", "POST", "/graphql", headers, body), 2.0, 1),
         Repeated(
             TRACES,
             Request("otlp", "POST", "/v1/traces", (*headers, ("project_id", SECOND_PROJECT)), _traces()),
             1.0,
+            1,
         ),
     ]
 

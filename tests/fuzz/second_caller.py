@@ -22,17 +22,18 @@ _PAUSE_SECONDS: Final = 0.2
 
 
 class Repeated(NamedTuple):
-    """A request that the second caller sends every `period` seconds."""
+    """A request that the second caller sends every `period` seconds, as long as fewer than `concurrency` wait."""
 
     name: str
     request: Request
     period: float
+    concurrency: int = 20
 
 
 class Sample(NamedTuple):
     """One answer: the second at which its request was due, and the seconds from then until the answer was whole.
 
-    A request that waits for the answer to the one before is late, and its wait counts.
+    A request that is sent late, because too many others wait, counts from when it was due.
     """
 
     name: str
@@ -107,16 +108,35 @@ async def _repeat_all(url: str, plan: Sequence[Repeated], path: Path) -> None:
 
 
 async def _repeat(url: str, repeated: Repeated, file: TextIO) -> None:
-    wire = Wire(url)
-    due = time.monotonic()
-    while True:
-        await asyncio.sleep(due - time.monotonic())
-        try:
-            answer = await wire.ask(repeated.request)
-        except (TimeoutError, OSError):
-            result, wire = NO_ANSWER, Wire(url)
-        else:
-            codes = {code for value in reading.values(answer)[0] for code in oracle.codes(value)}
-            result = " ".join([str(answer.status), *sorted(codes)]) if answer.status else NO_ANSWER
-        file.write(json.dumps([repeated.name, due, time.monotonic() - due, result]) + "\n")
-        due += repeated.period
+    """Send each request when it is due, though earlier ones wait, and write the samples in the order of their due."""
+    slots = asyncio.Semaphore(repeated.concurrency)
+    idle: list[Wire] = []
+
+    async def one(due: float, previous: "asyncio.Task[None] | None") -> None:
+        async with slots:
+            wire = idle.pop() if idle else Wire(url)
+            result = await _result(wire, repeated.request)
+            seconds = time.monotonic() - due
+            if result == NO_ANSWER:
+                await wire.close()
+            else:
+                idle.append(wire)
+        if previous is not None:
+            await previous
+        file.write(json.dumps([repeated.name, due, seconds, result]) + "\n")
+
+    due, task = time.monotonic(), None
+    async with asyncio.TaskGroup() as group:
+        while True:
+            await asyncio.sleep(due - time.monotonic())
+            task = group.create_task(one(due, task))
+            due += repeated.period
+
+
+async def _result(wire: Wire, request: Request) -> str:
+    try:
+        answer = await wire.ask(request)
+    except (TimeoutError, OSError):
+        return NO_ANSWER
+    codes = {code for value in reading.values(answer)[0] for code in oracle.codes(value)}
+    return " ".join([str(answer.status), *sorted(codes)]) if answer.status else NO_ANSWER
