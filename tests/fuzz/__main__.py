@@ -11,7 +11,7 @@ from graphql import build_schema
 from app.embedded_mongod import embedded_mongod
 from tests.app.command import ROOT
 from tests.fuzz.callers import make_keys
-from tests.fuzz.report import report, unsteady
+from tests.fuzz.report import MOST_RATIO, report, unsteady
 from tests.fuzz.run import Fuzzer
 from tests.fuzz.serving import fuzzed_server
 from tests.fuzz.watching import failures
@@ -25,6 +25,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--open", action="store_true", help="Make no keys: everybody is let in, as administrator.")
     parser.add_argument("--keep", type=Path, help="File that what was found is written to, whole.")
+    parser.add_argument("--rate", type=float, default=float("inf"), help="Requests a second at most.")
+    parser.add_argument(
+        "--most-ratio",
+        type=float,
+        default=MOST_RATIO,
+        help="The second caller's p99 in terms of its idle p99, at most.",
+    )
     options = parser.parse_args()
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
     with (
@@ -34,17 +41,17 @@ def main() -> int:
         keys = {} if options.open else asyncio.run(make_keys(uri, "fuzz"))
         with fuzzed_server(Path(folder), uri, "fuzz") as server:
             sent = options.seed, options.requests, options.seconds
-            outcome = asyncio.run(Fuzzer(server.url, server.process.pid, schema, *sent, keys).run())
+            outcome = asyncio.run(Fuzzer(server.url, server.process.pid, schema, *sent, keys, options.rate).run())
             logged = failures(server.output.read_text(errors="replace"))
             is_alive = server.process.poll() is None
-    print(report(outcome, options.seed, logged), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
+    print(report(outcome, options.seed, logged, options.most_ratio), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for
     if options.keep:
         found = [
             f"{finding.door} #{finding.number}: {finding.problem}\n{finding.sent}\n" for finding in outcome.findings
         ]
         stalls = [f"stall of {seconds:.2f} s:\n" + "\n".join(at_once) for seconds, at_once in outcome.stalls]
         options.keep.write_text("\n".join([*found, *logged, *stalls]), errors="replace")
-    return int(bool(outcome.findings or logged or unsteady(outcome) or not is_alive))
+    return int(bool(outcome.findings or logged or unsteady(outcome, options.most_ratio) or not is_alive))
 
 
 if __name__ == "__main__":

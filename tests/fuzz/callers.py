@@ -12,6 +12,7 @@ from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.fuzz import damage, texts
+from tests.fuzz.second_caller import SECOND_PROJECT
 from tests.fuzz.values import DEMO, OWN_PROJECTS
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ READER: Final = "reader"
 EXPIRED: Final = "expired"
 STRANGE: Final = "strange"
 NOBODY: Final = "nobody"
+SECOND: Final = "second"
+"""The second caller, whose answers are timed; no request of the fuzzer is theirs."""
 
 _GRANTS: Final = {
     OPERATOR: [Grant("*", Role.ADMIN)],
     WRITER: [*(Grant(project, Role.WRITER) for project in OWN_PROJECTS), Grant(DEMO, Role.READER)],
     READER: [Grant(OWN_PROJECTS[0], Role.READER), Grant("demo/*", Role.READER)],
     EXPIRED: [Grant("*", Role.ADMIN)],
+    SECOND: [Grant(SECOND_PROJECT, Role.READER)],
 }
 _READ: Final = {OPERATOR: ("*",), WRITER: (*OWN_PROJECTS, DEMO), READER: (OWN_PROJECTS[0], "demo/*")}
 _WRITTEN: Final = {OPERATOR: ("*",), WRITER: OWN_PROJECTS}
@@ -106,6 +110,11 @@ def pick(random: Random, keys: Keys) -> Caller:
 def operator(keys: Keys) -> Caller:
     """Who may do everything."""
     return Caller.of(OPERATOR, bearer(keys[OPERATOR]), OPERATOR) if keys else EVERYBODY
+
+
+def second(keys: Keys) -> Caller:
+    """The second caller."""
+    return Caller(SECOND, bearer(keys[SECOND])) if keys else EVERYBODY
 
 
 def bearer(key: str) -> str:

@@ -21,6 +21,7 @@ _MALFORMED: Final = b"Invalid HTTP request received."
 _NO_BODY: Final = "zero-length, empty document"
 _UNREADABLE: Final = {400, 422}
 _SERVER_ERROR: Final = 500
+_UNAVAILABLE: Final = 503
 _ERROR: Final = 400
 _INNARDS: Final = re.compile(
     r"""Traceback|File "/|site-packages|\.py\b|\bmongo(?:db|d)?\b|pymongo|"""
@@ -82,7 +83,8 @@ def _of_status(answer: Answer, told: set[str]) -> list[str]:
     if answer.status < _SERVER_ERROR:
         return []
     if answer.status in _TOLD and (not told or _TOLD[answer.status] in told):
-        return []
+        is_undated = answer.status == _UNAVAILABLE and "retry-after" not in answer.headers
+        return ["it does not say when to come again"] if is_undated else []
     return [f"the status is {answer.status}"]
 
 

@@ -2,10 +2,12 @@
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from stores import THREADS
 from tests.fuzz.run import Finding, Outcome
+from tests.fuzz.second_caller import SUCCESSES, percentile
 from tests.fuzz.watching import Seen
 
 _SHOWN: Final = 12
@@ -18,11 +20,13 @@ _MOST_TURNED_AWAY: Final = 0.01
 _LEAST_TURNED_AWAY: Final = 5
 _TURNING_AWAY: Final = {503, 504}
 _MOST_P99_SECONDS: Final = 2.0
+MOST_RATIO: Final = 1.5
+"""The second caller's p99 under fuzz, at most, in terms of its idle p99."""
 _LONGEST_SECONDS: Final = 10.0
 """Twice what pings took where the load was eight times what the machine has processors."""
 
 
-def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
+def report(outcome: Outcome, seed: int, logged: list[str], most_ratio: float = MOST_RATIO) -> str:
     """The counts, the slowest, the memory, and what was found."""
     lines = [f"seed {seed}: {outcome.requests:,} requests in {outcome.seconds:.0f} s"]
     lines += [
@@ -37,18 +41,20 @@ def report(outcome: Outcome, seed: int, logged: list[str]) -> str:
         f"healthz beside: {len(outcome.pings):,} pings, median {1e3 * statistics.median(outcome.pings):.0f} ms, "
         f"p99 {1e3 * _p99(outcome.pings):.0f} ms, longest {1e3 * max(outcome.pings):.0f} ms"
     )
+    lines.append(_second_caller(outcome))
     lines.append(_process(outcome.seen))
     lines.append(f"findings: {len(outcome.findings)}, unexpected in the log: {len(logged)}")
     lines.append(f"stalls: {', '.join(f'{seconds:.1f} s' for seconds, _ in outcome.stalls) or 'none'}")
-    lines.append(f"unsteady: {', '.join(unsteady(outcome)) or 'nothing'}")
+    lines.append(f"unsteady: {', '.join(unsteady(outcome, most_ratio)) or 'nothing'}")
     return "\n".join([*lines, *_findings(outcome.findings), *logged[:3]])
 
 
-def unsteady(outcome: Outcome) -> list[str]:
+def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
     """What a server that is well does not do on a busy machine: grow after its warm-up, let pings wait, send away."""
     first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
     away = turned_away(outcome)
+    others = Counter(sample.result for sample in outcome.idle + outcome.fuzzed if sample.result not in SUCCESSES)
     told = {
         f"turned away: {away:,} of {outcome.requests:,}": away
         > max(_LEAST_TURNED_AWAY, _MOST_TURNED_AWAY * outcome.requests),
@@ -57,8 +63,20 @@ def unsteady(outcome: Outcome) -> list[str]:
         f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE_THREADS,
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
+        f"p99 of the second caller: {ratio(outcome):.1f} times that of an idle server": ratio(outcome) > most_ratio,
+        f"the second caller got {counted(others)}": bool(others),
     }
     return [sentence for sentence, is_so in told.items() if is_so]
+
+
+def counted(results: Mapping[str, int]) -> str:
+    """Results, each with how often it came."""
+    return ", ".join(f"{count} x {result}" for result, count in sorted(results.items())) or "nothing"
+
+
+def ratio(outcome: Outcome) -> float:
+    """The second caller's p99 while the fuzzer sends, in terms of its p99 while the fuzzer pauses."""
+    return percentile(outcome.fuzzed, 0.99) / percentile(outcome.idle, 0.99)
 
 
 def turned_away(outcome: Outcome) -> int:
@@ -87,6 +105,17 @@ def _process(seen: list[Seen]) -> str:
     return (
         f"memory by tenths of the run: {' '.join(tenths)} MiB, at most {max(look.memory for look in seen):.0f}, growth "
         f"{growth(seen):.0f}; open files {first.files} -> {last.files}; threads {first.threads} -> {last.threads}"
+    )
+
+
+def _second_caller(outcome: Outcome) -> str:
+    told = {
+        when: " / ".join(f"{1e3 * percentile(samples, share):.0f}" for share in (0.5, 0.99, 1.0))
+        for when, samples in (("idle", outcome.idle), ("fuzzed", outcome.fuzzed))
+    }
+    return (
+        f"second caller: {len(outcome.idle):,} queries while the fuzzer paused, p50 / p99 / longest {told['idle']} ms; "
+        f"{len(outcome.fuzzed):,} while it sent, {told['fuzzed']} ms; p99 ratio {ratio(outcome):.2f}"
     )
 
 

@@ -6,7 +6,9 @@ import time
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from graphql import GraphQLSchema
@@ -16,6 +18,7 @@ from tests.fuzz.callers import Caller, Keys
 from tests.fuzz.documents import Documents
 from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
+from tests.fuzz.second_caller import READ, Sample, SecondCaller, second_caller, small_query
 from tests.fuzz.seeding import seed
 from tests.fuzz.shapes import shaped
 from tests.fuzz.watching import Seen, Watch
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 6
 _SLOWEST: Final = 10
 _SOON: Final = 0.3
+_FUZZ_SECONDS: Final = 20.0
+_IDLE_SECONDS: Final = 4.0
+_BURN_SECONDS: Final = 0.01
 _WEIGHTS: Final = {
     graphql.NAME: 62,
     weave.NAME: 14,
@@ -65,6 +71,10 @@ class Outcome:
     stalls: list[tuple[float, list[str]]] = field(default_factory=list)
     """Seconds for which the server answered no ping, each with what was asked at that time."""
 
+    idle: list[Sample] = field(default_factory=list)
+    fuzzed: list[Sample] = field(default_factory=list)
+    """Answers to the second caller while the fuzzer paused, and while it sent."""
+
     def took(self, seconds: float, what: str) -> None:
         """Remember it if it is one of the slowest."""
         keep = heapq.heappush if len(self.slowest) < _SLOWEST else heapq.heappushpop
@@ -83,13 +93,17 @@ class Fuzzer:
     seconds: float = float("inf")
     keys: Keys = field(default_factory=dict)
     """Those that the server knows; where there are none, everybody is let in."""
+    rate: float = float("inf")
+    """Requests a second at most."""
     pool: Pool = field(default_factory=Pool)
     outcome: Outcome = field(default_factory=Outcome)
     _number: int = 0
+    _due: float = 0.0
     _lately: deque[tuple[float, float, str]] = field(default_factory=lambda: deque(maxlen=100))
 
     def __post_init__(self) -> None:
         self.documents = Documents(self.schema, self.pool)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._makers: dict[str, Callable[[Random], Request]] = {
             graphql.NAME: lambda random: graphql.request(random, self.documents),
             weave.NAME: lambda random: weave.request(random, self.pool),
@@ -107,10 +121,10 @@ class Fuzzer:
         await wire.close()
         watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
-        began = time.monotonic()
-        self._ends = began + self.seconds
-        await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
-        self.outcome.seconds = time.monotonic() - began
+        with TemporaryDirectory() as folder:
+            plan = [small_query(callers.second(self.keys).headers)]
+            with second_caller(self.url, plan, Path(folder) / "samples") as second:
+                await self._send_all(second)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -120,19 +134,57 @@ class Fuzzer:
         self.outcome.pings, self.outcome.seen = watch.pings, watch.seen
         return self.outcome
 
+    async def _send_all(self, second: SecondCaller) -> None:
+        """Send all requests, and pause now and then, so that the second caller has the server to itself.
+
+        The idle and the fuzzed samples are of the same minutes, in which a machine has the same other work. In a pause
+        this process takes as much of a processor as it took while it sent: on other machines clients take none of it.
+        """
+        await second.is_ready()
+        fuzzed: list[tuple[float, float]] = []
+        idle: list[tuple[float, float]] = []
+        began = time.monotonic()
+        self._ends = began + self.seconds
+        working = asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
+        while not working.done():
+            since, processor = time.monotonic(), time.process_time()
+            await asyncio.wait([working], timeout=_FUZZ_SECONDS)
+            fuzzed.append((since, time.monotonic()))
+            share = (time.process_time() - processor) / (time.monotonic() - since)
+            for _ in range(AT_ONCE):
+                await self._slots.acquire()
+            since = time.monotonic()
+            await _burn(share, _IDLE_SECONDS)
+            idle.append((since, time.monotonic()))
+            for _ in range(AT_ONCE):
+                self._slots.release()
+        await working
+        self.outcome.seconds = sum(until - since for since, until in fuzzed)
+        for since, until in fuzzed:
+            self.outcome.fuzzed += await second.samples(READ, since, until)
+        for since, until in idle:
+            self.outcome.idle += await second.samples(READ, since, until)
+
     async def _work(self) -> None:
         wire = Wire(self.url)
         while self._number < self.requests and time.monotonic() < self._ends:
-            self._number += 1
-            number = self._number
-            random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
-            door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
-            caller = callers.pick(random, self.keys)
-            if door == websocket.NAME:
-                await self._hold(number, random, caller)
-            else:
-                wire = await self._ask(number, self._made(random, door, caller), wire, caller)
+            now = time.monotonic()
+            self._due = max(now, self._due + 1 / self.rate)
+            await asyncio.sleep(self._due - now)
+            async with self._slots:
+                wire = await self._send_next(wire)
         await wire.close()
+
+    async def _send_next(self, wire: Wire) -> Wire:
+        self._number += 1
+        number = self._number
+        random = Random(f"{self.seed}:{number}")  # noqa: S311 -- no secret
+        door = random.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
+        caller = callers.pick(random, self.keys)
+        if door == websocket.NAME:
+            await self._hold(number, random, caller)
+            return wire
+        return await self._ask(number, self._made(random, door, caller), wire, caller)
 
     def _made(self, random: Random, door: str, caller: Caller) -> Request:
         request = self._makers[door](random)
@@ -189,3 +241,13 @@ class Fuzzer:
 
     def _find(self, number: int, door: str, problem: str, sent: bytes) -> None:
         self.outcome.findings.append(Finding(number, door, problem, sent[:20_000].decode(errors="replace")))
+
+
+async def _burn(share: float, seconds: float) -> None:
+    """Take a share of a processor for some seconds."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        busy = time.process_time() + share * _BURN_SECONDS
+        while time.process_time() < busy:
+            pass
+        await asyncio.sleep((1 - min(share, 0.99)) * _BURN_SECONDS)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from tests.fuzz.callers import Caller
 from tests.fuzz.doors.graphql import NAME
 from tests.fuzz.pool import Pool
+from tests.fuzz.second_caller import SECOND_PROJECT
 from tests.fuzz.values import DEMO, OWN_PROJECTS
 from tests.fuzz.wire import Request, Wire
 
@@ -38,17 +39,23 @@ mutation ($b: [CallBatchMode!]!) {
 async def seed(wire: Wire, pool: Pool, caller: Caller) -> None:
     """Write something into the own projects, and learn what can be asked for, as somebody who may do both."""
     for project in OWN_PROJECTS:
-        batch = [part for number in range(40) for part in call(project, number)]
-        await _ask(wire, pool, caller, BATCH, b=batch)
+        await write_calls(wire, pool, caller, project)
         rows = [{"a": n, "b": {"c": MARK.format(project)}} for n in range(20)]
         await _ask(wire, pool, caller, _TABLES, t={"projectId": project, "rows": rows})
         answer = await wire.ask(
             Request("files", "PUT", f"/files/{project}?name=a.txt", caller.headers, MARK.format(project).encode() * 50)
         )
         pool.add("file", json.loads(answer.body)["digest"])
+    await write_calls(wire, Pool(), caller, SECOND_PROJECT)
     for project in (*OWN_PROJECTS, DEMO):
         await _ask(wire, pool, caller, _CALLS, p=project)
         await _ask(wire, pool, caller, _EVALUATIONS, p=project)
+
+
+async def write_calls(wire: Wire, pool: Pool, caller: Caller, project: str) -> None:
+    """Write 40 calls into a project."""
+    batch = [part for number in range(40) for part in call(project, number)]
+    await _ask(wire, pool, caller, BATCH, b=batch)
 
 
 def call(project: str, number: int) -> list[dict[str, Any]]:

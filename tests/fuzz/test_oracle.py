@@ -111,6 +111,10 @@ def test_only_what_is_no_http_is_told_so() -> None:
     [
         (1000, False, []),
         (4401, False, []),
+        (1008, False, []),
+        (1009, False, []),
+        (1013, False, []),
+        (4408, False, []),
         (1006, True, []),
         (1006, False, ["the connection was closed with 1006: "]),
         (1011, False, ["the connection was closed with 1011: "]),
@@ -132,6 +136,16 @@ def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
     assert problems(GRAPHQL, told) == ["it tells of 'bson': \"no field 'a.bson'\""]
     assert problems(replace(GRAPHQL, body=b'{"query": "{ a.bson }"}'), told) == []
     assert problems(replace(GRAPHQL, target="/graphql?query=a%2Ebson"), told) == []
+
+
+def test_an_unavailable_server_says_when_to_come_again() -> None:
+    refused = answer(b'{"errors": [{"message": "busy", "extensions": {"code": "UNAVAILABLE"}}]}', status=503)
+
+    assert problems(GRAPHQL, refused) == ["it does not say when to come again"]
+    refused.headers["retry-after"] = "2"
+    assert problems(GRAPHQL, refused) == []
+    for status in (408, 413, 429):
+        assert problems(WEAVE, answer(b'{"reason": "too slow"}', status=status)) == []
 
 
 def test_a_body_that_was_lost_on_its_way_is_told() -> None:

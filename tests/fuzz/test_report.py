@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from tests.fuzz.report import unsteady
+from tests.fuzz.report import ratio, report, unsteady
 from tests.fuzz.run import Outcome
+from tests.fuzz.second_caller import READ, Sample
 from tests.fuzz.watching import Seen
 
 HEALTHY = (185, 200, 222, 238, 254, 256, 260, 255, 259, 275)
@@ -17,7 +19,11 @@ QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
 
 def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
     seen = [Seen(at, tenths[at // 100], 20, 8) for at in range(1000)]
-    return Outcome(seen=seen, pings=pings)
+    return Outcome(seen=seen, pings=pings, idle=samples(*[0.004] * 99, 0.010), fuzzed=samples(*[0.006] * 99, 0.015))
+
+
+def samples(*seconds: float, result: str = "200") -> list[Sample]:
+    return [Sample(READ, at / 10, took, result) for at, took in enumerate(seconds)]
 
 
 def test_a_healthy_run_is_steady_though_it_warms_up_and_its_machine_is_busy() -> None:
@@ -51,8 +57,26 @@ def test_open_files_and_threads_that_stay_are_told() -> None:
     first, last = Seen(0, 250, 27, 16), Seen(1, 250, 31, 23)
     leaking = Seen(1, 250, 77, 316)
 
-    assert unsteady(Outcome(seen=[first] * 99 + [last], pings=QUICK)) == []
-    assert unsteady(Outcome(seen=[first] * 99 + [leaking], pings=QUICK)) == ["open files: 50 more", "threads: 300 more"]
+    steady = outcome(HEALTHY, QUICK)
+    assert unsteady(replace(steady, seen=[first] * 99 + [last])) == []
+    assert unsteady(replace(steady, seen=[first] * 99 + [leaking])) == ["open files: 50 more", "threads: 300 more"]
+
+
+def test_a_second_caller_that_waits_longer_than_on_an_idle_server_is_reported() -> None:
+    healthy = outcome(HEALTHY, QUICK)
+
+    assert ratio(healthy) == pytest.approx(1.5)
+    healthy.fuzzed += samples(0.016, 0.016)
+    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that of an idle server"]
+    assert unsteady(healthy, most_ratio=1.7) == []
+    assert "102 while it sent, 6 / 16 / 16 ms; p99 ratio 1.60" in report(healthy, 1, [])
+
+
+def test_a_second_caller_that_is_refused_is_reported() -> None:
+    refused = outcome(HEALTHY, QUICK)
+    refused.fuzzed += samples(0.004, 0.004, result="503 UNAVAILABLE")
+
+    assert unsteady(refused) == ["the second caller got 2 x 503 UNAVAILABLE"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from tests.fuzz import access, oracle
 from tests.fuzz.callers import OPERATOR, Caller
 from tests.fuzz.shapes import ELSEWHERE, shaped
-from tests.fuzz.wire import Answer, Request, Wire
+from tests.fuzz.wire import Answer, Request, Trickle, Wire
 from tests.live_server import live_server
 
 PUT = Request("files", "PUT", "/files/fuzz/own", body=b"0123456789")
@@ -75,6 +75,49 @@ def test_only_what_is_right_otherwise_is_shaped() -> None:
     assert any(request.chunks for request in shapes)
     assert any(request.follows for request in shapes)
     assert any(("Upgrade", "h2c") in request.headers for request in shapes)
+
+
+def test_hostile_headers_are_shapes_too() -> None:
+    random = Random(2)  # noqa: S311 -- no secret
+    shapes = [shaped(random, PUT) for _ in range(20_000)]
+
+    assert {"websocket", "h2c"} <= {value for request in shapes for name, value in request.headers if name == "Upgrade"}
+    assert any(len(value) >= 70_000 for request in shapes for _, value in request.headers)
+    assert any(len(request.headers) >= 500 for request in shapes)
+    doubled = [request for request in shapes if ("Host", "elsewhere.example") in request.headers]
+    assert doubled
+    assert not any(request.is_well_formed for request in doubled)
+    slow = [request.trickle for request in shapes if request.trickle]
+    assert slow
+    assert max(trickle.pieces * trickle.pause for trickle in slow) <= 3
+    assert len(slow) < len(shapes) / 100
+
+
+async def test_a_slow_body_comes_whole_in_its_time() -> None:
+    slow = replace(PUT, trickle=Trickle(rest=4, pieces=2, pause=0.2))
+    assert slow.trickle is not None
+    assert slow.trickle.split(slow.encoded) == [slow.encoded[:-4], b"67", b"89"]
+
+    with live_server(Starlette(routes=[Route("/files/fuzz/own", body_of, methods=["PUT"])])) as address:
+        wire = Wire(f"http://{address}")
+        answers = [await wire.ask(asked) for asked in (slow, PUT)]
+        await wire.close()
+
+    assert [answer.body for answer in answers] == [b'"0123456789"'] * 2
+    assert answers[0].seconds > 0.4
+
+
+async def test_an_answer_that_comes_before_the_body_is_read() -> None:
+    def refuse(_asked: Asked) -> PlainTextResponse:
+        return PlainTextResponse("too large", 413)
+
+    with live_server(Starlette(routes=[Route("/files/fuzz/own", refuse, methods=["PUT"])])) as address:
+        wire = Wire(f"http://{address}")
+        answer = await wire.ask(replace(PUT, trickle=Trickle(rest=10, pieces=10, pause=5.0)))
+        await wire.close()
+
+    assert (answer.status, answer.body) == (413, b"too large")
+    assert answer.seconds < 5
 
 
 def test_a_file_that_is_not_stored_whole_is_told() -> None:

@@ -141,6 +141,13 @@ def deep(random: Random) -> Any:  # noqa: ANN401 -- any JSON
     return value
 
 
+def dense(random: Random, most_bytes: int = 4 * _MEGABYTE) -> str:
+    """JSON text of a list of very many very small values, which take many times its size once they are parsed."""
+    value = random.choice(("{}", "[]", "0", '""', "null", '{"a":0}', "[[]]", '[{},""]', "1.5"))
+    size = random.choice((most_bytes // 200, most_bytes // 20, most_bytes))
+    return f"[{','.join([value] * (size // (len(value) + 1)))}]"
+
+
 def json(random: Random, depth: int = 3, *, wild: bool = False) -> Any:  # noqa: ANN401 -- any JSON
     """JSON of some depth, of hostile keys and values where it is wild."""
     shape = random.random()

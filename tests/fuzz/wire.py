@@ -18,12 +18,30 @@ PATIENCE_SECONDS: Final = 40.0
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 _TARGET: Final = re.compile(r"[!-~]+")
 _VALUE: Final = re.compile(r"[\t -~]*")
+_FRAMING: Final = {"host", "content-length", "transfer-encoding"}
+"""Headers that `Request` writes itself, and that a request has once."""
+
 _PING: Final = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _IDLE_SECONDS: Final = 1.0
 """After which a server may close a connection just when it is used again."""
 
 _PIECE: Final = 1 << 16
 _FINAL: Final = 200
+
+
+@dataclass(frozen=True)
+class Trickle:
+    """A body that is sent slowly: all but the last `rest` bytes at once, those in `pieces`, `pause` seconds apart."""
+
+    rest: int
+    pieces: int
+    pause: float
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The first piece, and those that follow it."""
+        start = max(0, len(data) - self.rest)
+        size = max(1, -(-(len(data) - start) // self.pieces))
+        return [data[:start], *(data[at : at + size] for at in range(start, len(data), size))]
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Request:
 
     chunks: tuple[int, ...] = ()
     """The sizes of all chunks but the last, of a body that comes in some."""
+    trickle: Trickle | None = None
     host: str = "127.0.0.1"
     follows: int = 0
     """How many requests stand before it in the same piece, whose answers are awaited by nobody."""
@@ -58,7 +77,7 @@ class Request:
         if self.length is not None or self.method not in _METHODS or not _TARGET.fullmatch(self.target):
             return False
         names = {name.lower() for name, _ in self.headers}
-        return "transfer-encoding" not in names and all(_VALUE.fullmatch(value) for _, value in self.headers)
+        return not names & _FRAMING and all(_VALUE.fullmatch(value) for _, value in self.headers)
 
     @property
     def encoded(self) -> bytes:
@@ -160,17 +179,26 @@ class Wire:
         is_idle = self._streams is not None and time.monotonic() - self._used > _IDLE_SECONDS
         reader, writer = await self._connected()
         reading = _Reading(is_head=request.method == "HEAD", follows=request.follows)
-        with suppress(ConnectionError):
-            await self._send(writer, request)
         if request.cut_at is not None:
+            with suppress(ConnectionError):
+                await self._send(writer, request)
             await self.close()
             return reading.done()
-        with suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(request.reads_for):
-                while not reading.answer.is_whole and (piece := await reader.read(_PIECE)):
-                    reading.parser.feed_data(piece)
+        # The server may answer before the body is whole: it refuses what is too large, or too slow.
+        sending = asyncio.create_task(self._send(writer, request))
+        try:
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(request.reads_for):
+                    while not reading.answer.is_whole and (piece := await reader.read(_PIECE)):
+                        reading.parser.feed_data(piece)
+        finally:
+            is_sent = sending.done()
+            sending.cancel()
+            [raised] = await asyncio.gather(sending, return_exceptions=True)
+        if isinstance(raised, Exception) and not isinstance(raised, ConnectionError):
+            raise raised
         answer = reading.done()
-        keeps = answer.is_whole and answer.headers.get("connection", "").lower() != "close"
+        keeps = is_sent and answer.is_whole and answer.headers.get("connection", "").lower() != "close"
         if not keeps or request.method == "HEAD" or request.length is not None:
             await self.close()
         self._used = time.monotonic()
@@ -181,7 +209,12 @@ class Wire:
 
     @staticmethod
     async def _send(writer: asyncio.StreamWriter, request: Request) -> None:
-        for piece in _pieces(request.encoded):
+        first, *slow = request.trickle.split(request.encoded) if request.trickle else [request.encoded]
+        for piece in _pieces(first):
+            writer.write(piece)
+            await writer.drain()
+        for piece in slow:
+            await asyncio.sleep(request.trickle.pause if request.trickle else 0)
             writer.write(piece)
             await writer.drain()
         if request.is_torn:

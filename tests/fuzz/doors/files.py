@@ -15,6 +15,12 @@ _RANGES: Final = (
     "\u0661-",
 )  # fmt: skip
 _NAMES: Final = ("If-None-Match", "If-Match", "If-Range")
+_CHARSETS: Final = ("UTF-8", "undefined", "idna", "punycode", "hex", "a%00b", "", "utf-16", "unicode_escape", "x" * 300)
+_DISPOSITIONS: Final = (
+    'attachment; filename="a\\', "x" * 3000, '; filename="\u00e9"', f"attachment; filename*{'9' * 4400}*=b",
+    "attachment; filename*0*=utf-8''a; filename*2*=b; filename*1*=%ff", 'attachment; filename="=?utf-16?B?/////w==?="',
+    *(f"attachment; filename*={charset}'{said}" for charset in _CHARSETS for said in ("'abc%ff", "'%00", "'", "")),
+)  # fmt: skip
 
 
 def request(random: Random, pool: Pool) -> Request:
@@ -24,22 +30,19 @@ def request(random: Random, pool: Pool) -> Request:
 
 def _put(random: Random) -> Request:
     project = random.choice(("fuzz/own", "fuzz/own", "fuzz/other", "a/b/c", "%00/a", "..%2f../x", "fuzz/" + "x" * 500))
-    name = random.choice(("a.txt", "", texts.text(random)))[:2000]
+    name = random.choice(("a.txt", "", texts.text(random)[:2000], "9" * 4400))
     content = random.choice((b"", b"text", b"<script>", random.randbytes(5000), bytes(600_000)))
+    target = f"/files/{project}?name={quote(name, errors='ignore')}"
     headers = [("Content-Type", "application/octet-stream")]
-    if random.random() < 0.3:
-        headers.append(_odd_header(random))
+    if random.random() < 0.1:
+        headers.append(("Content-Encoding", "gzip"))
+    elif random.random() < 0.3:
+        # The server reads this header if the address has no name.
+        headers.append(("Content-Disposition", random.choice(_DISPOSITIONS)))
+        target = f"/files/{project}"
     cut_at = random.randrange(len(content) + 1) if random.random() < 0.1 else None
     length = len(content) + random.choice((1, 10**6)) if random.random() < 0.1 and cut_at is None else None
-    target = f"/files/{project}?name={quote(name, errors='ignore')}"
     return Request(NAME, "PUT", target, tuple(headers), content, cut_at=cut_at, length=length)
-
-
-def _odd_header(random: Random) -> tuple[str, str]:
-    disposition = random.choice(
-        ('attachment; filename="a\\', "filename*=UTF-8''%ff", "x" * 3000, '; filename="\u00e9"')
-    )
-    return random.choice((("Content-Encoding", "gzip"), ("Content-Disposition", disposition)))
 
 
 def _got(random: Random, pool: Pool) -> Request:

@@ -16,6 +16,7 @@ NAME: Final = "graphql"
 _JSON: Final = ("Content-Type", "application/json")
 _EVENTS: Final = ("Accept", "text/event-stream")
 _BOUNDARY: Final = "----fuzz"
+_FORM: Final = (("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"), ("Apollo-Require-Preflight", "1"))
 _STRANGE_BODIES: Final = (
     b"", b"null", b"5", b'"x"', b"[]", b"{}", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"[" * 100_000,
     b'{"query":' + b"[" * 50_000, b'{"query": "{ __typename }", "variables": ' + b'{"a":' * 20_000,
@@ -46,7 +47,7 @@ _STRANGE_HEADERS: Final = (
 
 def request(random: Random, documents: Documents) -> Request:
     """One request."""
-    ways: tuple[tuple[int, Callable[[Random, Documents], Request]], ...] = (
+    ways: tuple[tuple[float, Callable[[Random, Documents], Request]], ...] = (
         (64, _posted),
         (12, _damaged_document),
         (5, _damaged_body),
@@ -56,6 +57,8 @@ def request(random: Random, documents: Documents) -> Request:
         (3, _strange_body),
         (4, _strange_headers),
         (1, _torn),
+        (0.4, _dense),
+        (0.5, _aliases),
     )
     return random.choices([way for _, way in ways], weights=[weight for weight, _ in ways])[0](random, documents)
 
@@ -111,15 +114,56 @@ def _form(random: Random, _documents: Documents) -> Request:
     ]
     if random.random() < 0.2:
         random.shuffle(parts)
+    encoded = _encoded_form(parts)
+    if random.random() < 0.6:
+        encoded = damage.of_bytes(random, encoded)
+    return _post(encoded, *_FORM)
+
+
+def _encoded_form(parts: list[tuple[str, str, str]]) -> bytes:
+    """A form of parts: of each the name, more of its Content-Disposition, and the content."""
     content = "".join(
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
         for name, more, value in parts
     )
-    encoded = f"{content}--{_BOUNDARY}--\r\n".encode()
-    if random.random() < 0.6:
-        encoded = damage.of_bytes(random, encoded)
-    headers = (("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"), ("Apollo-Require-Preflight", "1"))
-    return _post(encoded, *headers)
+    return f"{content}--{_BOUNDARY}--\r\n".encode()
+
+
+def _dense(random: Random, _documents: Documents) -> Request:
+    """Very many small values: in a condition, in the part `operations` of a form, or in what a mutation stores."""
+    if random.random() < 0.3:
+        start = {"projectId": "fuzz/own", "opName": "dense", "startedAt": "2026-03-01T08:00:00Z", "attributes": {}}
+        values = texts.dense(random, 400_000)
+        variables = f'{{"s": {json.dumps(start)[:-1]}, "inputs": {{"a": {values}}}}}}}'
+        document = "mutation ($s: StartedCallSchemaForInsert!) { callStart(start: $s) { id } }"
+    else:
+        variables = f'{{"q": {texts.dense(random)}}}'
+        document = 'query ($q: JSON!) { calls(projectId: "fuzz/own", first: 1, query: { json: $q }) { nodes { id } } }'
+    operations = f'{{"query": {json.dumps(document)}, "variables": {variables}}}'
+    if random.random() < 0.3:
+        return _post(_encoded_form([("operations", "", operations), ("map", "", "{}")]), *_FORM)
+    return _post(operations.encode())
+
+
+def _aliases(random: Random, _documents: Documents) -> Request:
+    """One root field under many aliases, each with a condition of its own that no index serves."""
+    count = random.choice((20, 60, 90, 100, 101))
+    root = random.choice(
+        (
+            "calls(projectId: $p, first: 1, query: {{ json: $q{} }}) {{ nodes {{ id }} }}",
+            "callsStats(projectId: $p, query: {{ json: $q{} }}) {{ count }}",
+            "feedback(projectId: $p, first: 1, query: {{ json: $q{} }}) {{ nodes {{ id }} }}",
+        )
+    )
+    fields = " ".join(f"a{number}: {root.format(number)}" for number in range(count))
+    declared = " ".join(f"$q{number}: JSON!" for number in range(count))
+    field = random.choice(("inputs", "output.answer", "payload", "summary.usage"))
+    variables: dict[str, Any] = {"p": random.choice(("demo/assistant", "fuzz/own", "fuzz/other"))}
+    for number in range(count):
+        parts = {"input": {"$getField": field}, "substr": {"$literal": f"absent {number}"}}
+        variables[f"q{number}"] = {"$expr": {"$contains": parts}}
+    document = f"query ($p: ID! {declared}) {{ {fields} }}"
+    return _post(json.dumps({"query": document, "variables": variables}).encode())
 
 
 def _events(random: Random, documents: Documents) -> Request:

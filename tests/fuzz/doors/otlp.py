@@ -29,6 +29,9 @@ _VALUES: Final = ("gpt-4o", "[]", '{"a": 1}', '{"a": NaN}', "[" * 500, '[{"role"
 
 def request(random: Random) -> Request:
     """One request."""
+    if random.random() < 0.01:
+        spans_text = texts.dense(random, 1_000_000)
+        return _post(f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": {spans_text}}}]}}]}}'.encode(), _JSON)
     message = spans(random)
     way = random.random()
     if way < 0.4:

@@ -105,6 +105,8 @@ def request(random: Random, pool: Pool) -> Request:
     """One request."""
     if random.random() < 0.06:
         return _file(random)
+    if random.random() < 0.01:
+        return _dense(random)
     path = random.choice(list(_BODIES))
     content = _BODIES[path](_Asking(random, pool))
     way = random.random()
@@ -120,6 +122,20 @@ def request(random: Random, pool: Pool) -> Request:
         )
     method = "POST" if random.random() < 0.98 else random.choice(("GET", "PUT", "HEAD"))
     return Request(NAME, method, f"/weave{path}" if way > 0.01 else "/weave/no/such", tuple(headers), encoded)
+
+
+def _dense(random: Random) -> Request:
+    """A call of very many small values, or a list of them in the place of a batch."""
+    call = '{"project_id": "fuzz/own", "op_name": "dense", "started_at": "2026-03-01T08:00:00Z", "attributes": {}, '
+    path, start, end = random.choice(
+        (
+            ("/call/start", f'{{"start": {call} "inputs": {{"a": ', "}}}"),
+            ("/call/upsert_batch", '{"batch": ', "}"),
+            ("/calls/stream_query", '{"project_id": "fuzz/own", "limit": 1, "query": ', "}"),
+        )
+    )
+    content = f"{start}{texts.dense(random, 1_000_000)}{end}".encode()
+    return Request(NAME, "POST", f"/weave{path}", (("Content-Type", "application/json"),), content)
 
 
 def _file(random: Random) -> Request:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any, Final
 
@@ -26,6 +28,9 @@ _FAILED: Final = 1011
 
 _REFUSED: Final = {400, 401, 431}
 """Statuses with which a connection is not opened."""
+
+_TURNED_AWAY: Final = {429, 503}
+"""Statuses with which it is not opened to callers who have many already, or while the server is busy."""
 
 _ODD: Final = (
     "", "null", "[]", "5", "{", "\ufeff{}", '{"type": null}',
@@ -71,6 +76,10 @@ def _frame(random: Random, documents: Documents) -> str | bytes:
         return random.choice(_ODD)
     if way < 0.12:
         return random.randbytes(10)
+    if way < 0.13:
+        query = 'query ($a: JSON!) { calls(projectId: "fuzz/own", first: 1, query: { json: $a }) { nodes { id } } }'
+        dense = f'{{"query": {json.dumps(query)}, "variables": {{"a": {texts.dense(random, 1_000_000)}}}}}'
+        return f'{{"type": "subscribe", "id": "1", "payload": {dense}}}'
     if way < 0.2:
         return json.dumps({"type": random.choice(("complete", "ping", "pong")), "id": _id(random)})
     asked = documents.make(random, random.choice(("query", "mutation", "subscription", "subscription")))
@@ -93,7 +102,7 @@ async def hold(url: str, held: Session, random: Random) -> None:
     """
     async with asyncio.timeout(PATIENCE_SECONDS):
         try:
-            connection = await _connect(url, held)
+            connection = await _connect(url, held, compression="deflate" if random.random() < _OFTEN else None)
         except InvalidStatus as refused:
             _judge_refusal(refused, held)
             return
@@ -106,14 +115,14 @@ async def hold(url: str, held: Session, random: Random) -> None:
     judge_end(held, connection.close_reason or "", is_ours=is_ours)
 
 
-async def _connect(url: str, held: Session) -> ClientConnection:
+async def _connect(url: str, held: Session, compression: str | None) -> ClientConnection:
     return await connect(
         url.replace("http", "ws", 1),
         subprotocols=[Subprotocol("graphql-transport-ws")],
         additional_headers=held.headers,
         max_size=None,
         ping_interval=None,
-        compression=None,
+        compression=compression,
     )
 
 
@@ -123,6 +132,8 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
             if random.random() < _OFTEN:
                 await connection.ping(random.randbytes(random.choice((8, 125))))
             await connection.send(_fragments(random, frame) if random.random() < _OFTEN else frame)
+        if random.random() < _OFTEN and held.sent:
+            await _leave_unfinished(connection, _fragments(random, held.sent[-1]), random.choice((0.05, 1.0)))
         await _listen(connection, held, random.choice((0.05, 0.2)))
     held.breaks_off = random.random() < 0.2
     if held.breaks_off:
@@ -132,9 +143,24 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
 
 
 def _fragments(random: Random, message: str | bytes) -> list[str] | list[bytes]:
-    """A message in some frames, which may end within a letter's bytes where those are all that was asked for."""
-    at = random.randrange(len(message) + 1)
-    return [message[:at], message[at:at], message[at:]]  # type: ignore[return-value]  # of one type, as the message is
+    """A message in some frames or very many, of which some are empty."""
+    count = random.choice((1, 1, 5, 300))
+    cuts = [0, *sorted(random.randrange(len(message) + 1) for _ in range(count)), len(message)]
+    parts = [message[start:stop] for start, stop in pairwise(cuts)]
+    return [*parts, message[:0]]  # type: ignore[return-value]  # of one type, as the message is
+
+
+async def _leave_unfinished(connection: ClientConnection, fragments: list[str] | list[bytes], seconds: float) -> None:
+    """Send a message without its last frame, and wait for what the server does about it."""
+
+    async def unfinished() -> AsyncIterator[str | bytes]:
+        for fragment in fragments:
+            yield fragment
+        await asyncio.Event().wait()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await connection.send(unfinished())
 
 
 def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
@@ -146,9 +172,9 @@ def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
 
 
 def _judge_refusal(refused: InvalidStatus, held: Session) -> None:
-    """The connection was not opened: that is for who says by a header that they are somebody whom nobody knows."""
+    """The connection was not opened: to callers who are many, or whose header says that they are nobody's."""
     held.closed_with = refused.response.status_code
-    if not held.headers or held.closed_with not in _REFUSED:
+    if held.closed_with not in (_REFUSED | _TURNED_AWAY if held.headers else _TURNED_AWAY):
         held.problems.append(f"the connection was refused with {held.closed_with}")
     held.problems += oracle.of_messages([(refused.response.body or b"").decode(errors="replace")])
 

@@ -1,0 +1,281 @@
+"""The attacks: what a client with a key for one project can send to take a server away from everybody else.
+
+Each is bounded in bytes, connections and time, and returns how often the server gave each result.
+"""
+
+import asyncio
+import gzip
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from tests.attacks.raw_websocket import CONTINUATION, TEXT, RawWebSocket, RefusedError, deflated
+from tests.fuzz.wire import Request, Trickle, Wire
+
+MOST_SECONDS: Final = 20.0
+PROJECT: Final = "acme/bench"
+FORGED: Final = "FORGED LINE"
+NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
+OPEN: Final = "open at the end"
+_JSON: Final = ("Content-Type", "application/json")
+_WEBSOCKETS: Final = 24
+_WEBSOCKET_MESSAGE: Final = 33_000_000
+_FRAGMENT: Final = 2_000_000
+_SLOW_BODY: Final = 6_000_000
+_DENSE_BODY: Final = 30_000_000
+_BOUNDARY: Final = "----attack"
+_PAUSE_SECONDS: Final = 0.2
+_ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=10, pieces=10, pause=2.0)
+_HOSTILE_DISPOSITIONS: Final = (
+    "attachment; filename*=undefined''abc",
+    "attachment; filename*=idna''abc%ff",
+    "attachment; filename*=a%00b''c",
+    f"attachment; filename*0*=utf-8''a; filename*{'9' * 4400}*=b",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and the values of the header Authorization for keys that may read, and write, `PROJECT` alone."""
+
+    url: str
+    reader: str
+    writer: str
+    log: Path
+
+    def headers(self, *more: tuple[str, str], writes: bool = False) -> tuple[tuple[str, str], ...]:
+        """The headers of a request with a key."""
+        return (("Authorization", self.writer if writes else self.reader), *more)
+
+
+Results = Counter[str]
+Attack = Callable[[Target], Awaitable[Results]]
+
+
+async def _ask(target: Target, request: Request, seconds: float = MOST_SECONDS) -> str:
+    """The result of one request: its status, or why there is none."""
+    wire = Wire(target.url)
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await wire.ask(request)
+    except TimeoutError:
+        return NO_RESULT
+    except OSError as error:
+        return type(error).__name__
+    finally:
+        await wire.close()
+    return str(answer.status) if answer.is_whole else "cut"
+
+
+async def _ask_all(target: Target, requests: list[Request]) -> Results:
+    return Counter(await asyncio.gather(*(_ask(target, request) for request in requests)))
+
+
+async def _ask_again_and_again(target: Target, request: Request, clients: int) -> Results:
+    """What some clients get that send a request again as soon as it is refused, until the time is over."""
+    results = Results()
+
+    async def one() -> None:
+        ends = time.monotonic() + MOST_SECONDS
+        while (seconds := ends - time.monotonic()) > 0:
+            result = await _ask(target, request, seconds)
+            results[OPEN if result == NO_RESULT else result] += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return results
+
+
+async def _on_websockets(target: Target, act: Callable[[RawWebSocket], Awaitable[None]], *, deflates: bool) -> Results:
+    """What became of `_WEBSOCKETS` connections, each of which does something at once."""
+
+    async def one() -> str:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                connection = await RawWebSocket.open(target.url, target.reader, deflates=deflates)
+        except TimeoutError:
+            return "handshake: no answer"
+        except (RefusedError, OSError) as error:
+            return str(error)
+        try:
+            if deflates and not connection.deflates:
+                return "permessage-deflate is not accepted"
+            async with asyncio.timeout(began + MOST_SECONDS - time.monotonic()):
+                await act(connection)
+                await connection.wait_for(2)
+        except TimeoutError:
+            return OPEN
+        finally:
+            await connection.close()
+        return connection.end or connection.replies[-1]
+
+    return Counter(await asyncio.gather(*(one() for _ in range(_WEBSOCKETS))))
+
+
+def _subscribe(size: int) -> bytes:
+    start, end = b'{"type":"subscribe","id":"1","payload":{"query":"{__typename}","variables":{"a":"', b'"}}}'
+    return start + b"x" * (size - len(start) - len(end)) + end
+
+
+async def websocket_messages(target: Target) -> Results:
+    """24 WebSockets send a message of 33 MB each."""
+    message = _subscribe(_WEBSOCKET_MESSAGE)
+    return await _on_websockets(target, lambda connection: connection.send(message), deflates=False)
+
+
+async def deflated_messages(target: Target) -> Results:
+    """24 WebSockets send a message of 33 MB each, which permessage-deflate packs into 32 kB."""
+    message = deflated(_subscribe(_WEBSOCKET_MESSAGE))
+    return await _on_websockets(target, lambda connection: connection.send(message, is_deflated=True), deflates=True)
+
+
+async def unfinished_fragments(target: Target) -> Results:
+    """24 WebSockets send 32 MB each in fragments of a message that they do not finish."""
+    fragment = b"x" * _FRAGMENT
+
+    async def act(connection: RawWebSocket) -> None:
+        for number in range(16):
+            await connection.send(fragment, CONTINUATION if number else TEXT, is_final=False)
+
+    return await _on_websockets(target, act, deflates=False)
+
+
+async def slow_bodies(target: Target) -> Results:
+    """11 POSTs of 6 MB send all but 10 bytes at once, and then a byte every 2 s."""
+    body = json.dumps({"query": "{ __typename }", "variables": {"a": "x" * _SLOW_BODY}}).encode()
+    request = Request("graphql", "POST", "/graphql", target.headers(_JSON), body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
+    return await _ask_again_and_again(target, request, 11)
+
+
+async def slow_gzip(target: Target) -> Results:
+    """22 POSTs at /v1/traces send 38.7 kB of gzip in all, and the last bytes of each every 2 s.
+
+    With a key that may write, since a server can refuse others before it reads their bodies.
+    """
+    # 1.76 kB of gzip are 1.78 MB of zeros, which is as dense as gzip gets.
+    body = gzip.compress(bytes(1_780_000), 9)
+    headers = target.headers(
+        ("Content-Type", "application/x-protobuf"),
+        ("Content-Encoding", "gzip"),
+        ("project_id", PROJECT),
+        writes=True,
+    )
+    request = Request("otlp", "POST", "/v1/traces", headers, body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
+    return await _ask_again_and_again(target, request, 22)
+
+
+async def empty_gzip_members(target: Target) -> Results:
+    """One POST at /v1/traces sends 100 MB of empty gzip members in chunks."""
+    body = gzip.compress(b"") * 5_000_000
+    headers = target.headers(
+        ("Content-Type", "application/x-protobuf"),
+        ("Content-Encoding", "gzip"),
+        ("project_id", PROJECT),
+        writes=True,
+    )
+    request = Request("otlp", "POST", "/v1/traces", headers, body, chunks=(1 << 20,) * (len(body) >> 20))
+    return await _ask_all(target, [request])
+
+
+def _dense() -> bytes:
+    document = f'query ($q: JSON!) {{ calls(projectId: "{PROJECT}", query: {{ json: $q }}) {{ nodes {{ id }} }} }}'
+    start, end = f'{{"query": {json.dumps(document)}, "variables": {{"q": [{{}}'.encode(), b"]}}"
+    return start + b",{}" * ((_DENSE_BODY - len(start) - len(end)) // 3) + end
+
+
+async def dense_variables(target: Target) -> Results:
+    """One POST sends 30 MB of `{}` in its variables."""
+    return await _ask_all(target, [Request("graphql", "POST", "/graphql", target.headers(_JSON), _dense())])
+
+
+async def dense_operations(target: Target) -> Results:
+    """One POST sends 30 MB of `{}` in the part `operations` of a form."""
+    parts = {b"operations": _dense(), b"map": b"{}"}
+    body = b"".join(
+        b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (_BOUNDARY.encode(), name, content)
+        for name, content in parts.items()
+    )
+    headers = target.headers(
+        ("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"), ("Apollo-Require-Preflight", "1")
+    )
+    request = Request("graphql", "POST", "/graphql", headers, body + f"--{_BOUNDARY}--\r\n".encode())
+    return await _ask_all(target, [request])
+
+
+async def many_scans(target: Target) -> Results:
+    """One POST of 90 aliases of `calls(first: 1)`, each with its own condition that no index serves."""
+    fields = " ".join(
+        f"a{number}: calls(projectId: $p, first: 1, query: {{ json: $q{number} }}) {{ nodes {{ id }} }}"
+        for number in range(90)
+    )
+    declared = " ".join(f"$q{number}: JSON!" for number in range(90))
+    variables = {f"q{number}": _absent(number) for number in range(90)}
+    body = json.dumps({"query": f"query ($p: ID! {declared}) {{ {fields} }}", "variables": {"p": PROJECT, **variables}})
+    return await _ask_all(target, [Request("graphql", "POST", "/graphql", target.headers(_JSON), body.encode())])
+
+
+def _absent(number: int) -> object:
+    parts = {"input": {"$getField": "output.answer"}, "substr": {"$literal": f"absent {number}"}}
+    return {"$expr": {"$contains": parts}}
+
+
+async def hostile_dispositions(target: Target) -> Results:
+    """PUTs at /files with names that no decoder takes, and one of 4,400 digits, by a reader and by a writer."""
+    requests = []
+    for writes in (False, True):
+        asked = Request("files", "PUT", f"/files/{PROJECT}", target.headers(writes=writes), b"content")
+        requests += [
+            replace(asked, headers=(*asked.headers, ("Content-Disposition", said))) for said in _HOSTILE_DISPOSITIONS
+        ]
+        requests.append(replace(asked, target=f"{asked.target}?name={'9' * 4400}"))
+    return await _ask_all(target, requests)
+
+
+async def forged_log_lines(target: Target) -> Results:
+    """/weave/call/end with a line break and a terminal escape in the call's id, and an exception that is logged."""
+    before = target.log.read_bytes()
+    end: dict[str, object] = {
+        "project_id": PROJECT,
+        "id": f"1\n{FORGED}\x1b[31m",
+        "ended_at": "2026-03-01T08:00:00Z",
+        "output": None,
+        "summary": {},
+        "exception": "x" * 3_000_000,
+    }
+    body = json.dumps({"end": end}).encode()
+    request = Request("weave", "POST", "/weave/call/end", target.headers(_JSON, writes=True), body)
+    results = await _ask_all(target, [request])
+    written = target.log.read_bytes().removeprefix(before)
+    results["forged log lines"] = sum(line.startswith(FORGED.encode()) for line in written.splitlines())
+    results["terminal escapes in the log"] = written.count(b"\x1b")
+    return +results
+
+
+async def upgraded_post(target: Target) -> Results:
+    """A POST of a query with `Upgrade: websocket`."""
+    headers = target.headers(_JSON, ("Connection", "Upgrade"), ("Upgrade", "websocket"))
+    return await _ask_all(target, [Request("graphql", "POST", "/graphql", headers, b'{"query": "{ __typename }"}')])
+
+
+ATTACKS: Final[dict[str, Attack]] = {
+    attack.__name__: attack
+    for attack in (
+        websocket_messages,
+        deflated_messages,
+        unfinished_fragments,
+        slow_bodies,
+        slow_gzip,
+        empty_gzip_members,
+        dense_variables,
+        dense_operations,
+        many_scans,
+        hostile_dispositions,
+        forged_log_lines,
+        upgraded_post,
+    )
+}
