@@ -16,6 +16,7 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
+from stores.query.index_use import IndexedFields
 from stores.turns import AT_ONCE, Turns
 
 Node = TypeVar("Node")
@@ -107,19 +108,20 @@ class Connection(Generic[Node]):
 
 
 def listed(
-    description: str, of: object, *, work: int | None = None
+    description: str, of: object, *, work: int | None = None, indexed: IndexedFields | None = None
 ) -> Callable[[Callable[..., Awaitable[Listing]]], Any]:
     """A connection of nodes `of` a type, which an asynchronous method resolves.
 
     Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
-    `work` is what it makes the database do, for the cost of queries, where that is more than one look-up.
+    `work` is what it makes the database do, for the cost of queries, where that is more than one look-up; `indexed` are
+    the fields that its `query` and `sort_by` may name without a scan.
     """
     kind = cast("Any", Connection)[of]
 
     paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
 
     def make(resolver: Callable[..., Awaitable[Listing]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind, work=work)(paged(resolver))
+        return resolved(description, returns=kind, work=work, indexed=indexed)(paged(resolver))
 
     return make
 

@@ -10,6 +10,7 @@ from strawberry.scalars import JSON
 from graphql_schema.limits.weights import declared
 from stores.errors import StoreError
 from stores.json_fields import JsonField, ValueField
+from stores.query.index_use import IndexedFields
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
 _Stored = TypeVar("_Stored")
@@ -32,14 +33,20 @@ def described(description: str, *, size: int | None = None) -> Any:  # noqa: ANN
 
 
 def resolved(
-    description: str, returns: object = None, *, size: int | str | None = None, work: int | None = None
+    description: str,
+    returns: object = None,
+    *,
+    size: int | str | None = None,
+    work: int | None = None,
+    indexed: IndexedFields | None = None,
 ) -> Callable[[_Resolver], _Resolver]:
     """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
 
     For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
-    that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`.
+    that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
+    fields that its `query` and `sortBy` may name without a scan.
     """
-    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(size, work))
+    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(size, work, indexed))
     return cast("Callable[[_Resolver], _Resolver]", field)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from enum import Enum
+from functools import cached_property
 from typing import Annotated, Any
 
 import strawberry
@@ -119,6 +120,11 @@ class QueryInput:
 
     def to_store(self) -> Query:
         """The query as the stores take it."""
+        return self._stored
+
+    @cached_property
+    def _stored(self) -> Query:
+        # The cost of an operation looks at it before its resolver does.
         if not self.expr:
             return Query(self.json)
         return Query(_tree(self.expr, "query.expr", iter(range(MAX_NODES))), typed=True)

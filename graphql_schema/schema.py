@@ -29,7 +29,7 @@ from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.errors import explain
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
-from graphql_schema.execution import CompilingExecutor, call_directly, field_of
+from graphql_schema.execution import CompilingExecutor, FewRootsExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
@@ -143,7 +143,7 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
         limits=bounds,
         rulings=RULINGS,
-        execution_context_class=CompilingExecutor if compiled else None,
+        execution_context_class=CompilingExecutor if compiled else FewRootsExecutor,
     )
 
 

@@ -24,6 +24,7 @@ from stores.intake import Intake
 from stores.patience import Patience
 from stores.pool import PoolUse, use_of
 from stores.register import Entered, Register
+from stores.scans import ScanSlots
 from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Database(Collections):
     ) -> None:
         self.intake = intake or Intake()
         self.aside = aside or Aside(client.delegate, name)
+        self.scans = ScanSlots()
         self._register = Register()
         self._refusal = ""
         self._client = client

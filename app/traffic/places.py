@@ -16,6 +16,7 @@ from strawberry.types.execution import PreExecutionError
 from graphql_schema.errors import told
 from stores import THREADS
 from stores.errors import RateLimitedError, StoreError, UnavailableError
+from stores.scans import CALLER
 
 MOST_OPERATIONS: Final = 500
 MOST_QUERIES: Final = THREADS // 2
@@ -169,8 +170,9 @@ class Place:
         self._is_query = is_query
 
     async def __aenter__(self) -> None:
-        """Have it; raises what `Places.take` does."""
+        """Have it; raises what `Places.take` does. The reads of this task go to the caller's account from now on."""
         await self._places.take(self._payer, is_query=self._is_query)
+        CALLER.set(self._payer)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -18,6 +18,7 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.calls import CallsStats, Expansion
+from stores.calls.fields import INDEXED_CALL_FIELDS
 from stores.paging import PageRequest, Row
 from stores.query.plans import Plan
 
@@ -90,7 +91,7 @@ class CallQueries:
         """One call."""
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @listed("A page of the project's calls.", of=CallSchema)
+    @listed("A page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS)
     async def calls(
         self,
         info: Info,
@@ -119,7 +120,7 @@ class CallQueries:
         """The present place among the events."""
         return await info.context.stores.calls.events_cursor(project_id)
 
-    @resolved("How many calls there are.", returns=CallsQueryStatsRes, work=COUNT)
+    @resolved("How many calls there are.", returns=CallsQueryStatsRes, work=COUNT, indexed=INDEXED_CALL_FIELDS)
     async def calls_stats(
         self,
         info: Info,
@@ -135,7 +136,10 @@ class CallQueries:
         return await info.context.stores.calls.stats(project_id, wanted, which, limit, where, expansion)
 
     @resolved(
-        "How the first page of such a list is found: for those who run the server.", returns=ExplainRes, work=COUNT
+        "How the first page of such a list is found: for those who run the server.",
+        returns=ExplainRes,
+        work=COUNT,
+        indexed=INDEXED_CALL_FIELDS,
     )
     async def explain(
         self,

@@ -12,6 +12,7 @@ from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.fields import ProjectId, to_store
 from graphql_schema.query_input import QueryInput
 from graphql_schema.sorting import SortBy, sort_keys
+from stores.costs.fields import INDEXED_COST_FIELDS
 from stores.paging import PageRequest
 
 Where = Annotated[QueryInput | None, strawberry.argument(description="Any condition on their fields.")]
@@ -25,7 +26,9 @@ class CostQueries:
     """The fields of Query that read costs."""
 
     @listed(
-        "A page of the prices that the project set; those that LoomQL ships are not among them.", of=CostQueryOutput
+        "A page of the prices that the project set; those that LoomQL ships are not among them.",
+        of=CostQueryOutput,
+        indexed=INDEXED_COST_FIELDS,
     )
     async def costs(
         self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest

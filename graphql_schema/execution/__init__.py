@@ -3,6 +3,7 @@
 from graphql_schema.execution.direct import call_directly
 from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.resolvers import OF_ALL
+from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.execution.sources import field_of
 
-__all__ = ["OF_ALL", "CompilingExecutor", "call_directly", "field_of"]
+__all__ = ["OF_ALL", "CompilingExecutor", "FewRootsExecutor", "call_directly", "field_of"]

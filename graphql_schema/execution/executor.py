@@ -285,9 +285,7 @@ class CompilingExecutor(PatternedExecutor):
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the field's error
             self.handle_field_error(error, field.type, field.details, path)
             return None
-        if self.is_awaitable(value):
-            return self._awaited(field, path, value)
-        return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
+        return self.complete_field(field, path, value)
 
     async def _awaited(self, field: Field, path: Path, value: Awaitable[Any]) -> object:
         """What becomes of a field whose value must be awaited."""
@@ -308,7 +306,9 @@ class CompilingExecutor(PatternedExecutor):
     def complete_field(self, field: Field, path: Path, value: object) -> AwaitableOrValue[object]:
         """What becomes of the value that a field's resolver gave, or of the error that it raised."""
         if self.is_awaitable(value):
-            return self._awaited(field, path, value)
+            if path.prev or self.root_slots is None:
+                return self._awaited(field, path, value)
+            return self.in_slot(self.root_slots, value, lambda: self._awaited(field, path, value))
         return self._completed(field, path, lambda: self.complete_value(*self._place(field, path), value, None))
 
     def info(self, field: Field, path: Path) -> Info:

@@ -16,8 +16,8 @@ from graphql import (
 from graphql.execution.executor import CollectedErrors, Executor
 from graphql.execution.values import VariableValues
 from graphql.pyutils import RefMap
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.execution.variables import coerced, declared
 
 _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
@@ -33,7 +33,7 @@ _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
 _RESOLVERS: Final = default_field_resolver, default_type_resolver, default_field_resolver
 
 
-class PatternedExecutor(StrawberryGraphQLCoreExecutionContext):
+class PatternedExecutor(FewRootsExecutor):
     """Executes as graphql-core does; it begins as a copy, with its variables coerced by compiled functions."""
 
     @classmethod

@@ -14,6 +14,7 @@ from graphql_schema.limits.weights import COUNT
 from graphql_schema.query_input import QueryInput
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.feedback import FeedbackStats
+from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.paging import PageRequest
 
 Where = Annotated[
@@ -34,7 +35,7 @@ Sort = Annotated[
 class FeedbackQueries:
     """The fields of Query that read feedback."""
 
-    @listed("A page of the project's feedback.", of=Feedback)
+    @listed("A page of the project's feedback.", of=Feedback, indexed=INDEXED_FEEDBACK_FIELDS)
     async def feedback(
         self, info: Info, project_id: ProjectId, query: Where = None, sort_by: Sort = None, *, request: PageRequest
     ) -> Listing:
@@ -44,7 +45,9 @@ class FeedbackQueries:
         page = await feedback.page(project_id, request, wanted, sort_keys(sort_by), where)
         return Listing(page, partial(feedback.count, project_id, where))
 
-    @resolved("How much feedback there is, by type.", returns=FeedbackStatsRes, work=COUNT)
+    @resolved(
+        "How much feedback there is, by type.", returns=FeedbackStatsRes, work=COUNT, indexed=INDEXED_FEEDBACK_FIELDS
+    )
     async def feedback_stats(self, info: Info, project_id: ProjectId, query: Where = None) -> FeedbackStats:
         """How much feedback there is."""
         return await info.context.stores.feedback.stats(project_id, to_store(query))

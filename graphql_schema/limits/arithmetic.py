@@ -16,11 +16,15 @@ _NODES: Final = "nodes"
 
 @dataclass(frozen=True, slots=True)
 class Heavy:
-    """A field that costs much: its path in the answer, how many objects it may give, and the fields to ask less of."""
+    """A field that costs much: its path in the answer, how many objects it may give, and the fields to ask less of.
+
+    If it `is_scan`, the count is what its scans cost.
+    """
 
     path: str
     count: int
     lists: tuple[str, ...]
+    is_scan: bool = False
 
 
 class Arithmetic:
@@ -36,6 +40,11 @@ class Arithmetic:
         self._left = _MOST_TERMS
         return self._sum(self._root)
 
+    @property
+    def scans(self) -> bool:
+        """True if there may be scans in the sum."""
+        return self._root.scans
+
     def objects(self) -> int:
         """What the sum comes to."""
         return self._count(self._root)
@@ -48,8 +57,9 @@ class Arithmetic:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         total = sum(map(self._of, fields))
         told = [field for field in self._by_weight(fields) if self._of(field) * _SMALL >= total and self._of(field)]
-        told = told[: self._left]
-        self._left -= len(told)
+        # A scan is told even where there is no room: it is what the client can change.
+        told = [field for position, field in enumerate(told) if field.is_scan or position < self._left]
+        self._left -= sum(not field.is_scan for field in told)
         parts = [self._field(field) for field in fields if any(field is each for each in told)]
         rest = total - sum(map(self._of, told))
         return " + ".join([*parts, number(rest)] if rest or not parts else parts)
@@ -67,6 +77,9 @@ class Arithmetic:
     ) -> Iterator[Heavy]:
         fields = max(selection.kinds, key=lambda kind: sum(map(self._of, kind)), default=())
         for field in self._by_weight(fields)[:1]:
+            if field.is_scan:
+                yield Heavy(".".join(path), times * self._of(field), lists, is_scan=True)
+                return
             here = (*path, field.name)
             count = times * self._size(field)
             asked = lists

@@ -16,6 +16,7 @@ from graphql_schema.limits.weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
 _MOST_KEPT: Final = 32
+_FOR_A_SCAN: Final = " for a scan, since no index serves its condition or its sort"
 
 Extensions = dict[str, Any]
 
@@ -161,15 +162,16 @@ def _refusal(
 ) -> TooCostlyError:
     cost, arithmetic = counted.cost(values), Arithmetic(counted, values)
     heavy = arithmetic.heaviest()
+    scans = " and the scans that it needs" if arithmetic.scans else ""
     message = (
         f"The {operation.operation.value} may cost {number(cost)}, and the limit is {limit:,}: "
-        f"{number(arithmetic.objects())} for the objects that it may return, {arithmetic.text()}, and "
+        f"{number(arithmetic.objects())} for the objects that it may return{scans}, {arithmetic.text()}, and "
         f"{number(counted.root.work)} for what the database is asked. "
     )
     extensions = {"code": TOO_COMPLEX, "cost": min(cost, MOST_TOLD), "limit": limit, "setting": SETTING}
     advice = "Ask for less"
     if heavy and heavy.count > 1:
-        message += f"The most is {heavy.path}, with {number(heavy.count)}. "
+        message += f"The most is {heavy.path}, with {number(heavy.count)}{_FOR_A_SCAN if heavy.is_scan else ''}. "
         extensions["path"] = heavy.path
     if heavy and heavy.lists:
         advice = f"Ask for fewer of {' or of '.join(heavy.lists[:-3:-1])} (a smaller `first`, and on by cursor)"

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql_schema.limits.sizes import Size
+from graphql_schema.limits.scans import Scan
+from graphql_schema.limits.sizes import Asked
+
+Size = int | Asked | Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +15,7 @@ class CostedField:
     """A field of the answer under its response name: `size` times what it is itself, and what is selected below it.
 
     `is_list` tells a list of one from an object, `is_asked` a list whose size is the client's choice, and `is_handed`
-    one whose size the field above it was told.
+    one whose size the field above it was told. One that `is_scan` is none of the answer: `own` is what scans cost.
     """
 
     name: str
@@ -23,6 +26,7 @@ class CostedField:
     is_list: bool = False
     is_asked: bool = False
     is_handed: bool = False
+    is_scan: bool = False
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -31,6 +35,7 @@ class Selection:
 
     It is not shown: what is shared in it would come again for each way that leads there.
     `constant` is what it costs where no variable has a say; else `at` is its position among those that are to be found.
+    `scans` is True if there may be scans in it.
     """
 
     kinds: tuple[tuple[CostedField, ...], ...]
@@ -38,10 +43,12 @@ class Selection:
     constant: int | None = None
     at: int = -1
     sums: tuple[tuple[int, tuple[tuple[Size, int, int], ...]], ...] = ()
+    scans: bool = False
 
     def fix(self, found: list["Selection"]) -> None:
         """Find what can be found before there are variables; what cannot is put behind what it builds upon."""
         self.work = sum(field.work + (field.below.work if field.below else 0) for kind in self.kinds for field in kind)
+        self.scans = any(field.is_scan or (field.below and field.below.scans) for kind in self.kinds for field in kind)
         self.sums = tuple(_sum(kind) for kind in self.kinds)
         if not any(terms for _fixed, terms in self.sums):
             self.constant = max((fixed for fixed, _terms in self.sums), default=0)

@@ -23,9 +23,10 @@ from graphql import (
 )
 
 from graphql_schema.directives import is_included
-from graphql_schema.limits.cost_tree import CostedField, Counted, Selection
-from graphql_schema.limits.sizes import Size, asked
-from graphql_schema.limits.weights import INNER, Weight, Weights
+from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
+from graphql_schema.limits.scans import scan
+from graphql_schema.limits.sizes import asked
+from graphql_schema.limits.weights import COUNT, INNER, UNINDEXED, Weight, Weights
 
 MOST_LOOKS: Final = 50_000
 """How many selections are looked at; each is met once for each way that fields of one name lead to it."""
@@ -121,13 +122,16 @@ class Counting:
         is_handed = weight.is_list and told is None and handed is not None
         is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
         given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
-        if given is not None and below is not None:
-            below = self._with_given(below, given)
+        if below is not None:
+            if given is not None:
+                below = self._with(below, CostedField("given", given, 1, 0, is_list=True))
+            if weight.indexed and (scans := scan(nodes[0], weight.indexed)):
+                below = self._with(below, _scan_field(below, scans))
         return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
 
-    def _with_given(self, below: Selection, given: Size) -> Selection:
-        """What a mutation gives, and what it is given beside it."""
-        both = Selection(tuple((CostedField("given", given, 1, 0, is_list=True), *fields) for fields in below.kinds))
+    def _with(self, below: Selection, beside: CostedField) -> Selection:
+        """A selection, and what counts beside it: what a mutation is given, or scans."""
+        both = Selection(tuple((beside, *fields) for fields in below.kinds))
         both.fix(self._varying)
         return both
 
@@ -199,3 +203,9 @@ class Counting:
         self._looks += 1
         if self._looks > MOST_LOOKS:
             raise TooManySelectionsError
+
+
+def _scan_field(below: Selection, scans: Size) -> CostedField:
+    """The scans of a list: one finds its page, and each count of all that match is another."""
+    counts = sum(field.work >= COUNT for fields in below.kinds for field in fields)
+    return CostedField("scan", scans, UNINDEXED * (1 + counts), 0, is_scan=True)

@@ -40,16 +40,13 @@ class Asked:
         return self.default
 
 
-Size = int | Asked
-
-
 def _number(value: object) -> int | None:
     if isinstance(value, list):
         return len(value)
     return value if isinstance(value, int) else None
 
 
-def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int) -> Size:
+def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int) -> int | Asked:
     """The number that arguments of a field ask for, each named with dots on the way into its fields."""
     found = [_source(node, *argument.split(".")) for argument in arguments]
     size = Asked(tuple(source for source in found if source is not None), default, most)

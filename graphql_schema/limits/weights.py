@@ -23,6 +23,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graphql_schema.limits.introspection_sizes import TypicalSizes
+from stores.query.index_use import IndexedFields
 
 PAGE: Final = 100
 """How many a list gives whose field is not told how many."""
@@ -42,6 +43,10 @@ COUNT: Final = 1_000
 SCAN: Final = 10_000
 """What it costs to let it read the calls of a project: half a second for 100,000."""
 
+UNINDEXED: Final = 4_000
+"""Cost of a condition or a sort that no index serves, beside what a list costs anyway: 25 lists, each with its
+`totalCount`, are within the default limit, and 90 are not."""
+
 _UNBOUNDED: Final = 10**12
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 _DECLARED: Final = "weight"
@@ -51,16 +56,21 @@ _DECLARED: Final = "weight"
 class _Declaration:
     size: int | str | None = None
     work: int | None = None
+    indexed: IndexedFields | None = None
 
 
-def declared(size: int | str | None = None, work: int | None = None) -> dict[str, Any]:
+def declared(
+    size: int | str | None = None, work: int | None = None, indexed: IndexedFields | None = None
+) -> dict[str, Any]:
     """The metadata of a field that says what it weighs, where that is not what its type and arguments tell.
 
     Args:
         size: how many objects its list has, or the lists right below it: a number, or the argument that tells.
         work: what it makes the database do, once for all rows that ask.
+        indexed: the fields that its conditions and sorts may name without a scan.
     """
-    return {_DECLARED: _Declaration(size, work)} if size is not None or work is not None else {}
+    declaration = _Declaration(size, work, indexed)
+    return {_DECLARED: declaration} if declaration != _Declaration() else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Weight:
     `own` is what it gives one of: an object, or a value that has to be worked out. `work` is what it makes the
     database do, once for all rows that ask. `size` is how many its list has, or else the lists right below it: a
     number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is.
+    `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither.
     """
 
     size: int | Sequence[str] | None
@@ -78,6 +89,7 @@ class Weight:
     work: int
     own: int
     is_list: bool
+    indexed: IndexedFields | None = None
 
 
 class Weights:
@@ -107,7 +119,7 @@ class Weights:
         work = told.work if told and told.work is not None else _work(field)
         # A plain value costs nothing beside its object; one that takes arguments, as a path, has to be worked out.
         own = int(not is_leaf or bool(definition.args))
-        return Weight(size, default, most, work, own, is_list)
+        return Weight(size, default, most, work, own, is_list, told.indexed if told else None)
 
 
 def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:

@@ -16,6 +16,7 @@ from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.objects import ObjectsFilter
 from stores.objects.classes import OP
+from stores.objects.fields import INDEXED_OBJECT_FIELDS
 from stores.paging import PageRequest, Row
 
 Sort = Annotated[
@@ -46,7 +47,9 @@ class ObjectQueries:
         """One version of an object."""
         return await info.context.stores.objects.one(project_id, object_id, digest, selected_fields(info))
 
-    @listed("A page of the project's objects and ops, every version an entry.", of=ObjSchema)
+    @listed(
+        "A page of the project's objects and ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
+    )
     async def objs(
         self,
         info: Info,
@@ -73,7 +76,7 @@ class ObjectQueries:
         """One version of an op."""
         return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP, "name")
 
-    @listed("A page of the project's ops, every version an entry.", of=ObjSchema)
+    @listed("A page of the project's ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS)
     async def ops(
         self,
         info: Info,

@@ -15,6 +15,7 @@ from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.tables.inputs import TableRowFilter
 from graphql_schema.tables.types import TableRowSchema, TableStatsRow
 from stores.paging import PageRequest, Row
+from stores.tables.rows import INDEXED_ROW_FIELDS
 
 Digest = Annotated[str, strawberry.argument(description="The table's digest, as tableCreate gives it.")]
 Digests = Annotated[
@@ -42,6 +43,7 @@ class TableQueries:
         "A page of a table's rows; none if there is no such table. A row that was never created counts, but is not "
         "among them.",
         of=TableRowSchema,
+        indexed=INDEXED_ROW_FIELDS,
     )
     async def table_rows(
         self,

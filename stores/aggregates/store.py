@@ -25,6 +25,7 @@ from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
+from stores.scans import in_scan_slot
 from stores.transactions import Session
 from stores.whole_reads import AT_ONE_MOMENT
 
@@ -66,6 +67,7 @@ class AggregatesStore:
         self._max_groups = max_groups
         self._max_rows = max_rows
 
+    @in_scan_slot()
     @database_query
     async def calls(
         self,

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 
 TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 """Not stored with a call: the sum over its trace."""
@@ -55,6 +56,8 @@ CALL_FIELDS: Final = FieldTable(
         "by total_cost, in US dollars"
     },
 )
+
+INDEXED_CALL_FIELDS: Final = IndexedFields(CALL_FIELDS, "calls")
 
 _READS: Final[dict[str, tuple[str, ...]]] = {
     "inputs": ("json.inputs",),

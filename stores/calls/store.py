@@ -10,7 +10,7 @@ from stores.calls.additions import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
 from stores.calls.edges import calls_by
 from stores.calls.expansion import Expansion
-from stores.calls.fields import TOTAL_STORAGE_SIZE, paths_of, shown_of
+from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
 from stores.calls.partly import Refused, write_partly
@@ -36,6 +36,7 @@ from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
+from stores.scans import in_scan_slot
 from stores.whole_reads import one_row, rows_among
 
 MAX_DELETED_AT_ONCE = 1000
@@ -202,6 +203,7 @@ class CallsStore:
         found = {(row["project_id"], row["id"]): row for row in rows}
         return {key: found.get(key) for key in keys}
 
+    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
     async def page(
         self,
@@ -229,6 +231,7 @@ class CallsStore:
             await add_rest(self.database, project_id, page.rows, wanted, costs)
         return page
 
+    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
     async def explain(
         self,
@@ -290,6 +293,7 @@ class CallsStore:
         check_project_id(project_id)
         return await self._watching.cursor(project_id)
 
+    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
     async def count(
         self,
@@ -303,6 +307,7 @@ class CallsStore:
         async with calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search:
             return await paging.count(self._calls, search.stages, session=search.session)
 
+    @in_scan_slot(INDEXED_CALL_FIELDS.needs_scan)
     @database_query
     async def stats(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 
 COST_FIELDS: Final = FieldTable(
     [
@@ -20,6 +21,8 @@ COST_FIELDS: Final = FieldTable(
         Field("created_by", "created_by", optional=False),
     ]
 )
+
+INDEXED_COST_FIELDS: Final = IndexedFields(COST_FIELDS, "costs")
 
 
 def paths_of(wanted: Iterable[str]) -> list[str]:

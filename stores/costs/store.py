@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from stores import audit, paging, times
 from stores.calls.inputs import LOCAL_USER, check_length
 from stores.costs.defaults import of_model
-from stores.costs.fields import COST_FIELDS, paths_of
+from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
@@ -19,6 +19,7 @@ from stores.query import Query
 from stores.query.ids import named_ids
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
+from stores.scans import in_scan_slot
 from stores.tables.content import BATCH, batches
 from stores.transactions import Session
 from stores.whole_reads import first_rows, rows_among
@@ -71,6 +72,7 @@ class CostsStore:
             await self.database.transaction(create)
         return [document["id"] for document in documents]
 
+    @in_scan_slot(INDEXED_COST_FIELDS.needs_scan)
     @database_query
     async def page(
         self,
@@ -89,6 +91,7 @@ class CostsStore:
         order = compile_sort(sort_by or _OLDEST_FIRST, COST_FIELDS)
         return await paging.find_page(self._costs, match, order, request, paths_of(wanted))
 
+    @in_scan_slot(INDEXED_COST_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
         """How many costs of the project pass the query."""

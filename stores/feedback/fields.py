@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 
 FEEDBACK_FIELDS: Final = FieldTable(
     [
@@ -21,6 +22,8 @@ FEEDBACK_FIELDS: Final = FieldTable(
         Field("wb_user_id", "wb_user_id", optional=False),
     ]
 )
+
+INDEXED_FEEDBACK_FIELDS: Final = IndexedFields(FEEDBACK_FIELDS, "feedback")
 
 _READS: Final[dict[str, tuple[str, ...]]] = {
     "payload": ("json.payload",),

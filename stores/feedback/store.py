@@ -15,7 +15,7 @@ from stores.edges import ById, Edge
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
-from stores.feedback.fields import FEEDBACK_FIELDS, paths_of
+from stores.feedback.fields import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS, paths_of
 from stores.feedback.inputs import NewFeedback, check_id
 from stores.feedback.writes import restore, write
 from stores.ids import check_project_id
@@ -24,6 +24,7 @@ from stores.query import Query
 from stores.query.ids import named_ids
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
+from stores.scans import in_scan_slot
 from stores.turns import in_turns
 
 MAX_BATCH: Final = 10_000
@@ -145,6 +146,7 @@ class FeedbackStore:
             outcome["num_purged"] = done.deleted_count
         return done.deleted_count
 
+    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def page(
         self,
@@ -163,11 +165,13 @@ class FeedbackStore:
         order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
         return await paging.find_page(self._feedback, match, order, request, paths_of(wanted))
 
+    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
         """How much passes the query."""
         return await self._feedback.count_documents(_match(project_id, query))
 
+    @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def stats(self, project_id: str, query: Query | None = None) -> FeedbackStats:
         """How much passes the query, by type.

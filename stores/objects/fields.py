@@ -5,6 +5,7 @@ from typing import Final
 
 from stores.objects import parts
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 
 OBJECT_FIELDS: Final = FieldTable(
     [
@@ -25,6 +26,8 @@ OBJECT_FIELDS: Final = FieldTable(
         Field("refs", "refs", Kind.JSON),
     ]
 )
+
+INDEXED_OBJECT_FIELDS: Final = IndexedFields(OBJECT_FIELDS, "objects")
 
 _IDENTITY: Final = ("project_id", "kind", "object_id", "digest")
 """What every row has: its ref, and all that hangs on it, is made of these."""

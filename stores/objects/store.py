@@ -14,7 +14,7 @@ from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.fields import OBJECT_FIELDS, paths_of
+from stores.objects.fields import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
 from stores.objects.restoring import Name, RestoredVersion, by_name
@@ -22,6 +22,7 @@ from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_o
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.scans import in_scan_slot
 from stores.tables import content
 from stores.transactions import Session
 from stores.whole_reads import rows_among
@@ -197,6 +198,7 @@ class ObjectsStore:
         is_known = any([await self._was_ever(project_id, each, object_id) for each in kinds])
         raise versions.not_found(object_id, version, noun, "digest" if is_known else name_argument)
 
+    @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
     @database_query
     async def page(
         self,
@@ -217,6 +219,7 @@ class ObjectsStore:
         order = compile_sort(sort_by or _OLDEST_FIRST, OBJECT_FIELDS)
         return await paging.find_page(self._objects, match, order, request, paths_of(wanted))
 
+    @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
     @database_query
     async def count(
         self, project_id: str, objects_filter: ObjectsFilter | None = None, query: Query | None = None

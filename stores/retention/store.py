@@ -14,6 +14,7 @@ from stores.retention.rules import Patience, Rule
 from stores.retention.states import Hold
 from stores.retention.sweep import PAUSE, Sweep
 from stores.retention.traces import LARGE
+from stores.scans import in_scan_slot
 
 _MOST_DUE = 1_000
 
@@ -61,6 +62,7 @@ class RetentionStore:
         await self._tell(project_id)
         return Retention.of(project_id, document)
 
+    @in_scan_slot()
     @database_query
     async def preview(self, project_id: str, rule: Rule, wanted: Collection[str]) -> Counts:
         """The wanted counts of what a rule, or if that is empty the project's own, would remove now.

@@ -11,6 +11,7 @@ from stores.database import Collection, Document
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.mirror import mirror
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.index_use import IndexedFields
 from stores.tables import content
 from stores.transactions import Session
 
@@ -23,6 +24,9 @@ _MAX_GROWTH: Final = 14
 ROW_FIELDS: Final = FieldTable(
     [Field("digest", "digest", optional=False), Field("val", "val", Kind.JSON, text_path="json.val")]
 )
+
+INDEXED_ROW_FIELDS: Final = IndexedFields(ROW_FIELDS, "table_rows")
+"""Rows have no index by their fields: a condition or a sort reads all rows of a table."""
 
 _READS: Final = {"val": "json.val", "digest": "digest", "size_bytes": "size_bytes"}
 

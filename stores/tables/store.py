@@ -9,12 +9,13 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.scans import in_scan_slot
 from stores.steps import take
 from stores.tables import content, uploads
 from stores.tables.edges import RowsOfTables
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
-from stores.tables.rows import ROW_FIELDS, RowContent, paths_of, sizes_of
+from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
 from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
@@ -141,6 +142,7 @@ class TablesStore:
             await take(self.database, steps, PAUSE, deadline=None)
         return len(abandoned)
 
+    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
     async def rows(
         self,
@@ -194,6 +196,7 @@ class TablesStore:
                     found[project_id, row["table_digest"], row["original_index"]] = row
         return found
 
+    @in_scan_slot(INDEXED_ROW_FIELDS.needs_scan)
     @database_query
     async def count_rows(
         self, project_id: str, digest: str, row_filter: RowFilter | None = None, query: Query | None = None

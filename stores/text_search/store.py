@@ -15,6 +15,7 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
+from stores.scans import in_scan_slot
 from stores.steps import deadline_in, take
 from stores.text_search.found import FoundPage, Method, Question, refused
 from stores.text_search.highlights import MOST, add_highlights
@@ -36,6 +37,7 @@ class TextSearchStore:
         self.database = database
         self._scan_seconds = scan_seconds
 
+    @in_scan_slot()
     @database_query
     async def page(
         self,
@@ -83,6 +85,7 @@ class TextSearchStore:
         rows[:] = [calls[row["id"]] | row for row in rows if row["id"] in calls]
         await add_rest(self.database, project_id, rows, wanted)
 
+    @in_scan_slot()
     @database_query
     async def count(
         self,

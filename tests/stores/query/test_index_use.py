@@ -1,127 +1,168 @@
-"""A query on a plain column is match language that its index serves, from exactly where it asks to."""
+"""Which conditions and sorts need a scan: what MongoDB itself looks at tells whether that is so."""
 
-import math
 from typing import Any
 
 import pytest
 
-from stores import times
-from stores.calls import CallsStore
-from stores.calls.filters import calls_match
-from stores.database import Database
+from stores.calls import CallsFilter, CallsStore
+from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.paging import PageRequest
 from stores.query import Query
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
+from stores.query.index_use import IndexedFields
+from stores.query.parser import MAX_NODES
+from stores.query.sort import SortBy
+from stores.tables.rows import INDEXED_ROW_FIELDS
+from tests.stores.calls.builders import PROJECT, end, start
 
-Tree = Any
-
-CALLS = 200
-INT64 = 1 << 63
-LATER = NOON + 150 * SECOND
-TIME = {"$literal": times.to_text(LATER)}
-STARTED = {"$getField": "started_at"}
-
-
-def among(name: str, *values: object) -> Tree:
-    return {"$in": [{"$getField": name}, [{"$literal": value} for value in values]]}
+CALLS = 40
+Tree = dict[str, Any]
 
 
-def equal(name: str, value: object) -> Tree:
-    return {"$eq": [{"$getField": name}, {"$literal": value}]}
+def get(name: str) -> Tree:
+    return {"$getField": name}
 
 
-def just(*values: str) -> list[str]:
-    return [f'["{value}", "{value}"]' for value in values]
+def literal(value: Any) -> Tree:  # noqa: ANN401 -- any JSON
+    return {"$literal": value}
 
 
-SERVED = [
-    ({"$gt": [STARTED, TIME]}, "started_at", [f"({LATER}, inf]"], 49),
-    ({"$gte": [STARTED, TIME]}, "started_at", [f"[{LATER}, inf]"], 50),
-    ({"$lt": [STARTED, TIME]}, "started_at", [f"[-inf, {LATER})"], 150),
-    ({"$lt": [TIME, STARTED]}, "started_at", [f"({LATER}, inf]"], 49),
-    ({"$eq": [STARTED, TIME]}, "started_at", [f"[{LATER}, {LATER}]"], 1),
-    ({"$gt": [STARTED, {"$literal": LATER / SECOND}]}, "started_at", [f"({LATER}, inf]"], 49),
-    (
-        {"$and": [{"$gt": [STARTED, TIME]}, {"$lte": [STARTED, {"$literal": LATER / SECOND + 9}]}]},
-        "started_at",
-        [f"({LATER}, {LATER + 9 * SECOND}]"],
-        9,
-    ),
-    (among("started_at", times.to_text(LATER), LATER // SECOND + 1), "started_at", None, 2),
-    (equal("op_name", "rare"), "op_name", just("rare"), 2),
-    (among("op_name", "rare", "none", "odd"), "op_name", just("none", "odd", "rare"), 4),
-    ({"$gt": [{"$getField": "opName"}, {"$literal": "often"}]}, "op_name", ['("often", {})'], 2),
-    (equal("trace_id", trace_id(7)), "trace_id", just(trace_id(7)), 10),
-    (among("trace_id", trace_id(7), trace_id(8)), "trace_id", just(trace_id(7), trace_id(8)), 20),
-    (equal("summary.weave.status", "error"), "status", just("error"), 3),
-    (among("status", "error", "running"), "status", just("error", "running"), 4),
-    (equal("parent_id", None), "parent_id", ["[undefined, undefined]", "[null, null]"], 20),
-]
+def compared(name: str, comparison: str = "$eq", value: Any = "none") -> Tree:  # noqa: ANN401 -- any JSON
+    return {comparison: [get(name), literal(value)]}
 
 
-def nodes(tree: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any part of what explain tells
-    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return [*([tree] if isinstance(tree, dict) else []), *(node for member in members for node in nodes(member))]
+SERVED: dict[str, Tree] = {
+    "eq": compared("op_name"),
+    "camel case": compared("opName"),
+    "by another name": compared("summary.weave.status"),
+    "literal first": {"$gt": [literal("2020-01-01T00:00:00Z"), get("started_at")]},
+    "range": compared("latency_ms", "$gt", 1_000_000),
+    "partial index": compared("thread_id"),
+    "in": {"$in": [get("trace_id"), [literal("none"), literal("nor this")]]},
+    "and": {"$and": [compared("op_name"), compared("started_at", "$gt", 0)]},
+}
+UNSERVED: dict[str, Tree] = {
+    "path": compared("inputs.a.b"),
+    "column without an index": compared("display_name"),
+    "or": {"$or": [compared("trace_id"), compared("wb_run_id")]},
+    "contains": {"$contains": {"input": get("op_name"), "substr": literal("none")}},
+    "convert": {"$eq": [{"$convert": {"input": get("op_name"), "to": "string"}}, literal("none")]},
+    "two fields": {"$eq": [get("op_name"), get("trace_id")]},
+    "one path in an and": {"$and": [compared("op_name", value="answer"), compared("inputs.a")]},
+    "one path in an or": {"$or": [compared("trace_id"), compared("inputs.a")]},
+    "in of a path": {"$in": [get("inputs.a"), [literal("none")]]},
+    "in of a field": {"$in": [get("op_name"), [get("inputs.a")]]},
+}
 
 
 @pytest.fixture
-async def stock(calls: CallsStore) -> CallsStore:
-    """Two hundred calls a second apart, ten to a trace: a few rare ops, three errors, one that runs."""
-    for number in range(CALLS):
-        op_name = {10: "rare", 20: "rare", 30: "odd", 40: "odd"}.get(number, "often")
-        parent_id = call_id(number // 10 * 10) if number % 10 else None
-        parts = [start(number, trace_id=trace_id(number // 10), op_name=op_name, parent_id=parent_id)]
-        ends = [end(number, exception="broken" if number in (50, 60, 70) else None)] if number != 80 else []
-        await calls.write([*parts, *ends])
+async def stored(calls: CallsStore) -> CallsStore:
+    """Calls for which none of the conditions holds."""
+    await calls.write([each for number in range(CALLS) for each in (start(number), end(number))])
     return calls
 
 
-async def test_a_plain_column_is_found_by_its_index_with_exact_bounds(stock: CallsStore, database: Database) -> None:
-    for tree, column, bounds, count in SERVED:
-        match = calls_match(PROJECT, None, Query({"$expr": tree}))
+@pytest.mark.parametrize("tree", SERVED.values(), ids=SERVED)
+async def test_what_an_index_serves_reads_no_call_that_does_not_match(stored: CallsStore, tree: Tree) -> None:
+    query = Query({"$expr": tree})
 
-        told = await database.calls.find(match).explain()
-        found = await stock.count(PROJECT, query=Query({"$expr": tree}))
+    plan = await stored.explain(PROJECT, query=query)
 
-        scans = [node for node in nodes(told["queryPlanner"]["winningPlan"]) if node.get("stage") == "IXSCAN"]
-        assert scans, tree
-        for scan in scans:
-            assert column in scan["keyPattern"], tree
-            assert bounds is None or [plain(bound) for bound in scan["indexBounds"][column]] == bounds, tree
-        assert found == count, tree
-        assert told["executionStats"]["totalDocsExamined"] == count, tree
-        assert "$expr" not in repr(match)
+    assert not INDEXED_CALL_FIELDS.needs_scan(query)
+    assert (plan.documents_examined, plan.returned) == (0, 0)
 
 
-def plain(bound: str) -> str:
-    """A bound with MongoDB's infinities as Python writes them; an index that descends names the later end first."""
-    return bound.replace(".0", "")
+@pytest.mark.parametrize("tree", UNSERVED.values(), ids=UNSERVED)
+async def test_what_needs_a_scan_reads_every_call(stored: CallsStore, tree: Tree) -> None:
+    query = Query({"$expr": tree})
+
+    plan = await stored.explain(PROJECT, query=query)
+
+    assert INDEXED_CALL_FIELDS.needs_scan(query)
+    assert max(plan.documents_examined, plan.keys_examined) >= CALLS
+    assert plan.returned == 0
 
 
-async def test_an_index_on_a_users_path_serves_comparisons_and_conversions(
-    calls: CallsStore, database: Database
+@pytest.mark.parametrize(
+    ("keys", "needs_scan"),
+    [
+        ([SortBy("started_at")], False),
+        ([SortBy("started_at", descending=True)], False),
+        ([SortBy("latency_ms", descending=True)], False),
+        ([SortBy("total_tokens", descending=True)], False),
+        ([SortBy("status")], False),
+        ([SortBy("op_name"), SortBy("started_at", descending=True)], False),
+        ([SortBy("latency_ms")], True),
+        ([SortBy("op_name")], True),
+        ([SortBy("thread_id", descending=True)], True),
+        ([SortBy("inputs.a")], True),
+        ([SortBy("started_at"), SortBy("latency_ms", descending=True)], True),
+    ],
+)
+async def test_a_sort_needs_a_scan_where_mongodb_sorts_in_memory(
+    stored: CallsStore, keys: list[SortBy], *, needs_scan: bool
 ) -> None:
-    # given an index on a path that holds numbers, numerals and lists
-    await database.calls.create_index([("project_id", 1), ("visible", 1), ("inputs.user.score", 1)], name="score")
-    await calls.write([start(number, inputs={"user": {"score": number}}) for number in range(CALLS)])
-    await calls.write(
-        [start(CALLS, inputs={"user": {"score": "5"}}), start(CALLS + 1, inputs={"user": [{"score": 5}]})]
-    )
-    path = {"$getField": "inputs.user.score"}
-    as_double = {"$convert": {"input": path, "to": "double"}}
+    plan = await stored.explain(PROJECT, sort_by=keys)
 
-    for tree, count, examined in (
-        ({"$eq": [path, {"$literal": 5}]}, 1, 2),
-        ({"$lt": [path, {"$literal": 5}]}, 5, 5),
-        ({"$in": [path, [{"$literal": 5}, {"$literal": 7}, {"$literal": math.pi}]]}, 2, 3),
-        ({"$eq": [as_double, {"$literal": 5}]}, 2, 3),
-        ({"$gte": [as_double, {"$literal": CALLS - 2}]}, 2, 3),
-        ({"$in": [as_double, [{"$literal": 5}, {"$literal": 6}]]}, 3, 4),
-    ):
-        # when
-        told = await database.calls.find(calls_match(PROJECT, None, Query({"$expr": tree}))).explain()
+    assert INDEXED_CALL_FIELDS.needs_scan(keys) is needs_scan
+    assert plan.sorts_in_memory is needs_scan
 
-        # then it looks at what is in the range, in a list or out of it, and at the one text, by one way or two
-        used = {node["indexName"] for node in nodes(told["queryPlanner"]["winningPlan"]) if "indexName" in node}
-        ran = told["executionStats"]
-        assert (used, ran["nReturned"]) == ({"score"}, count), tree
-        assert ran["totalDocsExamined"] <= examined + 1, tree
+
+@pytest.mark.parametrize(
+    ("arguments", "needs_scan"),
+    [
+        ((PROJECT, PageRequest(), {"id"}, None, None, None), False),
+        ((PROJECT, CallsFilter(op_names=["a"], wb_user_ids=[]), []), False),
+        ((PROJECT, CallsFilter(wb_user_ids=["me"])), True),
+        ((PROJECT, ["id"], None, 5, Query({"$expr": UNSERVED["path"]})), True),
+        ((PROJECT, Query({"eq": [{"getField": "op_name"}, {"literal": "a"}]}, typed=True)), False),
+        ((PROJECT, Query({"eq": [{"getField": "op_name"}, {"literal": None}]}, typed=True)), True),
+        ((PROJECT, Query({"$expr": {"$not": [compared("status")]}})), True),
+        ((PROJECT, [SortBy("inputs.a")]), True),
+        ((PROJECT, [SortBy("no_such_field")]), True),
+    ],
+)
+def test_a_scan_is_told_by_any_argument_of_a_method(arguments: tuple[object, ...], *, needs_scan: bool) -> None:
+    assert INDEXED_CALL_FIELDS.needs_scan(*arguments) is needs_scan
+
+
+def nested(depth: int) -> Tree:
+    tree = compared("op_name")
+    for _ in range(depth):
+        tree = {"$and": [tree]}
+    return tree
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        None,
+        [],
+        "op_name",
+        {},
+        compared("op_name") | compared("trace_id", "$gt"),
+        {"$eq": "op_name"},
+        {"$eq": [get("op_name")]},
+        {"$in": [get("op_name")]},
+        {"$in": {}},
+        {"$and": {}},
+        {"$getField": ["op_name"]},
+        compared("no_such_field"),
+        nested(1_000),
+        {"$in": [get("op_name"), [literal(1)] * (MAX_NODES + 1)]},
+        {"$and": [compared("op_name")] * (MAX_NODES + 1)},
+    ],
+)
+def test_what_the_stores_refuse_counts_as_a_scan(tree: object) -> None:
+    assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": tree}))
+    assert INDEXED_CALL_FIELDS.needs_scan(Query(tree))
+
+
+def test_rows_of_tables_have_no_indexes() -> None:
+    assert INDEXED_ROW_FIELDS.needs_scan(Query({"$expr": compared("digest")}))
+    assert INDEXED_ROW_FIELDS.needs_scan([SortBy("val.a")])
+    assert not INDEXED_ROW_FIELDS.needs_scan(None, [])
+
+
+def test_an_index_that_does_not_begin_with_the_project_serves_nothing() -> None:
+    assert INDEXED_CALL_FIELDS.needs_scan(Query({"$expr": compared("wb_user_id")}))
+    assert IndexedFields(INDEXED_CALL_FIELDS._table, "projects").needs_scan([SortBy("id")])

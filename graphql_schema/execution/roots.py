@@ -1,0 +1,60 @@
+"""Root fields: a few of one operation run at a time, since each may be a read as large as any request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import cached_property
+from typing import Any, Final
+
+from graphql import FieldNode, GraphQLOutputType, GraphQLResolveInfo
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+MOST_ROOT_FIELDS: Final = 4
+"""Root fields of an operation that run at a time, each with all that is selected in it; the others wait in order."""
+
+
+class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
+    """Executes as graphql-core does, but runs at most `MOST_ROOT_FIELDS` at a time of those that wait for anything."""
+
+    @cached_property
+    def root_slots(self) -> asyncio.Semaphore | None:
+        """The slots for root fields; None if the operation has no more fields than slots."""
+        selections = self.operation.selection_set.selections
+        if len(selections) <= MOST_ROOT_FIELDS and all(isinstance(each, FieldNode) for each in selections):
+            return None
+        return asyncio.Semaphore(MOST_ROOT_FIELDS)
+
+    async def in_slot(
+        self,
+        slots: asyncio.Semaphore,
+        value: Awaitable[Any],
+        complete: Callable[[], Awaitable[Any]],
+    ) -> Any:  # noqa: ANN401 -- any value
+        """Complete a root field, which awaits the value of its resolver, once there is a slot for it."""
+        try:
+            await slots.acquire()
+        except asyncio.CancelledError:
+            if asyncio.iscoroutine(value):
+                value.close()
+            raise
+        try:
+            return await complete()
+        finally:
+            slots.release()
+
+    def complete_awaitable_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,  # noqa: ANN401 -- the base's own
+        position_context: Any,  # noqa: ANN401 -- the base's own
+    ) -> Coroutine[Any, Any, Any]:
+        """The completed value of a field whose resolver gave an awaitable."""
+        given = return_type, field_details_list, info, path, result, position_context
+        complete = super().complete_awaitable_value
+        if path.prev or self.root_slots is None:
+            return complete(*given)
+        return self.in_slot(self.root_slots, result, lambda: complete(*given))

@@ -1,0 +1,110 @@
+"""Scans: lists and counts whose arguments hold a condition or a sort that no index serves."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from graphql import (
+    FieldNode,
+    ListValueNode,
+    ObjectValueNode,
+    ValueNode,
+    VariableNode,
+)
+from strawberry.utils.str_converters import to_snake_case
+
+from stores.errors import BadInputError
+from stores.query import Query
+from stores.query.index_use import UNINDEXED_FILTERS, IndexedFields
+from stores.query.sort import SortBy
+
+_LITERAL: Final = "literal"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """1 if a field needs a scan with certain values of its variables, and 0 if not."""
+
+    indexed: IndexedFields
+    arguments: tuple[tuple[str, ValueNode], ...]
+
+    def read(self, values: Mapping[str, Any]) -> int:
+        """The number of scans, with these values of the variables, coerced."""
+        return int(any(_READERS[name](self.indexed, _plain(value, values)) for name, value in self.arguments))
+
+
+def scan(node: FieldNode, indexed: IndexedFields) -> int | Scan:
+    """How many scans a field needs by its arguments: 0, 1, or what variables decide."""
+    arguments = tuple((each.name.value, each.value) for each in node.arguments or () if each.name.value in _READERS)
+    found = Scan(indexed, arguments)
+    return found if any(_varies(value) for _name, value in arguments) else found.read({})
+
+
+def _varies(node: ValueNode) -> bool:
+    """True if a variable decides more than what a condition compares with: a literal is never null."""
+    match node:
+        case VariableNode():
+            return True
+        case ListValueNode():
+            return any(map(_varies, node.values))
+        case ObjectValueNode():
+            return any(_varies(member.value) for member in node.fields if member.name.value != _LITERAL)
+        case _:
+            return False
+
+
+def _plain(node: ValueNode, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- any input
+    """An argument's value: JSON as far as the document has it, and inputs as variables have them."""
+    match node:
+        case VariableNode():
+            return values.get(node.name.value)
+        case ListValueNode():
+            return [_plain(each, values) for each in node.values]
+        case ObjectValueNode():
+            # What a condition compares with is a value whichever variable it comes from.
+            return {
+                member.name.value: True if member.name.value == _LITERAL else _plain(member.value, values)
+                for member in node.fields
+            }
+        case _:
+            return getattr(node, "value", None)
+
+
+def _query_needs_scan(indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
+    if given is None:
+        return False
+    if isinstance(given, dict):
+        query = Query(given["json"]) if "json" in given else Query(given.get("expr"), typed=True)
+    else:
+        try:
+            query = given.to_store()
+        except BadInputError:
+            return False  # The field refuses it.
+    return indexed.query_needs_scan(query)
+
+
+def _sort_needs_scan(indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
+    keys = given if isinstance(given, list) else [given] if given is not None else []
+    return indexed.sort_needs_scan([SortBy(_of(key, "field"), _is_descending(_of(key, "direction"))) for key in keys])
+
+
+def _is_descending(direction: object) -> bool:
+    return (direction.name if isinstance(direction, Enum) else direction) == "DESC"
+
+
+def _filter_needs_scan(_indexed: IndexedFields, given: Any) -> bool:  # noqa: ANN401 -- any input
+    if isinstance(given, dict):
+        given = {to_snake_case(name): value for name, value in given.items()}
+    return any(_of(given, name) for name in UNINDEXED_FILTERS)
+
+
+def _of(given: Any, name: str) -> Any:  # noqa: ANN401 -- any input
+    return given.get(name) if isinstance(given, dict) else getattr(given, name, None)
+
+
+_READERS: Final[Mapping[str, Callable[[IndexedFields, Any], bool]]] = {
+    "query": _query_needs_scan,
+    "sortBy": _sort_needs_scan,
+    "filter": _filter_needs_scan,
+}

@@ -1,0 +1,71 @@
+"""One caller's scans beside another caller: however many are asked for, a few run, and others have their own slots."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from graphql_schema.execution.roots import MOST_ROOT_FIELDS
+from stores.access import Grant, Role
+from stores.database import Database
+from stores.keys import KeysStore
+from stores.scans import MOST_SCANS
+from tests.app.test_giving_up import PROJECT, slowed
+from tests.waiting import TIMEOUT, until
+
+ALIASES = 60
+REQUESTS = 3
+# It holds of every call: MongoDB looks at what makes these slow only where it holds.
+UNINDEXED = 'query: { expr: { not: [{ eq: [{ getField: "inputs.a.b" }, { literal: "none" }] }] } }'
+SCAN = f'calls(projectId: "{PROJECT}", first: 1, {UNINDEXED}) {{ nodes {{ id }} }}'
+MOST_EXPENSIVE = "{ " + " ".join(f"a{number}: {SCAN}" for number in range(ALIASES)) + " }"
+TOO_EXPENSIVE = "{ " + " ".join(f"a{number}: {SCAN}" for number in range(90)) + " }"
+SMALL = '{ objs(projectId: "acme/other") { nodes { digest } } }'
+
+
+async def test_the_scans_of_one_caller_leave_room_for_others(
+    mongodb_uri: str, database_name: str, database: Database
+) -> None:
+    keys = KeysStore(database, settle_seconds=0)
+    greedy, modest = [(await keys.create([Grant("*", Role.READER)])).text for _ in range(2)]
+    each = MOST_SCANS // 2
+
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
+        async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
+
+            async def asked(document: str, key: str) -> dict[str, Any]:
+                headers = {"authorization": f"Bearer {key}"}
+                answer = await client.post("/graphql", json={"query": document}, headers=headers)
+                found: dict[str, Any] = answer.json()
+                return found
+
+            scanning = [asyncio.create_task(asked(MOST_EXPENSIVE, greedy)) for _ in range(REQUESTS)]
+            await until(lambda: len(slow.reads()) == each)
+            small = await asked(SMALL, modest)
+            # One more than one caller may have: it is another's, and runs at once.
+            theirs = asyncio.create_task(asked(f"{{ {SCAN} }}", modest))
+            await until(lambda: len(slow.reads()) == each + 1)
+
+            assert small["data"] == {"objs": {"nodes": []}}
+            assert [task.done() for task in scanning] == [False] * REQUESTS
+            for _ in range(5):
+                assert len(slow.reads()) == each + 1
+            refused = await asked(TOO_EXPENSIVE, greedy)
+            assert [error["extensions"]["code"] for error in refused["errors"]] == ["QUERY_TOO_COMPLEX"]
+            for task in (*scanning, theirs):
+                task.cancel()
+            await asyncio.gather(*scanning, theirs, return_exceptions=True)
+        await until(lambda: not slow.reads())
+
+
+async def test_one_request_runs_a_few_of_its_counts_at_a_time(mongodb_uri: str, database_name: str) -> None:
+    counts = " ".join(f'a{number}: callsStats(projectId: "{PROJECT}") {{ count }}' for number in range(20))
+    with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, request_timeout_seconds=3000) as slow:
+        async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
+            counting = asyncio.create_task(client.post("/graphql", json={"query": f"{{ {counts} }}"}))
+            await until(lambda: len(slow.reads()) == MOST_ROOT_FIELDS)
+            for _ in range(5):
+                assert len(slow.reads()) == MOST_ROOT_FIELDS
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
+        await until(lambda: not slow.reads())

@@ -1,0 +1,139 @@
+"""Conditions and sorts that no index serves: each is priced as a scan, wherever it comes from."""
+
+from typing import Any
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.database import Database
+from tests.commands import Commands
+from tests.graphql_schema.limits.costing import Pricing, about
+
+ASKED, COUNT, SCAN = 10, 1_000, 4_000
+
+
+def where(field: str) -> str:
+    return f'query: {{ expr: {{ eq: [{{ getField: "{field}" }}, {{ literal: 1 }}] }} }}'
+
+
+JSON_PATH, COLUMN = where("inputs.a.b"), where("opName")
+
+
+def listed(arguments: str) -> str:
+    return f"{{ calls(%s, first: 1, {arguments}) {{ nodes {{ id }} }} }}"
+
+
+def aliases(number: int, field: str) -> str:
+    return about("{ " + " ".join(f"a{each}: {field}" for each in range(number)) + " }")
+
+
+@pytest.mark.parametrize(
+    ("document", "cost"),
+    [
+        (listed(JSON_PATH), ASKED + SCAN + 2),
+        (listed(COLUMN), ASKED + 2),
+        (listed("query: null, sortBy: [], filter: null"), ASKED + 2),
+        (listed('query: { expr: { contains: { input: { getField: "op_name" }, substr: { literal: "x" } } } }'), 4_012),
+        (listed('query: { expr: { eq: [{ getField: "thread_id" }, { nullLiteral: true }] } }'), ASKED + SCAN + 2),
+        (listed('sortBy: { field: "inputs.a", direction: DESC }'), ASKED + SCAN + 2),
+        (listed('sortBy: [{ field: "started_at", direction: DESC }]'), ASKED + 2),
+        (listed('filter: { traceIds: ["a"], wbUserIds: [] }'), ASKED + 2),
+        (listed('filter: { wbUserIds: ["me"] }'), ASKED + SCAN + 2),
+        # A condition and a sort are looked at in one scan.
+        (listed(f'{JSON_PATH}, sortBy: [{{ field: "inputs.a", direction: ASC }}]'), ASKED + SCAN + 2),
+        # To count all that match is a scan of its own, each time that it is asked for.
+        (f"{{ calls(%s, {JSON_PATH}) {{ totalCount nodes {{ id }} }} }}", ASKED + COUNT + 2 * SCAN + 1 + 100),
+        (f"{{ calls(%s, first: 0, {JSON_PATH}) {{ a: totalCount b: totalCount }} }}", ASKED + 2 * COUNT + 3 * SCAN + 1),
+        (f"{{ calls(%s, first: 0, {COLUMN}) {{ totalCount }} }}", ASKED + COUNT + 1),
+        (f"{{ callsStats(%s, {JSON_PATH}) {{ count }} }}", COUNT + SCAN + 1),
+        (f"{{ explain(%s, {JSON_PATH}) {{ milliseconds }} }}", COUNT + SCAN + 1),
+        # What reads the calls anyway costs no more.
+        (f"{{ callsAggregate(%s, {JSON_PATH}) {{ numGroups }} }}", 10_000 + 1),
+        (f'{{ search(%s, text: "a", first: 5, {JSON_PATH}) {{ nodes {{ score }} }} }}', 10_000 + 1 + 5),
+        (f"{{ objs(%s, first: 1, {where('val.a')}) {{ nodes {{ digest }} }} }}", 4_012),
+        (f"{{ ops(%s, first: 1, {where('is_latest')}) {{ nodes {{ digest }} }} }}", 12),
+        ('{ objs(%s, first: 1, filter: { leafObjectClasses: ["Model"] }) { nodes { digest } } }', ASKED + SCAN + 2),
+        (f"{{ feedback(%s, first: 1, {where('payload.a')}) {{ nodes {{ id }} }} }}", 4_012),
+        (f"{{ feedbackStats(%s, {where('creator')}) {{ count }} }}", 5_001),
+        ('{ costs(%s, first: 1, sortBy: [{ field: "llm_id", direction: ASC }]) { nodes { id } } }', ASKED + SCAN + 2),
+        ('{ tableRows(%s, digest: "", first: 1, sortBy: { field: "a", direction: ASC }) { nodes { digest } } }', 4_012),
+        # Each project of a page is looked through by itself.
+        (
+            f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",
+            2 * ASKED + 1 + 9 * (1 + 1 + SCAN + 1),
+        ),
+    ],
+)  # fmt: skip
+def test_a_condition_or_a_sort_that_no_index_serves_costs_a_scan(pricing: Pricing, document: str, cost: int) -> None:
+    assert pricing.of(about(document)) == cost
+
+
+BY_VARIABLES = about(
+    """query ($query: QueryInput, $sort: [SortBy!], $filter: CallsFilter, $value: Literal = "x") {
+    whole: calls(%s, first: 1, query: $query, sortBy: $sort, filter: $filter) { nodes { id } }
+    part: calls(%s, first: 1, query: { expr: { eq: [{ getField: "opName" }, { literal: $value }] } }) { nodes { id } }
+    }"""
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "scans"),
+    [
+        ({}, 0),
+        ({"query": None, "sort": None, "filter": None}, 0),
+        ({"query": {"expr": {"eq": [{"getField": "op_name"}, {"literal": "x"}]}}}, 0),
+        ({"query": {"expr": {"eq": [{"getField": "inputs.a"}, {"literal": "x"}]}}}, 1),
+        ({"query": {"json": {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "x"}]}}}}, 0),
+        ({"query": {"json": {"$expr": {"$eq": [{"$getField": "inputs.a"}, {"$literal": "x"}]}}}}, 1),
+        ({"query": {"json": ["not", "a", "query"]}}, 1),
+        ({"sort": [{"field": "started_at", "direction": "DESC"}]}, 0),
+        ({"sort": [{"field": "latency_ms", "direction": "DESC"}]}, 0),
+        # Calls that have no latency yet come last, which no index gives.
+        ({"sort": [{"field": "latency_ms", "direction": "ASC"}]}, 1),
+        ({"filter": {"wbUserIds": ["me"]}}, 1),
+        ({"filter": {"opNames": ["op"], "traceRootsOnly": True}}, 0),
+    ],
+)
+def test_variables_decide_whether_a_list_is_a_scan(pricing: Pricing, variables: dict[str, Any], scans: int) -> None:
+    assert pricing.of(BY_VARIABLES, **variables) == 2 * (ASKED + 2) + scans * SCAN
+
+
+def test_ninety_scans_are_refused_and_named(pricing: Pricing) -> None:
+    limited = Pricing(pricing.schema, 250_000)
+
+    error = limited.refusal(aliases(90, f"calls(%s, first: 1, {JSON_PATH}) {{ nodes {{ id }} }}"))
+
+    assert (
+        "The query may cost 361,080, and the limit is 250,000: 360,180 for the objects that it may return and the "
+        in (error.message)
+    )
+    assert "scans that it needs, a0: 1 + scan: 4,000 + 1 + a1: 1 + scan: 4,000 + 1 + " in error.message
+    assert "The most is a0, with 4,000 for a scan, since no index serves its condition or its sort. " in error.message
+    assert error.extensions is not None
+    assert (error.extensions["code"], error.extensions["path"]) == ("QUERY_TOO_COMPLEX", "a0")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"calls(%s, first: 50, {JSON_PATH}) {{ totalCount nodes {{ id inputs output }} }}",
+        f"callsStats(%s, {JSON_PATH}) {{ count totalStorageSizeBytes }}",
+        'feedback(%s, query: { expr: { gt: [{ getField: "payload.a" }, { literal: 1 }] } }) { nodes { id payload } }',
+    ],
+)
+def test_twenty_five_lists_or_counts_by_json_are_accepted(pricing: Pricing, field: str) -> None:
+    assert Pricing(pricing.schema, 250_000).of(aliases(25, field)) < 250_000
+
+
+async def test_refused_scans_send_nothing_to_the_database(database: Database, commands: Commands) -> None:
+    document = aliases(90, f"calls(%s, first: 1, {JSON_PATH}) {{ nodes {{ id }} }}")
+    commands.sent.clear()
+
+    result = await build_schema(Limits(max_cost=250_000)).execute(
+        document, context_value=Context(Stores.over(database))
+    )
+
+    assert [error.extensions["code"] for error in result.errors or ()] == ["QUERY_TOO_COMPLEX"]  # type: ignore[index]
+    assert commands.sent == []
