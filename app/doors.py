@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.otlp import answers as otlp
-from app.otlp.endpoint import PATHS as OTLP_PATHS
+from app.otlp.endpoint import PATHS, UNSTORED
 from app.refusals import refusal
 from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE
@@ -23,7 +23,7 @@ ASSETS: Final = "/graphiql/"
 def refusal_at(scope: Scope, error: StoreError) -> Response:
     """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
     path: str = scope["path"]
-    if path in OTLP_PATHS:
+    if path in PATHS or path in UNSTORED:
         return otlp.refusal(error, Headers(scope=scope).get("content-type", ""))
     if path.startswith(f"{WEAVE}/"):
         return weave.refusal(error)
