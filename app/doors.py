@@ -14,7 +14,7 @@ from app.weave.door import PREFIX as WEAVE
 from stores.errors import StoreError
 
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""What those who watch over the server ask for, as often as they like and by any name of it."""
+"""What those who watch over the server ask for, as often as they like."""
 
 ASSETS: Final = "/graphiql/"
 """Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""
