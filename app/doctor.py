@@ -26,10 +26,12 @@ from app.embedded_mongod import (
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
 from app.serving import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
+from app.upgrading import LONE_SERVER
 from stores import indexes, versions
 from stores.versions import WrongDatabaseError
 
 OLDEST_MONGODB = 6
+TESTED_MONGODB = ("6.0", "7.0")
 ROOM_MB = 1_500
 MB = 1_000_000
 # Read by the installation and by the tests, not by the server.
@@ -191,15 +193,17 @@ def _version(client: Client) -> Finding:
     version = str(client.server_info()["version"])
     if int(version.partition(".")[0]) < OLDEST_MONGODB:
         return _problem("MongoDB", f"version {version} is too old: LoomQL needs {OLDEST_MONGODB} or later.")
+    if not version.startswith(tuple(f"{tested}." for tested in TESTED_MONGODB)):
+        return _warning("MongoDB", f"version {version}; LoomQL is tested on {' and '.join(TESTED_MONGODB)} only.")
     return _ok("MongoDB", f"version {version}")
 
 
 def _topology(client: Client) -> Finding:
     hello = client.admin.command("hello")
     if hello.get("msg") == "isdbgrid":
-        return _ok("topology", "a sharded cluster")
+        return _warning("topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set.")
     if "setName" not in hello:
-        return _problem("topology", "a lone server: make it a replica set (--replSet and replSetInitiate).")
+        return _problem("topology", f"{LONE_SERVER}.")
     if not hello.get("isWritablePrimary"):
         return _problem("topology", f"replica set {hello['setName']} has no primary here: see rs.status().")
     return _ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")

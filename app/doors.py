@@ -7,14 +7,14 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.otlp import answers as otlp
-from app.otlp.endpoint import PATHS as OTLP_PATHS
+from app.otlp.endpoint import PATHS, UNSTORED
 from app.refusals import refusal
 from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE
 from stores.errors import StoreError
 
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""What those who watch over the server ask for, as often as they like and by any name of it."""
+"""What those who watch over the server ask for, as often as they like."""
 
 ASSETS: Final = "/graphiql/"
 """Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""
@@ -23,7 +23,7 @@ ASSETS: Final = "/graphiql/"
 def refusal_at(scope: Scope, error: StoreError) -> Response:
     """The answer to a request, or to a WebSocket that is to be opened, that comes no further."""
     path: str = scope["path"]
-    if path in OTLP_PATHS:
+    if path in PATHS or path in UNSTORED:
         return otlp.refusal(error, Headers(scope=scope).get("content-type", ""))
     if path.startswith(f"{WEAVE}/"):
         return weave.refusal(error)

@@ -7,9 +7,8 @@ nothing of it.
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
-from email.message import Message
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -28,6 +27,9 @@ _COPIES: Final = 2
 """What comes is held twice while it is written, the second time by the driver."""
 _SHOWN: Final = re.compile(r"(image|audio|video|text)/")
 _UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
+_PARAMETER: Final = re.compile(r"""(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""", re.DOTALL)
+_CHARSETS: Final = frozenset({"utf-8", "iso-8859-1"})
+"""The charsets of RFC 5987. Other Python codecs raise errors of many types, and some import modules by name."""
 _CONTENT_HEADERS: Final = {
     "Cache-Control": "private, max-age=31536000, immutable",
     "X-Content-Type-Options": "nosniff",
@@ -124,10 +126,36 @@ def _given_name(request: Request) -> str | None:
     """The name in the address (`?name=`), else in the header Content-Disposition."""
     name = request.query_params.get("name")
     if name is None and "content-disposition" in request.headers:
-        message = Message()
-        message["Content-Disposition"] = request.headers["content-disposition"]
-        name = message.get_filename()
+        name = _file_name(request.headers["content-disposition"])
     return name or None
+
+
+def _file_name(disposition: str) -> str | None:
+    """Return the file name in a Content-Disposition header; `filename*` goes before `filename` (RFC 6266).
+
+    Raises:
+        BadInputError: if `filename*` has an unknown charset or bytes that are invalid in its charset.
+    """
+    parameters = {name.lower(): value.strip() for name, value in _PARAMETER.findall(disposition)}
+    if (extended := parameters.get("filename*")) is not None:
+        return _decoded(extended)
+    name = parameters.get("filename")
+    if name is None or not name.startswith('"'):
+        return name
+    return re.sub(r'\\(["\\])', r"\1", name[1:].removesuffix('"'))
+
+
+def _decoded(extended: str) -> str:
+    charset, _, rest = extended.partition("'")
+    _language, quote_mark, encoded = rest.partition("'")
+    if not quote_mark or charset.lower() not in _CHARSETS:
+        raise BadInputError(
+            f"is {extended[:100]!r}; write UTF-8'' and then the name, percent-encoded in UTF-8", "filename*"
+        )
+    try:
+        return unquote(encoded, charset, "strict")
+    except UnicodeDecodeError:
+        raise BadInputError(f"is {extended[:100]!r}, which is not valid {charset.upper()}", "filename*") from None
 
 
 def _disposition(file: StoredFile) -> str:

@@ -70,6 +70,13 @@ class Redaction(logging.Filter):
         return _CREDENTIALS.sub(lambda found: f"{found[found.lastindex] if found.lastindex else ''}{HIDDEN}", text)
 
 
+def escaped(text: str) -> str:
+    """Return the text as one line: line breaks, terminal sequences and marks that reorder text become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def _secrets(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
         if _SECRET_NAME.search(name) and name.upper() not in _SHOWN and len(value.strip()) >= SHORTEST:
@@ -102,7 +109,7 @@ def _one(error: BaseException, tb: TracebackType | None) -> Iterator[str]:
     if tb:
         yield "Traceback (most recent call last):\n"
         yield from traceback.format_tb(tb)
-    said = _said(error)
+    said = escaped(_said(error))
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     yield f"{name}: {said}\n" if said else f"{name}\n"
     if isinstance(error, BaseExceptionGroup):

@@ -71,10 +71,13 @@ def check_keys(settings: Settings, uri: str) -> None:
     if settings.oidc_issuer is not None:
         return
     if demand_of(settings.keys, settings.host) == "required" and not has_keys(settings, uri):
+        if settings.keys == "required":
+            why, other_way = f"{variable('keys')}=required", "set it to auto and listen on 127.0.0.1"
+        else:
+            why, other_way = f"The address {settings.host}", "listen on 127.0.0.1"
         raise ServeError(
-            f"{settings.host} is not served without keys, and there is none: make one with `{first_key(settings)}`, "
-            "or listen on 127.0.0.1. Where something before the server says who may come in, LOOMQL_KEYS=off serves "
-            "without."
+            f"{why} needs a key, and there is none: make one with `{first_key(settings)}`, or {other_way}. "
+            "Where something before the server says who may come in, LOOMQL_KEYS=off serves without."
         )
 
 

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     mongodb_uri: str | None = Field(
         default=None,
         repr=False,
-        description="MongoDB 6 or later as a replica set, sharded cluster or Atlas; unset starts an embedded one.",
+        description="MongoDB 6.0 or 7.0 as a replica set, of one member or more; unset starts an embedded one.",
     )
     mongodb_database: str = Field(default="loomql", description="Database that holds the collections.")
     mongod: Path | None = Field(

@@ -70,12 +70,22 @@ class Upgrading:
             self._log_at = monotonic() + _LOG_SECONDS
 
 
+LONE_SERVER: Final = (
+    "this MongoDB is a lone server, on which lists, objects, files and subscriptions fail: make it a replica set of one "
+    "member (--replSet and replSetInitiate)"
+)
+
+
 def check_version(uri: str, settings: Settings) -> None:
     """See that the database is for this program, before a server begins; one that is away is looked at once it answers.
 
     Raises:
-        WrongDatabaseError: it is not.
+        WrongDatabaseError: it is not, or it is of a lone server, which has no transactions and no change streams.
     """
     milliseconds = int(settings.database_timeout_seconds * 1000)
     with suppress(PyMongoError), Client(uri, serverSelectionTimeoutMS=milliseconds) as client:
+        hello = client.admin.command("hello")
+        # A member of a set that is yet to be initiated has no name of it, and may get one while the server waits.
+        if not ("setName" in hello or "isreplicaset" in hello or hello.get("msg") == "isdbgrid"):
+            raise versions.WrongDatabaseError(LONE_SERVER)
         versions.check_upgrades(client[settings.mongodb_database]["upgrades"])

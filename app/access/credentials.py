@@ -16,12 +16,21 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="LoomQL"'}
 """Not Basic, though it is taken: browsers would ask for a password on top of GraphiQL."""
 
 
+FIRST_KEY: Final = "loomql key create --project '*' --role admin"
+"""The command that creates a first key."""
+
+
 def refused() -> UnauthenticatedError:
     """The refusal, the same for who brings nothing, or what is wrong, was revoked or has expired."""
     return UnauthenticatedError(
         "say who you are by a key that is neither revoked nor over: Authorization: Bearer KEY, or Basic with it as the "
-        "password; `loomql key create` on the server makes one"
+        "password; `loomql key create --project PROJECT --role ROLE` on the server makes one"
     )
+
+
+def no_key_yet() -> UnauthenticatedError:
+    """Return the refusal of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
+    return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
 
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:

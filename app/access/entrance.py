@@ -2,7 +2,7 @@
 
 from typing import Literal, Protocol
 
-from app.access.credentials import refused, secret_of
+from app.access.credentials import no_key_yet, refused, secret_of
 from app.access.keyring import Keyring
 from app.access.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
 from app.loopback import is_for_this_machine, is_loopback
@@ -53,7 +53,7 @@ class Entrance:
                 return KeySession(key, keyring)
         elif secret and self._tokens and (session := await self._tokens.session(secret)):
             return session
-        raise refused()
+        raise refused() if known.ever or self._tokens else no_key_yet()
 
 
 def demand_of(setting: Demand, host: str) -> Demand:

@@ -141,6 +141,7 @@ RULINGS: Final = {
     "GET /export/{concept}": Ruling(Role.READER, "projectId in the address", _in_query),
     "POST /v1/traces": _TRACES,
     "POST /otel/v1/traces": _TRACES,
+    **{f"POST {prefix}/v1/{signal}": OPEN for prefix in ("", "/otel") for signal in ("logs", "metrics")},
     f"{GRPC} /opentelemetry.proto.collector.trace.v1.TraceService/Export": _TRACES,
     **{f"POST /weave{path}": _WEAVE_READER for path in _WEAVE_READS},
     **{f"POST /weave{path}": _WEAVE_WRITER for path in _WEAVE_WRITES},

@@ -5,11 +5,12 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
+from app.access.credentials import FIRST_KEY
 from app.access.entrance import demand_of
 from app.audit import log_as_command_line
 from app.commands.databases import on_database, opened
@@ -22,8 +23,6 @@ from stores.evaluations.running.runs import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
 
 _R = TypeVar("_R")
-
-_FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 
 
 def add_key(add: Add) -> None:
@@ -101,7 +100,7 @@ def list_keys(options: Namespace) -> int:
 def first_key(settings: Settings) -> str:
     """The command that makes a first key where the settings look for it."""
     has_folder = settings.mongodb_uri is None and "data_dir" in settings.model_fields_set
-    return f"{_FIRST_KEY} --data-dir {shlex.quote(str(settings.data_dir))}" if has_folder else _FIRST_KEY
+    return f"{FIRST_KEY} --data-dir {shlex.quote(str(settings.data_dir))}" if has_folder else FIRST_KEY
 
 
 def has_keys(settings: Settings, uri: str) -> bool:

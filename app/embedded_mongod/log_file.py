@@ -1,10 +1,14 @@
-"""The log of a mongod: bounded on disk, its last lines at hand."""
+"""The log of a mongod: bounded on disk, without what clients store and search for, its last lines at hand.
+
+mongod's own redaction is in its Enterprise edition alone, and a high slow-query threshold silences only slow queries:
+warnings of queries that fail repeat the whole command, too.
+"""
 
 import json
 import os
 from collections import deque
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 MAX_BYTES = 8 * 1024 * 1024
 TAIL_LINES = 200
@@ -13,6 +17,42 @@ SHOWN_SIGNS = 200
 ERRORS = frozenset({"E", "F"})
 WARNING = "W"
 ABOUT_THE_MACHINE = "startupWarnings"
+
+_WITHOUT_DATA: Final = frozenset({"ACCESS", "CONTROL", "ELECTION", "FTDC", "NETWORK"})
+"""Components of mongod whose entries are about the server, its connections and the machine."""
+
+_OF_COMMANDS: Final = frozenset({"COMMAND", "INDEX", "QUERY", "TXN", "WRITE"})
+"""Components whose errors are about commands; those of all others are about the server."""
+
+_KEPT: Final = frozenset(
+    {
+        *(
+            "type",
+            "ns",
+            "namespace",
+            "remote",
+            "planSummary",
+            "queryHash",
+            "planCacheKey",
+            "queryFramework",
+            "cursorid",
+        ),
+        *("planningTimeMicros", "cpuNanos", "workingMillis", "durationMillis", "duration", "errCode", "errName"),
+        *(
+            "keysExamined",
+            "docsExamined",
+            "hasSortStage",
+            "usedDisk",
+            "fromMultiPlanner",
+            "replanned",
+            "cursorExhausted",
+        ),
+        *("nreturned", "nMatched", "nModified", "nUpserted", "ninserted", "ndeleted", "keysInserted", "keysDeleted"),
+        *("numYields", "writeConflicts", "reslen", "locks", "flowControl", "readConcern", "writeConcern", "storage"),
+        *("collectionUUID", "buildUUID", "message"),
+    }
+)
+"""Attributes of entries with data that hold names, numbers and the storage engine's messages."""
 
 
 class LogFile:
@@ -28,7 +68,8 @@ class LogFile:
         self._file: BinaryIO | None = None
 
     def append(self, line: bytes) -> None:
-        """Write one line, its newline included."""
+        """Write one line, its newline included, without the values of clients."""
+        line = without_values(line)
         self._lines.append(line)
         try:
             self._writable().write(line)
@@ -66,9 +107,28 @@ class LogFile:
         return self._file
 
 
+def without_values(line: bytes) -> bytes:
+    """Return a line of mongod without what commands, documents and errors about them have in it."""
+    if not line.startswith(b"{"):
+        return line  # of a loader, a shell or a crash
+    entry = _entry(line)
+    if not entry:
+        return b""  # cut off, by the end of mongod or a full disk
+    component, attributes = entry.get("c"), entry.get("attr", {})
+    if component in _WITHOUT_DATA or (entry.get("s") in ERRORS and component not in _OF_COMMANDS):
+        return line
+    kept = {name: value for name, value in attributes.items() if name in _KEPT}
+    if isinstance(error := attributes.get("error"), dict):
+        kept["error"] = {name: error[name] for name in ("code", "codeName") if name in error}
+    if kept == attributes:
+        return line
+    return json.dumps({**entry, "attr": kept}, separators=(",", ":")).encode() + b"\n"
+
+
 def _entry(line: bytes) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        # A text that mongod cuts may end within a character.
+        entry = json.loads(line.decode(errors="replace"))
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) else {}

@@ -21,12 +21,18 @@ const scalars = { JSON: {} };
 // A namespace of its own: another GraphiQL on the same host and port keeps its tabs to itself.
 const storage = createLocalStorage({ namespace: "loomql" });
 
+// The address may fill in a query, which opens a tab of its own and is not run: links that the Weave SDK prints do so.
+const address = new URLSearchParams(window.location.search);
+const linked = address.has("query") ? [{ query: address.get("query"), variables: address.get("variables") ?? "" }] : [];
+
 createRoot(document.getElementById("root")).render(
   <GraphiQL
     customScalarSchemas={scalars}
     defaultEditorToolsVisibility="variables"
-    defaultTabs={defaultTabs}
+    defaultTabs={[...linked, ...defaultTabs]}
     fetcher={fetcher}
+    initialQuery={linked[0]?.query}
+    initialVariables={linked[0]?.variables}
     introspectionQueryName={INTROSPECTION}
     plugins={plugins}
     storage={storage}

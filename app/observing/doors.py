@@ -12,6 +12,7 @@ _BY_PATH: Final[Mapping[str, str]] = {
     "/graphql": "graphql",
     "/v1/traces": "otlp",
     "/otel/v1/traces": "otlp",
+    **{f"{prefix}/v1/{signal}": "otlp" for prefix in ("", "/otel") for signal in ("logs", "metrics")},
     "/healthz": "health",
     "/readyz": "health",
     "/metrics": "metrics",

@@ -1,11 +1,11 @@
 """The lines of the log: text for people or JSON for what collects them, ours and uvicorn's in one form.
 
-A line that is written for a request has its id.
+A line that is written for a request has its id. Text of clients cannot begin a line or control a terminal.
 """
 
 import json
 import logging
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter, DefaultFormatter
 
 from app.audit import FORM, audit_handler
-from app.log_redaction import Redaction
+from app.log_redaction import Redaction, escaped
 from app.observing.under_way import CURRENT
 from app.settings import Settings
 
@@ -41,7 +41,19 @@ def log_config(settings: Settings) -> dict[str, Any]:
 
 
 class TextLine(DefaultFormatter):
-    """A line for people, with the id of the request at its end."""
+    """A line for people, with the id of the request at its end, and tracebacks indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line and its traceback, both escaped."""
+        line = copy(record)
+        line.msg, line.args = escaped(record.getMessage().rstrip()), ()
+        # Uvicorn's message for terminals has escape sequences of its own, and its arguments are in `msg` by now.
+        line.__dict__.pop("color_message", None)
+        if record.exc_text or record.exc_info:
+            line.exc_text = _indented(record.exc_text or self.formatException(record.exc_info or (None, None, None)))
+        if record.stack_info:
+            line.stack_info = _indented(record.stack_info)
+        return super().format(line)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's own
         """The line without what was raised."""
@@ -53,7 +65,14 @@ class AccessLine(AccessFormatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- logging's own
         """The line."""
-        return _with_id(super().formatMessage(record))
+        line = copy(record)
+        if isinstance(record.args, tuple):
+            line.args = tuple(escaped(value) if isinstance(value, str) else value for value in record.args)
+        return _with_id(super().formatMessage(line))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {escaped(line)}" for line in text.split("\n") if line)
 
 
 def _with_id(line: str) -> str:

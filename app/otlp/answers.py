@@ -21,6 +21,7 @@ _STATUS_BY_CODE: Final = {
     "BAD_USER_INPUT": 400,
     "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
     "PAYLOAD_TOO_LARGE": 413,
     "RATE_LIMITED": 429,
     "CONFLICT": 503,
@@ -31,6 +32,7 @@ CODES: Final = {
     "BAD_USER_INPUT": Code.INVALID_ARGUMENT,
     "UNAUTHENTICATED": Code.UNAUTHENTICATED,
     "FORBIDDEN": Code.PERMISSION_DENIED,
+    "NOT_FOUND": Code.NOT_FOUND,
     "PAYLOAD_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
     # With when to come again, which its exporters go by; without they would drop what they sent.
     "RATE_LIMITED": Code.RESOURCE_EXHAUSTED,

@@ -14,19 +14,26 @@ from starlette.routing import Route
 
 from app.access.callers import access_of
 from app.media_types import media_type_of
-from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, status_of, success
+from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
 from app.otlp.bodies import UnknownEncodingError, read_body
 from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.traffic.payers import payer_of
 from graphql_schema.errors import unexpected
 from stores import json_slices
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError
+from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.ids import check_project_id
 from stores.intake import Intake, Share
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"
 PATHS: Final = ("/v1/traces", "/otel/v1/traces")
+UNSTORED: Final = {
+    f"{prefix}/v1/{signal}": f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment "
+    f"of the program that sends {signal}"
+    for prefix in ("", "/otel")
+    for signal in ("logs", "metrics")
+}
+"""By path, the answer to the signals that LoomQL does not store, to which one variable for all signals leads."""
 
 COPIES: Final = {PROTOBUF: 2, JSON: 4}
 """How many times their size bodies take in memory while they are decoded, as measured."""
@@ -51,7 +58,8 @@ class TracesEndpoint:
 
     def routes(self) -> list[Route]:
         """Where it is."""
-        return [Route(path, self.post, methods=["POST"]) for path in PATHS]
+        routes = [Route(path, self.post, methods=["POST"]) for path in PATHS]
+        return routes + [Route(path, _unstored, methods=["POST"]) for path in UNSTORED]
 
     async def post(self, request: Request) -> Response:
         """Store what a request brings."""
@@ -84,6 +92,11 @@ class TracesEndpoint:
                 return await store.export_protobuf(await body, project_id, entity=self.entity, check=check)
             value = await _read(await body, share)
             return await store.export_json(value, project_id, entity=self.entity, check=check)
+
+
+async def _unstored(request: Request) -> Response:
+    """Refuse by 404, which no exporter retries; some retry every status from 500 on."""
+    return refusal(NotFoundError(UNSTORED[request.scope["path"]]), request.headers.get("content-type", ""))
 
 
 async def _read(text: bytearray, share: Share) -> object:

@@ -1,51 +1,62 @@
-"""Which addresses are the world's, and which lead into the server's own network."""
+"""Which addresses are the world's, and which lead into the server's own network.
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+The blocks are those of IANA's special-purpose registries that are not globally reachable. The standard library's
+`is_global` has other blocks in each version of Python.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-# RFC 6052 and RFC 8215: translators put an IPv4 address into the last 32 bits of these.
-_TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-# RFC 4291: addresses "compatible" with IPv4, long obsolete; ::1 and :: are among them.
-_COMPATIBLE: Final = IPv6Network("::/96")
-# The one public address that is a machine's own: Azure's, of which its virtual machines ask their secrets.
-_OF_CLOUDS: Final = IPv4Address("168.63.129.16")
+_INTERNAL_V4: Final = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # carrier-grade NAT
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's, of which its virtual machines ask their secrets; not in the registry
+            "169.254.0.0/16",  # link-local, where clouds serve credentials
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # IETF protocols
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # relays of 6to4, deprecated
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+_GLOBAL_UNICAST_V6: Final = IPv6Network("2000::/3")
+"""The only block of which IANA assigns public addresses."""
+
+_INTERNAL_V6: Final = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # IETF protocols; Teredo, which embeds IPv4 addresses
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which embeds IPv4 addresses, deprecated
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""An IPv6-only network reaches IPv4 addresses here, which are the last 32 bits (RFC 6052)."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an address, as the resolver gives it, is one of the world's, with all that is embedded in it."""
+    """Whether an address, as the resolver gives it, is one of the world's, with the IPv4 address embedded in it."""
     try:
         address = ip_address(text)
     except ValueError:
         return False
-    return all(_is_public(each) for each in _meant(address))
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv6Address) and address.is_site_local:
-        return False
-    return (
-        address.is_global
-        and address != _OF_CLOUDS
-        and not (address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback)
-    )
-
-
-def _meant(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
-    """An address, or the IPv4 addresses that one of IPv6 stands for."""
-    if isinstance(address, IPv4Address):
-        yield address
-        return
-    last = IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
-    elif any(address in network for network in _TRANSLATED):
-        yield last
-    elif address.sixtofour:
-        yield address.sixtofour
-    elif address.teredo:
-        yield from address.teredo
-    else:
-        yield address
-        if address in _COMPATIBLE:
-            yield last
+    if isinstance(address, IPv6Address):
+        embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.ipv4_mapped
+        if embedded is None:
+            return address in _GLOBAL_UNICAST_V6 and not any(address in network for network in _INTERNAL_V6)
+        address = embedded
+    return not any(address in network for network in _INTERNAL_V4)

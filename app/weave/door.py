@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app import memory
@@ -22,6 +22,7 @@ from app.weave import (
     feedback,
     files,
     images,
+    links,
     objects,
     projects,
     tables,
@@ -145,8 +146,15 @@ class WeaveDoor:
         )
 
     async def _unknown(self, request: Request) -> Response:
-        """By 404, after which the SDK does without; it would ask again and again for what is answered by 501."""
+        """Lead a link that the SDK prints to GraphiQL; answer all else by 404, after which the SDK does without.
+
+        The SDK retries requests that are answered by 501.
+        """
         path = f"/{request.path_params['path']}"
+        if request.method in {"GET", "HEAD"} and (query := links.query_string_of(path)):
+            # Relative, so that it works behind a path prefix.
+            steps = "../" * (request.scope["raw_path"].count(b"/") - 1)
+            return RedirectResponse(f"{steps}graphql?{query}")
         if path in self._posts:
             return answer({"reason": f"{path} takes POST only"}, 405, {"Allow": "POST"})
         return answer({"reason": f"LoomQL has no {path} for the Weave SDK"}, _NOT_FOUND)

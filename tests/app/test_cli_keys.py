@@ -168,8 +168,10 @@ def test_where_mongodb_is_ones_own_the_first_key_needs_no_folder(
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, data_dir=tmp_path, keys="required")
 
-    with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")):
+    with pytest.raises(ServeError, match=re.escape("`loomql key create --project '*' --role admin`")) as refused:
         check_keys(settings, mongodb_uri)
+    assert str(refused.value).startswith("LOOMQL_KEYS=required needs a key, and there is none")
+    assert "or set it to auto and listen on 127.0.0.1" in str(refused.value)
 
 
 async def test_another_address_is_not_served_without_keys(

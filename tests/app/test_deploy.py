@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from app.commands.health import with_flags as health_flags
+from app.doctor import TESTED_MONGODB
 from app.settings import Settings, variable
 from stores.calls import CallsStore
 from tests.app.command import PROGRAM, ROOT, loomql, serving
@@ -45,6 +46,12 @@ def test_a_linter_of_dockerfiles_has_nothing_to_say() -> None:
     done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)  # noqa: S603
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_compose_file_runs_a_mongodb_that_loomql_is_tested_on() -> None:
+    images = {service["image"] for service in COMPOSE["services"].values() if service["image"].startswith("mongo:")}
+
+    assert images == {f"mongo:{TESTED_MONGODB[-1]}"}
 
 
 def test_the_image_runs_as_nobody_in_particular_and_fetches_only_by_name() -> None:

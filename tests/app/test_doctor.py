@@ -2,16 +2,22 @@
 
 import os
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from app import graphiql
-from app.doctor import Finding, Level, examine
-from app.embedded_mongod import embedded_mongod
+from app.doctor import Finding, Level, _topology, _version, examine
+from app.embedded_mongod import embedded_mongod, find_mongod
 from app.settings import Settings, variable
 from tests.app.command import loomql, serving
 from tests.free_ports import free_port
+
+if TYPE_CHECKING:
+    from app.mongodb import Client
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +52,53 @@ def test_a_running_mongod_is_asked_itself(data_dir: Path) -> None:
     )
     assert found["indexes"].level is Level.WARNING
     assert "`loomql serve` builds them" in found["indexes"].text
+
+
+@pytest.fixture
+def lone_server(data_dir: Path) -> Iterator[str]:
+    """A real mongod that is no member of a replica set."""
+    data_dir.mkdir()
+    port = free_port()
+    command = [str(find_mongod()), "--dbpath", str(data_dir), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--wiredTigerCacheSizeGB", "0.25"], stdout=subprocess.DEVNULL)  # noqa: S603 -- the binary of the tests
+    with process:
+        yield f"mongodb://127.0.0.1:{port}/"
+        process.terminate()
+
+
+def test_a_lone_server_is_a_problem_and_is_not_served(lone_server: str) -> None:
+    found = findings(Settings(mongodb_uri=lone_server, port=0, database_timeout_seconds=30))
+    served = loomql("serve", "--port", "0", LOOMQL_MONGODB_URI=lone_server, LOOMQL_DATABASE_TIMEOUT_SECONDS="30")
+
+    assert found["MongoDB"].level is Level.OK
+    assert found["topology"].level is Level.PROBLEM
+    assert "is a lone server" in found["topology"].text
+    assert "make it a replica set of one member (--replSet and replSetInitiate)" in found["topology"].text
+    assert (served.returncode, served.stdout) == (1, "")
+    assert "this MongoDB is a lone server" in served.stderr
+
+
+class Untested:
+    """What a sharded cluster of another version answers; no package of the tests has one."""
+
+    def __init__(self) -> None:
+        self.admin = self
+
+    def command(self, name: str) -> dict[str, object]:
+        assert name == "hello"
+        return {"msg": "isdbgrid", "isWritablePrimary": True}
+
+    def server_info(self) -> dict[str, object]:
+        return {"version": "8.0.4"}
+
+
+def test_what_is_not_tested_is_a_warning() -> None:
+    client = cast("Client", Untested())
+
+    assert _topology(client) == Finding(
+        Level.WARNING, "topology", "a sharded cluster, which LoomQL is not yet tested on; use a replica set."
+    )
+    assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
 
 
 def test_a_serving_loomql_is_recognised_and_its_indexes_are_there(data_dir: Path, tmp_path: Path) -> None:

@@ -2,17 +2,23 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from http.client import HTTPConnection
+from itertools import count
+from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from app.request_bodies import Pace
 from app.server import create_app
 from app.settings import Settings
 from stores import intake
 from stores.database import Database
+from stores.digests import bytes_digest
 from stores.files.uploads import CHUNK_BYTES, HELD_BYTES
 from tests.live_server import live_server
 from tests.stores.files.streams import left
@@ -218,12 +224,104 @@ async def test_a_name_is_only_a_name(client: httpx.AsyncClient, name: str, told:
         ('attachment; filename="from header.txt"', 'filename="from header.txt"'),
         ("attachment; filename*=UTF-8''gr%C3%BCn.txt", "filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt"),
         ("attachment", f'filename="{HELLO}"'),
+        ("attachment; FileName = plain.txt ; size=5", 'filename="plain.txt"'),
+        ('attachment; filename="a;b\\"c.txt"', "filename=\"a_b_c.txt\"; filename*=UTF-8''a%3Bb%22c.txt"),
+        ("attachment; filename=plain.txt; filename*=utf-8'en'better.txt", 'filename="better.txt"'),
+        ("attachment; filename*=ISO-8859-1''gr%FCn.txt", "filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt"),
+        (f"attachment; filename*{'1' * 4400}=digits.txt", f'filename="{HELLO}"'),
     ],
 )
 async def test_a_name_may_come_as_a_header(client: httpx.AsyncClient, disposition: str, told: str) -> None:
     await client.put("/files/acme/files", content=b"hello", headers={"content-disposition": disposition})
 
     assert (await client.get(HELLO_URL)).headers["content-disposition"] == f"inline; {told}"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("undefined''abc", "filename*: is \"undefined''abc\"; write UTF-8'' and then the name"),
+        ("idna''abc%ff", "write UTF-8''"),
+        ("a%00b''c", "write UTF-8''"),
+        ("unicode_escape''%5cud800", "write UTF-8''"),
+        ("abc", "write UTF-8''"),
+        ("utf-8'abc", "write UTF-8''"),
+        ("utf-8''abc%ff", "is not valid UTF-8"),
+        ("utf-8''" + "1" * 4400, "name: has 4,400 characters; the limit is 1,024"),
+    ],
+)
+async def test_an_unreadable_name_in_a_header_is_refused(client: httpx.AsyncClient, value: str, words: str) -> None:
+    answer = await client.put(
+        "/files/acme/files", content=b"hello", headers={"content-disposition": f"attachment; filename*={value}"}
+    )
+
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["extensions"]["code"]) == (400, "BAD_USER_INPUT")
+    assert words in error["message"]
+
+
+@pytest.fixture
+def connection(mongodb_uri: str, database_name: str) -> Iterator[HTTPConnection]:
+    with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
+        connection = HTTPConnection(host, timeout=30)
+        yield connection
+        connection.close()
+
+
+def exchange(
+    connection: HTTPConnection, method: str, url: str, body: bytes = b"", disposition: bytes | None = None
+) -> tuple[int, str | None]:
+    """Send any bytes as Content-Disposition, which httpx refuses; return the status and the header of the answer."""
+    connection.putrequest(method, url)
+    connection.putheader("Content-Length", str(len(body)))
+    if disposition is not None:
+        connection.putheader("Content-Disposition", disposition)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    if answer.will_close:
+        connection.close()
+    return answer.status, answer.getheader("Content-Disposition")
+
+
+FRAGMENTS = (
+    b"attachment", b"filename", b"filename*", b"*0", b"*" + b"1" * 4400, b"=", b";", b"'", b"''", b'"', b"\\", b" ",
+    b"utf-8", b"undefined", b"idna", b"punycode", b"utf-7", b"zlib", b"mbcs", b"..", b"%00", b"%ff", b"%C3%BC", b"%",
+    b"\xff", b"1" * 4400,
+)  # fmt: skip
+VALUE = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=9), max_size=12).map(b"".join)
+# A line break would end the header, and http.client refuses it.
+SENDABLE = VALUE.map(lambda value: value.replace(b"\r", b"").replace(b"\n", b""))
+SAME_SERVER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@SAME_SERVER
+@given(rest=SENDABLE, prefix=st.sampled_from([b"", b"attachment; filename*=", b"attachment; filename="]))
+@example(rest=b"undefined''abc", prefix=b"attachment; filename*=")
+@example(rest=b"1" * 4400 + b"=a", prefix=b"attachment; filename*")
+def test_no_content_disposition_fails_the_server(connection: HTTPConnection, rest: bytes, prefix: bytes) -> None:
+    status, _ = exchange(connection, "PUT", "/files/acme/files", b"hello", prefix + rest)
+
+    assert status in {200, 201, 400}
+
+
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1, max_size=60)
+CONTENTS = count()
+
+
+@SAME_SERVER
+@given(name=NAMES.filter(lambda name: name != ".."))
+def test_an_encoded_name_comes_back_as_it_was_sent(connection: HTTPConnection, name: str) -> None:
+    content = str(next(CONTENTS)).encode()  # a file keeps the name under which its content first came
+    sent = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
+
+    status, _ = exchange(connection, "PUT", "/files/acme/files", content, sent)
+    _, told = exchange(connection, "GET", f"/files/acme/files/{bytes_digest(content)}")
+
+    assert status == 201
+    assert told is not None
+    plain = all(sign.isascii() and (sign.isalnum() or sign in "._-") for sign in name)
+    assert told.endswith(f'filename="{name}"' if plain else f"filename*=UTF-8''{quote(name, safe='')}")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The embedded mongod, on the real binary: what it leaves open, survives and refuses."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,21 +9,27 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from app.embedded_mongod import (
     DataFolder,
     EmbeddedMongodError,
     embedded_mongod,
     find_mongod,
+    replica_set,
 )
+from app.embedded_mongod.log_file import LogFile
 from tests.app.command import eventually, is_alive, mongod_pid
 
 Client = MongoClient[dict[str, object]]
+
+LITERAL = "literal-of-a-customer"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -286,3 +293,63 @@ def test_what_a_killed_server_left_open_is_ended_in_half_a_minute(mongodb_uri: s
         told = client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
 
     assert told["transactionLifetimeLimitSeconds"] == 20
+
+
+def provoke(client: Client) -> None:
+    """Have mongod log slow commands of all kinds, and warn of those that fail: each repeats what is searched for."""
+    database = client.kept
+    database.command("profile", 0, slowms=-1)
+    slow = {"x": LITERAL, "$where": "sleep(1) || true"}
+    to_number: list[dict[str, Any]] = [{"$set": {"y": {"$toInt": "$x"}}}]
+    database.notes.insert_many([{"x": LITERAL, "number": number} for number in range(400)])
+    list(database.notes.find({"x": LITERAL}, batch_size=150))
+    database.notes.update_many({"x": LITERAL}, {"$set": {"z": LITERAL}})
+    with client.start_session() as session, session.start_transaction():
+        database.notes.insert_one({"x": LITERAL}, session=session)
+    failing: list[dict[str, Any]] = [
+        {"find": "notes", "filter": slow, "maxTimeMS": 50},
+        {"find": "notes", "filter": {"$expr": {"$eq": [{"$toInt": "$x"}, LITERAL]}}},
+        {"aggregate": "notes", "pipeline": [{"$match": slow}], "cursor": {}, "maxTimeMS": 50},
+        {"aggregate": "notes", "pipeline": to_number, "cursor": {}},
+        {"distinct": "notes", "key": "x", "query": slow, "maxTimeMS": 50},
+        {"findAndModify": "notes", "query": {"x": LITERAL}, "update": to_number},
+        {"update": "notes", "updates": [{"q": slow, "u": {"$set": {"z": LITERAL}}, "multi": True}], "maxTimeMS": 50},
+        {"delete": "notes", "deletes": [{"q": slow, "limit": 0}], "maxTimeMS": 50},
+        {"createIndexes": "notes", "indexes": [{"key": {"x": 1}, "name": "unique", "unique": True}]},
+        {LITERAL: 1},
+    ]
+    for command in failing:
+        with pytest.raises(OperationFailure):
+            database.command(command)
+    with pytest.raises(OperationFailure):  # of a getMore
+        list(database.notes.aggregate([{"$set": {"y": {"$cond": [{"$eq": ["$number", 350]}, {"$toInt": "$x"}, 0]}}}]))
+
+
+def test_its_log_tells_of_slow_and_failed_commands_and_repeats_no_value_of_them(data_dir: Path) -> None:
+    with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
+        provoke(client)
+    log = (data_dir / "mongod.log").read_text()
+
+    assert LITERAL not in log
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    slow = [entry["attr"] for entry in entries if entry["msg"] == "Slow query" and entry["attr"]["ns"] == "kept.notes"]
+    assert len(slow) > 10
+    errors = [entry.get("attr", {}).get("error") for entry in entries]
+    names = {error.get("codeName") for error in errors if isinstance(error, dict)}
+    assert names >= {"ConversionFailure", "DuplicateKey"}
+    assert all("durationMillis" in attributes for attributes in slow)
+    assert any(attributes.get("planSummary") == "COLLSCAN" for attributes in slow)
+
+
+def test_its_log_has_a_bounded_size_over_restarts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 60_000
+    monkeypatch.setattr(replica_set, "LogFile", partial(LogFile, max_bytes=most))
+    for _ in range(2):
+        with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as client:
+            client.kept.command("profile", 0, slowms=-1)
+            for number in range(200):
+                client.kept.notes.insert_one({"number": number})
+    sizes = {path.name: path.stat().st_size for path in data_dir.glob("mongod.log*")}
+
+    assert sizes.keys() == {"mongod.log", "mongod.log.1"}
+    assert max(sizes.values()) < most + 12_000  # an entry has at most 10 KB of attributes

@@ -121,6 +121,41 @@ def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path:
     assert log.gist() == 'Fatal assertion {"code": 28}'
 
 
+@pytest.mark.parametrize(
+    ("entry", "kept"),
+    [
+        (  # as 7.0 writes it; 6.0 has COMMAND there
+            '{"s":"I","c":"STORAGE","msg":"Slow query","attr":{"ns":"a.b","command":{"x":"VALUE"},"durationMillis":9}}',
+            '{"s":"I","c":"STORAGE","msg":"Slow query","attr":{"ns":"a.b","durationMillis":9}}\n',
+        ),
+        (
+            '{"s":"I","c":"REPL","msg":"Wrote oplog entry for collMod","attr":{"object":{"x":"VALUE"}}}',
+            '{"s":"I","c":"REPL","msg":"Wrote oplog entry for collMod","attr":{}}\n',
+        ),
+        (
+            '{"s":"E","c":"QUERY","msg":"failed","attr":{"error":{"code":1,"codeName":"Odd","errmsg":"VALUE"}}}',
+            '{"s":"E","c":"QUERY","msg":"failed","attr":{"error":{"code":1,"codeName":"Odd"}}}\n',
+        ),
+        ('{"s":"I","c":"QUERY","msg":"cut off","attr":{"command":{"x":"VAL', ""),
+        *[
+            (whole, f"{whole}\n")
+            for whole in (
+                '{"s":"E","c":"STORAGE","msg":"WiredTiger error","attr":{"error":28,"message":"No space left"}}',
+                '{"s":"F","c":"CONTROL","msg":"Failed","attr":{"error":"Permission denied"}}',
+                '{"s":"I","c":"STORAGE","msg":"WiredTiger message","attr":{"message":"recovered"}}',
+                "mongod: cannot execute",
+            )
+        ],
+    ],
+)
+def test_an_entry_of_the_log_keeps_no_values_of_clients(tmp_path: Path, entry: str, kept: str) -> None:
+    log = LogFile(tmp_path / "mongod.log")
+    log.append(f"{entry}\n".encode())
+    log.close()
+
+    assert (tmp_path / "mongod.log").read_text() == log.recent() == kept
+
+
 def test_a_log_that_cannot_be_written_does_not_stop_mongod(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "missing" / "mongod.log")
     log.append(b"said all the same\n")

@@ -36,6 +36,28 @@ async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: Gra
     ]
 
 
+@pytest.mark.parametrize("visits", [1, 2])
+async def test_a_link_of_the_weave_sdk_opens_a_tab_with_a_query_of_the_call(
+    graphiql: GraphiqlPage, demo_server_url: str, visits: int
+) -> None:
+    query = '{ calls(projectId: "demo/assistant", first: 1) { nodes { id traceName } } }'
+    async with httpx.AsyncClient(base_url=demo_server_url) as client:
+        [call] = (await client.post("/graphql", json={"query": query})).json()["data"]["calls"]["nodes"]
+    if visits == 1:
+        await graphiql.page.evaluate("localStorage.clear()")
+
+    await graphiql.page.goto(f"{demo_server_url}/weave/demo/assistant/r/call/{call['id']}")
+    tabs = await until(graphiql.tabs, lambda tabs: "Call" in tabs)
+    before = await graphiql.answer()
+    await graphiql.run()
+    answer = await until(graphiql.answer, bool)
+
+    assert len(tabs) == 13
+    assert before == {}
+    shown = answer["data"]["call"]
+    assert (shown["id"], shown["traceName"]) == (call["id"], call["traceName"])
+
+
 async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import shlex
 import socket as socket_module
 import threading
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from websockets.typing import Subprotocol
 
 from app.access import Keyring
 from app.access.keyring import FRESH_SECONDS
+from app.commands.running import parser
 from app.otlp.grpc_server import SERVICE
 from app.server import create_app
 from app.settings import Settings
@@ -569,6 +571,41 @@ async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database:
                 statuses[demand] = (await client.post("/graphql", json=query)).status_code
 
     assert statuses == {"required": 401, "off": 200}
+
+
+async def test_every_door_names_the_command_that_creates_the_first_key(
+    mongodb_uri: str, database: Database, database_name: str
+) -> None:
+    port = free_port()
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required", otlp_grpc_port=port)
+    spans, protobuf = body(span()), {"content-type": "application/x-protobuf"}
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            by_http = await client.post("/graphql", json={"query": "{ __typename }"})
+            by_otlp = await client.post("/v1/traces", content=spans, headers=protobuf)
+            by_weave = await client.post("/weave/call/read", json={"project_id": OURS, "id": "x"}, auth=("api", "k"))
+            async with connect(f"ws://{host}/graphql", subprotocols=[TRANSPORT]) as opened:
+                await opened.send('{"type": "connection_init"}')
+                with pytest.raises(ConnectionClosed) as closed:
+                    await opened.recv()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                export: Any = channel.unary_unary(f"/{SERVICE}/Export")
+                with pytest.raises(grpc.aio.AioRpcError) as over_grpc:
+                    await export(spans)
+            await KeysStore(database).create([Grant("*", Role.READER)])
+            later = await client.post("/graphql", json={"query": "{ __typename }"})
+
+    message = "no key exists yet; create the first one on the server: loomql key create --project '*' --role admin"
+    assert [answer.status_code for answer in (by_http, by_otlp, by_weave)] == [401, 401, 401]
+    assert by_http.json()["errors"][0]["message"] == message
+    assert Status.FromString(by_otlp.content).message == message
+    assert by_weave.json() == {"reason": message}
+    assert closed.value.rcvd
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4401, message)
+    assert over_grpc.value.details() == message
+    assert later.json()["errors"][0]["message"].startswith("say who you are by a key")
+    command = message.partition("loomql ")[2]
+    assert parser().parse_args(shlex.split(command)).project == ["*"]
 
 
 async def test_a_server_whose_database_is_away_lets_nobody_in_unseen() -> None:

@@ -162,6 +162,18 @@ def test_another_name_for_the_server_is_refused_where_it_has_no_keys(plain: Serv
     assert "LOOMQL_ALLOWED_HOSTS" in rebound.text
 
 
+def test_metrics_are_refused_by_another_name_and_health_is_told(plain: Server, shared: Server) -> None:
+    def statuses(server: Server, host: str) -> list[int]:
+        paths = ("/metrics", "/healthz", "/readyz")
+        return [server.client.get(path, headers={"host": host}).status_code for path in paths]
+
+    assert statuses(plain, "evil.example") == [403, 200, 200]
+    assert statuses(plain, "localhost:9") == statuses(plain, "127.0.0.1") == [200, 200, 200]
+    assert statuses(shared, "loom.acme.com") == [200, 200, 200]
+    assert statuses(shared, "evil.example") == [403, 200, 200]
+    assert "LOOMQL_ALLOWED_HOSTS" in plain.client.get("/metrics", headers={"host": "evil.example"}).text
+
+
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1", "127.9.9.9", "loom.localhost:80"]
 )

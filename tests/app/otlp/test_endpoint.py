@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import threading
 import uuid
 import zlib
@@ -13,7 +14,11 @@ import httpx
 import pytest
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from app.otlp import endpoint
 from app.otlp.bodies import Decompression
@@ -237,6 +242,43 @@ async def test_a_large_body_is_decompressed_in_a_thread(
 
     assert await threads_for(100_000) == 1
     assert await threads_for(1_000_000) > 1
+
+
+@pytest.mark.parametrize("prefix", ["", "/otel"])
+@pytest.mark.parametrize("signal", ["logs", "metrics"])
+async def test_a_signal_that_is_not_stored_names_the_variable_that_stops_its_sender(
+    prefix: str, signal: str, http: httpx.AsyncClient
+) -> None:
+    answers = [
+        await http.post(f"{prefix}/v1/{signal}", content=b"{}", headers=headers) for headers in (PROTOBUF, JSON, {})
+    ]
+
+    message = (
+        f"LoomQL stores traces only; set OTEL_{signal.upper()}_EXPORTER=none in the environment "
+        f"of the program that sends {signal}"
+    )
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+    assert answers[0].headers["content-type"] == "application/x-protobuf"
+    assert Status.FromString(answers[0].content) == Status(code=Code.NOT_FOUND, message=message)
+    assert answers[1].json() == answers[2].json() == {"code": Code.NOT_FOUND, "message": message}
+    assert all("retry-after" not in answer.headers for answer in answers)
+
+
+async def test_real_exporters_of_other_signals_send_once(
+    receiver: Receiver, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+
+    async def refused() -> int:
+        metrics = (await http.get("/metrics")).text
+        return sum(int(count) for count in re.findall(r'errors_total\{code="NOT_FOUND",door="otlp"\} (\d+)', metrics))
+
+    before = await refused()
+    logs = await asyncio.to_thread(OTLPLogExporter().export, [])
+    measured = await asyncio.to_thread(OTLPMetricExporter().export, MetricsData([]))
+
+    assert (logs, measured) == (LogRecordExportResult.FAILURE, MetricExportResult.FAILURE)
+    assert await refused() == before + 2
 
 
 async def test_only_post_is_allowed(http: httpx.AsyncClient) -> None:

@@ -35,6 +35,50 @@ def test_what_is_not_served_is_told_by_404(door: httpx.Client, path: str) -> Non
     assert (status, reason) == (404, f"LoomQL has no {path} for the Weave SDK")
 
 
+def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, project: str) -> None:
+    posted(door, "/call/upsert_batch", batch=[start(project, id="1" * 16, inputs={"question": "tea?"})])
+    link = f"{url}/weave/{project}/r/call/{'1' * 16}"
+    with httpx.Client(headers={"accept": "application/json"}) as person:
+        first = person.get(link)
+        answer = person.get(link, follow_redirects=True)
+
+    assert first.status_code == 307
+    assert first.headers["location"].startswith("../../../../../graphql?query=query%20Call")
+    assert answer.url.path == "/graphql"
+    assert answer.url.params["query"].startswith("query Call(")
+    assert json.loads(answer.url.params["variables"]) == {"projectId": project, "id": "1" * 16}
+    call = answer.json()["data"]["call"]
+    assert (call["id"], call["status"], call["inputs"]) == ("1" * 16, "RUNNING", {"question": "tea?"})
+
+
+@pytest.mark.parametrize(
+    ("path", "variables"),
+    [
+        ("/a/my%20project/r/call/x%26y%22", {"projectId": "a/my project", "id": 'x&y"'}),
+        ("/a/b/weave", {"projectId": "a/b"}),
+        ("/a/b/weave/leaderboards/best", {"projectId": "a/b"}),
+        ("/a/b/weave/traces?view=slow", {"projectId": "a/b"}),
+        ("/a/b/weave/traces/%2F%2Fx.example", {"projectId": "a/b"}),
+        ("/a/b/weave/objects/my%20prompt/versions/d1", {"ref": "weave:///a/b/object/my prompt:d1"}),
+        ("/a/b/weave/ops/shout/versions/d2", {"ref": "weave:///a/b/op/shout:d2"}),
+    ],
+)
+def test_a_link_that_the_sdk_prints_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
+    with httpx.Client(headers={"accept": "application/json"}) as person:
+        answer = person.get(f"{url}/weave{path}", follow_redirects=True)
+
+    assert str(answer.url).startswith(f"{url}/graphql?query=")
+    assert json.loads(answer.url.params["variables"]) == variables
+    assert "errors" not in answer.json(), answer.json()
+
+
+@pytest.mark.parametrize("path", ["/a/b", "/a/b/r/call/", "/a/b/r/call/x/y", "/a/b/weaver", "/x/a/b/r/call/x"])
+def test_other_addresses_are_no_links(url: str, path: str) -> None:
+    answer = httpx.get(f"{url}/weave{path}")
+
+    assert (answer.status_code, answer.json()) == (404, {"reason": f"LoomQL has no {path} for the Weave SDK"})
+
+
 def test_a_route_takes_post_only(door: httpx.Client) -> None:
     answer = door.get("/call/read")
 

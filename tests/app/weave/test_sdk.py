@@ -72,6 +72,28 @@ def calls_of(graphql: httpx.Client, project: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_links_that_the_sdk_prints_lead_to_what_they_name(
+    runs: dict[str, "subprocess.CompletedProcess[str]"], seen: dict[str, Any], version: str, url: str
+) -> None:
+    printed = re.findall(rf"{url}/weave/\S+", runs[version].stderr + runs[version].stdout)
+    led = {}
+    with httpx.Client(headers={"accept": "application/json"}, follow_redirects=True, timeout=60) as person:
+        for link in set(printed):
+            answer = person.get(link)
+            assert answer.url.path == "/graphql"
+            led[link] = answer.json()["data"]
+
+    calls = {link.partition("/r/call/")[2]: data["call"] for link, data in led.items() if "/r/call/" in link}
+    missing = {call_id for call_id, call in calls.items() if call is None}
+    # The program deletes one call, and gives another a thread name that is too long.
+    assert (seen["answer"]["id"] in missing, len(missing)) == (True, 2)
+    assert len(calls) > 5
+    assert {call["id"] for call in calls.values() if call} == calls.keys() - missing
+    assert led[f"{url}/weave/{project_of(version)}/weave"]["calls"]["nodes"][0]["id"] in calls
+    versions = {data["node"]["ref"] for link, data in led.items() if "/versions/" in link}
+    assert versions >= set(seen["published"]["config"])
+
+
 def test_calls_are_stored_as_they_were_made(seen: dict[str, Any], version: str, graphql: httpx.Client) -> None:
     stored = calls_of(graphql, project_of(version))
 
