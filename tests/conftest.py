@@ -27,7 +27,10 @@ from tests.requirements import go_without
 from tests.stand_in_provider import KEY, StandIn, stand_in_provider
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
-_SLOW = ("tests/faults/", "tests/app/", "tests/test_house.py", "tests/browser/", "tests/clients/", "tests/conformance/")
+_SLOW = (
+    *("tests/faults/", "tests/app/", "tests/test_house.py", "tests/test_mongodb_7.py", "tests/browser/"),
+    *("tests/clients/", "tests/conformance/"),
+)
 """What starts processes, waits for them, or looks through all code."""
 
 

@@ -13,7 +13,7 @@ from stores.mirror import mirror_key
 
 MAX_PATH: Final = 1_000
 MAX_STEPS: Final = 50
-"""Keys of a path; each takes up to three of the 200 levels that MongoDB lets a command nest."""
+"""Keys of a path; each takes two of the 200 levels that MongoDB lets a command nest."""
 
 _NEAR_NAMES: Final = 3
 _REMEMBERED: Final = 1_000

@@ -1,11 +1,12 @@
 """Texts of values in aggregation expressions: what `$convert` to a string gives, and `$contains` looks through.
 
 A number's text is the shortest decimal that reads back as the same double, written as JavaScript writes it: MongoDB's
-own `$toString` keeps six digits only. It is found in decimals: adding a decimal zero gives a double's exact value, of
-which the first of 15, 16 or 17 digits that converts back is taken.
+own `$toString` keeps six digits only. It is found in decimals: the sum with a decimal zero has 34 digits of a double,
+of which the first of 15, 16 or 17 that converts back is taken.
 """
 
 import re
+import sys
 from typing import Any, Final
 
 from bson import Decimal128
@@ -16,6 +17,7 @@ _V: Final = "$$v"
 _ZERO: Final = Decimal128("0")
 _ONE: Final = Decimal128("1")
 _TEN: Final = Decimal128("10")
+_HALF_OF_LEAST_DOUBLE: Final = Decimal128("2.470328229206232720882843964341107E-324")
 _LOWEST_FIXED: Final = 1e-6
 _HIGHEST_FIXED: Final = 1e21
 
@@ -42,21 +44,10 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)
 
 
-def of_scalar(value: Expression) -> Expression:
-    """The text of a string, number or boolean; null for anything else."""
-    branches = [
-        {"case": {"$eq": [{"$type": _V}, "string"]}, "then": _V},
-        {"case": {"$isNumber": _V}, "then": _of_number()},
-        {"case": {"$eq": [_V, True]}, "then": "true"},
-        {"case": {"$eq": [_V, False]}, "then": "false"},
-    ]
-    return {"$let": {"vars": {"v": value}, "in": {"$switch": {"branches": branches, "default": None}}}}
-
-
 def of_json(value: Expression, text: Expression) -> Expression:
     """The text of a JSON value as a whole: its compact JSON if it is a list or an object."""
     nested = {"$in": [{"$type": _V}, ["object", "array"]]}
-    return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, of_scalar(_V)]}}}
+    return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, SCALAR]}}}
 
 
 def of_time(micros: Expression) -> Expression:
@@ -82,7 +73,8 @@ def _of_number() -> Expression:
 
 def _of_double() -> Expression:
     """The text of the double `$$v`, which has a fraction or more than 53 bits: mantissa and exponent, put together."""
-    exact = {"$add": [_V, _ZERO]}
+    # MongoDB 7 keeps 15 digits only in `$add`; `$sum` keeps 34 there, too.
+    exact = {"$sum": [_V, _ZERO]}
     exponent = {"$floor": {"$log10": {"$abs": "$$exact"}}}
     # MongoDB 6 takes the power of a decimal to 0 for 0.
     power = {"$cond": [{"$eq": ["$$exponent", 0]}, _ONE, {"$pow": [_TEN, "$$exponent"]}]}
@@ -93,8 +85,8 @@ def _let(names: dict[str, Expression], use: Expression) -> Expression:
     return {"$let": {"vars": names, "in": use}}
 
 
-def _rounded(digits: int) -> Expression:
-    return {"$round": [{"$divide": ["$$exact", "$$power"]}, digits - 1]}
+def _rounded(places: Expression) -> Expression:
+    return {"$round": [{"$divide": ["$$exact", "$$power"]}, places]}
 
 
 def _reads_back(mantissa: Expression) -> Expression:
@@ -102,15 +94,29 @@ def _reads_back(mantissa: Expression) -> Expression:
     return {"$eq": [{"$convert": {"input": decimal, "to": "double", "onError": None}}, _V]}
 
 
+def _shortest_subnormal() -> Expression:
+    """The mantissa of a double below the normal ones, which has 1 to 17 digits.
+
+    `$convert` refuses to give such a double. They lie evenly, so a decimal reads back if it is nearer than half a step.
+    """
+    mantissa = _rounded("$$this")
+    distance = {"$abs": {"$subtract": [{"$multiply": [mantissa, "$$power"]}, "$$exact"]}}
+    found = {"$ifNull": ["$$value", {"$cond": [{"$lt": [distance, _HALF_OF_LEAST_DOUBLE]}, mantissa, None]}]}
+    return {"$reduce": {"input": list(range(17)), "initialValue": None, "in": found}}
+
+
 _LAST_OF_16: Final = {"$cond": [{"$lt": [_V, 0]}, Decimal128("-1E-15"), Decimal128("1E-15")]}
 # Of a power of two, the next decimal away from zero may read back where the nearest does not: doubles are denser below.
-_CANDIDATES: Final = (_rounded(15), _rounded(16), {"$add": [_rounded(16), _LAST_OF_16]})
+_CANDIDATES: Final = (_rounded(14), _rounded(15), {"$add": [_rounded(15), _LAST_OF_16]})
 
 _SHORTEST: Final = {
     "mantissa": {
         "$switch": {
-            "branches": [{"case": _reads_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES],
-            "default": _rounded(17),
+            "branches": [
+                {"case": {"$lt": [{"$abs": _V}, sys.float_info.min]}, "then": _shortest_subnormal()},
+                *({"case": _reads_back(mantissa), "then": mantissa} for mantissa in _CANDIDATES),
+            ],
+            "default": _rounded(16),
         }
     }
 }
@@ -137,3 +143,12 @@ _WRITTEN: Final = {
         {"$cond": [{"$eq": [{"$abs": "$$mantissa"}, 10]}, _scientific(10, 1), _scientific(1, 0)]},
     ]
 }
+
+_SCALAR_BRANCHES: Final = [
+    {"case": {"$eq": [{"$type": _V}, "string"]}, "then": _V},
+    {"case": {"$isNumber": _V}, "then": _of_number()},
+    {"case": {"$eq": [_V, True]}, "then": "true"},
+    {"case": {"$eq": [_V, False]}, "then": "false"},
+]
+SCALAR: Final[Expression] = {"$switch": {"branches": _SCALAR_BRANCHES, "default": None}}
+"""The text of the string, number or boolean `$$v`; null for anything else."""

@@ -79,19 +79,43 @@ def _field(access: Access) -> Expression:
 def reach(access: Access) -> Expression:
     """The expression of a field or a place in a JSON field; missing where there is nothing."""
     found: Expression = f"${access.field.path}"
+    parents: list[Expression] = []
     for step in access.steps:
-        by_key = {"$getField": {"field": {"$literal": step}, "input": found}}
         if not is_index(step):
-            found = by_key
+            found = _member(found, step)
             continue
-        by_key = {"$getField": {"field": {"$literal": step}, "input": _V}}
-        found = bound(found, {"$cond": [{"$isArray": _V}, {"$arrayElemAt": [_V, int(step)]}, by_key]})
+        parents.append(found)
+        found = {"$cond": [{"$isArray": _V}, {"$arrayElemAt": [_V, int(step)]}, _member(_V, step)]}
+    # Each `$let` is in the `in` of the one before: MongoDB 7 plans `vars` twice, so nesting there doubles the time.
+    for parent in reversed(parents):
+        found = bound(parent, found)
     return found
+
+
+def _member(found: Expression, key: str) -> Expression:
+    return {"$getField": {"field": {"$literal": key}, "input": found}}
 
 
 def bound(found: Expression, use: Expression) -> Expression:
     """An expression that uses another one, computed once, as `$$v`."""
     return {"$let": {"vars": {"v": found}, "in": use}}
+
+
+def _bound_operands(values: dict[str, Expression], use: Expression, *operands: Operand) -> Expression:
+    """An expression that uses the values of operands, each computed once, as variables.
+
+    MongoDB 7 plans the `vars` of a `$let` twice: operations nested in them would double the time at each level, and
+    neither maxTimeMS nor killOp ends planning. It plans the `input` of a `$reduce` once, which runs a little slower.
+    """
+    if not any(map(_is_operation, operands)):
+        return {"$let": {"vars": values, "in": use}}
+    variables = {name: f"$$this.{name}" for name in values}
+    return {"$reduce": {"input": [values], "initialValue": None, "in": {"$let": {"vars": variables, "in": use}}}}
+
+
+def _is_operation(operand: Operand) -> bool:
+    """Whether an operand is more than a field, a literal or one conversion of these."""
+    return not isinstance(operand.operand if isinstance(operand, Convert) else operand, Get | Literal)
 
 
 def time_literal(scalar: Scalar, name: str) -> int | None:
@@ -119,7 +143,7 @@ def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expressio
     ordered = {f"${comparison.value}": ["$$a", "$$b"]}
     numbers = {"$and": [{"$isNumber": "$$a"}, {"$isNumber": "$$b"}, ordered]}
     strings = {"$and": [_is("$$a", "string"), _is("$$b", "string"), ordered]}
-    return {"$let": {"vars": {"a": first, "b": second}, "in": {"$or": [numbers, strings]}}}
+    return _bound_operands({"a": first, "b": second}, {"$or": [numbers, strings]}, left, right)
 
 
 def _sides(left: Operand, right: Operand) -> tuple[Expression, Expression]:
@@ -139,7 +163,7 @@ def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Expression:
             found.append(_compare(Comparison.EQ, operand, member))
         else:
             plain.append({"$eq": [_V, value(member)]})
-    return {"$or": [*found, bound(value(operand), {"$or": plain})]}
+    return {"$or": [*found, _bound_operands({"v": value(operand)}, {"$or": plain}, operand)]}
 
 
 def _is_time(node: Operand, other: Operand) -> bool:
@@ -156,7 +180,8 @@ def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
         return {"$regexMatch": {"input": _text(operand), "regex": texts.escaped(str(substr.value)), "options": "i"}}
     found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
     both = {"$and": [_is("$$a", "string"), _is("$$b", "string")]}
-    return {"$let": {"vars": {"a": _text(operand), "b": _text(substr)}, "in": {"$cond": [both, found, False]}}}
+    sides = {"a": _text(operand), "b": _text(substr)}
+    return _bound_operands(sides, {"$cond": [both, found, False]}, operand, substr)
 
 
 def _text(node: Operand) -> Expression:
@@ -168,7 +193,7 @@ def _text(node: Operand) -> Expression:
         case Get(_, access) if access.is_whole_json and access.field.text_path:
             return texts.of_json(_field(access), f"${access.field.text_path}")
         case _:
-            return texts.of_scalar(value(node))
+            return _bound_operands({"v": value(node)}, texts.SCALAR, node)
 
 
 def _double(node: Operand) -> Expression:
@@ -186,7 +211,7 @@ def _number(node: Operand, number: Expression, to: str, pattern: str) -> Express
         {"case": {"$isNumber": _V}, "then": number},
         {"case": is_numeric, "then": _converted(to)},
     ]
-    return bound(value(node), {"$switch": {"branches": branches, "default": None}})
+    return _bound_operands({"v": value(node)}, {"$switch": {"branches": branches, "default": None}}, node)
 
 
 def _string() -> Expression:
@@ -205,7 +230,7 @@ def _bool(node: Operand) -> Expression:
         {"case": {"$eq": [_V, "true"]}, "then": True},
         {"case": {"$eq": [_V, "false"]}, "then": False},
     ]
-    return bound(value(node), {"$switch": {"branches": branches, "default": None}})
+    return _bound_operands({"v": value(node)}, {"$switch": {"branches": branches, "default": None}}, node)
 
 
 def _exists(node: Operand) -> Expression:

@@ -1,6 +1,7 @@
 """What is no query over calls is refused, with the place and what to change; what only looks dangerous is data."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -203,10 +204,29 @@ def in_each_other(levels: int, tree: Tree = A) -> Tree:
     return tree
 
 
+def operand_of(levels: int, operation: Callable[[Tree], Tree]) -> Tree:
+    """An operation that is an operand of itself, some levels deep."""
+    tree = A
+    for _ in range(levels):
+        tree = operation(tree)
+    return {"$gt": [tree, A]}
+
+
+INDEXES = {"$getField": "inputs" + ".0" * MAX_STEPS}
 DEEPEST = [
     pytest.param(nested(29), id="not"),
     pytest.param(in_each_other(15), id="in"),
-    pytest.param({"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}, id="a path of indexes"),
+    pytest.param(operand_of(29, lambda tree: {"$gt": [tree, A]}), id="comparisons of comparisons"),
+    pytest.param(operand_of(29, lambda tree: {"$eq": [A, tree]}), id="equalities of equalities"),
+    pytest.param(operand_of(14, lambda tree: {"$gt": [{"$not": [tree]}, A]}), id="comparisons of negations"),
+    pytest.param(operand_of(29, lambda tree: {"$convert": {"input": tree, "to": "int"}}), id="conversions to int"),
+    pytest.param(operand_of(29, lambda tree: {"$convert": {"input": tree, "to": "bool"}}), id="conversions to bool"),
+    pytest.param(operand_of(29, lambda tree: {"$convert": {"input": tree, "to": "string"}}), id="conversions to texts"),
+    pytest.param(operand_of(15, lambda tree: contains(input=tree)), id="texts in texts"),
+    pytest.param(operand_of(24, lambda tree: {"$in": [tree, [A]]}), id="in of in"),
+    pytest.param(nested(29, {"$gt": [INDEXES, A]}), id="a path of indexes under negations"),
+    pytest.param({"$gt": [INDEXES, A]}, id="a path of indexes"),
+    pytest.param({"$gt": [{"$getField": "inputs" + ".0.a" * (MAX_STEPS // 2)}, A]}, id="a path of indexes and keys"),
     pytest.param({"$gt": [{"$getField": "inputs" + ".a" * MAX_STEPS}, A]}, id="a path of keys"),
     pytest.param({"$or": [FINE] * 2_000}, id="thousands of terms"),
     pytest.param({"$in": [A, [{"$literal": number} for number in range(9_000)]]}, id="thousands of members"),
@@ -222,7 +242,7 @@ DEEPEST = [
 @pytest.mark.parametrize("tree", DEEPEST)
 async def test_what_is_within_the_limits_the_server_takes(calls: CallsStore, tree: Tree) -> None:
     await calls.write([start(1)])
-    query, sort_by = Query({"$expr": tree}), [SortBy("op_name"), SortBy("inputs" + ".0" * MAX_STEPS)]
+    query, sort_by = Query({"$expr": tree}), [SortBy("op_name"), SortBy(INDEXES["$getField"])]
 
     page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=sort_by, query=query)
 
@@ -233,8 +253,8 @@ async def test_what_is_within_the_limits_the_server_takes(calls: CallsStore, tre
     "tree",
     [
         in_each_other(29),
-        nested(25, {"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}),
-        {"$gt": [in_each_other(10, {"$gt": [{"$getField": "inputs" + ".0" * MAX_STEPS}, A]}), A]},
+        nested(20, in_each_other(5, {"$gt": [INDEXES, A]})),
+        {"$gt": [in_each_other(10, {"$gt": [INDEXES, A]}), A]},
     ],
 )
 def test_what_mongodb_would_refuse_as_too_deep_is_refused_before(tree: Tree) -> None:

