@@ -172,6 +172,11 @@ class Share:
         self.close()
 
     @property
+    def size(self) -> int:
+        """All bytes that the request has charged, the free ones included."""
+        return self._size
+
+    @property
     def is_counted(self) -> bool:
         """Whether the request is large enough to count."""
         return self._held > 0

@@ -11,9 +11,12 @@ from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
 
 from app import heartbeats
+from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
+from app.websocket.reserving import ENCODED, SHARE, TRY_AGAIN, refusal_reason
 from stores import json_slices, json_text
-from stores.errors import BadInputError
+from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.intake import FREE_BYTES, Share
 
 if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
 INVALID_MESSAGE: Final = 4400
 UNAUTHENTICATED: Final = 4401
 UNANSWERED: Final = 4408
-TRY_AGAIN: Final = 1013
 
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
+_SOON: Final = 2 * 1024 * 1024  # bytes of a message that are parsed at once; a thread parses a larger one in slices
+_REFUSED_ALONE: Final = 256 * 1024
+"""Bytes of a message up to which its operation is refused by itself: so much may be read before it is reserved."""
 
 
 class Connection(ASGIWebSocketAdapter):
@@ -36,9 +41,13 @@ class Connection(ASGIWebSocketAdapter):
     """The size of the last message."""
     is_trusted = False
     """Whether it is known who is at the other end, and their messages may be large."""
+    refusal: StoreError | None = None
+    """The reason why the operation of the last message is refused: the intake has no memory for it."""
+    _share: Share | None = None
+    """The memory of the last message; None once the operation of the message has it."""
 
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002 - part of the base's signature
-        """Each message, decoded; one that cannot be closes the connection with the reason.
+        """Each message, decoded; one that cannot be decoded, or held, closes the connection with the reason.
 
         Raises:
             NonTextMessageReceived: a binary frame came.
@@ -47,23 +56,63 @@ class Connection(ASGIWebSocketAdapter):
             event = await self._heard()
             if event["type"] == "websocket.disconnect":
                 return
-            if event.get("text") is None:
-                raise NonTextMessageReceived
-            encoded = event["text"].encode()
+            encoded = _encoded(event)
             self.received_bytes = len(encoded)
             if flaw := self._flaw_of_size(len(encoded)):
                 await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
                 return
+            self._share, self.refusal = event.get(SHARE), None
             try:
-                message = await json_slices.loads_whole(encoded)
+                message = await self._decoded(encoded)
             except BadInputError as error:
                 await self.close(INVALID_MESSAGE, f"A message cannot be read: {error.message}.")
                 return
+            except PayloadTooLargeError as error:
+                await self.close(WS_1009_MESSAGE_TOO_BIG, f"A message cannot be read: it {error.message}.")
+                return
+            except (RateLimitedError, UnavailableError) as error:
+                message = _refused_alone(encoded)
+                if message is None:
+                    await self.close(TRY_AGAIN, refusal_reason(error))
+                    return
+                self.refusal = error
             yield message
             # What is done with should not be kept for as long as there is no other message.
             if isinstance(message, dict):
                 message.clear()
+            self.close_share()
             del event, encoded, message
+
+    async def _decoded(self, encoded: bytes) -> object:
+        """The value of a message; the memory of a large one is reserved before it is parsed.
+
+        Raises:
+            BadInputError: it is not JSON, or goes beyond the bounds.
+            PayloadTooLargeError: it has too many values.
+            RateLimitedError: other requests of this caller have the rest of their half of the memory.
+            UnavailableError: there is no room for it beside other requests.
+        """
+        size = len(encoded)
+        if size <= FREE_BYTES:
+            return json_text.loads(encoded)
+        self._share = share = self.take_share()
+        await share.take(max(0, size - share.size))
+        loads = json_slices.loads_whole if size <= _SOON else json_slices.loads
+        return await loads(encoded, reserve=share.take)
+
+    def take_share(self) -> Share:
+        """The memory of the last message, of which not all may be reserved yet; the caller closes it."""
+        share, self._share = self._share or self._new_share(), None
+        return share
+
+    def close_share(self) -> None:
+        """Release the memory of the last message, unless somebody took it."""
+        if self._share is not None:
+            self._share.close()
+            self._share = None
+
+    def _new_share(self) -> Share:
+        return self.view.intake.share(payer_of(self.ws.scope))
 
     def _flaw_of_size(self, size: int) -> str | None:
         if size > self.view.max_message_bytes:
@@ -75,7 +124,7 @@ class Connection(ASGIWebSocketAdapter):
     def trust(self) -> None:
         """Take messages of any size that the server takes."""
         self.is_trusted = True
-        trust(self.ws.scope)
+        trust(self.ws.scope, self._new_share)
 
     async def _heard(self) -> MutableMapping[str, Any]:
         """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
@@ -114,5 +163,34 @@ class Connection(ASGIWebSocketAdapter):
     async def close(self, code: int, reason: str) -> None:
         """Close the connection; nothing happens when it is closed already."""
         if self.ws.application_state is WebSocketState.CONNECTED:
-            with suppress(WebSocketDisconnect):
+            # A RuntimeError where the server's protocol has closed it.
+            with suppress(WebSocketDisconnect, RuntimeError):
                 await self.ws.close(code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+
+
+def _refused_alone(encoded: bytes) -> dict[str, object] | None:
+    """What is left of a subscribe message that is to be refused; None if only closing the connection refuses it."""
+    if len(encoded) > _REFUSED_ALONE:
+        return None
+    try:
+        message = json_text.loads(encoded)
+    except BadInputError:
+        return None
+    if not isinstance(message, dict) or message.get("type") != "subscribe":
+        return None
+    return {"type": "subscribe", "id": message.get("id"), "payload": {"query": ""}}
+
+
+def _encoded(event: Mapping[str, Any]) -> bytes:
+    """The text of a received message in UTF-8.
+
+    Raises:
+        NonTextMessageReceived: a binary frame came.
+    """
+    encoded: bytes | None = event.get(ENCODED)
+    if encoded is not None:
+        return encoded
+    text: str | None = event.get("text")
+    if text is None:
+        raise NonTextMessageReceived
+    return text.encode()

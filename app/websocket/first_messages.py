@@ -1,6 +1,7 @@
 """The first messages of a WebSocket, which anybody may send: they are small until it is known who that is."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ from websockets.server import ServerProtocol
 
 from app.access.credentials import LONGEST
 from app.browsers.answers import HEADERS
-from app.websocket.signs import CountingProtocol
+from app.websocket.reserving import ReservingProtocol
+from stores.intake import Share
 
 FIRST_BYTES: Final = 2 * LONGEST
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""
@@ -28,7 +30,7 @@ class _Refusing(ServerProtocol):
         super().send_response(response)
 
 
-class WaryProtocol(CountingProtocol):
+class WaryProtocol(ReservingProtocol):
     """Uvicorn's protocol for WebSockets, which holds no more than `FIRST_BYTES` for a client who is nobody yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,17 +50,22 @@ class WaryProtocol(CountingProtocol):
         """Open the connection to small messages."""
         full = self.conn.max_message_size
         self.conn.max_message_size = FIRST_BYTES if full is None else min(FIRST_BYTES, full)
+        self.max_untrusted_bytes = 2 * FIRST_BYTES
 
-        def trust() -> None:
+        def trust(new_share: Callable[[], Share]) -> None:
             self.conn.max_message_size = full
+            self.new_share = new_share
 
         super().handle_connect(event)
         if not self.close_sent:
             self.scope.setdefault("extensions", {})[_TRUST] = {"trust": trust}
 
 
-def trust(scope: Scope) -> None:
-    """Let a connection have messages as large as the server takes; of a server with another protocol it always may."""
+def trust(scope: Scope, new_share: Callable[[], Share]) -> None:
+    """Let a connection have messages as large as the server takes; of a server with another protocol it always may.
+
+    `new_share` makes the reservation for one message.
+    """
     extension: dict[str, Any] | None = scope.get("extensions", {}).get(_TRUST)
     if extension:
-        extension["trust"]()
+        extension["trust"](new_share)

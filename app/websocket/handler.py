@@ -32,8 +32,9 @@ from app.traffic import payer_of
 from app.traffic.places import Place, in_place
 from app.trusted_documents import trusted_text
 from app.websocket import signs
-from app.websocket.connection import TRY_AGAIN, UNAUTHENTICATED, Connection
+from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
+from app.websocket.reserving import TRY_AGAIN
 from graphql_schema.errors import told, unexpected
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
@@ -73,8 +74,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def handle(self) -> None:
         """Serve the connection until one side closes it."""
-        with self.view.going_away(self):
-            await super().handle()
+        try:
+            with self.view.going_away(self):
+                await super().handle()
+        finally:
+            self.websocket.close_share()
 
     async def go_away(self) -> None:
         """Close the connection once its operations have ended, and been answered; those that take long are given up."""
@@ -140,11 +144,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await self._handle(message)
             return
         with ExitStack() as held:
-            share = held.enter_context(self.view.intake.share())
+            share = held.enter_context(self.websocket.take_share())
             try:
+                if self.websocket.refusal:
+                    raise self.websocket.refusal
                 await still_let_in(self.websocket.ws.scope)
                 self._check(message)
-                await share.take(self.websocket.received_bytes)
+                await share.take(max(0, self.websocket.received_bytes - share.size))
             except StoreError as error:
                 refusal = told(error)
                 if (connection := self._under_way) is not None:

@@ -15,6 +15,9 @@ AT_ONCE: Final = 100
 TOO_MANY: Final = 4429
 REASON: Final = f"More than {PER_SECOND} pings and pongs a second came."
 
+_SMALL_FRAGMENT: Final = 128
+"""Bytes below which a fragment counts as a ping does: each takes time and memory beside its payload."""
+
 
 def bucket() -> Buckets:
     """What counts those of one connection, under whatever one name."""
@@ -22,7 +25,7 @@ def bucket() -> Buckets:
 
 
 class CountingProtocol(LeavingProtocol):
-    """Uvicorn's protocol for WebSockets, which counts frames that carry nothing: pings, pongs and empty continuations.
+    """Uvicorn's protocol for WebSockets, which counts frames that carry little: pings, pongs and tiny continuations.
 
     Uvicorn would answer each ping however much the client leaves unread, and before it is known who that is.
     """
@@ -44,10 +47,8 @@ class CountingProtocol(LeavingProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         """Take a further piece of a message."""
-        if event.data or event.fin:
+        if event.fin or len(event.data) >= _SMALL_FRAGMENT or self._may_go_on():
             super().handle_cont(event)
-        else:
-            self._may_go_on()
 
     def _may_go_on(self) -> bool:
         if self.close_sent or self.transport.is_closing():

@@ -187,7 +187,7 @@ async def test_over_websocket_the_same_holds(intake: Intake) -> None:
     assert refusal["type"] == full["type"] == "error"
     assert refusal["payload"][0]["extensions"] == {"code": "PAYLOAD_TOO_LARGE"}
     assert begun == {"id": "t", "type": "next", "payload": {"data": {"forever": 9_000}}}
-    assert full["payload"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert full["payload"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterSeconds": 1}
 
 
 async def send(socket: ClientConnection, operation_id: str, payload: dict[str, Any]) -> None:

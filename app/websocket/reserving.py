@@ -1,0 +1,242 @@
+"""Incoming messages of a WebSocket: their bytes are reserved in the intake as frames arrive, and have a deadline."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from starlette.status import WS_1009_MESSAGE_TOO_BIG
+from uvicorn._types import ASGIReceiveEvent
+
+from app.request_bodies import PACE
+from app.websocket.signs import CountingProtocol
+from stores.errors import RateLimitedError, StoreError
+from stores.intake import FREE_BYTES, Share
+
+TOO_SLOW: Final = 4408
+TRY_AGAIN: Final = 1013
+
+SHARE: Final = "loomql.share"
+"""The key of the `Share` of a large message in its event; the application closes the share."""
+
+ENCODED: Final = "loomql.encoded"
+"""The key of a large text in its event: UTF-8 that is not checked, since a `str` can take four times the memory."""
+
+_SLICE: Final = 16 * 1024
+"""Bytes that are parsed at once: a read of 256 KiB could put 37,000 tiny messages into the queue."""
+
+_FRAME_BYTES: Final = 256
+"""Memory that a fragment, or a small message in the queue, takes beside its payload."""
+
+
+def refusal_reason(error: StoreError) -> str:
+    """The reason in a close frame, of at most 123 bytes, for a message that does not fit into the intake."""
+    if isinstance(error, RateLimitedError):
+        return "your requests in flight take your half of LOOMQL_MAX_PENDING_BYTES; send the message again later"
+    return "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
+
+
+class ReservingProtocol(CountingProtocol):
+    """Uvicorn's WebSocket protocol, with a memory budget and a minimum rate for what a client sends.
+
+    While the budget is full, reading pauses for up to two seconds; then the connection is closed with 1013. A client
+    that sends a message more slowly than `PACE` allows is closed with 4408. The application gets a message of more than
+    16 KiB as an event with `ENCODED` and `SHARE`, any other one as ASGI has it.
+    """
+
+    new_share: Callable[[], Share] | None = None
+    """Makes the reservation for one message; None until the client is trusted."""
+
+    max_untrusted_bytes = FREE_BYTES
+    """What a client may have sent, and the application not received, before the client is trusted."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        # A compressed message takes up to a thousand times its size once it is inflated, at once and uncounted.
+        self.conn.available_extensions = []
+        self._unparsed = memoryview(b"")
+        self._share: Share | None = None  # for what the application has not received, but for the messages below
+        self._queued_shares: list[Share] = []
+        self._reserving: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None  # runs while a message is unfinished
+        self._seconds_left = 0.0
+        self._last_read = 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release all memory."""
+        self._release()
+        super().connection_lost(exc)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Release all memory: the application receives no more, though the transport may stay open for a while."""
+        self._release()
+        super().on_task_complete(task)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was read."""
+        if len(data) > _SLICE:
+            self._unparsed = memoryview(data)
+            self._parse()
+            return
+        super().data_received(data)
+        if self.conn.reader.buffer or self.frames or self._timer or self._share:
+            self._account(len(data))
+
+    def _parse(self) -> None:
+        """Parse what was read, until there is a message for the application or until memory must be reserved."""
+        while self._unparsed and not self.read_paused and not self._reserving:
+            part, self._unparsed = bytes(self._unparsed[:_SLICE]), self._unparsed[_SLICE:]
+            super().data_received(part)
+            self._account(len(part))
+        self._go_on()
+
+    def _account(self, arrived: int) -> None:
+        """Reserve memory for what the application has not received, and move the deadline of the unfinished message."""
+        if self.transport.is_closing():
+            self._drop()
+        elif self.close_sent:
+            self._discard_after_close()
+        elif self.handshake_initiated:
+            self._reserve()
+            self._move_deadline(arrived)
+
+    def _unread_bytes(self) -> int:
+        fragments = (self.conn.current_size or 0) + _FRAME_BYTES * len(self.frames)
+        return len(self._unparsed) + len(self.conn.reader.buffer) + fragments + _FRAME_BYTES * self.queue.qsize()
+
+    def _reserve(self) -> None:
+        unread = self._unread_bytes()
+        if self.new_share is None:
+            if unread > self.max_untrusted_bytes:
+                self.fail(WS_1009_MESSAGE_TOO_BIG, "the messages before connection_ack are too large")
+        elif unread <= FREE_BYTES:
+            self._close_share()
+        elif self._reserving is None:
+            self._share = self._share or self.new_share()
+            if unread > self._share.size:
+                self.transport.pause_reading()
+                self._reserving = self.loop.create_task(self._take(self._share, unread - self._share.size))
+
+    async def _take(self, share: Share, size: int) -> None:
+        try:
+            await share.take(size)
+        except StoreError as error:
+            self._reserving = None
+            self.fail(TRY_AGAIN, refusal_reason(error))
+        else:
+            self._reserving = None
+            self._parse()
+
+    def _go_on(self) -> None:
+        """Read again, unless the application or the intake has to make room first."""
+        if self.read_paused or self._reserving:
+            return
+        if self._unparsed:
+            self.loop.call_soon(self._parse)  # other connections have their turn in between
+        elif not self.transport.is_closing():
+            self._last_read = self.loop.time()
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Return the next event; the client may send again once there is none."""
+        event = await self.queue.get()
+        if self._queued_shares and (share := cast("dict[str, Any]", event).get(SHARE)) in self._queued_shares:
+            self._queued_shares.remove(share)
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if self._share:
+                self._account(0)
+            self._go_on()
+        return event
+
+    def send_receive_event_to_app(self) -> None:
+        """Put a whole message into the queue, a large one with its share."""
+        size = sum(map(len, self.frames))
+        if size <= FREE_BYTES or self.new_share is None or self.close_sent:
+            super().send_receive_event_to_app()
+        elif self.curr_msg_data_type == "bytes":
+            self.frames = [b""]  # the application refuses a binary message, and needs no bytes of it
+            super().send_receive_event_to_app()
+        else:
+            share, self._share = self._share or self.new_share(), None
+            encoded, self.frames = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames), []
+            self._queued_shares.append(share)
+            event = {"type": "websocket.receive", ENCODED: encoded, SHARE: share}
+            self.queue.put_nowait(cast("ASGIReceiveEvent", event))
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _move_deadline(self, arrived: int) -> None:
+        """Give an unfinished message the time that its new bytes may take; only time in which we read counts."""
+        if not self.conn.reader.buffer and not self.frames:
+            self._stop_timer()
+            return
+        now = self.loop.time()
+        if self._timer is None:
+            self._seconds_left = PACE.grace_seconds
+            self._timer = self.loop.call_later(self._seconds_left, self._check_deadline)
+        else:
+            left = self._seconds_left - (now - self._last_read) + arrived / PACE.bytes_per_second
+            self._seconds_left = min(PACE.grace_seconds, left)
+        self._last_read = now
+
+    def _check_deadline(self) -> None:
+        if self.read_paused or self._reserving:
+            left = self._seconds_left
+        else:
+            left = self._last_read + self._seconds_left - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._check_deadline)
+        else:
+            self.fail(
+                TOO_SLOW,
+                f"an unfinished message came more slowly than {PACE.bytes_per_second:,.0f} bytes/s for "
+                f"{PACE.grace_seconds:g} s; send it faster",
+            )
+
+    def _discard_after_close(self) -> None:
+        """Read on for the client's close frame, but keep nothing large that comes before it."""
+        if self._unread_bytes() > FREE_BYTES:
+            self._drop()
+            self.conn.fail(TRY_AGAIN)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close the connection, and discard what the client still sends, so that it reads the reason."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self._drop()
+        if not self.handshake_complete:
+            self.transport.abort()
+            return
+        self.conn.fail(code, reason)
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def _release(self) -> None:
+        self._drop()
+        for share in self._queued_shares:
+            share.close()
+        self._queued_shares.clear()
+
+    def _drop(self) -> None:
+        """Forget what is unfinished, and release its memory."""
+        self._unparsed, self.frames = memoryview(b""), []
+        self._stop_timer()
+        if self._reserving is not None:
+            self._reserving.cancel()
+            self._reserving = None
+        self._close_share()
+
+    def _close_share(self) -> None:
+        if self._share is not None:
+            self._share.close()
+            self._share = None
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
