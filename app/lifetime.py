@@ -29,6 +29,7 @@ from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.stopping import Stopping, told_to_stop
 from app.traffic import Places, Rates
+from app.traffic.websockets import WebSockets
 from app.upkeep import Upkeep
 from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
@@ -51,6 +52,7 @@ class Process:
     intake: Intake
     places: Places
     spool_space: SpoolSpace
+    websockets: WebSockets
     exports: ExportProcesses
     entrance: Entrance
     tokens: OidcTokens | None
@@ -69,6 +71,7 @@ class Process:
             Intake(settings.max_pending_bytes),
             Places(settings.max_operations, settings.max_caller_operations or half(settings.max_operations)),
             SpoolSpace(settings.max_spooled_bytes),
+            WebSockets(settings.max_websockets),
             ExportProcesses(settings.max_exports),
             _entrance(settings, tokens),
             tokens,
@@ -134,7 +137,7 @@ class Process:
         if self.tally is None:
             yield
             return
-        bounds = self.intake, self.places, self.spool_space, self.exports
+        bounds = self.intake, self.places, self.spool_space, self.websockets, self.exports
         observed = Observed(self.tally, stores.calls.database, stores, *bounds, background)
         state[METRICS] = siblings = Siblings.of_environment(observed.families)
         async with siblings.answering():

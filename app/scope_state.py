@@ -7,3 +7,6 @@ CALLER: Final = "caller"
 
 UNDER_WAY: Final = "under_way"
 """What is observed of the request: an `app.observing.under_way.UnderWay`."""
+
+OPEN_WEBSOCKET: Final = "open_websocket"
+"""The place of a WebSocket among those that are open: an `app.traffic.websockets.OpenWebSocket`."""

@@ -147,6 +147,7 @@ def _graphql(process: Process, schema: BoundedSchema) -> tuple[GraphQLHTTP, Grap
         settings.max_body_bytes,
         max_operations=settings.max_connection_operations,
         intake=intake,
+        websockets=process.websockets,
         places=process.places,
         rates=process.rates,
         trusted=trusted,

@@ -15,6 +15,7 @@ from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from app.spool_space import MAX_BYTES as MAX_SPOOLED_BYTES
 from app.traffic.places import MOST_OPERATIONS
+from app.traffic.websockets import MOST_WEBSOCKETS
 from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
 from stores.errors import StoreError
@@ -184,6 +185,12 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         description="The same for one caller, a key or without keys an address; unset lets one caller have half.",
+    )
+    max_websockets: int = Field(
+        default=MOST_WEBSOCKETS,
+        ge=1,
+        description="WebSockets that one process has open at once; one more is answered UNAVAILABLE. One caller may "
+        "have half, and is then answered RATE_LIMITED.",
     )
     max_connection_operations: int = Field(
         default=100,

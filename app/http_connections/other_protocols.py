@@ -1,4 +1,4 @@
-"""Offers to go on with another protocol, of which none but a WebSocket is taken: the others are as if not made."""
+"""Offers to go on with another protocol: none but that of a GET for a WebSocket is taken, the others are ignored."""
 
 from typing import Final
 
@@ -46,6 +46,10 @@ class ContentProtocol(HttpToolsProtocol):
         """End a request."""
         if not self._head:
             super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Whether the head opens a WebSocket, which takes GET; uvicorn would drop the body of any other request."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
 
     def _offered(self, rest: memoryview) -> bytes | memoryview:
         """Take the offer of a WebSocket, or decline; returns what is still to be parsed."""

@@ -14,6 +14,7 @@ from app.exports.process import ExportProcesses
 from app.observing.tally import Tally
 from app.spool_space import SpoolSpace
 from app.traffic import Places
+from app.traffic.websockets import WebSockets
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.intake import Intake
@@ -33,6 +34,7 @@ class Observed:
     intake: Intake
     places: Places
     spool_space: SpoolSpace
+    websockets: WebSockets
     exports: ExportProcesses
     background: Background
 
@@ -66,6 +68,7 @@ class Observed:
             ("operations",): (self.places.taken, self.places.most),
             ("pending_bytes",): (self.intake.held_bytes, self.intake.max_bytes),
             ("spooled_bytes",): (self.spool_space.held_bytes, self.spool_space.max_bytes),
+            ("websockets",): (self.websockets.count, self.websockets.most),
             ("subscriptions",): (fan_out.count, fan_out.max_subscribers),
             ("event_bytes",): (fan_out.log.size, fan_out.log.max_bytes),
         }

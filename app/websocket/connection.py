@@ -13,7 +13,7 @@ from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconne
 from app import heartbeats
 from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
-from app.websocket.reserving import ENCODED, SHARE, TRY_AGAIN, refusal_reason
+from app.websocket.reserving import ENCODED, REFUSED_ALONE, SHARE, TRY_AGAIN, refusal_reason
 from stores import json_slices, json_text
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.intake import FREE_BYTES, Share
@@ -28,8 +28,6 @@ UNANSWERED: Final = 4408
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
 _SOON: Final = 2 * 1024 * 1024  # bytes of a message that are parsed at once; a thread parses a larger one in slices
-_REFUSED_ALONE: Final = 256 * 1024
-"""Bytes of a message up to which its operation is refused by itself: so much may be read before it is reserved."""
 
 
 class Connection(ASGIWebSocketAdapter):
@@ -170,7 +168,7 @@ class Connection(ASGIWebSocketAdapter):
 
 def _refused_alone(encoded: bytes) -> dict[str, object] | None:
     """What is left of a subscribe message that is to be refused; None if only closing the connection refuses it."""
-    if len(encoded) > _REFUSED_ALONE:
+    if len(encoded) > REFUSED_ALONE:
         return None
     try:
         message = json_text.loads(encoded)

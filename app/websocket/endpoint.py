@@ -8,17 +8,22 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
+from app.refusals import refusal
+from app.scope_state import OPEN_WEBSOCKET
 from app.stopping import Stopping
-from app.traffic import Places, Rates
+from app.traffic import Places, Rates, payer_of
 from app.traffic.places import MOST_OPERATIONS
+from app.traffic.websockets import WebSockets
 from app.trusted_documents import TrustedDocuments
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler
 from graphql_schema.operations import BoundedSchema
+from stores.errors import StoreError
 from stores.intake import Intake
 
 
@@ -31,7 +36,8 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_message_bytes: the largest message that is taken.
         max_operations: how many operations one connection runs at once.
         init_timeout_seconds: how long a client may take to send connection_init.
-        intake: what bounds the messages whose operations run at once.
+        intake: what bounds the messages that arrive, or whose operations run, at once.
+        websockets: what bounds the connections that are open at once.
         places: what bounds the queries and mutations that run at once.
         rates: how many operations callers may ask for in a second; None for any number.
         trusted: the documents that clients may ask for by their hash; None where there are none.
@@ -52,6 +58,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         max_operations: int = 100,
         init_timeout_seconds: float = 10,
         intake: Intake | None = None,
+        websockets: WebSockets | None = None,
         places: Places | None = None,
         rates: Rates | None = None,
         trusted: TrustedDocuments | None = None,
@@ -74,11 +81,23 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         self.max_message_bytes = max_message_bytes
         self.max_operations = max_operations
         self.intake = intake or Intake()
+        self.websockets = websockets or WebSockets()
         self.stopping = stopping or Stopping()
         self.patience_seconds = patience_seconds
         self._handlers: set[TransportHandler] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self.stopping.tell(self._go_away)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; one too many is answered over HTTP with the status and when to come again."""
+        try:
+            place = self.websockets.open(payer_of(scope))
+        except StoreError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        with place:
+            scope.setdefault("state", {})[OPEN_WEBSOCKET] = place
+            await super().__call__(scope, receive, send)
 
     @contextmanager
     def going_away(self, handler: TransportHandler) -> Iterator[None]:

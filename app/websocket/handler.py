@@ -27,7 +27,7 @@ from app.access.credentials import refused
 from app.audit import act_for
 from app.intake import large_subscription
 from app.observing import under_way
-from app.scope_state import UNDER_WAY
+from app.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.traffic import payer_of
 from app.traffic.places import Place, in_place
 from app.trusted_documents import trusted_text
@@ -44,6 +44,7 @@ from stores.ids import new_id
 from stores.intake import FREE_BYTES, Share
 
 if TYPE_CHECKING:
+    from app.traffic.websockets import OpenWebSocket
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")
@@ -93,6 +94,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             code = UNAUTHENTICATED if isinstance(error, UnauthenticatedError) else TRY_AGAIN
             await self.websocket.close(code, error.message)
             return
+        try:
+            self._charge_to_caller()
+        except StoreError as error:
+            await self.websocket.close(TRY_AGAIN, error.message)
+            return
         self.websocket.trust()
         await super().handle_connection_init(message)
         if self.connection_acknowledged and self._beating is None:
@@ -103,6 +109,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         """Why it has no session, neither from the request that opened the connection nor by its first message."""
         payload = message.get("payload")
         return await come_in(self.websocket.ws.scope, payload if isinstance(payload, dict) else {})
+
+    def _charge_to_caller(self) -> None:
+        """Count the connection for the caller that its first message names."""
+        scope = self.websocket.ws.scope
+        place: OpenWebSocket = scope["state"][OPEN_WEBSOCKET]
+        place.charge_to(payer_of(scope))
 
     def _end(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():

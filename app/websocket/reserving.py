@@ -9,6 +9,7 @@ from uvicorn._types import ASGIReceiveEvent
 
 from app.request_bodies import PACE
 from app.websocket.signs import CountingProtocol
+from stores import json_slices
 from stores.errors import RateLimitedError, StoreError
 from stores.intake import FREE_BYTES, Share
 
@@ -20,6 +21,9 @@ SHARE: Final = "loomql.share"
 
 ENCODED: Final = "loomql.encoded"
 """The key of a large text in its event: UTF-8 that is not checked, since a `str` can take four times the memory."""
+
+REFUSED_ALONE: Final = json_slices.SMALL
+"""Bytes of a message up to which its operation is refused by itself, and the others of the connection go on."""
 
 _SLICE: Final = 16 * 1024
 """Bytes that are parsed at once: a read of 256 KiB could put 37,000 tiny messages into the queue."""
@@ -38,9 +42,11 @@ def refusal_reason(error: StoreError) -> str:
 class ReservingProtocol(CountingProtocol):
     """Uvicorn's WebSocket protocol, with a memory budget and a minimum rate for what a client sends.
 
-    While the budget is full, reading pauses for up to two seconds; then the connection is closed with 1013. A client
-    that sends a message more slowly than `PACE` allows is closed with 4408. The application gets a message of more than
-    16 KiB as an event with `ENCODED` and `SHARE`, any other one as ASGI has it.
+    While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
+    message has at most 64 KiB (`REFUSED_ALONE`): the application refuses its operation alone. A client that sends a
+    message more slowly than `PACE` allows is closed with 4408.
+
+    The application gets a message of more than 16 KiB as an event with `ENCODED` and `SHARE`, others as ASGI has them.
     """
 
     new_share: Callable[[], Share] | None = None
@@ -100,9 +106,11 @@ class ReservingProtocol(CountingProtocol):
             self._reserve()
             self._move_deadline(arrived)
 
+    def _unfinished_bytes(self) -> int:
+        return len(self.conn.reader.buffer) + (self.conn.current_size or 0) + _FRAME_BYTES * len(self.frames)
+
     def _unread_bytes(self) -> int:
-        fragments = (self.conn.current_size or 0) + _FRAME_BYTES * len(self.frames)
-        return len(self._unparsed) + len(self.conn.reader.buffer) + fragments + _FRAME_BYTES * self.queue.qsize()
+        return len(self._unparsed) + self._unfinished_bytes() + _FRAME_BYTES * self.queue.qsize()
 
     def _reserve(self) -> None:
         unread = self._unread_bytes()
@@ -121,11 +129,12 @@ class ReservingProtocol(CountingProtocol):
         try:
             await share.take(size)
         except StoreError as error:
-            self._reserving = None
-            self.fail(TRY_AGAIN, refusal_reason(error))
-        else:
-            self._reserving = None
-            self._parse()
+            if self._unfinished_bytes() > REFUSED_ALONE + _SLICE:
+                self._reserving = None
+                self.fail(TRY_AGAIN, refusal_reason(error))
+                return
+        self._reserving = None
+        self._parse()
 
     def _go_on(self) -> None:
         """Read again, unless the application or the intake has to make room first."""
@@ -226,12 +235,12 @@ class ReservingProtocol(CountingProtocol):
         """Forget what is unfinished, and release its memory."""
         self._unparsed, self.frames = memoryview(b""), []
         self._stop_timer()
-        if self._reserving is not None:
-            self._reserving.cancel()
-            self._reserving = None
         self._close_share()
 
     def _close_share(self) -> None:
+        if self._reserving is not None:
+            self._reserving.cancel()
+            self._reserving = None
         if self._share is not None:
             self._share.close()
             self._share = None

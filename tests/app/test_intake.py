@@ -176,7 +176,7 @@ async def test_over_websocket_the_same_holds(intake: Intake) -> None:
             begun = await told(socket, "t", asking("forever", 9_000))
             await send(socket, "w", asking("waiting"))
             await until(lambda: is_full(intake))
-            full = await told(socket, "l", asking("length"))
+            full = await told(socket, "l", asking("length", 60_000))
             await socket.send('{"type":"complete","id":"w"}')
             await until(lambda: not is_full(intake))
             socket.transport.pause_reading()

@@ -70,8 +70,13 @@ def answered(client: socket.socket) -> bytes:
 
 @pytest.mark.parametrize(
     "flood",
-    [frame(PING, b"x") * (AT_ONCE + 10), frame(PONG) * (AT_ONCE + 10), frame(TEXT) + frame(CONTINUED) * (AT_ONCE + 10)],
-    ids=["pings", "pongs", "pieces"],
+    [
+        frame(PING, b"x") * (AT_ONCE + 10),
+        frame(PONG) * (AT_ONCE + 10),
+        frame(TEXT) + frame(CONTINUED) * (AT_ONCE + 10),
+        frame(TEXT) + frame(CONTINUED, b"x") * (AT_ONCE + 10),
+    ],
+    ids=["pings", "pongs", "empty fragments", "tiny fragments"],
 )
 def test_a_flood_closes_the_connection(address: tuple[str, int], flood: bytes) -> None:
     with opened(address) as client:

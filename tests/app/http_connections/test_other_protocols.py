@@ -18,6 +18,10 @@ from tests.live_server import live_server
 
 HTTP_2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 OTHER = b"Connection: upgrade\r\nUpgrade: foo/2, websocket\r\n"
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 NEARLY = b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"
 
 
@@ -50,7 +54,7 @@ def bodies(host: tuple[str, int], *pieces: bytes) -> list[str]:
     return re.findall(r"(?:GET|POST) .*?;|Invalid.*", answered.decode())
 
 
-@pytest.mark.parametrize("offer", [HTTP_2, OTHER, NEARLY])
+@pytest.mark.parametrize("offer", [HTTP_2, OTHER, NEARLY, WEBSOCKET])
 def test_its_body_is_read_and_the_connection_goes_on(host: tuple[str, int], offer: bytes) -> None:
     assert bodies(host, post(offer, b"first"), LAST) == ["POST a=%20b first;", "POST a=%20b last;"]
 

@@ -1,0 +1,397 @@
+"""The memory, the time and the connections that one client gets over WebSockets, against real servers."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import strawberry
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+
+from app.request_bodies import Pace
+from app.server import create_app
+from app.settings import Settings
+from app.traffic.websockets import WebSockets
+from app.websocket import GraphQLWebSocket, reserving
+from app.websocket.first_messages import WaryProtocol
+from graphql_schema.limits import Limits
+from graphql_schema.operations import BoundedSchema
+from stores import intake as intake_module
+from stores.access import Grant, Role
+from stores.database import Database
+from stores.intake import FREE_BYTES, Intake
+from stores.keys import KeysStore
+from tests.app.command import serving
+from tests.live_server import live_server
+from tests.waiting import until
+
+PROTOCOL = Subprotocol("graphql-transport-ws")
+TIMEOUT = 30
+BUDGET = 1_000_000
+HALF_TAKEN = "your requests in flight take your half of LOOMQL_MAX_PENDING_BYTES; send the message again later"
+QUERY = "query ($of: String!) { length(of: $of) }"
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def length(self, of: str) -> int:
+        return len(of)
+
+
+schema = BoundedSchema(Query, limits=Limits())
+
+
+class FromCaller:
+    """The ASGI application, which finds the client's address in a header: all come from one address here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope["client"] = (dict(scope["headers"])[b"x-caller"].decode(), 1)
+        await self._app(scope, receive, send)
+
+
+class QueueWatch(WaryProtocol):
+    """The server's protocol, which tells how long the queue of a connection was at most."""
+
+    longest = 0
+
+    def send_receive_event_to_app(self) -> None:
+        super().send_receive_event_to_app()
+        QueueWatch.longest = max(QueueWatch.longest, self.queue.qsize())
+
+
+@pytest.fixture
+async def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
+    """An intake without large slots, in which nobody waits for long."""
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.1)
+    return Intake(BUDGET, large_slots=0)
+
+
+@pytest.fixture
+def address(intake: Intake) -> Iterator[str]:
+    endpoint = GraphQLWebSocket(schema, lambda _: None, 2 * BUDGET, intake=intake, websockets=WebSockets(40))
+    app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
+    with live_server(app, ws=QueueWatch, ws_max_size=2 * BUDGET) as host:
+        yield f"ws://{host}/graphql"
+
+
+@asynccontextmanager
+async def opened(address: str, caller: str = "192.0.2.1", **options: Any) -> AsyncIterator[ClientConnection]:  # noqa: ANN401 -- of `connect`
+    """A WebSocket after connection_ack."""
+    headers = {"X-Caller": caller}
+    async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, **options) as client:
+        await client.send('{"type":"connection_init"}')
+        assert await received(client) == {"type": "connection_ack"}
+        yield client
+
+
+async def received(client: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(TIMEOUT):
+        while (message := json.loads(await client.recv()))["type"] == "ping":
+            pass
+        found: dict[str, Any] = message
+        return found
+
+
+async def closed(client: ClientConnection) -> tuple[int | None, str | None]:
+    """The code and the reason with which the server closes the connection."""
+    with pytest.raises(ConnectionClosed):
+        await received(client)
+    return client.close_code, client.close_reason
+
+
+def asking(size: int, operation_id: str = "1") -> str:
+    """A message that asks for the length of a text of so many bytes."""
+    payload = {"query": QUERY, "variables": {"of": "x" * size}}
+    return json.dumps({"id": operation_id, "type": "subscribe", "payload": payload})
+
+
+async def length_of(client: ClientConnection, size: int) -> int:
+    await client.send(asking(size))
+    answer = await received(client)
+    assert (await received(client))["type"] == "complete"
+    length: int = answer["payload"]["data"]["length"]
+    return length
+
+
+def send_fragment(client: ClientConnection, text: str, *, goes_on: bool = False) -> None:
+    """Send a part of a message that does not end."""
+    if goes_on:
+        client.protocol.send_continuation(text.encode(), fin=False)
+    else:
+        client.protocol.send_text(text.encode(), fin=False)
+    client.transport.write(b"".join(client.protocol.data_to_send()))
+
+
+async def test_a_large_message_is_reserved_while_it_arrives_and_released_with_its_answer(
+    address: str, intake: Intake
+) -> None:
+    whole = asking(300_000)
+    async with opened(address) as client:
+        send_fragment(client, whole[:150_000])
+        await until(lambda: intake.held_bytes > 150_000 - FREE_BYTES)
+        while_it_arrives = intake.held_bytes
+        send_fragment(client, whole[150_000:], goes_on=True)
+        client.protocol.send_continuation(b"", fin=True)
+        client.transport.write(b"".join(client.protocol.data_to_send()))
+        answer = await received(client)
+        await until(lambda: intake.held_bytes == 0)
+
+    assert while_it_arrives < 152_000
+    assert answer["payload"]["data"] == {"length": 300_000}
+
+
+async def test_unfinished_messages_of_one_caller_take_half_and_another_caller_is_served(
+    address: str, intake: Intake
+) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(opened(address)) for _ in range(10)]
+        for client in clients:
+            send_fragment(client, "x" * 100_000)
+        # 84 kB of each count, so that five fit.
+        await until(lambda: sum(client.state is State.OPEN for client in clients) == 5)
+        held = intake.held_bytes
+        refused = [client for client in clients if client.state is not State.OPEN]
+        async with opened(address, "192.0.2.2") as other:
+            length = await length_of(other, 300_000)
+        codes = [await closed(client) for client in refused]
+
+    assert 5 * (100_000 - FREE_BYTES) <= held <= BUDGET // 2
+    assert length == 300_000
+    assert codes == [(1013, HALF_TAKEN)] * 5
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_a_whole_message_that_does_not_fit_is_refused_by_itself_or_closes_the_connection(
+    address: str, intake: Intake
+) -> None:
+    async with opened(address) as client:
+        with intake.share() as others:
+            others.grow(BUDGET)
+            await client.send(asking(60_000, "refused"))
+            refusal = await received(client)
+            small = await length_of(client, 1_000)
+            await client.send(asking(400_000))
+            code, reason = await closed(client)
+
+    assert (refusal["id"], refusal["type"]) == ("refused", "error")
+    assert refusal["payload"][0]["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 1}
+    assert small == 1_000
+    assert code == 1013
+    assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_reading_waits_for_memory_that_others_release(
+    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", float(TIMEOUT))
+    async with opened(address) as client:
+        with intake.share() as others:
+            others.grow(BUDGET)
+            await client.send(asking(400_000))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.recv(), 0.3)
+        answer = await received(client)
+
+    assert answer["payload"]["data"] == {"length": 400_000}
+
+
+async def test_what_a_client_leaves_unfinished_is_released(address: str, intake: Intake) -> None:
+    async with opened(address) as client:
+        send_fragment(client, "x" * 200_000)
+        await until(lambda: intake.held_bytes > 0)
+        client.transport.abort()
+        await until(lambda: intake.held_bytes == 0)
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_a_message_that_comes_slowly_closes_the_connection(
+    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+) -> None:
+    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=0.5, bytes_per_second=1_000_000))
+    async with opened(address) as client:
+        send_fragment(client, "x" * (200_000 if is_large else 10))
+        async with asyncio.timeout(TIMEOUT):
+            while client.state is State.OPEN:
+                send_fragment(client, "x" * 200, goes_on=True)
+                await asyncio.sleep(0.02)
+        code, reason = await closed(client)
+
+    assert code == 4408
+    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 s; send it faster"
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_a_message_that_keeps_its_pace_may_take_longer_than_the_grace(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=1.0, bytes_per_second=50_000))
+    whole = asking(200_000)
+    async with opened(address) as client:
+        send_fragment(client, whole[:20_000])
+        for start in range(20_000, len(whole), 20_000):
+            await asyncio.sleep(0.2)
+            send_fragment(client, whole[start : start + 20_000], goes_on=True)
+        client.protocol.send_continuation(b"", fin=True)
+        client.transport.write(b"".join(client.protocol.data_to_send()))
+        answer = await received(client)
+
+    assert answer["payload"]["data"] == {"length": 200_000}
+
+
+async def test_messages_are_not_compressed(address: str) -> None:
+    async with opened(address, compression="deflate") as client:
+        extensions = client.protocol.extensions
+        length = await length_of(client, 10)
+
+    assert (extensions, length) == ([], 10)
+
+
+async def test_small_messages_that_come_at_once_are_taken_a_few_at_a_time(address: str, intake: Intake) -> None:
+    QueueWatch.longest = 0
+    async with opened(address) as client:
+        for _ in range(20_000):
+            client.protocol.send_text(b'{"type":"complete","id":""}')
+        client.transport.write(b"".join(client.protocol.data_to_send()))
+        length = await length_of(client, 10)
+
+    assert length == 10
+    assert 1 < QueueWatch.longest <= 16 * 1024 // 33 + 1
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_what_comes_before_the_ack_is_small_in_all(address: str) -> None:
+    async with connect(address, subprotocols=[PROTOCOL], additional_headers={"X-Caller": "192.0.2.1"}) as client:
+        async with asyncio.timeout(TIMEOUT):
+            while client.state is State.OPEN:
+                for _ in range(100):
+                    client.protocol.send_text(b'{"type":"complete","id":"%b"}' % (b"x" * 10_000))
+                client.transport.write(b"".join(client.protocol.data_to_send()))
+                await asyncio.sleep(0.01)
+        await closed(client)
+
+    assert (client.close_code, client.close_reason) == (1009, "the messages before connection_ack are too large")
+
+
+async def test_one_caller_has_half_of_the_connections_and_all_callers_have_the_rest() -> None:
+    websockets = WebSockets(4)
+    endpoint = GraphQLWebSocket(schema, lambda _: None, BUDGET, websockets=websockets)
+    with live_server(FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)])), ws=WaryProtocol) as host:
+        address = f"ws://{host}/graphql"
+        async with AsyncExitStack() as stack:
+            for caller in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+                await stack.enter_async_context(opened(address, caller))
+            one_too_many = await refusal_of(address, "192.0.2.1")
+            await stack.enter_async_context(opened(address, "192.0.2.2"))
+            no_more = await refusal_of(address, "192.0.2.3")
+        await until(lambda: websockets.count == 0)
+        async with opened(address) as client:
+            assert await length_of(client, 10) == 10
+
+    assert one_too_many == (429, "1", "RATE_LIMITED")
+    assert no_more == (503, "1", "UNAVAILABLE")
+
+
+async def refusal_of(address: str, caller: str) -> tuple[int, str | None, str]:
+    """The status, Retry-After and the code of a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with opened(address, caller):
+            pass
+    response = refused.value.response
+    [error] = json.loads(response.body)["errors"]
+    assert "LOOMQL_MAX_WEBSOCKETS" in error["message"]
+    return response.status_code, response.headers.get("Retry-After"), error["extensions"]["code"]
+
+
+async def test_a_connection_counts_for_the_key_of_its_first_message(mongodb_uri: str, database: Database) -> None:
+    name = database.calls.database.name
+    keys = [(await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])).text for _ in range(2)]
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=name, max_websockets=2, keys="required")
+    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+        async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as first:
+            await first.send(init_with(keys[0]))
+            begun = await received(first)
+            async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as second:
+                await second.send(init_with(keys[0]))
+                code, reason = await closed(second)
+            async with connect(f"ws://{host}/graphql", subprotocols=[PROTOCOL]) as third:
+                await third.send(init_with(keys[1]))
+                begun_by_another = await received(third)
+
+    assert begun == begun_by_another == {"type": "connection_ack"}
+    assert code == 1013
+    assert reason is not None
+    assert reason.startswith("1 of your WebSockets are under way, as many as one caller has of LOOMQL_MAX_WEBSOCKETS")
+
+
+def init_with(key: str) -> str:
+    return json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {key}"}})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+async def test_a_real_server_keeps_its_memory_while_one_caller_sends_large_messages(
+    mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    """24 messages of 8 MB, half of them unfinished: all but one or two of each kind are refused."""
+    settings = {
+        "LOOMQL_MONGODB_URI": mongodb_uri,
+        "LOOMQL_MONGODB_DATABASE": database_name,
+        "LOOMQL_MAX_PENDING_BYTES": "2000000",
+        "LOOMQL_GRAPHIQL": "false",
+    }
+    message = json.dumps({"id": "1", "type": "subscribe", "payload": {"query": "{ __typename }", "extensions": {}}})
+    message = message.replace("{}", json.dumps({"x": "x" * 8_000_000}))
+    with serving(tmp_path / "output", **settings) as server:
+        address = server.url.replace("http", "ws")
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(opened(address, compression="deflate")) for _ in range(24)]
+            small = await stack.enter_async_context(opened(address))
+            before = resident_bytes(server.process.pid)
+            attack = [asyncio.create_task(attacked(client, message, number)) for number, client in enumerate(clients)]
+            peak, answers = before, 0
+            while sum(task.done() for task in attack) < 20:
+                await small.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": "{ __typename }"}}))
+                assert (await received(small))["payload"]["data"] == {"__typename": "Query"}
+                assert (await received(small))["type"] == "complete"
+                peak, answers = max(peak, resident_bytes(server.process.pid)), answers + 1
+            outcomes = [task.result() for task in attack if task.done()]
+            for task in attack:
+                task.cancel()
+
+    assert answers > 0
+    assert peak - before < 100_000_000
+    assert outcomes.count(1013) >= 12
+
+
+async def attacked(client: ClientConnection, message: str, number: int) -> int | None:
+    """Send a large message, every second one without its end; the code that closes the connection, if any."""
+    try:
+        if number % 2:
+            send_fragment(client, message[:-2])
+        else:
+            await client.send(message)
+        await received(client)
+    except ConnectionClosed:
+        pass
+    return client.close_code
+
+
+def resident_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
