@@ -14,7 +14,7 @@ from app import heartbeats
 from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
 from app.websocket.reserving import ENCODED, REFUSED_ALONE, SHARE, TRY_AGAIN, refusal_reason
-from stores import json_slices, json_text
+from stores import json_text
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.intake import FREE_BYTES, Share
 
@@ -27,7 +27,6 @@ UNANSWERED: Final = 4408
 
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
-_SOON: Final = 2 * 1024 * 1024  # bytes of a message that are parsed at once; a thread parses a larger one in slices
 
 
 class Connection(ASGIWebSocketAdapter):
@@ -95,8 +94,7 @@ class Connection(ASGIWebSocketAdapter):
             return json_text.loads(encoded)
         self._share = share = self.take_share()
         await share.take(max(0, size - share.size))
-        loads = json_slices.loads_whole if size <= _SOON else json_slices.loads
-        return await loads(encoded, reserve=share.take)
+        return await self.view.schema.parse_request(encoded, share.take)
 
     def take_share(self) -> Share:
         """The memory of the last message, of which not all may be reserved yet; the caller closes it."""

@@ -46,6 +46,7 @@ class GraphQLWebSocket(GraphQL[Any, None]):
         patience_seconds: how long operations may still take then.
     """
 
+    schema: BoundedSchema
     websocket_adapter_class = Connection
     graphql_transport_ws_handler_class = TransportHandler
 

@@ -196,6 +196,29 @@ async def test_a_whole_message_that_does_not_fit_is_refused_by_itself_or_closes_
     await until(lambda: intake.held_bytes == 0)
 
 
+async def test_a_message_of_very_many_values_is_not_parsed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_max_text_values", 100_000)
+    dense = "[" + "0," * 100_000 + "0]"
+    async with opened(address) as client:
+        await client.send(asking(1).replace('"x"', dense))
+        code, reason = await closed(client)
+
+    assert code == 1009
+    assert reason is not None
+    assert reason.startswith("A message cannot be read: it has more than 100,000 values")
+
+
+async def test_containers_of_a_dense_message_are_reserved(address: str, intake: Intake) -> None:
+    async with opened(address) as client:
+        with intake.share() as others:
+            others.grow(BUDGET // 2)
+            await client.send(asking(1).replace('"x"', "[" + "{}," * 30_000 + "{}]"))
+            code, reason = await closed(client)
+
+    assert code == 1013
+    assert reason == "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
+
+
 async def test_reading_waits_for_memory_that_others_release(
     address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
