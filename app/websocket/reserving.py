@@ -66,7 +66,7 @@ class ReservingProtocol(CountingProtocol):
         self._reserving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # runs while a message is unfinished
         self._seconds_left = 0.0
-        self._last_read = 0.0
+        self._last_read = 0.0  # or when reading went on, since the client does not answer for our pauses
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release all memory."""
@@ -134,6 +134,7 @@ class ReservingProtocol(CountingProtocol):
                 self.fail(TRY_AGAIN, refusal_reason(error))
                 return
         self._reserving = None
+        self._last_read = self.loop.time()
         self._parse()
 
     def _go_on(self) -> None:
@@ -143,7 +144,6 @@ class ReservingProtocol(CountingProtocol):
         if self._unparsed:
             self.loop.call_soon(self._parse)  # other connections have their turn in between
         elif not self.transport.is_closing():
-            self._last_read = self.loop.time()
             self.transport.resume_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -153,15 +153,19 @@ class ReservingProtocol(CountingProtocol):
             self._queued_shares.remove(share)
         if self.read_paused and self.queue.empty():
             self.read_paused = False
-            if self._share:
-                self._account(0)
-            self._go_on()
+            if self._share or self._unparsed or self._timer:
+                self._last_read = self.loop.time()
+                if self._share:
+                    self._reserve()
+                self._go_on()
+            else:
+                self.transport.resume_reading()
         return event
 
     def send_receive_event_to_app(self) -> None:
         """Put a whole message into the queue, a large one with its share."""
-        size = sum(map(len, self.frames))
-        if size <= FREE_BYTES or self.new_share is None or self.close_sent:
+        is_small = len(self.frames) == 1 and len(self.frames[0]) <= FREE_BYTES
+        if is_small or self.new_share is None or self.close_sent or sum(map(len, self.frames)) <= FREE_BYTES:
             super().send_receive_event_to_app()
         elif self.curr_msg_data_type == "bytes":
             self.frames = [b""]  # the application refuses a binary message, and needs no bytes of it
@@ -205,7 +209,7 @@ class ReservingProtocol(CountingProtocol):
 
     def _discard_after_close(self) -> None:
         """Read on for the client's close frame, but keep nothing large that comes before it."""
-        if self._unread_bytes() > FREE_BYTES:
+        if self._unfinished_bytes() > FREE_BYTES:
             self._drop()
             self.conn.fail(TRY_AGAIN)
 

@@ -66,7 +66,7 @@ async def test_what_is_in_use_and_what_goes_on_is_told(client: httpx.AsyncClient
         "completions": 64,
         "exports": 2,
         "subscriptions": 5000,
-        "websockets": 10_000,
+        "websockets": 5000,
     }
     for resource, limit in {**counts, "pending_bytes": 2**26, "spooled_bytes": 2 * MAX_FILE_BYTES}.items():
         assert found[sample("loomql_in_use", resource=resource)] == 0
