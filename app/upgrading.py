@@ -71,8 +71,8 @@ class Upgrading:
 
 
 LONE_SERVER: Final = (
-    "this MongoDB is a lone server, on which lists, objects, files and subscriptions fail: make it a replica set of one "
-    "member (--replSet and replSetInitiate)"
+    "this MongoDB is a lone server, on which lists, objects, files and subscriptions fail: make it a replica set of "
+    "one member (--replSet and replSetInitiate)"
 )
 
 
