@@ -116,7 +116,7 @@ async def test_calls_are_told_with_what_they_cost_by_now(schema: LoomSchema, sto
     await stores.costs.create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
     async with watchers(schema, stores, "type call { totalCost costs { totalTokens } }") as [told]:
         await stores.calls.write([start(1)])
-        await stores.calls.write([end(1, summary={"usage": {"m": {"prompt_tokens": 3}}})])
+        await stores.calls.write([end(1, summary={"usage": {"m": {"prompt_tokens": 3, "total_tokens": 3}}})])
 
         events = await take(told, 2)
 
