@@ -79,6 +79,26 @@ class EndedCallSchemaForInsert:
         return store.CallEnd(**vars(self))
 
 
+_ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
+
+
+@strawberry.input(description="Whole call: its start and its end. Sent again for the same id it replaces both.")
+class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
+    """A whole call."""
+
+    ended_at: DateTime = described("Time when it ended.")
+    summary: JSON = described("JSON object: usage by model, status_counts, anything more; {} if there is nothing.")
+    exception: str | None = optional_input("Text of the exception that ended it; empty for none.")
+    output: JSON | None = optional_input("Result of the call: any JSON value.")
+    wb_run_step_end: BigInt | None = optional_input("Step of the run when it ended, from 0.")
+
+    def to_parts(self) -> tuple[store.CallStart, store.CallEnd]:
+        """Return its start and its end as the store takes them; the end has no id yet if the start has none."""
+        started = dict(vars(self))
+        ended = {name: started.pop(name) for name in _ENDED}
+        return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
+
+
 @strawberry.input(description="One item of a batch: a start or an end.", one_of=True)
 class CallBatchMode:
     """Exactly one of the two."""

@@ -4,7 +4,12 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema.calls.inputs import CallBatchMode, EndedCallSchemaForInsert, StartedCallSchemaForInsert
+from graphql_schema.calls.inputs import (
+    CallBatchMode,
+    CompletedCallSchemaForInsert,
+    EndedCallSchemaForInsert,
+    StartedCallSchemaForInsert,
+)
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from stores.calls import CallEnd, CallStart
@@ -26,6 +31,14 @@ class CallEndRes:
     """The id."""
 
     id: strawberry.ID = described("The call's id.")
+
+
+@strawberry.type(description="Result of `callCreate`.")
+class CallCreateRes:
+    """The ids, made or given."""
+
+    id: strawberry.ID = described("Id of the call.")
+    trace_id: strawberry.ID = described("Id of its trace; the calls below it need it.")
 
 
 @strawberry.type(description="What a batch made, item by item.")
@@ -84,6 +97,19 @@ class CallMutations:
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
         return CallEndRes(id=strawberry.ID(part.id))
+
+    @resolved(
+        "Creation of a whole call, its start and its end in one write. Nothing is stored if either breaks a rule."
+    )
+    async def call_create(
+        self,
+        info: Info,
+        call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
+    ) -> CallCreateRes:
+        """Store a whole call."""
+        start, end = call.to_parts()
+        await info.context.stores.calls.write_call(start, end)
+        return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)))
 
     @resolved("Start and end many calls: all of them, or none if one breaks a rule.")
     async def call_create_batch(
