@@ -149,6 +149,36 @@ async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> No
     assert ids["id"][14] == "7"
 
 
+@pytest.mark.parametrize("left_out", [{}, {"attributes": None, "summary": None}])
+async def test_attributes_and_a_summary_left_out_are_empty(run: Run, left_out: dict[str, None]) -> None:
+    attributes = {"attributes": None} if left_out else {}
+    summary = {"summary": None} if left_out else {}
+    new_start = {name: value for name, value in started(id=call_id(1)).items() if name != "attributes"} | attributes
+    new_end = {name: value for name, value in ended().items() if name != "summary"} | summary
+    one = {name: value for name, value in whole().items() if name not in ("attributes", "summary")} | left_out
+
+    answers = [
+        await run(START, start=new_start),
+        await run(END, end=new_end),
+        await run(BATCH, batch=[{"start": new_start | {"id": call_id(2)}}, {"end": new_end | {"id": call_id(2)}}]),
+        await run(CREATE, call=one | {"id": call_id(3)}),
+    ]
+
+    assert [answer.errors for answer in answers] == [[], [], [], []]
+    read = await run(f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ attributes summary }} }} }}')
+    weave = {"status": "success", "trace_name": "f", "latency_ms": 1000}
+    assert read.data["calls"]["nodes"] == [{"attributes": {}, "summary": {"weave": weave}}] * 3
+
+
+@pytest.mark.parametrize("value", [0, "", [], False])
+async def test_attributes_and_a_summary_that_are_no_objects_are_refused(run: Run, value: object) -> None:
+    start_answer = await run(START, start=started(attributes=value))
+    end_answer = await run(END, end=ended(summary=value))
+
+    assert start_answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "start.attributes"}
+    assert end_answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "end.summary"}
+
+
 async def test_an_end_may_come_before_its_start(run: Run) -> None:
     read = f'{{ call(projectId: "{PROJECT}", id: "{call_id(1)}") {{ status output }} }}'
 
