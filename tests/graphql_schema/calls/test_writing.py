@@ -149,6 +149,28 @@ async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> No
     assert ids["id"][14] == "7"
 
 
+async def test_each_write_of_a_call_answers_with_its_ref(run: Run) -> None:
+    parts = [{"start": started(id=call_id(3))}, {"end": ended(id=call_id(4))}]
+
+    answers = [
+        await run("mutation ($it: StartedCallSchemaForInsert!) { it: callStart(start: $it) { ref } }", it=started()),
+        await run("mutation ($it: EndedCallSchemaForInsert!) { it: callEnd(end: $it) { ref } }", it=ended()),
+        await run("mutation ($it: CompletedCallSchemaForInsert!) { it: callCreate(call: $it) { id ref } }", it=whole()),
+        await run(
+            "mutation ($it: [CallBatchMode!]!) { callCreateBatch(batch: $it) { "
+            "res { ... on CallStartRes { ref } ... on CallEndRes { ref } } } }",
+            it=parts,
+        ),
+    ]
+
+    one, two, three, batch = (answer.data for answer in answers)
+    [found] = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=[one["it"]["ref"]])).data["nodes"]
+    assert found == one["it"]
+    assert two["it"]["ref"] == f"weave:///{PROJECT}/call/{call_id(1)}"
+    assert three["it"]["ref"] == f"weave:///{PROJECT}/call/{three['it']['id']}"
+    assert batch["callCreateBatch"]["res"] == [{"ref": f"weave:///{PROJECT}/call/{call_id(n)}"} for n in (3, 4)]
+
+
 @pytest.mark.parametrize("left_out", [{}, {"attributes": None, "summary": None}])
 async def test_attributes_and_a_summary_left_out_are_empty(run: Run, left_out: dict[str, None]) -> None:
     attributes = {"attributes": None} if left_out else {}
