@@ -98,6 +98,7 @@ def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_wa
     monkeypatch.setattr(register, "LAG_SECONDS", 2)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "300")
 
     code, out, err = command("project", "purge", PROJECT, "--confirm", PROJECT)

@@ -206,7 +206,8 @@ async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
 async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after_it(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 3)
+    monkeypatch.setattr(register, "LAG_SECONDS", 100)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in all
     calls = CallsStore(database)
     await fill(database, PROJECT)
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
@@ -216,7 +217,7 @@ async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after
     assert report
     assert report.waits_until
     assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
-    assert report.waits_until == report.started_at + 3_000_000
+    assert report.waits_until == report.started_at + 5_000_000
     assert not report.is_done
     left = await counted(database, PROJECT)
     assert not left.keys() & {"calls", "feedback", "objects", "tables", "table_rows", "files", "files.chunks"}
@@ -234,7 +235,8 @@ async def test_a_file_stored_again_between_two_purgers_goes(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given: a purger that dies after it removed a file, and before it discarded its content
-    monkeypatch.setattr(register, "LAG_SECONDS", 2)
+    monkeypatch.setattr(register, "LAG_SECONDS", 100)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -98)
     await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])
     entry = await database.projects.find_one({"_id": PROJECT})
     assert entry
