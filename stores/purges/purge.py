@@ -99,9 +99,6 @@ class Purge:
 
     async def _remove_all(self) -> Steps:
         """Remove everything once, in the order of keys; what is stored behind it meanwhile stays."""
-        # First: a file that was stored again after its removal could not be removed a second time.
-        async for _ in self._discard_removed():
-            yield
         for name, collection in self._collections():
             after = f"{self.project_id}:"
             while last := await self._database.transaction(
@@ -109,10 +106,6 @@ class Purge:
             ):
                 after = last  # MongoDB steps over what was removed lately, key by key
                 yield
-        async for _ in self._discard_removed():
-            yield
-
-    async def _discard_removed(self) -> Steps:
         async for _ in discard_removed(self._database, self.project_id):
             await self._advance()
             yield

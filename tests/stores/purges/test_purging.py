@@ -231,31 +231,6 @@ async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after
     assert await counted(database, PROJECT) == {}
 
 
-async def test_a_file_stored_again_between_two_purgers_goes(
-    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given: a purger that dies after it removed a file, and before it discarded its content
-    monkeypatch.setattr(register, "LAG_SECONDS", 100)
-    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -98)
-    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])
-    entry = await database.projects.find_one({"_id": PROJECT})
-    assert entry
-    await begin(database, PROJECT, entry["created_at"])
-    first = await Purge.take(database, PROJECT, lease_seconds=0)
-    assert first
-    steps = first.steps()
-    while not await database.doomed_files.count_documents({}):
-        await anext(steps)
-    await steps.aclose()
-    await database.purges.update_one({"_id": PROJECT}, {"$unset": {"held_until": ""}})
-    # when: a process that has not seen the mark stores the file again
-    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])
-    report = await purges.go_on(PROJECT)
-    # then
-    assert (report.is_done, report.removed.files) == (True, 2)
-    assert await counted(database, PROJECT) == {}
-
-
 async def test_it_does_not_wait_where_nothing_was_stored_lately(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
