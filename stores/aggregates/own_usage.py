@@ -3,7 +3,7 @@
 A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up what the calls below it
 report; and where that is unclear, what it reports of each model beyond what its children report: all of it where it
 reports less than they do. Only children are looked at; `usage_tree` also looks further down through those that report
-nothing. See `stores.calls.usage_scopes`.
+nothing. See `stores.usage.scopes`.
 
 What the children of unclear calls report is looked up one by one. Where there are many such calls, those that have
 children who report are found first, all at once, and joined with what these report: a lookup takes as long as to read
@@ -16,10 +16,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stores.calls.documents import key
-from stores.calls.usage_scopes import SUM, UNCLEAR
 from stores.database import Collection
 from stores.query.values import Expression
 from stores.transactions import Session
+from stores.usage.scopes import SUM, UNCLEAR
 
 Pipeline = list[dict[str, Any]]
 

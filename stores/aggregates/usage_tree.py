@@ -1,7 +1,7 @@
 """Usage rolled up the calls of a trace: what each used itself, and what it used with all that descends from it.
 
 A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up; and where that is unclear
-(see `stores.calls.usage_scopes`), what it reports of each model beyond what is reported below it: all of it where it
+(see `stores.usage.scopes`), what it reports of each model beyond what is reported below it: all of it where it
 reports less than they do, since no sum is below its parts.
 """
 
@@ -12,10 +12,10 @@ from typing import Any, Final
 from stores.aggregates.own_usage import COUNTS, TOKENS
 from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
 from stores.aggregates.trees import Node, in_tree_order
-from stores.calls.usage_scopes import OWN, SUM
 from stores.costs import Prices
 from stores.errors import BadInputError
 from stores.turns import in_turns
+from stores.usage.scopes import OWN, SUM
 
 Row = dict[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from stores.calls.examples import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
-from stores.calls.usage import kept_usage
-from stores.calls.usage_scopes import usage_scope
 from stores.files import NewFile
+from stores.usage.entries import kept_usage
+from stores.usage.scopes import usage_scope
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]

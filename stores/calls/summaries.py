@@ -4,9 +4,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from stores import json_text
-from stores.calls.usage import by_model, sent_counts
 from stores.json_fields import JsonField
 from stores.paging import Row
+from stores.usage.entries import by_model, sent_counts
 
 _SENT: Final = JsonField("summary")
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from stores.calls.usage import TOTAL_IS_SUM, Usage
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.paging import Row
+from stores.usage.entries import TOTAL_IS_SUM, Usage
 
 
 def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:

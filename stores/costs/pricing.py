@@ -1,8 +1,8 @@
 """What usage costs, by the prices of its project: in Python, and as expressions that pipelines compute alike.
 
-The cost of an entry of usage (`stores.calls.usage`) is that of its prompt tokens and of its completion tokens together,
-in US dollars, as a double. What is priced in another unit is left out: no sum mixes units. A call's cost is the sum
-over its models; where nothing is priced in dollars it is null, which is not 0.
+The cost of an entry of usage (`stores.usage.entries`) is that of its prompt tokens and of its completion tokens
+together, in US dollars, as a double. What is priced in another unit is left out: no sum mixes units. A call's cost is
+the sum over its models; where nothing is priced in dollars it is null, which is not 0.
 """
 
 import math
@@ -13,10 +13,10 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.calls.usage import Usage
 from stores.costs.inputs import USD
 from stores.costs.prices import Price, Timeline, timelines
 from stores.query.values import Expression, bound
+from stores.usage.entries import Usage
 
 _NOT_PRICED: Final[dict[str, list[Any]]] = {"from": [], "prompt": [None], "completion": [None]}
 

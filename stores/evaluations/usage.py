@@ -3,10 +3,10 @@
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.tallies import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
-from stores.calls.usage_scopes import SUM
 from stores.costs import CostsStore
 from stores.database import Database, Document
 from stores.paging import Row
+from stores.usage.scopes import SUM
 
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens"})
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stores.calls.usage import kept_usage
 from stores.costs import Price, Prices
 from stores.database import Database
+from stores.usage.entries import kept_usage
 from tests.stores.costs.prices import price
 
 MOST = 2**63 - 1

@@ -8,9 +8,9 @@ import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
-from stores.calls.usage import kept_usage
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
+from stores.usage.entries import kept_usage
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 MOST = 2**63 - 1
