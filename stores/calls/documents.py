@@ -33,7 +33,7 @@ of the index that has the call as it is. What neither stands in is not known to 
 UNTOLD: Final = (*KEPT, *SEARCH)
 """Where only these change nothing happens to a call."""
 
-KEPT_VERSION: Final = 3
+KEPT_VERSION: Final = 4
 """To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
 
 TURN_OF: Final[Document] = {

@@ -77,7 +77,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
         inputs = inputs or messages.inputs_of(span.events, read.decode)
         output = output or messages.output_of(span.events, read.decode)
     noted = _noted(read)
-    usage = usage_of(read.layout, read.values, noted)
+    usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
         noted.pop("otel_span", None)  # it is among the span's own attributes still

@@ -1,23 +1,26 @@
-"""What calls used of models: the counts in their summaries, as they were sent and as sums and prices take them.
+"""The usage of models that calls keep: counts that sums and prices take, whatever a summary's writer sent.
 
-A call keeps, under `usage`, for each model that its summary names one entry of whole counts from 0, all there:
+A call keeps, under `usage`, for each model that its summary names one entry:
 
     model              the name under which the summary has it
-    prompt_tokens      `prompt_tokens`, or `input_tokens` where that is absent or 0
-    completion_tokens  `completion_tokens`, or `output_tokens` where that is absent or 0
+    prompt_tokens      all tokens of the input, with those of a cache
+    completion_tokens  all tokens of the output, with reasoning
     requests           `requests`
-    total_tokens       `total_tokens`, or prompt and completion together where that is absent or 0
+    total_tokens       `total_tokens` as sent; prompt and completion together where that is absent, 0 or excludes some
+    classes            the counts above 0 of the classes of `stores.usage.classes` but for `input` and `output`, by
+                       name; absent where there are none
+    stated_cost        the cost in US dollars that the writer states, a double; absent where it states none
 
-Where the total is such a sum, `total_is_sum` is true: costs report what was sent, which is 0 then.
-
-The two names of a count are never added up: where both are sent they mostly tell the same tokens twice. Counts of
-cached tokens, which some providers price apart, stay in the summary alone. What is no whole number from 0 to 2^63 - 1
-is as good as absent, and a sum beyond that is that. `total_tokens` of the call is the sum over its models.
+Counts are whole numbers from 0 to 2^63 - 1. Where the total is such a sum, `total_is_sum` is true: costs report the
+total as sent, which is 0 then. `stores.usage.rules` says how the counts of each sender are read. `total_tokens` of the
+call is the sum over its models. What is no whole number from 0 to 2^63 - 1 is as good as absent, and a sum beyond that
+is that.
 """
 
 from typing import Any, Final, TypeGuard
 
 from stores.json_shape import INT64
+from stores.usage.rules import MOST, STATED_COST, split_usage, whole_count
 
 Usage = dict[str, Any]
 """An entry of what a call keeps."""
@@ -26,7 +29,8 @@ COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_t
 
 TOTAL_IS_SUM: Final = "total_is_sum"
 
-_MOST: Final = INT64 - 1
+_PLAIN: Final = frozenset(COUNTS)
+"""A model's usage with no other members needs no rule."""
 
 
 def by_model(summary: object) -> dict[str, dict[str, Any]]:
@@ -47,28 +51,35 @@ def kept_usage(summary: object) -> dict[str, Any]:
     usage = [_kept(model, counts) for model, counts in by_model(summary).items()]
     if not usage:
         return {}
-    return {"usage": usage, "total_tokens": min(sum(entry["total_tokens"] for entry in usage), _MOST)}
+    return {"usage": usage, "total_tokens": min(sum(entry["total_tokens"] for entry in usage), MOST)}
 
 
-def _kept(model: str, counts: dict[str, Any]) -> Usage:
-    prompt = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
-    completion = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
-    total, sum_of_both = _count(counts, "total_tokens"), min(prompt + completion, _MOST)
-    kept = {
+def _kept(model: str, sent: dict[str, Any]) -> Usage:
+    requests, total = whole_count(sent.get("requests")), whole_count(sent.get("total_tokens"))
+    if sent.keys() <= _PLAIN:
+        prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
+        completion = whole_count(sent.get("completion_tokens")) or whole_count(sent.get("output_tokens"))
+        kept = _entry(model, prompt, completion, requests, total or min(prompt + completion, MOST))
+    else:
+        parts, stated_cost = split_usage(sent)
+        kept = _entry(model, parts.prompt, parts.completion, requests, parts.total)
+        if parts.classes:
+            kept["classes"] = parts.classes
+        if stated_cost is not None:
+            kept[STATED_COST] = stated_cost
+    if not total and (kept["prompt_tokens"] or kept["completion_tokens"]):
+        kept[TOTAL_IS_SUM] = True
+    return kept
+
+
+def _entry(model: str, prompt: int, completion: int, requests: int, total: int) -> Usage:
+    return {
         "model": model,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "requests": _count(counts, "requests"),
-        "total_tokens": total or sum_of_both,
+        "requests": requests,
+        "total_tokens": total,
     }
-    return kept | {TOTAL_IS_SUM: True} if sum_of_both and not total else kept
-
-
-def _count(counts: dict[str, Any], name: str) -> int:
-    sent = counts.get(name)
-    if type(sent) is int:  # as nearly all are
-        return sent if 0 <= sent <= _MOST else 0
-    return max(int(sent), 0) if sent is not None and _is_whole(sent) else 0
 
 
 def _is_whole(value: object) -> TypeGuard[int | float]:
