@@ -7,14 +7,16 @@ over its models; where nothing is priced in dollars it is null, which is not 0.
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
 from stores.calls.usage import Usage
 from stores.costs.inputs import USD
+from stores.costs.model_names import resolve
 from stores.costs.prices import Price, Timeline, timelines
 from stores.query.values import Expression, bound
 
@@ -26,11 +28,31 @@ class Prices:
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
+        self._aliases: dict[str, Timeline] = {}
+
+    def resolve(self, model: str) -> str | None:
+        """The name whose price is that of a model, by the rules of `stores.costs.model_names`; None without a price."""
+        return resolve(model, self._timelines)
+
+    def knowing(self, models: Iterable[str]) -> Self:
+        """These prices, with the timelines of further models under their own names, for pipelines.
+
+        A pipeline finds a price by the exact name of a model. `at` and `cost` resolve names; a pipeline cannot. So who
+        prices calls in a pipeline first reads the distinct models of these calls, such as from the tokens that a first
+        run reports as unpriced, and passes them here. The size grows by the models that resolve to another name alone.
+        """
+        known = copy(self)
+        for encoded in ("_models", "_rows"):
+            vars(known).pop(encoded, None)
+        resolved = {model: self.resolve(model) for model in models if model not in self._timelines}
+        more = {model: self._timelines[name] for model, name in resolved.items() if name}
+        vars(known).update(_aliases=self._aliases | more)
+        return known
 
     def at(self, model: str, started_at: int) -> Price | None:
         """The price of a model that holds for a call that starts then."""
-        timeline = self._timelines.get(model)
-        return timeline.at(started_at) if timeline else None
+        name = self.resolve(model)
+        return None if name is None else self._timelines[name].at(started_at)
 
     def cost(self, entry: Usage, started_at: int) -> float | None:
         """What an entry of the usage of a call costs that starts then."""
@@ -48,12 +70,12 @@ class Prices:
     @cached_property
     def _models(self) -> RawBSONDocument:
         """The names of the models, as a literal of pipelines that is encoded once for all of them."""
-        return _encoded(list(self._timelines))
+        return _encoded([*self._timelines, *self._aliases])
 
     @cached_property
     def _rows(self) -> RawBSONDocument:
         """The timelines of the models, as such a literal; what is not priced comes last."""
-        return _encoded([*map(_row, self._timelines.values()), _NOT_PRICED])
+        return _encoded([*map(_row, self._timelines.values()), *map(_row, self._aliases.values()), _NOT_PRICED])
 
     @property
     def size(self) -> int:
