@@ -3,6 +3,7 @@
 import strawberry
 
 from graphql_schema.class_counts import with_class_counts
+from graphql_schema.costs.rates import with_rates
 from graphql_schema.fields import described, resolved
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
@@ -11,6 +12,7 @@ from stores.refs import cost_ref
 
 
 @strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
+@with_rates
 class CostQueryOutput(Node):
     """A price; its source is a row of `stores.costs`."""
 

@@ -80,6 +80,7 @@ def _line(entry: Usage, price: Price | None) -> Row:
         "created_at": price.created_at,
         "created_by": price.created_by,
         "price_id": price.id,
+        **price.rate_fields,
     }
 
 

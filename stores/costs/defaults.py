@@ -12,7 +12,7 @@ import orjson
 
 from stores import times
 from stores.costs.inputs import USD
-from stores.costs.prices import DEFAULT, Price
+from stores.costs.prices import DEFAULT, Price, Rates
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"
@@ -46,7 +46,16 @@ def all_models() -> Iterator[Price]:
         yield from prices
 
 
-def _price(model: str, provider: str, taken: int, date: str, prompt: float, completion: float) -> Price:
+def _price(
+    model: str,
+    provider: str,
+    taken: int,
+    date: str,
+    prompt: float,
+    completion: float,
+    rates: Rates | None = None,
+    *tiers: tuple[int, Rates],
+) -> Price:
     return Price(
         llm_id=model,
         provider_id=provider,
@@ -59,4 +68,6 @@ def _price(model: str, provider: str, taken: int, date: str, prompt: float, comp
         created_by=SYSTEM,
         level=DEFAULT,
         level_id=DEFAULT,
+        rates=rates or {},
+        tiers=tiers,
     )

@@ -10,11 +10,11 @@ number of prompt tokens, every token of the entry is charged at the rates of the
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
-from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
+from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side
 
 Level = Literal["project", "default"]
 
@@ -23,6 +23,13 @@ PROJECT: Final[Level] = "project"
 
 Rates = Mapping[str, float]
 """The price of one token, or of one request, of some classes, by the class's name."""
+
+RATE_FIELDS: Final = {
+    "web_search_cost" if each.side is Side.REQUEST else f"{each.name}_token_cost": each
+    for each in CLASSES
+    if each.name not in (INPUT, OUTPUT)
+}
+"""The classes beside input and output, by the names under which documents, inputs and rows have their rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +64,19 @@ class Price:
     def of_project(cls, row: Mapping[str, Any]) -> Self:
         """A project's own price, from its document."""
         own = {name: row[name] for name in _STORED}
-        return cls(level=PROJECT, level_id=row["project_id"], rates=row.get("rates") or {}, **own)
+        rates = {each.name: row[name] for name, each in RATE_FIELDS.items() if row.get(name) is not None}
+        return cls(level=PROJECT, level_id=row["project_id"], rates=rates, **own)
+
+    @property
+    def rate_fields(self) -> dict[str, float]:
+        """The rates that it states beside those of input and output, by their names in `RATE_FIELDS`."""
+        return {name: self.rates[each.name] for name, each in RATE_FIELDS.items() if each.name in self.rates}
 
     def rate(self, class_name: str, prompt_tokens: int) -> float:
         """The price of one token, or of one request, of a class in an entry of usage with that many prompt tokens."""
         tier: Rates = next((rates for above, rates in reversed(self.tiers) if prompt_tokens > above), {})
         base = {INPUT: self.prompt_token_cost, OUTPUT: self.completion_token_cost}
-        name: str | None = class_name
-        while name is not None:
-            for rates in (tier, self.rates, base):
-                if name in rates:
-                    return rates[name]
-            name = BY_NAME[name].like
-        return 0.0
+        return rate_among((tier, self.rates, base), class_name)
 
     def unit(self, class_name: str) -> str:
         """The currency of a class's rate."""
@@ -78,6 +85,17 @@ class Price:
 
 
 _STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
+
+
+def rate_among(scopes: Sequence[Rates], class_name: str) -> float:
+    """The first rate that scopes state for a class, or else for the class that it is charged like; 0 without one."""
+    name: str | None = class_name
+    while name is not None:
+        for rates in scopes:
+            if name in rates:
+                return rates[name]
+        name = BY_NAME[name].like
+    return 0.0
 
 
 class Timeline:

@@ -5,7 +5,7 @@ They are read in parts and put together in a thread, so that the most that a pro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document
 from stores.errors import BadInputError
+from stores.transactions import Session
 
 MAX_PRICES: Final = 20_000
 """Prices of a project by which all of its calls are sorted, filtered or summed."""
@@ -88,6 +89,31 @@ async def prices_of(database: Database, project_id: str) -> Prices:
             found = await asyncio.to_thread(_prices, rows)
             kept.keep(project_id, _mark_of(rows), found)
         return found
+
+
+async def prices_of_found(
+    database: Database, project_id: str, found: Sequence[Document], session: Session | None = None
+) -> Prices:
+    """The prices of all models for a pipeline over the calls that some stages find, under the names that these state.
+
+    Raises:
+        BadInputError: as `prices_of`; the names of models count, too.
+    """
+    prices = await prices_of(database, project_id)
+    # Most calls have one model, so that there are few groups before the lists are taken apart.
+    stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
+    cursor = database.calls.aggregate([*stages, {"$limit": MAX_PRICES}], session=session, allowDiskUse=True)
+    models = {row["_id"] async for row in cursor}
+    known = await asyncio.to_thread(_knowing, prices, models)
+    if known.size > MAX_BYTES:
+        raise _too_long()
+    return known
+
+
+def _knowing(prices: Prices, models: Iterable[str]) -> Prices:
+    known = prices.knowing(models)
+    known.size  # noqa: B018 -- encoded here, in a thread
+    return known
 
 
 async def _mark(database: Database, project_id: str) -> _Mark:
