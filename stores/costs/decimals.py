@@ -1,7 +1,7 @@
 """Decimal arithmetic of costs: that of MongoDB's Decimal128, so that Python and pipelines compute the same digits.
 
-A double such as 0.000001 is mostly not the decimal number that it is written as: six times it is a double that prints
-as 0.000005999999999999999. So costs are computed from the decimal text of rates, and are doubles only at the end.
+A double such as 0.000001 is mostly not the decimal number that it is written as: five times it is a double that prints
+as 0.0000049999999999999996. So costs are computed from the decimal text of rates, and are doubles only at the end.
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from stores import audit, paging, times
-from stores.calls.inputs import LOCAL_USER, check_length
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
@@ -14,7 +13,7 @@ from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.edges import ById
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_project_id, new_id
+from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.ids import named_ids

@@ -1,5 +1,6 @@
 """Aggregates of random calls agree with what is said plainly in Python, whatever they are grouped by."""
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -44,13 +45,13 @@ async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Dat
     rng = Random(request.param)  # noqa: S311 -- the same every time, no secret
     pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
     await calls.write([part for pair in pairs for part in pair if part])
-    await CostsStore(database).create(
-        PROJECT, [NewCost(model, rates["input"], rates["output"]) for model, rates in PRICES.items()]
-    )
-    for model, rates in PRICES.items():
-        further = {name: rates[name] for name in ("cache_read", "reasoning")}
-        await database.costs.update_one({"llm_id": model}, {"$set": {"rates": further}})
+    await CostsStore(database).create(PROJECT, [_cost(model, rates) for model, rates in PRICES.items()])
     return pairs
+
+
+def _cost(model: str, rates: Mapping[str, float]) -> NewCost:
+    further = {f"{name}_token_cost": rates[name] for name in ("cache_read", "reasoning")}
+    return NewCost(model, rates["input"], rates["output"], rates=further)
 
 
 def _writer(rng: Random) -> str:
