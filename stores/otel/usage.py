@@ -69,7 +69,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
     found = layout.found
     if _COUNTS.isdisjoint(found):
         return {}
-    counts: dict[str, Any] = {name: _count(layout, name, values)[0] for name in COUNTS}
+    counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
     if not _BESIDE.isdisjoint(found):
@@ -116,21 +116,22 @@ def _parts(
     langfuse = layout.pick(LANGFUSE_USAGE, values)
     if isinstance(langfuse, dict):
         return split_usage(langfuse)[0]
-    found = {name: max(_count(layout, name, values)[0] or 0, 0) for name in PARTS if name in layout.found}
+    stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
+    found = {name: max(count, 0) for name, count in stated.items() if count is not None}
     if not any(found.values()):
         return None
-    sent_in, sent_out = _sent(counts)
-    found |= {"input": sent_in or 0, "output": sent_out or 0, "total": counts["total_tokens"] or 0}
     rule = span_rule_of(_names(layout, values, scope), _provider(noted), found)
-    whole = {name: max(count, 0) for name, count in found.items()}
-    return split(whole, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
+    sent_in, sent_out = _sent(counts)
+    totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
+    found |= {name: max(count or 0, 0) for name, count in totals.items()}
+    return split(found, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
 
 
 def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
     name = scope.get("name") if isinstance(scope, dict) else None
     yield name if isinstance(name, str) else ""
     for count in ("prompt_tokens", "input_tokens"):
-        yield _count(layout, count, values)[1]
+        yield from (at.key for at in layout.found.get(count, ()) if at.value(values) is not None)
 
 
 def _provider(noted: dict[str, Any]) -> str:
@@ -163,17 +164,17 @@ def _number(layout: Layout, name: str, values: list[object]) -> float | None:
     return None
 
 
-def _count(layout: Layout, name: str, values: list[object]) -> tuple[int | None, str]:
-    """The first count of a name that is a whole number, or a string of one, and the key that states it."""
+def _count(layout: Layout, name: str, values: list[object]) -> int | None:
+    """The first count of a name that is a whole number, or a string of one."""
     for candidate in layout.found.get(name, ()):
         value = candidate.value(values)
         if type(value) is int and abs(value) < _BEYOND:
-            return value, candidate.key
+            return value
         if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND:
-            return int(value), candidate.key
+            return int(value)
         if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _LONGEST:
-            return int(value), candidate.key
-    return None, ""
+            return int(value)
+    return None
 
 
 def _model(noted: dict[str, Any]) -> str:

@@ -55,20 +55,21 @@ def kept_usage(summary: object) -> dict[str, Any]:
 
 
 def _kept(model: str, sent: dict[str, Any]) -> Usage:
-    requests, total = whole_count(sent.get("requests")), whole_count(sent.get("total_tokens"))
+    requests = whole_count(sent.get("requests"))
     if sent.keys() <= _PLAIN:
         prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
         completion = whole_count(sent.get("completion_tokens")) or whole_count(sent.get("output_tokens"))
-        kept = _entry(model, prompt, completion, requests, total or min(prompt + completion, MOST))
-    else:
-        parts, stated_cost = split_usage(sent)
-        kept = _entry(model, parts.prompt, parts.completion, requests, parts.total)
-        if parts.classes:
-            kept["classes"] = parts.classes
-        if stated_cost is not None:
-            kept[STATED_COST] = stated_cost
-    if not total and (kept["prompt_tokens"] or kept["completion_tokens"]):
+        total, both = whole_count(sent.get("total_tokens")), min(prompt + completion, MOST)
+        kept = _entry(model, prompt, completion, requests, total or both)
+        return kept | {TOTAL_IS_SUM: True} if both and not total else kept
+    parts, stated_cost = split_usage(sent)
+    kept = _entry(model, parts.prompt, parts.completion, requests, parts.total)
+    if parts.is_sum:
         kept[TOTAL_IS_SUM] = True
+    if parts.classes:
+        kept["classes"] = parts.classes
+    if stated_cost is not None:
+        kept[STATED_COST] = stated_cost
     return kept
 
 

@@ -11,7 +11,8 @@ to live: `promptTokensDetails.AUDIO` is the count of `{"modality": "AUDIO", "tok
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from stores.json_shape import INT64
@@ -32,10 +33,6 @@ REASONING: Final = ("reasoning",)
 
 _Keys = Mapping[str, tuple[str, ...]]
 _Path = tuple[str, ...]
-
-
-def _steps(paths: Iterable[str]) -> tuple[_Path, ...]:
-    return tuple(tuple(path.split(".")) for path in paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +67,23 @@ class Rule:
     is_fixed: bool = False
     cost_divisor: int = 1
     note: str = ""
-    _marks: tuple[_Path, ...] = field(init=False, repr=False)
-    _also: tuple[_Path, ...] = field(init=False, repr=False)
-    _without: tuple[_Path, ...] = field(init=False, repr=False)
-    _paths: tuple[tuple[str, tuple[_Path, ...]], ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Split the paths once."""
-        for name, paths in (("_marks", self.marks), ("_also", self.also), ("_without", self.without)):
-            object.__setattr__(self, name, _steps(paths))
-        object.__setattr__(self, "_paths", tuple((name, _steps(paths)) for name, paths in self.keys.items()))
-
-    def fits(self, usage: dict[str, Any]) -> bool:
-        """Whether a model's usage has this shape."""
-        return (
-            (not self._marks or _has_one(usage, self._marks))
-            and (not self._also or _has_one(usage, self._also))
-            and not _has_one(usage, self._without)
-        )
-
-    def counts(self, usage: dict[str, Any]) -> dict[str, int]:
-        """The counts above 0 of a model's usage, by their names in `keys`."""
-        found: dict[str, int] = {}
-        for name, paths in self._paths:
-            if name == STATED_COST:
-                continue
-            for path in paths:
-                if count := whole_count(_at(usage, path)):
-                    found[name] = count
-                    break
-        return found
-
-    def cost(self, usage: dict[str, Any]) -> float | None:
-        """The cost in US dollars that the sender states; None where it states none above 0."""
-        for path in (path for name, paths in self._paths if name == STATED_COST for path in paths):
-            if cost := cost_in_usd(_at(usage, path)):
-                return cost / self.cost_divisor
-        return None
 
 
 class Split(NamedTuple):
-    """Counts of tokens that add up: both totals, and the classes above 0 except the rest of each side."""
+    """Counts of tokens that add up.
+
+    Args:
+        prompt: all tokens of the input.
+        completion: all tokens of the output.
+        total: the total as sent, unless it is less than both together and does not count some of them.
+        is_sum: whether no total was sent, so that it is the sum of both.
+        classes: the counts above 0 of all classes but the rest of each side.
+    """
 
     prompt: int
     completion: int
     total: int
+    is_sum: bool
     classes: dict[str, int]
 
 
@@ -447,9 +416,84 @@ SPAN_RULES: Final = (
 """The programs that make spans, the special ones first."""
 
 
+class _Plan(NamedTuple):
+    """A rule with those of its paths that lead on from the members that a model's usage has."""
+
+    rule: Rule
+    marks: tuple[_Path, ...]
+    also: tuple[_Path, ...]
+    without: tuple[_Path, ...]
+    counts: tuple[tuple[str, tuple[_Path, ...]], ...]
+    costs: tuple[_Path, ...]
+
+    def fits(self, usage: dict[str, Any]) -> bool:
+        """Whether a model's usage has the shape of the rule."""
+        rule = self.rule
+        return (
+            (not rule.marks or _has_one(usage, self.marks))
+            and (not rule.also or _has_one(usage, self.also))
+            and not _has_one(usage, self.without)
+        )
+
+    def found_counts(self, usage: dict[str, Any]) -> dict[str, int]:
+        """The counts above 0 of a model's usage, by their names in `Rule.keys`."""
+        found: dict[str, int] = {}
+        for name, paths in self.counts:
+            for path in paths:
+                if count := whole_count(_at(usage, path)):
+                    found[name] = count
+                    break
+        return found
+
+    def found_cost(self, usage: dict[str, Any]) -> float | None:
+        """The cost in US dollars that the sender states; None where it states none above 0."""
+        for path in self.costs:
+            if cost := cost_in_usd(_at(usage, path)):
+                return cost / self.rule.cost_divisor
+        return None
+
+
+_MEMBERS: Final = frozenset(
+    path.partition(".")[0]
+    for rule in RULES
+    for paths in (rule.marks, rule.also, rule.without, *rule.keys.values())
+    for path in paths
+)
+"""The members of a model's usage at which any path of a rule begins."""
+
+
+@lru_cache(1024)
+def _plans(members: frozenset[str]) -> tuple[_Plan, ...]:
+    """The rules that may fit a model's usage with these of `_MEMBERS`: senders use few sets of them."""
+
+    def steps(paths: Iterable[str]) -> tuple[_Path, ...]:
+        split_paths = (tuple(path.split(".")) for path in paths)
+        return tuple(path for path in split_paths if path[0] in members)
+
+    plans = []
+    for rule in RULES:
+        counts = {name: steps(paths) for name, paths in rule.keys.items()}
+        costs = counts.pop(STATED_COST, ())
+        plan = _Plan(
+            rule,
+            steps(rule.marks),
+            steps(rule.also),
+            steps(rule.without),
+            tuple((name, paths) for name, paths in counts.items() if paths),
+            costs,
+        )
+        if bool(plan.marks) == bool(rule.marks) and bool(plan.also) == bool(rule.also):
+            plans.append(plan)
+    return tuple(plans)
+
+
 def rule_of(usage: dict[str, Any]) -> Rule:
     """The rule for the shape of a model's usage."""
-    return next(rule for rule in RULES if rule.fits(usage))
+    return _plan_of(usage).rule
+
+
+def _plan_of(usage: dict[str, Any]) -> _Plan:
+    return next(plan for plan in _plans(_MEMBERS.intersection(usage)) if plan.fits(usage))
 
 
 def span_rule_of(names: Iterable[str], provider: str, counts: Mapping[str, int]) -> SpanRule:
@@ -466,7 +510,7 @@ def span_rule_of(names: Iterable[str], provider: str, counts: Mapping[str, int])
         for rule in SPAN_RULES
         if any(name.startswith(rule.begins) for name in names)
         and (not rule.providers or any(part in said for part in rule.providers))
-        and rule.without not in counts
+        and (rule.without is None or rule.without not in counts)
     )
 
 
@@ -478,9 +522,10 @@ def split_usage(usage: dict[str, Any]) -> tuple[Split, float | None]:
     stated = usage.get(CLASS_COUNTS)
     if isinstance(stated, dict):
         return _stated_split(stated, whole_count(usage.get("total_tokens"))), cost_in_usd(usage.get("cost"))
-    rule = rule_of(usage)
-    counts = rule.counts(usage)
-    return split(counts, rule.input_excludes, rule.output_excludes, is_fixed=rule.is_fixed), rule.cost(usage)
+    plan = _plan_of(usage)
+    rule = plan.rule
+    counts = plan.found_counts(usage)
+    return split(counts, rule.input_excludes, rule.output_excludes, is_fixed=rule.is_fixed), plan.found_cost(usage)
 
 
 def split(
@@ -547,7 +592,8 @@ def _added_up(counts: Mapping[str, int], parts: dict[str, int], prompt: int, com
     is_as_sent = prompt == get("input", 0) and completion == get("output", 0)
     total = sent_total if sent_total and is_as_sent else max(sent_total, both)
     requests = {"web_searches": get("web_searches", 0)}
-    return Split(prompt, completion, total, {name: n for name, n in (inputs | outputs | requests).items() if n})
+    classes = {name: count for name, count in (inputs | outputs | requests).items() if count}
+    return Split(prompt, completion, total, total > 0 and not sent_total, classes)
 
 
 def _stated_split(stated: dict[str, Any], total: int) -> Split:
@@ -558,7 +604,8 @@ def _stated_split(stated: dict[str, Any], total: int) -> Split:
     completion, outputs = _fitting(0, sides[Side.OUTPUT])
     found = inputs | outputs | sides[Side.REQUEST]
     classes = {name: count for name, count in found.items() if count and name not in (INPUT, OUTPUT)}
-    return Split(prompt, completion, max(total, min(prompt + completion, MOST)), classes)
+    both = min(prompt + completion, MOST)
+    return Split(prompt, completion, max(total, both), both > 0 and not total, classes)
 
 
 def stated_classes(parts: Split) -> dict[str, int]:
