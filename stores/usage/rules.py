@@ -337,7 +337,7 @@ RULES: Final = (
         keys={
             **_TOTALS,
             "image_input": ("input_tokens_details.image_tokens",),
-            "image_output": ("output_tokens",),
+            "image_output": _OUT,
         },
         source="https://platform.openai.com/docs/api-reference/images/object",
         note="Without `output_tokens_details` all output is images.",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from stores.usage.entries import kept_usage
 from stores.usage.rules import CLASS_COUNTS, MOST, RULES, rule_of
 from tests.stores.otel.messages import span
 from tests.stores.usage.corpus import PAYLOADS, Payload
+from tests.stores.usage.senders import document
 
 SUMMARIES = [payload for payload in PAYLOADS if payload.scope is None]
 SPANS = [payload for payload in PAYLOADS if payload.scope is not None]
@@ -112,3 +114,9 @@ def test_a_span_with_any_usage_of_langfuse_is_read(usage: dict[str, Any]) -> Non
 @pytest.mark.parametrize("attributes", [None, [], {}, {"otel_span": 1}, {"otel_span": {"attributes": []}}])
 def test_attributes_of_no_span_state_no_usage(attributes: object) -> None:
     assert usage_of_stored(attributes) == {}
+
+
+def test_the_page_of_sender_rules_is_made_from_the_tables() -> None:
+    page = Path(__file__).parents[3] / "USAGE_RULES.md"
+
+    assert page.read_text() == document()
