@@ -51,8 +51,13 @@ class Prices:
 
     def at(self, model: str, started_at: int) -> Price | None:
         """The price of a model that holds for a call that starts then."""
-        name = self.resolve(model)
-        return None if name is None else self._timelines[name].at(started_at)
+        timeline = self._timelines.get(model)
+        if timeline is None:
+            name = self.resolve(model)
+            if name is None:
+                return None
+            timeline = self._timelines[name]
+        return timeline.at(started_at)
 
     def cost(self, entry: Usage, started_at: int) -> float | None:
         """What an entry of the usage of a call costs that starts then."""
