@@ -19,10 +19,20 @@ SYSTEM: Final = "system"
 """The creator of these prices, as Weave names it."""
 
 
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads((files("stores.costs") / FILE).read_bytes())
+    return content
+
+
+def sources() -> list[str]:
+    """The sources of the figures, each as a sentence."""
+    return [f"{each['figures']}: {each['of']}" for each in _content()["sources"]]
+
+
 @cache
 def shipped() -> dict[str, list[Price]]:
     """The prices of each model, by its name."""
-    content: dict[str, Any] = orjson.loads((files("stores.costs") / FILE).read_bytes())
+    content = _content()
     taken = times.parse(content["date"])
     return {
         model: [_price(model, provider, taken, *figures) for figures in dated]

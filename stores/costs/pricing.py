@@ -66,8 +66,13 @@ class Prices:
 
     def at(self, model: str, started_at: int) -> Price | None:
         """The price of a model that holds for a call that starts then."""
-        name = self.resolve(model)
-        return None if name is None else self._timelines[name].at(started_at)
+        timeline = self._timelines.get(model)
+        if timeline is None:
+            name = self.resolve(model)
+            if name is None:
+                return None
+            timeline = self._timelines[name]
+        return timeline.at(started_at)
 
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """The cost in US dollars of an entry of usage of a call that starts then; None if it has no price in them."""

@@ -21,6 +21,8 @@ INPUT and OUTPUT are dollars for one token. The object has the rates of further 
 tier after it has the rates that apply above so many prompt tokens; rates that it lacks are those of the price. What
 equals its fallback (`Price.rate`) is left out.
 
+A tier that states no rate for reading or writing a cache raises it as it raises the fallback, as providers do.
+
 LiteLLM's figures for batches, for the service tiers flex and priority, for caches that live longer than an hour, and
 for cached images are not taken: no stored count names them. A web search costs what it does at the medium size of
 context. A rate of 0 counts as not stated, and a further rate that is no plausible multiple of its fallback is a slip.
@@ -35,7 +37,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stores.costs.prices import Rates, rate_among
-from stores.usage.classes import CLASSES, INPUT, OUTPUT
+from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT
 
 _SOURCES: Final = [
     {
@@ -171,11 +173,22 @@ def _figures(entry: dict[str, Any]) -> Figures:
         rates["web_searches"] = search
     scopes = rates, {INPUT: prompt, OUTPUT: completion}
     further = [
-        [above, _needed(tier, scopes)]
+        [above, _needed(_with_caches(tier, scopes), scopes)]
         for above, tier in sorted(tiers.items())
         if prompt < tier.get(INPUT, 0.0) <= _MAX_TIER * prompt
     ]
     return [prompt, completion, *([rates] if rates or further else []), *further]
+
+
+def _with_caches(tier: Rates, scopes: Sequence[Rates]) -> dict[str, float]:
+    """A tier that raises the rates of caches that it does not state as it raises their fallbacks."""
+    raised = dict(tier)
+    for name in _MULTIPLES:
+        like = BY_NAME[name].like
+        if like and name not in raised and any(name in rates for rates in scopes):
+            multiple = rate_among((raised, *scopes), like) / rate_among(scopes, like)
+            raised[name] = float(f"{rate_among(scopes, name) * multiple:.12g}")
+    return raised
 
 
 def _stated(entry: dict[str, Any]) -> dict[str, float]:
