@@ -8,7 +8,6 @@ a double.
 """
 
 from collections.abc import Iterable, Sequence
-from copy import copy
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -27,8 +26,6 @@ from stores.usage.entries import Usage
 
 _NOT_PRICED: Final[dict[str, list[Any]]] = {"from": [], "prompt": [None], "completion": [None]}
 _REST: Final = {Side.INPUT: INPUT, Side.OUTPUT: OUTPUT}
-_MANY: Final = 1_000
-"""Names that one pipeline's prices keep for the next."""
 _BASE: Final = -1
 """Every number of prompt tokens is above it."""
 
@@ -39,30 +36,20 @@ class Prices:
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
         self._charges: dict[int, _Charges] = {}
-        self._aliases: dict[str, str] = {}
-        self._latest: Prices | None = None
 
     def resolve(self, model: str) -> str | None:
         """The name whose price is that of a model, by the rules of `stores.costs.model_names`; None without a price."""
         return resolve(model, self._timelines)
 
-    def knowing(self, models: Iterable[str]) -> "Prices":
-        """These prices for pipelines that meet some models, which may have their price under another name.
+    def of(self, models: Iterable[str]) -> "Prices":
+        """The prices of some models under just the names that these have here, which may be other names of theirs.
 
-        `at` and `cost` resolve names. A pipeline finds a price by the exact name of a model alone.
+        For pipelines, which find a price by the exact name of a model. `at` and `cost` resolve names themselves.
         """
-        resolved = {model: self.resolve(model) for model in models if model not in self._timelines}
-        aliases = {model: name for model, name in resolved.items() if name}
-        if aliases.items() <= self._aliases.items():
-            return self
-        if self._latest is None or not aliases.items() <= self._latest._aliases.items():  # noqa: SLF001 -- of this class
-            known = copy(self)
-            for encoded in ("_models", "_rows"):
-                vars(known).pop(encoded, None)
-            before = self._latest._aliases if self._latest else {}  # noqa: SLF001 -- of this class
-            known._latest, known._aliases = None, before | aliases if len(before) < _MANY else aliases  # noqa: SLF001
-            self._latest = known
-        return self._latest
+        found = Prices(())
+        resolved = ((model, self.resolve(model)) for model in models)
+        found._timelines = {model: self._timelines[name] for model, name in resolved if name is not None}  # noqa: SLF001 -- of this class
+        return found
 
     def at(self, model: str, started_at: int) -> Price | None:
         """The price of a model that holds for a call that starts then."""
@@ -101,13 +88,12 @@ class Prices:
     @cached_property
     def _models(self) -> RawBSONDocument:
         """The names of the models, as a literal of pipelines that is encoded once for all of them."""
-        return _encoded([*self._timelines, *self._aliases])
+        return _encoded(list(self._timelines))
 
     @cached_property
     def _rows(self) -> RawBSONDocument:
         """The timelines of the models, as such a literal; what is not priced comes last."""
-        aliased = (self._timelines[name] for name in self._aliases.values())
-        return _encoded([*map(_row, (*self._timelines.values(), *aliased)), _NOT_PRICED])
+        return _encoded([*map(_row, self._timelines.values()), _NOT_PRICED])
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ They are read in parts and put together in a thread, so that the most that a pro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -94,26 +94,25 @@ async def prices_of(database: Database, project_id: str) -> Prices:
 async def prices_of_found(
     database: Database, project_id: str, found: Sequence[Document], session: Session | None = None
 ) -> Prices:
-    """The prices of all models for a pipeline over the calls that some stages find, under the names that these state.
+    """The prices of the models of the calls that some stages find, under the names that these have there.
+
+    They are for a pipeline over these calls, which is small by that, and cannot resolve names itself.
 
     Raises:
-        BadInputError: as `prices_of`; the names of models count, too.
+        BadInputError: as `prices_of`, also if the prices of these models take more than `MAX_BYTES`.
     """
     prices = await prices_of(database, project_id)
     # Most calls have one model, so that there are few groups before the lists are taken apart.
     stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
     cursor = database.calls.aggregate([*stages, {"$limit": MAX_PRICES}], session=session, allowDiskUse=True)
-    models = {row["_id"] async for row in cursor}
-    known = await asyncio.to_thread(_knowing, prices, models)
-    if known.size > MAX_BYTES:
+    return await asyncio.to_thread(_found, prices, [row["_id"] async for row in cursor])
+
+
+def _found(prices: Prices, models: Sequence[str]) -> Prices:
+    found = prices.of(models)
+    if found.size > MAX_BYTES:
         raise _too_long()
-    return known
-
-
-def _knowing(prices: Prices, models: Iterable[str]) -> Prices:
-    known = prices.knowing(models)
-    known.size  # noqa: B018 -- encoded here, in a thread
-    return known
+    return found
 
 
 async def _mark(database: Database, project_id: str) -> _Mark:
