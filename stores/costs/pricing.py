@@ -48,7 +48,7 @@ class Prices:
         """
         found = Prices(())
         resolved = ((model, self.resolve(model)) for model in models)
-        found._timelines = {model: self._timelines[name] for model, name in resolved if name is not None}  # noqa: SLF001 -- of this class
+        found._timelines = {model: self._timelines[name] for model, name in resolved if name is not None}
         return found
 
     def at(self, model: str, started_at: int) -> Price | None:
