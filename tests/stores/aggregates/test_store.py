@@ -187,7 +187,7 @@ async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsSto
     assert (row["prompt_tokens"], row["total_tokens"]) == (most, most)
 
 
-async def test_an_aggregate_is_one_command_and_prices_zones_and_what_is_unclear_take_one_each(
+async def test_an_aggregate_is_one_command_and_prices_models_zones_and_what_is_unclear_take_one_each(
     calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await write_threads(calls, 20)
@@ -199,7 +199,7 @@ async def test_an_aggregate_is_one_command_and_prices_zones_and_what_is_unclear_
     commands.sent.clear()
 
     await store.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Europe/Berlin"), NAMES)
-    assert commands.names == ["aggregate"] * 4
+    assert commands.names == ["aggregate"] * 5
 
 
 @pytest.mark.parametrize(
