@@ -200,6 +200,21 @@ RULES: Final = (
         source="https://ai-sdk.dev/docs/reference/ai-sdk-core/generate-text",
     ),
     Rule(
+        "Claude Agent SDK (`modelUsage`)",
+        marks=("cacheCreationInputTokens", "costUSD"),
+        keys={
+            "input": ("inputTokens",),
+            "output": ("outputTokens",),
+            "cache_read": ("cacheReadInputTokens",),
+            "cache_write": ("cacheCreationInputTokens",),
+            "web_searches": ("webSearchRequests",),
+            STATED_COST: ("costUSD",),
+        },
+        input_excludes=CACHE,
+        is_fixed=True,
+        source="https://platform.claude.com/docs/en/agent-sdk/cost-tracking",
+    ),
+    Rule(
         "Amazon Bedrock Converse",
         marks=("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
         keys={
