@@ -188,8 +188,8 @@ RULES: Final = (
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
-        note="Tokens of prompts for tools are input beside `promptTokenCount`. Google charges nothing for those that its own "
-        "search adds, which the usage does not tell.",
+        note="Tokens of prompts for tools are input beside `promptTokenCount`. Those of Google's own search are free, "
+        "which the usage does not tell.",
     ),
     Rule(
         "Vercel AI SDK",
