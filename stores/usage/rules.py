@@ -106,7 +106,10 @@ _LIKE_OPENAI: Final[_Keys] = {
         "input_token_details.cached_tokens_details.audio_tokens",
         "prompt_tokens_details.cached_tokens_details.audio_tokens",
     ),
-    "cache_read_image": ("input_token_details.cached_tokens_details.image_tokens",),
+    "cache_read_image": (
+        "input_token_details.cached_tokens_details.image_tokens",
+        "prompt_tokens_details.cached_tokens_details.image_tokens",
+    ),
     "cache_write": (
         "prompt_tokens_details.cache_write_tokens",
         "input_tokens_details.cache_write_tokens",
@@ -126,6 +129,7 @@ _LIKE_OPENAI: Final[_Keys] = {
         "completion_tokens_details.reasoning_tokens",
         "output_tokens_details.reasoning_tokens",
         "output_token_details.reasoning_tokens",
+        "output_tokens_details.thinking_tokens",
         "reasoning_tokens",
     ),
     "audio_output": (
@@ -184,7 +188,8 @@ RULES: Final = (
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
-        note="Tokens of prompts for tools are input beside `promptTokenCount`.",
+        note="Tokens of prompts for tools are input beside `promptTokenCount`. Those of Google's own search are free, "
+        "which the usage does not tell.",
     ),
     Rule(
         "Vercel AI SDK",
@@ -198,6 +203,21 @@ RULES: Final = (
             "reasoning": ("outputTokenDetails.reasoningTokens", "reasoningTokens"),
         },
         source="https://ai-sdk.dev/docs/reference/ai-sdk-core/generate-text",
+    ),
+    Rule(
+        "Claude Agent SDK (`modelUsage`)",
+        marks=("cacheCreationInputTokens", "costUSD"),
+        keys={
+            "input": ("inputTokens",),
+            "output": ("outputTokens",),
+            "cache_read": ("cacheReadInputTokens",),
+            "cache_write": ("cacheCreationInputTokens",),
+            "web_searches": ("webSearchRequests",),
+            STATED_COST: ("costUSD",),
+        },
+        input_excludes=CACHE,
+        is_fixed=True,
+        source="https://platform.claude.com/docs/en/agent-sdk/cost-tracking",
     ),
     Rule(
         "Amazon Bedrock Converse",
@@ -325,6 +345,7 @@ RULES: Final = (
             "cache_write": ("cache_creation_input_tokens",),
             "cache_write_5m": ("cache_creation.ephemeral_5m_input_tokens",),
             "cache_write_1h": ("cache_creation.ephemeral_1h_input_tokens",),
+            "reasoning": ("output_tokens_details.thinking_tokens",),
             "web_searches": ("server_tool_use.web_search_requests",),
         },
         input_excludes=CACHE,
@@ -544,6 +565,10 @@ def split(
         is_fixed: whether that is certain; else the total decides, and parts that exceed the input or output do.
     """
     get = counts.get
+    if counts.keys() <= _TOTALS.keys():  # as of most calls
+        sent_in, sent_out, total = get("input", 0), get("output", 0), get("total", 0)
+        both = min(sent_in + sent_out, MOST)
+        return Split(sent_in, sent_out, total or both, both > 0 and not total, {})
     written_1h = get("cache_write_1h", 0)
     written = max(get("cache_write", 0), get("cache_write_5m", 0) + written_1h)
     read_audio, read_image = get("cache_read_audio", 0), get("cache_read_image", 0)

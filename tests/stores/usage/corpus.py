@@ -17,6 +17,7 @@ OPENAI_EMBEDDINGS: Final = "https://platform.openai.com/docs/api-reference/embed
 AZURE: Final = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/prompt-caching"
 ANTHROPIC: Final = "https://platform.claude.com/docs/en/build-with-claude/prompt-caching"
 ANTHROPIC_SEARCH: Final = "https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool"
+CLAUDE_AGENT: Final = "https://platform.claude.com/docs/en/agent-sdk/cost-tracking"
 LITELLM: Final = "https://docs.litellm.ai/docs/completion/prompt_caching"
 GEMINI: Final = "https://ai.google.dev/api/generate-content#UsageMetadata"
 GEMINI_LIVE: Final = "https://ai.google.dev/api/live#UsageMetadata"
@@ -883,6 +884,147 @@ _LIKE_OPENAI: Final = (
     ),
 )
 
+_OTHERS: Final = (
+    Payload(
+        "OpenAI's older completions",
+        "https://platform.openai.com/docs/api-reference/completions/object",
+        "gpt-3.5-turbo-instruct",
+        {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
+        entry(5, 7, 12),
+    ),
+    Payload(
+        "OpenAI's moderation",
+        "https://platform.openai.com/docs/api-reference/moderations/object",
+        "omni-moderation-latest",
+        {"requests": 1},
+        entry(0, 0, 0, requests=1),
+    ),
+    Payload(
+        "Together",
+        "https://docs.together.ai/reference/chat-completions-1",
+        "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+        {"prompt_tokens": 36, "completion_tokens": 100, "total_tokens": 136, "cached_tokens": 0},
+        entry(36, 100, 136),
+    ),
+    Payload(
+        "Fireworks, cached prompt",
+        "https://docs.fireworks.ai/guides/prompt-caching",
+        "accounts/fireworks/models/kimi-k2-instruct",
+        {
+            "prompt_tokens": 1042,
+            "completion_tokens": 18,
+            "total_tokens": 1060,
+            "prompt_tokens_details": {"cached_tokens": 1024},
+        },
+        entry(1042, 18, 1060, cache_read=1024),
+    ),
+    Payload(
+        "Cerebras, reasoning",
+        "https://inference-docs.cerebras.ai/api-reference/chat-completions",
+        "gpt-oss-120b",
+        {
+            "prompt_tokens": 80,
+            "completion_tokens": 240,
+            "total_tokens": 320,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+                "reasoning_tokens": 150,
+            },
+        },
+        entry(80, 240, 320, reasoning=150),
+    ),
+    Payload(
+        "vLLM",
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+        "Qwen/Qwen3-32B",
+        {"prompt_tokens": 41, "total_tokens": 91, "completion_tokens": 50, "prompt_tokens_details": None},
+        entry(41, 50, 91),
+    ),
+    Payload(
+        "vLLM, cached prefix",
+        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+        "Qwen/Qwen3-32B",
+        {
+            "prompt_tokens": 410,
+            "total_tokens": 460,
+            "completion_tokens": 50,
+            "prompt_tokens_details": {"cached_tokens": 400},
+        },
+        entry(410, 50, 460, cache_read=400),
+    ),
+    Payload(
+        "Z.ai, cached prompt and reasoning",
+        "https://docs.z.ai/guides/capabilities/cache",
+        "glm-4.6",
+        {
+            "prompt_tokens": 1200,
+            "completion_tokens": 300,
+            "total_tokens": 1500,
+            "prompt_tokens_details": {"cached_tokens": 800},
+            "completion_tokens_details": {"reasoning_tokens": 120},
+        },
+        entry(1200, 300, 1500, cache_read=800, reasoning=120),
+    ),
+    Payload(
+        "Voyage, embedding",
+        "https://docs.voyageai.com/reference/embeddings-api",
+        "voyage-3-large",
+        {"total_tokens": 10},
+        entry(0, 0, 10),
+    ),
+    Payload(
+        "Jina, embedding",
+        "https://jina.ai/embeddings",
+        "jina-embeddings-v3",
+        {"total_tokens": 120, "prompt_tokens": 120},
+        entry(120, 0, 120),
+    ),
+    Payload(
+        "Mistral, pages of documents",
+        "https://docs.mistral.ai/api/endpoint/ocr",
+        "mistral-ocr-latest",
+        {"pages_processed": 3, "doc_size_bytes": 104857},
+        entry(0, 0, 0),
+    ),
+    Payload(
+        "OpenRouter, a provider's key of one's own",
+        OPENROUTER,
+        "anthropic/claude-haiku-4.5",
+        {
+            "prompt_tokens": 100,
+            "completion_tokens": 10,
+            "total_tokens": 110,
+            "cost": 0.0000075,
+            "is_byok": True,
+            "cost_details": {"upstream_inference_cost": 0.00015},
+        },
+        entry(100, 10, 110, cost=0.0000075),
+    ),
+    Payload(
+        "Bedrock by Weave's client",
+        WEAVE,
+        "anthropic.claude-3-haiku-20240307-v1:0",
+        {"requests": 1, "prompt_tokens": 30, "completion_tokens": 40, "total_tokens": 70},
+        entry(30, 40, 70, requests=1),
+    ),
+    Payload(
+        "both names of each count",
+        WEAVE,
+        "gpt-4o",
+        {
+            "requests": 2,
+            "prompt_tokens": 30,
+            "input_tokens": 30,
+            "completion_tokens": 40,
+            "output_tokens": 40,
+            "total_tokens": 70,
+        },
+        entry(30, 40, 70, requests=2),
+    ),
+)
+
 _CLAUDE: Final = "claude-sonnet-4-5-20250929"
 
 _ANTHROPIC: Final = (
@@ -1005,6 +1147,82 @@ _ANTHROPIC: Final = (
             "output_tokens": 40,
         },
         entry(2234, 40, 2274, is_sum=True, cache_read=2222),
+    ),
+    Payload(
+        "Claude, null in place of the cache's lives",
+        ANTHROPIC,
+        _CLAUDE,
+        claude(7, 1, 4096, 0, cache_creation=None, inference_geo="global"),
+        entry(4103, 1, 4104, is_sum=True, cache_read=4096),
+    ),
+    Payload(
+        "Claude, thinking",
+        "https://github.com/anthropics/anthropic-sdk-python/blob/main/src/anthropic/types/usage.py",
+        "claude-opus-4-8",
+        claude(48, 2310, 0, 0, output_tokens_details={"thinking_tokens": 1900}),
+        entry(48, 2310, 2358, is_sum=True, reasoning=1900),
+    ),
+    Payload(
+        "Claude, thinking and a cache of both lives",
+        "https://github.com/anthropics/anthropic-sdk-python/blob/main/src/anthropic/types/usage.py",
+        "claude-opus-4-8",
+        claude(
+            5,
+            900,
+            20000,
+            3000,
+            cache_creation=written_for(1000, 2000),
+            output_tokens_details={"thinking_tokens": 600},
+        ),
+        entry(
+            23005,
+            900,
+            23905,
+            is_sum=True,
+            cache_read=20000,
+            cache_write_5m=1000,
+            cache_write_1h=2000,
+            reasoning=600,
+        ),
+    ),
+    Payload(
+        "Claude Agent SDK",
+        CLAUDE_AGENT,
+        _CLAUDE,
+        {
+            "inputTokens": 24,
+            "outputTokens": 1210,
+            "cacheReadInputTokens": 84210,
+            "cacheCreationInputTokens": 12040,
+            "webSearchRequests": 1,
+            "costUSD": 0.098635,
+            "contextWindow": 200000,
+        },
+        # 24 + 84210 + 12040
+        entry(
+            96274,
+            1210,
+            97484,
+            is_sum=True,
+            cost=0.098635,
+            cache_read=84210,
+            cache_write_5m=12040,
+            web_searches=1,
+        ),
+    ),
+    Payload(
+        "Claude Agent SDK, no cache",
+        CLAUDE_AGENT,
+        "claude-haiku-4-5-20251001",
+        {
+            "inputTokens": 310,
+            "outputTokens": 25,
+            "cacheReadInputTokens": 0,
+            "cacheCreationInputTokens": 0,
+            "webSearchRequests": 0,
+            "costUSD": 0.000435,
+        },
+        entry(310, 25, 335, is_sum=True, cost=0.000435),
     ),
     Payload(
         "LiteLLM, Claude read from the cache",
@@ -2108,7 +2326,7 @@ _SPANS: Final = (
         "ai",
     ),
     Payload(
-        "AI SDK 4",
+        "AI SDK 4, a span",
         VERCEL,
         "gpt-4o",
         ai("gpt-4o", "openai.chat", promptTokens=19, completionTokens=10),
@@ -2322,7 +2540,139 @@ _SPANS: Final = (
         "openlit.instrumentation.openai",
     ),
     Payload(
-        "MLflow, Anthropic's cache",
+        "GenAI, Bedrock's input without the cache, which exceeds it",
+        GENAI,
+        "amazon.nova-pro-v1:0",
+        span(
+            "amazon.nova-pro-v1:0",
+            provider="aws.bedrock",
+            input_tokens=12,
+            output_tokens=30,
+            cache_read__input_tokens=700,
+            cache_write__input_tokens=50,
+        ),
+        entry(762, 30, 792, cache_read=700, cache_write_5m=50),
+        "my.instrumentation",
+    ),
+    Payload(
+        "GenAI, images",
+        GENAI,
+        "gpt-image-1",
+        span("gpt-image-1", input_tokens=50, output_tokens=60, image__input_tokens=40, image__output_tokens=60),
+        entry(50, 60, 110, image_input=40, image_output=60),
+        "my.instrumentation",
+    ),
+    Payload(
+        "OpenInference, Gemini with thoughts",
+        OPENINFERENCE,
+        "gemini-2.5-pro",
+        llm(
+            "gemini-2.5-pro",
+            "google",
+            token_count__prompt=1234,
+            token_count__completion=1245,
+            token_count__total=2479,
+            token_count__completion_details__reasoning=789,
+        ),
+        entry(1234, 1245, 2479, reasoning=789),
+        "openinference.instrumentation.google_genai",
+    ),
+    Payload(
+        "OpenInference, Gemini's thoughts beside the completion",
+        OPENINFERENCE,
+        "gemini-2.5-flash",
+        llm(
+            "gemini-2.5-flash",
+            "google",
+            token_count__prompt=100,
+            token_count__completion=200,
+            token_count__total=1000,
+            token_count__completion_details__reasoning=700,
+        ),
+        entry(100, 900, 1000, reasoning=700),
+        "openinference.instrumentation.vertexai",
+    ),
+    Payload(
+        "OpenLLMetry, LangChain",
+        OPENLLMETRY,
+        "gpt-4o-mini",
+        {
+            **span("gpt-4o-mini", input_tokens=1155, output_tokens=41, cache_read_input_tokens=1152),
+            "llm.usage.total_tokens": 1196,
+        },
+        entry(1155, 41, 1196, cache_read=1152),
+        _OPENLLMETRY_SCOPE + "langchain",
+    ),
+    Payload(
+        "AI SDK 5, embedding",
+        VERCEL,
+        "text-embedding-3-small",
+        {"ai.model.id": "text-embedding-3-small", "ai.model.provider": "openai.embedding", "ai.usage.tokens": 8},
+        entry(0, 0, 8),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 6, all of Claude's prompt cached",
+        VERCEL,
+        _CLAUDE,
+        ai(
+            _CLAUDE,
+            "anthropic.messages",
+            inputTokens=3000,
+            inputTokenDetails__noCacheTokens=0,
+            inputTokenDetails__cacheReadTokens=3000,
+            inputTokenDetails__cacheWriteTokens=0,
+            outputTokens=50,
+            totalTokens=3050,
+            cachedInputTokens=3000,
+        ),
+        entry(3000, 50, 3050, cache_read=3000),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, Claude by a router, which includes the cache",
+        VERCEL,
+        "anthropic/claude-sonnet-4.5",
+        ai(
+            "anthropic/claude-sonnet-4.5",
+            "openrouter",
+            inputTokens=3000,
+            outputTokens=50,
+            totalTokens=3050,
+            cachedInputTokens=2900,
+        ),
+        entry(3000, 50, 3050, cache_read=2900),
+        "ai",
+    ),
+    Payload(
+        "Langfuse, one attribute for each count",
+        LANGFUSE,
+        "gpt-4o",
+        {
+            "langfuse.observation.model.name": "gpt-4o",
+            "langfuse.observation.usage_details.input": 10,
+            "langfuse.observation.usage_details.output": 5,
+            "langfuse.observation.usage_details.input_cached_tokens": 90,
+            "langfuse.observation.usage_details.total": 105,
+        },
+        entry(100, 5, 105, cache_read=90),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "LiteLLM's spans, cost",
+        LITELLM,
+        "gpt-4o",
+        {
+            **span("gpt-4o", input_tokens=1000, output_tokens=100, total_tokens=1100),
+            "gen_ai.cost.input_cost": 0.0025,
+            "gen_ai.cost.output_cost": 0.001,
+            "gen_ai.cost.total_cost": "0.0035",
+        },
+        entry(1000, 100, 1100, cost=0.0035),
+        "litellm",
+    ),
+    Payload(
+        "MLflow, a cached prompt",
         MLFLOW,
         "gpt-4o",
         {
@@ -2336,4 +2686,4 @@ _SPANS: Final = (
     ),
 )
 
-PAYLOADS: Final = (*_OPENAI, *_LIKE_OPENAI, *_ANTHROPIC, *_GEMINI, *_LIBRARIES, *_SPANS)
+PAYLOADS: Final = (*_OPENAI, *_LIKE_OPENAI, *_OTHERS, *_ANTHROPIC, *_GEMINI, *_LIBRARIES, *_SPANS)
