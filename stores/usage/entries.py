@@ -3,7 +3,8 @@
 A call keeps, under `usage`, for each model that its summary names one entry:
 
     model              the name under which the summary has it
-    prompt_tokens      all tokens of the input, with those of a cache
+    prompt_tokens      all tokens of the input, with those of a cache; the total where the sender states no other count, as
+                       of embeddings
     completion_tokens  all tokens of the output, with reasoning
     requests           `requests`
     total_tokens       `total_tokens` as sent; prompt and completion together where that is absent, 0 or excludes some
@@ -76,7 +77,7 @@ def _kept(model: str, sent: dict[str, Any]) -> Usage:
 def _entry(model: str, prompt: int, completion: int, requests: int, total: int) -> Usage:
     return {
         "model": model,
-        "prompt_tokens": prompt,
+        "prompt_tokens": prompt if prompt or completion else total,
         "completion_tokens": completion,
         "requests": requests,
         "total_tokens": total,

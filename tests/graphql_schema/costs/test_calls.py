@@ -64,8 +64,8 @@ async def test_calls_cost_by_the_price_that_held_when_they_started(run: Run, cal
     counts = {name: value for name, value in first["costs"][1].items() if value is not None}
     assert counts == {
         "model": "unknown",
-        "promptTokens": 0,
-        "inputTokens": 0,
+        "promptTokens": 5,
+        "inputTokens": 5,
         "completionTokens": 0,
         "outputTokens": 0,
         "requests": 0,

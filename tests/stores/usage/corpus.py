@@ -972,7 +972,7 @@ _OTHERS: Final = (
         "https://docs.voyageai.com/reference/embeddings-api",
         "voyage-3-large",
         {"total_tokens": 10},
-        entry(0, 0, 10),
+        entry(10, 0, 10),
     ),
     Payload(
         "Jina, embedding",
@@ -2608,7 +2608,7 @@ _SPANS: Final = (
         VERCEL,
         "text-embedding-3-small",
         {"ai.model.id": "text-embedding-3-small", "ai.model.provider": "openai.embedding", "ai.usage.tokens": 8},
-        entry(0, 0, 8),
+        entry(8, 0, 8),
         "ai",
     ),
     Payload(
