@@ -56,7 +56,6 @@ class Payload:
         sent: a member of `summary.usage`, or the attributes of a span.
         entry: the entry that a call keeps, without the model.
         scope: the name of a span's instrumentation scope; None for a summary.
-        bill: the cost in US dollars by hand, by the price list of the test that checks it.
     """
 
     name: str
@@ -65,7 +64,6 @@ class Payload:
     sent: dict[str, Any]
     entry: dict[str, Any] = field(default_factory=dict)
     scope: str | None = None
-    bill: str | None = None
 
 
 def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more: Any) -> dict[str, Any]:  # noqa: ANN401
