@@ -40,6 +40,7 @@ async def stored(calls: CallsStore, number: int = 1) -> tuple[Any, Any]:
         ({"prompt_tokens": 3, "input_tokens": 5, "completion_tokens": 4, "output_tokens": 9}, (3, 4, 0, 7)),
         ({"prompt_tokens": 0, "input_tokens": 5, "completion_tokens": None, "output_tokens": 9}, (5, 9, 0, 14)),
         ({"prompt_tokens": 3, "total_tokens": 100}, (3, 0, 0, 100)),
+        ({"total_tokens": 7}, (7, 0, 0, 7)),
         ({"prompt_tokens": 3, "total_tokens": 0}, (3, 0, 0, 3)),
         ({"prompt_tokens": 5.0, "completion_tokens": 1.7, "requests": "1", "total_tokens": [9]}, (5, 0, 0, 5)),
         ({"prompt_tokens": True, "completion_tokens": {"a": 1}, "requests": -1}, (0, 0, 0, 0)),
@@ -100,13 +101,13 @@ async def test_odd_names_and_many_models_are_kept_and_summed(calls: CallsStore, 
         del first[0]
     await calls.write(first)
 
-    assert await stored(calls) == ([entry(name, 0, 0, 1, 2) for name in names], 20_000)
+    assert await stored(calls) == ([entry(name, 2, 0, 1, 2) for name in names], 20_000)
 
 
 async def test_sums_beyond_64_bits_are_the_most_that_fits(calls: CallsStore) -> None:
     await calls.write([start(), end(summary={"usage": {name: {"total_tokens": MOST} for name in "abc"}})])
 
-    assert await stored(calls) == ([entry(name, 0, 0, 0, MOST) for name in "abc"], MOST)
+    assert await stored(calls) == ([entry(name, MOST, 0, 0, MOST) for name in "abc"], MOST)
 
 
 async def test_the_last_end_takes_away_what_the_one_before_kept(calls: CallsStore) -> None:
