@@ -28,6 +28,8 @@ _NOT_PRICED: Final[dict[str, list[Any]]] = {"from": [], "prompt": [None], "compl
 _REST: Final = {Side.INPUT: INPUT, Side.OUTPUT: OUTPUT}
 _BASE: Final = -1
 """Every number of prompt tokens is above it."""
+_PLAIN: Final = 3
+"""Members of a tier that has the rates of input and output alone."""
 
 
 class Prices:
@@ -182,7 +184,7 @@ def _row(timeline: Timeline) -> dict[str, Any]:
     """
     charges = [_Charges(price).tiers for price in timeline.prices]
     base = [tiers[-1][1] if tiers else {} for tiers in charges]
-    row = {
+    row: dict[str, Any] = {
         "from": timeline.dates,
         "prompt": [in_pipeline(rates[INPUT]) if rates else None for rates in base],
         "completion": [in_pipeline(rates[OUTPUT]) if rates else None for rates in base],
@@ -193,10 +195,6 @@ def _row(timeline: Timeline) -> dict[str, Any]:
     if any(len(tiers) > 1 or len(tiers[0]) > _PLAIN for tiers in by_tier if tiers):
         row["rates"] = by_tier
     return row
-
-
-_PLAIN: Final = 3
-"""Members of a tier that has the rates of input and output alone."""
 
 
 def _shown(rates: dict[str, Decimal]) -> dict[str, Any]:

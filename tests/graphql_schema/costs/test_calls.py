@@ -149,6 +149,19 @@ async def test_costs_are_shown_by_class_of_tokens_and_add_up(run: Run, calls: Ca
     }
 
 
+async def test_a_cost_that_the_sender_states_is_shown_and_in_no_sum(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(), end(summary={"usage": {"unknown": {"prompt_tokens": 4, "cost": 0.5}}})])
+
+    data = (await run(CLASSES % trace_id(1))).data
+
+    [node] = data["calls"]["nodes"]
+    [line] = node["costs"]
+    assert (line["statedCost"], line["totalCost"], line["components"]) == (0.5, None, [])
+    assert node["totalCost"] is None
+    [row] = data["callsAggregate"]["rows"]
+    assert (row["cost"], row["unpricedTokens"]) == (None, 4)
+
+
 async def test_five_calls_at_a_millionth_cost_five_millionths_in_every_sum(run: Run, calls: CallsStore) -> None:
     await create(run, cost(promptTokenCost=0.000001, completionTokenCost=0))
     for number in range(5):
