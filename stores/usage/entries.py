@@ -3,8 +3,8 @@
 A call keeps, under `usage`, for each model that its summary names one entry:
 
     model              the name under which the summary has it
-    prompt_tokens      all tokens of the input, with those of a cache; the total where the sender states no other count, as
-                       of embeddings
+    prompt_tokens      all tokens of the input, with those of a cache; the total where the sender states that alone, as
+                       of an embedding
     completion_tokens  all tokens of the output, with reasoning
     requests           `requests`
     total_tokens       `total_tokens` as sent; prompt and completion together where that is absent, 0 or excludes some
