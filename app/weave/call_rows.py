@@ -115,7 +115,7 @@ def _costs(row: Row) -> dict[str, Any]:
     return {line["model"]: _cost(line) for line in lines}
 
 
-_COST_KEYS: Final = (
+_COST_KEYS: Final[tuple[str, ...]] = (
     *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
     *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
     *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),

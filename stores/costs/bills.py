@@ -20,7 +20,7 @@ class Component(NamedTuple):
     """The tokens, or requests, of one class in an entry of usage, and their cost in the currency of the class."""
 
     name: str
-    count: int
+    tokens: int
     rate: float
     cost: Decimal
 
@@ -64,7 +64,7 @@ def _line(entry: Usage, price: Price | None) -> Row:
     is_one_unit = price.prompt_token_cost_unit.upper() == price.completion_token_cost_unit.upper()
     return counts | {
         "components": [
-            {"name": part.name, "tokens": part.count, "rate": part.rate, "cost": float(part.cost)} for part in parts
+            {"name": part.name, "tokens": part.tokens, "rate": part.rate, "cost": float(part.cost)} for part in parts
         ],
         "total_cost": _sum(parts) if is_one_unit else None,
         "prompt_tokens_total_cost": _sum(part for part in parts if BY_NAME[part.name].side is Side.INPUT),

@@ -80,7 +80,7 @@ CLASSES = """{ calls(projectId: "acme/chat") { nodes {
       uncachedInputTokens cacheReadTokens cacheWrite1hTokens reasoningTokens audioOutputTokens webSearches }
   } }
   callsAggregate(projectId: "acme/chat") { rows {
-    cost unpricedTokens uncachedInputTokens cacheReadTokens reasoningTokens imageInputTokens } }
+    cost unpricedTokens uncachedInputTokens cacheReadTokens cacheWrite1hTokens reasoningTokens imageInputTokens } }
   usageTree(projectId: "acme/chat", traceId: "%s") { ownUsage {
     cost uncachedInputTokens cacheReadTokens models { cacheReadTokens reasoningTokens cacheReadAudioTokens } } }
 }"""
@@ -136,6 +136,7 @@ async def test_costs_are_shown_by_class_of_tokens_and_add_up(run: Run, calls: Ca
             "unpricedTokens": 0,
             "uncachedInputTokens": 100,
             "cacheReadTokens": 900,
+            "cacheWrite1hTokens": 0,
             "reasoningTokens": 30,
             "imageInputTokens": 0,
         }
@@ -255,7 +256,7 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
         commands.sent.clear()
         nodes = (await run(COSTS, first=first)).data["calls"]["nodes"]
         seen.append(commands.names)
-        assert [node["totalCost"] for node in nodes] == [number * 0.001 for number in range(first)]
+        assert [node["totalCost"] for node in nodes] == [number / 1000 for number in range(first)]
 
     assert seen == [["find", "find"]] * 2
     commands.sent.clear()
