@@ -674,7 +674,8 @@ def _is_apart(sent: int, parts: int, total: int, others: set[int], *, excludes: 
 def _fitting(total: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
     """A total that is no less than its parts together, and these, cut to what 64 bits hold."""
     total = min(max(total, sum(parts.values())), MOST)
-    left, cut = total, {}
+    left = total
+    cut: dict[str, int] = {}
     for name, count in parts.items():
         cut[name] = min(count, left)
         left -= cut[name]
