@@ -195,7 +195,7 @@ async def test_a_pipeline_that_knows_the_models_prices_them_as_python_does(datab
     await database.calls.insert_many(
         [{"_id": str(place), "started_at": 2**60, "usage": [entry]} for place, entry in enumerate(entries)]
     )
-    prices = Prices(all_models()).knowing(models)
+    prices = Prices(all_models()).of(models)
 
     rows = await database.calls.aggregate(
         [{"$sort": {"_id": 1}}, {"$project": {"cost": prices.total_cost_expression()}}]
