@@ -163,7 +163,7 @@ class _Parser:
             _check_folded(what)
         return Contains(where, what, folded)
 
-    def is_in(self, tree: Tree, depth: int) -> In:
+    def is_in(self, tree: Tree, depth: int) -> In | Or:
         if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
             raise BadInputError("must be a list of an operand and a list of operands")
         first, second = ("0", "1") if self.sigil else ("input", "values")
