@@ -47,12 +47,27 @@ class Operation:
     or_: list["Operand"] | None = _choice("One of these holds.", "or")
     not_: list["Operand"] | None = _choice("This one does not hold; a list of one.", "not")
     eq: list["Operand"] | None = _choice(
-        f"Equal: {_PAIR} Numbers equal by value, lists and objects by their members in order, missing equals null."
+        f"Equal: {_PAIR} Numbers equal by value, lists and objects by their members in order, missing equals null. "
+        "A column with known values, such as `status`, ignores letter case. Beside `op_name` a plain name or `name:*` "
+        "also finds the versions of that op."
     )
     gt: list["Operand"] | None = _choice(f"Greater: {_PAIR} Numbers with numbers, strings with strings.")
     gte: list["Operand"] | None = _choice(f"Greater or equal: {_PAIR}")
     lt: list["Operand"] | None = _choice(f"Less: {_PAIR}")
     lte: list["Operand"] | None = _choice(f"Less or equal: {_PAIR}")
+    ne: list["Operand"] | None = _choice(f"Not equal: {_PAIR} True exactly where eq is false.")
+    starts_with: list["Operand"] | None = _choice(
+        f"Prefix: {_PAIR} True if the first is a string that starts with the second."
+    )
+    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "True if the operand is null or missing."
+    )
+    exists: Annotated["Operand", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "True if the operand is there and not null."
+    )
+    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+        "A value as another type; as a condition, one converted to BOOL or EXISTS."
+    )
     in_: Annotated["InOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
         "Equal to one of several.", "in"
     )
@@ -76,9 +91,6 @@ class Operand(Operation):
         r"also what is in the feedback on them, by type, or `*` for any: `feedback.[wandb.reaction.1].payload.emoji`. "
         r"A comparison is true of a call where it is true of any such feedback; without any, all of it is null. "
         r"A field of feedback that is null also equals an empty text."
-    )
-    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
-        "A value as another type."
     )
 
 
@@ -154,6 +166,8 @@ def _tree(node: Operation, at: str, left: Iterator[int]) -> dict[str, Any]:
             return {name: parts | {"case_insensitive": value.case_insensitive}}
         case ConvertOperation():
             return {name: {"input": _tree(value.input, f"{at}.input", left), "to": value.to.value}}
+        case Operation():
+            return {name: _tree(value, at, left)}
         case False if name == "nullLiteral":
             raise BadInputError("must be true, which stands for null; write any other value as a literal", at)
         case _:

@@ -12,6 +12,7 @@ from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
+from stores.query.texts import starting_with
 from stores.sums import sum_each
 
 PROJECT_FIELDS: Final = FieldTable(
@@ -31,8 +32,6 @@ _COUNTED_AT_ONCE: Final = 25
 """Of how many projects one command counts or sums, so that none walks through the keys of very many."""
 
 _VISIBLE: Final[dict[str, object]] = {"visible": True}
-_LAST: Final = 0x10FFFF
-_BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class ProjectsFilter:
             )
         among = {} if self.among is None else _among(self.among)
         if self.entity:
-            return {"id": _beginning(f"{self.entity}/{self.name_prefix or ''}")} | among
-        return ({"name": _beginning(self.name_prefix)} if self.name_prefix else {}) | among
+            return {"id": starting_with(f"{self.entity}/{self.name_prefix or ''}")} | among
+        return ({"name": starting_with(self.name_prefix)} if self.name_prefix else {}) | among
 
 
 class ProjectsStore:
@@ -236,7 +235,7 @@ def _match(projects_filter: ProjectsFilter | None) -> dict[str, Any]:
 def _among(projects: tuple[str, ...]) -> dict[str, Any]:
     """The match of projects that are among some."""
     entities = [projects.removesuffix("*") for projects in projects if projects.endswith("/*")]
-    return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": _beginning(entity)} for entity in entities)]}
+    return {"$or": [{"_id": {"$in": list(projects)}}, *({"_id": starting_with(entity)} for entity in entities)]}
 
 
 def _paths(wanted: Iterable[str]) -> list[str]:
@@ -266,13 +265,3 @@ def _checked_name(name: str) -> str:
 
 def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
-
-
-def _beginning(prefix: str) -> dict[str, str]:
-    """The match of texts that begin with a prefix, as a range: up to the next text that does not."""
-    shorter = prefix.rstrip(chr(_LAST))
-    if not shorter:
-        return {"$gte": prefix}
-    last = ord(shorter[-1])
-    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
-    return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}

@@ -18,10 +18,7 @@ _UNPRICED = "Tokens of models without a price in US dollars, which cost leaves o
 class CallsAggregateRow:
     """A row; its source is one of `stores.aggregates.Aggregate`."""
 
-    op_name: str | None = described(
-        "The op's name. Its calls are those with filter.opNames of [NAME] for a plain name, and of "
-        "[weave:///ENTITY/PROJECT/op/NAME:*] for an op with versions."
-    )
+    op_name: str | None = described("Name of the op, whichever version, as filter.opNames takes it.")
     op_version: str | None = described("The ref of the op's version, or the plain name, as filter.opNames takes it.")
     model: str | None = described("The model; null for calls that used none.")
     status: TraceStatus | None = described("How the calls went.")

@@ -3,6 +3,7 @@
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.calls.types import TraceStatus
 from graphql_schema.fields import described, optional_input
 from graphql_schema.scalars import BigInt, DateTime
 from stores import calls as store
@@ -15,7 +16,10 @@ from stores import calls as store
 class CallsFilter:
     """The filter of calls."""
 
-    op_names: list[str] | None = optional_input("Op names; `name:*` is every version of an op.")
+    op_names: list[str] | None = optional_input(
+        "Op names: a plain name or `name:*` finds that name and every version of the op, as `traceName` and "
+        "`callsAggregate` show it; a ref finds its version, and `weave:///entity/project/op/name:*` every version."
+    )
     input_refs: list[str] | None = optional_input("Refs among the inputs, exactly.")
     output_refs: list[str] | None = optional_input("Refs in the output, exactly.")
     parent_ids: list[strawberry.ID] | None = optional_input("Calls that made them.")
@@ -26,10 +30,17 @@ class CallsFilter:
     trace_roots_only: bool | None = optional_input("With true, only calls without a parent.")
     wb_user_ids: list[str] | None = optional_input("Who wrote them.")
     wb_run_ids: list[str] | None = optional_input("Runs that they were made in.")
+    statuses: list[TraceStatus] | None = optional_input("Statuses that they have.")
+    models: list[str] | None = optional_input("Models that they report usage of, by their exact names.")
+    started_after: DateTime | None = optional_input("Exclusive lower bound of their start.")
+    started_before: DateTime | None = optional_input("Exclusive upper bound of their start.")
+    errors_only: bool | None = optional_input(
+        "True if only calls with the status ERROR are wanted, those that ended with an exception."
+    )
 
     def to_store(self) -> store.CallsFilter:
         """The filter as the store takes it."""
-        return store.CallsFilter(**vars(self))
+        return store.CallsFilter(**vars(self) | {"statuses": [each.value for each in self.statuses or ()]})
 
 
 _SUMMARY = "JSON object: usage by model, status_counts, anything more; {} if left out."

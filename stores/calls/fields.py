@@ -13,13 +13,18 @@ TOTAL_STORAGE_SIZE: Final = "total_storage_size_bytes"
 TOTAL_COST: Final = Field("total_cost", "_total_cost", Kind.NUMBER)
 """Not stored, either: computed by the prices of the moment, before a search looks at it."""
 
+OP_NAME: Final = Field("op_name", "op_name", optional=False, coarse=True)
+"""A query for a plain name of an op also finds the op's versions (`op_names`)."""
+
+STATUSES: Final = ("success", "error", "running", "descendant_error")
+
 _WEAVE: Final = "summary.weave"
 
 CALL_FIELDS: Final = FieldTable(
     [
         Field("id", "id", optional=False),
         Field("project_id", "project_id", optional=False),
-        Field("op_name", "op_name", optional=False, coarse=True),
+        OP_NAME,
         Field("display_name", "display_name"),
         Field("trace_id", "trace_id", optional=False),
         Field("parent_id", "parent_id"),
@@ -39,7 +44,7 @@ CALL_FIELDS: Final = FieldTable(
             field
             for prefix in ("", f"{_WEAVE}.")
             for field in (
-                Field(f"{prefix}status", "status", optional=False, coarse=True),
+                Field(f"{prefix}status", "status", optional=False, coarse=True, values=STATUSES),
                 Field(f"{prefix}latency_ms", "latency_ms", Kind.NUMBER),
                 Field(f"{prefix}trace_name", "trace_name", optional=False),
             )

@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
+from stores.calls.op_names import calls_operation, op_names
 from stores.errors import BadInputError
 from stores.paging import Row
 from stores.query import Query
+from stores.query.match import compile_match
+from stores.query.texts import starting_with
 from stores.refs import check_external
 
 MAX_MEMBERS: Final = 1000
-ANY_VERSION: Final = ":*"
 
 Match = dict[str, Any]
 
@@ -25,12 +27,20 @@ _MEMBERSHIP: Final = {
     "turn_ids": "turn_id",
     "wb_user_ids": "wb_user_id",
     "wb_run_ids": "wb_run_id",
+    "statuses": "status",
 }
+_ERROR: Final = "error"
+_MODEL: Final = "usage.model"
 
 
 @dataclass(frozen=True, slots=True)
 class CallsFilter:
-    """Which calls: a list that is null or empty asks nothing; `X:*` in `op_names` is every version of the op X."""
+    """Which calls: a list that is null or empty asks nothing.
+
+    `stores.calls.op_names` reads `op_names`. `models` are the names under which calls report usage. `started_after` and
+    `started_before` are microseconds since the epoch, both exclusive. `errors_only` leaves calls that ended with an
+    exception.
+    """
 
     op_names: list[str] | None = None
     input_refs: list[str] | None = None
@@ -43,6 +53,11 @@ class CallsFilter:
     trace_roots_only: bool | None = None
     wb_user_ids: list[str] | None = None
     wb_run_ids: list[str] | None = None
+    statuses: list[str] | None = None
+    models: list[str] | None = None
+    started_after: int | None = None
+    started_before: int | None = None
+    errors_only: bool | None = None
 
     def clauses(self, project_id: str) -> list[Match]:
         """The conditions, all of which a call of the project must meet.
@@ -56,29 +71,45 @@ class CallsFilter:
             # By the key of the document, since no other index leads to single calls.
             found.append(_any_of("_id", [documents.key(project_id, call_id)["_id"] for call_id in self.call_ids]))
         if self.op_names:
-            found.append(_any_op(self.op_names))
+            found.append(_any_op(project_id, self.op_names))
+        if self.models:
+            found.append(_any_of(_MODEL, self.models))
         if self.trace_roots_only:
             found.append({"parent_id": None})
+        if self.errors_only:
+            found.append({"status": _ERROR})
+        bounds = {"$gt": self.started_after, "$lt": self.started_before}
+        if given := {operator: bound for operator, bound in bounds.items() if bound is not None}:
+            found.append({"started_at": given})
         return found
 
-    def test(self) -> Callable[[Row], bool]:
-        """The same conditions on a call that is at hand, whatever its project.
+    def test(self, project_id: str) -> Callable[[Row], bool]:
+        """The same conditions on a call of the project that is at hand.
 
         Raises:
             BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
         """
         self._check()
-        tests = list(self._tests())
+        tests = list(self._tests(project_id))
         return lambda call: all(test(call) for test in tests)
 
-    def _tests(self) -> Iterator[Callable[[Row], bool]]:
+    def _tests(self, project_id: str) -> Iterator[Callable[[Row], bool]]:
         for name, path in {**_MEMBERSHIP, "call_ids": "id"}.items():
             if members := getattr(self, name):
                 yield _is_any_of(path, frozenset(members))
         if self.op_names:
-            yield _is_any_op(self.op_names)
+            yield _is_any_op(project_id, self.op_names)
+        if self.models:
+            models = frozenset(self.models)
+            yield lambda call: any(entry["model"] in models for entry in call.get("usage", ()))
         if self.trace_roots_only:
             yield lambda call: call.get("parent_id") is None
+        if self.errors_only:
+            yield lambda call: call["status"] == _ERROR
+        if (after := self.started_after) is not None:
+            yield lambda call: bool(call["started_at"] > after)
+        if (before := self.started_before) is not None:
+            yield lambda call: bool(call["started_at"] < before)
 
     def _check(self) -> None:
         for field in fields(self):
@@ -103,7 +134,7 @@ def calls_match(
         BadInputError: the filter or the query breaks a rule.
     """
     clauses = calls_filter.clauses(project_id) if calls_filter else []
-    clauses += [query.match(CALL_FIELDS)] if query else []
+    clauses += [compile_match(calls_operation(query, CALL_FIELDS, project_id))] if query else []
     clauses += also
     visible: Match = {"project_id": project_id, "visible": True}
     return visible | ({"$and": clauses} if clauses else {})
@@ -121,19 +152,14 @@ def _is_any_of(path: str, members: frozenset[str]) -> Callable[[Row], bool]:
     return test
 
 
-def _is_any_op(op_names: list[str]) -> Callable[[Row], bool]:
-    exact = frozenset(name for name in op_names if not name.endswith(ANY_VERSION))
-    prefixes = tuple(name.removesuffix("*") for name in op_names if name.endswith(ANY_VERSION))
-    return lambda call: (name := call.get("op_name", "")) in exact or name.startswith(prefixes)
+def _is_any_op(project_id: str, names: list[str]) -> Callable[[Row], bool]:
+    found = op_names(project_id, names)
+    exact, prefixes = frozenset(found.exact), tuple(found.prefixes)
+    return lambda call: (name := call["op_name"]) in exact or name.startswith(prefixes)
 
 
-def _any_op(op_names: list[str]) -> Match:
-    exact = [name for name in op_names if not name.endswith(ANY_VERSION)]
-    branches = [_any_of("op_name", exact)] if exact else []
-    branches += [_any_version(name.removesuffix("*")) for name in op_names if name.endswith(ANY_VERSION)]
+def _any_op(project_id: str, names: list[str]) -> Match:
+    found = op_names(project_id, names)
+    branches = [_any_of("op_name", list(found.exact))] if found.exact else []
+    branches += [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
     return branches[0] if len(branches) == 1 else {"$or": branches}
-
-
-def _any_version(prefix: str) -> Match:
-    """Names that start with the prefix, which ends in a colon: `;` is the character after it."""
-    return {"op_name": {"$gte": prefix, "$lt": prefix[:-1] + ";"}}

@@ -24,6 +24,7 @@ from stores.calls.feedback import (
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
+from stores.calls.op_names import calls_operation
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import prices_of_found
@@ -176,7 +177,7 @@ class _Asked:
         self._leading = self._newest.leading(sort_by or OLDEST_FIRST, self._order)
         self._sorts_behind_refs = bool(self._refs.paths)
         self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
-        self._operation = query.operation(names) if query else None
+        self._operation = calls_operation(query, names, project_id) if query else None
         self._conditions = Conditions(self._operation) if self._operation else None
         self._check_refs()
 

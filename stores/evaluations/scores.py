@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from stores import json_path
+from stores.calls.fields import STATUSES
 from stores.errors import BadInputError
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.values import Expression, bound, reach
@@ -26,7 +27,7 @@ PREDICTION_FIELDS: Final = FieldTable(
         Field("id", "id", optional=False),
         Field("started_at", "started_at", Kind.TIME, optional=False),
         Field("ended_at", "ended_at", Kind.TIME),
-        Field("status", "status", optional=False),
+        Field("status", "status", optional=False, values=STATUSES),
         Field("exception", "exception"),
         Field("latency_ms", "latency_ms", Kind.NUMBER),
         Field("total_tokens", "total_tokens", Kind.NUMBER),

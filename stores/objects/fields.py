@@ -13,7 +13,7 @@ OBJECT_FIELDS: Final = FieldTable(
         Field("project_id", "project_id", optional=False),
         Field("object_id", "object_id", optional=False),
         Field("digest", "digest", optional=False),
-        Field("kind", "kind", optional=False),
+        Field("kind", "kind", optional=False, values=("object", "op")),
         Field("version_index", "version_index", Kind.NUMBER, optional=False),
         Field("is_latest", "is_latest", Kind.NUMBER, optional=False),
         Field("created_at", "created_at", Kind.TIME, optional=False),

@@ -221,6 +221,9 @@ _COMPARISONS: Final[dict[Comparison, Callable[[Value, Value], bool]]] = {
     Comparison.GTE: _ordered(operator.ge),
     Comparison.LT: _ordered(operator.lt),
     Comparison.LTE: _ordered(operator.le),
+    Comparison.STARTS_WITH: lambda left, right: (
+        isinstance(left, str) and isinstance(right, str) and left.startswith(right)
+    ),
 }
 
 

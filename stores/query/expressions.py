@@ -15,6 +15,7 @@ class Comparison(StrEnum):
     GTE = "gte"
     LT = "lt"
     LTE = "lte"
+    STARTS_WITH = "startsWith"
 
 
 class Target(StrEnum):
@@ -78,7 +79,8 @@ class Not:
 class Compare:
     """Numbers with numbers, strings with strings, and for equality any value with one of its type.
 
-    Lists and objects are equal if their members are, in the same order. Values of two types are unequal.
+    Lists and objects are equal if their members are, in the same order. Values of two types are unequal. Only strings
+    start with strings.
     """
 
     comparison: Comparison
@@ -103,8 +105,8 @@ class Contains:
     case_insensitive: bool = False
 
 
-Operation = And | Or | Not | Compare | In | Contains
-Operand = Operation | Literal | Get | Convert
+Operation = And | Or | Not | Compare | In | Contains | Convert
+Operand = Operation | Literal | Get
 
 
 def gets(node: Operand) -> Iterator[Get]:

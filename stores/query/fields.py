@@ -36,7 +36,7 @@ class Field:
     """One field: its name for clients, its path in the document, what it holds, and whether it may be null there.
 
     A JSON field has the path of its exact text, too. A `coarse` field has an index of its own in which a great many
-    documents share each value.
+    documents share each value. A field with `values` holds one of these, all in lower case, and nothing else.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Field:
     optional: bool = True
     coarse: bool = False
     text_path: str | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from stores.query.fields import FieldTable, Kind
 from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
 from stores.query.sort import SortBy
 
-UNINDEXED_FILTERS: Final = ("wb_user_ids", "leaf_object_classes", "exclude_base_object_classes")
+UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """The members of filters that no index leads to."""
 
 _SCOPE: Final = ("project_id", "visible")
@@ -88,9 +88,11 @@ class IndexedFields:
             return isinstance(operands, list) and all(self._is_served(each, depth + 1, left) for each in operands)
         if name in _COMPARISONS and isinstance(operands, list) and len(operands) == 2:  # noqa: PLR2004 -- two sides
             left_side, right_side = operands
-            return (self._is_field(left_side) and _is_literal(right_side)) or (
-                self._is_field(right_side) and _is_literal(left_side)
-            )
+            if self._is_field(left_side) and _is_literal(right_side):
+                return True
+            # No index leads to the values that a literal starts with.
+            is_flippable = name != Comparison.STARTS_WITH
+            return is_flippable and self._is_field(right_side) and _is_literal(left_side)
         return name == "in" and self._is_membership(operands, left)
 
     def _is_membership(self, operands: object, left: Iterator[int]) -> bool:

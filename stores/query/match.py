@@ -81,7 +81,7 @@ def _match(node: Operand) -> Match:
             return ALWAYS if scalar is True else NEVER
         case Get() | Convert():
             return _compare(Comparison.EQ, node, Literal(True))  # noqa: FBT003 -- the value itself
-        case Compare(comparison, Literal() as left, right) if not isinstance(right, Literal):
+        case Compare(comparison, Literal() as left, right) if comparison in _FLIPPED and not isinstance(right, Literal):
             return _compare(_FLIPPED[comparison], right, left)
         case Compare(comparison, left, Literal() as right):
             return _compare(comparison, left, right)
@@ -106,7 +106,7 @@ def _compare(comparison: Comparison, left: Operand, right: Literal) -> Match:
             exact = None
     if exact is not None:
         return exact
-    condition = {f"${comparison.value}": mirror(right.value)}
+    condition = _condition(comparison, right.value)
     return _implied(left, condition, [right.value]) | {"$expr": truth(Compare(comparison, left, right))}
 
 
@@ -160,7 +160,14 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
         scalar = time_literal(scalar, name)
     if not _fits(access, scalar) or (isinstance(scalar, bool) and comparison is not Comparison.EQ):
         return NEVER
-    return _guarded(access, path, {f"${comparison.value}": mirror(scalar)})
+    return _guarded(access, path, _condition(comparison, scalar))
+
+
+def _condition(comparison: Comparison, scalar: Scalar) -> Match:
+    """What a path in match language meets where it compares so with a scalar."""
+    if comparison is Comparison.STARTS_WITH:
+        return texts.starting_with(str(scalar))
+    return {f"${comparison.value}": mirror(scalar)}
 
 
 def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> Match | None:

@@ -26,9 +26,9 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import FieldTable, Kind
+from stores.query.fields import FieldTable
 from stores.query.texts import MAX_FOLDED
-from stores.query.values import time_literal
+from stores.query.values import fitting
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
@@ -81,8 +81,12 @@ class _Parser:
 
     def operation(self, tree: Tree) -> Operation:
         found = self.operand(tree, 1)
-        if isinstance(found, Literal | Get | Convert):
+        if isinstance(found, Literal | Get):
             raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
+        if isinstance(found, Convert) and found.to not in (Target.BOOL, Target.EXISTS):
+            raise BadInputError(
+                f"a {found.to} is never true; compare it, or convert to bool or exists", f"{self.sigil}convert.to"
+            )
         return found
 
     def operand(self, tree: Tree, depth: int) -> Operand:
@@ -159,7 +163,7 @@ class _Parser:
             _check_folded(what)
         return Contains(where, what, folded)
 
-    def is_in(self, tree: Tree, depth: int) -> In:
+    def is_in(self, tree: Tree, depth: int) -> In | Or:
         if not isinstance(tree, list) or len(tree) != 2 or not isinstance(tree[1], list):  # noqa: PLR2004 -- operand, members
             raise BadInputError("must be a list of an operand and a list of operands")
         first, second = ("0", "1") if self.sigil else ("input", "values")
@@ -168,9 +172,14 @@ class _Parser:
             members = self.operands(tree[1], depth) if tree[1] else ()
         except BadInputError as error:
             raise error.under(second) from None
-        for position, member in enumerate(members):
-            _check_time(operand, member, f"{second}.{position}")
-        return In(operand, members)
+        fitted = tuple([_fitted(each, operand, f"{second}.{at}") for at, each in enumerate(members)])
+        if not isinstance(operand, Literal):
+            return In(operand, fitted)
+        # Fields may spell the one literal differently: one that does is compared by itself.
+        spelled = [(member, _fitted(operand, member, first)) for member in members]
+        others = [Compare(Comparison.EQ, member, literal) for member, literal in spelled if literal != operand]
+        alike = In(operand, tuple([member for member, literal in spelled if literal == operand]))
+        return Or((alike, *others)) if others else alike
 
     def _members(self, tree: Tree, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tree]:
         if not isinstance(tree, dict):
@@ -198,13 +207,14 @@ def _check_folded(substr: Operand) -> None:
         raise BadInputError(f"has more than {MAX_FOLDED:,} characters, the limit where letter case is folded", "substr")
 
 
-def _check_time(field: Operand, literal: Operand, at: str) -> None:
-    """Hold a text beside a time to being one."""
-    if isinstance(literal, Literal) and isinstance(field, Get) and field.access.field.kind is Kind.TIME:
-        try:
-            time_literal(literal.value, field.name)
-        except BadInputError as error:
-            raise error.under(at) from None
+def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison = Comparison.EQ) -> Operand:
+    """A literal as the field beside it spells its values; any other operand as it is."""
+    if not isinstance(operand, Literal) or not isinstance(beside, Get):
+        return operand
+    try:
+        return Literal(fitting(operand.value, beside.name, beside.access.field, comparison))
+    except BadInputError as error:
+        raise error.under(at) from None
 
 
 _Reader = Callable[[_Parser, Tree, int], Operand]
@@ -213,11 +223,20 @@ _Reader = Callable[[_Parser, Tree, int], Operand]
 def _comparison(comparison: Comparison) -> _Reader:
     def read(parser: _Parser, tree: Tree, depth: int) -> Compare:
         left, right = parser.operands(tree, depth, 2)
-        _check_time(left, right, "1")
-        _check_time(right, left, "0")
-        return Compare(comparison, left, right)
+        if comparison is Comparison.STARTS_WITH:
+            _check_texts(left, right)
+        return Compare(comparison, _fitted(left, right, "0", comparison), _fitted(right, left, "1", comparison))
 
     return read
+
+
+def _check_texts(*operands: Operand) -> None:
+    for position, operand in enumerate(operands):
+        if isinstance(operand, Literal) and not isinstance(operand.value, str):
+            raise BadInputError("must be a string: startsWith compares strings", str(position))
+
+
+_equal: Final = _comparison(Comparison.EQ)
 
 
 _READERS: Final[dict[str, _Reader]] = {
@@ -225,13 +244,16 @@ _READERS: Final[dict[str, _Reader]] = {
     "or": lambda parser, tree, depth: Or(parser.operands(tree, depth)),
     "not": lambda parser, tree, depth: Not(parser.operands(tree, depth, 1)[0]),
     **{comparison.value: _comparison(comparison) for comparison in Comparison},
+    "ne": lambda parser, tree, depth: Not(_equal(parser, tree, depth)),
+    "isNull": lambda parser, tree, depth: Compare(Comparison.EQ, parser.operand(tree, depth), Literal(None)),
+    "exists": lambda parser, tree, depth: Convert(parser.operand(tree, depth), Target.EXISTS),
     "in": _Parser.is_in,
     "contains": _Parser.contains,
     "literal": _Parser.literal,
     "getField": _Parser.get_field,
     "convert": _Parser.convert,
 }
-_OPERATIONS: Final = tuple(name for name in _READERS if name not in ("literal", "getField", "convert"))
+_OPERATIONS: Final = tuple(name for name in _READERS if name not in ("literal", "getField"))
 
 
 def print_operand(node: Operand) -> dict[str, Tree]:

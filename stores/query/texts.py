@@ -28,6 +28,8 @@ MAX_FOLDED: Final = 1_000
 _LONGEST_EXPRESSION: Final = 8_000
 """Characters of a text as a regular expression; MongoDB bounds these."""
 
+_BEFORE_SURROGATES, _AFTER_SURROGATES = 0xD7FF, 0xE000
+
 _NUMERALS: Final = re.compile(r"[-+.e0-9]*")
 _WORDS: Final = ("true", "false", "-infinity")
 
@@ -42,6 +44,16 @@ def is_only_in_strings(text: str) -> bool:
 def escaped(text: str) -> str:
     """A text as the regular expression that matches just it."""
     return _SPECIAL.sub(lambda special: rf"\x{ord(special[0]):02x}", text)
+
+
+def starting_with(prefix: str) -> dict[str, str]:
+    """The match of texts that start with a prefix, as a range: up to the next text that does not."""
+    shorter = prefix.rstrip(chr(sys.maxunicode))
+    if not shorter:
+        return {"$gte": prefix}
+    last = ord(shorter[-1])
+    following = _AFTER_SURROGATES if last == _BEFORE_SURROGATES else last + 1
+    return {"$gte": prefix, "$lt": shorter[:-1] + chr(following)}
 
 
 def of_json(value: Expression, text: Expression) -> Expression:

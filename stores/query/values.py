@@ -4,6 +4,7 @@ Every expression gives null, never a missing value, where there is nothing. Lite
 them is read as an operator or a path; keys are reached one by one, since a dotted path would walk into arrays.
 """
 
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
@@ -27,13 +28,19 @@ from stores.query.expressions import (
     Scalar,
     Target,
 )
-from stores.query.fields import Access, Kind, is_index
+from stores.query.fields import Access, Field, Kind, is_index
 
 Expression = Any
 
 NUMERIC: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 """The strings that `$convert` to `double` takes; MongoDB's own takes more."""
 
+_HELD: Final = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.TIME: "times"}
+_WRITTEN: Final = {
+    Kind.TEXT: "a text in quotes",
+    Kind.NUMBER: "a number without quotes",
+    Kind.TIME: "an ISO 8601 time or unix seconds",
+}
 _INTEGRAL: Final = r"^[+-]?[0-9]+$"
 _V: Final = "$$v"
 
@@ -136,13 +143,39 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
     return round(Fraction(scalar) * times.SECOND)
 
 
+def fitting(scalar: Scalar, name: str, field: Field, comparison: Comparison) -> Scalar:
+    """A literal beside a field, as the field spells its values; null and what stands beside JSON stay as they are.
+
+    Raises:
+        BadInputError: the field never holds a value of the literal's type, or it lists its values and this is none.
+    """
+    if field.kind is Kind.JSON or scalar is None:
+        return scalar
+    if comparison is Comparison.STARTS_WITH and field.kind is not Kind.TEXT:
+        raise BadInputError(f"{name} holds {_HELD[field.kind]}, which start with no text; convert it to string first")
+    if field.kind is Kind.TIME and isinstance(scalar, str):
+        time_literal(scalar, name)
+        return scalar
+    if isinstance(scalar, bool) or isinstance(scalar, str) is not (field.kind is Kind.TEXT):
+        written = json.dumps(scalar, ensure_ascii=False)[:100]
+        raise BadInputError(f"{name} holds {_HELD[field.kind]}, never {written}; write {_WRITTEN[field.kind]}")
+    if field.values and comparison is Comparison.EQ and isinstance(scalar, str):
+        if scalar.lower() not in field.values:
+            raise BadInputError(f"{name} is never {scalar[:100]!r}; it is one of {', '.join(field.values)}")
+        return scalar.lower()
+    return scalar
+
+
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:
     first, second = _sides(left, right)
     if comparison is Comparison.EQ:
         return {"$eq": [first, second]}
+    if comparison is Comparison.STARTS_WITH:
+        starts = {"$cond": [_BOTH_STRINGS, {"$eq": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}, False]}
+        return _bound_operands({"a": first, "b": second}, starts, left, right)
     ordered = {f"${comparison.value}": ["$$a", "$$b"]}
     numbers = {"$and": [{"$isNumber": "$$a"}, {"$isNumber": "$$b"}, ordered]}
-    strings = {"$and": [_is("$$a", "string"), _is("$$b", "string"), ordered]}
+    strings = {"$and": [_BOTH_STRINGS, ordered]}
     return _bound_operands({"a": first, "b": second}, {"$or": [numbers, strings]}, left, right)
 
 
@@ -175,13 +208,15 @@ def _is(expression: Expression, name: str) -> Expression:
     return {"$eq": [{"$type": expression}, name]}
 
 
+_BOTH_STRINGS: Final[Expression] = {"$and": [_is("$$a", "string"), _is("$$b", "string")]}
+
+
 def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
     if folded and isinstance(substr, Literal):
         return {"$regexMatch": {"input": _text(operand), "regex": texts.escaped(str(substr.value)), "options": "i"}}
     found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
-    both = {"$and": [_is("$$a", "string"), _is("$$b", "string")]}
     sides = {"a": _text(operand), "b": _text(substr)}
-    return _bound_operands(sides, {"$cond": [both, found, False]}, operand, substr)
+    return _bound_operands(sides, {"$cond": [_BOTH_STRINGS, found, False]}, operand, substr)
 
 
 def _text(node: Operand) -> Expression:

@@ -29,6 +29,8 @@ def typed(tree: Tree) -> Tree:
             return {"nullLiteral": True}
         case (("literal" | "getField"), _):
             return {name: inner}
+        case (("isNull" | "exists"), operand):
+            return {name: typed(operand)}
         case "in", [operand, members]:
             return {name: {"input": typed(operand), "values": [typed(member) for member in members]}}
         case "convert", {"input": operand, "to": to}:

@@ -6,6 +6,7 @@ from stores.calls.feedback import Conditions, FeedbackNames
 from stores.calls.feedback.names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter
+from stores.calls.op_names import calls_operation
 from stores.calls.search import is_on_cost, terms
 from stores.ids import check_project_id
 from stores.paging import Row, scope_of
@@ -33,10 +34,10 @@ class Question:
             BadInputError: the project's id, the filter or the query breaks a rule; the error names the field.
         """
         check_project_id(project_id)
-        operation = query.operation(_FIELDS) if query else None
+        operation = calls_operation(query, _FIELDS, project_id) if query else None
         self.project_id = project_id
         self.key = scope_of(calls_filter, operation)
-        self._passes: Callable[[Row], bool] | None = calls_filter.test() if calls_filter else None
+        self._passes: Callable[[Row], bool] | None = calls_filter.test(project_id) if calls_filter else None
         parts = terms(operation) if operation else ()
         stored = tuple(part for part in parts if not _is_looked_up(part))
         self._holds: Test | None = compile_test(And(stored)) if stored else None

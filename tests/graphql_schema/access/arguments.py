@@ -26,7 +26,7 @@ _PATH: Final = {SHAPE: "path"}
 _BY: Final = {SAID: "wbUserId"}
 _FEEDBACK: Final = {NAMES: "id annotationRef runnableRef callRef triggerRef", SAID: "creator wbUserId"}
 _COMPLETION: Final = {SAID: "wbUserId", SHAPE: "trackLlmCall"}
-_CONDITION: Final = "and or not eq gt gte lt lte in contains"
+_CONDITION: Final = "and or not eq ne gt gte lt lte startsWith isNull exists in contains convert"
 
 RULED: Final[_Ruled] = {
     "Query.calls": _CALLS,
@@ -98,7 +98,7 @@ RULED: Final[_Ruled] = {
     "CallBatchMode": {GATED: "start end"},
     "CallsFilter": {
         NAMES: "opNames inputRefs outputRefs parentIds traceIds callIds threadIds turnIds wbUserIds wbRunIds",
-        ROWS: "traceRootsOnly",
+        ROWS: "traceRootsOnly statuses models startedAfter startedBefore errorsOnly",
     },
     "CompletedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id traceId parentId threadId turnId opName inputs output",
@@ -131,7 +131,7 @@ RULED: Final[_Ruled] = {
         NAMES: "objectIds baseObjectClasses excludeBaseObjectClasses leafObjectClasses", ROWS: "isOp latestOnly",
     },
     "OpVersionFilter": {NAMES: "opNames", ROWS: "latestOnly"},
-    "Operand": {ROWS: f"{_CONDITION} literal nullLiteral getField convert"},
+    "Operand": {ROWS: f"{_CONDITION} literal nullLiteral getField"},
     "Operation": {ROWS: _CONDITION},
     "ProjectsFilter": {NAMES: "entity namePrefix"},
     "QueryInput": {ROWS: "expr json"},

@@ -269,7 +269,8 @@ async def walk(run: Run, sort_by: object, size: str, cursor: str, at_end: str, h
 
 
 async def test_a_plan_tells_the_index_and_the_pipeline(run: Run, calls: CallsStore) -> None:
-    await calls.write([start(number, op_name="f" if number % 10 == 0 else "g") for number in range(1, 101)])
+    ref = "weave:///acme/chat/op/f:v1"
+    await calls.write([start(number, op_name=ref if number % 10 == 0 else "g") for number in range(1, 101)])
     document = """
         query ($query: QueryInput!, $sortBy: [SortBy!]) {
             explain(projectId: "acme/chat", query: $query, sortBy: $sortBy) {
@@ -278,7 +279,7 @@ async def test_a_plan_tells_the_index_and_the_pipeline(run: Run, calls: CallsSto
         }
     """
 
-    by_index = (await run(document, query={"expr": typed(eq("op_name", "f"))})).data["explain"]
+    by_index = (await run(document, query={"expr": typed(eq("op_name", ref))})).data["explain"]
     sorted_ = await run(
         document,
         query={"expr": typed(eq("inputs.a", 1))},
@@ -292,7 +293,7 @@ async def test_a_plan_tells_the_index_and_the_pipeline(run: Run, calls: CallsSto
     assert [by_index[name] for name in ("keysExamined", "documentsExamined", "returned")] == [10, 0, 10]
     assert by_index["milliseconds"] >= 0
     assert by_index["pipeline"] == [
-        {"$match": {"project_id": "acme/chat", "visible": True, "$and": [{"$and": [{"op_name": {"$eq": "f"}}]}]}},
+        {"$match": {"project_id": "acme/chat", "visible": True, "$and": [{"$and": [{"op_name": {"$eq": ref}}]}]}},
         {"$sort": {"started_at": 1, "id": 1}},
         {"$limit": 101},
         {"$project": {"_id": 0, "id": 1, "started_at": 1}},

@@ -13,7 +13,7 @@ from tests.stores.calls.builders import call_id
     "expr",
     [
         {"eq": [{"literal": "x"}, {"getField": "id"}]},
-        {"eq": [{"getField": "id"}, {"literal": 5}]},
+        {"eq": [{"getField": "id"}, {"nullLiteral": True}]},
         {"eq": [{"getField": "id"}, {"getField": "id"}]},
         {"eq": [{"getField": "llm_id"}, {"literal": "m"}]},
         {"and": [by_id("x")]},
@@ -22,7 +22,7 @@ from tests.stores.calls.builders import call_id
         {"or": [by_id("x"), {"in": {"input": {"getField": "id"}, "values": [{"literal": "y"}]}}]},
         {"or": [by_id("x"), {"or": [by_id("y"), by_id("z")]}]},
         {"in": {"input": {"getField": "llm_id"}, "values": [{"literal": "m"}]}},
-        {"in": {"input": {"getField": "id"}, "values": [{"literal": True}]}},
+        {"in": {"input": {"getField": "id"}, "values": [{"nullLiteral": True}]}},
     ],
 )
 async def test_a_purge_of_any_other_shape_is_refused_and_takes_nothing(run: Run, expr: dict[str, Any]) -> None:

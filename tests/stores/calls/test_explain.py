@@ -162,6 +162,16 @@ async def test_all_versions_of_a_rare_op_are_found_by_name(stock: Stock) -> None
     assert counted.keys_examined <= 10
 
 
+@pytest.mark.parametrize("name", ["op1", "op1:*", "weave:///acme/chat/op/op1:*"])
+async def test_a_count_of_an_op_by_its_name_reads_keys_of_its_versions_alone(stock: Stock, name: str) -> None:
+    count = await stock.calls.count(PROJECT, CallsFilter(op_names=[name]))
+    plan = await stock.last_plan()
+
+    assert count == CALLS // 5
+    assert plan.documents_examined == 0
+    assert plan.keys_examined <= count + 10
+
+
 async def test_a_count_reads_no_document(stock: Stock) -> None:
     await stock.calls.count(PROJECT, ROOTS)
     plan = await stock.last_plan()

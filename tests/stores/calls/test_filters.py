@@ -8,11 +8,13 @@ import pytest
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.errors import BadInputError
 from stores.paging import PageRequest
-from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 REF = "weave:///acme/chat/object/prompt:"
 OP = "weave:///acme/chat/op/foo:"
-LISTS = [field.name for field in fields(CallsFilter) if field.name != "trace_roots_only"]
+LISTS = [field.name for field in fields(CallsFilter) if field.type == list[str] | None]
+ONE_MODEL: dict[str, Any] = {"usage": {"gpt-4o": {"total_tokens": 5}}}
+TWO_MODELS: dict[str, Any] = {"usage": {"gpt-4o": {}, "o3": {"total_tokens": 7}}}
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ async def some_calls(calls: CallsStore) -> None:
         start(4, op_name=f"{OP}v1", trace_id=trace_id(1), thread_id="t2", wb_user_id="bob"),
         start(5, op_name=f"{OP}v2", trace_id=trace_id(1), parent_id=call_id(4)),
         start(6, op_name="foo"),
-        end(6, output={"deep": [f"{REF}v2"]}),
+        end(6, output={"deep": [f"{REF}v2"]}, summary=ONE_MODEL),
+        end(4, exception="broken", summary=TWO_MODELS),
+        end(1, summary={"status_counts": {"error": 1}}),
     ]
     await calls.write(parts)
     for part in parts:
@@ -56,12 +60,15 @@ def of(name: str, members: list[str]) -> CallsFilter:
     [
         (CallsFilter(), [1, 2, 3, 4, 5, 6]),
         (CallsFilter(op_names=["foo:v1"]), [1]),
-        (CallsFilter(op_names=["foo:*"]), [1, 2]),
-        (CallsFilter(op_names=["foo"]), [6]),
+        (CallsFilter(op_names=["foo:*"]), [1, 2, 4, 5, 6]),
+        (CallsFilter(op_names=["foo"]), [4, 5, 6]),
         (CallsFilter(op_names=["fo:*"]), []),
+        (CallsFilter(op_names=["fo", "Foo", "foo:"]), []),
+        (CallsFilter(op_names=["foobar:*", f"{OP}v2"]), [3, 5]),
+        (CallsFilter(op_names=["weave:///acme/other/op/foo:*"]), []),
         (CallsFilter(op_names=[f"{OP}*"]), [4, 5]),
-        (CallsFilter(op_names=["foo:*", "foo", f"{OP}v1"]), [1, 2, 4, 6]),
-        (CallsFilter(op_names=["foo:*", "foobar:*"]), [1, 2, 3]),
+        (CallsFilter(op_names=["foo:*", "foo", f"{OP}v1"]), [1, 2, 4, 5, 6]),
+        (CallsFilter(op_names=["foo:*", "foobar:*"]), [1, 2, 3, 4, 5, 6]),
         (CallsFilter(op_names=[".*", "f.*:*"]), []),
         (CallsFilter(input_refs=[f"{REF}v1"]), [2, 3]),
         (CallsFilter(input_refs=[f"{REF}v2", f"{REF}v3"]), [3]),
@@ -83,6 +90,19 @@ def of(name: str, members: list[str]) -> CallsFilter:
         (CallsFilter(trace_roots_only=True, parent_ids=[call_id(1)]), []),
         (CallsFilter(thread_ids=["t1"], op_names=["foo:*"], parent_ids=[call_id(1)]), [2]),
         (CallsFilter(thread_ids=["t1"], wb_user_ids=["bob"]), []),
+        (CallsFilter(statuses=["success"]), [6]),
+        (CallsFilter(statuses=["error", "running"]), [2, 3, 4, 5]),
+        (CallsFilter(statuses=["descendant_error"]), [1]),
+        (CallsFilter(errors_only=True), [4]),
+        (CallsFilter(errors_only=False), [1, 2, 3, 4, 5, 6]),
+        (CallsFilter(errors_only=True, statuses=["success"]), []),
+        (CallsFilter(models=["gpt-4o"]), [4, 6]),
+        (CallsFilter(models=["o3", "none"]), [4]),
+        (CallsFilter(models=["gpt-4"]), []),
+        (CallsFilter(started_after=NOON + 3 * SECOND), [4, 5, 6]),
+        (CallsFilter(started_before=NOON + 3 * SECOND), [1, 2]),
+        (CallsFilter(started_after=NOON + 1 * SECOND, started_before=NOON + 4 * SECOND), [2, 3]),
+        (CallsFilter(started_after=0), [1, 2, 3, 4, 5, 6]),
     ],
 )
 async def test_a_filter_finds_what_passes_every_list(

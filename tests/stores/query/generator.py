@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
+from stores.calls.fields import CALL_FIELDS, OP_NAME
+from stores.query.fields import Kind
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import NOON, call_id, end, start, trace_id
 from tests.stores.query.oracle import ALIASES, NESTED, PAYLOADS, TIMES, Row, number_text, stored
@@ -84,10 +86,17 @@ KEYS: Final = (
     "a\\b",
     "_id",
 )
-COMPARISONS: Final = ("$eq", "$eq", "$gt", "$gte", "$lt", "$lte")
+COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
+OPS: Final = (
+    *("a", "A", "b", "a:v0", "ab", "weave:///acme/chat/op/a:v0", "weave:///acme/chat/op/a:v1"),
+    *("weave:///acme/chat/op/ab:v0", "weave:///acme/other/op/a:v0"),
+)
+"""Op names of calls; each also names ops in queries, as do `NAMES_OF_OPS`."""
+NAMES_OF_OPS: Final = ("a:*", "b:*", "", ":*", "weave:///acme/chat/op/a:*", "weave:///acme/other/op/a:*", "a/b", ".*")
 COLUMNS: Final = (
     *("id", "op_name", "display_name", "trace_id", "parent_id", "thread_id", "turn_id", "exception", "wb_user_id"),
     *("wb_run_id", "wb_run_step", "wb_run_step_end", "status", "latency_ms", "trace_name", *TIMES, *ALIASES),
+    *("op_name", "op_name", "op_name"),
 )
 
 
@@ -113,7 +122,7 @@ class Generator:
     def _start(self, number: int) -> CallStart:
         return start(
             number,
-            op_name=self.dice.choice(("a", "A", "b", "weave:///acme/chat/op/a:v0")),
+            op_name=self.dice.choice(OPS),
             trace_id=trace_id(self.dice.randrange(4)),
             parent_id=self._maybe(call_id(self.dice.randrange(4))),
             display_name=self._maybe(self.word()),
@@ -210,7 +219,10 @@ class _Queries:
         return self.generator.dice
 
     def operation(self, depth: int) -> Tree:
-        makers: tuple[Callable[[int], Tree], ...] = (self._compare, self._compare, self._in, self._contains)
+        makers: tuple[Callable[[int], Tree], ...] = (
+            *(self._compare, self._compare, self._in, self._contains),
+            *(self._starts_with, self._is_there),
+        )
         deep = (self._junction, self._junction, self._not) if depth > 1 else ()
         return self.dice.choice(makers + deep)(depth - 1)
 
@@ -229,6 +241,24 @@ class _Queries:
         sides = [operand, self._beside(operand, depth)]
         self.dice.shuffle(sides)
         return {self.dice.choice(COMPARISONS): sides}
+
+    def _starts_with(self, depth: int) -> Tree:
+        operand = self._operand(depth)
+        if self._kind(operand) in (Kind.NUMBER, Kind.TIME):
+            operand = {"$convert": {"input": operand, "to": "string"}}
+        if self._is_literal(operand):
+            operand = {"$literal": self.generator.word()}
+        held = self._held(operand)
+        text = held if isinstance(held, str) else self.generator.word()
+        sides = [operand, {"$literal": text[: self.dice.randint(0, 8)]}]
+        if self.dice.random() < 0.2:
+            sides = [{"$literal": f"{text}{self.generator.word()}"}, operand]
+        return {"$startsWith": sides}
+
+    def _is_there(self, depth: int) -> Tree:
+        operand = self._operand(depth)
+        to = {"$convert": {"input": operand, "to": self.dice.choice(("bool", "exists"))}}
+        return self.dice.choice(({"$isNull": operand}, {"$exists": operand}, to))
 
     def _in(self, depth: int) -> Tree:
         operand = self._operand(depth)
@@ -270,11 +300,15 @@ class _Queries:
         """What an operand is compared with: mostly a literal that it may equal."""
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
-            if not (self._is_literal(other) and self._is_time(operand)):
+            if not (self._is_literal(other) and self._kind(operand) is not Kind.JSON):
                 return other
-        if self._is_time(operand):
+        if self._kind(operand) is Kind.TIME:
             return {"$literal": self._time()}
+        if "$literal" in operand:
+            return {"$literal": self.generator.scalar()}
         value = self._held(operand)
+        if self._kind(operand) is not Kind.JSON:
+            return {"$literal": self._of_column(operand["$getField"], value)}
         if isinstance(value, dict | list) or self.dice.random() < 0.3:
             value = self.generator.scalar()
         if value in (math.inf, -math.inf):
@@ -286,15 +320,29 @@ class _Queries:
         return "$literal" in operand
 
     @staticmethod
-    def _is_time(operand: Tree) -> bool:
-        name = operand.get("$getField", "")
-        return ALIASES.get(name, name) in TIMES
+    def _kind(operand: Tree) -> Kind:
+        """What an operand holds: JSON where it is no plain column, since only a column refuses literals."""
+        return CALL_FIELDS[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
+
+    def _of_column(self, name: str, value: Any) -> object:  # noqa: ANN401 -- any scalar
+        """A literal that a column of texts or numbers takes, mostly one that it holds."""
+        field = CALL_FIELDS[name].field
+        if self.dice.random() < 0.1:
+            return None
+        if field.values:
+            return self.dice.choice((str.upper, str.title, str))(self.dice.choice(field.values))
+        if field.kind is Kind.NUMBER:
+            is_held = isinstance(value, int) and self.dice.random() < 0.7
+            return value if is_held else self.dice.choice(NUMBERS)
+        if field is OP_NAME:
+            return self.dice.choice((*OPS, *NAMES_OF_OPS))
+        return value if isinstance(value, str) and self.dice.random() < 0.7 else self.generator.word()
 
     def _time(self) -> object:
         micros = self.generator._moment()
         text = times.to_text(micros)
         seconds = (micros / 1_000_000, micros // 1_000_000, micros / 1_000_000 + 5e-7, 10**400, 1e305)
-        return self.dice.choice((text, text[:-1], *seconds, None, True))
+        return self.dice.choice((text, text[:-1], *seconds, None))
 
     def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
         """What the field in an operand holds in one of the rows; null where there is no one field in it."""

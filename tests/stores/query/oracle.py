@@ -66,10 +66,14 @@ def holds(node: Operand, row: Row) -> bool:
             return any(holds(term, row) for term in terms)
         case Not(term):
             return not holds(term, row)
+        case Compare(Comparison.EQ, Get("op_name" | "opName"), Literal(str() as name)):
+            return is_op(name, row["op_name"])
+        case Compare(Comparison.EQ, Literal(str() as name), Get("op_name" | "opName")):
+            return is_op(name, row["op_name"])
         case Compare(comparison, left, right):
             return _compare(comparison, *_sides(left, right, row))
         case In(operand, members):
-            return any(_compare(Comparison.EQ, *_sides(operand, member, row)) for member in members)
+            return any(holds(Compare(Comparison.EQ, operand, member), row) for member in members)
         case Contains(operand, substr, folded):
             text, part = _text(operand, row), _text(substr, row)
             if text is None or part is None:
@@ -152,7 +156,18 @@ def _micros(scalar: Value) -> Value:
     return round(Fraction(scalar) * 1_000_000) if _is_number(scalar) else scalar
 
 
+def is_op(name: str, op_name: str) -> bool:
+    """True if a name, as clients write it, stands for the op name of a call in the project acme/chat."""
+    plain, is_any = name.removesuffix(":*"), name.endswith(":*")
+    if name.startswith("weave:///"):
+        return op_name.startswith(f"{plain}:") if is_any else op_name == name
+    versions = (f"weave:///acme/chat/op/{plain}:", *([f"{plain}:"] if is_any else ()))
+    return op_name == plain or op_name.startswith(versions)
+
+
 def _compare(comparison: Comparison, left: Value, right: Value) -> bool:
+    if comparison is Comparison.STARTS_WITH:
+        return isinstance(left, str) and isinstance(right, str) and left[: len(right)] == right
     if comparison is not Comparison.EQ:
         comparable = (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
         return comparable and _ORDER[comparison](left, right)

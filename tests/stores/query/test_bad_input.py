@@ -44,6 +44,14 @@ def field(name: Tree) -> Tree:
     return {"$eq": [{"$getField": name}, ONE]}
 
 
+def beside(name: str, value: Tree) -> Tree:
+    return {"$eq": [{"$getField": name}, {"$literal": value}]}
+
+
+def one_of(name: str, *values: Tree) -> Tree:
+    return {"$in": [{"$getField": name}, [{"$literal": value} for value in values]]}
+
+
 REFUSED = [
     (literal("weave-trace-internal:///p/object/a:b"), f"{AT}.$eq.1.$literal", r"start with weave:///, not with"),
     ({"$eqq": [A, ONE]}, AT, r"there is no operation '\$eqq'; did you mean \$eq"),
@@ -58,9 +66,10 @@ REFUSED = [
     ([FINE], AT, r"an object with one key"),
     ("$eq", AT, r"an object with one key"),
     (None, AT, r"an object with one key"),
-    (ONE, AT, r"must be one of \$and, \$or, \$not, \$eq, \$gt, \$gte, \$lt, \$lte, \$in, \$contains$"),
+    (ONE, AT, r"must be one of \$and, \$or, \$not, \$eq, \$gt, \$gte, \$lt, \$lte, \$startsWith, \$ne, .*\$convert$"),
     (A, AT, r"must be one of"),
-    ({"$convert": {"input": A, "to": "bool"}}, AT, r"must be one of"),
+    ({"$convert": {"input": A, "to": "double"}}, f"{AT}.$convert.to", r"a double is never true; compare it"),
+    ({"$convert": {"input": A, "to": "string"}}, f"{AT}.$convert.to", r"a string is never true; compare it"),
     # Arity
     ({"$eq": [A]}, f"{AT}.$eq", r"a list of 2 operands"),
     ({"$gt": [A, ONE, ONE]}, f"{AT}.$gt", r"a list of 2 operands"),
@@ -115,6 +124,39 @@ REFUSED = [
     (literal(math.inf), f"{AT}.$eq.1.$literal", r"must be finite"),
     (literal(-math.inf), f"{AT}.$eq.1.$literal", r"must be finite"),
     (literal("x" * 1_000_000), f"{AT}.$eq.1.$literal", r"has 1,000,000 characters; the limit is 100,000"),
+    # Literals that a column never holds
+    (beside("status", "failed"), f"{AT}.$eq.1", "status is never 'failed'; it is one of success, error, running, desc"),
+    (beside("summary.weave.status", ""), f"{AT}.$eq.1", "is one of success, error, running, descendant_error$"),
+    ({"$ne": [{"$literal": "ok"}, {"$getField": "status"}]}, f"{AT}.$ne.0", "status is never 'ok'"),
+    (beside("status", 1), f"{AT}.$eq.1", "status holds texts, never 1; write a text in quotes"),
+    (beside("op_name", 5), f"{AT}.$eq.1", "op_name holds texts, never 5; write a text in quotes"),
+    (beside("exception", value=True), f"{AT}.$eq.1", "exception holds texts, never true"),
+    (
+        beside("latency_ms", "1000"),
+        f"{AT}.$eq.1",
+        'latency_ms holds numbers, never "1000"; write a number without quotes',
+    ),
+    (beside("totalTokens", value=False), f"{AT}.$eq.1", "totalTokens holds numbers, never false"),
+    (
+        beside("started_at", value=True),
+        f"{AT}.$eq.1",
+        "started_at holds times, never true; write an ISO 8601 time or unix",
+    ),
+    ({"$gt": [{"$literal": "9"}, {"$getField": "latency_ms"}]}, f"{AT}.$gt.0", 'latency_ms holds numbers, never "9"'),
+    (one_of("status", "error", "broken"), f"{AT}.$in.1.1", "status is never 'broken'"),
+    (one_of("latency_ms", 1, "2"), f"{AT}.$in.1.1", 'latency_ms holds numbers, never "2"'),
+    ({"$in": [{"$literal": 5}, [A, {"$getField": "op_name"}]]}, f"{AT}.$in.0", "op_name holds texts, never 5"),
+    ({"$not": [{"$in": [{"$getField": "ended_at"}, [{"$literal": False}]]}]}, f"{AT}.$not.0.$in.1.0", "holds times"),
+    ({"$startsWith": [A, ONE]}, f"{AT}.$startsWith.1", "must be a string: startsWith compares strings"),
+    ({"$startsWith": [{"$literal": None}, A]}, f"{AT}.$startsWith.0", "must be a string"),
+    (
+        {"$startsWith": [{"$getField": "latency_ms"}, {"$literal": "1"}]},
+        f"{AT}.$startsWith.1",
+        "latency_ms holds numbers, which start with no text; convert it to string first",
+    ),
+    ({"$startsWith": [A]}, f"{AT}.$startsWith", r"a list of 2 operands"),
+    ({"$isNull": [A]}, f"{AT}.$isNull", r"an object with one key"),
+    ({"$exists": "inputs.a"}, f"{AT}.$exists", r"an object with one key"),
     # Fields
     (field("op_nam"), f"{AT}.$eq.0.$getField", r"there is no field 'op_nam'; did you mean op_name"),
     (field("input.a"), f"{AT}.$eq.0.$getField", r"there is no field 'input.a'; did you mean inputs"),
@@ -156,6 +198,26 @@ def test_a_bad_tree_is_refused_at_its_place(tree: Tree, argument: str, message: 
 
     assert refused.value.argument == argument
     assert len(refused.value.message) < 700
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        beside("latency_ms", None),
+        beside("status", None),
+        beside("started_at", 1.5),
+        beside("wb_run_step", 2**70),
+        beside("status", "SUCCESS"),
+        beside("inputs.status", "failed"),
+        beside("summary.usage", value=True),
+        {"$gt": [{"$getField": "status"}, {"$literal": "f"}]},
+        {"$startsWith": [{"$getField": "status"}, {"$literal": "desc"}]},
+        {"$contains": {"input": {"$getField": "latency_ms"}, "substr": {"$literal": "1"}}},
+    ],
+    ids=str,
+)
+def test_a_literal_that_a_column_may_hold_is_taken(tree: Tree) -> None:
+    parse_query({"$expr": tree}, CALL_FIELDS)
 
 
 @pytest.mark.parametrize("query", [None, [], {}, FINE, {"$expr": FINE, "limit": 1}, {"expr": FINE}, "$expr"])
@@ -218,6 +280,7 @@ DEEPEST = [
     pytest.param(in_each_other(15), id="in"),
     pytest.param(operand_of(29, lambda tree: {"$gt": [tree, A]}), id="comparisons of comparisons"),
     pytest.param(operand_of(29, lambda tree: {"$eq": [A, tree]}), id="equalities of equalities"),
+    pytest.param(operand_of(29, lambda tree: {"$startsWith": [tree, A]}), id="prefixes of prefixes"),
     pytest.param(operand_of(14, lambda tree: {"$gt": [{"$not": [tree]}, A]}), id="comparisons of negations"),
     pytest.param(operand_of(29, lambda tree: {"$convert": {"input": tree, "to": "int"}}), id="conversions to int"),
     pytest.param(operand_of(29, lambda tree: {"$convert": {"input": tree, "to": "bool"}}), id="conversions to bool"),

@@ -33,14 +33,21 @@ def compared(name: str, comparison: str = "$eq", value: Any = "none") -> Tree:  
 SERVED: dict[str, Tree] = {
     "eq": compared("op_name"),
     "camel case": compared("opName"),
-    "by another name": compared("summary.weave.status"),
+    "by another name": compared("summary.weave.status", value="RUNNING"),
     "literal first": {"$gt": [literal("2020-01-01T00:00:00Z"), get("started_at")]},
     "range": compared("latency_ms", "$gt", 1_000_000),
     "partial index": compared("thread_id"),
     "in": {"$in": [get("trace_id"), [literal("none"), literal("nor this")]]},
     "and": {"$and": [compared("op_name"), compared("started_at", "$gt", 0)]},
+    "every version of an op": compared("op_name", value="none:*"),
+    "versions of some ops": {"$in": [get("op_name"), [literal("none"), literal("nor this")]]},
+    "prefix": compared("op_name", "$startsWith"),
 }
 UNSERVED: dict[str, Tree] = {
+    "not equal": {"$ne": [get("op_name"), literal("answer")]},
+    "null": {"$isNull": get("ended_at")},
+    "there": {"$exists": get("exception")},
+    "prefix of a literal": {"$startsWith": [literal("none"), get("op_name")]},
     "path": compared("inputs.a.b"),
     "column without an index": compared("display_name"),
     "or": {"$or": [compared("trace_id"), compared("wb_run_id")]},
@@ -112,6 +119,8 @@ async def test_a_sort_needs_a_scan_where_mongodb_sorts_in_memory(
     [
         ((PROJECT, PageRequest(), {"id"}, None, None, None), False),
         ((PROJECT, CallsFilter(op_names=["a"], wb_user_ids=[]), []), False),
+        ((PROJECT, CallsFilter(statuses=["error"], errors_only=True, started_after=0, started_before=1)), False),
+        ((PROJECT, CallsFilter(models=["gpt-4o"])), True),
         ((PROJECT, CallsFilter(wb_user_ids=["me"])), True),
         ((PROJECT, ["id"], None, 5, Query({"$expr": UNSERVED["path"]})), True),
         ((PROJECT, Query({"eq": [{"getField": "op_name"}, {"literal": "a"}]}, typed=True)), False),

@@ -11,12 +11,15 @@ from typing import Any, Final
 import pytest
 
 from stores.calls.fields import CALL_FIELDS
+from stores.calls.op_names import calls_operation
 from stores.mirror import mirror_key
+from stores.query import Query
 from stores.query.expressions import Scalar
 from stores.query.match import compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
 from stores.query.values import NUMERIC
+from tests.stores.calls.builders import PROJECT
 from tests.stores.query.generator import Generator, Tree
 from tests.stores.query.oracle import NESTED, Row
 
@@ -149,8 +152,11 @@ def made_hostile(tree: Tree, generator: Generator) -> Tree:
         return {"$literal": generator.dice.choice(HOSTILE) if isinstance(tree["$literal"], str) else tree["$literal"]}
     if str(tree.get("$getField", "")).startswith(NESTED):
         return {"$getField": hostile_path(generator)}
-    if tree.get("$getField") in ("started_at", "ended_at", "deleted_at", "startedAt"):
-        return {"$getField": "op_name"}
+    field = tree.get("$getField")
+    if field in ("started_at", "ended_at", "deleted_at", "startedAt"):
+        return {"$getField": "output"}  # beside a time or a status no hostile text is taken
+    if field in ("status", "summary.weave.status"):
+        return {"$getField": "exception"}
     return {name: made_hostile(inner, generator) for name, inner in tree.items()}
 
 
@@ -163,7 +169,7 @@ def test_what_queries_hold_stays_data() -> None:
 
     for _ in range(1_500):
         tree = made_hostile(generator.query([row()]), generator)
-        match = compile_match(parse_query(tree, CALL_FIELDS))
+        match = compile_match(calls_operation(Query(tree), CALL_FIELDS, PROJECT))
         check_match(match)
         seen += sum(MARK in text for text in strings(match))
 
@@ -198,6 +204,15 @@ def test_a_text_beside_a_path_is_an_operand(text: Scalar, comparison: str) -> No
     match = compile_match(parse_query({"$expr": tree}, CALL_FIELDS))
 
     assert {"inputs.a.b": {comparison: text}} in match["$and"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_prefix_beside_a_path_is_an_operand(text: str) -> None:
+    tree = {"$startsWith": [{"$getField": "inputs.a.b"}, {"$literal": text}]}
+
+    match = compile_match(parse_query({"$expr": tree}, CALL_FIELDS))
+
+    assert {"inputs.a.b": {"$gte": text, "$lt": text[:-1] + chr(ord(text[-1]) + 1)}} in match["$and"]
 
 
 @pytest.mark.parametrize("key", HOSTILE_KEYS)

@@ -12,7 +12,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query
 from stores.query.evaluator import Values
-from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.query.generator import Generator
 
 SEED = 7
@@ -27,6 +27,7 @@ async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: 
     dice = random.Random(SEED)  # noqa: S311 -- the same each time
     refs = [f"weave:///{PROJECT}/object/o{number}:{'v' * 43}" for number in range(3)]
     ops = [f"weave:///{PROJECT}/op/f:{version * 43}" for version in "ab"] + ["f", "g:x", "g;"]
+    models = ["gpt-4o", "o3"]
     for number in range(40):
         given: dict[str, Any] = {
             "op_name": dice.choice(ops),
@@ -38,7 +39,12 @@ async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: 
             "trace_id": trace_id(dice.randint(1, 3)),
             "inputs": {"refs": dice.sample(refs, dice.randint(0, 3))},
         }
-        await calls.write([start(number, **given), end(number, output=dice.choice((None, *refs)))])
+        ended: dict[str, Any] = {
+            "output": dice.choice((None, *refs)),
+            "exception": dice.choice((None, None, "broken")),
+            "summary": {"usage": {model: {"total_tokens": 1} for model in dice.sample(models, dice.randint(0, 2))}},
+        }
+        await calls.write([start(number, **given), *([end(number, **ended)] if dice.random() < 0.8 else [])])
     documents = await database.calls.find({}).to_list(None)
     matched = 0
 
@@ -55,6 +61,11 @@ async def test_a_filter_lets_the_same_calls_pass_here_as_in_the_database(calls: 
             trace_roots_only=dice.choice((None, None, False, True)),
             wb_user_ids=some(dice, ["ann", "bob"]),
             wb_run_ids=some(dice, [f"{PROJECT}/r"]),
+            statuses=some(dice, ["success", "error", "running"]),
+            models=some(dice, models),
+            started_after=dice.choice((None, None, NOON + 9 * SECOND)),
+            started_before=dice.choice((None, None, NOON + 30 * SECOND)),
+            errors_only=dice.choice((None, None, False, True)),
         )
         question = Question(PROJECT, calls_filter)
         found = {row["id"] async for row in database.calls.find(calls_match(PROJECT, calls_filter), {"id": 1})}
@@ -78,6 +89,28 @@ async def test_a_filter_and_a_query_together_are_both_to_hold(calls: CallsStore,
 
     assert {row["id"] for row in rows if question.holds(row, Values(row))} == found
     assert 0 < len(found) < 15
+
+
+async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
+    calls: CallsStore, database: Database
+) -> None:
+    ops = ["f", f"weave:///{PROJECT}/op/f:v1", f"weave:///{PROJECT}/op/f:v2", f"weave:///{PROJECT}/op/g:v1", "f:x"]
+    await calls.write([start(number, op_name=op) for number, op in enumerate(ops)])
+    await calls.write([end(1, exception="broken")])
+    rows = await database.calls.find({}).to_list(None)
+    op_name: dict[str, Any] = {"$getField": "op_name"}
+
+    def told(tree: dict[str, Any]) -> list[int]:
+        question = Question(PROJECT, None, Query({"$expr": tree}))
+        return sorted(int(row["id"][-12:], 16) for row in rows if question.holds(row, Values(row)))
+
+    assert told({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
+    assert told({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]
+    assert told({"$ne": [{"$literal": "f"}, op_name]}) == [3, 4]
+    assert told({"$eq": [op_name, {"$literal": ops[2]}]}) == [2]
+    assert told({"$eq": [{"$getField": "status"}, {"$literal": "ERROR"}]}) == [1]
+    with pytest.raises(BadInputError, match="it is one of success, error, running, descendant_error"):
+        told({"$eq": [{"$getField": "status"}, {"$literal": "failed"}]})
 
 
 @pytest.mark.parametrize(
