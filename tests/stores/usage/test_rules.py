@@ -117,6 +117,6 @@ def test_attributes_of_no_span_state_no_usage(attributes: object) -> None:
 
 
 def test_the_page_of_sender_rules_is_made_from_the_tables() -> None:
-    page = Path(__file__).parents[3] / "USAGE_RULES.md"
+    page = Path(__file__).parents[3] / "stores" / "usage" / "rules.md"
 
     assert page.read_text() == document()
