@@ -285,7 +285,7 @@ async def test_a_list_inside_a_list_returns_and_counts_20_where_it_is_not_told_h
 
             assert result.errors is None
             assert str(result.data).count("'id'") == count, field
-            # The database is asked twice; a connection and the objects around it are three or four.
+            # The database is asked twice, and there are two or three objects around the entries.
             assert result.extensions
             assert result.extensions["cost"]["requested"] == 20 + count + 2 + field.startswith("calls(")
 
