@@ -11,7 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.json_fields import forget
@@ -22,7 +22,10 @@ from stores.turns import AT_ONCE, Turns
 Node = TypeVar("Node")
 
 First = Annotated[
-    int | None, strawberry.argument(description="How many to return from the front, 100 if left out; 10,000 at most.")
+    int | None,
+    strawberry.argument(
+        description="Number of entries from the front: 100 if left out, 20 inside another list; 10,000 at most."
+    ),
 ]
 After = Annotated[str | None, strawberry.argument(description="Continue after this cursor of the same query.")]
 Last = Annotated[int | None, strawberry.argument(description="How many to return from the end; with `before`.")]
@@ -108,20 +111,25 @@ class Connection(Generic[Node]):
 
 
 def listed(
-    description: str, of: object, *, work: int | None = None, indexed: IndexedFields | None = None
-) -> Callable[[Callable[..., Awaitable[Listing]]], Any]:
+    description: str,
+    of: object,
+    *,
+    work: int | None = None,
+    indexed: IndexedFields | None = None,
+    ids: str | None = None,
+) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
     """A connection of nodes `of` a type, which an asynchronous method resolves.
 
     Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
     `work` is what it makes the database do, for the cost of queries, where that is more than one look-up; `indexed` are
-    the fields that its `query` and `sort_by` may name without a scan.
+    the fields that its `query` and `sort_by` may name without a scan, `ids` the argument with the ids that it is among.
     """
     kind = cast("Any", Connection)[of]
 
     paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
 
-    def make(resolver: Callable[..., Awaitable[Listing]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind, work=work, indexed=indexed)(paged(resolver))
+    def make(resolver: Callable[..., Awaitable[Listing | None]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
+        return resolved(description, returns=kind, work=work, indexed=indexed, ids=ids)(paged(resolver))
 
     return make
 
@@ -149,8 +157,20 @@ def page_request(info: Info, given: dict[str, Any]) -> PageRequest:
     Raises:
         BadInputError: a number is out of its range, or forward and backward arguments are mixed.
     """
-    request = PageRequest.of(**{name: given.get(name) for name in _PAGING}, max_size=info.context.max_page_size)
+    size = NESTED_PAGE if _is_in_list(info) else PAGE
+    asked = {name: given.get(name) for name in _PAGING}
+    request = PageRequest.of(**asked, default_size=size, max_size=info.context.max_page_size)
     return request if _reads_rows(info) else replace(request, size=0)
+
+
+def _is_in_list(info: Info) -> bool:
+    """True for a field of a list's item, or of what an item leads to."""
+    path = info.path.prev
+    while path:
+        if isinstance(path.key, int):
+            return True
+        path = path.prev
+    return False
 
 
 def _reads_rows(info: Info) -> bool:

@@ -1,6 +1,6 @@
 """Small makers of fields: described ones, and JSON ones that take a path."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import GenericAlias
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
@@ -8,11 +8,12 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.limits.weights import declared
-from stores.errors import StoreError
+from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.json_fields import JsonField, ValueField
 from stores.query.index_use import IndexedFields
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
+_Found = TypeVar("_Found")
 _Stored = TypeVar("_Stored")
 _Stored_co = TypeVar("_Stored_co", covariant=True)
 
@@ -39,14 +40,16 @@ def resolved(
     size: int | str | None = None,
     work: int | None = None,
     indexed: IndexedFields | None = None,
+    ids: str | None = None,
 ) -> Callable[[_Resolver], _Resolver]:
     """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
 
     For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
     that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
-    fields that its `query` and `sortBy` may name without a scan.
+    fields that its `query` and `sortBy` may name without a scan, `ids` the argument with the ids that it is among.
     """
-    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(size, work, indexed))
+    metadata = declared(size, work, indexed, ids)
+    field = strawberry.field(description=description, graphql_type=returns, metadata=metadata)
     return cast("Callable[[_Resolver], _Resolver]", field)
 
 
@@ -69,6 +72,14 @@ def computed(description: str, of: Callable[[Any], object]) -> Any:  # noqa: ANN
 def optional_input(description: str) -> Any:  # noqa: ANN401 -- a dataclass field is whatever its annotation says
     """A field of an input that may be left out."""
     return strawberry.field(description=description, default=None)
+
+
+async def found_or_null(search: Awaitable[_Found]) -> _Found | None:
+    """The result of a search; None where it fails because an entity is missing or deleted."""
+    try:
+        return await search
+    except (NotFoundError, ObjectDeletedError):
+        return None
 
 
 class _Input(Protocol[_Stored_co]):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, described, found_or_null, resolved
 from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
@@ -74,10 +74,14 @@ class FilesStatsRes:
 class FileQueries:
     """The fields of Query that read files."""
 
-    @resolved("A file by its digest; its content is read only when selected.", returns=FileContentReadRes)
-    async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row:
+    @resolved(
+        "A file by its digest; null if there is none. Its content is read only when selected.",
+        returns=FileContentReadRes | None,
+    )
+    async def file(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
         """A file."""
-        return (await info.context.stores.files.one(project_id, digest)).row
+        found = await found_or_null(info.context.stores.files.one(project_id, digest))
+        return found.row if found else None
 
     @resolved("How many files a project has, and what they take.", returns=FilesStatsRes, work=COUNT)
     async def files_stats(self, info: Info, project_id: ProjectId) -> FilesStats:

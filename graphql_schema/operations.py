@@ -20,7 +20,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.limits.inputs import SETTING
 from graphql_schema.limits.nesting import bound_comparisons
 from graphql_schema.near_names import mend
-from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, failed_at_once
+from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, may_have_changed
 from stores import json_slices
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.patience import Patience
@@ -204,8 +204,9 @@ class BoundedSchema(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
             return self._outcomes.refused(errors_of(error))
         told = self._outcomes.told(result, cost)
-        if told.data is None and told.errors and not failed_at_once(document, given.operation_name, told.errors):
-            return PartlyDone(None, told.errors, cost)
+        is_mutation = executor.operation.operation is graphql.OperationType.MUTATION
+        if is_mutation and told.errors and may_have_changed(told):
+            return PartlyDone(told.data, told.errors, cost)
         return told
 
     async def stream(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import graphql
-from graphql import DocumentNode, FieldNode, GraphQLError, get_operation_ast
+from graphql import GraphQLError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
@@ -14,7 +14,7 @@ from graphql_schema.limits.introspection import hide_names
 
 
 class PartlyDone(ExecutionResult):
-    """What came of a mutation that failed when others of its document may have been done: they stand."""
+    """The result of a mutation with errors that may have changed something, which stands."""
 
 
 class Outcomes:
@@ -66,16 +66,12 @@ def errors_of(error: Exception) -> list[GraphQLError]:
             return [GraphQLError(str(error), original_error=error)]
 
 
-def failed_at_once(document: DocumentNode, name: str | None, errors: list[GraphQLError]) -> bool:
-    """Whether nothing of an operation was done: it only reads, or already its first field failed, and that itself.
+def is_unanswered(result: ExecutionResult) -> bool:
+    """True if no root field has a result, and no mutation may have been done: the operation may be sent again."""
+    return not isinstance(result, PartlyDone) and not any(value is not None for value in (result.data or {}).values())
 
-    A first field with directives, or from a fragment, may be another than it seems; then the answer is no.
-    """
-    operation = get_operation_ast(document, name)
-    if operation is None or operation.operation is not graphql.OperationType.MUTATION:
-        return True
-    first = operation.selection_set.selections[0]
-    if not isinstance(first, FieldNode) or first.directives:
-        return all(error.path is None for error in errors)
-    key = (first.alias or first.name).value
-    return all(error.path is None or error.path == [key] for error in errors)
+
+def may_have_changed(result: ExecutionResult) -> bool:
+    """True if a mutation with errors may have changed something: not each of its root fields failed itself."""
+    failed = {tuple(error.path or ()) for error in result.errors or ()}
+    return result.data is None or failed != {(name,) for name in result.data}

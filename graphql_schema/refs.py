@@ -60,7 +60,7 @@ class RefQueries:
 
     @resolved(
         "What refs to objects and ops lead to, in their order: the value of a version, or what lies inside it at the "
-        "ref's edges; null where that is deleted or nothing is there. Refs on the way are followed inside their "
+        "ref's edges; null where that is deleted, or was never there. Refs on the way are followed inside their "
         "project, also to rows of tables."
     )
     async def refs(
@@ -70,11 +70,10 @@ class RefQueries:
             list[str],
             strawberry.argument(
                 description="At most 1,000 refs, such as "
-                "weave:///entity/project/object/name:digest/key/messages/index/0. If one names what is not there, all "
-                "fail."
+                "weave:///entity/project/object/name:digest/key/messages/index/0."
             ),
         ],
     ) -> list[JSON | None]:
         """What refs lead to."""
-        found = await info.context.stores.refs.values(refs)
+        found = await info.context.stores.refs.values(refs, may_miss=True)
         return [None if text is None else JSON(text) for text in found]

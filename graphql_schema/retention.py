@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved
+from graphql_schema.fields import ProjectId, described, found_or_null, resolved
 from graphql_schema.limits.weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
@@ -112,23 +112,25 @@ class RetentionQueries:
         return _row(found) if found else None
 
     @resolved(
-        "What a rule would remove now, without removing anything; without keepDays and keepCalls, the project's own.",
-        returns=RetentionPreviewRes,
+        "What a rule would remove now, without removing anything; without keepDays and keepCalls, the project's own. "
+        "Null for a project that is not there.",
+        returns=RetentionPreviewRes | None,
         work=SCAN,
     )
     async def retention_preview(
         self, info: Info, project_id: ProjectId, keep_days: KeepDays = None, keep_calls: KeepCalls = None
-    ) -> Row:
+    ) -> Row | None:
         """A dry run."""
         wanted = {_COUNTS[name] for name in selected_fields(info) if name in _COUNTS}
+        retention = info.context.stores.retention
         try:
-            counts = await info.context.stores.retention.preview(project_id, Rule(keep_days, keep_calls), wanted)
+            counts = await found_or_null(retention.preview(project_id, Rule(keep_days, keep_calls), wanted))
         except StoreTimeoutError as error:
             raise StoreTimeoutError(
                 "the database did not get through with it in time; select less of it, files and "
                 "filesStorageSizeBytes first (the setting LOOMQL_QUERY_TIMEOUT_SECONDS raises the limit)"
             ) from error
-        return _count_row(counts)
+        return _count_row(counts) if counts else None
 
 
 @strawberry.type

@@ -14,6 +14,7 @@ from graphql import (
     GraphQLOneOfDirective,
     GraphQLSchema,
     Undefined,
+    get_nullable_type,
     print_directive,
 )
 from strawberry.schema.config import StrawberryConfig
@@ -135,8 +136,12 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 
 
 def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
-    """The schema, every operation held to the limits; its rows compiled, or all made graphql-core's own way."""
-    return LoomSchema(
+    """The schema, every operation held to the limits; its rows compiled, or all made graphql-core's own way.
+
+    Each field of Query and Mutation may be null: its error leaves the other fields of an operation their results. A
+    subscription has one field.
+    """
+    schema = LoomSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
@@ -145,6 +150,10 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
         rulings=RULINGS,
         execution_context_class=CompilingExecutor if compiled else FewRootsExecutor,
     )
+    for root in (schema._schema.query_type, schema._schema.mutation_type):  # noqa: SLF001 -- no public way
+        for field in root.fields.values() if root else ():
+            field.type = get_nullable_type(field.type)
+    return schema
 
 
 @functools.cache

@@ -59,6 +59,7 @@ class PageRequest:
         last: int | None = None,
         before: str | None = None,
         offset: int | None = None,
+        default_size: int = DEFAULT_SIZE,
         max_size: int = 10_000,
     ) -> Self:
         """The page that a list's arguments ask for.
@@ -75,7 +76,7 @@ class PageRequest:
         size, name = (last, "last") if backward else (first, "first")
         _check_range(size, max_size, name)
         _check_range(offset, None, "offset")
-        return cls(DEFAULT_SIZE if size is None else size, before if backward else after, backward, offset or 0)
+        return cls(default_size if size is None else size, before if backward else after, backward, offset or 0)
 
 
 def _check_range(number: int | None, maximum: int | None, argument: str) -> None:

@@ -11,7 +11,7 @@ from app.graphql_http.refusals import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
 from app.media_types import JSON
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER
-from graphql_schema.outcomes import PartlyDone
+from graphql_schema.outcomes import is_unanswered
 from stores import json_text
 
 _LARGE: Final = 16 * 1024
@@ -29,7 +29,7 @@ def result_response(result: ExecutionResult, media_type: str) -> Response:
         status = STATUS_BY_CODE.get(extensions.get("code", ""), 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < INTERNAL else status
-    if result.data is None and RETRY_AFTER in extensions and not isinstance(result, PartlyDone):
+    if RETRY_AFTER in extensions and is_unanswered(result):
         # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
         status = STATUS_BY_CODE.get(extensions["code"], UNAVAILABLE)
         return json_response(body, media_type, status, {"Retry-After": str(extensions[RETRY_AFTER])})

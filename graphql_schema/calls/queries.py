@@ -19,6 +19,7 @@ from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
 from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 from stores.query.plans import Plan
 
@@ -89,9 +90,10 @@ class CallQueries:
     @resolved("One call; null if there is none, or it is deleted.", returns=CallSchema | None)
     async def call(self, info: Info, project_id: ProjectId, id: CallId) -> Row | None:  # noqa: A002 -- the API's name
         """One call."""
+        check_call_id(id, "id")
         return await info.context.stores.calls.one(project_id, id, selected_fields(info))
 
-    @listed("A page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS)
+    @listed("A page of the project's calls.", of=CallSchema, indexed=INDEXED_CALL_FIELDS, ids="filter.callIds")
     async def calls(
         self,
         info: Info,

@@ -12,10 +12,11 @@ from graphql_schema.evaluations.comparison import EvaluationComparison
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
-from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
 from graphql_schema.query_input import QueryInput
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
+from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 
 RunId = Annotated[
@@ -50,16 +51,19 @@ class EvaluationQueries:
     @resolved("How a run of an evaluation stands, whoever runs it.")
     async def evaluation_status(self, info: Info, project_id: ProjectId, call_id: RunId) -> EvaluationStatus:
         """How a run stands."""
+        check_call_id(call_id, "call_id")
         return status_of(await info.context.stores.evaluations.status(project_id, call_id))
 
     @resolved("A run of an evaluation; null if there is none, or it is deleted.", returns=EvaluationRun | None)
     async def evaluation_run(self, info: Info, project_id: ProjectId, call_id: RunId) -> Row | None:
         """A run."""
+        check_call_id(call_id, "call_id")
         return await info.context.stores.evaluations.run(project_id, call_id, selected_fields(info))
 
     @listed(
         "A page of a run's rows, one for each example, with what was made of it in all trials; also of a run that is "
-        "under way or failed. Runs of Weave's clients, of its EvaluationLogger and of this server are read alike.",
+        "under way or failed. Runs of Weave's clients, of its EvaluationLogger and of this server are read alike. Null "
+        "if there is no such run, or it is deleted.",
         of=EvaluationResult,
     )
     async def evaluation_results(
@@ -71,20 +75,22 @@ class EvaluationQueries:
         sort_by: Sort = None,
         *,
         request: PageRequest,
-    ) -> Listing:
+    ) -> Listing | None:
         """A page of rows."""
+        check_call_id(evaluation_call_id, "evaluation_call_id")
         store, asked, where = info.context.stores.evaluations, (project_id, evaluation_call_id), to_store(query)
         wanted = connections.selected_of_nodes(info)
         of_predictions = wanted_of_predictions(info, "predictions")
-        page = await store.rows(*asked, request, wanted, sort_keys(sort_by), where, of_predictions)
-        return Listing(page, partial(store.count_rows, *asked, where))
+        page = await found_or_null(store.rows(*asked, request, wanted, sort_keys(sort_by), where, of_predictions))
+        return Listing(page, partial(store.count_rows, *asked, where)) if page else None
 
     @resolved(
         "Runs of evaluations side by side: what their scores come to, and their rows joined by example, whichever "
-        "datasets these are in.",
-        returns=EvaluationComparison,
+        "datasets these are in. Null if one of the runs is not there, or is deleted.",
+        returns=EvaluationComparison | None,
     )
-    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row:
+    async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:
         """Runs side by side."""
-        runs = await info.context.stores.evaluations.runs(project_id, call_ids, selected_fields(info, "runs"))
-        return {"project_id": project_id, "run_ids": tuple(call_ids), "runs": runs}
+        wanted = selected_fields(info, "runs")
+        runs = await found_or_null(info.context.stores.evaluations.runs(project_id, call_ids, wanted))
+        return {"project_id": project_id, "run_ids": tuple(call_ids), "runs": runs} if runs else None

@@ -80,27 +80,30 @@ class Counting:
         """
         kind = cast("GraphQLCompositeType", self._schema.get_root_type(self._operation.operation))
         try:
-            root = self._selection(kind, (self._operation.selection_set,), None)
+            root = self._selection(kind, (self._operation.selection_set,), None, in_list=False)
         except RecursionError as error:
             raise TooManySelectionsError from error
         return Counted(root, tuple(self._varying))
 
-    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Selection:
-        key = (kind.name, handed, *map(id, sets))
+    def _selection(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool) -> Selection:
+        key = (kind.name, handed, in_list, *map(id, sets))
         known = self._known.get(key)
         if known is None:
             kinds = [kind, *self._named(kind, sets)] if is_abstract_type(kind) else [kind]
-            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed)) for each in kinds))
+            known = Selection(tuple(tuple(self._costed_fields(each, sets, handed, in_list=in_list)) for each in kinds))
             known.fix(self._varying)
             self._known[key] = known
         return known
 
-    def _costed_fields(self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None) -> Iterator[CostedField]:
+    def _costed_fields(
+        self, kind: GraphQLCompositeType, sets: _Sets, handed: Size | None, *, in_list: bool
+    ) -> Iterator[CostedField]:
         for name, nodes in self._collected(kind, sets).items():
             definition = self._schema.get_field(cast("Any", kind), nodes[0].name.value)
             if definition is not None:
                 weight = self._weights.of(kind, nodes[0].name.value, definition)
-                yield self._costed_field(kind, name, nodes, get_named_type(definition.type), weight, handed)
+                result = get_named_type(definition.type)
+                yield self._costed_field(kind, name, nodes, result, weight, handed, in_list=in_list)
 
     def _costed_field(
         self,
@@ -110,15 +113,18 @@ class Counting:
         result: GraphQLNamedType,
         weight: Weight,
         handed: Size | None,
+        *,
+        in_list: bool,
     ) -> CostedField:
-        told = self._told(kind, nodes[0], weight)
+        told = self._told(kind, nodes[0], weight, in_list=in_list)
         size: Size = 1
         if weight.is_list:
             size = next(each for each in (told, handed, INNER) if each is not None)
         below = None
         if is_composite_type(result):
             sets = tuple(node.selection_set for node in nodes if node.selection_set)
-            below = self._selection(result, sets, None if weight.is_list else told)
+            handed_on = None if weight.is_list else told
+            below = self._selection(result, sets, handed_on, in_list=in_list or weight.is_list)
         is_handed = weight.is_list and told is None and handed is not None
         is_asked = is_handed or (weight.is_list and not isinstance(weight.size, int | None))
         given = told if kind is self._mutation and not isinstance(weight.size, int | None) else None
@@ -135,14 +141,14 @@ class Counting:
         both.fix(self._varying)
         return both
 
-    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight) -> Size | None:
+    def _told(self, kind: GraphQLNamedType, node: FieldNode, weight: Weight, *, in_list: bool) -> Size | None:
         """How many a field is told to give, by its declaration or its arguments."""
         if weight.size is None or isinstance(weight.size, int):
             return weight.size
         if kind is self._mutation and not self._counts_given:
             return 0
         most = self._max_page_size if _PAGING in weight.size else weight.most
-        return asked(node, weight.size, weight.default, most)
+        return asked(node, weight.size, weight.nested if in_list else weight.default, most, weight.ids)
 
     def _collected(self, kind: GraphQLCompositeType, sets: _Sets) -> dict[str, list[FieldNode]]:
         """The fields of one kind of object by their response names."""

@@ -25,19 +25,26 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A number that a client chooses: the first of the sources that is given, within its bounds."""
+    """A number that a client chooses: the first of the sources that is given, within its bounds.
+
+    It is at most the number of `ids`, unless there are none, which is no condition.
+    """
 
     sources: tuple[int | Variable, ...]
     default: int
     most: int
+    ids: int | Variable | None = None
 
     def read(self, values: Mapping[str, Any]) -> int:
         """The number, with these values of the variables."""
-        for source in self.sources:
-            found = source if type(source) is int else _number(source.read(values))  # type: ignore[union-attr] # mypy narrows no type()
-            if found is not None:
-                return min(max(found, 0), self.most)
-        return self.default
+        found = next((number for each in self.sources if (number := _read(each, values)) is not None), None)
+        number = self.default if found is None else min(max(found, 0), self.most)
+        ids = _read(self.ids, values) if self.ids is not None else None
+        return min(number, ids) if ids else number
+
+
+def _read(source: int | Variable, values: Mapping[str, Any]) -> int | None:
+    return source if isinstance(source, int) else _number(source.read(values))
 
 
 def _number(value: object) -> int | None:
@@ -46,11 +53,15 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int) -> int | Asked:
-    """The number that arguments of a field ask for, each named with dots on the way into its fields."""
+def asked(node: FieldNode, arguments: Sequence[str], default: int, most: int, ids: str | None = None) -> int | Asked:
+    """The number that arguments of a field ask for, each named with dots on the way into its fields.
+
+    `ids` names the argument whose ids bound it.
+    """
     found = [_source(node, *argument.split(".")) for argument in arguments]
-    size = Asked(tuple(source for source in found if source is not None), default, most)
-    return size.read({}) if all(isinstance(source, int) for source in size.sources) else size
+    bound = _source(node, *ids.split(".")) if ids else None
+    size = Asked(tuple(source for source in found if source is not None), default, most, bound)
+    return size if any(isinstance(source, Variable) for source in (*size.sources, bound)) else size.read({})
 
 
 def _source(node: FieldNode, name: str, *path: str) -> int | Variable | None:

@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
 from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.query_input import QueryInput
@@ -17,6 +17,7 @@ from graphql_schema.sorting import SortBy, sort_keys
 from stores.objects import ObjectsFilter
 from stores.objects.classes import OP
 from stores.objects.fields import INDEXED_OBJECT_FIELDS
+from stores.objects.inputs import check_object_id
 from stores.paging import PageRequest, Row
 
 Sort = Annotated[
@@ -34,8 +35,9 @@ class ObjectQueries:
     """The fields of Query that read objects and ops."""
 
     @resolved(
-        "One version of an object or an op: the object's where both have such a version, even if that is deleted.",
-        returns=ObjSchema,
+        "One version of an object or an op: the object's where both have such a version. Null if there is none, or it "
+        "is deleted.",
+        returns=ObjSchema | None,
     )
     async def obj(
         self,
@@ -43,9 +45,11 @@ class ObjectQueries:
         project_id: ProjectId,
         object_id: Annotated[str, strawberry.argument(description="The object's name.")],
         digest: Version = "latest",
-    ) -> Row:
+    ) -> Row | None:
         """One version of an object."""
-        return await info.context.stores.objects.one(project_id, object_id, digest, selected_fields(info))
+        check_object_id(object_id)
+        objects = info.context.stores.objects
+        return await found_or_null(objects.one(project_id, object_id, digest, selected_fields(info)))
 
     @listed(
         "A page of the project's objects and ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS
@@ -65,16 +69,17 @@ class ObjectQueries:
         """A page of objects and ops."""
         return await _listing(info, project_id, to_store(filter), query, sort_by, request)
 
-    @resolved("One version of an op.", returns=ObjSchema)
+    @resolved("One version of an op; null if there is none, or it is deleted.", returns=ObjSchema | None)
     async def op(
         self,
         info: Info,
         project_id: ProjectId,
         name: Annotated[str, strawberry.argument(description="The op's name.")],
         digest: Version = "latest",
-    ) -> Row:
+    ) -> Row | None:
         """One version of an op."""
-        return await info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP, "name")
+        check_object_id(name, "name")
+        return await found_or_null(info.context.stores.objects.one(project_id, name, digest, selected_fields(info), OP))
 
     @listed("A page of the project's ops, every version an entry.", of=ObjSchema, indexed=INDEXED_OBJECT_FIELDS)
     async def ops(

@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
 from graphql_schema.query_input import QueryInput
 from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import SortBy, sort_keys
@@ -63,10 +63,11 @@ class TableQueries:
         page = await tables.rows(project_id, digest, request, wanted, which, sort_keys(sort_by), where)
         return Listing(page, partial(tables.count_rows, project_id, digest, which, where))
 
-    @resolved("Numbers about a table.", returns=TableStatsRow)
-    async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row:
+    @resolved("Numbers about a table; null if there is none.", returns=TableStatsRow | None)
+    async def table_stats(self, info: Info, project_id: ProjectId, digest: Digest) -> Row | None:
         """Numbers about a table."""
-        return await info.context.stores.tables.stats_of_one(project_id, digest, selected_fields(info))
+        tables = info.context.stores.tables
+        return await found_or_null(tables.stats_of_one(project_id, digest, selected_fields(info)))
 
     @resolved("Numbers about tables: of each that there is, once.", returns=list[TableStatsRow], size="digests")
     async def tables_stats(self, info: Info, project_id: ProjectId, digests: Digests = None) -> list[Row]:

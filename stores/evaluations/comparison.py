@@ -6,6 +6,7 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.evaluations.results import RowsSearch, chosen, order_by, sorted_numbers
 from stores.evaluations.scores import number_at
+from stores.ids import check_call_id
 from stores.query.sort import SortBy
 from stores.query.values import Expression
 
@@ -19,11 +20,12 @@ def check_runs(call_ids: Sequence[str]) -> None:
     """Hold which runs are compared to their rules.
 
     Raises:
-        BadInputError: they are fewer than `MIN_RUNS` or more than `MAX_RUNS`, or one is named twice.
+        BadInputError: they are fewer than `MIN_RUNS` or more than `MAX_RUNS`, or one is named twice or is no call id.
     """
     if not MIN_RUNS <= len(call_ids) <= MAX_RUNS:
         raise BadInputError(f"has {len(call_ids):,} runs; compare {MIN_RUNS} to {MAX_RUNS} with each other", "call_ids")
     for position, call_id in enumerate(call_ids):
+        check_call_id(call_id, f"call_ids.{position}")
         if call_id in call_ids[:position]:
             raise BadInputError(f"{call_id[:64]} is named twice; name each run once", f"call_ids.{position}")
 

@@ -64,7 +64,7 @@ class ObjectVersion:
         return builtin.completed(self.val, name, argument)
 
 
-def check_object_id(object_id: str) -> None:
+def check_object_id(object_id: str, argument: str = "object_id") -> None:
     """Hold an object's name to its rule.
 
     Raises:
@@ -74,5 +74,5 @@ def check_object_id(object_id: str) -> None:
         raise BadInputError(
             f"{object_id[:64]!r} cannot name an object; use 1 to {MAX_OBJECT_ID} letters, digits, dots, underscores "
             "and hyphens",
-            "object_id",
+            argument,
         )

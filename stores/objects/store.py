@@ -177,7 +177,6 @@ class ObjectsStore:
         version: str,
         wanted: Iterable[str],
         kind: Kind | None = None,
-        name_argument: str = "object_id",
     ) -> Row:
         """The wanted fields of one version: of that kind if one is given, or else of either.
 
@@ -185,7 +184,7 @@ class ObjectsStore:
 
         Raises:
             ObjectDeletedError: it is deleted; for `latest`, all versions are.
-            NotFoundError: there is none; where the name has no versions at all, it names `name_argument`.
+            NotFoundError: there is none; where the name has no versions at all, it names `object_id`.
         """
         check_project_id(project_id)
         kinds = [kind] if kind else [OBJECT, OP]
@@ -196,7 +195,7 @@ class ObjectsStore:
         if rows:
             return versions.chosen(rows, object_id, noun)
         is_known = any([await self._was_ever(project_id, each, object_id) for each in kinds])
-        raise versions.not_found(object_id, version, noun, "digest" if is_known else name_argument)
+        raise versions.not_found(object_id, version, noun, "digest" if is_known else "object_id")
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
     @database_query

@@ -29,10 +29,11 @@ class RefsStore:
         self._sources = Sources(database)
 
     @database_query
-    async def values(self, refs: Sequence[str]) -> list[str | None]:
+    async def values(self, refs: Sequence[str], *, may_miss: bool = False) -> list[str | None]:
         """What each of some refs to objects and ops leads to, in their order; None where that is deleted.
 
-        They may lead into several projects, but nowhere from one into another: there is null.
+        They may lead into several projects, but nowhere from one into another: there is null. With `may_miss` there is
+        None also for a ref into what is not there.
 
         Raises:
             NotFoundError: what one leads into is not there; the message lists all of those.
@@ -50,6 +51,8 @@ class RefsStore:
         except BadInputError as error:
             raise error.under("refs") from None
         _check(found, asked)
+        if not may_miss:
+            _check_missing(found)
         return [found[ref].text for ref in asked]
 
     @database_query
@@ -89,6 +92,9 @@ def _check(found: dict[Ref, Resolved], asked: Sequence[Ref]) -> None:
     for position, ref in enumerate(asked):
         if problem := found[ref].problem:
             raise BadInputError(f"{str(ref)[:200]!r} leads nowhere: {problem}", f"refs.{position}")
+
+
+def _check_missing(found: dict[Ref, Resolved]) -> None:
     missing = list(dict.fromkeys(resolved.missing for resolved in found.values() if resolved.missing))
     if missing:
         more = f" and {len(missing) - _LISTED:,} more" if len(missing) > _LISTED else ""

@@ -50,11 +50,11 @@ class Query:
 @strawberry.type
 class Mutation:
     @strawberry.mutation
-    def rename(self, name: str) -> str:
+    def rename(self, name: str) -> str | None:
         return name
 
     @strawberry.mutation
-    def refused(self) -> str:
+    def refused(self) -> str | None:
         raise UnavailableError("too much waits")
 
 

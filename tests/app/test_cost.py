@@ -52,6 +52,7 @@ async def test_every_answer_tells_what_it_cost(client: httpx.AsyncClient) -> Non
 
     for answer in (posted.json(), got.json(), event.result, message["payload"]):
         assert answer == {"data": {"calls": {"nodes": []}}, "extensions": TOLD}
+    assert (failed.status_code, failed.json()["data"]) == (200, {"calls": None})
     assert failed.json()["errors"][0]["extensions"]["argument"] == "first"
     assert failed.json()["extensions"] == {"cost": {"requested": 11, "limit": 500}}
 

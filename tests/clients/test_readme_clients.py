@@ -20,7 +20,8 @@ TYPED_TS = """
 import type { CallBatchMode, FoundQuery, QueryInput, WatchSubscription } from "./gql/graphql.js";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
-type Call = FoundQuery["calls"]["nodes"][number];
+type Calls = NonNullable<FoundQuery["calls"]>;
+type Call = Calls["nodes"][number];
 type Event = WatchSubscription["callEvents"];
 
 export const types: [
@@ -28,9 +29,10 @@ export const types: [
   Equal<Call["startedAt"], string>,
   Equal<Call["latencyMs"], number | null>,
   Equal<Call["question"], unknown>,
-  Equal<FoundQuery["calls"]["totalCount"], number>,
+  Equal<Calls["totalCount"], number>,
+  Equal<FoundQuery["calls"], Calls | null>,
   Equal<Event["type"], "DELETED" | "ENDED" | "STARTED" | "UPDATED">,
-] = [true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true];
 
 declare const { start, end }: { start: NonNullable<CallBatchMode["start"]>; end: NonNullable<CallBatchMode["end"]> };
 export const batch: CallBatchMode[] = [{ start }, { end }];
@@ -55,6 +57,8 @@ from traces.watch import Watch
 
 
 async def check(client: Client, found: Found, told: Watch) -> None:
+    found.calls.totalCount  # type: ignore[union-attr]
+    assert found.calls
     assert_type(found.calls.totalCount, int)
     assert_type(found.calls.nodes[0].id, str)
     assert_type(found.calls.nodes[0].startedAt, datetime)

@@ -96,14 +96,14 @@ async def test_what_is_wrong_with_an_operation_is_told_and_the_others_go_on(
     unknown = await failure(client, "unknown", "subscription { callEventz }")
     refused = await failure(client, "refused", WATCH, projectId="acme")
     stale = await failure(client, "stale", WATCH, projectId=PROJECT, after="nonsense")
-    [resolved] = (await ask(client, "missing", f'{{ obj(projectId: "{PROJECT}", objectId: "x") {{ ref }} }}'))["errors"]
+    [resolved] = (await ask(client, "wrong", f'{{ obj(projectId: "{PROJECT}", objectId: "/") {{ ref }} }}'))["errors"]
     await calls.write([start(1)])
 
     assert unknown["message"].startswith("Cannot query field 'callEventz' on type 'Subscription'.")
     assert unknown["locations"] == [{"line": 1, "column": 16}]
     assert refused["extensions"] == {"code": "BAD_USER_INPUT", "argument": "projectId"}
     assert stale["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}
-    assert (resolved["path"], resolved["extensions"]["code"]) == (["obj"], "NOT_FOUND")
+    assert (resolved["path"], resolved["extensions"]["code"]) == (["obj"], "BAD_USER_INPUT")
     assert await events(client, "watch", 1) == [("STARTED", call_id(1))]
 
 

@@ -67,7 +67,7 @@ _SHOWN: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "OpQueryRes",
             "OpVersionFilter",
         ),
-        "test_a_deleted_version_says_when_it_was_deleted": ("ObjDeleteReq", "ObjDeleteRes"),
+        "test_a_deleted_version_is_null": ("ObjDeleteReq", "ObjDeleteRes"),
         "test_objects_are_asked_sorted_and_paged": ("ObjQueryReq", "ObjQueryRes", "ObjectVersionFilter"),
     },
     "graphql_schema/tables/test_tables.py": {

@@ -18,7 +18,6 @@ Most is what a replica set takes whose primary hangs without a word: another is 
 to take twelve more until a majority confirmed a write.
 """
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
-_MISSING: Final = ("NOT_FOUND", "OBJECT_DELETED")
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
@@ -30,10 +29,6 @@ Json = dict[str, Any]
 
 class RefusedError(DatabaseAwayError):
     """The server answered UNAVAILABLE or TIMEOUT: whether the request took effect is not known."""
-
-
-class MissingError(RefusedError):
-    """The server answered that there is no such thing, which only who reads may be told."""
 
 
 class FaultsClient:
@@ -56,13 +51,6 @@ class FaultsClient:
 
     async def ask(self, document: str, **variables: object) -> Json:
         """The data that an operation gives."""
-        try:
-            return await self._asked(document, variables)
-        except MissingError as error:
-            self.wrong[str(error)] += 1
-            raise
-
-    async def _asked(self, document: str, variables: Json) -> Json:
         variables.setdefault("projectId", self.project_id)
         response = await self._send("POST", self.url, json={"query": document, "variables": variables})
         answer: Json = response.json()
@@ -72,11 +60,9 @@ class FaultsClient:
         return data
 
     async def find(self, document: str, **variables: object) -> Json | None:
-        """The data that a query gives; None where what it asks for is not there."""
-        try:
-            return await self._asked(document, variables)
-        except MissingError:
-            return None
+        """The data that a query gives; None where anything that it asks for is not there."""
+        data = await self.ask(document, **variables)
+        return None if None in data.values() else data
 
     async def post(self, path: str, body: object, **headers: str) -> None:
         """Have one of the other doors take JSON."""
@@ -138,8 +124,6 @@ class FaultsClient:
         errors = answer.get("errors", [])
         for error in errors:
             code = error["extensions"]["code"]
-            if code in _MISSING:
-                raise MissingError(f"{code}: {error['message']}")
             if code in _MAY_BE:
                 self.seen[code] += 1
             else:

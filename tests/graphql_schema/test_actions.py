@@ -163,7 +163,7 @@ async def test_what_breaks_a_rule_is_refused_by_its_argument(
 
     assert answer.code == code
     assert answer.errors[0]["extensions"]["argument"] == argument
-    assert answer.data is None
+    assert answer.data == {"actionsExecuteBatch": None}
 
 
 async def test_a_deleted_action_says_when_it_was_deleted(run: Run, objects: ObjectsStore) -> None:

@@ -50,7 +50,7 @@ async def test_what_nobody_expected_is_masked_and_logged_under_its_id(
     broken = Context(stores=None)  # type: ignore[arg-type]  # the fault that nobody expects
 
     with caplog.at_level(logging.ERROR, "loomql"):
-        result = await schema.execute('{ call(projectId: "a/b", id: "x") { id } }', context_value=broken)
+        result = await schema.execute('{ call(projectId: "a/b", id: "0123456789abcdef") { id } }', context_value=broken)
 
     [error] = result.errors or []
     assert (error.extensions or {})["code"] == "INTERNAL"

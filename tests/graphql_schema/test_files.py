@@ -129,11 +129,8 @@ async def test_a_file_larger_than_the_server_takes_is_refused(schema: LoomSchema
         assert "LOOMQL_MAX_FILE_BYTES" in error.message
 
 
-async def test_an_unknown_file_is_not_found(run: Run) -> None:
-    answer = await run(READ, digest=HELLO)
-
-    assert answer.code == "NOT_FOUND"
-    assert answer.errors[0]["extensions"]["argument"] == "digest"
+async def test_an_unknown_file_is_null(run: Run) -> None:
+    assert await run(READ, digest=HELLO) == ({"file": None}, [])
 
 
 async def test_content_is_read_only_when_selected(run: Run, commands: Commands) -> None:

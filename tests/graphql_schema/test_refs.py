@@ -36,15 +36,15 @@ async def test_refs_answer_in_order(run: Run, objects: ObjectsStore) -> None:
     }
 
 
-async def test_what_is_missing_and_what_is_wrong_say_so(run: Run, objects: ObjectsStore) -> None:
+async def test_what_is_missing_is_null_and_what_is_wrong_says_so(run: Run, objects: ObjectsStore) -> None:
     ref = await made(objects, {"a": 1})
     missing = f"weave:///{PROJECT}/object/prompt:v0"
 
-    not_found = await run(READ, refs=[ref, missing])
+    found = await run(READ, refs=[missing, ref])
     latest = await run(READ, refs=[ref, f"weave:///{PROJECT}/object/prompt:latest"])
     many = await run(READ, refs=[ref] * 1001)
 
-    assert (not_found.code, not_found.errors[0]["message"]) == ("NOT_FOUND", f"refs: not found: {missing}")
+    assert found == ({"refs": [None, {"a": 1}]}, [])
     assert (latest.code, latest.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "refs.1")
     assert (many.code, many.errors[0]["extensions"]["argument"]) == ("BAD_USER_INPUT", "refs")
 

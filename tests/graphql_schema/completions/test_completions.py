@@ -132,7 +132,7 @@ async def test_inputs_that_break_a_rule_are_named(
 ) -> None:
     answer = await ask(CREATE, inputs=inputs)
 
-    assert answer.data is None
+    assert answer.data == {"completionsCreate": None}
     assert answer.code == code
     assert answer.errors[0]["extensions"]["argument"] == argument
     assert stand_in.asked == []

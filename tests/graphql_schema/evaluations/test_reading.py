@@ -463,7 +463,6 @@ COMPARE_OF = 'evaluationCompare(projectId: "acme/chat", callIds:'
         ('evaluationRun(projectId: "acme/chat", callId: "{no}") { id }', "BAD_USER_INPUT", "callId"),
         ('evaluationRun(projectId: "acme", callId: "{run}") { id }', "BAD_USER_INPUT", "projectId"),
         (RESULTS_OF + '"{no}") { totalCount nodes { exampleDigest } }', "BAD_USER_INPUT", "evaluationCallId"),
-        (RESULTS_OF + '"{gone}") { nodes { exampleDigest } }', "NOT_FOUND", "evaluationCallId"),
         (RESULTS_OF + '"{run}", first: 1, last: 1) { totalCount }', "BAD_USER_INPUT", "first"),
         (RESULTS_OF + '"{run}", after: "x") { nodes { exampleDigest } }', "BAD_USER_INPUT", "after"),
         (
@@ -473,13 +472,12 @@ COMPARE_OF = 'evaluationCompare(projectId: "acme/chat", callIds:'
         ),
         (COMPARE_OF + '["{run}"]) { numInCommon }', "BAD_USER_INPUT", "callIds"),
         (COMPARE_OF + '["{run}", "{run}"]) { numInCommon }', "BAD_USER_INPUT", "callIds.1"),
-        (COMPARE_OF + '["{run}", "{gone}"]) { numInCommon }', "NOT_FOUND", "callIds.1"),
         (COMPARE_OF + '["{no}", "{run}"]) { numInCommon }', "BAD_USER_INPUT", "callIds.0"),
     ],
 )
 async def test_what_breaks_a_rule_says_which(run: Run, calls: CallsStore, field: str, code: str, argument: str) -> None:
     await calls.write([*of_run(), start(1), end(1)])
-    for name, value in (("no", call_id(1)), ("run", run_id()), ("gone", run_id(9))):
+    for name, value in (("no", call_id(1)), ("run", run_id())):
         field = field.replace(f"{{{name}}}", value)
 
     answer = await run(f"{{ {field} }}")
@@ -496,6 +494,10 @@ async def test_a_run_that_is_not_there_is_null(run: Run, calls: CallsStore) -> N
 
     assert (await run(document, project=PROJECT, id=run_id(2))).data == {"evaluationRun": None}
     assert (await run(document, project="acme/other", id=run_id(1))).data == {"evaluationRun": None}
+    results = f'{{ {RESULTS_OF}"{run_id(9)}") {{ nodes {{ exampleDigest }} }} }}'
+    assert await run(results) == ({"evaluationResults": None}, [])
+    compared = f'{{ {COMPARE_OF}["{run_id(1)}", "{run_id(9)}"]) {{ numInCommon }} }}'
+    assert await run(compared) == ({"evaluationCompare": None}, [])
     assert (await run(document, project=PROJECT, id=run_id(1))).data == {
         "evaluationRun": {"id": run_id(1), "metrics": []}
     }

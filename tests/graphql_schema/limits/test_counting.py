@@ -220,7 +220,7 @@ def unfolded(executor: Executor[Any]) -> int:
     root = schema.get_root_type(executor.operation.operation)
     assert root is not None
 
-    def fields(kind: GraphQLObjectType, grouped: dict[str, Any], handed: int | None) -> int:
+    def fields(kind: GraphQLObjectType, grouped: dict[str, Any], handed: int | None, *, in_list: bool) -> int:
         nonlocal work
         total = 0
         for details in grouped.values():
@@ -231,22 +231,23 @@ def unfolded(executor: Executor[Any]) -> int:
             work += weight.work
             values = get_argument_values(definition, node, executor.variable_values)
             given = {name: values.get(each.out_name or name) for name, each in definition.args.items()}
-            told = size_of(weight.size, weight.default, given)
+            told = size_of(weight.size, weight.nested if in_list else weight.default, given)
             is_list = is_list_type(get_nullable_type(definition.type))
             known = [size for size in (told, handed, INNER) if size is not None]
             below = get_named_type(definition.type)
             each = weight.own
             if is_composite_type(below):
-                each += most(below, details, None if is_list else told)
+                each += most(below, details, None if is_list else told, in_list=in_list or is_list)
             total += known[0] * each if is_list else each
         return total
 
-    def most(kind: GraphQLCompositeType, details: Any, handed: int | None) -> int:  # noqa: ANN401 -- graphql-core's
+    def most(kind: GraphQLCompositeType, details: Any, handed: int | None, *, in_list: bool) -> int:  # noqa: ANN401 -- graphql-core's
         kinds = [kind] if isinstance(kind, GraphQLObjectType) else schema.get_possible_types(kind)
-        return max(fields(each, executor.collect_subfields(each, details).grouped_field_set, handed) for each in kinds)
+        grouped = [(each, executor.collect_subfields(each, details).grouped_field_set) for each in kinds]
+        return max(fields(each, selected, handed, in_list=in_list) for each, selected in grouped)
 
     collected = collect_fields(schema, executor.fragments, executor.variable_values, root, executor.operation)
-    return fields(root, collected.grouped_field_set, None) + work
+    return fields(root, collected.grouped_field_set, None, in_list=False) + work
 
 
 def size_of(rule: Any, default: int, given: dict[str, Any]) -> int | None:  # noqa: ANN401 -- numbers or names

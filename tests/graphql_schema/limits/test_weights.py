@@ -5,13 +5,17 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
+from app.settings import Settings
+from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.limits.costing import Pricing, about
 
-ASKED, COUNT, SCAN = 10, 1_000, 10_000
+ASKED, COUNT, SCAN = 10, 1_000, 8_000
 """What the database's work counts: a look-up, an index gone through, calls read."""
 
 REFS = "query ($refs: [String!]!) { refs(refs: $refs) }"
 DIGESTS = about("query ($digests: [String!]) { tablesStats(%s, digests: $digests) { count } }")
+AMONG = about("query ($filter: CallsFilter) { calls(%s, filter: $filter) { nodes { id } } }")
+AMONG_IDS = about("query ($ids: [ID!]) { calls(%s, filter: { callIds: $ids }) { nodes { id } } }")
 BATCH = "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }"
 START = {
     "start": {
@@ -42,7 +46,31 @@ START = {
             {},
             2 * ASKED + COUNT + 1 + 5 * 5,
         ),
-        ("{ calls(%s, first: 5) { nodes { feedback { nodes { payload } } } } }", {}, 20 + 1 + 5 * (1 + 1 + 100 * 2)),
+        ("{ calls(%s, first: 5) { nodes { feedback { nodes { payload } } } } }", {}, 20 + 1 + 5 * (1 + 1 + 20 * 2)),
+        ("{ calls(%s, first: 5) { nodes { feedback(last: 30) { nodes { id } } } } }", {}, 20 + 1 + 5 * (1 + 1 + 30)),
+        ("{ call(%s, id: 5) { feedback { nodes { id } } } }", {}, 2 * ASKED + 1 + 1 + 100),
+        ('{ node(id: "a") { ... on CallSchema { feedback { nodes { id } } } } }', {}, 2 * ASKED + 1 + 1 + 100),
+        ('{ nodes(ids: ["a", "b"]) { ... on CallSchema { feedback { nodes { id } } } } }', {}, 20 + 2 * (1 + 1 + 20)),
+        (
+            """{ one: call(%s, id: 5) { ...F } some: calls(%s, first: 3) { nodes { ...F } } }
+            fragment F on CallSchema { feedback { nodes { id } } }""",
+            {},
+            4 * ASKED + (1 + 1 + 100) + 1 + 3 * (1 + 1 + 20),
+        ),
+        ('{ calls(%s, filter: { callIds: ["a", "b", "c"] }) { nodes { id } } }', {}, ASKED + 1 + 3),
+        ('{ calls(%s, first: 2, filter: { callIds: ["a", "b", "c"] }) { nodes { id } } }', {}, ASKED + 1 + 2),
+        ("{ calls(%s, filter: { callIds: [] }) { nodes { id } } }", {}, ASKED + 1 + 100),
+        ('{ calls(%s, filter: { traceIds: ["a"] }) { nodes { id } } }', {}, ASKED + 1 + 100),
+        (AMONG, {"filter": {"callIds": ["a", "b"]}}, ASKED + 1 + 2),
+        (AMONG, {"filter": {"callIds": ["a"] * 400}}, ASKED + 1 + 100),
+        (AMONG, {"filter": {"callIds": None}}, ASKED + 1 + 100),
+        (AMONG, {}, ASKED + 1 + 100),
+        (AMONG_IDS, {"ids": ["a", "b"]}, ASKED + 1 + 2),
+        (
+            '{ projects(first: 2) { nodes { calls(filter: { callIds: ["a"] }) { nodes { id } } } } }',
+            {},
+            2 * ASKED + 1 + 2 * (1 + 1 + 1),
+        ),
         ("{ calls(%s, first: 5) { nodes { inputRefs { kind obj { ref } } } } }", {}, 20 + 1 + 5 * (1 + 10 * 2)),
         ("{ callsStats(%s) { count } }", {}, COUNT + 1),
         ("{ callsAggregate(%s) { numGroups } }", {}, SCAN + 1),
@@ -96,6 +124,18 @@ def test_the_default_of_a_variable_is_a_page_size_too(pricing: Pricing) -> None:
     document = about("query ($first: Int = 3) { calls(%s, first: $first) { nodes { id } } }")
 
     assert [pricing.of(document), pricing.of(document, first=5), pricing.of(document, first=None)] == [14, 16, 111]
+
+
+def test_a_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -> None:
+    chart = "callsAggregate(%s, bucket: DAY, groupBy: [MODEL]) { numGroups rows { bucketStart model count cost } }"
+    charts = " ".join(f"c{number}: {chart}" for number in range(25))
+    page = "recent: calls(%s) { totalCount nodes { id traceName inputs output feedback { nodes { id } } } }"
+    default: int = Settings.model_fields["max_query_cost"].default
+
+    limited = Pricing(schema._schema, max_cost=default)
+
+    assert limited.of(about(f"{{ {charts} }}")) == 25 * (SCAN + 1 + 100) == 202_525
+    assert limited.of(about(f"{{ {charts} {page} }}")) < default
 
 
 def test_pages_are_no_larger_than_the_server_gives(schema: Any) -> None:  # noqa: ANN401 -- as the fixture

@@ -86,7 +86,7 @@ async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
 
     assert (await run(READ_OP, name="f")).data == {"op": by_value | {"kind": "op", "val": {"_type": "Op"}}}
     assert (await run(READ_OP, name="g")).data == {"op": forced | {"kind": "op", "val": "source"}}
-    assert (await run(READ_OP, name="h")).code == "NOT_FOUND"
+    assert (await run(READ_OP, name="h")).data == {"op": None}
     assert listed.data["ops"] == {
         "totalCount": 2,
         "nodes": [{"objectId": name, "kind": "op"} for name in "fg"],
@@ -102,7 +102,7 @@ async def test_an_op_that_shares_its_name_with_an_object_is_reached_and_deleted(
     assert (await run(READ, id="prompt", digest=op)).data["obj"] == created | {"versionIndex": 0, "val": OP}
     assert (await run(DELETE_OP, name="prompt", digests=["v0"])).data == {"opDelete": {"numDeleted": 1}}
 
-    assert (await run(READ, id="prompt", digest=op)).code == "OBJECT_DELETED"
+    assert (await run(READ, id="prompt", digest=op)).data == {"obj": None}
     assert (await run(READ, id="prompt")).data["obj"]["digest"] == plain
     refused = await run(DELETE_OP, name="prompt")
     assert (refused.code, refused.errors[0]["extensions"]["argument"]) == ("NOT_FOUND", "name")
@@ -125,33 +125,26 @@ async def test_null_is_a_value_like_any_other(run: Run) -> None:
     assert (await run(READ, id="prompt")).data == {"obj": created | {"versionIndex": 0, "val": None}}
 
 
-async def test_a_deleted_version_says_when_it_was_deleted(run: Run, objects: ObjectsStore) -> None:
+async def test_a_deleted_version_is_null(run: Run, objects: ObjectsStore) -> None:
     await objects.create(version(1))
     assert (await run(DELETE, id="prompt", digests=["v0"])).data == {"objDelete": {"numDeleted": 1}}
 
-    answer = await run(READ, id="prompt")
-
-    [error] = answer.errors
-    deleted_at = error["extensions"]["deletedAt"]
-    assert error["extensions"] == {"code": "OBJECT_DELETED", "deletedAt": deleted_at, "argument": "digest"}
-    assert error["message"] == f"digest: prompt:v0 was deleted at {deleted_at}"
-    assert answer.data is None
+    assert await run(READ, id="prompt") == ({"obj": None}, [])
 
 
-async def test_what_is_not_there_is_not_found(run: Run, objects: ObjectsStore) -> None:
+async def test_what_is_not_there_is_null_to_read_and_not_found_to_delete(run: Run, objects: ObjectsStore) -> None:
     await objects.create(version(OP, object_id="f"))
     await objects.create(version(1, object_id="known"))
-    for document, variables, argument in (
-        (READ, {"id": "a/b"}, "objectId"),
-        (READ, {"id": "nope"}, "objectId"),
-        (READ, {"id": "known", "digest": "v99999999999"}, "digest"),
-        (READ, {"id": "f", "digest": "nope"}, "digest"),
-        (READ_OP, {"name": "known"}, "name"),
-        (READ_OP, {"name": "f", "digest": "v1"}, "digest"),
-        (DELETE, {"id": "prompt"}, "objectId"),
-        (DELETE, {"id": "prompt", "digests": ["x"]}, "digests"),
+    for document, field, variables in (
+        (READ, "obj", {"id": "nope"}),
+        (READ, "obj", {"id": "known", "digest": "v99999999999"}),
+        (READ, "obj", {"id": "f", "digest": "nope"}),
+        (READ_OP, "op", {"name": "known"}),
+        (READ_OP, "op", {"name": "f", "digest": "v1"}),
     ):
-        answer = await run(document, **variables)
+        assert await run(document, **variables) == ({field: None}, [])
+    for variables, argument in (({"id": "prompt"}, "objectId"), ({"id": "prompt", "digests": ["x"]}, "digests")):
+        answer = await run(DELETE, **variables)
         assert answer.code == "NOT_FOUND"
         assert answer.errors[0]["extensions"]["argument"] == argument
 
