@@ -382,6 +382,16 @@ async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
     assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
 
 
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create", "/v2/acme/dense/calls/complete"])
+def test_a_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path: str) -> None:
+    dense = b'{"batch":[[' + b"{}," * 10_000_000 + b"{}]]}"
+
+    answer = door.post(path, content=dense)
+
+    reason = "has more than 2,500,000 strings, lists and objects; send fewer at once"
+    assert (answer.status_code, answer.json()) == (413, {"reason": reason})
+
+
 def test_very_many_items_are_refused_before_any_is_read(
     door: httpx.Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
