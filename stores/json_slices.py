@@ -115,9 +115,18 @@ async def _admit(text: Text, start: int, end: int, max_values: int, reserve: Res
         counts = await _counted(json_counts.exact, text, start, end, at_once=size <= SMALL)
     if counts.values > max_values:
         raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
-    if reserve and (excess := counts.excess_bytes(size)):
+    if reserve and (excess := counts.excess_bytes(size) + await _wide_bytes(text, start, end)):
         await reserve(excess)
     return counts.values
+
+
+async def _wide_bytes(text: Text, start: int, end: int) -> int:
+    """The bytes of memory that wide characters add to a text of more than 64 KiB."""
+    if end - start <= SMALL:
+        return 0
+    if end - start <= _AT_ONCE_BYTES:
+        return json_counts.wide_bytes(text, start, end)
+    return await asyncio.to_thread(json_counts.wide_bytes, text, start, end)
 
 
 async def _counted(

@@ -229,6 +229,18 @@ async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message:
         await json_slices.members(text, ["batch"])
 
 
+@pytest.mark.parametrize(("character", "more"), [("e", 0), ("é", 0), ("漢", 1), ("🍵", 3)])
+async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int) -> None:
+    text = json.dumps(["x" * 100_000 + character], ensure_ascii=False).encode()
+    sizes = [more * len(text)] if more else []
+    reserved = Reserved()
+
+    await json_slices.loads_whole(text, reserved.take)
+    await json_slices.loads(text, reserve=reserved.take)
+
+    assert reserved.sizes == 2 * sizes
+
+
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize(
     "text",
