@@ -204,6 +204,11 @@ class Share:
         """Whether the request is large enough to count."""
         return self._held > 0
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the request has a large slot."""
+        return self._is_large
+
     async def expect(self, size: int) -> None:
         """Check that so many bytes would fit, before they come; wait up to two seconds, and reserve nothing.
 

@@ -1,6 +1,5 @@
 """Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -8,17 +7,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.access.callers import ACCESS, Access, access_of
-from app.request_bodies import pieces
+from app.request_bodies import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
 from stores import json_slices
-from stores.errors import (
-    BadInputError,
-    ForbiddenError,
-    PayloadTooLargeError,
-    RateLimitedError,
-    StoreError,
-    UnavailableError,
-)
+from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
 from stores.intake import Share
 
 LARGE: Final = 4 * json_slices.SMALL
@@ -186,14 +178,14 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or await _refused_by(share.expect, int(length))
+        refused = refused or await refusal_by(share.expect, int(length))
     async for piece in pieces(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _PASSES_BY * max_bytes:
             break
-        refused = refused or await _refused_by(share.take, len(piece))
+        refused = refused or await refusal_by(share.take, len(piece))
         if refused is None:
             text += piece
         elif text:
@@ -205,14 +197,6 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
         finally:
             del refused  # it leads to what it was raised in, which would stay for long
     return Body(text, access_of(request), share.take, request.path_params, dict(request.headers))
-
-
-async def _refused_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
-    try:
-        await hold(size)
-    except (RateLimitedError, UnavailableError) as error:
-        return error
-    return None
 
 
 def _encoded(request: Request) -> StoreError | None:
