@@ -27,7 +27,7 @@ class Body:
 
     text: bytearray
     access: Access
-    reserve: json_slices.Reserve
+    share: Share
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -68,27 +68,27 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await json_slices.loads_whole(self.text, self.reserve)
+            around = found = await json_slices.loads_whole(self.text, self.share.take)
         except BadInputError:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path), self.access, self.reserve) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path), self.access, self.share) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await json_slices.members(self.text, path)
-            around = None if found is None else await json_slices.loads(found.around, reserve=self.reserve)
+            around = None if found is None else await json_slices.loads(found.around, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
             await self._decoded()
             raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path), self.access, self.reserve)
+        return Items(found, around, ".".join(path), self.access, self.share)
 
     async def _decoded(self) -> object:
         try:
-            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.reserve)
+            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
@@ -101,7 +101,7 @@ class Items:
     around: object
     name: str
     access: Access
-    reserve: json_slices.Reserve
+    share: Share
 
     def __len__(self) -> int:
         return len(self.members)
@@ -125,7 +125,7 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await json_slices.loads(self.members.text, max_values, span, self.reserve)
+            return await json_slices.loads(self.members.text, max_values, span, self.share.take)
         except (BadInputError, PayloadTooLargeError) as error:
             raise error.under(self.at(position)) from None
 
@@ -196,7 +196,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
             raise refused
         finally:
             del refused  # it leads to what it was raised in, which would stay for long
-    return Body(text, access_of(request), share.take, request.path_params, dict(request.headers))
+    return Body(text, access_of(request), share, request.path_params, dict(request.headers))
 
 
 def _encoded(request: Request) -> StoreError | None:

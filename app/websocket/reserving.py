@@ -47,8 +47,8 @@ class ReservingProtocol(CountingProtocol):
     """Uvicorn's WebSocket protocol, with a memory budget and a minimum rate for what a client sends.
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
-    message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends a
-    message more slowly than `PACE` allows is closed with 4408.
+    message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends
+    a message more slowly than `PACE` allows is closed with 4408.
 
     The application gets a message of more than 16 KiB as an event with `ENCODED` and `SHARE`, others as ASGI has them.
     """
