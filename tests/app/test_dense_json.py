@@ -76,6 +76,28 @@ async def test_a_text_of_too_many_values_is_refused_unparsed(
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
+async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_refused(*, as_form: bool) -> None:
+    intake = Intake()
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+        answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
+
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert error["message"].startswith("The form is refused: operations takes 2" if as_form else "The body takes 29")
+    assert "one request may take 268,435,456, 4 times LOOMQL_MAX_PENDING_BYTES; send less at once" in error["message"]
+    assert intake.held_bytes == 0
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
+async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
+    text = "🍵 " * 6_000_000
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=Intake())) as client:
+        answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
+
+    assert (answer.status_code, answer.json()["data"]) == (200, {"echo": text})
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
 async def test_a_dense_text_waits_for_the_memory_of_its_values(
     client: httpx.AsyncClient, intake: Intake, *, as_form: bool
 ) -> None:
