@@ -139,6 +139,8 @@ def _check_size(items: Items, position: int) -> None:
 
 
 async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
+    if not waiting.parts:
+        return
     try:
         errors = await stores.calls.write_partly(waiting.parts)
     except StoreError as error:

@@ -67,6 +67,8 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
     Raises:
         StoreError: nothing is wrong with any, and all may be sent again.
     """
+    if not waiting:
+        return
     try:
         rows = await stores.feedback.create([asked.to_store() for asked in waiting.values()])
     except StoreError as error:
@@ -76,7 +78,7 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
     else:
         for position, row in zip(waiting, rows, strict=True):
             outcome.results[position] = feedback_fields(row, _ANSWERED)
-    outcome.is_partly_stored = bool(outcome.results)
+        outcome.is_partly_stored = True
     outcome.release()
 
 
@@ -90,6 +92,7 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
             outcome.refuse(position, error.under(outcome.items.at(position)))
         else:
             outcome.results[position] = feedback_fields(row, _ANSWERED)
+            outcome.is_partly_stored = True
 
 
 async def replace(stores: Stores, body: Body) -> Response:
