@@ -140,6 +140,8 @@ async def test_a_client_that_sends_a_byte_and_then_nothing_has_the_time_that_is_
         writer.write(b"x")
     refused = await answers(connections)
 
+    for _, writer in connections:
+        writer.close()
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 408 ")
         # Each wait by itself would be within the two seconds in which nothing may come.
@@ -156,9 +158,9 @@ async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monk
         and headers[0] != FORM
         and "Content-Encoding: gzip" not in headers
     ]
-    file = await begin(host, "PUT /files/acme/slow", ["Connection: close"], content, len(content) + 8)
     async with trickling(slow):
         refused = await answers(slow)
+    file = await begin(host, "PUT /files/acme/slow", ["Connection: close"], content, len(content) + 8)
     for _ in range(8):
         file[1].write(b"x")
         await asyncio.sleep(0.2)
