@@ -402,7 +402,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def dense_batch(project: str, path: str, share: Share) -> Body:
     """The body of a batch of three items, for each of which memory is reserved."""
-    dense = {"dense": [{}] * 40_000}
+    dense: dict[str, object] = {"dense": [{}] * 40_000}
     if path == BATCH:
         items = [start(project, inputs=dense) for _ in range(3)]
     else:
