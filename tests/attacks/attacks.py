@@ -207,6 +207,13 @@ async def dense_operations(target: Target) -> Results:
     return await _ask_all(target, [request])
 
 
+async def dense_batch(target: Target) -> Results:
+    """One POST at /weave/call/upsert_batch sends a batch with one item, 30 MB of `{}`."""
+    body = b'{"batch":[[{}' + b",{}" * (_DENSE_BODY // 3) + b"]]}"
+    headers = target.headers(_JSON, writes=True)
+    return await _ask_all(target, [Request("weave", "POST", "/weave/call/upsert_batch", headers, body)])
+
+
 async def many_scans(target: Target) -> Results:
     """One POST of 90 aliases of `calls(first: 1)`, each with its own condition that no index serves."""
     fields = " ".join(
@@ -273,6 +280,7 @@ ATTACKS: Final[dict[str, Attack]] = {
         empty_gzip_members,
         dense_variables,
         dense_operations,
+        dense_batch,
         many_scans,
         hostile_dispositions,
         forged_log_lines,

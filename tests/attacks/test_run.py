@@ -74,5 +74,5 @@ def test_a_row_says_how_an_attack_was_not_withstood(row: Row, told: list[str]) -
 
 
 def test_each_attack_has_a_sentence() -> None:
-    assert len(ATTACKS) == 12
+    assert len(ATTACKS) == 13
     assert all(attack.__doc__ for attack in ATTACKS.values())
