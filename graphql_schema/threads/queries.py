@@ -36,6 +36,7 @@ class ThreadQueries:
         "A page of the project's threads; those of which no turn has ended yet are left out.",
         of=ThreadSchema,
         work=COUNT,
+        scans=True,
     )
     async def threads(
         self,
