@@ -10,7 +10,7 @@ from stores.transactions import Session
 
 _OWNER = ("weave_ref", "wb_user_id")
 _REPLACES = "replaces"
-"""The id in whose place feedback with an id of its writer's own came: only so is a replacement known that is repeated."""
+"""The id of the feedback that a replacement with an id took the place of: it tells a repeated replacement."""
 
 
 async def write(
@@ -104,7 +104,8 @@ async def _check_owners(database: Database, named: Mapping[str, Document], sessi
     ids = list({document["_id"] for document in named.values()})
     projects = list({document["project_id"] for document in named.values()})
     among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
-    rows = database.feedback.find(among, dict.fromkeys((*_OWNER, _REPLACES), 1), session=session, batch_size=len(ids) + 1)
+    shown = dict.fromkeys((*_OWNER, _REPLACES), 1)
+    rows = database.feedback.find(among, shown, session=session, batch_size=len(ids) + 1)
     there = {row["_id"]: row async for row in rows}
     for at, document in named.items():
         _check_owner(at, document, there.get(document["_id"]))
