@@ -22,7 +22,7 @@ MOST_SCANS: Final = 8
 """Scans that one process runs at a time; one caller has half of them."""
 
 WAIT_SECONDS: Final = 30.0
-"""Half of the time that a request has by default, for outside of GraphQL nothing else ends the wait."""
+"""How long a scan waits for a slot; outside of GraphQL nothing else ends the wait."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

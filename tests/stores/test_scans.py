@@ -90,7 +90,7 @@ async def test_a_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
     assert third.runs
     assert [scan.runs for scan in greedy] == [False, True, True, True, *[False] * 8]
     await third.end()
-    # Of callers with equally many scans, the one who has waited the longest is next.
+    # Of the other two, one has as many scans as a caller may have.
     assert [scan.runs for scan in greedy] == [False, True, True, True, True, *[False] * 7]
     for scan in greedy[1:]:
         await scan.end()
