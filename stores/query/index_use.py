@@ -87,7 +87,7 @@ class IndexedFields:
             return True
         named = {condition.field.path for condition in conditions if condition.names_values}
         ranges = {condition.field.path for condition in conditions} - named
-        return not conditions or any(
+        return any(
             # Behind the fields whose values are named, an index has room for one range.
             {*keys[: len(named)]} == named and ranges <= {*keys[len(named) : len(named) + 1]} and only <= named | ranges
             for keys, only in self._paths
@@ -100,7 +100,7 @@ class IndexedFields:
             return
         [(spelled, operands)] = tree.items()
         name = spelled.removeprefix(SIGIL)
-        if name == "and" and isinstance(operands, list):
+        if name == "and" and operands and isinstance(operands, list):
             for each in operands:
                 yield from self._conditions(each, depth + 1, left)
         elif name in _COMPARISONS:

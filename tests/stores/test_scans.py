@@ -42,6 +42,7 @@ class Scan:
     async def end(self) -> None:
         self.over.set()
         await self.task
+        await asyncio.sleep(0)  # The scan that gets the slot begins.
 
 
 async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:

@@ -66,8 +66,8 @@ def aliases(number: int, field: str) -> str:
         (listed(BOTH), ASKED + SCAN + 2),
         (f"{{ callsStats(%s, {BOTH}) {{ count }} }}", COUNT + SCAN + 1),
         # Threads are made of all turns of a project, once for the page and once for each count.
-        ("{ threads(%s, first: 1) { nodes { turnCount } } }", COUNT + SCAN + 2),
-        ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", 2 * COUNT + 2 * SCAN + 2),
+        ("{ threads(%s, first: 1) { nodes { turnCount } } }", ASKED + SCAN + 2),
+        ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 2),
         # Each project of a page is looked through by itself.
         (
             f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",

@@ -26,6 +26,11 @@ def at(number: int) -> int:
     return NOON + number * SECOND
 
 
+def seconds(number: int) -> int:
+    """That time in unix seconds, as conditions have it."""
+    return at(number) // SECOND
+
+
 def get(name: str) -> Tree:
     return {"$getField": name}
 
@@ -62,14 +67,18 @@ UNSERVED: dict[str, Tree] = {
 }
 ONE_INDEX: dict[str, Tree] = {
     "range": compared("latency_ms", "$gte", 0),
-    "two bounds": {"$and": [compared("started_at", "$gte", at(10)), compared("started_at", "$lt", at(30))]},
-    "value and range": {"$and": [compared("op_name", value="even"), compared("started_at", "$gte", at(10))]},
-    "range and value": {"$and": [compared("started_at", "$lt", at(10)), compared("status", value="success")]},
+    "two bounds": {"$and": [compared("started_at", "$gte", seconds(10)), compared("started_at", "$lt", seconds(30))]},
+    "value and range": {"$and": [compared("op_name", value="even"), compared("started_at", "$gte", seconds(10))]},
+    "range and value": {"$and": [compared("started_at", "$lt", seconds(10)), compared("status", value="success")]},
     "values and range": {
-        "$and": [{"$in": [get("op_name"), [literal("even"), literal("odd")]]}, compared("started_at", "$gte", at(10))]
+        "$and": [
+            {"$in": [get("op_name"), [literal("even"), literal("odd")]]},
+            compared("started_at", "$gte", seconds(10)),
+        ]
     },
-    "nested": {"$and": [{"$and": [compared("parent_id", value=call_id(0))]}, compared("started_at", "$gte", at(0))]},
-    "none": {"$and": []},
+    "nested": {
+        "$and": [{"$and": [compared("parent_id", value=call_id(0))]}, compared("started_at", "$gte", seconds(0))]
+    },
 }
 """Conditions that many calls pass, and that one index holds."""
 
@@ -80,7 +89,7 @@ SELECTIVE: dict[str, Tree] = {
 """Conditions of which one leads to few calls, and no index holds the other."""
 
 NO_COMMON_INDEX: dict[str, Tree] = {
-    "two ranges": {"$and": [compared("started_at", "$gte", at(0)), compared("latency_ms", "$gte", 1_000)]},
+    "two ranges": {"$and": [compared("started_at", "$gte", seconds(0)), compared("latency_ms", "$gte", 1_000)]},
     "value and range": {"$and": [compared("op_name", value="even"), compared("latency_ms", "$gte", 1_000)]},
     "value and range of ids": {"$and": [compared("op_name", value="even"), compared("parent_id", "$gte", "0")]},
     "two coarse values": {"$and": [compared("op_name", value="even"), compared("status", value="success")]},
@@ -112,9 +121,9 @@ async def various(calls: CallsStore) -> CallsStore:
     """Children of one call, each in its trace: half are `even` ops that take 500 ms, half `odd` that take a second."""
     batch: list[CallStart | CallEnd] = []
     for number in range(CALLS):
-        op_name, seconds = ("odd", 1) if number % 2 else ("even", 0.5)
+        op_name, duration = ("odd", SECOND) if number % 2 else ("even", SECOND // 2)
         place = {"parent_id": call_id(0), "thread_id": f"thread {number // 2}", "op_name": op_name}
-        batch += [start(number, **place), end(number, ended_at=at(number) + int(seconds * SECOND))]
+        batch += [start(number, **place), end(number, ended_at=at(number) + duration)]
     await calls.write(batch)
     return calls
 
@@ -233,6 +242,7 @@ def nested(depth: int) -> Tree:
         {"$in": [get("op_name")]},
         {"$in": {}},
         {"$and": {}},
+        {"$and": []},
         {"$getField": ["op_name"]},
         compared("no_such_field"),
         nested(1_000),
