@@ -39,14 +39,16 @@ def resolved(
     size: int | str | None = None,
     work: int | None = None,
     indexed: IndexedFields | None = None,
+    scans: bool = False,
 ) -> Callable[[_Resolver], _Resolver]:
     """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
 
     For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
     that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
-    fields that its `query` and `sortBy` may name without a scan.
+    fields that its `query` and `sortBy` may name without a scan; `scans` says that it always needs one.
     """
-    field = strawberry.field(description=description, graphql_type=returns, metadata=declared(size, work, indexed))
+    metadata = declared(size, work, indexed, scans=scans)
+    field = strawberry.field(description=description, graphql_type=returns, metadata=metadata)
     return cast("Callable[[_Resolver], _Resolver]", field)
 
 

@@ -44,8 +44,8 @@ SCAN: Final = 10_000
 """What it costs to let it read the calls of a project: half a second for 100,000."""
 
 UNINDEXED: Final = 4_000
-"""Cost of a condition or a sort that no index serves, beside what a list costs anyway: 25 lists, each with its
-`totalCount`, are within the default limit, and 90 are not."""
+"""Cost of a condition or a sort that no index serves, and of making threads of all turns of a project, beside what a
+list costs anyway: 25 lists, each with its `totalCount`, are within the default limit, and 90 are not."""
 
 _UNBOUNDED: Final = 10**12
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
@@ -57,10 +57,15 @@ class _Declaration:
     size: int | str | None = None
     work: int | None = None
     indexed: IndexedFields | None = None
+    scans: bool = False
 
 
 def declared(
-    size: int | str | None = None, work: int | None = None, indexed: IndexedFields | None = None
+    size: int | str | None = None,
+    work: int | None = None,
+    indexed: IndexedFields | None = None,
+    *,
+    scans: bool = False,
 ) -> dict[str, Any]:
     """The metadata of a field that says what it weighs, where that is not what its type and arguments tell.
 
@@ -68,8 +73,9 @@ def declared(
         size: how many objects its list has, or the lists right below it: a number, or the argument that tells.
         work: what it makes the database do, once for all rows that ask.
         indexed: the fields that its conditions and sorts may name without a scan.
+        scans: whether it needs a scan whatever its arguments are.
     """
-    declaration = _Declaration(size, work, indexed)
+    declaration = _Declaration(size, work, indexed, scans)
     return {_DECLARED: declaration} if declaration != _Declaration() else {}
 
 
@@ -80,7 +86,8 @@ class Weight:
     `own` is what it gives one of: an object, or a value that has to be worked out. `work` is what it makes the
     database do, once for all rows that ask. `size` is how many its list has, or else the lists right below it: a
     number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is.
-    `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither.
+    `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither. A field that
+    `scans` needs a scan whatever its arguments are.
     """
 
     size: int | Sequence[str] | None
@@ -90,6 +97,7 @@ class Weight:
     own: int
     is_list: bool
     indexed: IndexedFields | None = None
+    scans: bool = False
 
 
 class Weights:
@@ -119,7 +127,8 @@ class Weights:
         work = told.work if told and told.work is not None else _work(field)
         # A plain value costs nothing beside its object; one that takes arguments, as a path, has to be worked out.
         own = int(not is_leaf or bool(definition.args))
-        return Weight(size, default, most, work, own, is_list, told.indexed if told else None)
+        indexed, scans = (told.indexed, told.scans) if told else (None, False)
+        return Weight(size, default, most, work, own, is_list, indexed, scans)
 
 
 def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:
