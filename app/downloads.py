@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from app.byte_ranges import UnsatisfiableError, byte_range, names
 from app.refusals import refusal, refusing
-from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, pieces
+from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, never, pieces
 from app.traffic import payer_of
 from graphql_schema.files import file_url
 from stores.errors import BadInputError
@@ -64,7 +64,7 @@ class FileEndpoints:
         check_size(announced, self.max_file_bytes)
         with self.intake.share(payer_of(request.scope)) as share:
             await share.expect(min(HELD_BYTES, _COPIES * announced))
-            async with aclosing(_counted(pieces(request), share)) as content:
+            async with aclosing(_counted(pieces(request, never), share)) as content:
                 try:
                     digest, size, is_new = await _files(request).create(
                         project_id, content, _given_name(request), self.max_file_bytes

@@ -117,19 +117,21 @@ def listed(
     work: int | None = None,
     indexed: IndexedFields | None = None,
     ids: str | None = None,
+    scans: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Listing | None]]], Any]:
     """A connection of nodes `of` a type, which an asynchronous method resolves.
 
     Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
     `work` is what it makes the database do, for the cost of queries, where that is more than one look-up; `indexed` are
-    the fields that its `query` and `sort_by` may name without a scan, `ids` the argument with the ids that it is among.
+    the fields that its `query` and `sort_by` may name without a scan, `ids` the argument with the ids that it is among;
+    `scans` says that it always needs a scan.
     """
     kind = cast("Any", Connection)[of]
 
     paged = in_place_of(_REQUEST, optional(_PAGING), page_request)
 
     def make(resolver: Callable[..., Awaitable[Listing | None]]) -> Any:  # noqa: ANN401 -- a field, as `resolved` makes it
-        return resolved(description, returns=kind, work=work, indexed=indexed, ids=ids)(paged(resolver))
+        return resolved(description, returns=kind, work=work, indexed=indexed, ids=ids, scans=scans)(paged(resolver))
 
     return make
 

@@ -41,14 +41,16 @@ def resolved(
     work: int | None = None,
     indexed: IndexedFields | None = None,
     ids: str | None = None,
+    scans: bool = False,
 ) -> Callable[[_Resolver], _Resolver]:
     """A field that a method resolves; `returns` is its GraphQL type where the method gives a store's row instead.
 
     For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
     that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
-    fields that its `query` and `sortBy` may name without a scan, `ids` the argument with the ids that it is among.
+    fields that its `query` and `sortBy` may name without a scan, `ids` the argument with the ids that it is among;
+    `scans` says that it always needs a scan.
     """
-    metadata = declared(size, work, indexed, ids)
+    metadata = declared(size, work, indexed, ids, scans=scans)
     field = strawberry.field(description=description, graphql_type=returns, metadata=metadata)
     return cast("Callable[[_Resolver], _Resolver]", field)
 

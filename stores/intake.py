@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from stores import THREADS
-from stores.errors import RateLimitedError, UnavailableError
+from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.shares import ByteBudget
 
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -28,6 +28,9 @@ _LARGE: Final = 0.25
 
 _LARGE_SLOTS: Final = 2
 """Two, one for each caller: a client that sends a large request slowly delays no other caller."""
+
+_REQUEST_BUDGETS: Final = 4
+"""How many times the budget one request may take: a body of 32 MiB in JSON of OTLP, or full of emoji, takes 128 MiB."""
 
 _SETTING: Final = "LOOMQL_MAX_PENDING_BYTES"
 _FULL_OF_WRITES: Final = (
@@ -62,6 +65,11 @@ class Intake:
     def max_bytes(self) -> int:
         """The budget in bytes, without large requests."""
         return self._budget.max_bytes
+
+    @property
+    def max_request_bytes(self) -> int:
+        """The most bytes that one request may take, in a large slot or alone."""
+        return _REQUEST_BUDGETS * self.max_bytes
 
     @property
     def writes(self) -> int:
@@ -109,18 +117,32 @@ class Intake:
         """Check that the bytes fit into the budget.
 
         Raises:
+            PayloadTooLargeError: one request may not take so many.
             RateLimitedError: other requests of this caller have the rest of their half, or the large slot of one.
             UnavailableError: the budget is full.
         """
+        self.check_request(more + own)
         if self.fits(more, own, caller):
             return
-        if caller and caller in self._large:
+        if caller in self._large and self.is_large(own + more) and self._budget.exceeds_half(more, caller):
             raise RateLimitedError(
                 f"one of your requests in flight takes more than a quarter of {_SETTING} ({self.max_bytes:,} bytes); "
                 "nothing of this request is stored, send it again when that one is finished",
                 retry_after_seconds=1,
             )
         raise self._budget.refusal(more, own, caller)
+
+    def check_request(self, size: int) -> None:
+        """Check that one request may take so many bytes.
+
+        Raises:
+            PayloadTooLargeError: it may not; the subject of the message is the request, and not in it.
+        """
+        if size > self.max_request_bytes:
+            raise PayloadTooLargeError(
+                f"takes {size:,} bytes of memory, and one request may take {self.max_request_bytes:,}, "
+                f"{_REQUEST_BUDGETS} times {_SETTING}; send less at once, or raise the setting"
+            )
 
     async def wait_for_release(self) -> None:
         """Wait until a request releases bytes."""
@@ -133,7 +155,7 @@ class Intake:
             self._notify()
 
     def add_large(self, size: int, caller: str) -> None:
-        """Count so many more bytes of the caller's large request, which then has a slot."""
+        """Count so many more bytes of the caller's large request, which then has a slot, or fewer if negative."""
         self._large[caller] = self._large.get(caller, 0) + size
 
     def end_large(self, caller: str) -> None:
@@ -153,8 +175,9 @@ class Share:
     make of them. Charge it before it is allocated. The first 16 KiB (`FREE_BYTES`) of a request are free.
 
     The errors are `RateLimitedError` if other requests of the same caller have the rest of their half, and
-    `UnavailableError` if those of all callers have the budget; both name the setting and when to retry. A request that
-    is alone always fits. One beyond a quarter of the budget takes a large slot, where it grows without a limit.
+    `UnavailableError` if those of all callers have the budget; both name the setting and when to retry. A request
+    beyond a quarter of the budget takes a large slot. There, or alone, it grows to four times the budget;
+    `PayloadTooLargeError` says that it would take more.
     """
 
     def __init__(self, intake: Intake, caller: str = "") -> None:
@@ -181,14 +204,21 @@ class Share:
         """Whether the request is large enough to count."""
         return self._held > 0
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the request has a large slot."""
+        return self._is_large
+
     async def expect(self, size: int) -> None:
         """Check that so many bytes would fit, before they come; wait up to two seconds, and reserve nothing.
 
         Raises:
+            PayloadTooLargeError: one request may not take so many.
             RateLimitedError: other requests of this caller have the rest of their half.
             UnavailableError: the budget is full.
         """
         more = self._more(size)
+        self._intake.check_request(self._held + more)
         if more > 0 and not self._intake.is_large(self._held + more):
             await self._wait(more, is_large=False)
             self._intake.check(more, self._held, self._caller)
@@ -197,10 +227,12 @@ class Share:
         """Reserve so many bytes more; wait up to two seconds, over all calls, for other requests to release them.
 
         Raises:
+            PayloadTooLargeError: one request may not take so many.
             RateLimitedError: other requests of this caller have the rest of their half.
             UnavailableError: the budget is full.
         """
         more = self._more(size)
+        self._intake.check_request(self._held + more)
         if more > 0 and not self._is_large:
             is_large = self._intake.is_large(self._held + more)
             await self._wait(more, is_large=is_large)
@@ -226,11 +258,13 @@ class Share:
         """Reserve so many bytes more at once, without a wait and without a large slot: `take` may find room for more.
 
         Raises:
+            PayloadTooLargeError: one request may not take so many.
             RateLimitedError: other requests of this caller have the rest of their half.
             UnavailableError: the budget is full.
         """
         more = self._more(size)
         if self._is_large:
+            self._intake.check_request(self._held + more)
             self._intake.add_large(more, self._caller)
         elif more:
             self._intake.check(more, self._held, self._caller)
@@ -240,6 +274,15 @@ class Share:
 
     def _more(self, size: int) -> int:
         return max(0, self._size + size - FREE_BYTES) - self._held
+
+    def release_to(self, size: int) -> None:
+        """Release all bytes beyond the first `size`; a large request keeps its slot."""
+        held = max(0, size - FREE_BYTES)
+        if held < self._held:
+            add = self._intake.add_large if self._is_large else self._intake.add
+            add(held - self._held, self._caller)
+            self._held = held
+        self._size = min(self._size, size)
 
     def close(self) -> None:
         """Release everything; more than once does no harm."""

@@ -25,6 +25,13 @@ _STRING: Final = 64
 _ORDINARY: Final = 2
 """Bytes of such memory per byte of text that ordinary JSON takes at most: a batch of calls takes 1.0 to 1.7."""
 
+_WIDE: Final = bytes(range(0xC4, 256))
+_WIDEST: Final = bytes(range(0xF0, 256))
+"""The first bytes in UTF-8 of characters beyond U+00FF, and beyond U+FFFF.
+
+With one of these in a string, CPython stores each character of the string in 2 or 4 bytes.
+"""
+
 _FREE: Final = 4096
 """Bytes of memory that no text is charged for, so that small items of a batch need no reservation each."""
 
@@ -83,6 +90,23 @@ def exact(text: Text, start: int, end: int) -> Counts:
         last = b'"' if quotes % 2 else seam[-1:]
     values = 1 + commas + lists + objects - empty_lists - empty_objects
     return Counts(values, lists, objects, empty_objects, quotes // 2)
+
+
+def wide_bytes(text: Text, start: int, end: int) -> int:
+    """Return the most bytes that wide characters add to the strings of `text[start:end]`, beyond one for each byte."""
+    size, width = end - start, 1
+    if (first := text.find(b"\\u", start, end)) >= 0:
+        # Escapes of characters beyond U+FFFF are surrogates.
+        if text.find(b"\\ud", first, end) >= 0 or text.find(b"\\uD", first, end) >= 0:
+            return 3 * size
+        width = 1 if text.count(b"\\u", first, end) == text.count(b"\\u00", first, end) else 2
+    for at in range(start, end, _LARGE_WINDOW):
+        part = text[at : min(at + _LARGE_WINDOW, end)]
+        if not part.isascii():
+            if len(part.translate(None, _WIDEST)) < len(part):
+                return 3 * size
+            width = 2 if len(part.translate(None, _WIDE)) < len(part) else width
+    return (width - 1) * size
 
 
 def window(text: Text, start: int, end: int) -> bytes:

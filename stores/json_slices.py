@@ -33,6 +33,12 @@ MAX_VALUES: Final = 1_600_000
 MAX_MEMBERS: Final = 500_000
 """Members of a list that are had one by one."""
 
+MAX_TOKENS: Final = 2_500_000
+"""Brackets and strings that the search for members may pass, each of which takes a microsecond.
+
+A batch of calls has one in 20 bytes.
+"""
+
 _TOKEN_OR_COLON: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{},:]')
 """A short string, the beginning of any other, or a sign that takes a text apart."""
 _BRACKET: Final = re.compile(rb'("[^"\\]{0,128}")|["\[\]{}]')
@@ -109,9 +115,18 @@ async def _admit(text: Text, start: int, end: int, max_values: int, reserve: Res
         counts = await _counted(json_counts.exact, text, start, end, at_once=size <= SMALL)
     if counts.values > max_values:
         raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
-    if reserve and (excess := counts.excess_bytes(size)):
+    if reserve and (excess := counts.excess_bytes(size) + await _wide_bytes(text, start, end)):
         await reserve(excess)
     return counts.values
+
+
+async def _wide_bytes(text: Text, start: int, end: int) -> int:
+    """The bytes of memory that wide characters add to a text of more than 64 KiB."""
+    if end - start <= SMALL:
+        return 0
+    if end - start <= _AT_ONCE_BYTES:
+        return json_counts.wide_bytes(text, start, end)
+    return await asyncio.to_thread(json_counts.wide_bytes, text, start, end)
 
 
 async def _counted(
@@ -293,7 +308,7 @@ async def members(text: Text, path: Sequence[str]) -> Members | None:
 
     Raises:
         BadInputError: the text is no JSON as a whole, or the path leads to several lists.
-        PayloadTooLargeError: the list has more than `MAX_MEMBERS` members.
+        PayloadTooLargeError: the list has more than `MAX_MEMBERS` members, or the text more than `MAX_TOKENS` tokens.
     """
     return await asyncio.to_thread(_members, text, path)
 
@@ -303,6 +318,8 @@ def _members(text: Text, path: Sequence[str]) -> Members | None:
     start = 0
     while start < len(text):
         start = _take_some(finder, text, start)
+        if finder.tokens > MAX_TOKENS:
+            raise PayloadTooLargeError(f"has more than {MAX_TOKENS:,} strings, lists and objects; send fewer at once")
     return finder.finished()
 
 
@@ -311,6 +328,7 @@ def _take_some(finder: "_Finder", text: Text, start: int) -> int:
     is_inside = finder.is_inside
     end = min(start + _WINDOW, len(text))
     for token in (_BRACKET if is_inside else _TOKEN_OR_COLON).finditer(text, start, end):
+        finder.tokens += 1
         if text[token.start()] == _QUOTE:
             after = _end_of_string(text, token.start()) if token[1] is None else token.end()
             finder.take_string(token.start(), after)
@@ -337,6 +355,7 @@ class _Finder:
         self._span: tuple[int, int] | None = None
         self._string = (0, 0)
         self.seen = 0
+        self.tokens = 0
         self._list_depth = 0
         self._start = 0
 

@@ -6,34 +6,47 @@ so does the smallest look-up beside them.
 
 import asyncio
 import functools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
-CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
-"""The account that reads go to; empty for the server's own work."""
+from stores.errors import UnavailableError
+from stores.shares import half
+
+QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
+"""Whose quota reads count in; empty for the server's own work."""
 
 MOST_SCANS: Final = 8
 """Scans that one process runs at a time; one caller has half of them."""
+
+WAIT_SECONDS: Final = 30.0
+"""How long a scan waits for a slot; outside of GraphQL nothing else ends the wait."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+class _Waiter(NamedTuple):
+    caller: str
+    granted: "asyncio.Future[None]"
+
+
 class ScanSlots:
-    """The slots of one process, given in the order in which they are asked for.
+    """The slots of one process. A free one goes to the caller with the fewest scans, and of equals to the first.
 
     Args:
         most: how many scans run at a time.
+        wait_seconds: how long a scan waits for a slot.
     """
 
-    def __init__(self, most: int = MOST_SCANS) -> None:
+    def __init__(self, most: int = MOST_SCANS, wait_seconds: float = WAIT_SECONDS) -> None:
         self._most = most
-        self._most_each = max(1, most // 2)
+        self._most_each = half(most)
+        self._wait_seconds = wait_seconds
         self._running: Counter[str] = Counter()
-        self._queue: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._queue: list[_Waiter] = []
 
     @property
     def running(self) -> int:
@@ -47,8 +60,12 @@ class ScanSlots:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """A block that holds a slot of its caller; it waits until there is one."""
-        caller = CALLER.get()
+        """A block that holds a slot of its caller; it waits until there is one.
+
+        Raises:
+            UnavailableError: there was none within `wait_seconds`.
+        """
+        caller = QUOTA_KEY.get()
         await self._acquire(caller)
         try:
             yield
@@ -59,27 +76,33 @@ class ScanSlots:
         if self._is_free_for(caller):
             self._running[caller] += 1
             return
-        place = caller, asyncio.get_running_loop().create_future()
-        self._queue.append(place)
+        waiter = _Waiter(caller, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
         try:
-            await place[1]
+            await asyncio.wait([waiter.granted], timeout=self._wait_seconds)
         except asyncio.CancelledError:
-            if place in self._queue:
-                self._queue.remove(place)
-            else:  # It was given a slot at the moment of its cancellation.
+            if waiter.granted.done():
                 self._release(caller)
             raise
+        finally:
+            if not waiter.granted.done():
+                self._queue.remove(waiter)
+        if not waiter.granted.done():
+            raise UnavailableError(
+                f"no scan of the database ended in {self._wait_seconds:g} s to make room for this one, of which "
+                f"{self._most} run at once and {self._most_each} for one caller; nothing was read, ask again later"
+            )
 
     def _release(self, caller: str) -> None:
         self._running[caller] -= 1
         if not self._running[caller]:
             del self._running[caller]
-        for place in tuple(self._queue):
-            if not place[1].done() and self._is_free_for(place[0]):
-                self._running[place[0]] += 1
-                self._queue.remove(place)
-                place[1].set_result(None)
-                return
+        waiters = [waiter for waiter in self._queue if self._is_free_for(waiter.caller)]
+        if waiters:
+            waiter = min(waiters, key=lambda each: self._running[each.caller])
+            self._running[waiter.caller] += 1
+            self._queue.remove(waiter)
+            waiter.granted.set_result(None)
 
     def _is_free_for(self, caller: str) -> bool:
         return self._running.total() < self._most and self._running[caller] < self._most_each

@@ -1,4 +1,4 @@
-"""Shares of what there is little of at once: one caller who is known may have half of it, or the one that there is."""
+"""Quotas: one known caller may use half of a limit, and at least one."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -13,7 +13,7 @@ def half(limit: int) -> int:
 
 
 def check_share(what: str, setting: str, most: int, callers: Collection[str | None], caller: str | None) -> None:
-    """See that there is room for one more of what is under way for some callers, who may be nobody known.
+    """Check that a caller may have one more of what is under way; `callers` has the caller of each, None if unknown.
 
     Raises:
         RateLimitedError: the caller has as many as one may have.
@@ -56,19 +56,27 @@ class ByteBudget:
 
     def has_room(self, more: int, caller: str) -> bool:
         """Whether `more` bytes leave the caller within half of the budget, and all callers within all of it."""
-        if caller and self._by_caller[caller] + more > self._max_caller_bytes:
-            return False
-        return self.reserved_bytes + more <= self.max_bytes
+        return self.reserved_bytes + more <= self.max_bytes and not self.exceeds_half(more, caller)
+
+    def exceeds_half(self, more: int, caller: str) -> bool:
+        """Whether `more` bytes are beyond the half of a known caller."""
+        return bool(caller) and self._by_caller[caller] + more > self._max_caller_bytes
 
     def refusal(self, more: int, own: int, caller: str) -> StoreError:
         """The error for bytes that do not fit: `RateLimitedError` if other requests of the caller are the reason."""
         others = self._by_caller[caller] - own
-        if caller and others > 0 and own + others + more > self._max_caller_bytes:
+        if self.exceeds_half(more, caller) and others > 0:
             return RateLimitedError(
                 f"your requests in flight would take {own + others + more:,} bytes of {self._use}; one caller may have "
                 f"{self._max_caller_bytes:,}, half of {self._setting}; nothing of this request is stored, send it "
                 "again when another of yours is finished",
                 retry_after_seconds=1,
+            )
+        if self.exceeds_half(more, caller):
+            return UnavailableError(
+                f"this request would take {own + more:,} bytes of {self._use}; beside requests of other callers one "
+                f"may take {self._max_caller_bytes:,}, half of {self._setting}; nothing of this request is stored, "
+                "send it again a little later"
             )
         return UnavailableError(
             f"{self._use} of all requests in flight would exceed {self.max_bytes:,} bytes ({self._setting}); nothing "

@@ -6,6 +6,7 @@ warnings of queries that fail repeat the whole command, too.
 
 import json
 import os
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,8 +22,8 @@ ABOUT_THE_MACHINE = "startupWarnings"
 _WITHOUT_DATA: Final = frozenset({"ACCESS", "CONTROL", "ELECTION", "FTDC", "NETWORK"})
 """Components of mongod whose entries are about the server, its connections and the machine."""
 
-_OF_COMMANDS: Final = frozenset({"COMMAND", "INDEX", "QUERY", "TXN", "WRITE"})
-"""Components whose errors are about commands; those of all others are about the server."""
+_CODE_NAME: Final = re.compile(r"[A-Z][A-Za-z]+[0-9]*(?=: )")
+"""The name of an error's code before its text, which may repeat a document."""
 
 _KEPT: Final = frozenset(
     {
@@ -49,7 +50,7 @@ _KEPT: Final = frozenset(
         ),
         *("nreturned", "nMatched", "nModified", "nUpserted", "ninserted", "ndeleted", "keysInserted", "keysDeleted"),
         *("numYields", "writeConflicts", "reslen", "locks", "flowControl", "readConcern", "writeConcern", "storage"),
-        *("collectionUUID", "buildUUID", "message"),
+        *("collectionUUID", "buildUUID", "message", "code", "codeName", "file"),
     }
 )
 """Attributes of entries with data that hold names, numbers and the storage engine's messages."""
@@ -115,11 +116,20 @@ def without_values(line: bytes) -> bytes:
     if not entry:
         return b""  # cut off, by the end of mongod or a full disk
     component, attributes = entry.get("c"), entry.get("attr", {})
-    if component in _WITHOUT_DATA or (entry.get("s") in ERRORS and component not in _OF_COMMANDS):
+    if component in _WITHOUT_DATA:
         return line
-    kept = {name: value for name, value in attributes.items() if name in _KEPT}
-    if isinstance(error := attributes.get("error"), dict):
-        kept["error"] = {name: error[name] for name in ("code", "codeName") if name in error}
+    # The numbers of an error are mongod's own: of an assertion, of a line, of the operating system.
+    keeps_numbers = entry.get("s") in ERRORS
+    kept = {
+        name: value
+        for name, value in attributes.items()
+        if name in _KEPT or (keeps_numbers and isinstance(value, int | float))
+    }
+    match attributes.get("error"):
+        case dict(error):
+            kept["error"] = {name: error[name] for name in ("code", "codeName") if name in error}
+        case str(error) if found := _CODE_NAME.match(error):
+            kept["error"] = found[0]
     if kept == attributes:
         return line
     return json.dumps({**entry, "attr": kept}, separators=(",", ":")).encode() + b"\n"

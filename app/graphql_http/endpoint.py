@@ -135,9 +135,11 @@ class GraphQLHTTP:
             raise RequestError(406, f"A {MEDIA_TYPE} request is answered at once; accept {JSON}.")
         with ExitStack() as files:
             part = files.enter_context(self.spool_space.part(payer_of(request.scope)))
+            # The memory of its text is held until the last file came.
+            body = pieces(request, lambda: share.is_large)
             sizes = Sizes(self.max_body_bytes, self.max_file_bytes, share.take, part.grow)
             try:
-                form = await read_operation(request.headers, pieces(request), sizes, files, self.schema)
+                form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
                 under_way.asked(operation.operation_name)
                 form.check_types(self.schema.variable_types(operation.query, operation.operation_name))

@@ -1,6 +1,6 @@
 """What a request over HTTP asks for: its body or the query of its URL, read and checked."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
 from app.media_types import JSON, media_type_of
-from app.request_bodies import BodyReader
+from app.request_bodies import BodyReader, refusal_by
 from app.trusted_documents import TrustedDocuments, trusted_text
 from graphql_schema.operations import BoundedSchema
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
@@ -55,7 +55,7 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    refusal = await _refusal_by(share.expect, int(length)) if length.isdecimal() else None
+    refusal = await refusal_by(share.expect, int(length)) if length.isdecimal() else None
     held: list[bytes] = []
     body, size, more = BodyReader(request), 0, True
     while more:
@@ -63,15 +63,14 @@ async def _read_body(request: Request, share: Share, max_bytes: int) -> bytes:
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
-        # What is refused passes by to its end: a client that still sends would find no answer but a cut connection.
-        refusal = refusal or await _refusal_by(share.take, len(piece))
+        refusal = refusal or await refusal_by(share.take, len(piece))
         if refusal:
             held.clear()
             share.close()
         else:
             held.append(piece)
     if refusal:
-        raise refusal
+        raise _refused("The body", refusal)
     return b"".join(held)
 
 
@@ -84,12 +83,10 @@ def _too_large(max_bytes: int) -> RequestError:
     )
 
 
-async def _refusal_by(hold: Callable[[int], Awaitable[None]], size: int) -> RequestError | None:
-    try:
-        await hold(size)
-    except (RateLimitedError, UnavailableError) as error:
-        return come_again(error)
-    return None
+def _refused(what: str, error: StoreError) -> RequestError:
+    if isinstance(error, PayloadTooLargeError):
+        return RequestError(TOO_LARGE, f"{what} {error.message}.", error.code)
+    return come_again(error)
 
 
 def _require_plain_json(request: Request) -> None:
@@ -120,10 +117,8 @@ async def _parsed(what: str, text: bytes, schema: BoundedSchema, share: Share) -
         return await schema.parse_request(text, share.take)
     except BadInputError as error:
         raise RequestError(400, f"{what} cannot be read: {error.message}.") from error
-    except PayloadTooLargeError as error:
-        raise RequestError(TOO_LARGE, f"{what} {error.message}.", error.code) from error
-    except (RateLimitedError, UnavailableError) as error:
-        raise come_again(error) from error
+    except (PayloadTooLargeError, RateLimitedError, UnavailableError) as error:
+        raise _refused(what, error) from error
 
 
 def operation_of(parameters: Mapping[str, Any], trusted: TrustedDocuments | None = None) -> Operation:

@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.requests import Request
 
-from app.request_bodies import pieces
-from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
+from app.request_bodies import pieces, refusal_by
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.intake import Share
 from stores.turns import Turn
 
@@ -45,7 +45,7 @@ async def read_body(request: Request, max_bytes: int, share: Share, copies: int)
     async for piece in pieces(request):
         body.receive(len(piece))
         if body.refusal:
-            continue  # it passes by to its end: a sender that still sends would find but a cut connection
+            continue
         parts = iter(decompression.parts(piece) if decompression else (piece,))
         while (part := await _next(parts, in_thread=decompression is not None and body.is_large)) is not None:
             await body.add(part)
@@ -69,7 +69,7 @@ class _Body:
         self._copies = copies
         self._share = share
         self._bytes = bytearray()
-        self.refusal: RateLimitedError | UnavailableError | None = None
+        self.refusal: StoreError | None = None
 
     @property
     def is_large(self) -> bool:
@@ -109,10 +109,8 @@ class _Body:
             )
 
     async def _hold(self, take: Callable[[int], Awaitable[None]], size: int) -> None:
-        try:
-            await take(self._copies * size)
-        except (RateLimitedError, UnavailableError) as error:
-            self.refusal = error
+        self.refusal = await refusal_by(take, self._copies * size)
+        if self.refusal:
             self._bytes.clear()
             self._share.close()
 

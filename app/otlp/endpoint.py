@@ -103,10 +103,9 @@ async def _read(text: bytearray, share: Share) -> object:
     """The value of a body in JSON, whose memory the share reserves."""
     try:
         return await json_slices.loads(text, MAX_VALUES, reserve=share.take)
-    except PayloadTooLargeError:
-        raise PayloadTooLargeError(
-            f"the body has more than {MAX_VALUES:,} values; export fewer spans at once"
-        ) from None
+    except PayloadTooLargeError as error:
+        reason = error.message.partition(";")[0]
+        raise PayloadTooLargeError(f"the body {reason}; export fewer spans at once") from None
 
 
 def check_header(project_id: str | None, check: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -30,7 +30,7 @@ from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.access import Caller, Role
-from stores.errors import StoreError, retry_after
+from stores.errors import StoreError, UnavailableError, retry_after
 from stores.intake import Intake
 from stores.otel import Exported, OtelStore
 from stores.shares import half
@@ -56,6 +56,9 @@ _COMING_AT_ONCE: Final = 4
 
 _MESSAGE_SECONDS: Final = 60.0
 """How long one may be on its way, and keep others waiting."""
+
+_SLOT_SECONDS: Final = 5.0
+"""How long a request waits until its message may come."""
 
 _log = logging.getLogger("loomql")
 
@@ -228,12 +231,31 @@ class _Traces:
         project_id = project_of(sent.get(PROJECT_HEADER))
         check_header(project_id, access.check)
         of_caller = self._coming_of.setdefault(account, asyncio.Semaphore(half(_COMING_AT_ONCE)))
+        async with self._slot(of_caller):
+            request = await _message(requests)
+        await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
         with self._intake.share(account) as share:
-            async with of_caller, self._coming:
-                request = await _message(requests)
-                await self._admit(_text(sent.get(_AUTHORIZATION)))  # it took its time, in which a key may have ended
-                await share.take(COPIES[PROTOBUF] * len(request))
+            await share.take(COPIES[PROTOBUF] * len(request))
             return await self._store.export_protobuf(request, project_id, entity=self._entity, check=access.check)
+
+    @asynccontextmanager
+    async def _slot(self, of_caller: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Hold one of the caller's slots for a message on its way, and one of the server's.
+
+        Raises:
+            UnavailableError: none is free in time.
+        """
+        async with AsyncExitStack() as slots:
+            try:
+                async with asyncio.timeout(_SLOT_SECONDS):
+                    await slots.enter_async_context(of_caller)
+                    await slots.enter_async_context(self._coming)
+            except TimeoutError:
+                raise UnavailableError(
+                    f"{_COMING_AT_ONCE} messages over gRPC are on their way, or {half(_COMING_AT_ONCE)} of yours; "
+                    "nothing of this request is stored, send it again a little later"
+                ) from None
+            yield
 
 
 def _text(value: str | bytes | None) -> str | None:

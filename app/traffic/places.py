@@ -16,7 +16,8 @@ from strawberry.types.execution import PreExecutionError
 from graphql_schema.errors import told
 from stores import THREADS
 from stores.errors import RateLimitedError, StoreError, UnavailableError
-from stores.scans import CALLER
+from stores.scans import QUOTA_KEY
+from stores.shares import half
 
 MOST_OPERATIONS: Final = 500
 MOST_QUERIES: Final = THREADS // 2
@@ -172,7 +173,7 @@ class Place:
     async def __aenter__(self) -> None:
         """Have it; raises what `Places.take` does. The reads of this task go to the caller's account from now on."""
         await self._places.take(self._payer, is_query=self._is_query)
-        CALLER.set(self._payer)
+        QUOTA_KEY.set(self._payer)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -182,7 +183,7 @@ class Place:
 
 
 def _most_queries_each() -> int:
-    return max(1, MOST_QUERIES // 2)
+    return half(MOST_QUERIES)
 
 
 def _less(counter: Counter[str], name: str) -> None:

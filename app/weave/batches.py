@@ -6,6 +6,7 @@ batch of which nothing could be is refused as a whole, which its program's log t
 each batch with such items.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -46,7 +47,29 @@ class Outcome:
     items: Items
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    is_partly_stored: bool = False
+    """Whether items may be stored already, so that no error may say that nothing is."""
     _first: tuple[int, StoreError] | None = None
+
+    def __post_init__(self) -> None:
+        """Note the memory of the body, to which `release` leads back."""
+        self._body_bytes = self.items.share.size
+
+    def release(self) -> None:
+        """Release the memory of the items that are stored, or refused."""
+        self.items.share.release_to(self._body_bytes)
+
+    def passing(self, error: StoreError, position: int) -> StoreError:
+        """The error for the whole batch, to be sent again, if the server cannot take or store the item now."""
+        cause, claim, _ = error.message.partition("; nothing of this ")
+        if not claim or not self.is_partly_stored:
+            return error
+        # The intake knows nothing of the items before.
+        partly = copy(error)
+        partly.message = (
+            f"{cause}; items before {self.items.at(position)} may be stored, send the whole batch again a little later"
+        )
+        return partly
 
     def refuse(self, position: int, error: StoreError) -> None:
         """Note why an item is not stored; of several reasons the first counts."""

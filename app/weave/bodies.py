@@ -1,6 +1,5 @@
 """Bodies of requests to the Weave SDK's door: JSON whatever Content-Type says, held once, and read in slices."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -8,17 +7,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.access.callers import ACCESS, Access, access_of
-from app.request_bodies import pieces
+from app.request_bodies import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
 from stores import json_slices
-from stores.errors import (
-    BadInputError,
-    ForbiddenError,
-    PayloadTooLargeError,
-    RateLimitedError,
-    StoreError,
-    UnavailableError,
-)
+from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
 from stores.intake import Share
 
 LARGE: Final = 4 * json_slices.SMALL
@@ -35,7 +27,7 @@ class Body:
 
     text: bytearray
     access: Access
-    reserve: json_slices.Reserve
+    share: Share
     path: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -76,27 +68,27 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await json_slices.loads_whole(self.text, self.reserve)
+            around = found = await json_slices.loads_whole(self.text, self.share.take)
         except BadInputError:
             return None
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
-        return Items(found, around, ".".join(path), self.access, self.reserve) if isinstance(found, list) else None
+        return Items(found, around, ".".join(path), self.access, self.share) if isinstance(found, list) else None
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
             found = await json_slices.members(self.text, path)
-            around = None if found is None else await json_slices.loads(found.around, reserve=self.reserve)
+            around = None if found is None else await json_slices.loads(found.around, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
             await self._decoded()
             raise InvalidRequestError("is required: a list", ".".join(path))
-        return Items(found, around, ".".join(path), self.access, self.reserve)
+        return Items(found, around, ".".join(path), self.access, self.share)
 
     async def _decoded(self) -> object:
         try:
-            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.reserve)
+            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
@@ -109,7 +101,7 @@ class Items:
     around: object
     name: str
     access: Access
-    reserve: json_slices.Reserve
+    share: Share
 
     def __len__(self) -> int:
         return len(self.members)
@@ -133,7 +125,7 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await json_slices.loads(self.members.text, max_values, span, self.reserve)
+            return await json_slices.loads(self.members.text, max_values, span, self.share.take)
         except (BadInputError, PayloadTooLargeError) as error:
             raise error.under(self.at(position)) from None
 
@@ -186,14 +178,14 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
     text, size = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isdecimal():
-        refused = refused or await _refused_by(share.expect, int(length))
+        refused = refused or await refusal_by(share.expect, int(length))
     async for piece in pieces(request):
         size += len(piece)
         if size > max_bytes:
             refused = _too_large(max_bytes)
         if size > _PASSES_BY * max_bytes:
             break
-        refused = refused or await _refused_by(share.take, len(piece))
+        refused = refused or await refusal_by(share.take, len(piece))
         if refused is None:
             text += piece
         elif text:
@@ -204,15 +196,7 @@ async def read_body(request: Request, max_bytes: int, share: Share) -> Body:
             raise refused
         finally:
             del refused  # it leads to what it was raised in, which would stay for long
-    return Body(text, access_of(request), share.take, request.path_params, dict(request.headers))
-
-
-async def _refused_by(hold: Callable[[int], Awaitable[None]], size: int) -> StoreError | None:
-    try:
-        await hold(size)
-    except (RateLimitedError, UnavailableError) as error:
-        return error
-    return None
+    return Body(text, access_of(request), share, request.path_params, dict(request.headers))
 
 
 def _encoded(request: Request) -> StoreError | None:

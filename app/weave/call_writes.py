@@ -110,8 +110,10 @@ async def _store(stores: Stores, items: Items, read: _Read) -> Response:
             parts = read(await items.value(position, _MAX_VALUES), items.at(position), size > LARGE)
         except StoreError as error:
             if is_passing(error):
-                raise
+                raise outcome.passing(error, position) from None
             outcome.refuse(position, error)
+            if not waiting.parts:
+                outcome.release()
             continue
         waiting.add(position, parts, size)
         if waiting.is_full:
@@ -137,7 +139,14 @@ def _check_size(items: Items, position: int) -> None:
 
 
 async def _flush(stores: Stores, waiting: _Waiting, outcome: Outcome) -> None:
-    errors = await stores.calls.write_partly(waiting.parts)
+    if not waiting.parts:
+        return
+    try:
+        errors = await stores.calls.write_partly(waiting.parts)
+    except StoreError as error:
+        raise outcome.passing(error, waiting.positions[0]) from None
+    outcome.is_partly_stored = outcome.is_partly_stored or len(errors) < len(waiting.parts)
+    outcome.release()
     for at, (position, part) in enumerate(zip(waiting.positions, waiting.parts, strict=True)):
         if at in errors:
             outcome.refuse(position, errors[at].under(outcome.items.at(position)))

@@ -48,8 +48,10 @@ async def create_batch(stores: Stores, body: Body) -> Response:
             waiting[position] = items.read(FeedbackCreateReq, await items.value(position), items.at(position))
         except StoreError as error:
             if is_passing(error):
-                raise
+                raise outcome.passing(error, position) from None
             outcome.refuse(position, error)
+            if not waiting:
+                outcome.release()
             continue
         size += items.size(position)
         if len(waiting) == _STORED_AT_ONCE or size >= _BYTES_AT_ONCE:
@@ -65,15 +67,19 @@ async def _flush(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome:
     Raises:
         StoreError: nothing is wrong with any, and all may be sent again.
     """
+    if not waiting:
+        return
     try:
         rows = await stores.feedback.create([asked.to_store() for asked in waiting.values()])
     except StoreError as error:
         if is_passing(error):
-            raise
+            raise outcome.passing(error, min(waiting)) from None
         await _store_singly(stores, waiting, outcome)
-        return
-    for position, row in zip(waiting, rows, strict=True):
-        outcome.results[position] = feedback_fields(row, _ANSWERED)
+    else:
+        for position, row in zip(waiting, rows, strict=True):
+            outcome.results[position] = feedback_fields(row, _ANSWERED)
+        outcome.is_partly_stored = True
+    outcome.release()
 
 
 async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], outcome: Outcome) -> None:
@@ -82,10 +88,11 @@ async def _store_singly(stores: Stores, waiting: dict[int, FeedbackCreateReq], o
             row = await stores.feedback.create_one(asked.to_store())
         except StoreError as error:
             if is_passing(error):
-                raise
+                raise outcome.passing(error, position) from None
             outcome.refuse(position, error.under(outcome.items.at(position)))
         else:
             outcome.results[position] = feedback_fields(row, _ANSWERED)
+            outcome.is_partly_stored = True
 
 
 async def replace(stores: Stores, body: Body) -> Response:

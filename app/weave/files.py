@@ -12,7 +12,7 @@ from app.access.callers import access_of
 from app.form_parts import Head, PartParser
 from app.media_types import media_type_of
 from app.multipart import is_multipart
-from app.request_bodies import BodyTimeoutError, pieces
+from app.request_bodies import BodyTimeoutError, never, pieces
 from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import FileReq
@@ -39,7 +39,7 @@ async def create(stores: Stores, request: Request, share: Share, max_bytes: int)
     if length.isdecimal():
         check_size(int(length) - _LONGEST_FIELD, max_bytes)
         await share.expect(min(HELD_BYTES, _COPIES * int(length)))
-    async with aclosing(pieces(request)) as body:
+    async with aclosing(pieces(request, never)) as body:
         form = _Form(body, _parser(request), share)
         try:
             await form.read_head()

@@ -13,7 +13,14 @@ from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconne
 from app import heartbeats
 from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
-from app.websocket.reserving import ENCODED, REFUSED_ALONE, SHARE, TRY_AGAIN, refusal_reason
+from app.websocket.reserving import (
+    CLIENT_TIMEOUT,
+    ENCODED,
+    MAX_REFUSABLE_BYTES,
+    SHARE,
+    TRY_AGAIN,
+    refusal_reason,
+)
 from stores import json_text
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 from stores.intake import FREE_BYTES, Share
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
 
 INVALID_MESSAGE: Final = 4400
 UNAUTHENTICATED: Final = 4401
-UNANSWERED: Final = 4408
 
 _GOODBYE_SECONDS: Final = 1
 _LONGEST_REASON: Final = 123  # bytes of a close frame's reason, by RFC 6455
@@ -55,10 +61,10 @@ class Connection(ASGIWebSocketAdapter):
                 return
             encoded = _encoded(event)
             self.received_bytes = len(encoded)
+            self._share, self.refusal = event.get(SHARE), None
             if flaw := self._flaw_of_size(len(encoded)):
                 await self.close(WS_1009_MESSAGE_TOO_BIG, flaw)
                 return
-            self._share, self.refusal = event.get(SHARE), None
             try:
                 message = await self._decoded(encoded)
             except BadInputError as error:
@@ -130,7 +136,9 @@ class Connection(ASGIWebSocketAdapter):
         except TimeoutError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.close(UNANSWERED, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s.")
+                    await self.close(
+                        CLIENT_TIMEOUT, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s."
+                    )
             return {"type": "websocket.disconnect"}
 
     async def send_json(self, message: Mapping[str, object]) -> None:
@@ -166,7 +174,7 @@ class Connection(ASGIWebSocketAdapter):
 
 def _refused_alone(encoded: bytes) -> dict[str, object] | None:
     """What is left of a subscribe message that is to be refused; None if only closing the connection refuses it."""
-    if len(encoded) > REFUSED_ALONE:
+    if len(encoded) > MAX_REFUSABLE_BYTES:
         return None
     try:
         message = json_text.loads(encoded)

@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from starlette.status import WS_1009_MESSAGE_TOO_BIG
+from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
 from uvicorn._types import ASGIReceiveEvent
 
-from app.request_bodies import PACE
+from app.request_bodies import PACE, TimeLeft
 from app.websocket.signs import CountingProtocol
 from stores import json_slices
-from stores.errors import RateLimitedError, StoreError
+from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.intake import FREE_BYTES, Share
 
-TOO_SLOW: Final = 4408
+CLIENT_TIMEOUT: Final = 4408
+"""The client sends a message too slowly, or no longer answers pings; the reason tells which."""
+
 TRY_AGAIN: Final = 1013
 
 SHARE: Final = "loomql.share"
@@ -22,8 +24,8 @@ SHARE: Final = "loomql.share"
 ENCODED: Final = "loomql.encoded"
 """The key of a large text in its event: UTF-8 that is not checked, since a `str` can take four times the memory."""
 
-REFUSED_ALONE: Final = json_slices.SMALL
-"""Bytes of a message up to which its operation is refused by itself, and the others of the connection go on."""
+MAX_REFUSABLE_BYTES: Final = json_slices.SMALL
+"""Bytes of a message up to which its operation alone is refused, and the others of the connection go on."""
 
 _SLICE: Final = 16 * 1024
 """Bytes that are parsed at once: a read of 256 KiB could put 37,000 tiny messages into the queue."""
@@ -34,6 +36,8 @@ _FRAME_BYTES: Final = 256
 
 def refusal_reason(error: StoreError) -> str:
     """The reason in a close frame, of at most 123 bytes, for a message that does not fit into the intake."""
+    if isinstance(error, PayloadTooLargeError):
+        return "the message takes more than one may of LOOMQL_MAX_PENDING_BYTES; send a smaller one"
     if isinstance(error, RateLimitedError):
         return "your requests in flight take your half of LOOMQL_MAX_PENDING_BYTES; send the message again later"
     return "requests in flight take all of LOOMQL_MAX_PENDING_BYTES; send the message again later"
@@ -43,8 +47,8 @@ class ReservingProtocol(CountingProtocol):
     """Uvicorn's WebSocket protocol, with a memory budget and a minimum rate for what a client sends.
 
     While the budget is full, reading pauses for up to two seconds. Then the connection is closed with 1013, unless the
-    message has at most 64 KiB (`REFUSED_ALONE`): the application refuses its operation alone. A client that sends a
-    message more slowly than `PACE` allows is closed with 4408.
+    message has at most 64 KiB (`MAX_REFUSABLE_BYTES`): the application refuses its operation alone. A client that sends
+    a message more slowly than `PACE` allows is closed with 4408.
 
     The application gets a message of more than 16 KiB as an event with `ENCODED` and `SHARE`, others as ASGI has them.
     """
@@ -56,16 +60,16 @@ class ReservingProtocol(CountingProtocol):
     """What a client may have sent, and the application not received, before the client is trusted."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Prepare a new connection."""
         super().connection_made(transport)
         # A compressed message takes up to a thousand times its size once it is inflated, at once and uncounted.
         self.conn.available_extensions = []
         self._unparsed = memoryview(b"")
-        self._share: Share | None = None  # for what the application has not received, but for the messages below
+        self._share: Share | None = None  # of the bytes that are not queued as messages
         self._queued_shares: list[Share] = []
         self._reserving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # runs while a message is unfinished
-        self._seconds_left = 0.0
+        self._time_left = TimeLeft(PACE)
         self._last_read = 0.0  # or when reading went on, since the client does not answer for our pauses
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,7 +83,7 @@ class ReservingProtocol(CountingProtocol):
         super().on_task_complete(task)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read."""
+        """Parse the bytes that the transport read, at most 16 KiB at once, and reserve memory for them."""
         if len(data) > _SLICE:
             self._unparsed = memoryview(data)
             self._parse()
@@ -126,14 +130,20 @@ class ReservingProtocol(CountingProtocol):
                 self._reserving = self.loop.create_task(self._take(self._share, unread - self._share.size))
 
     async def _take(self, share: Share, size: int) -> None:
+        refusal: StoreError | None = None
         try:
             await share.take(size)
         except StoreError as error:
-            if self._unfinished_bytes() > REFUSED_ALONE + _SLICE:
-                self._reserving = None
-                self.fail(TRY_AGAIN, refusal_reason(error))
-                return
+            refusal = error
+        except Exception:
+            self._reserving = None
+            self.fail(WS_1011_INTERNAL_ERROR, "the server failed to reserve memory for a message; connect again")
+            raise
         self._reserving = None
+        if refusal and self._unfinished_bytes() > MAX_REFUSABLE_BYTES + _SLICE:
+            is_too_large = isinstance(refusal, PayloadTooLargeError)
+            self.fail(WS_1009_MESSAGE_TOO_BIG if is_too_large else TRY_AGAIN, refusal_reason(refusal))
+            return
         self._last_read = self.loop.time()
         self._parse()
 
@@ -186,26 +196,21 @@ class ReservingProtocol(CountingProtocol):
             return
         now = self.loop.time()
         if self._timer is None:
-            self._seconds_left = PACE.grace_seconds
-            self._timer = self.loop.call_later(self._seconds_left, self._check_deadline)
+            self._time_left = TimeLeft(PACE)
+            self._timer = self.loop.call_later(self._time_left.seconds, self._check_deadline)
         else:
-            left = self._seconds_left - (now - self._last_read) + arrived / PACE.bytes_per_second
-            self._seconds_left = min(PACE.grace_seconds, left)
+            self._time_left.spend(now - self._last_read, arrived)
         self._last_read = now
 
     def _check_deadline(self) -> None:
         if self.read_paused or self._reserving:
-            left = self._seconds_left
+            left = self._time_left.seconds
         else:
-            left = self._last_read + self._seconds_left - self.loop.time()
+            left = self._last_read + self._time_left.seconds - self.loop.time()
         if left > 0:
             self._timer = self.loop.call_later(left, self._check_deadline)
         else:
-            self.fail(
-                TOO_SLOW,
-                f"an unfinished message came more slowly than {PACE.bytes_per_second:,.0f} bytes/s for "
-                f"{PACE.grace_seconds:g} s; send it faster",
-            )
+            self.fail(CLIENT_TIMEOUT, f"an unfinished message {self._time_left.reason}; send it faster")
 
     def _discard_after_close(self) -> None:
         """Read on for the client's close frame, but keep nothing large that comes before it."""

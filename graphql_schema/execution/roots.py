@@ -1,7 +1,7 @@
 """Root fields: a few of one operation run at a time, since each may be a read as large as any request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import cached_property
 from typing import Any, Final
 
@@ -12,6 +12,43 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 MOST_ROOT_FIELDS: Final = 4
 """Root fields of an operation that run at a time, each with all that is selected in it; the others wait in order."""
+
+
+class _Owner(Coroutine[Any, Any, Any]):
+    """A coroutine that awaits a value, and closes that value if it ends before it does so.
+
+    A cancelled task throws into a coroutine that has not begun, of whose own code nothing runs then.
+    """
+
+    __slots__ = ("_run", "_value")
+
+    def __init__(self, run: Coroutine[Any, Any, Any], value: Awaitable[Any]) -> None:
+        self._run = run
+        self._value = value
+
+    def send(self, value: Any) -> Any:  # noqa: ANN401 -- a coroutine's own
+        return self._run.send(value)
+
+    def throw(self, *error: Any) -> Any:  # noqa: ANN401 -- a coroutine's own
+        try:
+            return self._run.throw(*error)
+        except BaseException:
+            self._close_value()
+            raise
+
+    def close(self) -> None:
+        self._run.close()
+        self._close_value()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from self._run.__await__())
+        finally:
+            self._close_value()
+
+    def _close_value(self) -> None:
+        if asyncio.iscoroutine(self._value):
+            self._value.close()
 
 
 class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -25,23 +62,19 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
             return None
         return asyncio.Semaphore(MOST_ROOT_FIELDS)
 
-    async def in_slot(
+    def in_slot(
         self,
         slots: asyncio.Semaphore,
         value: Awaitable[Any],
         complete: Callable[[], Awaitable[Any]],
-    ) -> Any:  # noqa: ANN401 -- any value
+    ) -> Coroutine[Any, Any, Any]:
         """Complete a root field, which awaits the value of its resolver, once there is a slot for it."""
-        try:
-            await slots.acquire()
-        except asyncio.CancelledError:
-            if asyncio.iscoroutine(value):
-                value.close()
-            raise
-        try:
-            return await complete()
-        finally:
-            slots.release()
+
+        async def run() -> Any:  # noqa: ANN401 -- any value
+            async with slots:
+                return await complete()
+
+        return _Owner(run(), value)
 
     def complete_awaitable_value(
         self,

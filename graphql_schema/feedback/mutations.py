@@ -101,8 +101,9 @@ class FeedbackMutations:
 
     @resolved(
         "Replacement of feedback by other, at once, whoever wrote it. Nothing goes if the new breaks a rule. Of "
-        "several replacements of one id one succeeds, and the others get NOT_FOUND; one with an id of its own may be "
-        "sent again. The new may have the old's id only if both are by the same user on the same weaveRef.",
+        "several replacements of one id by others one succeeds, and the rest get NOT_FOUND; one with an id of its own "
+        "may be sent again. The new may have the old's id only if both are by the same user on the same weaveRef; it "
+        "overwrites the old then, and of several at once the last counts.",
         FeedbackReplaceRes,
     )
     @_spread

@@ -16,7 +16,7 @@ from graphql_schema.limits.weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
 _MOST_KEPT: Final = 32
-_FOR_A_SCAN: Final = " for a scan, since no index serves its condition or its sort"
+_FOR_A_SCAN: Final = " for a scan, since no index serves its condition, sort or grouping"
 
 Extensions = dict[str, Any]
 

@@ -131,7 +131,7 @@ class Counting:
         if below is not None:
             if given is not None:
                 below = self._with(below, CostedField("given", given, 1, 0, is_list=True))
-            if weight.indexed and (scans := scan(nodes[0], weight.indexed)):
+            if scans := scan(nodes[0], weight.indexed) if weight.indexed else int(weight.scans):
                 below = self._with(below, _scan_field(below, scans))
         return CostedField(name, size, weight.own, weight.work, below, weight.is_list, is_asked, is_handed)
 

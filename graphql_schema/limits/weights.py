@@ -48,8 +48,8 @@ SCAN: Final = 8_000
 default limit, with 1,900 rows each."""
 
 UNINDEXED: Final = 4_000
-"""Cost of a condition or a sort that no index serves, beside what a list costs anyway: 25 lists, each with its
-`totalCount`, are within the default limit, and 90 are not."""
+"""Cost of a condition or a sort that no index serves, and of making threads of all turns of a project, beside what a
+list costs anyway: 25 lists, each with its `totalCount`, are within the default limit, and 90 are not."""
 
 _UNBOUNDED: Final = 10**12
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
@@ -62,6 +62,7 @@ class _Declaration:
     work: int | None = None
     indexed: IndexedFields | None = None
     ids: str | None = None
+    scans: bool = False
 
 
 def declared(
@@ -69,6 +70,8 @@ def declared(
     work: int | None = None,
     indexed: IndexedFields | None = None,
     ids: str | None = None,
+    *,
+    scans: bool = False,
 ) -> dict[str, Any]:
     """The metadata of a field that says what it weighs, where that is not what its type and arguments tell.
 
@@ -77,8 +80,9 @@ def declared(
         work: what it makes the database do, once for all rows that ask.
         indexed: the fields that its conditions and sorts may name without a scan.
         ids: the argument, with dots on the way into its fields, whose ids are an upper bound of the list's size.
+        scans: whether it needs a scan whatever its arguments are.
     """
-    declaration = _Declaration(size, work, indexed, ids)
+    declaration = _Declaration(size, work, indexed, ids, scans)
     return {_DECLARED: declaration} if declaration != _Declaration() else {}
 
 
@@ -91,6 +95,7 @@ class Weight:
     number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is, or
     `nested` in a list inside a list. `ids` is an argument with a list of ids: there are no more objects than ids.
     `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither.
+    A field that `scans` needs a scan whatever its arguments are.
     """
 
     size: int | Sequence[str] | None
@@ -102,6 +107,7 @@ class Weight:
     is_list: bool
     indexed: IndexedFields | None = None
     ids: str | None = None
+    scans: bool = False
 
 
 class Weights:
@@ -134,8 +140,8 @@ class Weights:
         work = told.work if told and told.work is not None else _work(field)
         # A plain value costs nothing beside its object; one that takes arguments, as a path, has to be worked out.
         own = int(not is_leaf or bool(definition.args))
-        indexed, ids = (told.indexed, told.ids) if told else (None, None)
-        return Weight(size, default, nested, most, work, own, is_list, indexed, ids)
+        indexed, ids, scans = (told.indexed, told.ids, told.scans) if told else (None, None, False)
+        return Weight(size, default, nested, most, work, own, is_list, indexed, ids, scans)
 
 
 def _size(definition: GraphQLField, told: int | str | None) -> tuple[int | Sequence[str] | None, bool]:

@@ -9,7 +9,6 @@ from graphql_schema import connections
 from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, to_store
-from graphql_schema.limits.weights import COUNT
 from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.threads.inputs import ThreadsQueryFilter
 from graphql_schema.threads.types import ThreadSchema
@@ -35,7 +34,7 @@ class ThreadQueries:
     @listed(
         "A page of the project's threads; those of which no turn has ended yet are left out.",
         of=ThreadSchema,
-        work=COUNT,
+        scans=True,
     )
     async def threads(
         self,

@@ -101,13 +101,14 @@ class FeedbackStore:
 
     @database_write
     async def replace(self, feedback_id: str, new: NewFeedback) -> Row:
-        """Put other feedback in the place of one, at once; of several at once for one id, one succeeds.
+        """Put other feedback in the place of one, at once; of several with other ids at once for one id, one succeeds.
 
         Nothing goes if the new breaks a rule. It has an id of its own unless it comes with one; that may be the id of
-        what goes only if both are by the same user about the same ref. With an id, it may be sent again.
+        what goes only if both are by the same user about the same ref, and then it overwrites that: of several at once
+        all succeed, and the last counts. With an id, it may be sent again.
 
         Raises:
-            NotFoundError: there is no feedback of that id, nor of the new's own.
+            NotFoundError: there is no feedback of that id, nor did the feedback of the new's own id take its place.
         """
         check_id(feedback_id, "feedback_id", "name the feedback that goes")
         return await self._write_one(new, key(new.project_id, feedback_id))

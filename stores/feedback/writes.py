@@ -9,6 +9,8 @@ from stores.errors import NotFoundError, TakenError
 from stores.transactions import Session
 
 _OWNER = ("weave_ref", "wb_user_id")
+_REPLACES = "replaces"
+"""The id of the feedback that a replacement with an id took the place of: it tells a repeated replacement."""
 
 
 async def write(
@@ -23,7 +25,8 @@ async def write(
 
     Raises:
         TakenError: an id is another's; nothing was stored.
-        NotFoundError: the one to free is not there, and neither is the one to store; nothing was stored.
+        NotFoundError: the one to free is not there, nor what was stored in its place by the id of the one to store;
+            nothing was stored.
         ConflictError: others wrote it again and again; nothing was stored.
     """
     if not new and not named:
@@ -42,14 +45,16 @@ async def write(
         if freed:
             deleted = await database.feedback.delete_one(freed, session=session)
             # A replacement that is sent again finds what it stored the first time.
-            if not deleted.deleted_count and not there:
+            is_repeated = any(row.get(_REPLACES) == freed["id"] for row in there.values())
+            if not deleted.deleted_count and not is_repeated:
                 raise NotFoundError(
                     f"there is no feedback {freed['id']!r} in {freed['project_id']}; another request may have "
                     "replaced or purged it: read the feedback again, or create new feedback",
                     "feedback_id",
                 )
         if last:
-            replaced = [ReplaceOne(_key(document), document, upsert=True) for document in last]
+            marked = {_REPLACES: freed["id"]} if freed else {}
+            replaced = [ReplaceOne(_key(document), document | marked, upsert=True) for document in last]
             await database.feedback.bulk_write(replaced, session=session)
         if new:
             await database.feedback.insert_many(new, session=session)
@@ -99,7 +104,8 @@ async def _check_owners(database: Database, named: Mapping[str, Document], sessi
     ids = list({document["_id"] for document in named.values()})
     projects = list({document["project_id"] for document in named.values()})
     among = {"_id": {"$in": ids}, "project_id": {"$in": projects}}
-    rows = database.feedback.find(among, dict.fromkeys(_OWNER, 1), session=session, batch_size=len(ids) + 1)
+    shown = dict.fromkeys((*_OWNER, _REPLACES), 1)
+    rows = database.feedback.find(among, shown, session=session, batch_size=len(ids) + 1)
     there = {row["_id"]: row async for row in rows}
     for at, document in named.items():
         _check_owner(at, document, there.get(document["_id"]))

@@ -9,21 +9,22 @@ from stores.objects.classes import OBJECT, OP
 from stores.paging import Row
 
 LATEST: Final = "latest"
+NAMING: Final = ("digest", "version_index", "is_latest")
 
 _INDEX: Final = re.compile(r"v([0-9]{1,18})")
 
 
+def naming(version: str) -> tuple[str, object]:
+    """The field, one of `NAMING`, by which the name of a version finds it, and the field's value."""
+    if version == LATEST:
+        return "is_latest", 1
+    index = _INDEX.fullmatch(version)
+    return ("version_index", int(index[1])) if index else ("digest", version)
+
+
 def named(version: str) -> dict[str, Any]:
     """The match, among the versions of a name, of the one that is called so."""
-    if version == LATEST:
-        return {"is_latest": 1}
-    index = _INDEX.fullmatch(version)
-    return {"version_index": int(index[1])} if index else {"digest": version}
-
-
-def is_named(row: Row, version: str) -> bool:
-    """Whether a row, with its digest, index and whether it is the latest, is the one that is called so."""
-    return all(row[field] == value for field, value in named(version).items())
+    return dict([naming(version)])
 
 
 def chosen(rows: list[Row], object_id: str, noun: str) -> Row:

@@ -13,7 +13,7 @@ from stores.database import Database, Document
 from stores.errors import NotFoundError
 from stores.objects import documents
 from stores.objects.classes import OBJECT, OP, Kind
-from stores.objects.versions import is_named
+from stores.objects.versions import NAMING, naming
 from stores.transactions import Session
 
 _PLACE = ("kind", "digest", "version_index", "is_latest", "visible")
@@ -141,7 +141,11 @@ def doomed_rows(rows: Sequence[Document], versions: Sequence[str], object_id: st
     Raises:
         NotFoundError: a version names none, or one that is deleted.
     """
-    found = {version: next((row for row in rows if is_named(row, version)), None) for version in versions}
+    by_name: dict[tuple[str, object], Document] = {}
+    for row in rows:
+        for field in NAMING:
+            by_name.setdefault((field, row[field]), row)
+    found = {version: by_name.get(naming(version)) for version in versions}
     missing = [version for version, row in found.items() if not row or not row["visible"]]
     if missing:
         raise not_found(object_id, missing=missing)

@@ -1,14 +1,14 @@
 """Which conditions and sorts an index serves, told by the names of their fields alone, before the database is asked."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from stores.errors import BadInputError
 from stores.indexes import INDEXES, Keys
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.expressions import Comparison
-from stores.query.fields import FieldTable, Kind
+from stores.query.fields import Field, FieldTable, Kind
 from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
 from stores.query.sort import SortBy
 
@@ -26,8 +26,9 @@ _COMPARISONS: Final = frozenset(comparison.value for comparison in Comparison)
 class IndexedFields:
     """The fields of a collection that its own indexes serve; those that operators add are not among them.
 
-    A condition needs no scan if it compares such a field with a literal, or combines such comparisons by `and`. A sort
-    needs none if an index has its keys in their order. All else may read every document of a project.
+    A condition needs no scan if it compares such fields with literals, joined by `and`, and either one index leads to
+    what passes all comparisons, or one of them names values that few documents have. A sort needs none if an index has
+    its keys in their order. All else may read every document of a project.
 
     Args:
         table: the collection's fields, as clients name them.
@@ -39,6 +40,7 @@ class IndexedFields:
         keys = {index.name: _behind_scope(index.keys) for index in indexes}
         self._table = table
         self._leading = {found[0][0] for found in keys.values() if found}
+        self._paths = [([path for path, _order in keys[index.name]], index.only.keys()) for index in indexes]
         self._orders = [keys[index.name] for index in indexes if not index.only]
 
     def needs_scan(self, *arguments: object) -> bool:
@@ -59,7 +61,8 @@ class IndexedFields:
         tree = query.tree
         if not query.typed:
             tree = tree.get(f"{SIGIL}expr") if isinstance(tree, dict) else None
-        return not self._is_served(tree, 0, iter(range(MAX_NODES)))
+        conditions = list(self._conditions(tree, 0, iter(range(MAX_NODES))))
+        return None in conditions or not self._is_served([each for each in conditions if each])
 
     def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
         """True if no index has the keys of a sort in their order."""
@@ -78,40 +81,74 @@ class IndexedFields:
         backward = [(path, -order) for path, order in wanted]
         return bool(sort_by) and not any(keys[: len(wanted)] in (wanted, backward) for keys in self._orders)
 
-    def _is_served(self, tree: object, depth: int, left: Iterator[int]) -> bool:
-        """True if an index serves an operation, of which no more nodes are looked at than there are `left`."""
+    def _is_served(self, conditions: Sequence["_Condition"]) -> bool:
+        """True if an index leads to the documents that pass all of these conditions, or to few that pass one."""
+        if any(condition.is_selective for condition in conditions):
+            return True
+        named = {condition.field.path for condition in conditions if condition.names_values}
+        ranges = {condition.field.path for condition in conditions} - named
+        return any(
+            # Behind the fields whose values are named, an index has room for one range.
+            {*keys[: len(named)]} == named and ranges <= {*keys[len(named) : len(named) + 1]} and only <= named | ranges
+            for keys, only in self._paths
+        )
+
+    def _conditions(self, tree: object, depth: int, left: Iterator[int]) -> Iterator["_Condition | None"]:
+        """The conditions that a tree joins by `and`; None for one that no index serves, or beyond the `left` nodes."""
         if not isinstance(tree, dict) or len(tree) != 1 or depth > MAX_DEPTH or next(left, None) is None:
-            return False
+            yield None
+            return
         [(spelled, operands)] = tree.items()
         name = spelled.removeprefix(SIGIL)
-        if name == "and":
-            return isinstance(operands, list) and all(self._is_served(each, depth + 1, left) for each in operands)
-        if name in _COMPARISONS and isinstance(operands, list) and len(operands) == 2:  # noqa: PLR2004 -- two sides
-            left_side, right_side = operands
-            if self._is_field(left_side) and _is_literal(right_side):
-                return True
-            # No index leads to the values that a literal starts with.
-            is_flippable = name != Comparison.STARTS_WITH
-            return is_flippable and self._is_field(right_side) and _is_literal(left_side)
-        return name == "in" and self._is_membership(operands, left)
+        if name == "and" and operands and isinstance(operands, list):
+            for each in operands:
+                yield from self._conditions(each, depth + 1, left)
+        elif name in _COMPARISONS:
+            yield self._comparison(Comparison(name), operands)
+        else:
+            yield self._membership(operands, left) if name == "in" else None
 
-    def _is_membership(self, operands: object, left: Iterator[int]) -> bool:
-        """True if the operands of an `in` are a field that has an index, and literals."""
+    def _comparison(self, comparison: Comparison, operands: object) -> "_Condition | None":
+        match operands:
+            case [left, right]:
+                # No index leads to the values that a literal starts with.
+                flipped = right if _is_literal(left) and comparison is not Comparison.STARTS_WITH else None
+                of = left if _is_literal(right) else flipped
+                return self._condition(of, names_values=comparison is Comparison.EQ)
+            case _:
+                return None
+
+    def _membership(self, operands: object, left: Iterator[int]) -> "_Condition | None":
+        """The condition of an `in` whose operands are a field that has an index, and literals."""
         match operands:
             case [of, list(values)] | {"input": of, "values": list(values)}:
-                return self._is_field(of) and all(next(left, None) is not None and _is_literal(each) for each in values)
+                are_literals = all(next(left, None) is not None and _is_literal(each) for each in values)
+                return self._condition(of, names_values=True) if are_literals else None
             case _:
-                return False
+                return None
 
-    def _is_field(self, operand: object) -> bool:
+    def _condition(self, operand: object, *, names_values: bool) -> "_Condition | None":
         name = _only(operand, "getField")
         if not isinstance(name, str):
-            return False
+            return None
         try:
             field = self._table[name].field
         except BadInputError:
-            return False
-        return field.kind is not Kind.JSON and field.path in self._leading
+            return None
+        is_indexed = field.kind is not Kind.JSON and field.path in self._leading
+        return _Condition(field, names_values) if is_indexed else None
+
+
+class _Condition(NamedTuple):
+    """A condition on one field: it is one of some values, which a condition names, or is within a range."""
+
+    field: Field
+    names_values: bool
+
+    @property
+    def is_selective(self) -> bool:
+        """True if few documents pass: numbers, and texts of a few classes, are shared by many."""
+        return self.names_values and self.field.kind is not Kind.NUMBER and not self.field.coarse
 
 
 def _behind_scope(keys: Iterable[tuple[str, int]]) -> Keys:

@@ -15,6 +15,7 @@ from stores.edges import Edge
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
+from stores.scans import in_scan_slot
 from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
 from stores.threads.percentiles import TOO_MANY
@@ -28,6 +29,11 @@ _TRACES: Final = [
 ]
 _BY_ID: Final = (SortBy("thread_id"),)
 _LATEST_FIRST: Final = (SortBy(LAST_UPDATED, descending=True),)
+
+
+def _reads_all_turns(*arguments: object) -> bool:
+    """True unless a filter names the threads, to whose turns an index leads."""
+    return not any(isinstance(each, ThreadsFilter) and each.thread_ids for each in arguments)
 
 
 class ThreadsStore:
@@ -56,6 +62,7 @@ class ThreadsStore:
         )
         """From `Turns` to the traces that calls of the thread are in, by when the first of them started."""
 
+    @in_scan_slot(_reads_all_turns)
     @database_query
     async def page(
         self,
@@ -111,6 +118,7 @@ class ThreadsStore:
             finishing=search.finishing,
         )
 
+    @in_scan_slot(_reads_all_turns)
     @database_query
     async def count(self, project_id: str, threads_filter: ThreadsFilter | None = None) -> int:
         """How many threads pass the filter."""

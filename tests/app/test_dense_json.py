@@ -60,19 +60,40 @@ def memory() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
-async def test_a_text_of_too_many_values_is_refused_unparsed(
-    client: httpx.AsyncClient, intake: Intake, *, as_form: bool
-) -> None:
-    text = request(b"[" + b"{}," * 10_000_000 + b"{}]")
+async def test_a_text_of_too_many_values_is_refused_unparsed(*, as_form: bool) -> None:
+    text, intake = request(b"[" + b"{}," * 10_000_000 + b"{}]"), Intake()
 
-    with memory() as most:
-        answer = await send(client, text, as_form=as_form)
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+        with memory() as most:
+            answer = await send(client, text, as_form=as_form)
 
     [error] = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
     assert error["message"] == (f"The form is refused: operations {TOO_MANY}" if as_form else f"The body {TOO_MANY}")
     assert most[0] < 150 * 1024 * 1024
     assert intake.held_bytes == 0
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
+async def test_a_text_within_the_limit_of_values_that_takes_too_much_memory_is_refused(*, as_form: bool) -> None:
+    intake = Intake()
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=intake)) as client:
+        answer = await send(client, request(b"[" + b'{"a":0},' * 1_040_000 + b"0]"), as_form=as_form)
+
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["extensions"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert error["message"].startswith("The form is refused: operations takes 2" if as_form else "The body takes 29")
+    assert "one request may take 268,435,456, 4 times LOOMQL_MAX_PENDING_BYTES; send less at once" in error["message"]
+    assert intake.held_bytes == 0
+
+
+@pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])
+async def test_a_largest_body_of_emoji_is_taken(*, as_form: bool) -> None:
+    text = "🍵 " * 6_000_000
+    async with client_of(GraphQLHTTP(schema, agent_of, 2**25, intake=Intake())) as client:
+        answer = await send(client, request(f'"{text}"'.encode()), as_form=as_form)
+
+    assert (answer.status_code, answer.json()["data"]) == (200, {"echo": text})
 
 
 @pytest.mark.parametrize("as_form", [False, True], ids=["JSON", "form"])

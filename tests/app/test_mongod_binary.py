@@ -136,6 +136,30 @@ def test_the_log_stays_within_its_bound_and_keeps_what_matters_at_hand(tmp_path:
             '{"s":"E","c":"QUERY","msg":"failed","attr":{"error":{"code":1,"codeName":"Odd","errmsg":"VALUE"}}}',
             '{"s":"E","c":"QUERY","msg":"failed","attr":{"error":{"code":1,"codeName":"Odd"}}}\n',
         ),
+        (
+            (
+                '{"s":"E","c":"REPL","msg":"Failed to apply operation","attr":{"oplogEntry":{"o":{"x":"VALUE"}},'
+                '"error":{"code":11000,"codeName":"DuplicateKey","keyValue":{"x":"VALUE"},"errmsg":"VALUE"}}}'
+            ),
+            (
+                '{"s":"E","c":"REPL","msg":"Failed to apply operation","attr":{"error":{"code":11000,'
+                '"codeName":"DuplicateKey"}}}\n'
+            ),
+        ),
+        (
+            (
+                '{"s":"F","c":"-","msg":"Fatal assertion","attr":{"msgid":34437,"error":"DuplicateKey: { x: VALUE }",'
+                '"file":"oplog.cpp","line":510}}'
+            ),
+            (
+                '{"s":"F","c":"-","msg":"Fatal assertion","attr":{"msgid":34437,"file":"oplog.cpp","line":510,'
+                '"error":"DuplicateKey"}}\n'
+            ),
+        ),
+        (
+            '{"s":"F","c":"ASSERT","msg":"Invariant failure","attr":{"expr":"VALUE"}}',
+            '{"s":"F","c":"ASSERT","msg":"Invariant failure","attr":{}}\n',
+        ),
         ('{"s":"I","c":"QUERY","msg":"cut off","attr":{"command":{"x":"VAL', ""),
         *[
             (whole, f"{whole}\n")

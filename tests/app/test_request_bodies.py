@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from app.request_bodies import Pace
+from app.request_bodies import Pace, TimeLeft
 from app.server import create_app
 from app.settings import Settings
 from stores.access import Grant, Role
 from stores.database import Database
+from stores.intake import FREE_BYTES, Intake
 from stores.keys import KeysStore
 from tests.app.observing.samples import sample, told
 from tests.app.traffic import CREATE_BATCH, call_id
@@ -113,7 +114,7 @@ async def test_a_slow_client_gets_408_and_what_it_reserved_is_released(host: str
 
         for answer in refused:
             assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"the body comes more slowly than 1,000 bytes a second, and has for 2 seconds" in answer
+            assert b"the body came more slowly than 1,000 bytes/s for 2 seconds; send it again over a faster" in answer
         assert await pending_bytes(client) == 0
 
 
@@ -129,6 +130,65 @@ async def test_a_slow_client_that_keeps_the_pace_is_answered(host: str) -> None:
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'{"data":{"__typename":"Query"}' in answer
+
+
+async def test_a_client_that_sends_a_byte_and_then_nothing_has_the_time_that_is_left(host: str) -> None:
+    connections = [await begin(host, *ENDPOINTS[name]) for name in ("JSON", "a file")]
+
+    await asyncio.sleep(1.0)
+    for _, writer in connections:
+        writer.write(b"x")
+    refused = await answers(connections)
+
+    for _, writer in connections:
+        writer.close()
+    for answer in refused:
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        # Each wait by itself would be within the two seconds in which nothing may come.
+        assert b"the body came more slowly than 1,000 bytes/s for 2 seconds" in answer
+
+
+async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.request_bodies.PACE", Pace(2.0, 1_000, max_seconds=1.0))
+    content = b"x" * 20_000
+    slow = [
+        await begin(host, request, headers, beginning + content)
+        for request, headers, beginning in ENDPOINTS.values()
+        if request not in {"PUT /files/acme/slow", "POST /weave/files/create"}
+        and headers[0] != FORM
+        and "Content-Encoding: gzip" not in headers
+    ]
+    async with trickling(slow):
+        refused = await answers(slow)
+    file = await begin(host, "PUT /files/acme/slow", ["Connection: close"], content, len(content) + 8)
+    for _ in range(8):
+        file[1].write(b"x")
+        await asyncio.sleep(0.2)
+    stored = await file[0].read()
+    file[1].close()
+
+    assert len(refused) == 3
+    for answer in refused:
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the body took more than 1 seconds; send it again over a faster connection" in answer
+    assert stored.startswith(b"HTTP/1.1 201 ")
+
+
+async def test_a_form_has_the_deadline_while_its_text_takes_a_large_slot() -> None:
+    intake = Intake(4 * FREE_BYTES)
+    reasons = []
+    for size in (FREE_BYTES, 3 * FREE_BYTES):
+        with intake.share() as share:
+            await share.take(size)
+            left = TimeLeft(Pace(2.0, 1_000, max_seconds=1.0), lambda: share.is_large)
+            left.spend(0.9, 20_000)
+            left.spend(0.9, 20_000)
+            reasons.append((left.seconds > 0, left.reason))
+
+    assert reasons == [
+        (True, "came more slowly than 1,000 bytes/s for 2 seconds"),
+        (False, "took more than 1 seconds"),
+    ]
 
 
 @pytest.fixture

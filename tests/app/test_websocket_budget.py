@@ -29,7 +29,7 @@ from graphql_schema.operations import BoundedSchema
 from stores import intake as intake_module
 from stores.access import Grant, Role
 from stores.database import Database
-from stores.intake import FREE_BYTES, Intake
+from stores.intake import FREE_BYTES, Intake, Share
 from stores.keys import KeysStore
 from tests.app.command import serving
 from tests.live_server import live_server
@@ -256,7 +256,62 @@ async def test_a_message_that_comes_slowly_closes_the_connection(
         code, reason = await closed(client)
 
     assert code == 4408
-    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 s; send it faster"
+    assert reason == "an unfinished message came more slowly than 1,000,000 bytes/s for 0.5 seconds; send it faster"
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_a_message_has_a_deadline_whatever_its_pace(
+    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserving, "PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000, max_seconds=0.5))
+    async with opened(address) as client:
+        send_fragment(client, "x" * 100_000)
+        async with asyncio.timeout(TIMEOUT):
+            while client.state is State.OPEN:
+                send_fragment(client, "x" * 200, goes_on=True)
+                await asyncio.sleep(0.02)
+        code, reason = await closed(client)
+
+    assert (code, reason) == (4408, "an unfinished message took more than 0.5 seconds; send it faster")
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_a_message_that_the_application_refuses_by_its_size_is_released(intake: Intake) -> None:
+    endpoint = GraphQLWebSocket(schema, lambda _: None, 100_000, intake=intake, websockets=WebSockets(40))
+    app = FromCaller(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]))
+    with live_server(app, ws=WaryProtocol, ws_max_size=BUDGET) as host:
+        async with opened(f"ws://{host}/graphql") as client:
+            await client.send(asking(200_000))
+            code, _ = await closed(client)
+        await until(lambda: intake.held_bytes == 0)
+
+    assert code == 1009
+
+
+async def test_an_error_of_the_intake_closes_the_connection(
+    address: str, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_share: Share, _size: int) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Share, "take", fail)
+    async with opened(address) as client:
+        await client.send(asking(300_000))
+        code, reason = await closed(client)
+
+    assert code == 1011
+    assert reason == "the server failed to reserve memory for a message; connect again"
+    await until(lambda: intake.held_bytes == 0)
+
+
+async def test_a_message_that_takes_more_than_one_may_is_refused(address: str, intake: Intake) -> None:
+    async with opened(address) as client:
+        await client.send(asking(1).replace('"x"', "[" + '{"a":0},' * 20_000 + "0]"))
+        code, reason = await closed(client)
+
+    assert code == 1009
+    assert reason is not None
+    assert reason.startswith("A message cannot be read: it takes 5,")
     await until(lambda: intake.held_bytes == 0)
 
 

@@ -17,10 +17,13 @@ from tests.attacks.raw_websocket import CONTINUATION, TEXT, RawWebSocket, Refuse
 from tests.fuzz.wire import Request, Trickle, Wire
 
 MOST_SECONDS: Final = 20.0
+_SLOW_SECONDS: Final = 45.0
+"""For which slow bodies are sent: the server lets go of one after half a minute."""
 PROJECT: Final = "acme/bench"
 FORGED: Final = "FORGED LINE"
 NO_RESULT: Final = f"no result in {MOST_SECONDS:g} s"
 OPEN: Final = "open at the end"
+NO_DEADLINE: Final = "no 408"
 _JSON: Final = ("Content-Type", "application/json")
 _WEBSOCKETS: Final = 24
 _WEBSOCKET_MESSAGE: Final = 33_000_000
@@ -29,7 +32,11 @@ _SLOW_BODY: Final = 6_000_000
 _DENSE_BODY: Final = 30_000_000
 _BOUNDARY: Final = "----attack"
 _PAUSE_SECONDS: Final = 0.2
-_ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=10, pieces=10, pause=2.0)
+_ONE_BYTE_EACH_TWO_SECONDS: Final = Trickle(rest=40, pieces=40, pause=2.0)
+_MOST_ALIASES: Final = 62
+"""Of scans, which one document may have within the default limit of its cost."""
+
+_REQUESTS_AT_ONCE: Final = 4
 _HOSTILE_DISPOSITIONS: Final = (
     "attachment; filename*=undefined''abc",
     "attachment; filename*=idna''abc%ff",
@@ -40,11 +47,15 @@ _HOSTILE_DISPOSITIONS: Final = (
 
 @dataclass(frozen=True)
 class Target:
-    """A server, and the values of the header Authorization for keys that may read, and write, `PROJECT` alone."""
+    """A server, and the values of the header Authorization for keys that may read, and write, `PROJECT` alone.
+
+    `second_reader` is a key of another caller who may read it, whom the attacker is, too.
+    """
 
     url: str
     reader: str
     writer: str
+    second_reader: str
     log: Path
 
     def headers(self, *more: tuple[str, str], writes: bool = False) -> tuple[tuple[str, str], ...]:
@@ -75,12 +86,14 @@ async def _ask_all(target: Target, requests: list[Request]) -> Results:
     return Counter(await asyncio.gather(*(_ask(target, request) for request in requests)))
 
 
-async def _ask_again_and_again(target: Target, request: Request, clients: int) -> Results:
-    """What some clients get that send a request again as soon as it is refused, until the time is over."""
+async def _ask_again_and_again(
+    target: Target, request: Request, clients: int, for_seconds: float = MOST_SECONDS
+) -> Results:
+    """What some clients get that send a request again as soon as it is answered, until the time is over."""
     results = Results()
 
     async def one() -> None:
-        ends = time.monotonic() + MOST_SECONDS
+        ends = time.monotonic() + for_seconds
         while (seconds := ends - time.monotonic()) > 0:
             result = await _ask(target, request, seconds)
             results[OPEN if result == NO_RESULT else result] += 1
@@ -145,11 +158,17 @@ async def unfinished_fragments(target: Target) -> Results:
     return await _on_websockets(target, act, deflates=False)
 
 
+async def _send_slowly(target: Target, request: Request, clients: int) -> Results:
+    """What clients get whose bodies are never whole; `NO_DEADLINE` if the server let go of none of them."""
+    results = await _ask_again_and_again(target, request, clients, _SLOW_SECONDS)
+    return results if results["408"] else results + Results([NO_DEADLINE])
+
+
 async def slow_bodies(target: Target) -> Results:
-    """11 POSTs of 6 MB send all but 10 bytes at once, and then a byte every 2 s."""
+    """11 POSTs of 6 MB send all but 40 bytes at once, and then a byte every 2 s."""
     body = json.dumps({"query": "{ __typename }", "variables": {"a": "x" * _SLOW_BODY}}).encode()
     request = Request("graphql", "POST", "/graphql", target.headers(_JSON), body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
-    return await _ask_again_and_again(target, request, 11)
+    return await _send_slowly(target, request, 11)
 
 
 async def slow_gzip(target: Target) -> Results:
@@ -166,7 +185,7 @@ async def slow_gzip(target: Target) -> Results:
         writes=True,
     )
     request = Request("otlp", "POST", "/v1/traces", headers, body, trickle=_ONE_BYTE_EACH_TWO_SECONDS)
-    return await _ask_again_and_again(target, request, 22)
+    return await _send_slowly(target, request, 22)
 
 
 async def empty_gzip_members(target: Target) -> Results:
@@ -207,16 +226,43 @@ async def dense_operations(target: Target) -> Results:
     return await _ask_all(target, [request])
 
 
+async def dense_batch(target: Target) -> Results:
+    """One POST at /weave/call/upsert_batch sends a batch with one item, 30 MB of `{}`."""
+    body = b'{"batch":[[{}' + b",{}" * (_DENSE_BODY // 3) + b"]]}"
+    headers = target.headers(_JSON, writes=True)
+    return await _ask_all(target, [Request("weave", "POST", "/weave/call/upsert_batch", headers, body)])
+
+
 async def many_scans(target: Target) -> Results:
     """One POST of 90 aliases of `calls(first: 1)`, each with its own condition that no index serves."""
+    return await _ask_all(target, [_scans(target.reader, 90)])
+
+
+async def permitted_scans(target: Target) -> Results:
+    """4 POSTs at a time of 62 such aliases, as many as the limit of a query's cost permits."""
+    return await _ask_again_and_again(target, _scans(target.reader, _MOST_ALIASES), _REQUESTS_AT_ONCE)
+
+
+async def permitted_scans_of_two(target: Target) -> Results:
+    """4 such POSTs at a time by each of two callers, who have all scan slots together."""
+    results = await asyncio.gather(
+        *(
+            _ask_again_and_again(target, _scans(key, _MOST_ALIASES), _REQUESTS_AT_ONCE)
+            for key in (target.reader, target.second_reader)
+        )
+    )
+    return results[0] + results[1]
+
+
+def _scans(key: str, aliases: int) -> Request:
     fields = " ".join(
         f"a{number}: calls(projectId: $p, first: 1, query: {{ json: $q{number} }}) {{ nodes {{ id }} }}"
-        for number in range(90)
+        for number in range(aliases)
     )
-    declared = " ".join(f"$q{number}: JSON!" for number in range(90))
-    variables = {f"q{number}": _absent(number) for number in range(90)}
+    declared = " ".join(f"$q{number}: JSON!" for number in range(aliases))
+    variables = {f"q{number}": _absent(number) for number in range(aliases)}
     body = json.dumps({"query": f"query ($p: ID! {declared}) {{ {fields} }}", "variables": {"p": PROJECT, **variables}})
-    return await _ask_all(target, [Request("graphql", "POST", "/graphql", target.headers(_JSON), body.encode())])
+    return Request("graphql", "POST", "/graphql", (("Authorization", key), _JSON), body.encode())
 
 
 def _absent(number: int) -> object:
@@ -273,7 +319,10 @@ ATTACKS: Final[dict[str, Attack]] = {
         empty_gzip_members,
         dense_variables,
         dense_operations,
+        dense_batch,
         many_scans,
+        permitted_scans,
+        permitted_scans_of_two,
         hostile_dispositions,
         forged_log_lines,
         upgraded_post,

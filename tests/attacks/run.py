@@ -14,7 +14,7 @@ from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.app.command import Server, serving
-from tests.attacks.attacks import NO_RESULT, PROJECT, Attack, Results, Target
+from tests.attacks.attacks import NO_DEADLINE, NO_RESULT, PROJECT, Attack, Results, Target
 from tests.benchmarks.timing import clock_of
 from tests.fuzz.callers import Caller, bearer
 from tests.fuzz.pool import Pool
@@ -36,6 +36,11 @@ from tests.fuzz.wire import Request, Wire
 PING: Final = "ping"
 WRITE: Final = "6 MB write"
 TRACES: Final = "100 kB of traces"
+SCAN: Final = "scan"
+"""Of a small project by a condition that no index serves."""
+_FEW: Final = (WRITE, TRACES, SCAN)
+"""Requests that are sent one at a time."""
+_FAILURES: Final = frozenset({NO_RESULT, NO_DEADLINE, "cut", "0", "handshake: no answer", "close 1011"})
 _SETTLE_SECONDS: Final = 3.0
 _SHORTEST_SECONDS: Final = 3.0
 """For which the second caller is measured at least: attacks that are over sooner still leave samples."""
@@ -53,6 +58,7 @@ class Keys:
 
     reader: str
     writer: str
+    second_reader: str
     second: str
 
 
@@ -93,7 +99,7 @@ class Row:
             or max(pings) > _LONGEST_PING_SECONDS,
             f"the attacker got {counted(failed)}": bool(failed),
             **{f"the second caller's {name} got {counted(counts)}": bool(counts) for name, counts in refused.items()},
-            **{f"no {name} of the second caller was measured": not self.attacked[name] for name in (WRITE, TRACES)},
+            **{f"no {name} of the second caller was measured": not self.attacked[name] for name in _FEW},
         }
         return [sentence for sentence, is_so in said.items() if is_so]
 
@@ -105,7 +111,7 @@ class Row:
             " / ".join(f"{mib:.0f}" for mib in self.memory),
             f"{self.cpu:.1f}",
             *(_latency(self.idle[name], self.attacked[name]) for name in (PING, READ)),
-            *(_results(self.attacked[name]) for name in (WRITE, TRACES)),
+            *(_results(self.attacked[name]) for name in _FEW),
             counted(self.results),
             "; ".join(self.problems()) or "none",
         )
@@ -113,7 +119,7 @@ class Row:
 
 COLUMNS: Final = (
     *("attack", "s", "MiB before / peak / after", "CPU s", "ping ms p50 / p99 / max (idle p99)"),
-    *("read ms p50 / p99 / max (idle p99)", "6 MB write", "100 kB of traces", "attacker got", "problems"),
+    *("read ms p50 / p99 / max (idle p99)", "6 MB write", "100 kB of traces", "scan", "attacker got", "problems"),
 )
 
 
@@ -157,7 +163,7 @@ async def _measure(
     clock, before = clock_of(pid), _memory(pid, "VmRSS")
     _reset_peak(pid)
     cpu, began = clock(), time.monotonic()
-    results = await attack(Target(server.url, keys.reader, keys.writer, server.output))
+    results = await attack(Target(server.url, keys.reader, keys.writer, keys.second_reader, server.output))
     seconds = time.monotonic() - began
     await asyncio.sleep(max(0.0, _SHORTEST_SECONDS - seconds))
     ended = time.monotonic()
@@ -188,7 +194,14 @@ def _plan(keys: Keys) -> list[Repeated]:
             1.0,
             1,
         ),
+        Repeated(SCAN, Request("graphql", "POST", "/graphql", headers, _scan()), 1.0, 1),
     ]
+
+
+def _scan() -> bytes:
+    where = 'query: { expr: { eq: [{ getField: "inputs.none" }, { literal: "none" }] } }'
+    query = f'{{ calls(projectId: "{SECOND_PROJECT}", first: 1, {where}) {{ nodes {{ id }} }} }}'
+    return json.dumps({"query": query}).encode()
 
 
 def _traces() -> bytes:
@@ -211,7 +224,10 @@ async def _make_keys(uri: str, name: str) -> Keys:
     database = Database.open(uri, name)
     await database.ensure_indexes()
     store = KeysStore(database, settle_seconds=0)
-    grants = (Grant(PROJECT, Role.READER), Grant(PROJECT, Role.WRITER), Grant(SECOND_PROJECT, Role.WRITER))
+    grants = (
+        *(Grant(PROJECT, role) for role in (Role.READER, Role.WRITER, Role.READER)),
+        Grant(SECOND_PROJECT, Role.WRITER),
+    )
     made = [bearer((await store.create([grant], "attacks")).text) for grant in grants]
     database.close()
     return Keys(*made)
@@ -230,7 +246,7 @@ def _memory(process_id: int, line: str) -> float:
 def _is_failure(result: str) -> bool:
     """Whether the attacker got an answer that is a bug: an unexpected error, or none."""
     is_error = result.isdecimal() and int(result) >= _SERVER_ERROR and result != "503"
-    return is_error or result in {NO_RESULT, "cut", "0", "handshake: no answer", "close 1011"} or "log" in result
+    return is_error or result in _FAILURES or "log" in result
 
 
 def _latency(idle: Sequence[Sample], attacked: Sequence[Sample]) -> str:

@@ -30,7 +30,7 @@ def main() -> int:
         "--most-ratio",
         type=float,
         default=MOST_RATIO,
-        help="The second caller's p99 in terms of its idle p99, at most.",
+        help="The second caller's p99 in terms of that with as much CPU taken but no fuzz, at most.",
     )
     options = parser.parse_args()
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())

@@ -31,7 +31,7 @@ AT_ONCE: Final = 6
 _SLOWEST: Final = 10
 _SOON: Final = 0.3
 _FUZZ_SECONDS: Final = 20.0
-_IDLE_SECONDS: Final = 4.0
+_PAUSE_SECONDS: Final = 3.0
 _BURN_SECONDS: Final = 0.01
 _WEIGHTS: Final = {
     graphql.NAME: 62,
@@ -71,9 +71,12 @@ class Outcome:
     stalls: list[tuple[float, list[str]]] = field(default_factory=list)
     """Seconds for which the server answered no ping, each with what was asked at that time."""
 
-    idle: list[Sample] = field(default_factory=list)
     fuzzed: list[Sample] = field(default_factory=list)
-    """Answers to the second caller while the fuzzer paused, and while it sent."""
+    """Answers to the second caller while the fuzzer sent."""
+    loaded: list[Sample] = field(default_factory=list)
+    """Those while it paused and took as much of a processor as it did while it sent."""
+    idle: list[Sample] = field(default_factory=list)
+    """Those while it paused and did nothing."""
 
     def took(self, seconds: float, what: str) -> None:
         """Remember it if it is one of the slowest."""
@@ -137,11 +140,13 @@ class Fuzzer:
     async def _send_all(self, second: SecondCaller) -> None:
         """Send all requests, and pause now and then, so that the second caller has the server to itself.
 
-        The idle and the fuzzed samples are of the same minutes, in which a machine has the same other work. In a pause
-        this process takes as much of a processor as it took while it sent: on other machines clients take none of it.
+        All samples are of the same minutes, in which a machine has the same other work. In the first half of a pause
+        this process takes as much of a processor as it took while it sent, so that what differs is the server's work;
+        in the second half it does nothing.
         """
         await second.is_ready()
         fuzzed: list[tuple[float, float]] = []
+        loaded: list[tuple[float, float]] = []
         idle: list[tuple[float, float]] = []
         began = time.monotonic()
         self._ends = began + self.seconds
@@ -154,16 +159,18 @@ class Fuzzer:
             for _ in range(AT_ONCE):
                 await self._slots.acquire()
             since = time.monotonic()
-            await _burn(share, _IDLE_SECONDS)
+            await _burn(share, _PAUSE_SECONDS)
+            loaded.append((since, time.monotonic()))
+            since = time.monotonic()
+            await asyncio.sleep(_PAUSE_SECONDS)
             idle.append((since, time.monotonic()))
             for _ in range(AT_ONCE):
                 self._slots.release()
         await working
         self.outcome.seconds = sum(until - since for since, until in fuzzed)
-        for since, until in fuzzed:
-            self.outcome.fuzzed += await second.samples(READ, since, until)
-        for since, until in idle:
-            self.outcome.idle += await second.samples(READ, since, until)
+        self.outcome.fuzzed = await _samples(second, fuzzed)
+        self.outcome.loaded = await _samples(second, loaded)
+        self.outcome.idle = await _samples(second, idle)
 
     async def _work(self) -> None:
         wire = Wire(self.url)
@@ -241,6 +248,10 @@ class Fuzzer:
 
     def _find(self, number: int, door: str, problem: str, sent: bytes) -> None:
         self.outcome.findings.append(Finding(number, door, problem, sent[:20_000].decode(errors="replace")))
+
+
+async def _samples(second: SecondCaller, spans: list[tuple[float, float]]) -> list[Sample]:
+    return [sample for since, until in spans for sample in await second.samples(READ, since, until)]
 
 
 async def _burn(share: float, seconds: float) -> None:

@@ -19,7 +19,13 @@ QUICK = [0.004] * 985 + [0.063] * 14 + [0.9]
 
 def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
     seen = [Seen(at, tenths[at // 100], 20, 8) for at in range(1000)]
-    return Outcome(seen=seen, pings=pings, idle=samples(*[0.004] * 99, 0.010), fuzzed=samples(*[0.006] * 99, 0.015))
+    return Outcome(
+        seen=seen,
+        pings=pings,
+        idle=samples(*[0.003] * 99, 0.005),
+        loaded=samples(*[0.004] * 99, 0.010),
+        fuzzed=samples(*[0.006] * 99, 0.015),
+    )
 
 
 def samples(*seconds: float, result: str = "200") -> list[Sample]:
@@ -62,14 +68,18 @@ def test_open_files_and_threads_that_stay_are_told() -> None:
     assert unsteady(replace(steady, seen=[first] * 99 + [leaking])) == ["open files: 50 more", "threads: 300 more"]
 
 
-def test_a_second_caller_that_waits_longer_than_on_an_idle_server_is_reported() -> None:
+def test_a_second_caller_that_waits_longer_than_under_the_same_load_is_reported() -> None:
     healthy = outcome(HEALTHY, QUICK)
 
     assert ratio(healthy) == pytest.approx(1.5)
     healthy.fuzzed += samples(0.016, 0.016)
-    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that of an idle server"]
+    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that under as much load without fuzz"]
     assert unsteady(healthy, most_ratio=1.7) == []
-    assert "102 while it sent, 6 / 16 / 16 ms; p99 ratio 1.60" in report(healthy, 1, [])
+    assert (
+        "102 while the fuzzer sent: 6 / 16 / 16; 100 while it only took as much CPU: 4 / 10 / 10; "
+        "100 while it did nothing: 3 / 5 / 5; p99 ratio 1.60 with as much CPU, which is bounded, "
+        "and 3.20 to an idle machine"
+    ) in report(healthy, 1, [])
 
 
 def test_a_second_caller_that_is_refused_is_reported() -> None:

@@ -7,7 +7,7 @@ import pytest
 from stores import intake as intake_module
 from stores.calls import CallsStore
 from stores.database import Database
-from stores.errors import RateLimitedError, UnavailableError
+from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.intake import FREE_BYTES, Intake
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import turns_beside
@@ -50,8 +50,8 @@ async def test_one_that_is_larger_than_all_room_gets_in_alone() -> None:
     intake = Intake(ROOM)
 
     with intake.share() as alone:
-        await alone.expect(10 * ROOM)
-        for _ in range(10):
+        await alone.expect(4 * ROOM)
+        for _ in range(4):
             alone.grow(ROOM)
         with intake.share() as other, pytest.raises(UnavailableError):
             other.grow(FREE_BYTES + 1)
@@ -159,10 +159,48 @@ async def test_a_large_request_of_one_caller_leaves_a_slot_to_another(monkeypatc
             await third.take(FREE_BYTES + 80_000)
         slow.close()
         await third.take(FREE_BYTES + 80_000)
-        await third.take(10 * ROOM)  # grows without a limit, as it is decoded
+        await third.take(3 * ROOM)  # grows as it is decoded
 
-        assert intake.held_bytes == 1_000 + 2 * 80_000 + 10 * ROOM
+        assert intake.held_bytes == 1_000 + 2 * 80_000 + 3 * ROOM
+        third.release_to(FREE_BYTES + 80_000)
+        assert intake.held_bytes == 1_000 + 2 * 80_000
+        third.release_to(FREE_BYTES + 90_000)
+        assert third.size == FREE_BYTES + 80_000
     assert intake.held_bytes == 0
+
+
+@pytest.mark.parametrize("large_slots", [0, 2], ids=["alone", "in a large slot"])
+async def test_one_request_takes_four_times_the_budget_at_most(large_slots: int) -> None:
+    intake = Intake(ROOM, large_slots)
+    reason = "takes 400,001 bytes of memory, and one request may take 400,000, 4 times LOOMQL_MAX_PENDING_BYTES; send"
+    with intake.share("key a") as share:
+        await share.take(FREE_BYTES + 4 * ROOM)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.take(1)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            share.grow(1)
+        assert intake.held_bytes == 4 * ROOM
+    with intake.share("key a") as share:
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.expect(FREE_BYTES + 4 * ROOM + 1)
+        with pytest.raises(PayloadTooLargeError, match=reason):
+            await share.take(FREE_BYTES + 4 * ROOM + 1)
+        assert intake.held_bytes == 0
+
+
+async def test_a_refusal_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 0.01)
+    intake = Intake(ROOM, large_slots=1)
+    with intake.share("key a") as large, intake.share("key b") as other, intake.share("key a") as again:
+        await large.take(FREE_BYTES + 80_000)
+        other.grow(FREE_BYTES + 50_000)
+        with pytest.raises(UnavailableError, match="this request would take 60,000 bytes of the memory; beside"):
+            await intake.share("key c").take(FREE_BYTES + 60_000)
+        with intake.share("key c") as third:
+            third.grow(FREE_BYTES + 40_000)
+            # Others fill the budget, so that the caller's own large request is not the reason.
+            with pytest.raises(UnavailableError, match="of all requests in flight would exceed 100,000 bytes"):
+                await again.take(FREE_BYTES + 10_001)
 
 
 async def test_who_has_waited_in_vain_is_refused_and_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

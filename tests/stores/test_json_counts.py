@@ -1,6 +1,7 @@
 """Values in a JSON text are counted without parsing it, and so is the memory that they take."""
 
 import json
+import sys
 import tracemalloc
 from typing import Any
 
@@ -103,3 +104,20 @@ def test_ordinary_json_has_no_excess() -> None:
     text = json.dumps([call] * 200).encode()
 
     assert json_counts.exact(text, 0, len(text)).excess_bytes(len(text)) == 0
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(("character", "more"), [("e", 0), ("ÿ", 0), ("Ā", 1), ("漢", 1), ("\uffff", 1), ("🍵", 3)])
+def test_a_wide_character_makes_the_whole_string_wide(character: str, more: int, *, ascii_only: bool) -> None:
+    text = json.dumps(["x" * 100_000 + character], ensure_ascii=ascii_only).encode()
+    tracemalloc.start()
+    try:
+        value = orjson.loads(text)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    told = json_counts.wide_bytes(b'"' + text + b'"', 1, 1 + len(text))
+    assert told == more * len(text)
+    assert abs(sys.getsizeof(value[0]) - len(text) - told) < 1_000
+    assert told <= taken

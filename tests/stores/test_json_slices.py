@@ -229,6 +229,36 @@ async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message:
         await json_slices.members(text, ["batch"])
 
 
+@pytest.mark.parametrize(("character", "more"), [("e", 0), ("é", 0), ("漢", 1), ("🍵", 3)])
+async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int) -> None:
+    text = json.dumps(["x" * 100_000 + character], ensure_ascii=False).encode()
+    sizes = [more * len(text)] if more else []
+    reserved = Reserved()
+
+    await json_slices.loads_whole(text, reserved.take)
+    await json_slices.loads(text, reserve=reserved.take)
+
+    assert reserved.sizes == 2 * sizes
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"batch":[[' + b"{}," * 60 + b"{}]]}",
+        b'{"batch":[[' + b'"",' * 60 + b'""]]}',
+        b'{"other":[' + b"0," * 120 + b'0],"batch":[]}',
+    ],
+    ids=["objects", "strings", "values beside the list"],
+)
+async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_slices, "MAX_TOKENS", 200)
+    assert await json_slices.members(text, ["batch"]) is not None
+    monkeypatch.setattr(json_slices, "MAX_TOKENS", 50)
+    with pytest.raises(PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer at once"):
+        await json_slices.members(text, ["batch"])
+
+
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
 async def test_no_list_at_the_path_is_told(text: bytes) -> None:
     assert await json_slices.members(text, ["batch"]) is None

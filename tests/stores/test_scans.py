@@ -8,13 +8,18 @@ import pytest
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
 from stores.database import Database
+from stores.errors import UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.scans import CALLER, MOST_SCANS, ScanSlots
+from stores.scans import MOST_SCANS, QUOTA_KEY, ScanSlots
+from stores.threads import ThreadsFilter, ThreadsStore
 from tests.stores.calls.builders import PROJECT, start
 from tests.waiting import until
 
+RANGES = Query(
+    {"$expr": {"$and": [{"$gte": [{"$getField": name}, {"$literal": 0}]} for name in ("started_at", "latency_ms")]}}
+)
 UNINDEXED = Query({"$expr": {"$eq": [{"$getField": "inputs.a"}, {"$literal": "x"}]}})
 INDEXED = Query({"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "x"}]}})
 
@@ -28,7 +33,7 @@ class Scan:
         self.task = asyncio.create_task(self._run(slots, caller))
 
     async def _run(self, slots: ScanSlots, caller: str) -> None:
-        CALLER.set(caller)
+        QUOTA_KEY.set(caller)
         async with slots.slot():
             self.runs = True
             await self.over.wait()
@@ -37,6 +42,7 @@ class Scan:
     async def end(self) -> None:
         self.over.set()
         await self.task
+        await asyncio.sleep(0)  # The scan that gets the slot begins.
 
 
 async def scans(slots: ScanSlots, *callers: str) -> list[Scan]:
@@ -72,6 +78,35 @@ async def test_a_free_slot_goes_to_the_first_that_may_have_it() -> None:
     assert third.runs
     for scan in (second, third, *others[1:]):
         await scan.end()
+    assert (slots.running, slots.waiting) == (0, 0)
+
+
+async def test_a_free_slot_goes_to_the_caller_with_the_fewest_scans() -> None:
+    slots = ScanSlots(4)
+    greedy = [*await scans(slots, *"aabb"), *await scans(slots, *"aaaabbbb")]
+    [third] = await scans(slots, "c")
+
+    await greedy[0].end()
+
+    assert third.runs
+    assert [scan.runs for scan in greedy] == [False, True, True, True, *[False] * 8]
+    await third.end()
+    # Of the other two, one has as many scans as a caller may have.
+    assert [scan.runs for scan in greedy] == [False, True, True, True, True, *[False] * 7]
+    for scan in greedy[1:]:
+        await scan.end()
+    assert (slots.running, slots.waiting) == (0, 0)
+
+
+async def test_a_scan_that_finds_no_slot_in_time_is_refused() -> None:
+    slots = ScanSlots(2, wait_seconds=0.01)
+    runs, waits = await scans(slots, "a", "a")
+
+    with pytest.raises(UnavailableError, match=r"in 0\.01 s .* 2 run at once and 1 for one caller; .* ask again later"):
+        await waits.task
+
+    assert (runs.runs, slots.running, slots.waiting) == (True, 1, 0)
+    await runs.end()
     assert (slots.running, slots.waiting) == (0, 0)
 
 
@@ -119,6 +154,12 @@ SCANS: dict[str, Read] = {
     ),
     "count": lambda database: CallsStore(database).count(PROJECT, None, UNINDEXED),
     "stats": lambda database: CallsStore(database).stats(PROJECT, ["count"], query=UNINDEXED),
+    "stats by two ranges": lambda database: CallsStore(database).stats(PROJECT, ["count"], query=RANGES),
+    "threads": lambda database: ThreadsStore(database).page(PROJECT, PageRequest(), {"turn_count"}),
+    "threads of a period": lambda database: ThreadsStore(database).page(
+        PROJECT, PageRequest(), {"turn_count"}, ThreadsFilter(after_datetime=1)
+    ),
+    "number of threads": lambda database: ThreadsStore(database).count(PROJECT),
     "roll-up": lambda database: AggregatesStore(database).calls(PROJECT, Grouping(), ["count"]),
 }
 SMALL: dict[str, Read] = {
@@ -128,6 +169,9 @@ SMALL: dict[str, Read] = {
         PROJECT, PageRequest(), ["id"], CallsFilter(trace_roots_only=True), [SortBy("started_at", descending=True)]
     ),
     "count": lambda database: CallsStore(database).count(PROJECT, None, INDEXED),
+    "threads by id": lambda database: ThreadsStore(database).page(
+        PROJECT, PageRequest(), {"turn_count"}, ThreadsFilter(thread_ids=["t"])
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from app.stopping import Stopping
+from stores import intake as intake_module
 from stores.access import ANYONE, Caller, Grant, Role
 from stores.calls import CallsStore
 from stores.intake import FREE_BYTES, Intake
@@ -190,6 +191,50 @@ async def test_messages_come_one_after_the_other(one_by_one: Channel, *, is_sile
         with pytest.raises(grpc.aio.AioRpcError, match="not whole after 1 seconds; send it again") as caught:
             await first
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_request_waits_for_a_slot_for_some_seconds(
+    one_by_one: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_server, "_MESSAGE_SECONDS", 60.0)
+    monkeypatch.setattr(grpc_server, "_SLOT_SECONDS", 0.2)
+    name = f"/{SERVICE}/Export"
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    first = one_by_one.stream_unary(name)(never())
+    await asyncio.sleep(0.1)  # it is there, but for its message
+    async with asyncio.timeout(30):
+        with pytest.raises(grpc.aio.AioRpcError, match="1 messages over gRPC are on their way") as refused:
+            await one_by_one.unary_unary(name)(body(span(2)))
+    first.cancel()
+
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_message_that_waits_for_memory_keeps_no_other_from_coming(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
+    monkeypatch.setattr(intake_module, "_PATIENCE_SECONDS", 60.0)
+    address, intake, name = GrpcAddress("127.0.0.1", free_port()), Intake(100_000), f"/{SERVICE}/Export"
+    async with (
+        traces_over_grpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", intake, anybody),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        export: Export = channel.unary_unary(name)
+        with intake.share() as others:
+            others.grow(FREE_BYTES + 100_000)
+            large = asyncio.ensure_future(export(body(span(1, {"input.value": "x" * 12_000}))))
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(30):
+                small = await export(body(span(2)))
+            was_waiting = not large.done()
+        stored = await large
+
+    assert (small, was_waiting, stored) == (b"", True, b"")
 
 
 async def test_slow_messages_of_one_caller_leave_room_to_another(calls: CallsStore) -> None:

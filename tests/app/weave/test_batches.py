@@ -20,7 +20,7 @@ from stores.calls.inputs import MAX_EXCEPTION
 from stores.database import Database
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
-from stores.intake import Intake
+from stores.intake import Intake, Share
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
@@ -349,7 +349,7 @@ async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
-    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share().take)
+    body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share())
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = Turns()
 
@@ -368,18 +368,96 @@ async def test_a_batch_without_memory_for_an_item_is_refused_as_a_whole(
 ) -> None:
     sizes: list[int] = []
 
-    async def reserve(size: int) -> None:
-        sizes.append(size)
-        raise error
+    class Full(Share):
+        async def take(self, size: int) -> None:
+            sizes.append(size)
+            raise error
 
     item = b"[" + b"{}," * 99_999 + b"{}]"
-    body = Body(bytearray(b'{"batch": [0, %b]}' % item), Access(ANYONE, Role.WRITER), reserve)
+    body = Body(bytearray(b'{"batch": [0, %b]}' % item), Access(ANYONE, Role.WRITER), Full(Intake()))
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
 
     with pytest.raises(type(error)):
         await create(Stores.over(database), body)
 
     assert sizes == [100_000 * 72 + 64 - 2 * (len(item) + 1) - 4096]
+
+
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create", "/v2/acme/dense/calls/complete"])
+def test_a_dense_batch_is_refused_before_any_item_is_read(door: httpx.Client, path: str) -> None:
+    dense = b'{"batch":[[' + b"{}," * 10_000_000 + b"{}]]}"
+
+    answer = door.post(path, content=dense)
+
+    reason = "has more than 2,500,000 strings, lists and objects; send fewer at once"
+    assert (answer.status_code, answer.json()) == (413, {"reason": reason})
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each large item of a batch is stored by itself."""
+    for module in (call_writes, feedback):
+        monkeypatch.setattr(module, "_BYTES_AT_ONCE", 100_000)
+
+
+def dense_batch(project: str, path: str, share: Share) -> Body:
+    """The body of a batch of three items, for each of which memory is reserved."""
+    dense: dict[str, object] = {"dense": [{}] * 40_000}
+    if path == BATCH:
+        items = [start(project, inputs=dense) for _ in range(3)]
+    else:
+        items = [{**notes(project)[0], "payload": dense} for _ in range(3)]
+    return Body(bytearray(json.dumps({"batch": items}).encode()), Access(ANYONE, Role.WRITER), share)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+async def test_the_memory_of_items_is_released_once_they_are_stored(
+    database: Database, project: str, path: str
+) -> None:
+    taken: list[int] = []
+
+    class Noting(Share):
+        async def take(self, size: int) -> None:
+            await super().take(size)
+            taken.append(self.size)
+
+    share = Noting(Intake())
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+
+    answer = await create(Stores.over(database), dense_batch(project, path, share))
+
+    assert (answer.status_code, b"error" in answer.body) == (200, False)
+    assert len(taken) == 3
+    assert 2_000_000 < max(taken) < 3_000_000
+    assert share.size == 0
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize("path", [BATCH, "/feedback/batch/create"])
+async def test_a_batch_whose_first_items_are_stored_does_not_say_that_nothing_is(
+    database: Database, project: str, path: str
+) -> None:
+    create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
+    stored: list[int] = []
+
+    class Filling(Share):
+        async def take(self, size: int) -> None:
+            if stored:
+                raise UnavailableError("the memory is full; nothing of this request is stored, send it again")
+            await super().take(size)
+
+        def release_to(self, size: int) -> None:
+            super().release_to(size)
+            stored.append(size)
+
+    with pytest.raises(UnavailableError) as refusal:
+        await create(Stores.over(database), dense_batch(project, path, Filling(Intake())))
+
+    assert refusal.value.message == (
+        "the memory is full; items before batch.1 may be stored, send the whole batch again a little later"
+    )
+    assert refusal.value.retry_after_seconds == 1
 
 
 def test_very_many_items_are_refused_before_any_is_read(
@@ -407,7 +485,7 @@ def test_of_very_many_bad_items_the_first_are_told_why(
 
 
 async def test_what_is_kept_of_a_bad_item_does_not_lead_to_the_body() -> None:
-    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER), Intake().share().take)
+    items = Items([0], None, "batch", Access(ANYONE, Role.WRITER), Intake().share())
     outcome = batches.Outcome(items)
     with pytest.raises(StoreError) as caught:
         items.read(CallStartReq, 0, "batch.0")

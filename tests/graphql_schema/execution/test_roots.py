@@ -1,6 +1,8 @@
 """Root fields: a few of one operation run at a time, by our executor and by graphql-core's, whatever comes of them."""
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 import strawberry
@@ -119,6 +121,23 @@ async def test_a_cancelled_operation_starts_no_more_fields(few: LoomSchema, time
         await asyncio.gather(running, return_exceptions=True)
 
     assert (reads.running, reads.ended) == (0, MOST_ROOT_FIELDS)
+
+
+# Before the first step of a field's task, while it waits for a slot, and while it runs.
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_cancelled_operation_leaves_no_resolver_unawaited(few: LoomSchema, steps: int) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            running = asyncio.ensure_future(few.execute(document("needed"), context_value=Reads()))
+            for _step in range(steps):
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            del running
+            gc.collect()
+
+    assert [str(warning.message) for warning in warned] == []
 
 
 async def test_answers_are_those_of_graphql_core(few: LoomSchema) -> None:

@@ -18,6 +18,10 @@ def where(field: str) -> str:
     return f'query: {{ expr: {{ eq: [{{ getField: "{field}" }}, {{ literal: 1 }}] }} }}'
 
 
+BOTH = (
+    'query: { expr: { and: [{ gte: [{ getField: "started_at" }, { literal: 0 }] }, '
+    '{ gte: [{ getField: "latency_ms" }, { literal: 0 }] }] } }'
+)
 JSON_PATH, COLUMN = where("inputs.a.b"), where("opName")
 
 
@@ -59,6 +63,11 @@ def aliases(number: int, field: str) -> str:
         (f"{{ feedbackStats(%s, {where('creator')}) {{ count }} }}", 5_001),
         ('{ costs(%s, first: 1, sortBy: [{ field: "llm_id", direction: ASC }]) { nodes { id } } }', ASKED + SCAN + 2),
         ('{ tableRows(%s, digest: "", first: 1, sortBy: { field: "a", direction: ASC }) { nodes { digest } } }', 4_012),
+        (listed(BOTH), ASKED + SCAN + 2),
+        (f"{{ callsStats(%s, {BOTH}) {{ count }} }}", COUNT + SCAN + 1),
+        # Threads are made of all turns of a project, once for the page and once for each count.
+        ("{ threads(%s, first: 1) { nodes { turnCount } } }", ASKED + SCAN + 2),
+        ("{ threads(%s, first: 1) { totalCount nodes { turnCount } } }", ASKED + COUNT + 2 * SCAN + 2),
         # Each project of a page is looked through by itself.
         (
             f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",
@@ -110,7 +119,8 @@ def test_ninety_scans_are_refused_and_named(pricing: Pricing) -> None:
         in (error.message)
     )
     assert "scans that it needs, a0: 1 + scan: 4,000 + 1 + a1: 1 + scan: 4,000 + 1 + " in error.message
-    assert "The most is a0, with 4,000 for a scan, since no index serves its condition or its sort. " in error.message
+    most = "The most is a0, with 4,000 for a scan, since no index serves its condition, sort or grouping. "
+    assert most in error.message
     assert error.extensions is not None
     assert (error.extensions["code"], error.extensions["path"]) == ("QUERY_TOO_COMPLEX", "a0")
 
@@ -120,6 +130,7 @@ def test_ninety_scans_are_refused_and_named(pricing: Pricing) -> None:
     [
         f"calls(%s, first: 50, {JSON_PATH}) {{ totalCount nodes {{ id inputs output }} }}",
         f"callsStats(%s, {JSON_PATH}) {{ count totalStorageSizeBytes }}",
+        "threads(%s, first: 50) { totalCount nodes { turnCount } }",
         'feedback(%s, query: { expr: { gt: [{ getField: "payload.a" }, { literal: 1 }] } }) { nodes { id payload } }',
     ],
 )

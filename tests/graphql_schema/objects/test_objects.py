@@ -143,8 +143,8 @@ async def test_what_is_not_there_is_null_to_read_and_not_found_to_delete(run: Ru
         (READ_OP, "op", {"name": "f", "digest": "v1"}),
     ):
         assert await run(document, **variables) == ({field: None}, [])
-    for variables, argument in (({"id": "prompt"}, "objectId"), ({"id": "prompt", "digests": ["x"]}, "digests")):
-        answer = await run(DELETE, **variables)
+    for digests, argument in ((None, "objectId"), (["x"], "digests")):
+        answer = await run(DELETE, id="prompt", digests=digests)
         assert answer.code == "NOT_FOUND"
         assert answer.errors[0]["extensions"]["argument"] == argument
 

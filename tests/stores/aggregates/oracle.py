@@ -158,12 +158,13 @@ def cost(model: str, counts: Row, prices: Prices) -> Fraction:
     """What an entry costs, exactly."""
     rates = {name: Fraction(repr(rate)) for name, rate in prices[model].items()}
     cached, reasoning = counts["cache_read"], counts["reasoning"]
-    return (
+    total: Fraction = (
         (counts["prompt_tokens"] - cached) * rates["input"]
         + cached * rates["cache_read"]
         + (counts["completion_tokens"] - reasoning) * rates["output"]
         + reasoning * rates["reasoning"]
     )
+    return total
 
 
 def percentile(values: Sequence[int], percent: int) -> float | None:

@@ -57,6 +57,31 @@ async def test_a_replacement_with_an_id_may_be_sent_again(store: FeedbackStore) 
     assert await notes(store) == {"g": '{"note":"new"}'}
 
 
+async def test_a_replacement_by_its_own_id_overwrites_and_the_last_counts(store: FeedbackStore) -> None:
+    await store.create([note("old", id="f")])
+
+    rows = await asyncio.gather(*(store.replace("f", note(f"new {number}", id="f")) for number in range(10)))
+    await store.replace("f", note("last", id="f"))
+
+    assert {row["id"] for row in rows} == {"f"}
+    assert await notes(store) == {"f": '{"note":"last"}'}
+    await store.replace("f", note("elsewhere", id="g"))
+    with pytest.raises(NotFoundError, match="there is no feedback 'f'"):
+        await store.replace("f", note("late", id="f"))
+    assert await notes(store) == {"g": '{"note":"elsewhere"}'}
+
+
+async def test_feedback_that_is_not_there_leaves_other_feedback_of_the_new_id_alone(store: FeedbackStore) -> None:
+    await store.create([note("old", id="e"), note("other", id="g")])
+    await store.replace("e", note("next", id="h"))
+
+    for taken in "g", "h":
+        with pytest.raises(NotFoundError, match="there is no feedback 'f'"):
+            await store.replace("f", note("new", id=taken))
+
+    assert await notes(store) == {"g": '{"note":"other"}', "h": '{"note":"next"}'}
+
+
 @pytest.mark.parametrize(
     ("new", "kind", "argument"),
     [

@@ -7,6 +7,7 @@ from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, ObjectDeletedError, PayloadTooLargeError, StoreError
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.objects.classes import OBJECT
+from stores.objects.writes import doomed_rows
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
@@ -33,6 +34,30 @@ async def test_what_is_created_again_keeps_its_index_and_is_the_latest(objects: 
     assert again == a
     assert await places(objects) == [(a, 0, 1), (b, 1, 0)]
     assert (await objects.one(PROJECT, "prompt", "latest", {"wb_user_id"}))["wb_user_id"] == "local"
+
+
+def test_names_of_many_versions_are_found_in_one_pass_over_them() -> None:
+    class Read(dict[str, object]):
+        """A row that counts how often it is read."""
+
+        times = 0
+
+        def __getitem__(self, name: str) -> object:
+            Read.times += 1
+            return super().__getitem__(name)
+
+    rows = [
+        Read(kind=kind, digest=f"digest {number}", version_index=number, is_latest=int(number == 499), visible=True)
+        for kind in (OBJECT, "op")
+        for number in range(500)
+    ]
+    versions = ["latest", "v007", *(f"digest {number}" for number in range(400, 498))]
+
+    found = doomed_rows(rows, versions, "prompt")
+
+    assert Read.times < 4 * len(rows)
+    assert [row["version_index"] for row in found.values()] == [499, 7, *range(400, 498)]
+    assert {row["kind"] for row in found.values()} == {OBJECT}
 
 
 async def test_deleted_versions_count_and_the_next_newest_is_the_latest(objects: ObjectsStore) -> None:

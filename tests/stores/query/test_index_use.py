@@ -4,18 +4,31 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStore
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.calls.fields import INDEXED_CALL_FIELDS
+from stores.calls.filters import calls_match
+from stores.database import Database
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.index_use import IndexedFields
 from stores.query.parser import MAX_NODES
+from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy
 from stores.tables.rows import INDEXED_ROW_FIELDS
-from tests.stores.calls.builders import PROJECT, end, start
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 CALLS = 40
 Tree = dict[str, Any]
+
+
+def at(number: int) -> int:
+    """The time at which the call of a number starts."""
+    return NOON + number * SECOND
+
+
+def seconds(number: int) -> int:
+    """That time in unix seconds, as conditions have it."""
+    return at(number) // SECOND
 
 
 def get(name: str) -> Tree:
@@ -59,6 +72,38 @@ UNSERVED: dict[str, Tree] = {
     "in of a path": {"$in": [get("inputs.a"), [literal("none")]]},
     "in of a field": {"$in": [get("op_name"), [get("inputs.a")]]},
 }
+ONE_INDEX: dict[str, Tree] = {
+    "range": compared("latency_ms", "$gte", 0),
+    "two bounds": {"$and": [compared("started_at", "$gte", seconds(10)), compared("started_at", "$lt", seconds(30))]},
+    "value and range": {"$and": [compared("op_name", value="even"), compared("started_at", "$gte", seconds(10))]},
+    "range and value": {"$and": [compared("started_at", "$lt", seconds(10)), compared("status", value="success")]},
+    "values and range": {
+        "$and": [
+            {"$in": [get("op_name"), [literal("even"), literal("odd")]]},
+            compared("started_at", "$gte", seconds(10)),
+        ]
+    },
+    "nested": {
+        "$and": [{"$and": [compared("parent_id", value=call_id(0))]}, compared("started_at", "$gte", seconds(0))]
+    },
+}
+"""Conditions that many calls pass, and that one index holds."""
+
+SELECTIVE: dict[str, Tree] = {
+    "trace and range": {"$and": [compared("trace_id", value=trace_id(3)), compared("latency_ms", "$gte", 0)]},
+    "thread and op": {"$and": [compared("op_name", value="even"), compared("thread_id", value="thread 1")]},
+}
+"""Conditions of which one leads to few calls, and no index holds the other."""
+
+NO_COMMON_INDEX: dict[str, Tree] = {
+    "two ranges": {"$and": [compared("started_at", "$gte", seconds(0)), compared("latency_ms", "$gte", 1_000)]},
+    "value and range": {"$and": [compared("op_name", value="even"), compared("latency_ms", "$gte", 1_000)]},
+    "value and range of ids": {"$and": [compared("op_name", value="even"), compared("parent_id", "$gte", "0")]},
+    "two coarse values": {"$and": [compared("op_name", value="even"), compared("status", value="success")]},
+    "number": {"$and": [compared("latency_ms", value=500), compared("op_name", value="odd")]},
+    "range of ids": {"$and": [compared("trace_id", "$gte", trace_id(0)), compared("latency_ms", "$gte", 1_000)]},
+}
+"""Conditions that many calls pass one by one, and few or none together."""
 
 
 @pytest.fixture
@@ -76,6 +121,58 @@ async def test_what_an_index_serves_reads_no_call_that_does_not_match(stored: Ca
 
     assert not INDEXED_CALL_FIELDS.needs_scan(query)
     assert (plan.documents_examined, plan.returned) == (0, 0)
+
+
+@pytest.fixture
+async def various(calls: CallsStore) -> CallsStore:
+    """Children of one call, each in its trace: half are `even` ops that take 500 ms, half `odd` that take a second."""
+    batch: list[CallStart | CallEnd] = []
+    for number in range(CALLS):
+        op_name, duration = ("odd", SECOND) if number % 2 else ("even", SECOND // 2)
+        place = {"parent_id": call_id(0), "thread_id": f"thread {number // 2}", "op_name": op_name}
+        batch += [start(number, **place), end(number, ended_at=at(number) + duration)]
+    await calls.write(batch)
+    return calls
+
+
+async def counting(database: Database, query: Query) -> Plan:
+    """How MongoDB finds the calls that a count counts."""
+    return await explain(database.calls, [{"$match": calls_match(PROJECT, query=query)}])
+
+
+@pytest.mark.usefixtures("various")
+@pytest.mark.parametrize("tree", ONE_INDEX.values(), ids=ONE_INDEX)
+async def test_conditions_in_one_index_read_no_call_that_does_not_match(database: Database, tree: Tree) -> None:
+    query = Query({"$expr": tree})
+
+    plan = await counting(database, query)
+
+    assert not INDEXED_CALL_FIELDS.needs_scan(query)
+    assert plan.returned >= CALLS // 8
+    assert plan.documents_examined == plan.returned
+
+
+@pytest.mark.usefixtures("various")
+@pytest.mark.parametrize("tree", SELECTIVE.values(), ids=SELECTIVE)
+async def test_a_condition_that_few_calls_pass_bounds_what_is_read(database: Database, tree: Tree) -> None:
+    query = Query({"$expr": tree})
+
+    plan = await counting(database, query)
+
+    assert not INDEXED_CALL_FIELDS.needs_scan(query)
+    assert plan.returned == 1
+    assert plan.documents_examined <= 2
+
+
+@pytest.mark.usefixtures("various")
+@pytest.mark.parametrize("tree", NO_COMMON_INDEX.values(), ids=NO_COMMON_INDEX)
+async def test_conditions_that_no_index_holds_together_need_a_scan(database: Database, tree: Tree) -> None:
+    query = Query({"$expr": tree})
+
+    plan = await counting(database, query)
+
+    assert INDEXED_CALL_FIELDS.needs_scan(query)
+    assert plan.documents_examined >= max(CALLS // 2, plan.returned)
 
 
 @pytest.mark.parametrize("tree", UNSERVED.values(), ids=UNSERVED)
@@ -154,6 +251,7 @@ def nested(depth: int) -> Tree:
         {"$in": [get("op_name")]},
         {"$in": {}},
         {"$and": {}},
+        {"$and": []},
         {"$getField": ["op_name"]},
         compared("no_such_field"),
         nested(1_000),

@@ -1,4 +1,4 @@
-"""The documentation of sender rules from their tables: `python -m tests.stores.usage.senders` prints stores/usage/rules.md."""
+"""The page of sender rules, from their tables: `python -m tests.stores.usage.senders > stores/usage/rules.md`."""
 
 import sys
 from collections.abc import Iterable, Iterator
