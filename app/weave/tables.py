@@ -61,7 +61,7 @@ async def create_from_digests(stores: Stores, body: Body) -> Response:
 async def update(stores: Stores, body: Body) -> Response:
     """Make a table of another."""
     asked = await body.read(TableUpdateReq)
-    items = Items(asked.updates, None, "updates", body.access, body.reserve)
+    items = Items(asked.updates, None, "updates", body.access, body.share)
     changes = [
         items.read(UpdateSpec, await items.value(position), items.at(position)).to_store(items.at(position))
         async for position in in_turns(range(len(items)))
