@@ -26,7 +26,7 @@ def limited(schema: LoomSchema) -> Limited:
 
 def sum_of(message: str) -> int:
     """What the sum in a message comes to, when its labels are taken away."""
-    [text] = re.findall(r"may return, (.*), and [\d,]+ for what", message)
+    [text] = re.findall(r"may return(?: and the scans that it needs)?, (.*), and [\d,]+ for what", message)
     plain = re.sub(r"\w+: ", "", text).replace(",", "").replace(" x ", " * ")
     assert re.fullmatch(r"[\d+*() ]+", plain), plain
     found: int = eval(plain)  # noqa: S307 -- digits and signs, as the line above sees to

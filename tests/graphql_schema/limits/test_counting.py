@@ -25,7 +25,7 @@ from graphql.execution.executor import Executor
 from graphql.execution.values import get_argument_values
 
 from graphql_schema.limits.arithmetic import MOST_TOLD
-from graphql_schema.limits.weights import INNER, Weights
+from graphql_schema.limits.weights import INNER, UNINDEXED, Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.random_documents import RandomDocument
 from tests.graphql_schema.limits.costing import Pricing, about, prepared
@@ -238,6 +238,9 @@ def unfolded(executor: Executor[Any]) -> int:
             each = weight.own
             if is_composite_type(below):
                 each += most(below, details, None if is_list else told, in_list=in_list or is_list)
+                if weight.scans and isinstance(below, GraphQLObjectType):
+                    selected = executor.collect_subfields(below, details).grouped_field_set.values()
+                    each += UNINDEXED * (1 + sum(one[0].node.name.value == "totalCount" for one in selected))
             total += known[0] * each if is_list else each
         return total
 
