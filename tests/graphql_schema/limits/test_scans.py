@@ -54,8 +54,8 @@ def aliases(number: int, field: str) -> str:
         (f"{{ callsStats(%s, {JSON_PATH}) {{ count }} }}", COUNT + SCAN + 1),
         (f"{{ explain(%s, {JSON_PATH}) {{ milliseconds }} }}", COUNT + SCAN + 1),
         # What reads the calls anyway costs no more.
-        (f"{{ callsAggregate(%s, {JSON_PATH}) {{ numGroups }} }}", 10_000 + 1),
-        (f'{{ search(%s, text: "a", first: 5, {JSON_PATH}) {{ nodes {{ score }} }} }}', 10_000 + 1 + 5),
+        (f"{{ callsAggregate(%s, {JSON_PATH}) {{ numGroups }} }}", 8_000 + 1),
+        (f'{{ search(%s, text: "a", first: 5, {JSON_PATH}) {{ nodes {{ score }} }} }}', 8_000 + 1 + 5),
         (f"{{ objs(%s, first: 1, {where('val.a')}) {{ nodes {{ digest }} }} }}", 4_012),
         (f"{{ ops(%s, first: 1, {where('is_latest')}) {{ nodes {{ digest }} }} }}", 12),
         ('{ objs(%s, first: 1, filter: { leafObjectClasses: ["Model"] }) { nodes { digest } } }', ASKED + SCAN + 2),
