@@ -28,6 +28,10 @@ class ProjectPurgeRes:
     is_done: bool = described("Whether all of it is gone; while it is not, nothing can be stored in the project.")
     started_at: DateTime = described("When it began.")
     ended_at: DateTime | None = described("When all of it was gone; null before.")
+    waits_until: DateTime | None = described(
+        "Time until which it waits for servers that may not have noticed it, and may still store something; what they "
+        "store is removed then. Null if it does not wait."
+    )
     calls: BigInt = described("Calls.")
     feedback: BigInt = described("Feedback.")
     objects: BigInt = described("Versions of objects and ops.")
@@ -72,5 +76,6 @@ def _row(report: PurgeReport) -> Row:
         "is_done": report.is_done,
         "started_at": report.started_at,
         "ended_at": report.ended_at,
+        "waits_until": report.waits_until,
         **{name: getattr(removed, name) for name in type(removed).__dataclass_fields__},
     }

@@ -125,8 +125,17 @@ def check_trace_id(trace_id: str, argument: str) -> None:
     _check(trace_id, TRACE_ID_LENGTH, "trace", argument)
 
 
+def is_call_id(text: str) -> bool:
+    """Whether a text keeps the rule of call ids."""
+    return _is_id(text, SPAN_ID_LENGTH)
+
+
+def _is_id(text: str, length: int) -> bool:
+    return _UUID.fullmatch(text) is not None or (len(text) == length and text == text.lower())
+
+
 def _check(text: str, length: int, kind: str, argument: str) -> None:
-    if _UUID.fullmatch(text) or (len(text) == length and text == text.lower()):
+    if _is_id(text, length):
         return
     raise BadInputError(
         f"{text[:64]!r} is not a {kind} id; use a lowercase UUID or {length} lowercase characters", argument

@@ -1,13 +1,21 @@
 """`loomql project`: a project as a whole, for the operator, beside a server or not."""
 
+import asyncio
 import sys
 from argparse import Namespace
+from collections.abc import Callable
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from app.commands.databases import on_stores
 from app.commands.options import Add, actions_of, data_folder, project, say, settings_of
+from graphql_schema.context import Stores
+from stores import times
+from stores.purges import PurgeReport
+
+_LOOK_SECONDS: Final = 0.5
 
 
 def add_project(add: Add) -> None:
@@ -25,10 +33,43 @@ def purge(options: Namespace) -> int:
     project_id, confirm = options.project, options.confirm
     if confirm is None and sys.stdin.isatty():
         confirm = input(f"This removes all of {project_id} for good. Repeat its id to go on: ")
-    with Console(stderr=True).status(Text(f"Purging {project_id} …")):
-        report = on_stores(settings_of(options), lambda stores: stores.purges.purge(project_id, confirm or ""))
-    removed = ", ".join(
+    with Console(stderr=True).status(Text(f"Purging {project_id} …")) as status:
+
+        def show(progress: str) -> None:
+            status.update(Text(f"Purging {project_id}: {progress} …"))
+
+        report = on_stores(settings_of(options), lambda stores: _watched(stores, project_id, confirm or "", show))
+    return say(f"{project_id} is gone: {_counted(report)}.")
+
+
+async def _watched(stores: Stores, project_id: str, confirm: str, show: Callable[[str], None]) -> PurgeReport:
+    """Purge a project, and call `show` with the progress every half second."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            report = await stores.purges.last(project_id)
+            if report and not report.is_done:
+                show(_progress(report))
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await stores.purges.purge(project_id, confirm)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)  # the purge itself fails by the same
+
+
+def _progress(report: PurgeReport) -> str:
+    removed = f"removed {_counted(report)}"
+    if report.waits_until is None:
+        return removed
+    left = max(0, report.waits_until - times.now()) / times.SECOND
+    return f"{removed}; waiting {left:.0f} s for servers that may not have noticed the purge"
+
+
+def _counted(report: PurgeReport) -> str:
+    return ", ".join(
         f"{getattr(report.removed, name):,} {name.replace('_', ' ')}"
         for name in type(report.removed).__dataclass_fields__
     )
-    return say(f"{project_id} is gone: {removed}.")

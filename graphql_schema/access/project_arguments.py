@@ -86,6 +86,7 @@ def _nowhere(_given: Given) -> Iterable[Named]:
 
 
 PROJECT_ID: Final = ProjectArgument("projectId", _project_id)
+CALL: Final = ProjectArgument("call.projectId", _inside("call"))
 START: Final = ProjectArgument("start.projectId", _inside("start"))
 END: Final = ProjectArgument("end.projectId", _inside("end"))
 OBJ: Final = ProjectArgument("obj.projectId", _inside("obj"))

@@ -73,6 +73,7 @@ _QUERIES: Final = {
 }
 
 _MUTATIONS: Final = {
+    "callCreate": Ruling(Role.WRITER, project_arguments.CALL),
     "callCreateBatch": Ruling(Role.WRITER, project_arguments.BATCH_OF_CALLS),
     "callEnd": Ruling(Role.WRITER, project_arguments.END),
     "callStart": Ruling(Role.WRITER, project_arguments.START),

@@ -32,6 +32,9 @@ class CallsFilter:
         return store.CallsFilter(**vars(self))
 
 
+_SUMMARY = "JSON object: usage by model, status_counts, anything more; {} if left out."
+
+
 @strawberry.input(description="The start of a call. Sent again for the same id it replaces the start that was there.")
 class StartedCallSchemaForInsert:
     """The start of a call."""
@@ -39,7 +42,7 @@ class StartedCallSchemaForInsert:
     project_id: strawberry.ID = described("The project, as entity/project.")
     op_name: str = described("What is called: the ref of an op's version, or a name of at most 128 characters.")
     started_at: DateTime = described("When it started.")
-    attributes: JSON = described("Anything to note beside the inputs: a JSON object.")
+    attributes: JSON | None = optional_input("Anything to note beside the inputs: a JSON object; {} if left out.")
     inputs: JSON = described("What it is called with: a JSON object.")
     id: strawberry.ID | None = optional_input(
         "A lowercase UUID or 16 lowercase characters (a span id); a UUIDv7 is made if left out."
@@ -57,6 +60,11 @@ class StartedCallSchemaForInsert:
     )
     wb_run_step: BigInt | None = optional_input("The run's step, from 0.")
 
+    def __post_init__(self) -> None:
+        """Replace missing attributes by an empty object."""
+        if self.attributes is None:
+            self.attributes = JSON({})
+
     def to_store(self) -> store.CallStart:
         """The start as the store takes it."""
         return store.CallStart(**vars(self))
@@ -69,14 +77,45 @@ class EndedCallSchemaForInsert:
     project_id: strawberry.ID = described("The project, as entity/project.")
     id: strawberry.ID = described("The call's id.")
     ended_at: DateTime = described("When it ended.")
-    summary: JSON = described("A JSON object: usage by model, status_counts, anything more; {} if there is nothing.")
+    summary: JSON | None = optional_input(_SUMMARY)
     exception: str | None = optional_input("The exception that ended it, as text; empty is none.")
     output: JSON | None = optional_input("What it gave back: any JSON value.")
     wb_run_step_end: BigInt | None = optional_input("The run's step when it ended, from 0.")
 
+    def __post_init__(self) -> None:
+        """Replace a missing summary by an empty object."""
+        if self.summary is None:
+            self.summary = JSON({})
+
     def to_store(self) -> store.CallEnd:
         """The end as the store takes it."""
         return store.CallEnd(**vars(self))
+
+
+_ENDED = ("ended_at", "summary", "exception", "output", "wb_run_step_end")
+
+
+@strawberry.input(description="Whole call: its start and its end. Sent again for the same id it replaces both.")
+class CompletedCallSchemaForInsert(StartedCallSchemaForInsert):
+    """A whole call."""
+
+    ended_at: DateTime = described("Time when it ended.")
+    summary: JSON | None = optional_input(_SUMMARY)
+    exception: str | None = optional_input("Text of the exception that ended it; empty for none.")
+    output: JSON | None = optional_input("Result of the call: any JSON value.")
+    wb_run_step_end: BigInt | None = optional_input("Step of the run when it ended, from 0.")
+
+    def __post_init__(self) -> None:
+        """Replace missing attributes and a missing summary by empty objects."""
+        super().__post_init__()
+        if self.summary is None:
+            self.summary = JSON({})
+
+    def to_parts(self) -> tuple[store.CallStart, store.CallEnd]:
+        """Return its start and its end as the store takes them; the end has no id yet if the start has none."""
+        started = dict(vars(self))
+        ended = {name: started.pop(name) for name in _ENDED}
+        return store.CallStart(**started), store.CallEnd(project_id=self.project_id, id=self.id or "", **ended)
 
 
 @strawberry.input(description="One item of a batch: a start or an end.", one_of=True)

@@ -1,31 +1,50 @@
 """Writing calls."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
-from graphql_schema.calls.inputs import CallBatchMode, EndedCallSchemaForInsert, StartedCallSchemaForInsert
+from graphql_schema.calls.inputs import (
+    CallBatchMode,
+    CompletedCallSchemaForInsert,
+    EndedCallSchemaForInsert,
+    StartedCallSchemaForInsert,
+)
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from stores.calls import CallEnd, CallStart
+from stores.refs import call_ref
 from stores.turns import stretches
+
+_REF: Final = "Ref of the call: feedback and values name it by this, and node finds it again."
 
 User = Annotated[str | None, strawberry.argument(description="Who writes; the caller if left out.")]
 
 
 @strawberry.type(description="A call that was started.")
 class CallStartRes:
-    """The ids, made or given."""
+    """The ids, made or given, and the ref."""
 
     id: strawberry.ID = described("The call's id; its end needs it.")
     trace_id: strawberry.ID = described("The trace's id; its children need it.")
+    ref: strawberry.ID = described(_REF)
 
 
 @strawberry.type(description="A call that was ended.")
 class CallEndRes:
-    """The id."""
+    """The id and the ref."""
 
     id: strawberry.ID = described("The call's id.")
+    ref: strawberry.ID = described(_REF)
+
+
+@strawberry.type(description="Result of `callCreate`.")
+class CallCreateRes:
+    """The ids, made or given, and the ref."""
+
+    id: strawberry.ID = described("Id of the call.")
+    trace_id: strawberry.ID = described("Id of its trace; the calls below it need it.")
+    ref: strawberry.ID = described(_REF)
 
 
 @strawberry.type(description="What a batch made, item by item.")
@@ -52,13 +71,19 @@ class CallsDeleteRes:
 
 
 def _result(part: CallStart | CallEnd) -> CallStartRes | CallEndRes:
-    if isinstance(part, CallEnd):
-        return CallEndRes(id=strawberry.ID(part.id))
-    return _started(part)
+    return _ended(part) if isinstance(part, CallEnd) else _started(part)
 
 
 def _started(part: CallStart) -> CallStartRes:
-    return CallStartRes(id=strawberry.ID(str(part.id)), trace_id=strawberry.ID(str(part.trace_id)))
+    return CallStartRes(id=strawberry.ID(str(part.id)), trace_id=strawberry.ID(str(part.trace_id)), ref=_ref(part))
+
+
+def _ended(part: CallEnd) -> CallEndRes:
+    return CallEndRes(id=strawberry.ID(part.id), ref=_ref(part))
+
+
+def _ref(part: CallStart | CallEnd) -> strawberry.ID:
+    return strawberry.ID(call_ref({"project_id": part.project_id, "id": str(part.id)}))
 
 
 @strawberry.type
@@ -83,7 +108,20 @@ class CallMutations:
         """End a call."""
         part = end.to_store()
         await info.context.stores.calls.write_one(part)
-        return CallEndRes(id=strawberry.ID(part.id))
+        return _ended(part)
+
+    @resolved(
+        "Creation of a whole call, its start and its end in one write. Nothing is stored if either breaks a rule."
+    )
+    async def call_create(
+        self,
+        info: Info,
+        call: Annotated[CompletedCallSchemaForInsert, strawberry.argument(description="Start and end of the call.")],
+    ) -> CallCreateRes:
+        """Store a whole call."""
+        start, end = call.to_parts()
+        await info.context.stores.calls.write_call(start, end)
+        return CallCreateRes(id=strawberry.ID(end.id), trace_id=strawberry.ID(str(start.trace_id)), ref=_ref(end))
 
     @resolved("Start and end many calls: all of them, or none if one breaks a rule.")
     async def call_create_batch(

@@ -17,7 +17,9 @@ class FeedbackCreateReq:
     """A piece of feedback; `feedbackCreate` takes its fields as arguments."""
 
     project_id: strawberry.ID = described("The project, as entity/project.")
-    weave_ref: str = described("What it is about: the ref of a call or of anything else, or any text.")
+    weave_ref: str = described(
+        "Ref of its subject: a call or anything else. A bare call id stands for the ref of that call of the project."
+    )
     feedback_type: str = described("Its type, such as wandb.reaction.1, or any text.")
     payload: JSON = described("What it says: a JSON object of at most 1 MiB.")
     id: strawberry.ID | None = optional_input(
@@ -35,4 +37,4 @@ class FeedbackCreateReq:
 
     def to_store(self) -> NewFeedback:
         """The feedback as the store takes it."""
-        return NewFeedback(**vars(self))
+        return NewFeedback(**vars(self), takes_call_id=True)

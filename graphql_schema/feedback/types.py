@@ -24,7 +24,7 @@ class Feedback(Node):
     ref: strawberry.ID = node_ref(feedback_ref)
     id: strawberry.ID = described("Its id, unique in its project.")
     project_id: strawberry.ID = described("The project, as entity/project.")
-    weave_ref: str = described("What it is about: the ref of a call or of anything else, or any text.")
+    weave_ref: str = described("Ref of its subject: a call or anything else; from the Weave SDK, any text.")
     creator: str | None = described("The name of who said it.")
     feedback_type: str = described(
         "Its type: wandb.reaction.1, wandb.note.1, wandb.annotation.<name>, wandb.runnable.<name>, or any other text."

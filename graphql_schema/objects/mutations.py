@@ -9,7 +9,8 @@ from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from graphql_schema.objects.inputs import ObjSchemaForInsert
 from stores.errors import StoreError
-from stores.objects.classes import OP, Kind
+from stores.objects.classes import OBJECT, OP, Kind
+from stores.refs import object_ref
 
 Digests = Annotated[
     list[str] | None,
@@ -22,16 +23,18 @@ Digests = Annotated[
 
 @strawberry.type(description="A version of an object that is there now.")
 class ObjCreateRes:
-    """The digest."""
+    """The digest and the ref."""
 
     digest: str = described("The digest of its value.")
+    ref: strawberry.ID = described("Ref of the version: calls and objects name it by this, and node finds it again.")
 
 
 @strawberry.type(description="A version of an op that is there now.")
 class OpCreateRes:
-    """The digest."""
+    """The digest and the ref."""
 
     digest: str = described("The digest of its value.")
+    ref: strawberry.ID = described("Ref of the version: calls and objects name it by this, and node finds it again.")
 
 
 @strawberry.type(description="A delete of versions.")
@@ -48,11 +51,15 @@ class OpDeleteRes:
     num_deleted: int = described("The number of versions that were there and are gone.")
 
 
-async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> str:
+async def _create(info: Info, obj: ObjSchemaForInsert, argument: str, kind: Kind | None = None) -> tuple[str, str]:
+    """Create a version; return its digest and its ref."""
     try:
-        return await info.context.stores.objects.create(replace(obj.to_store(), kind=kind))
+        version = replace(obj.to_store(), kind=kind)
+        digest = await info.context.stores.objects.create(version)
     except StoreError as error:
         raise error.under(argument) if error.argument else error from None
+    name = {"project_id": version.project_id, "kind": version.kind or OBJECT, "object_id": version.object_id}
+    return digest, object_ref(name | {"digest": digest})
 
 
 @strawberry.type
@@ -64,14 +71,16 @@ class ObjectMutations:
         self, info: Info, obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> ObjCreateRes:
         """Make a version."""
-        return ObjCreateRes(digest=await _create(info, obj, "obj"))
+        digest, ref = await _create(info, obj, "obj")
+        return ObjCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved("Make a version of an op, whatever its value; it is the latest then.")
     async def op_create(
         self, info: Info, op_obj: Annotated[ObjSchemaForInsert, strawberry.argument(description="The version.")]
     ) -> OpCreateRes:
         """Make a version of an op."""
-        return OpCreateRes(digest=await _create(info, op_obj, "op_obj", OP))
+        digest, ref = await _create(info, op_obj, "op_obj", OP)
+        return OpCreateRes(digest=digest, ref=strawberry.ID(ref))
 
     @resolved(
         "Deletion of versions of an object and of the op of that name: those that `obj` reads, or all of both. If one "

@@ -1,13 +1,35 @@
 """Calls outside: the form in which they are exported, which is the reference's `CallSchema`, and read back."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
+from stores.calls.additions import PRICES
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.restoring import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
 from stores.imports import Fields
+from stores.json_shape import INT64
+from stores.paging import Row
+
+
+def _tokens(name: str) -> Callable[[Row], int | None]:
+    """Return a function that sums a count over the models of a row; the sum is at most 2^63 - 1."""
+
+    def tokens(row: Row) -> int | None:
+        used = row.get("usage")
+        return min(sum(entry[name] for entry in used), INT64 - 1) if used else None
+
+    return tokens
+
+
+def _total_cost(row: Row) -> float | None:
+    """Return the cost of a row's usage in US dollars, by the prices at the time of the export."""
+    used = row.get("usage")
+    cost: float | None = row[PRICES].total_cost(used, row["started_at"]) if used else None
+    return cost
+
 
 CALL_COLUMNS: Final = Columns(
     [
@@ -25,11 +47,19 @@ CALL_COLUMNS: Final = Columns(
         Column("attributes", Kind.JSON),
         Column("inputs", Kind.JSON),
         Column("output", Kind.JSON, optional=True),
-        Column("summary", Kind.JSON, source=SUMMARY),
+        Column("summary", Kind.JSON, source=SUMMARY.text),
         Column("wb_user_id", optional=True),
         Column("wb_run_id", optional=True),
         Column("wb_run_step", Kind.INTEGER, optional=True),
         Column("wb_run_step_end", Kind.INTEGER, optional=True),
+        # Computed from the others, so that a table needs no parsing of JSON; an import computes them anew.
+        Column("status"),
+        Column("latency_ms", Kind.INTEGER, optional=True),
+        Column("trace_name"),
+        Column("prompt_tokens", Kind.INTEGER, optional=True, source=_tokens("prompt_tokens")),
+        Column("completion_tokens", Kind.INTEGER, optional=True, source=_tokens("completion_tokens")),
+        Column("total_tokens", Kind.INTEGER, optional=True),
+        Column("total_cost", Kind.NUMBER, optional=True, source=_total_cost),
     ]
 )
 

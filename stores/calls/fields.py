@@ -67,6 +67,8 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "usage": ("json.summary",),
     "costs": ("project_id", "started_at", "usage"),
     "total_cost": ("project_id", "started_at", "usage"),
+    "prompt_tokens": ("usage",),
+    "completion_tokens": ("usage",),
     "ref": ("project_id", "id"),
     "op": ("project_id", "op_name"),
     "parent": ("project_id", "parent_id"),

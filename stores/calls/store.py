@@ -30,7 +30,7 @@ from stores.calls.watching import (
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_call_id, check_project_id
+from stores.ids import check_call_id, check_project_id, new_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.plans import Plan
@@ -127,6 +127,21 @@ class CallsStore:
             await write_batch(self.database, [part])
         except StoreError as error:
             raise error.within("batch.0") from None
+
+    @database_write
+    async def write_call(self, start: CallStart, end: CallEnd) -> None:
+        """Store the start and the end of one call, both or none; the end gets the id of the start.
+
+        Raises:
+            BadInputError: a field breaks a rule; the error names it as `call.<field>`.
+            PayloadTooLargeError: the JSON of either part does not fit into a document.
+        """
+        start.id = end.id = new_id() if start.id is None else start.id
+        try:
+            await write_batch(self.database, [start, end])
+        except StoreError as error:
+            inner = error.within("batch.0.start").within("batch.1.end")
+            raise inner.under("call") if inner.argument else inner from None
 
     @database_write
     async def rename(

@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 
 from stores import times
-from stores.json_fields import JsonField
 from stores.paging import Row
 
 CURSOR: Final = "_cursor"
@@ -35,8 +34,8 @@ class Column:
     name: str
     kind: Kind = Kind.TEXT
     optional: bool = False
-    source: JsonField | None = None
-    """What makes the text of a JSON column, if it is not just what is kept."""
+    source: Callable[[Row], Any] | None = None
+    """Computes the value from a row, the text of a JSON column; None if the row holds the value under `name`."""
 
 
 class Columns:
@@ -61,7 +60,7 @@ class Columns:
 
     def _compiled(self, forms: Mapping[Kind, str]) -> "_Make":
         """What makes a dict of a row, written out column by column: an export has millions of them."""
-        made = {f"made_{index}": column.source.text for index, column in enumerate(self.columns) if column.source}
+        made = {f"made_{index}": column.source for index, column in enumerate(self.columns) if column.source}
         sources = [_source(index, column) for index, column in enumerate(self.columns)]
         members = [
             f"{column.name!r}: {forms[column.kind].format(source)}"

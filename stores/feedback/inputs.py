@@ -33,6 +33,8 @@ class NewFeedback:
     wb_user_id: str | None = None
     created_at: int | None = None
     """When it was made, in microseconds since the epoch; now, if left out."""
+    takes_call_id: bool = False
+    """True if `weave_ref` must be a ref or the bare id of a call of the project; false if it may be any text."""
     is_named: bool = False
     """Whether the id is its writer's, and so may be there already."""
     text: str = ""
@@ -47,6 +49,8 @@ class NewFeedback:
         """
         ids.check_project_id(self.project_id)
         self._check_texts()
+        if self.takes_call_id:
+            self.weave_ref = _ref_of(self.project_id, self.weave_ref)
         check_object(self.payload, "payload")
         payload = cast("dict[str, Any]", self.payload)
         self.text = _text(payload)
@@ -80,6 +84,35 @@ def check_id(feedback_id: str, argument: str, if_empty: str) -> None:
     if not feedback_id:
         raise BadInputError(f"is empty; {if_empty}", argument)
     check_length(feedback_id, ids.MAX_ID, argument)
+
+
+def _ref_of(project_id: str, text: str) -> str:
+    """Return a ref as it is, and the ref of a call for the bare id of a call.
+
+    Raises:
+        BadInputError: the text is neither.
+    """
+    if text.startswith((refs.SCHEME, refs.ARTIFACT_SCHEME)):
+        if not refs.is_ref(text) or refs.kind_of(text) == "call":
+            _check_entity(text)
+        return text
+    call = refs.call_ref({"project_id": project_id, "id": text})
+    # A call id may hold a slash, which no ref of a call does.
+    if not ids.is_call_id(text) or not refs.is_ref(call):
+        raise BadInputError(
+            f"{text[:200]!r} is neither a ref nor a call id; send a ref, such as "
+            f"{refs.SCHEME}{project_id}/call/<id>, or a call id alone: a lowercase UUID or {ids.SPAN_ID_LENGTH} "
+            "lowercase characters",
+            "weave_ref",
+        )
+    return call
+
+
+def _check_entity(ref: str) -> None:
+    try:
+        refs.parse_entity(ref)
+    except BadInputError as error:
+        raise error.under("weave_ref") from None
 
 
 def _text(payload: dict[str, Any]) -> str:

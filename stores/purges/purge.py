@@ -1,12 +1,14 @@
 """The purge of one project: marked, held by one process at a time, and removed step by step.
 
 The mark is in the project's entry in the register, where all who write look before each write, though really only now
-and then (`stores.register`): so the purge waits until nobody can have overlooked it. Each step removes something only
-in a transaction in which the purge is still under way and held by the one who removes: whoever was slow, and comes when
-the purge is over and the project is there anew, touches nothing of that.
+and then (`stores.register`). So the purge removes everything, waits until nobody can have overlooked the mark, and
+removes what was stored meanwhile. Each step removes something only in a transaction in which the purge is still under
+way and held by the one who removes: whoever was slow, and comes when the purge is over and the project is there anew,
+touches nothing of that.
 """
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -14,6 +16,7 @@ from pymongo import ReturnDocument
 
 from stores import ids, register, times
 from stores.database import Collection, Database, Document
+from stores.errors import ConflictError
 from stores.files.removal import FIELDS, discard_removed, remove
 from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.steps import Steps
@@ -82,21 +85,30 @@ class Purge:
         Raises:
             LostError: it is over, or somebody else goes on with it.
         """
-        async for _ in self._wait_for_writers():
-            yield
-        while True:
-            for name, collection in self._collections():
-                after = f"{self.project_id}:"
-                while last := await self._database.transaction(
-                    partial(self._remove_some, name=name, collection=collection, after=after)
-                ):
-                    after = last  # MongoDB steps over what was removed lately, key by key
+        if until := await self._last_writes_at():
+            with suppress(ConflictError):  # with a writer who has not seen the mark; the second pass meets none
+                async for _ in self._remove_all():
                     yield
-            async for _ in discard_removed(self._database, self.project_id):
-                await self._advance()
+            async for _ in self._wait_for_writers(until):
+                yield
+        while True:
+            async for _ in self._remove_all():
                 yield
             if await self._database.transaction(self._end):
                 return
+
+    async def _remove_all(self) -> Steps:
+        """Remove everything once, in the order of keys; what is stored behind it meanwhile stays."""
+        for name, collection in self._collections():
+            after = f"{self.project_id}:"
+            while last := await self._database.transaction(
+                partial(self._remove_some, name=name, collection=collection, after=after)
+            ):
+                after = last  # MongoDB steps over what was removed lately, key by key
+                yield
+        async for _ in discard_removed(self._database, self.project_id):
+            await self._advance()
+            yield
 
     def _collections(self) -> list[tuple[str, Collection]]:
         """All that is of a project, by what it is counted as: what refers comes before what it refers to."""
@@ -126,16 +138,21 @@ class Purge:
     def _match(self) -> Document:
         return {"_id": self._keys, "project_id": self.project_id}
 
-    async def _wait_for_writers(self) -> Steps:
-        """Wait until nobody can write who has not seen the mark."""
+    async def _last_writes_at(self) -> int | None:
+        """Return the time after which no process writes that has not seen the mark; None if that is over."""
         entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
         if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
-            return
-        until = self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND
+            return None
+        until = int(self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
+        return until if until > times.now() else None
+
+    async def _wait_for_writers(self, until: int) -> Steps:
+        """Wait until no process can write that has not seen the mark."""
         while (left := (until - times.now()) / times.SECOND) > 0:
+            await self._advance(waits_until=until)
             await asyncio.sleep(min(left, 1))
-            await self._advance()
             yield
+        await self._advance(waits_until=None)
 
     async def _remove_some(self, session: Session, name: str, collection: Collection, after: str) -> str | None:
         """Remove some documents, those whose keys come next after one; the last key, None where there are no more."""
@@ -163,7 +180,7 @@ class Purge:
         await self._database.search_indexes.delete_one({"_id": self.project_id}, session=session)
         entry = {"_id": self.project_id, register.PURGING: self.purge_id}
         await self._database.projects.delete_one(entry, session=session)
-        await self._advance(session=session, is_done=True, ended_at=times.now())
+        await self._advance(session=session, is_done=True, ended_at=times.now(), waits_until=None)
         return True
 
     async def _advance(

@@ -24,12 +24,17 @@ REMOVED = tuple(field.name for field in fields(Removed))
 
 @dataclass(frozen=True, slots=True)
 class PurgeReport:
-    """The last purge of a project; times are microseconds since the epoch, `ended_at` is None while it is under way."""
+    """The last purge of a project; times are microseconds since the epoch.
+
+    `ended_at` is None while it is under way. `waits_until` is when it ends its wait for processes that may not have
+    noticed it, None if it does not wait.
+    """
 
     project_id: str
     started_at: int
     ended_at: int | None
     removed: Removed
+    waits_until: int | None = None
 
     @property
     def is_done(self) -> bool:
@@ -40,4 +45,4 @@ class PurgeReport:
     def of(cls, purge: Document) -> Self:
         """The report in a purge's document."""
         removed = Removed(*(int(purge.get(name, 0)) for name in REMOVED))
-        return cls(purge["_id"], purge["started_at"], purge.get("ended_at"), removed)
+        return cls(purge["_id"], purge["started_at"], purge.get("ended_at"), removed, purge.get("waits_until"))

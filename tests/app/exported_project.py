@@ -22,6 +22,9 @@ async def fill(stores: Stores) -> None:
     odd: list[Part] = [
         start(0, inputs={"big": 10**30, "a.b": None, "text": 'quo"te\n'}, display_name="first", wb_run_step=7),
         end(0, output=[1, "1", None, 1.5], summary={"weave": {"mine": 1}, "usage": {"m": {"requests": 1}}}),
+        end(
+            2, summary={"usage": {"gpt-4o": {"prompt_tokens": 900, "completion_tokens": 80}, "x": {"input_tokens": 7}}}
+        ),
         start(1, turn_id=call_id(1), thread_id="thread", started_at=NOON + SECOND + 1),
         end(1, exception="ValueError: no", ended_at=NOON + SECOND + 2_000_123),
         start(COUNT),

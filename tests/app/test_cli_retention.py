@@ -10,9 +10,10 @@ import pytest
 from pymongo import MongoClient
 
 from app.cli import main
-from stores import times
+from stores import register, times
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.purges import purge
 from stores.retention.rules import DAY
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 
@@ -89,6 +90,24 @@ def test_a_project_is_purged_once_its_id_is_given_twice(
             f"{PROJECT} is gone: 4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs.\n"
         )
         assert database.calls.find_one() is None
+
+
+def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_waits(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 2)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "300")
+
+    code, out, err = command("project", "purge", PROJECT, "--confirm", PROJECT)
+
+    counts = "4 calls, 0 feedback, 0 objects, 0 tables, 0 table rows, 0 files, 0 costs"
+    assert (code, out) == (0, f"{PROJECT} is gone: {counts}.\n")
+    shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s for servers", err)
+    assert set(shown) <= {"3", "2", "1", "0"}
+    assert shown
 
 
 @pytest.mark.parametrize(

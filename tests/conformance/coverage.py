@@ -68,6 +68,7 @@ ROOT_FIELDS: Final = {
 _SELECTION: Final = Instead("what selects is no argument: what is selected is computed and read, and nothing else")
 _MARKER: Final = Instead("it has no fields, and marks classes of Python for a library that checks them")
 _WRAPPED: Final = "the root field gives what the class wraps"
+_EMPTY: Final = "an empty object where it is left out"
 _LATEST: Final = "the latest where it is left out"
 _TWO_WAYS: Final = "a file comes in Base64, or as it is in a multipart request, so that neither must be given"
 
@@ -100,7 +101,7 @@ CLASSES: Final = {
     "OpQueryRes": _wrapped("Query.ops", "ObjConnection!"),
     "OpReadRes": _wrapped("Query.op", "ObjSchema!"),
     "RefsReadBatchRes": _wrapped("Query.refs", "[JSON]!"),
-    "SummaryInsertMap": Instead("it takes any key, so it is JSON", "EndedCallSchemaForInsert.summary", "JSON!"),
+    "SummaryInsertMap": Instead("it takes any key, so it is JSON", "EndedCallSchemaForInsert.summary", "JSON"),
     "SummaryMap": Instead("it has any key, so it is JSON", "CallSchema.summary", "JSON"),
     "TableAppendSpec": _one_of("TableUpdateSpec.append", "TableAppendSpecPayload"),
     "TableInsertSpec": _one_of("TableUpdateSpec.insert", "TableInsertSpecPayload"),
@@ -164,8 +165,8 @@ FIELDS: Final = {
     "TablePopSpec.pop": _one_of("TableUpdateSpec.pop", "TablePopSpecPayload"),
     "TableUpdateReq.updates": _one_of("Mutation.tableUpdate(updates)", "[TableUpdateSpec!]!"),
     # JSON with any key.
-    "SummaryInsertMap.status_counts": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON!"),
-    "SummaryInsertMap.usage": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON!"),
+    "SummaryInsertMap.status_counts": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON"),
+    "SummaryInsertMap.usage": Instead("a key of that JSON", "EndedCallSchemaForInsert.summary", "JSON"),
     "SummaryMap.status_counts": Instead("a key of that JSON", "CallSchema.summary", "JSON"),
     "SummaryMap.usage": Instead("a key of that JSON; typed beside it", "CallSchema.usage", "[LLMUsageSchema!]!"),
     "SummaryMap.weave": Instead("a key of that JSON", "CallSchema.summary", "JSON"),
@@ -176,6 +177,8 @@ FIELDS: Final = {
     "CostCreateRes.ids": Instead("the pairs have names", "CostCreateRes.ids", "[CostCreateResId!]!"),
     "ObjSchemaForInsert.val": Instead("null is a value like others", "ObjSchemaForInsert.val", "JSON"),
     # What need not be given.
+    "EndedCallSchemaForInsert.summary": Instead(_EMPTY, "EndedCallSchemaForInsert.summary", "JSON"),
+    "StartedCallSchemaForInsert.attributes": Instead(_EMPTY, "StartedCallSchemaForInsert.attributes", "JSON"),
     "FileCreateReq.content": Instead(_TWO_WAYS, "Mutation.fileCreate(content)", "Base64"),
     "FileCreateReq.name": Instead("an upload has a name of its own", "Mutation.fileCreate(name)", "String"),
     "ObjReadReq.digest": Instead(_LATEST, "Query.obj(digest)", "String!"),

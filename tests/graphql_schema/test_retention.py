@@ -89,7 +89,10 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
 async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(register, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
-    last = '{ lastPurge(projectId: "acme/chat") { isDone endedAt calls } project(projectId: "acme/chat") { id } }'
+    last = (
+        '{ lastPurge(projectId: "acme/chat") { isDone endedAt waitsUntil calls } '
+        'project(projectId: "acme/chat") { id } }'
+    )
     assert (await run(last)).data == {"lastPurge": None, "project": {"id": PROJECT}}
 
     found = (await administer(PURGE, confirm=PROJECT)).data["projectPurge"]
@@ -97,7 +100,7 @@ async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytes
     assert found == {"projectId": PROJECT, "isDone": True, "calls": 7, "feedback": 0, "objects": 0, "files": 0}
     after = (await run(last)).data
     assert after["lastPurge"].pop("endedAt")
-    assert after == {"lastPurge": {"isDone": True, "calls": 7}, "project": None}
+    assert after == {"lastPurge": {"isDone": True, "waitsUntil": None, "calls": 7}, "project": None}
     assert (await administer(PURGE, confirm=PROJECT)).code == "NOT_FOUND"
 
 

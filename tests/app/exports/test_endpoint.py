@@ -67,6 +67,13 @@ async def test_a_call_has_the_form_of_the_reference(client: httpx.AsyncClient) -
         "wb_run_id": None,
         "wb_run_step": 7,
         "wb_run_step_end": None,
+        "status": "success",
+        "latency_ms": 500,
+        "trace_name": "first",
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "total_tokens": 0,
+        "total_cost": None,
     }
     assert (second["started_at"], second["ended_at"]) == ("2026-01-31T12:00:01.000001Z", "2026-01-31T12:00:03.000123Z")
     assert (second["exception"], second["summary"]["weave"]["status"]) == ("ValueError: no", "error")

@@ -39,6 +39,27 @@ async def test_calls_of_mixed_types_are_one_table(client: httpx.AsyncClient) -> 
     assert (trailer(file)["count"], trailer(file)["complete"]) == (COUNT + 1, True)
 
 
+COMPUTED = ("status", "latency_ms", "trace_name", "prompt_tokens", "completion_tokens", "total_tokens", "total_cost")
+
+
+async def test_calls_have_their_status_latency_tokens_and_cost_in_columns(client: httpx.AsyncClient) -> None:
+    file = await parquet(client, "calls")
+    ask = {"query": f'{{ call(projectId: "{PROJECT}", id: "{call_id(2)}") {{ totalCost }} }}'}
+    cost = (await client.post("/graphql", json=ask)).json()["data"]["call"]["totalCost"]
+
+    rows = [tuple(row[name] for name in COMPUTED) for row in file.read().to_pylist()]
+    assert rows[:4] == [
+        ("success", 500, "first", 0, 0, 0, None),
+        ("error", 2000, "answer", None, None, None, None),
+        ("success", 500, "answer", 907, 80, 987, cost),
+        ("success", 500, "answer", None, None, None, None),
+    ]
+    assert rows[COUNT] == ("running", None, "answer", None, None, None, None)
+    assert cost > 0
+    types = [str(file.schema_arrow.field(name).type) for name in COMPUTED]
+    assert types == ["string", "int64", "string", "int64", "int64", "int64", "double"]
+
+
 async def test_values_of_objects_are_text_whatever_they_are(client: httpx.AsyncClient) -> None:
     file = await parquet(client, "objects", cursors="true")
 

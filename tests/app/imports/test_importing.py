@@ -75,6 +75,18 @@ def call(number: int, **changes: object) -> dict[str, Any]:
     } | changes
 
 
+COMPUTED = {
+    "status": "success",
+    "latency_ms": 999,
+    "trace_name": "answer",
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "total_tokens": 0,
+    "total_cost": 0.0,
+}
+"""The columns that LoomQL computes of `call(1)`."""
+
+
 def written(file: Path, *lines: object) -> Path:
     """A file of lines: texts as they are, all else as JSON."""
     file.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
@@ -107,9 +119,21 @@ async def test_weaves_own_export_becomes_calls(fresh: Stores, import_file: Impor
         "  The field otel_dump was left out of 1 rows: there is no place for it.",
     ]
     expected = {name: value for name, value in call(1).items() if name in CALL_COLUMNS.names}
-    assert done == expected | {"ended_at": "2026-01-31T12:00:01.000000Z"}
+    assert done == expected | {"ended_at": "2026-01-31T12:00:01.000000Z"} | COMPUTED
     assert (runs["ended_at"], runs["summary"]["weave"]["status"]) == (None, "running")
     assert files_in(tmp_path) == ["weave.jsonl"]
+
+
+async def test_computed_columns_are_ignored_and_computed_anew(
+    fresh: Stores, import_file: Import, tmp_path: Path
+) -> None:
+    wrong = {"status": "error", "latency_ms": 7, "trace_name": "x", "prompt_tokens": "y", "total_cost": -1.0}
+
+    outcome = await import_file(written(tmp_path / "calls.ndjson", call(1, **wrong)))
+
+    [row] = await stored(fresh)
+    assert list(outcome.lines()) == [f"{tmp_path / 'calls.ndjson'}: 1 call stored."]
+    assert {name: value for name, value in CALL_COLUMNS.values(row).items() if name in COMPUTED} == COMPUTED
 
 
 async def test_spans_come_in_lines_and_in_one_document(fresh: Stores, import_file: Import, tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ RULED: Final[_Ruled] = {
         NAMES: "opNames inputRefs outputRefs parentIds traceIds callIds threadIds turnIds wbUserIds wbRunIds",
         ROWS: "traceRootsOnly",
     },
+    "CompletedCallSchemaForInsert": {
+        GATED: "projectId", NAMES: "id traceId parentId threadId turnId opName inputs output",
+        SAID: "startedAt attributes displayName wbUserId wbRunId wbRunStep endedAt summary exception wbRunStepEnd",
+    },
     "CompletionsCreateRequestInputs": {
         SAID: "model messages timeout temperature topP n stop maxCompletionTokens maxTokens modalities presencePenalty "
               "frequencyPenalty stream logitBias user responseFormat seed tools toolChoice logprobs topLogprobs "

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
+from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 
 START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
 END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+CREATE = "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id traceId } }"
 BATCH = """
     mutation ($batch: [CallBatchMode!]!) {
         callCreateBatch(batch: $batch) {
@@ -34,6 +36,111 @@ def ended(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
     return {"projectId": PROJECT, "id": call_id(1), "endedAt": "2026-01-01T00:00:01Z", "summary": {}} | changes
 
 
+def whole(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any JSON
+    end = ended()
+    return started() | {name: end[name] for name in ("endedAt", "summary")} | changes
+
+
+READ_WHOLE = """
+    query ($id: ID!) { call(projectId: "acme/chat", id: $id) {
+        opName displayName traceId parentId threadId turnId startedAt endedAt exception status latencyMs inputs output
+        attributes summary wbUserId wbRunId wbRunStep wbRunStepEnd usage { model promptTokens }
+    } }
+"""
+
+
+async def test_a_whole_call_is_one_write_and_reads_as_it_was_sent(run: Run, commands: Commands) -> None:
+    usage = {"m": {"prompt_tokens": 5}}
+    sent = {
+        "opName": "answer",
+        "displayName": "Nora",
+        "traceId": trace_id(7),
+        "parentId": call_id(6),
+        "threadId": "t",
+        "turnId": call_id(1),
+        "startedAt": "2026-01-01T00:00:00.000000Z",
+        "endedAt": "2026-01-01T00:00:01.500000Z",
+        "exception": "ValueError: no",
+        "inputs": {"q": 1},
+        "output": ["a"],
+        "attributes": {"env": "test"},
+        "summary": {"usage": usage},
+        "wbUserId": "ann",
+        "wbRunId": "acme/chat/run",
+        "wbRunStep": 3,
+        "wbRunStepEnd": 4,
+    }
+
+    created = await run(CREATE, call=whole(id=call_id(1), **sent))
+
+    to_calls = [body for _, body in commands.sent if body.get(next(iter(body))) == "calls"]
+    assert [next(iter(body)) for body in to_calls] == ["insert"]
+    assert len(to_calls[0]["documents"]) == 1
+    assert created.data == {"callCreate": {"id": call_id(1), "traceId": trace_id(7)}}
+    read = (await run(READ_WHOLE, id=call_id(1))).data["call"]
+    weave = {"status": "error", "display_name": "Nora", "latency_ms": 1500}
+    assert read == sent | {
+        "summary": {"usage": usage, "weave": weave},
+        "status": "ERROR",
+        "latencyMs": 1500,
+        "usage": [{"model": "m", "promptTokens": 5}],
+    }
+
+
+async def test_a_whole_call_sent_again_replaces_its_start_and_its_end(run: Run, calls: CallsStore) -> None:
+    await run(CREATE, call=whole(id=call_id(1), inputs={"old": 1}, output="old", exception="old"))
+
+    await run(CREATE, call=whole(id=call_id(1), inputs={"new": 1}))
+
+    read = (await run(READ_WHOLE, id=call_id(1))).data["call"]
+    assert (read["inputs"], read["output"], read["exception"]) == ({"new": 1}, None, None)
+    assert read["status"] == "SUCCESS"
+    assert await calls.count(PROJECT) == 1
+
+
+async def test_ids_of_a_whole_call_left_out_are_made(run: Run, calls: CallsStore) -> None:
+    ids = (await run(CREATE, call=whole())).data["callCreate"]
+
+    assert await calls.one(PROJECT, ids["id"], ["id", "trace_id", "status"]) == {
+        "id": ids["id"],
+        "trace_id": ids["traceId"],
+        "status": "success",
+    }
+    assert ids["id"][14] == "7"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "argument"),
+    [
+        ({"id": "x"}, "BAD_USER_INPUT", "call.id"),
+        ({"projectId": "acme"}, "BAD_USER_INPUT", "call.projectId"),
+        ({"traceId": "0" * 31}, "BAD_USER_INPUT", "call.traceId"),
+        ({"inputs": []}, "BAD_USER_INPUT", "call.inputs"),
+        ({"summary": "text"}, "BAD_USER_INPUT", "call.summary"),
+        ({"exception": "x" * 262_145}, "BAD_USER_INPUT", "call.exception"),
+        ({"wbRunStepEnd": -1}, "BAD_USER_INPUT", "call.wbRunStepEnd"),
+        ({"output": ["weave-trace-internal:///x/object/f:v"]}, "BAD_USER_INPUT", "call.output"),
+        ({"inputs": {"text": "x" * 8_000_000}}, "PAYLOAD_TOO_LARGE", "call.inputs"),
+        ({"output": "x" * 8_000_000}, "PAYLOAD_TOO_LARGE", "call.output"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_a_whole_call_that_breaks_a_rule_is_refused_by_name_and_nothing_is_stored(
+    run: Run, calls: CallsStore, changes: dict[str, Any], code: str, argument: str
+) -> None:
+    answer = await run(CREATE, call=whole(**changes))
+
+    assert answer.errors[0]["extensions"] == {"code": code, "argument": argument}
+    assert await calls.database.calls.count_documents({}) == 0
+
+
+async def test_a_whole_call_needs_its_end(run: Run) -> None:
+    answer = await run(CREATE, call=started())
+
+    assert answer.code == "BAD_USER_INPUT"
+    assert "endedAt" in answer.errors[0]["message"]
+
+
 async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> None:
     answer = await run(START, start=started())
 
@@ -41,6 +148,58 @@ async def test_ids_left_out_are_made_and_told(run: Run, calls: CallsStore) -> No
     row = await calls.one(PROJECT, ids["id"], ["id", "trace_id"])
     assert row == {"id": ids["id"], "trace_id": ids["traceId"]}
     assert ids["id"][14] == "7"
+
+
+async def test_each_write_of_a_call_answers_with_its_ref(run: Run) -> None:
+    parts = [{"start": started(id=call_id(3))}, {"end": ended(id=call_id(4))}]
+
+    answers = [
+        await run("mutation ($it: StartedCallSchemaForInsert!) { it: callStart(start: $it) { ref } }", it=started()),
+        await run("mutation ($it: EndedCallSchemaForInsert!) { it: callEnd(end: $it) { ref } }", it=ended()),
+        await run("mutation ($it: CompletedCallSchemaForInsert!) { it: callCreate(call: $it) { id ref } }", it=whole()),
+        await run(
+            "mutation ($it: [CallBatchMode!]!) { callCreateBatch(batch: $it) { "
+            "res { ... on CallStartRes { ref } ... on CallEndRes { ref } } } }",
+            it=parts,
+        ),
+    ]
+
+    one, two, three, batch = (answer.data for answer in answers)
+    [found] = (await run("query ($ids: [ID!]!) { nodes(ids: $ids) { ref } }", ids=[one["it"]["ref"]])).data["nodes"]
+    assert found == one["it"]
+    assert two["it"]["ref"] == f"weave:///{PROJECT}/call/{call_id(1)}"
+    assert three["it"]["ref"] == f"weave:///{PROJECT}/call/{three['it']['id']}"
+    assert batch["callCreateBatch"]["res"] == [{"ref": f"weave:///{PROJECT}/call/{call_id(n)}"} for n in (3, 4)]
+
+
+@pytest.mark.parametrize("left_out", [{}, {"attributes": None, "summary": None}])
+async def test_attributes_and_a_summary_left_out_are_empty(run: Run, left_out: dict[str, None]) -> None:
+    attributes = {"attributes": None} if left_out else {}
+    summary = {"summary": None} if left_out else {}
+    new_start = {name: value for name, value in started(id=call_id(1)).items() if name != "attributes"} | attributes
+    new_end = {name: value for name, value in ended().items() if name != "summary"} | summary
+    one = {name: value for name, value in whole().items() if name not in ("attributes", "summary")} | left_out
+
+    answers = [
+        await run(START, start=new_start),
+        await run(END, end=new_end),
+        await run(BATCH, batch=[{"start": new_start | {"id": call_id(2)}}, {"end": new_end | {"id": call_id(2)}}]),
+        await run(CREATE, call=one | {"id": call_id(3)}),
+    ]
+
+    assert [answer.errors for answer in answers] == [[], [], [], []]
+    read = await run(f'{{ calls(projectId: "{PROJECT}") {{ nodes {{ attributes summary }} }} }}')
+    weave = {"status": "success", "trace_name": "f", "latency_ms": 1000}
+    assert read.data["calls"]["nodes"] == [{"attributes": {}, "summary": {"weave": weave}}] * 3
+
+
+@pytest.mark.parametrize("value", [0, "", [], False])
+async def test_attributes_and_a_summary_that_are_no_objects_are_refused(run: Run, value: object) -> None:
+    start_answer = await run(START, start=started(attributes=value))
+    end_answer = await run(END, end=ended(summary=value))
+
+    assert start_answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "start.attributes"}
+    assert end_answer.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "end.summary"}
 
 
 async def test_an_end_may_come_before_its_start(run: Run) -> None:

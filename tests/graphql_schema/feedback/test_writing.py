@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from stores.calls import CallsStore
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from tests.graphql_schema.conftest import Run
-from tests.stores.calls.builders import PROJECT
+from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import call_ref, spec
 from tests.stores.feedback.conftest import store as store  # noqa: PLC0414 -- a fixture
 
@@ -133,6 +134,7 @@ async def test_an_annotation_that_breaks_its_schema_is_refused_with_the_path(run
             "annotationRef",
         ),
         ({"trigger": "weave:///a/b/op/c:d"}, "BAD_USER_INPUT", "triggerRef"),
+        ({"about": "elsewhere"}, "BAD_USER_INPUT", "weaveRef"),
         ({"id": "taken"}, "CONFLICT", "id"),
     ],
     ids=str,
@@ -140,13 +142,83 @@ async def test_an_annotation_that_breaks_its_schema_is_refused_with_the_path(run
 async def test_what_breaks_a_rule_is_refused_by_name_and_nothing_is_stored(
     run: Run, store: FeedbackStore, changes: dict[str, Any], code: str, argument: str | None
 ) -> None:
-    await run(CREATE, **given(id="taken", about="elsewhere"))
+    await run(CREATE, **given(id="taken", about=call_ref(2)))
 
     answer = await run(CREATE, **given(**changes))
 
     assert answer.code == code
     assert answer.errors[0]["extensions"].get("argument") == argument
     assert await store.count(PROJECT) == 1
+
+
+async def test_feedback_on_a_bare_call_id_is_on_that_call(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(1), start(2), start(3), start(4, id="0123456789abcdef")])
+    created = await run(CREATE, **given(about=call_id(1), payload={"note": "one"}))
+    batch = [item(weaveRef=call_id(2), payload={"note": "two"}), item(weaveRef="0123456789abcdef", id="span")]
+    await run(BATCH, batch=batch)
+    await run(REPLACE, **given(gone=created.data["feedbackCreate"]["id"], about=call_id(3), id="new"))
+    again = await run(REPLACE, **given(gone="span", about="0123456789abcdef", id="span", payload={"note": "again"}))
+
+    read = await run(
+        "query ($project: ID!) { calls(projectId: $project) { nodes { feedback { nodes { weaveRef payload } } } } }",
+        project=PROJECT,
+    )
+
+    assert again.errors == []
+    found = [call["feedback"]["nodes"] for call in read.data["calls"]["nodes"]]
+    assert found == [
+        [],
+        [{"weaveRef": call_ref(2), "payload": {"note": "two"}}],
+        [{"weaveRef": call_ref(3), "payload": {"note": "hi"}}],
+        [{"weaveRef": f"weave:///{PROJECT}/call/0123456789abcdef", "payload": {"note": "again"}}],
+    ]
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *(f"weave:///{PROJECT}/{rest}" for rest in ("trace/" + "0" * 32, "thread/a%20b", "table/d", "feedback/f")),
+        f"weave:///{PROJECT}/object/prompt:latest/key/a%20b",
+        "weave:///acme/other/op/f:v",
+        "weave:///a/chatter",
+        "wandb-artifact:///acme/chat/x",
+    ],
+)
+async def test_feedback_on_a_ref_keeps_that_ref(run: Run, ref: str) -> None:
+    answer = await run(CREATE, **given(about=ref))
+
+    assert answer.errors == []
+    assert (await run(READ, project=PROJECT)).data["feedback"]["nodes"][0]["weaveRef"] == ref
+
+
+NEITHER = "is neither a ref nor a call id; send a ref, such as weave:///acme/chat/call/<id>, or a call id alone"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", f"'' {NEITHER}"),
+        ("0123456789abcde", f"'0123456789abcde' {NEITHER}"),
+        (call_id(0xABC).upper(), NEITHER),
+        ("slash/0123456789", NEITHER),
+        ("https://example.com", NEITHER),
+        (f"weave:///{PROJECT}/call/{call_id(0xABC).upper()}", "is not a call id; use a lowercase UUID"),
+        (f"weave:///{PROJECT}/call/{call_id(1)}/attr/output", "is not a call id; use a lowercase UUID"),
+        (f"weave:///{PROJECT}/calls/{call_id(1)}", "its kind must be call, trace, thread"),
+        ("weave:///abc", "is not a project id"),
+        ("weave-trace-internal:///x", "refs from outside start with weave:///"),
+    ],
+)
+async def test_feedback_on_neither_a_ref_nor_a_call_id_is_refused(
+    run: Run, store: FeedbackStore, text: str, reason: str
+) -> None:
+    one = await run(CREATE, **given(about=text))
+    among = await run(BATCH, batch=[item(), item(weaveRef=text)])
+
+    assert one.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "weaveRef"}
+    assert among.errors[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "batch.1.weaveRef"}
+    assert reason in one.errors[0]["message"]
+    assert await store.count(PROJECT) == 0
 
 
 async def test_a_batch_answers_in_its_order_or_names_the_item_at_fault(run: Run, store: FeedbackStore) -> None:

@@ -9,8 +9,8 @@ from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT
 from tests.stores.objects.builders import version
 
-CREATE = "mutation ($obj: ObjSchemaForInsert!) { objCreate(obj: $obj) { digest } }"
-CREATE_OP = "mutation ($obj: ObjSchemaForInsert!) { opCreate(opObj: $obj) { digest } }"
+CREATE = "mutation ($obj: ObjSchemaForInsert!) { objCreate(obj: $obj) { digest ref } }"
+CREATE_OP = "mutation ($obj: ObjSchemaForInsert!) { opCreate(opObj: $obj) { digest ref } }"
 DELETE = """
     mutation ($id: String!, $digests: [String!]) {
         objDelete(projectId: "acme/chat", objectId: $id, digests: $digests) { numDeleted }
@@ -23,12 +23,12 @@ DELETE_OP = """
 """
 READ = """
     query ($id: String!, $digest: String! = "latest") {
-        obj(projectId: "acme/chat", objectId: $id, digest: $digest) { digest versionIndex val }
+        obj(projectId: "acme/chat", objectId: $id, digest: $digest) { digest ref versionIndex val }
     }
 """
 READ_OP = """
     query ($name: String!, $digest: String! = "latest") {
-        op(projectId: "acme/chat", name: $name, digest: $digest) { digest kind val }
+        op(projectId: "acme/chat", name: $name, digest: $digest) { digest ref kind val }
     }
 """
 OP = {"_type": "Op"}
@@ -71,8 +71,9 @@ async def test_a_version_reads_as_it_was_made(run: Run) -> None:
         "sizeBytes": len(
             f'{{"_class_name": "GPT", "_bases": ["Model", "Object", "BaseModel"], "temperature": 0.5, "n": {2**70}}}'
         ),
-        "ref": f"weave:///{PROJECT}/object/prompt:{created['digest']}",
+        "ref": created["ref"],
     }
+    assert created["ref"] == f"weave:///{PROJECT}/object/prompt:{created['digest']}"
 
 
 async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
@@ -94,10 +95,11 @@ async def test_an_op_is_read_as_an_op_whatever_made_it(run: Run) -> None:
 
 
 async def test_an_op_that_shares_its_name_with_an_object_is_reached_and_deleted(run: Run) -> None:
-    op = (await run(CREATE, obj=made(OP))).data["objCreate"]["digest"]
+    created = (await run(CREATE, obj=made(OP))).data["objCreate"]
+    op = created["digest"]
     plain = (await run(CREATE, obj=made(1))).data["objCreate"]["digest"]
 
-    assert (await run(READ, id="prompt", digest=op)).data["obj"] == {"digest": op, "versionIndex": 0, "val": OP}
+    assert (await run(READ, id="prompt", digest=op)).data["obj"] == created | {"versionIndex": 0, "val": OP}
     assert (await run(DELETE_OP, name="prompt", digests=["v0"])).data == {"opDelete": {"numDeleted": 1}}
 
     assert (await run(READ, id="prompt", digest=op)).code == "OBJECT_DELETED"

@@ -203,6 +203,34 @@ async def test_a_purge_waits_for_those_who_may_not_have_seen_its_mark(
     assert await counted(database, PROJECT) == {}
 
 
+async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after_it(
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 100)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", -95)  # five seconds in all
+    calls = CallsStore(database)
+    await fill(database, PROJECT)
+    purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
+
+    await until_found(lambda: database.purges.find_one({"waits_until": {"$gt": 0}}))
+    report = await purges.last(PROJECT)
+    assert report
+    assert report.waits_until
+    assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
+    assert report.waits_until == report.started_at + 5_000_000
+    assert not report.is_done
+    left = await counted(database, PROJECT)
+    assert not left.keys() & {"calls", "feedback", "objects", "tables", "table_rows", "files", "files.chunks"}
+    await calls.write([start(5), end(5)])  # by a process that has looked before
+    await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])  # a file that is gone, stored again
+    done = await purging
+
+    assert (done.is_done, done.removed.calls, done.removed.files, done.waits_until) == (True, 4, 3, None)
+    assert done.ended_at
+    assert done.ended_at >= report.waits_until
+    assert await counted(database, PROJECT) == {}
+
+
 async def test_it_does_not_wait_where_nothing_was_stored_lately(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,59 @@
+"""The classes of tokens and requests that providers price apart.
+
+This table is the only list of them: stored counts, rates of prices, GraphQL fields and export columns follow it.
+
+Counts of classes do not overlap. `Side.INPUT` classes add up to `prompt_tokens` and `Side.OUTPUT` classes to
+`completion_tokens`, with `INPUT` and `OUTPUT` as the rest that no other class names. `Side.REQUEST` counts are no
+tokens. An entry of a call's usage stores the counts above 0 of every class but these two, under `classes`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+
+class Side(Enum):
+    """The total that a class is part of."""
+
+    INPUT = auto()
+    OUTPUT = auto()
+    REQUEST = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClass:
+    """One class. Without a rate of its own, a price charges it at the rate of the class `like`.
+
+    Args:
+        name: its name in stored counts and rates, in snake_case.
+        side: the total that it is part of.
+        like: the class whose rate applies where a price states none; None where nothing is charged then.
+        description: a noun phrase for documentation and GraphQL.
+    """
+
+    name: str
+    side: Side
+    like: str | None
+    description: str
+
+
+INPUT: Final = "input"
+OUTPUT: Final = "output"
+
+CLASSES: Final = (
+    TokenClass(INPUT, Side.INPUT, None, "Input tokens that were not cached: text, and all that no other class names"),
+    TokenClass("cache_read", Side.INPUT, INPUT, "Input tokens read from the provider's cache"),
+    TokenClass("cache_read_audio", Side.INPUT, "cache_read", "Audio input tokens read from the provider's cache"),
+    TokenClass("cache_write_5m", Side.INPUT, INPUT, "Input tokens written to a cache that lives for about 5 minutes"),
+    TokenClass("cache_write_1h", Side.INPUT, "cache_write_5m", "Input tokens written to a cache that lives for 1 hour"),
+    TokenClass("audio_input", Side.INPUT, INPUT, "Audio input tokens that were not cached"),
+    TokenClass("image_input", Side.INPUT, INPUT, "Image input tokens that were not cached"),
+    TokenClass(OUTPUT, Side.OUTPUT, None, "Output tokens: text, and all that no other class names"),
+    TokenClass("reasoning", Side.OUTPUT, OUTPUT, "Output tokens of the model's reasoning"),
+    TokenClass("audio_output", Side.OUTPUT, OUTPUT, "Audio output tokens"),
+    TokenClass("image_output", Side.OUTPUT, OUTPUT, "Image output tokens"),
+    TokenClass("web_searches", Side.REQUEST, None, "Web searches that the provider made and charges for one by one"),
+)
+"""All classes, the rest of each side before its parts."""
+
+BY_NAME: Final = {each.name: each for each in CLASSES}
