@@ -1,8 +1,9 @@
 """What a request selects, so that nothing else is read: fragments, aliases, `@skip` and `@include` evaluated."""
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.utils.str_converters import to_snake_case
@@ -15,7 +16,13 @@ RawInfo = Any
 """graphql-core's resolve info, as Strawberry gives it: its variables are a plain dict."""
 
 
-_python_name = functools.lru_cache(2_000)(to_snake_case)  # what is selected by now are names of the schema
+_NUMBER: Final = re.compile("(?<=[a-z]{2})(?=[0-9])")
+
+
+@functools.lru_cache(2_000)  # what is selected by now are names of the schema
+def _python_name(name: str) -> str:
+    """The snake_case name of a field. A number after a word is a word itself: cacheWrite5mTokens, but not p50."""
+    return to_snake_case(_NUMBER.sub("_", name))
 
 
 def selected_fields(info: Info, *paths: str) -> set[str]:

@@ -16,6 +16,8 @@ TRACE_ID_LENGTH: Final = 32
 MAX_PROJECT_PART: Final = 128
 MAX_ID: Final = 128
 """Characters of an id that clients may make up, and more than any other has."""
+LOCAL_USER: Final = "local"
+"""Who wrote, where no API key says it."""
 
 _Name = TypeVar("_Name")
 
@@ -140,3 +142,13 @@ def _check(text: str, length: int, kind: str, argument: str) -> None:
     raise BadInputError(
         f"{text[:64]!r} is not a {kind} id; use a lowercase UUID or {length} lowercase characters", argument
     )
+
+
+def check_length(text: str | None, limit: int, argument: str) -> None:
+    """Hold a text to a number of characters.
+
+    Raises:
+        BadInputError: it has more.
+    """
+    if text is not None and len(text) > limit:
+        raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)

@@ -24,7 +24,9 @@ from stores.database import Database, Document
 from stores.driver_errors import TOO_LARGE
 from stores.errors import StoreError
 from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.otel.usage import usage_of_stored
 from stores.turns import Turn
+from stores.usage.entries import by_model
 
 _STEP: Final = 2_000
 
@@ -36,8 +38,18 @@ _SURELY_FITS: Final = MAX_BYTES // MAX_GROWTH
 _ID: Final = f"calls:{KEPT_VERSION}"
 _OF_SUMMARY: Final = ("usage", "total_tokens", "usage_scope")
 _OF_INPUTS: Final = "example_digest"
+_OF_SPANS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 _NAMES_MODELS: Final = {"$regex": '"usage":'}
 """Met by the text of every summary that has such a key: most of the others need not be sent."""
+
+_OF_SPAN: Final[Document] = {
+    "$cond": [
+        {"$regexMatch": {"input": {"$ifNull": ["$json.attributes", ""]}, "regex": '"otel_span":'}},
+        "$json.attributes",
+        "$$REMOVE",
+    ]
+}
+"""The attributes of a call that a span may have made: they state parts of its usage that its summary does not."""
 
 _TOLD_BY: Final = {"summary": "usage", "inputs": "example"}
 
@@ -123,7 +135,7 @@ class CallsUpgrade:
         return turns.modified_count + await self._fill_in_usage(within) + await self._fill_in_examples(within)
 
     async def _fill_in_usage(self, within: Document) -> int:
-        wanted = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1)
+        wanted: Document = dict.fromkeys((*FOUND_BY, *_OF_SUMMARY, "json.summary"), 1) | {"json.attributes": _OF_SPAN}
         return await self._fill_in_each(
             self._calls.find({**within, "json.summary": _NAMES_MODELS}, wanted), "summary", _update
         )
@@ -172,7 +184,7 @@ def _update(call: Document) -> UpdateOne | None:
     """What fills in a call's usage, unless its summary is another by then; None where nothing is lacking."""
     text = call["json"]["summary"]
     try:
-        kept = kept_of_summary(json_text.loads(text.encode()))
+        kept = _kept(call, json_text.loads(text.encode()))
     except StoreError as error:
         _leave_out(call["_id"], f"its summary cannot be read ({error})", "summary")
         return None
@@ -185,6 +197,21 @@ def _update(call: Document) -> UpdateOne | None:
     absent = {name: "" for name in _OF_SUMMARY if name not in kept}
     change = {**({"$set": kept} if kept else {}), **({"$unset": absent} if absent else {})}
     return UpdateOne({**found_by, "json.summary": text}, change)
+
+
+def _kept(call: Document, summary: object) -> Document:
+    """The fields of a call's usage: of a span's call as the span's attributes state it, if its summary does so, too."""
+    attributes = call["json"].get("attributes")
+    sent = by_model(summary)
+    usage = usage_of_stored(json_text.loads(attributes.encode())) if attributes and sent else {}
+    if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
+        return kept_of_summary(summary)
+    kept = kept_of_summary({"usage": usage})
+    return kept | {"usage_scope": call.get("usage_scope", kept["usage_scope"])}
+
+
+def _without_parts(counts: Document) -> Document:
+    return {name: counts.get(name) for name in _OF_SPANS}
 
 
 def _update_of_inputs(call: Document) -> UpdateOne | None:

@@ -6,7 +6,19 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from app.commands import backups, health, indexes, inspection, keys, projects, retention, search, server, transfers
+from app.commands import (
+    backups,
+    health,
+    indexes,
+    inspection,
+    keys,
+    prices,
+    projects,
+    retention,
+    search,
+    server,
+    transfers,
+)
 from app.commands.failures import EXPECTED, plainly
 from app.commands.options import flags_of
 
@@ -47,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     retention.add_retention(add)
     projects.add_project(add)
     keys.add_key(add)
+    prices.add_price(add)
     inspection.add_doctor(add)
     inspection.add_schema(add)
     inspection.add_settings(add)

@@ -115,11 +115,17 @@ def _costs(row: Row) -> dict[str, Any]:
     return {line["model"]: _cost(line) for line in lines}
 
 
-_NOT_SENT: Final = ("model", "input_tokens", "output_tokens", "price_id")
+_COST_KEYS: Final[tuple[str, ...]] = (
+    *("prompt_tokens", "completion_tokens", "requests", "total_tokens"),
+    *("prompt_tokens_total_cost", "completion_tokens_total_cost", "prompt_token_cost", "completion_token_cost"),
+    *("prompt_token_cost_unit", "completion_token_cost_unit", "effective_date", "provider_id"),
+    *("pricing_level", "pricing_level_id", "created_at", "created_by"),
+)
+"""Keys of Weave's own server."""
 
 
 def _cost(line: Row) -> dict[str, Any]:
-    told = {name: value for name, value in line.items() if name not in _NOT_SENT}
+    told = {name: line[name] for name in _COST_KEYS if name in line}
     dates = {name: times.to_text(told[name]) for name in ("effective_date", "created_at") if name in told}
     return told | dates
 

@@ -3,6 +3,7 @@
 import strawberry
 
 from graphql_schema.calls.types import TraceStatus
+from graphql_schema.class_counts import with_class_counts
 from graphql_schema.fields import described
 from graphql_schema.scalars import BigInt, DateTime
 
@@ -13,6 +14,7 @@ _UNPRICED = "Tokens of models without a price in US dollars, which cost leaves o
     description="The numbers of a group of calls; only those that are selected are computed. Keys that the calls are "
     "not grouped by are null."
 )
+@with_class_counts
 class CallsAggregateRow:
     """A row; its source is one of `stores.aggregates.Aggregate`."""
 
@@ -58,6 +60,7 @@ class CallsAggregateRes:
 
 
 @strawberry.type(description="What was used of one model.")
+@with_class_counts
 class ModelUsage:
     """Counts of a model."""
 
@@ -71,6 +74,7 @@ class ModelUsage:
 
 
 @strawberry.type(description="What was used of models.")
+@with_class_counts
 class UsageTotals:
     """Counts over all models, and of each."""
 

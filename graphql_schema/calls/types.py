@@ -1,15 +1,20 @@
 """What a call looks like."""
 
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
 
+from graphql_schema.class_counts import with_class_counts
+from graphql_schema.context import Info
 from graphql_schema.costs.types import LLMCostSchema
 from graphql_schema.edges import Call, Run, ThreadOf, TraceOf, by, edge, edges
+from graphql_schema.execution import OF_ALL
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.limits.weights import COUNT
 from graphql_schema.node import Node, node_ref
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
@@ -21,6 +26,7 @@ from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import call_ref
 from stores.threads import Period
+from stores.traces.totals import CALLS_AND_ERRORS, TOKENS_AND_COST
 
 Types = Annotated[
     list[str] | None,
@@ -33,6 +39,22 @@ _ALL_TIMES: Final = Period()
 
 def _thread_key(row: Row) -> tuple[str, Period, str] | None:
     return (row["project_id"], _ALL_TIMES, row["thread_id"]) if row.get("thread_id") else None
+
+
+def _of_trace(description: str, kind: object, wanted: frozenset[str], value: Callable[[Row], object]) -> Any:  # noqa: ANN401 -- a field
+    """A field of roots with a number of their traces' totals, of which `wanted` are read together; null for others."""
+
+    async def of_all(info: Info, parents: Sequence[Row]) -> list[object]:
+        keys = [None if parent.get("parent_id") else (parent["project_id"], parent["trace_id"]) for parent in parents]
+        roots = [key for key in keys if key]
+        found = await info.context.loaders.load_all(info.context.stores.traces.totals, roots, wanted) if roots else {}
+        return [value(found[key]) if key else None for key in keys]
+
+    async def resolve(info: Info, parent: strawberry.Parent[Any]) -> Any:  # noqa: ANN401 -- what `kind` says
+        return (await of_all(info, [parent]))[0]
+
+    setattr(resolve, OF_ALL, of_all)
+    return resolved(description, returns=kind, work=COUNT)(resolve)
 
 
 @strawberry.enum(description="How a call went.")
@@ -49,8 +71,10 @@ class TraceStatus(Enum):
 
 @strawberry.type(
     description="What a call used of one model, as its writer counted. A count that was not sent is null, "
-    "and so is one that is no whole number of 64 bits (5.0 is whole, 1.7 is not)."
+    "and so is one that is no whole number of 64 bits (5.0 is whole, 1.7 is not). Counts of classes, such as "
+    "cacheReadTokens, do not overlap, whatever the writer's input includes."
 )
+@with_class_counts
 class LLMUsageSchema:
     """Counts as the writer sent them."""
 
@@ -117,8 +141,9 @@ class CallSchema(Node):
         return usage(parent)
 
     @resolved(
-        "What it used of each model, and what that costs; none where no model has a price. A model without one beside "
-        "others that have one has counts alone. It is told by the prices of now, so it is no part of summary.",
+        "What it used of each model, and what that costs; none where no model has a price or a stated cost. A model "
+        "without one beside others that have one has counts alone. It is told by the prices of now, so it is no part "
+        "of summary.",
         returns=list[LLMCostSchema],
         size=3,
     )
@@ -136,6 +161,33 @@ class CallSchema(Node):
         used = parent.get("usage")
         cost: float | None = parent[PRICES].total_cost(used, parent["started_at"]) if used else None
         return cost
+
+    trace_cost = _of_trace(
+        "Cost of all calls of its trace in US dollars, the own usage of each call counted once, whoever wrote it; null "
+        "unless the call is a root, and where nothing has a price in them. totalCost is the cost of what the call "
+        "itself reports, which is nothing or the same as traceCost, depending on who wrote it.",
+        float | None,
+        TOKENS_AND_COST,
+        lambda totals: totals["usage"]["cost"],
+    )
+    trace_tokens = _of_trace(
+        "Tokens that all calls of its trace used, counted once; null unless the call is a root.",
+        BigInt | None,
+        TOKENS_AND_COST,
+        lambda totals: totals["usage"]["total_tokens"],
+    )
+    trace_errors = _of_trace(
+        "Number of calls of its trace that ended with an exception; null unless the call is a root.",
+        BigInt | None,
+        CALLS_AND_ERRORS,
+        lambda totals: totals["num_errors"],
+    )
+    trace_calls = _of_trace(
+        "Number of calls of its trace; null unless the call is a root.",
+        BigInt | None,
+        CALLS_AND_ERRORS,
+        lambda totals: totals["num_calls"],
+    )
 
     ref: strawberry.ID = node_ref(call_ref, "Its ref, by which values point to it, and node finds it again.")
     op = edge(

@@ -2,15 +2,18 @@
 
 import strawberry
 
+from graphql_schema.costs.rates import with_rate_inputs
 from graphql_schema.fields import described, optional_input
 from graphql_schema.scalars import DateTime
 from stores import costs as store
+from stores.costs.prices import RATE_FIELDS
 
 
 @strawberry.input(
     description="The price of a model's tokens from a date on. GraphQL has no maps, so the model that the price is of "
     "stands in it, as llmId, where the reference API has it as the key."
 )
+@with_rate_inputs
 class CostCreateInput:
     """A price to set."""
 
@@ -28,4 +31,6 @@ class CostCreateInput:
 
     def to_store(self) -> store.NewCost:
         """The price as the store takes it."""
-        return store.NewCost(**vars(self))
+        given = vars(self)
+        rates = {name: given[name] for name in RATE_FIELDS if given[name] is not None}
+        return store.NewCost(**{name: given[name] for name in given if name not in RATE_FIELDS}, rates=rates)

@@ -2,6 +2,8 @@
 
 import strawberry
 
+from graphql_schema.class_counts import with_class_counts
+from graphql_schema.costs.rates import with_rates
 from graphql_schema.fields import described, resolved
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
@@ -10,6 +12,7 @@ from stores.refs import cost_ref
 
 
 @strawberry.type(description="The price of a model's tokens from a date on, as the project set it.")
+@with_rates
 class CostQueryOutput(Node):
     """A price; its source is a row of `stores.costs`."""
 
@@ -27,10 +30,30 @@ class CostQueryOutput(Node):
 
 
 @strawberry.type(
+    description="Tokens of one class that a call used of a model, and their cost. The counts of components do not "
+    "overlap, and their costs add up to the cost of the model's usage."
+)
+class LLMCostComponent:
+    """A component; its source is one of a row of `stores.costs.bill`."""
+
+    name: str = described(
+        "Class of the tokens: input, output, or one that providers price apart, such as cache_read, cache_write_5m, "
+        "reasoning or web_searches."
+    )
+    tokens: BigInt = described("Number of tokens; for web_searches that of searches.")
+    rate: float = described(
+        "Price of one of them, at the tier of prices that promptTokens reach, in the currency of the model's output "
+        "for classes of output, and in that of its prompt for all others."
+    )
+    cost: float = described("Cost of all of them: tokens times rate, as a decimal number.")
+
+
+@strawberry.type(
     description="What a call used of one model, and what that costs by the price that holds for the call: one in "
     "effect when it started rather than one of the future, the project's own rather than one that LoomQL ships, the "
     "latest."
 )
+@with_class_counts
 class LLMCostSchema:
     """Counts and costs of a model; its source is a row of `stores.costs.bill`."""
 
@@ -45,12 +68,24 @@ class LLMCostSchema:
     output_tokens: BigInt | None = described("The same as completionTokens, as some providers call them.")
     requests: BigInt | None = described("Requests made; 0 if they were not counted.")
     total_tokens: BigInt | None = described("Tokens in all, as the writer counted them; 0 if they were not counted.")
-    prompt_tokens_total_cost: float | None = described(
-        "What the prompt's tokens cost together; null, as all below, for a model without a price."
+    components: list[LLMCostComponent] = described(
+        "Costs by class of tokens, for classes that have any; empty for a model without a price.", size=3
     )
-    completion_tokens_total_cost: float | None = described("What the completion's tokens cost together.")
-    prompt_token_cost: float | None = described("What one token of the prompt costs.")
-    completion_token_cost: float | None = described("What one token of the completion costs.")
+    total_cost: float | None = described(
+        "Sum of the components; null for a model without a price, and where prompts and completions are priced in two "
+        "currencies."
+    )
+    stated_cost: float | None = described(
+        "Cost in US dollars that the writer stated itself; null if it stated none. No sum counts it."
+    )
+    prompt_tokens_total_cost: float | None = described(
+        "Cost of all tokens of the prompt, cached ones included; null, as all below, for a model without a price."
+    )
+    completion_tokens_total_cost: float | None = described(
+        "Cost of all tokens of the completion, reasoning included. Web searches are in neither of the two."
+    )
+    prompt_token_cost: float | None = described("Price of one token of the prompt that is of no other class.")
+    completion_token_cost: float | None = described("Price of one token of the completion that is of no other class.")
     prompt_token_cost_unit: str | None = described("The currency of the prompt's costs.")
     completion_token_cost_unit: str | None = described("The currency of the completion's costs.")
     effective_date: DateTime | None = described("From when on the price holds.")

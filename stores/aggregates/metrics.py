@@ -8,10 +8,12 @@ from bson import Int64
 
 from stores.aggregates.percentiles import PERCENTILES
 from stores.query.values import Expression
+from stores.usage.classes import INPUT, Side
+from stores.usage.counts import FIELDS, PARTS, STORED
 
 COUNT: Final = "count"
 COSTS: Final = "costs"
-"""What each entry of a call's usage costs, once that is computed; null for what has no price."""
+"""What each entry of a call's usage costs, once that is computed: a Decimal128; null for what has no price."""
 UNPRICED: Final = "unpriced"
 """The tokens of each of these."""
 
@@ -43,6 +45,7 @@ _PARTS: Final = {
     "completion": _total("completion_tokens"),
     "tokens": _total("total_tokens"),
     "requests": _total("requests"),
+    **{name: _total(f"classes.{name}") for name in STORED},
     "cost": Part("$sum", {"$sum": f"${COSTS}"}, (COSTS,)),
     "dearest": Part("$max", {"$max": f"${COSTS}"}, (COSTS,)),
     "unpriced": Part("$sum", {"$sum": f"${UNPRICED}"}, (UNPRICED,)),
@@ -59,7 +62,17 @@ class Metric:
 
 def _whole(part: str) -> Metric:
     """A sum of counts; what is beyond 64 bits is the most that they hold, as in a call's own sum."""
-    return Metric((part,), {"$toLong": {"$min": [f"${part}", _MOST]}})
+    return Metric((part,), _bounded(f"${part}"))
+
+
+def _bounded(number: Expression) -> Expression:
+    return {"$toLong": {"$min": [number, _MOST]}}
+
+
+def _rest(total: str, parts: tuple[str, ...]) -> Metric:
+    """A sum less those of its parts."""
+    beyond = {"$subtract": [f"${total}", {"$add": [f"${part}" for part in parts]}]}
+    return Metric((total, *parts), _bounded({"$max": [0, beyond]}))
 
 
 METRICS: Final = {
@@ -73,16 +86,19 @@ METRICS: Final = {
     "completion_tokens": _whole("completion"),
     "total_tokens": _whole("tokens"),
     "requests": _whole("requests"),
+    FIELDS[INPUT]: _rest("prompt", PARTS[Side.INPUT]),
+    **{FIELDS[name]: _whole(name) for name in STORED},
     # The greatest is null where nothing has a price.
-    "cost": Metric(("cost", "dearest"), {"$cond": [{"$eq": ["$dearest", None]}, None, "$cost"]}),
+    "cost": Metric(("cost", "dearest"), {"$cond": [{"$eq": ["$dearest", None]}, None, {"$toDouble": "$cost"}]}),
     "unpriced_tokens": _whole("unpriced"),
 }
 
 NAMES: Final = frozenset({*METRICS, *PERCENTILES})
 """All that can be asked of a group beside its keys."""
 
-_OF_NOTHING: Final = {"count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests"} | {
-    "unpriced_tokens"
+_OF_NOTHING: Final = {
+    *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens"),
+    *FIELDS.values(),
 }
 
 
@@ -113,6 +129,11 @@ class Wanted:
         """What they read of documents, or of what is computed over these."""
         latency = {"latency_ms"} if self.percentiles else set()
         return latency.union(*(part.reads for part in self.parts.values()))
+
+    @property
+    def reads_classes(self) -> bool:
+        """Whether they are made of classes of tokens."""
+        return not self.parts.keys().isdisjoint(STORED)
 
     @property
     def summed(self) -> dict[str, Any]:

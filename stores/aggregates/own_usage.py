@@ -3,7 +3,8 @@
 A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up what the calls below it
 report; and where that is unclear, what it reports of each model beyond what its children report: all of it where it
 reports less than they do. Only children are looked at; `usage_tree` also looks further down through those that report
-nothing. See `stores.calls.usage_scopes`.
+nothing. Classes of tokens are subtracted as counts are; if any of them is below the children's, what is left has no
+classes, since parts below 0 would make the others exceed the total. See `stores.usage.scopes`.
 
 What the children of unclear calls report is looked up one by one. Where there are many such calls, those that have
 children who report are found first, all at once, and joined with what these report: a lookup takes as long as to read
@@ -16,10 +17,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stores.calls.documents import key
-from stores.calls.usage_scopes import SUM, UNCLEAR
 from stores.database import Collection
 from stores.query.values import Expression
 from stores.transactions import Session
+from stores.usage.classes import Side
+from stores.usage.counts import PARTS, REQUESTS, STORED
+from stores.usage.scopes import SUM, UNCLEAR
 
 Pipeline = list[dict[str, Any]]
 
@@ -105,35 +108,49 @@ async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any]
 
 
 def with_own_usage(
-    calls: str, project_id: str, found: Sequence[dict[str, Any]], paths: Sequence[str], unclear: Unclear | None
+    calls: str,
+    project_id: str,
+    found: Sequence[dict[str, Any]],
+    paths: Sequence[str],
+    unclear: Unclear | None,
+    *,
+    has_classes: bool,
 ) -> Pipeline:
-    """The stages that find calls, cut to some paths, with their own usage in place of what they report."""
+    """The stages that find calls, cut to some paths, with their own usage in place of what they report.
+
+    Without `has_classes` the usage of unclear calls may lack its classes, which takes less time.
+    """
+    counts = (*COUNTS, *STORED) if has_classes else COUNTS
     kept: Pipeline = [{"$project": {"_id": 0} | dict.fromkeys(paths, 1)}]
     told = {"$set": {"usage": {"$cond": [{"$eq": ["$usage_scope", SUM]}, [], "$usage"]}}}
     if unclear is None:
         return [*found, told, *kept]
     settled: Pipeline = [*found, {"$match": unclear.match}, {"$project": dict.fromkeys([*paths, "id"], 1)}]
-    settled += [_looked_up(calls, project_id)] if unclear.parents is None else _joined(calls, unclear.reporting)
-    union = {"$unionWith": {"coll": calls, "pipeline": [*settled, _compared(), *kept]}}
+    settled += (
+        [_looked_up(calls, project_id, counts)]
+        if unclear.parents is None
+        else _joined(calls, unclear.reporting, counts)
+    )
+    union = {"$unionWith": {"coll": calls, "pipeline": [*settled, _compared(has_classes=has_classes), *kept]}}
     return [*found, *unclear.others, told, *kept, union]
 
 
-def _looked_up(calls: str, project_id: str) -> dict[str, Any]:
+def _looked_up(calls: str, project_id: str, counts: Sequence[str]) -> dict[str, Any]:
     """The stage that looks up what a call's children report of each model."""
     match = {"$match": {"project_id": project_id, "visible": True, "usage": {"$exists": True}}}
-    summed = [match, {"$unwind": "$usage"}, _summed("$usage.model"), {"$set": {"model": "$_id"}}]
+    summed = [match, {"$unwind": "$usage"}, _summed("$usage.model", counts), {"$set": {"model": "$_id"}}]
     joined = {"from": calls, "localField": "id", "foreignField": "parent_id", "pipeline": summed, "as": _THEIRS}
     return {"$lookup": joined}
 
 
-def _joined(calls: str, reporting: dict[str, Any]) -> Pipeline:
+def _joined(calls: str, reporting: dict[str, Any], counts: Sequence[str]) -> Pipeline:
     """The stages that join calls with what their children among those that match report of each model."""
-    theirs: dict[str, Any] = {"model": "$_id.model"} | {count: f"${count}" for count in COUNTS}
+    theirs: dict[str, Any] = {"model": "$_id.model"} | {count: f"${count}" for count in counts}
     summed: Pipeline = [
         {"$match": reporting},
         {"$project": {"_id": 0, "parent_id": 1, "usage": 1}},
         {"$unwind": "$usage"},
-        _summed({"parent": "$parent_id", "model": "$usage.model"}),
+        _summed({"parent": "$parent_id", "model": "$usage.model"}, counts),
         {"$project": {"_id": 0, "id": "$_id.parent", _THEIRS: theirs}},
     ]
     return [
@@ -146,11 +163,16 @@ def _joined(calls: str, reporting: dict[str, Any]) -> Pipeline:
     ]
 
 
-def _summed(by: Expression) -> dict[str, Any]:
-    return {"$group": {"_id": by} | {count: {"$sum": f"$usage.{count}"} for count in COUNTS}}
+def _summed(by: Expression, counts: Sequence[str]) -> dict[str, Any]:
+    return {"$group": {"_id": by} | {count: {"$sum": f"$usage.{_path(count)}"} for count in counts}}
 
 
-def _compared() -> dict[str, Any]:
+def _path(count: str) -> str:
+    """The path of a count in an entry of usage."""
+    return count if count in COUNTS else f"classes.{count}"
+
+
+def _compared(*, has_classes: bool) -> dict[str, Any]:
     """The stage that leaves of the usage what is beyond the children's; nothing of a model that is all theirs.
 
     A call that reports fewer tokens than its children speaks for itself: no sum is below its parts.
@@ -159,6 +181,10 @@ def _compared() -> dict[str, Any]:
     beyond = {"model": "$$entry.model"} | {name: {"$max": [0, _beyond(name)]} for name in COUNTS}
     is_no_sum = {"$or": [{"$lt": [_beyond(name), 0]} for name in TOKENS]}
     is_all_theirs = {"$and": [{"$eq": [_beyond(name), 0]} for name in TOKENS]}
+    if has_classes:
+        beyond["classes"] = {"$cond": ["$$entry.classes", _classes_beyond(), "$$REMOVE"]}
+        # Requests may be the call's own though all tokens are its children's; null is below all numbers.
+        is_all_theirs["$and"] += [{"$lte": [_beyond(name), 0]} for name in REQUESTS]
     cases = [
         {"case": {"$or": [{"$eq": ["$$same", []]}, is_no_sum]}, "then": "$$entry"},
         {"case": is_all_theirs, "then": None},
@@ -168,5 +194,21 @@ def _compared() -> dict[str, Any]:
     return {"$set": {"usage": {"$filter": {"input": each, "as": "own", "cond": {"$ne": ["$$own", None]}}}}}
 
 
+def _classes_beyond() -> Expression:
+    """The classes of an entry that has some, less those of the children."""
+    tokens = [*PARTS[Side.INPUT], *PARTS[Side.OUTPUT]]
+    requests = {name: {"$max": [0, _class_beyond(name)]} for name in REQUESTS}
+    rests = [
+        {"$subtract": [_beyond(total), {"$sum": [_class_beyond(name) for name in PARTS[side]]}]}
+        for total, side in (("prompt_tokens", Side.INPUT), ("completion_tokens", Side.OUTPUT))
+    ]
+    least = {"$min": [*rests, *(_class_beyond(name) for name in tokens)]}
+    return {"$cond": [{"$lt": [least, 0]}, requests, requests | {name: _class_beyond(name) for name in tokens}]}
+
+
+def _class_beyond(name: str) -> Expression:
+    return {"$subtract": [{"$ifNull": [f"$$entry.classes.{name}", 0]}, {"$sum": f"$$same.{name}"}]}
+
+
 def _beyond(count: str) -> Expression:
-    return {"$subtract": [f"$$entry.{count}", {"$sum": f"$$same.{count}"}]}
+    return {"$subtract": [f"$$entry.{_path(count)}", {"$sum": f"$$same.{count}"}]}

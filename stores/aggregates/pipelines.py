@@ -78,7 +78,8 @@ class Rows:
             return [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}] if paths else [*found]
         paths |= {"usage"} | ({"started_at"} if prices else set())
         if self.counts_own:
-            stages = with_own_usage(calls, project_id, found, sorted(paths), unclear)
+            has_classes = COSTS in self._computed or self.wanted.reads_classes
+            stages = with_own_usage(calls, project_id, found, sorted(paths), unclear, has_classes=has_classes)
         else:
             stages = [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
         if self.grouping.by_model:
@@ -131,7 +132,7 @@ class Rows:
 
 
 def _unpriced(prices: Prices) -> Callable[[str], Expression]:
-    return lambda entry: {"$cond": [{"$eq": [prices.cost_expression(entry), None]}, f"{entry}.total_tokens", 0]}
+    return lambda entry: {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}
 
 
 _ENTRIES: Final[dict[str, Callable[[Prices], Callable[[str], Expression]]]] = {

@@ -17,7 +17,7 @@ from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.search import Search, calls_search
-from stores.costs import CostsStore, Prices, prices_of
+from stores.costs import CostsStore, Prices, prices_of_found
 from stores.database import Database, database_query
 from stores.driver_errors import TOO_LARGE
 from stores.errors import BadInputError
@@ -96,11 +96,13 @@ class AggregatesStore:
         rows = Rows(grouping, Wanted.of(wanted), usage_of, sort_by)
         rows = replace(rows, wanted=rows.sorted_wanted())
         await self._check_timezone(grouping.timezone)
-        prices = await prices_of(self.database, project_id) if rows.is_priced else None
         async with (
             calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search,
             self._one_moment(search) as session,
         ):
+            prices = None
+            if rows.is_priced:
+                prices = await prices_of_found(self.database, project_id, search.stages, session)
             found = await self._rows(project_id, search.stages, rows, prices, limit, session)
         if not found and not grouping.by:
             return Aggregate([rows.wanted.of_nothing], 1)

@@ -1,8 +1,12 @@
 """Tallies of usage: counts and cost by model, added up without drift."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
+
+from stores.costs.decimals import plus
+from stores.usage.counts import added, class_fields
 
 Row = dict[str, Any]
 
@@ -13,7 +17,7 @@ _MOST: Final = (1 << 63) - 1
 class Tally:
     """Counts, their cost in US dollars (None where nothing has a price), and the tokens that have none.
 
-    The cost is the sum of two doubles, the second of which is what the first has no digits for.
+    `classes` are the counts above 0 of classes of tokens, as an entry of usage stores them.
     """
 
     prompt_tokens: int = 0
@@ -21,8 +25,8 @@ class Tally:
     requests: int = 0
     total_tokens: int = 0
     unpriced_tokens: int = 0
-    dollars: float | None = None
-    beyond: float = 0.0
+    cost: Decimal | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
         """Add another one."""
@@ -31,12 +35,9 @@ class Tally:
         self.requests += other.requests
         self.total_tokens += other.total_tokens
         self.unpriced_tokens += other.unpriced_tokens
-        if other.dollars is not None:
-            mine = self.dollars or 0.0
-            self.dollars = mine + other.dollars
-            # What the sum has lost of the two, exactly (Knuth's two-sum).
-            kept = self.dollars - mine
-            self.beyond += other.beyond + ((mine - (self.dollars - kept)) + (other.dollars - kept))
+        self.classes = added(self.classes, other.classes)
+        if other.cost is not None:
+            self.cost = other.cost if self.cost is None else plus(self.cost, other.cost)
 
     def row(self) -> Row:
         """The tally as a row; a count beyond 64 bits is the most that they hold."""
@@ -45,8 +46,9 @@ class Tally:
             "completion_tokens": min(self.completion_tokens, _MOST),
             "requests": min(self.requests, _MOST),
             "total_tokens": min(self.total_tokens, _MOST),
+            **{name: min(count, _MOST) for name, count in class_fields(self.prompt_tokens, self.classes).items()},
             "unpriced_tokens": min(self.unpriced_tokens, _MOST),
-            "cost": None if self.dollars is None else self.dollars + self.beyond,
+            "cost": None if self.cost is None else float(self.cost),
         }
 
 

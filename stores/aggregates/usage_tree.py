@@ -1,21 +1,23 @@
 """Usage rolled up the calls of a trace: what each used itself, and what it used with all that descends from it.
 
 A call's own usage is what it reports, if it reports for itself alone; nothing, if it sums up; and where that is unclear
-(see `stores.calls.usage_scopes`), what it reports of each model beyond what is reported below it: all of it where it
-reports less than they do, since no sum is below its parts.
+(see `stores.usage.scopes`), what it reports of each model beyond what is reported below it: all of it where it
+reports less than they do, since no sum is below its parts. Classes of tokens are subtracted as `own_usage` does it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stores.aggregates.own_usage import COUNTS, TOKENS
 from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
 from stores.aggregates.trees import Node, in_tree_order
-from stores.calls.usage_scopes import OWN, SUM
 from stores.costs import Prices
 from stores.errors import BadInputError
 from stores.turns import in_turns
+from stores.usage.classes import Side
+from stores.usage.counts import PARTS, REQUESTS, added
+from stores.usage.scopes import OWN, SUM
 
 Row = dict[str, Any]
 
@@ -29,9 +31,14 @@ USAGE_READ: Final = ("usage", "usage_scope")
 """What rows are to have, the latter where one of `USAGES` is wanted."""
 
 _TOKENS: Final = [COUNTS.index(name) for name in TOKENS]
+_SIDES: Final = {Side.INPUT: COUNTS.index("prompt_tokens"), Side.OUTPUT: COUNTS.index("completion_tokens")}
 
-_Counts = dict[str, list[int]]
-"""Of each model the counts in the order of `COUNTS`."""
+Classes = Mapping[str, int]
+
+_Counts = dict[str, tuple[list[int], Classes]]
+"""Of each model the counts in the order of `COUNTS`, and those of classes."""
+
+_NO_CLASSES: Final[Classes] = {}
 
 
 @dataclass(slots=True)
@@ -110,7 +117,10 @@ async def _rolled_up(rows: Sequence[Row], prices: Prices | None) -> tuple[list[N
 
 
 def _roll(row: Row, below: _Below, prices: Prices | None) -> _Rolled:
-    mine = {entry["model"]: [entry[count] for count in COUNTS] for entry in row.get("usage", ())}
+    mine = {
+        entry["model"]: ([entry[count] for count in COUNTS], entry.get("classes", _NO_CLASSES))
+        for entry in row.get("usage", ())
+    }
     counts, reported = _settled(row.get("usage_scope"), mine, below.reported)
     own = {model: _tally(model, of_model, row["started_at"], prices) for model, of_model in counts.items()}
     return _Rolled(
@@ -132,13 +142,14 @@ def _settled(scope: str | None, mine: _Counts, theirs: _Counts) -> tuple[_Counts
         there = theirs.get(model)
         if there is None:
             own[model] = reported[model] = numbers
-        elif scope == OWN or _is_no_sum(numbers, there):
+        elif scope == OWN or _is_no_sum(numbers[0], there[0]):
             own[model], reported[model] = numbers, _plus(there, numbers)
         else:
             reported[model] = numbers
-            beyond = [a - b for a, b in zip(numbers, there, strict=True)]
-            if any(beyond[place] for place in _TOKENS):
-                own[model] = [max(0, number) for number in beyond]
+            beyond = [a - b for a, b in zip(numbers[0], there[0], strict=True)]
+            classes = _classes_beyond(beyond, numbers[1], there[1])
+            if any(beyond[place] for place in _TOKENS) or any(name in classes for name in REQUESTS):
+                own[model] = [max(0, number) for number in beyond], classes
     return own, reported
 
 
@@ -147,16 +158,29 @@ def _is_no_sum(mine: list[int], theirs: list[int]) -> bool:
     return any(mine[place] < theirs[place] for place in _TOKENS)
 
 
-def _plus(some: list[int], more: list[int]) -> list[int]:
-    return [a + b for a, b in zip(some, more, strict=True)]
+def _classes_beyond(beyond: list[int], mine: Classes, theirs: Classes) -> Classes:
+    """The counts above 0 of classes of a call, less those of the calls below it."""
+    if not mine:
+        return mine
+    found = {name: mine.get(name, 0) - theirs.get(name, 0) for name in {**mine, **theirs}}
+    requests = {name: found.pop(name) for name in REQUESTS if name in found}
+    rests = [beyond[place] - sum(found.get(name, 0) for name in PARTS[side]) for side, place in _SIDES.items()]
+    if min(*rests, *found.values()) < 0:
+        found = {}
+    return {name: count for name, count in (found | requests).items() if count > 0}
 
 
-def _tally(model: str, counts: list[int], started_at: int, prices: Prices | None) -> Tally:
-    prompt, completion, requests, total = counts
+def _plus(some: tuple[list[int], Classes], more: tuple[list[int], Classes]) -> tuple[list[int], Classes]:
+    return [a + b for a, b in zip(some[0], more[0], strict=True)], added(some[1], more[1])
+
+
+def _tally(model: str, counted: tuple[list[int], Classes], started_at: int, prices: Prices | None) -> Tally:
+    (prompt, completion, requests, total), classes = counted
     cost = None
     if prices:
-        cost = prices.cost({"model": model, "prompt_tokens": prompt, "completion_tokens": completion}, started_at)
-    return Tally(prompt, completion, requests, total, total if cost is None else 0, cost)
+        entry = {"model": model, "prompt_tokens": prompt, "completion_tokens": completion, "classes": classes}
+        cost = prices.exact_cost(entry, started_at)
+    return Tally(prompt, completion, requests, total, total if cost is None else 0, cost, classes)
 
 
 def _row(node: Node, rolled: _Rolled, wanted: Collection[str]) -> Row:

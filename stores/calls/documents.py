@@ -10,9 +10,9 @@ from typing import Any, Final
 from stores.calls.examples import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
-from stores.calls.usage import kept_usage
-from stores.calls.usage_scopes import usage_scope
 from stores.files import NewFile
+from stores.usage.entries import kept_usage
+from stores.usage.scopes import usage_scope
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
@@ -33,7 +33,7 @@ of the index that has the call as it is. What neither stands in is not known to 
 UNTOLD: Final = (*KEPT, *SEARCH)
 """Where only these change nothing happens to a call."""
 
-KEPT_VERSION: Final = 3
+KEPT_VERSION: Final = 4
 """To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
 
 TURN_OF: Final[Document] = {

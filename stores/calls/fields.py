@@ -64,7 +64,7 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "output": ("json.output",),
     "attributes": ("json.attributes",),
     "summary": ("json.summary", "status", "latency_ms", "display_name", "trace_name"),
-    "usage": ("json.summary",),
+    "usage": ("json.summary", "usage"),
     "costs": ("project_id", "started_at", "usage"),
     "total_cost": ("project_id", "started_at", "usage"),
     "prompt_tokens": ("usage",),
@@ -80,6 +80,9 @@ _READS: Final[dict[str, tuple[str, ...]]] = {
     "feedback": ("project_id", "id"),
     "input_refs": ("project_id", "input_refs"),
     "output_refs": ("project_id", "output_refs"),
+    **dict.fromkeys(
+        ("trace_cost", "trace_tokens", "trace_errors", "trace_calls"), ("project_id", "trace_id", "parent_id")
+    ),
     TOTAL_STORAGE_SIZE: ("trace_id", "parent_id"),
 }
 

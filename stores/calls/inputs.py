@@ -11,8 +11,8 @@ MAX_OP_NAME: Final = 128
 MAX_DISPLAY_NAME: Final = 1024
 MAX_NAME: Final = 1024
 MAX_EXCEPTION: Final = 262_144
-LOCAL_USER: Final = "local"
-"""Who wrote, where no API key says it."""
+LOCAL_USER: Final = ids.LOCAL_USER
+check_length: Final = ids.check_length
 
 
 @dataclass(slots=True)
@@ -109,16 +109,6 @@ def op_trace_name(op_name: str) -> str:
         raise BadInputError(f"a ref here must be of an op, not of kind {ref.kind}", "op_name")
     check_length(op_name, MAX_NAME, "op_name")
     return ref.name
-
-
-def check_length(text: str | None, limit: int, argument: str) -> None:
-    """Hold a text to a number of characters.
-
-    Raises:
-        BadInputError: it has more.
-    """
-    if text is not None and len(text) > limit:
-        raise BadInputError(f"has {len(text):,} characters; the limit is {limit:,}", argument)
 
 
 def check_object(value: object, argument: str) -> None:

@@ -26,7 +26,7 @@ from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
-from stores.costs.project_prices import prices_of
+from stores.costs.project_prices import prices_of_found
 from stores.database import Collection, Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
@@ -89,7 +89,9 @@ async def calls_search(
         UnavailableError: an index was made at this very moment.
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
-    prices = await prices_of(database, project_id) if asked.names_cost else None
+    prices = None
+    if asked.names_cost:
+        prices = await prices_of_found(database, project_id, [{"$match": calls_match(project_id, calls_filter)}])
     if not asked.questions:
         yield asked.search({}, prices)
         return

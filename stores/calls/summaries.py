@@ -4,9 +4,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 from stores import json_text
-from stores.calls.usage import by_model, sent_counts
 from stores.json_fields import JsonField
 from stores.paging import Row
+from stores.usage.counts import class_fields
+from stores.usage.entries import by_model, sent_counts
 
 _SENT: Final = JsonField("summary")
 
@@ -51,12 +52,19 @@ def _weave(row: Row) -> dict[str, Any]:
 
 
 def usage(row: Row) -> list[dict[str, Any]]:
-    """The token counts of each model that a row's summary names, under `model`.
+    """The token counts of each model that a row's summary names, under `model`, and by class as the row keeps them.
 
-    What is no whole number of 64 bits is absent, as is what was not sent.
+    What is no whole number of 64 bits is absent, as is what was not sent; a class that has no tokens has 0.
     """
-    models = by_model(_SENT.value(row))
-    return [{"model": model, **sent_counts(counts)} for model, counts in models.items()]
+    kept = {entry["model"]: entry for entry in row.get("usage", ())}
+    return [
+        {"model": model, **sent_counts(counts), **_classes(kept.get(model))}
+        for model, counts in by_model(_SENT.value(row)).items()
+    ]
+
+
+def _classes(entry: dict[str, Any] | None) -> dict[str, int]:
+    return class_fields(entry["prompt_tokens"], entry.get("classes", {})) if entry else class_fields(0, {})
 
 
 def _object(value: object) -> dict[str, Any]:

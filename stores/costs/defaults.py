@@ -12,17 +12,27 @@ import orjson
 
 from stores import times
 from stores.costs.inputs import USD
-from stores.costs.prices import DEFAULT, Price
+from stores.costs.prices import DEFAULT, Price, Rates
 
 FILE: Final = "default_prices.json"
 SYSTEM: Final = "system"
 """The creator of these prices, as Weave names it."""
 
 
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads((files("stores.costs") / FILE).read_bytes())
+    return content
+
+
+def sources() -> list[str]:
+    """The sources of the figures, each as a sentence."""
+    return [f"{each['figures']}: {each['of']}" for each in _content()["sources"]]
+
+
 @cache
 def shipped() -> dict[str, list[Price]]:
     """The prices of each model, by its name."""
-    content: dict[str, Any] = orjson.loads((files("stores.costs") / FILE).read_bytes())
+    content = _content()
     taken = times.parse(content["date"])
     return {
         model: [_price(model, provider, taken, *figures) for figures in dated]
@@ -46,7 +56,16 @@ def all_models() -> Iterator[Price]:
         yield from prices
 
 
-def _price(model: str, provider: str, taken: int, date: str, prompt: float, completion: float) -> Price:
+def _price(
+    model: str,
+    provider: str,
+    taken: int,
+    date: str,
+    prompt: float,
+    completion: float,
+    rates: Rates | None = None,
+    *tiers: tuple[int, Rates],
+) -> Price:
     return Price(
         llm_id=model,
         provider_id=provider,
@@ -59,4 +78,6 @@ def _price(model: str, provider: str, taken: int, date: str, prompt: float, comp
         created_by=SYSTEM,
         level=DEFAULT,
         level_id=DEFAULT,
+        rates=rates or {},
+        tiers=tiers,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from stores.costs.prices import RATE_FIELDS
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 
@@ -16,6 +17,7 @@ COST_FIELDS: Final = FieldTable(
         Field("completion_token_cost", "completion_token_cost", Kind.NUMBER, optional=False),
         Field("prompt_token_cost_unit", "prompt_token_cost_unit", optional=False),
         Field("completion_token_cost_unit", "completion_token_cost_unit", optional=False),
+        *(Field(name, name, Kind.NUMBER) for name in RATE_FIELDS),
         Field("effective_date", "effective_date", Kind.TIME, optional=False),
         Field("created_at", "created_at", Kind.TIME, optional=False),
         Field("created_by", "created_by", optional=False),

@@ -1,11 +1,12 @@
 """What writers send of costs: the prices of a model's tokens from a date on, held to their rules."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
-from stores.calls.inputs import check_length
+from stores.costs.prices import RATE_FIELDS, Rates
 from stores.errors import BadInputError
+from stores.ids import check_length
 
 MAX_NAME: Final = 1024
 MAX_UNIT: Final = 64
@@ -18,7 +19,11 @@ DEFAULT_PROVIDER: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class NewCost:
-    """The prices of one token of a model's prompts and completions, from a date on: microseconds since the epoch."""
+    """The price of a model from a date on: microseconds since the epoch.
+
+    Args:
+        rates: the rates of further classes, by their names in `RATE_FIELDS`.
+    """
 
     llm_id: str
     prompt_token_cost: float
@@ -27,6 +32,7 @@ class NewCost:
     completion_token_cost_unit: str | None = None
     effective_date: int | None = None
     provider_id: str | None = None
+    rates: Rates = field(default_factory=dict)
 
     def checked(self, now: int) -> Self:
         """Itself, with what was left out filled in: US dollars, the present, the provider `default`.
@@ -48,6 +54,7 @@ class NewCost:
             completion_token_cost_unit=self.completion_token_cost_unit or USD,
             effective_date=now if self.effective_date is None else self.effective_date,
             provider_id=self.provider_id or DEFAULT_PROVIDER,
+            rates={name: _token_cost(self.rates[name], name) for name in RATE_FIELDS if name in self.rates},
         )
 
 

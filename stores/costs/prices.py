@@ -3,22 +3,47 @@
 Of all prices of a model, the project's own and those that LoomQL ships, one holds for a call that starts at a time: one
 in effect by then rather than one of the future, the project's rather than a shipped one, the latest. A price of the
 future still holds where there is no other. Of two that are alike in all that, the one made last holds.
+
+A price has a rate for each class of `stores.usage.classes`. One that states no rate for a class charges it like the
+class that the table names. A tier replaces rates of the price for a whole entry of usage, as providers bill: above its
+number of prompt tokens, every token of the entry is charged at the rates of the tier.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
+
+from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side
 
 Level = Literal["project", "default"]
 
 DEFAULT: Final[Level] = "default"
 PROJECT: Final[Level] = "project"
 
+Rates = Mapping[str, float]
+"""The price of one token, or of one request, of some classes, by the class's name."""
+
+RATE_FIELDS: Final = {
+    "web_search_cost" if each.side is Side.REQUEST else f"{each.name}_token_cost": each
+    for each in CLASSES
+    if each.name not in (INPUT, OUTPUT)
+}
+"""The classes beside input and output, by the names under which documents, inputs and rows have their rates."""
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one token of a model costs from a date on. Times are microseconds since the epoch."""
+    """The rates of a model from a date on. Times are microseconds since the epoch.
+
+    Args:
+        prompt_token_cost: the rate of the class `input`.
+        completion_token_cost: the rate of the class `output`.
+        prompt_token_cost_unit: the currency of all rates but those of output classes.
+        completion_token_cost_unit: the currency of the rates of output classes.
+        rates: the rates of further classes. Their fallback is `TokenClass.like`.
+        tiers: numbers of prompt tokens, rising, each with the rates that apply above it.
+    """
 
     llm_id: str
     provider_id: str
@@ -32,14 +57,45 @@ class Price:
     level: Level
     level_id: str
     id: str = ""
+    rates: Rates = field(default_factory=dict)
+    tiers: tuple[tuple[int, Rates], ...] = ()
 
     @classmethod
     def of_project(cls, row: Mapping[str, Any]) -> Self:
         """A project's own price, from its document."""
-        return cls(level=PROJECT, level_id=row["project_id"], **{name: row[name] for name in _STORED})
+        own = {name: row[name] for name in _STORED}
+        rates = {each.name: row[name] for name, each in RATE_FIELDS.items() if row.get(name) is not None}
+        return cls(level=PROJECT, level_id=row["project_id"], rates=rates, **own)
+
+    @property
+    def rate_fields(self) -> dict[str, float]:
+        """The rates that it states beside those of input and output, by their names in `RATE_FIELDS`."""
+        return {name: self.rates[each.name] for name, each in RATE_FIELDS.items() if each.name in self.rates}
+
+    def rate(self, class_name: str, prompt_tokens: int) -> float:
+        """The price of one token, or of one request, of a class in an entry of usage with that many prompt tokens."""
+        tier: Rates = next((rates for above, rates in reversed(self.tiers) if prompt_tokens > above), {})
+        base = {INPUT: self.prompt_token_cost, OUTPUT: self.completion_token_cost}
+        return rate_among((tier, self.rates, base), class_name)
+
+    def unit(self, class_name: str) -> str:
+        """The currency of a class's rate."""
+        is_output = BY_NAME[class_name].side is Side.OUTPUT
+        return self.completion_token_cost_unit if is_output else self.prompt_token_cost_unit
 
 
-_STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id")]
+_STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
+
+
+def rate_among(scopes: Sequence[Rates], class_name: str) -> float:
+    """The first rate that scopes state for a class, or else for the class that it is charged like; 0 without one."""
+    name: str | None = class_name
+    while name is not None:
+        for rates in scopes:
+            if name in rates:
+                return rates[name]
+        name = BY_NAME[name].like
+    return 0.0
 
 
 class Timeline:

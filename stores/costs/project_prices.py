@@ -14,6 +14,7 @@ from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document
 from stores.errors import BadInputError
+from stores.transactions import Session
 
 MAX_PRICES: Final = 20_000
 """Prices of a project by which all of its calls are sorted, filtered or summed."""
@@ -88,6 +89,30 @@ async def prices_of(database: Database, project_id: str) -> Prices:
             found = await asyncio.to_thread(_prices, rows)
             kept.keep(project_id, _mark_of(rows), found)
         return found
+
+
+async def prices_of_found(
+    database: Database, project_id: str, found: Sequence[Document], session: Session | None = None
+) -> Prices:
+    """The prices of the models of the calls that some stages find, under the names that these have there.
+
+    They are for a pipeline over these calls, which is small by that, and cannot resolve names itself.
+
+    Raises:
+        BadInputError: as `prices_of`, also if the prices of these models take more than `MAX_BYTES`.
+    """
+    prices = await prices_of(database, project_id)
+    # Most calls have one model, so that there are few groups before the lists are taken apart.
+    stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
+    cursor = database.calls.aggregate([*stages, {"$limit": MAX_PRICES}], session=session, allowDiskUse=True)
+    return await asyncio.to_thread(_found, prices, [row["_id"] async for row in cursor])
+
+
+def _found(prices: Prices, models: Sequence[str]) -> Prices:
+    found = prices.of(models)
+    if found.size > MAX_BYTES:
+        raise _too_long()
+    return found
 
 
 async def _mark(database: Database, project_id: str) -> _Mark:

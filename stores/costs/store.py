@@ -4,16 +4,16 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from stores import audit, paging, times
-from stores.calls.inputs import LOCAL_USER, check_length
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
+from stores.costs.model_names import spellings
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.edges import ById
 from stores.errors import BadInputError, StoreError
-from stores.ids import check_project_id, new_id
+from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.ids import named_ids
@@ -144,15 +144,19 @@ def costs_beside(database: Database, project_id: str) -> "asyncio.Future[list[Do
 async def prices_of_models(
     database: Database, project_id: str, models: Collection[str], known: Sequence[Document] | None = None
 ) -> Prices:
-    """The prices of some models, shipped ones included; the project's own out of what `costs_beside` found, if few."""
+    """The prices of some models under all their names, shipped ones included.
+
+    The project's own are among what `costs_beside` found, if these are few.
+    """
+    names = dict.fromkeys(name for model in models for name in spellings(model))
     if known is not None and len(known) <= FEW:
-        rows = [row for row in known if row["llm_id"] in models]
+        rows = [row for row in known if row["llm_id"] in names]
     else:
         rows = []
-        for part in batches(list(models), BATCH):
+        for part in batches(list(names), BATCH):
             match = {"project_id": project_id, "llm_id": {"$in": part}}
             rows += await rows_among(database.costs, match, {}, MAX_AT_ONCE)
-    shipped = [price for model in models for price in of_model(model)]
+    shipped = [price for name in names for price in of_model(name)]
     return Prices([*map(Price.of_project, rows), *shipped])
 
 
@@ -170,7 +174,8 @@ def _document(project_id: str, cost: NewCost, position: int, made: int, wb_user_
         "_id": _key(project_id, cost_id),
         "project_id": project_id,
         "id": cost_id,
-        **{name: getattr(checked, name) for name in NewCost.__dataclass_fields__},
+        **{name: getattr(checked, name) for name in NewCost.__dataclass_fields__ if name != "rates"},
+        **checked.rates,
         "created_at": made,
         "created_by": wb_user_id or LOCAL_USER,
     }

@@ -1,14 +1,22 @@
 """What runs used of models, with all calls below them."""
 
+from collections.abc import Mapping
+from decimal import Decimal
+
 from stores.aggregates import AggregatesStore, GroupBy, Grouping
 from stores.aggregates.tallies import Tallies, Tally, usage_row
 from stores.calls import CallsFilter
-from stores.calls.usage_scopes import SUM
 from stores.costs import CostsStore
+from stores.costs.decimals import exact
 from stores.database import Database, Document
 from stores.paging import Row
+from stores.usage.counts import FIELDS, STORED
+from stores.usage.entries import Usage
+from stores.usage.scopes import SUM
 
-_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens"})
+_COUNTS = frozenset(
+    {"prompt_tokens", "completion_tokens", "requests", "total_tokens", "cost", "unpriced_tokens", *FIELDS.values()}
+)
 
 USAGE = ("trace_id", "parent_id", "started_at", "usage", "usage_scope")
 """What is read of a run's call for it."""
@@ -28,17 +36,26 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
 async def _of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
     in_trace = CallsFilter(trace_ids=[trace_id])
     found = await AggregatesStore(database).calls(project_id, Grouping((GroupBy.MODEL,)), _COUNTS, in_trace)
-    return {row["model"]: _tally(row, row["cost"]) for row in found.rows if row["model"] is not None}
+    return {row["model"]: _tally_of_row(row) for row in found.rows if row["model"] is not None}
+
+
+def _tally_of_row(row: Row) -> Tally:
+    cost = None if row["cost"] is None else exact(row["cost"])
+    classes = {name: count for name in STORED if (count := row[FIELDS[name]])}
+    return _tally(row, row["unpriced_tokens"], cost, classes)
 
 
 async def _reported(database: Database, project_id: str, run: Document) -> Tallies:
     usage = run.get("usage", ())
     models = project_id, tuple(sorted(entry["model"] for entry in usage))
     prices = (await CostsStore(database).prices([models]))[models]
-    return {entry["model"]: _tally(entry, prices.cost(entry, run["started_at"])) for entry in usage}
+    return {entry["model"]: _tally_of_entry(entry, prices.exact_cost(entry, run["started_at"])) for entry in usage}
 
 
-def _tally(counts: Row, cost: float | None) -> Tally:
-    total: int = counts["total_tokens"]
-    unpriced: int = counts.get("unpriced_tokens", total if cost is None else 0)
-    return Tally(counts["prompt_tokens"], counts["completion_tokens"], counts["requests"], total, unpriced, cost)
+def _tally_of_entry(entry: Usage, cost: Decimal | None) -> Tally:
+    return _tally(entry, entry["total_tokens"] if cost is None else 0, cost, entry.get("classes", {}))
+
+
+def _tally(counts: Row, unpriced: int, cost: Decimal | None, classes: Mapping[str, int]) -> Tally:
+    prompt, completion, total = counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"]
+    return Tally(prompt, completion, counts["requests"], total, unpriced, cost, classes)

@@ -21,6 +21,9 @@ _COUNTS: Final = {
 }
 """What usage is called in calls, and by providers."""
 
+_DETAILS: Final = ("input_tokens_details", "output_tokens_details")
+"""The tokens of images among those counts, which have prices of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Painting:
@@ -78,7 +81,12 @@ def _usage(told: Any) -> JsonObject:  # noqa: ANN401 -- any JSON
     """What a request used, by the names that calls have for it."""
     counts = told if isinstance(told, dict) else {}
     found = {name: _first(counts, names) for name, names in _COUNTS.items()}
-    return {"requests": 1} | {name: count for name, count in found.items() if count is not None}
+    details = {name: {part: n for part, n in counts[name].items() if type(n) is int} for name in _details(counts)}
+    return {"requests": 1} | {name: count for name, count in found.items() if count is not None} | details
+
+
+def _details(counts: JsonObject) -> list[str]:
+    return [name for name in _DETAILS if isinstance(counts.get(name), dict)]
 
 
 def _first(counts: JsonObject, names: Sequence[str]) -> int | None:

@@ -109,6 +109,82 @@ COUNTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What a call used of its model, by the name of the count."""
 
+_DETAILS: Final = "gen_ai.usage.details"
+_VERCEL_METADATA: Final = "ai.response.providerMetadata"
+
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "cache_read": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "llm.token_count.prompt_details.cache_read",
+        "llm.token_count.prompt_details.cache_input",
+        "ai.usage.inputTokenDetails.cacheReadTokens",
+        "ai.usage.cachedInputTokens",
+        f"{_DETAILS}.cache_read_tokens",
+        f"{_DETAILS}.cached_tokens",
+        "mlflow.chat.tokenUsage.cache_read_input_tokens",
+    ),
+    "cache_read_audio": (
+        "gen_ai.usage.cache_read.audio.input_tokens",
+        f"{_DETAILS}.cache_audio_read_tokens",
+    ),
+    "cache_write": (
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+        "llm.token_count.prompt_details.cache_write",
+        "ai.usage.inputTokenDetails.cacheWriteTokens",
+        f"{_VERCEL_METADATA}.anthropic.cacheCreationInputTokens",
+        f"{_VERCEL_METADATA}.bedrock.usage.cacheWriteInputTokens",
+        f"{_DETAILS}.cache_write_tokens",
+        "mlflow.chat.tokenUsage.cache_creation_input_tokens",
+    ),
+    "cache_write_1h": (
+        f"{_DETAILS}.ephemeral_1h_input_tokens",
+        f"{_VERCEL_METADATA}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+    ),
+    "input_uncached": ("ai.usage.inputTokenDetails.noCacheTokens",),
+    "audio_input": (
+        "gen_ai.usage.audio.input_tokens",
+        "llm.token_count.prompt_details.audio",
+        f"{_DETAILS}.input_audio_tokens",
+    ),
+    "image_input": ("gen_ai.usage.image.input_tokens", "llm.token_count.prompt_details.image"),
+    "reasoning": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "llm.usage.reasoning_tokens",
+        "llm.token_count.completion_details.reasoning",
+        "ai.usage.outputTokenDetails.reasoningTokens",
+        "ai.usage.reasoningTokens",
+        f"{_DETAILS}.reasoning_tokens",
+        f"{_DETAILS}.thoughts_tokens",
+    ),
+    "audio_output": (
+        "gen_ai.usage.audio.output_tokens",
+        "llm.token_count.completion_details.audio",
+        f"{_DETAILS}.output_audio_tokens",
+    ),
+    "image_output": ("gen_ai.usage.image.output_tokens", "llm.token_count.completion_details.image"),
+    "web_searches": (f"{_DETAILS}.web_search_requests",),
+}
+"""Parts of those counts, by their names in `stores.usage.rules`."""
+
+LANGFUSE_USAGE: Final = "langfuse_usage"
+LANGFUSE_COST: Final = "langfuse_cost"
+COST: Final = "cost"
+COST_PARTS: Final = ("cost_of_input", "cost_of_output")
+
+USAGE_BESIDE: Final[dict[str, tuple[str, ...]]] = {
+    LANGFUSE_USAGE: ("langfuse.observation.usage_details",),
+    LANGFUSE_COST: ("langfuse.observation.cost_details",),
+    COST: ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.cost.total_cost", "operation.cost"),
+    COST_PARTS[0]: ("llm.cost.prompt", "gen_ai.cost.input_cost"),
+    COST_PARTS[1]: ("llm.cost.completion", "gen_ai.cost.output_cost"),
+}
+"""Langfuse's usage as a whole, and costs in US dollars that the sender states."""
+
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     INPUTS: (
         "ai.prompt",
@@ -180,6 +256,8 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     LEVEL_MESSAGE: ("langfuse.observation.status_message",),
     **NOTED,
     **COUNTS,
+    **PARTS,
+    **USAGE_BESIDE,
 }
 """The keys of every role, the first first."""
 

@@ -8,7 +8,6 @@ from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
 from stores.calls.payloads import Payload
-from stores.calls.usage_scopes import SUM
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json_shape import ODD_KEY, Shape, shape_of
@@ -17,6 +16,7 @@ from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
+from stores.usage.scopes import SUM
 
 _ENVELOPE: Final = 2 * 11 - 1 + 2 * 3 - 1 + 2 * 2 - 1
 """The separators of `otel_span`, its context and its status."""
@@ -77,7 +77,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
         inputs = inputs or messages.inputs_of(span.events, read.decode)
         output = output or messages.output_of(span.events, read.decode)
     noted = _noted(read)
-    usage = usage_of(read.layout, read.values, noted)
+    usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
         noted = read.layout.nest(read.values)
         noted.pop("otel_span", None)  # it is among the span's own attributes still

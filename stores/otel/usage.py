@@ -1,39 +1,86 @@
-"""What a span says it used of a model, as a call's summary has it."""
+"""The usage of a model that a span states, as a call's summary has it."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from stores.otel.conventions import (
     AGENT_OPERATIONS,
+    COST,
+    COST_PARTS,
     COUNTS,
+    LANGFUSE_COST,
+    LANGFUSE_USAGE,
     MODEL,
     MODEL_PARAMETERS,
+    PARTS,
     SPEAKING_MARK,
     SUMMING_PREFIX,
+    USAGE_BESIDE,
 )
-from stores.otel.nesting import Layout
+from stores.otel.nesting import Candidate, Layout
 from stores.otel.spans import CLIENT
+from stores.usage.rules import (
+    CACHE,
+    CLASS_COUNTS,
+    Split,
+    cost_in_usd,
+    span_rule_of,
+    split,
+    split_usage,
+    stated_classes,
+)
 
 _NO_MODEL: Final = "usage"
 """The name in a summary for what was used of a model that nobody named."""
 
 _COUNTS: Final = COUNTS.keys()
+_BESIDE: Final = PARTS.keys() | USAGE_BESIDE.keys()
+_OF_STORED: Final = Layout(
+    root=(),
+    separators=0,
+    is_odd=False,
+    found={
+        role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
+        for role, keys in (COUNTS | PARTS | USAGE_BESIDE).items()
+    },
+    json_at=(),
+)
+"""The layout of a span's attributes as a call has them: one value in which all nest."""
+
 _LONGEST: Final = 19
 _BEYOND: Final = 1 << 63
 
 
-def usage_of(layout: Layout, values: list[object], noted: dict[str, Any]) -> dict[str, Any]:
-    """The counts by the model's name, with null for those that are absent; empty where there is not one."""
-    if _COUNTS.isdisjoint(layout.found):
+def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope: object = None) -> dict[str, Any]:
+    """The usage by the model's name: the five counts as sent, with null for those that are absent.
+
+    Where the span states parts of these counts, `token_classes` has the counts of all classes, and `total_tokens` is
+    no less than their sum; a cost that the span states is under `cost`.
+
+    Args:
+        layout: the layout of the span's attributes.
+        values: their values.
+        noted: the attributes of the call, which name the model and the provider.
+        scope: the instrumentation scope, an object with its `name`.
+
+    Returns:
+        An empty object where the span states no count.
+    """
+    found = layout.found
+    if _COUNTS.isdisjoint(found):
         return {}
-    counts = {name: _count(layout, name, values) for name in COUNTS}
+    counts: dict[str, Any] = {name: _count(layout, name, values) for name in COUNTS}
     if all(count is None for count in counts.values()):
         return {}
+    if not _BESIDE.isdisjoint(found):
+        parts = _parts(layout, values, noted, scope, counts)
+        if parts and parts.classes:
+            counts["total_tokens"] = parts.total
+            counts[CLASS_COUNTS] = stated_classes(parts)
+        if cost := _cost(layout, values):
+            counts[COST] = cost
     if counts["total_tokens"] is None:
-        parts = (
-            counts["prompt_tokens"] or counts["input_tokens"],
-            counts["completion_tokens"] or counts["output_tokens"],
-        )
-        counts["total_tokens"] = sum(part or 0 for part in parts)
+        counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
     return {_model(noted): counts}
 
 
@@ -48,6 +95,73 @@ def sums_up(usage: dict[str, Any], operation: object, kind: int) -> bool:
     if operation.startswith(SUMMING_PREFIX):
         return SPEAKING_MARK not in operation
     return operation in AGENT_OPERATIONS and kind != CLIENT and _NO_MODEL in usage
+
+
+def usage_of_stored(attributes: object) -> dict[str, Any]:
+    """The usage of a span by the attributes of its call; empty where no span made the call."""
+    span = attributes.get("otel_span") if isinstance(attributes, dict) else None
+    if not isinstance(attributes, dict) or not isinstance(span, dict):
+        return {}
+    return usage_of(_OF_STORED, [span.get("attributes")], attributes, span.get("scope"))
+
+
+def _sent(counts: dict[str, Any]) -> tuple[int | None, int | None]:
+    return counts["prompt_tokens"] or counts["input_tokens"], counts["completion_tokens"] or counts["output_tokens"]
+
+
+def _parts(
+    layout: Layout, values: list[object], noted: dict[str, Any], scope: object, counts: dict[str, Any]
+) -> Split | None:
+    """The counts that add up, of a span that states parts of its input or output; None of one that states none."""
+    langfuse = layout.pick(LANGFUSE_USAGE, values)
+    if isinstance(langfuse, dict):
+        return split_usage(langfuse)[0]
+    stated = {name: _count(layout, name, values) for name in PARTS if name in layout.found}
+    found = {name: max(count, 0) for name, count in stated.items() if count is not None}
+    if not any(found.values()):
+        return None
+    rule = span_rule_of(_names(layout, values, scope), _provider(noted), found)
+    sent_in, sent_out = _sent(counts)
+    totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
+    found |= {name: max(count or 0, 0) for name, count in totals.items()}
+    return split(found, CACHE if rule.excludes else (), is_fixed=rule.is_fixed)
+
+
+def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]:
+    name = scope.get("name") if isinstance(scope, dict) else None
+    yield name if isinstance(name, str) else ""
+    for count in ("prompt_tokens", "input_tokens"):
+        yield from (at.key for at in layout.found.get(count, ()) if at.value(values) is not None)
+
+
+def _provider(noted: dict[str, Any]) -> str:
+    return " ".join(said for said in (noted.get("provider"), noted.get("system")) if isinstance(said, str))
+
+
+def _cost(layout: Layout, values: list[object]) -> float | None:
+    """The cost in US dollars that a span states."""
+    if cost := _number(layout, COST, values):
+        return cost
+    langfuse = layout.pick(LANGFUSE_COST, values)
+    if isinstance(langfuse, dict):
+        return cost_in_usd(langfuse.get("total")) or cost_in_usd(
+            sum(cost for name, value in langfuse.items() if name != "total" and (cost := cost_in_usd(value)))
+        )
+    return cost_in_usd(sum(_number(layout, name, values) or 0.0 for name in COST_PARTS))
+
+
+def _number(layout: Layout, name: str, values: list[object]) -> float | None:
+    """The first cost of a name that is a number above 0, or a string of one."""
+    for candidate in layout.found.get(name, ()):
+        value = candidate.value(values)
+        if isinstance(value, str) and len(value) <= _LONGEST + 13:
+            try:
+                value = float(value)
+            except ValueError:
+                continue
+        if cost := cost_in_usd(value):
+            return cost
+    return None
 
 
 def _count(layout: Layout, name: str, values: list[object]) -> int | None:

@@ -8,6 +8,9 @@ from stores.paging import Row
 USAGE: Final = "usage"
 COST: Final = frozenset({"cost", "unpriced_tokens"})
 
+TOKENS_AND_COST: Final = frozenset({USAGE, "cost"})
+CALLS_AND_ERRORS: Final = frozenset({"num_calls", "num_errors"})
+
 _COUNTED: Final[dict[str, dict[str, Any]]] = {
     "num_calls": {"$sum": 1},
     "num_errors": {"$sum": {"$cond": [{"$eq": ["$status", "error"]}, 1, 0]}},

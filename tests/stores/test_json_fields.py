@@ -9,6 +9,7 @@ from stores.calls.summaries import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
 from stores.json_fields import JsonField, forget
+from stores.usage.counts import class_fields
 from tests.stores.test_json_text import SCALARS, nested
 
 INPUTS = JsonField("inputs")
@@ -31,7 +32,7 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     row = {"json": {"summary": text}, "status": "success", "trace_name": "answer"}
     path = ".".join(["deep", *("k" if level % 2 else "0" for level in reversed(range(depth)))])
     assert SUMMARY.at(row, path) == (None if leaf is None else json_text.encode(leaf))
-    assert usage(row) == [{"model": "model", "requests": 1}]
+    assert usage(row) == [{"model": "model", "requests": 1, **class_fields(0, {})}]
     assert SUMMARY.at(row, None) == text[:-1] + ',"weave":{"status":"success","trace_name":"answer"}}'
 
 

@@ -14,6 +14,7 @@ from pymongo import UpdateOne
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import KEPT
 from stores.database import Database, Document
+from stores.otel import OtelStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.sort import SortBy
@@ -22,6 +23,7 @@ from stores.threads import ThreadsStore
 from stores.upgrades import CallsUpgrade
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.otel.messages import body, span
 
 ROW = f"weave:///{PROJECT}/object/Questions:{'a' * 43}/attr/rows/id/{'B' * 43}"
 SIZES = frozenset({"trace_storage_size_bytes", "objects_storage_size_bytes", "tables_storage_size_bytes"})
@@ -33,6 +35,7 @@ COUNTS: tuple[dict[str, Any], ...] = (
 )
 SUMMARIES: tuple[dict[str, Any], ...] = (
     *({"usage": {"gpt-4o": counts}} for counts in COUNTS),
+    {"usage": {"claude": {"input_tokens": 21, "cache_read_input_tokens": 1000, "output_tokens": 9}}},
     {"usage": {"gpt-4o": COUNTS[0], 'odd."usage":$': COUNTS[1]}, "status_counts": {"success": 3, "error": 0}},
     {"usage": {"gpt-4o-mini": COUNTS[0]}, "status_counts": {"success": 1}},
     {"usage": {}},
@@ -132,6 +135,57 @@ async def test_a_turn_and_usage_as_they_are_filled_in(database: Database) -> Non
         "usage_scope": "sum",
         "example_digest": RowContent.of({"question": "Why?"}, "row").digest,
     }
+
+
+async def test_calls_without_classes_get_them_from_their_summaries(database: Database) -> None:
+    claude = {"input_tokens": 21, "cache_read_input_tokens": 1000, "output_tokens": 9}
+    await CallsStore(database).write([start(1), end(1, summary={"usage": {"claude": claude}})])
+    plain = {"model": "claude", "requests": 0, "total_is_sum": True, "completion_tokens": 9}
+    older = {**plain, "prompt_tokens": 21, "total_tokens": 30}
+    await database.calls.update_many({}, {"$set": {"usage": [older], "total_tokens": 30}})
+
+    await finish(CallsUpgrade(database))
+
+    [call] = (await all_calls(database)).values()
+    newer = {**plain, "prompt_tokens": 1021, "total_tokens": 1030, "classes": {"cache_read": 1000}}
+    assert (call["usage"], call["total_tokens"], call["usage_scope"]) == ([newer], 1030, "unclear")
+    assert json.loads(call["json"]["summary"]) == {"usage": {"claude": claude}}
+
+
+@pytest.mark.parametrize("scope", ["sum", "unclear"])
+async def test_calls_of_spans_get_classes_from_the_attributes_and_keep_their_scope(
+    database: Database, scope: str
+) -> None:
+    counts = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.output_tokens": 9}
+    attributes = counts | {"gen_ai.usage.cache_read.input_tokens": 400, "gen_ai.request.model": "gpt-4o"}
+    await OtelStore(CallsStore(database)).export_protobuf(body(span(1, attributes)), PROJECT)
+    [fresh] = (await all_calls(database)).values()
+    summary = {"usage": {"gpt-4o": {"input_tokens": 500, "output_tokens": 9, "total_tokens": 509}}}
+    entry = {"model": "gpt-4o", "prompt_tokens": 500, "completion_tokens": 9, "requests": 0, "total_tokens": 509}
+    older = {"usage": [entry], "usage_scope": scope, "json.summary": json.dumps(summary, separators=(",", ":"))}
+    await database.calls.update_many({}, {"$set": older})
+
+    await finish(CallsUpgrade(database))
+
+    [call] = (await all_calls(database)).values()
+    assert call["usage"] == fresh["usage"] == [entry | {"classes": {"cache_read": 400}}]
+    assert (call["usage_scope"], json.loads(call["json"]["summary"])) == (scope, summary)
+
+
+async def test_a_span_whose_summary_was_written_anew_keeps_the_usage_of_that(database: Database) -> None:
+    attributes = {"gen_ai.usage.input_tokens": 500, "gen_ai.usage.cache_read.input_tokens": 400}
+    calls = CallsStore(database)
+    await OtelStore(calls).export_protobuf(body(span(1, attributes)), PROJECT)
+    [exported] = (await all_calls(database)).values()
+    anew = {"usage": {"usage": {"input_tokens": 7}}}
+    await calls.write([CallEnd(PROJECT, exported["id"], exported["ended_at"], anew)])
+    fresh = await all_calls(database)
+    await age(database)
+
+    await finish(CallsUpgrade(database))
+
+    assert await all_calls(database) == fresh
+    assert fresh[exported["_id"]]["usage"][0]["prompt_tokens"] == 7
 
 
 async def test_what_is_there_in_part_or_wrong_is_mended(database: Database) -> None:

@@ -11,7 +11,7 @@ from stores.calls.search import is_on_cost, pricing
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.questions import Question
 from stores.calls.watching.subscribers import EndedError
-from stores.costs.project_prices import prices_of
+from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query.expressions import And
@@ -60,8 +60,9 @@ async def _holds(database: Database, event: CallEvent, question: Question) -> bo
     """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
     project_id, asked = question.project_id, And(question.looked_up)
     conditions = Conditions(asked)
-    prices = await prices_of(database, project_id) if is_on_cost(asked) else None
-    stages: list[dict[str, Any]] = [{"$match": documents.key(project_id, event.call["id"])}, *pricing(prices)]
+    found: list[dict[str, Any]] = [{"$match": documents.key(project_id, event.call["id"])}]
+    prices = await prices_of_found(database, project_id, found) if is_on_cost(asked) else None
+    stages = [*found, *pricing(prices)]
     for condition in conditions.looked_up({}):
         stages += lookup(Collections.of(database).feedback, project_id, condition)
     stages += [{"$match": compile_match(conditions.operation(project_id, {}))}, {"$project": {"_id": 1}}]

@@ -41,7 +41,7 @@ def test_the_command_writes_a_whole_file(exporting: str, tmp_path: Path, capsys:
     assert code == 0
     assert capsys.readouterr().out == f"{file} has all {COUNT + 1:,} calls of {PROJECT} that were asked for.\n"
     assert [row["id"] for row in rows] == [call_id(number) for number in reversed(range(COUNT + 1))]
-    assert list(rows[0])[-1] == "wb_run_step_end"
+    assert list(rows[0])[-1] == "total_cost"
     assert (last["loomql_export"]["count"], last["loomql_export"]["complete"]) == (COUNT + 1, True)
     assert files_in(tmp_path) == [file]
 

@@ -25,7 +25,8 @@ RULED: Final[_Ruled] = {
     "CallEvent": {OWN: "call"},
     "CallSchema": {
         OWN: "ref attributes inputs output summary usage inputRefs outputRefs trace",
-        SAME_PROJECT: "costs totalCost parent children turn thread evaluationRun feedback",
+        SAME_PROJECT: "costs totalCost traceCost traceTokens traceErrors traceCalls parent children turn thread "
+        "evaluationRun feedback",
         BY_REF: "op",
     },
     "CallSearchConnection": {OWN: "edges nodes pageInfo method isComplete", SAME_PROJECT: "totalCount"},
@@ -55,7 +56,7 @@ RULED: Final[_Ruled] = {
     "FeedbackStatsRes": {OWN: "types"},
     "FileContentReadRes": {OWN: "ref url", SAME_PROJECT: "content"},
     "ImageGenerationCreateRes": {OWN: "response images", SAME_PROJECT: "call"},
-    "LLMCostSchema": {OWN: "price"},
+    "LLMCostSchema": {OWN: "components price"},
     "ObjFile": {SAME_PROJECT: "file"},
     "ObjSchema": {
         OWN: "ref val files refs",

@@ -13,6 +13,8 @@ LIST = """query ($query: QueryInput, $sort: [SortBy!], $project: ID = "acme/chat
     totalCount pageInfo { hasNextPage endCursor }
     nodes {
       id llmId promptTokenCost completionTokenCost promptTokenCostUnit completionTokenCostUnit effectiveDate providerId
+      cacheReadTokenCost cacheReadAudioTokenCost cacheWrite5mTokenCost cacheWrite1hTokenCost audioInputTokenCost
+      imageInputTokenCost reasoningTokenCost audioOutputTokenCost imageOutputTokenCost webSearchCost
     }
   }
 }"""
@@ -20,6 +22,20 @@ LIST = """query ($query: QueryInput, $sort: [SortBy!], $project: ID = "acme/chat
 PURGE = """mutation ($query: QueryInput!, $project: ID = "acme/chat") {
   costPurge(projectId: $project, query: $query) { numPurged }
 }"""
+
+
+RATES = (
+    "cacheReadTokenCost",
+    "cacheReadAudioTokenCost",
+    "cacheWrite5mTokenCost",
+    "cacheWrite1hTokenCost",
+    "audioInputTokenCost",
+    "imageInputTokenCost",
+    "reasoningTokenCost",
+    "audioOutputTokenCost",
+    "imageOutputTokenCost",
+    "webSearchCost",
+)
 
 
 def cost(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any field of the input

@@ -7,7 +7,7 @@ from stores.times import parse
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.graphql_schema.costs.asking import PURGE, by_id, cost, create
-from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
+from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 COSTS = """query ($first: Int = 100) {
   calls(projectId: "acme/chat", first: $first) { nodes {
@@ -64,12 +64,127 @@ async def test_calls_cost_by_the_price_that_held_when_they_started(run: Run, cal
     counts = {name: value for name, value in first["costs"][1].items() if value is not None}
     assert counts == {
         "model": "unknown",
-        "promptTokens": 0,
-        "inputTokens": 0,
+        "promptTokens": 5,
+        "inputTokens": 5,
         "completionTokens": 0,
         "outputTokens": 0,
         "requests": 0,
         "totalTokens": 5,
+    }
+
+
+CLASSES = """{ calls(projectId: "acme/chat") { nodes {
+    totalCost
+    usage { model uncachedInputTokens cacheReadTokens cacheWrite5mTokens reasoningTokens webSearches }
+    costs { components { name tokens rate cost } totalCost statedCost promptTokensTotalCost completionTokensTotalCost
+      uncachedInputTokens cacheReadTokens cacheWrite1hTokens reasoningTokens audioOutputTokens webSearches }
+  } }
+  callsAggregate(projectId: "acme/chat") { rows {
+    cost unpricedTokens uncachedInputTokens cacheReadTokens cacheWrite1hTokens reasoningTokens imageInputTokens } }
+  usageTree(projectId: "acme/chat", traceId: "%s") { ownUsage {
+    cost uncachedInputTokens cacheReadTokens models { cacheReadTokens reasoningTokens cacheReadAudioTokens } } }
+}"""
+
+
+async def test_costs_are_shown_by_class_of_tokens_and_add_up(run: Run, calls: CallsStore) -> None:
+    await create(run, cost(promptTokenCost=0.000003, completionTokenCost=0.000015, cacheReadTokenCost=0.0000003))
+    used = {
+        "prompt_tokens": 1_000,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 900},
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    }
+    await calls.write([start(), end(summary={"usage": {"m": used}})])
+
+    data = (await run(CLASSES % trace_id(1))).data
+
+    [node] = data["calls"]["nodes"]
+    assert node["totalCost"] == 0.00132
+    assert node["usage"] == [
+        {
+            "model": "m",
+            "uncachedInputTokens": 100,
+            "cacheReadTokens": 900,
+            "cacheWrite5mTokens": 0,
+            "reasoningTokens": 30,
+            "webSearches": 0,
+        }
+    ]
+    assert node["costs"] == [
+        {
+            "components": [
+                {"name": "input", "tokens": 100, "rate": 0.000003, "cost": 0.0003},
+                {"name": "cache_read", "tokens": 900, "rate": 0.0000003, "cost": 0.00027},
+                {"name": "output", "tokens": 20, "rate": 0.000015, "cost": 0.0003},
+                {"name": "reasoning", "tokens": 30, "rate": 0.000015, "cost": 0.00045},
+            ],
+            "totalCost": 0.00132,
+            "statedCost": None,
+            "promptTokensTotalCost": 0.00057,
+            "completionTokensTotalCost": 0.00075,
+            "uncachedInputTokens": 100,
+            "cacheReadTokens": 900,
+            "cacheWrite1hTokens": 0,
+            "reasoningTokens": 30,
+            "audioOutputTokens": 0,
+            "webSearches": 0,
+        }
+    ]
+    assert data["callsAggregate"]["rows"] == [
+        {
+            "cost": 0.00132,
+            "unpricedTokens": 0,
+            "uncachedInputTokens": 100,
+            "cacheReadTokens": 900,
+            "cacheWrite1hTokens": 0,
+            "reasoningTokens": 30,
+            "imageInputTokens": 0,
+        }
+    ]
+    [tree] = data["usageTree"]
+    assert tree["ownUsage"] == {
+        "cost": 0.00132,
+        "uncachedInputTokens": 100,
+        "cacheReadTokens": 900,
+        "models": [{"cacheReadTokens": 900, "reasoningTokens": 30, "cacheReadAudioTokens": 0}],
+    }
+
+
+async def test_a_cost_that_the_sender_states_is_shown_and_in_no_sum(run: Run, calls: CallsStore) -> None:
+    await calls.write([start(), end(summary={"usage": {"unknown": {"prompt_tokens": 4, "cost": 0.5}}})])
+
+    data = (await run(CLASSES % trace_id(1))).data
+
+    [node] = data["calls"]["nodes"]
+    [line] = node["costs"]
+    assert (line["statedCost"], line["totalCost"], line["components"]) == (0.5, None, [])
+    assert node["totalCost"] is None
+    [row] = data["callsAggregate"]["rows"]
+    assert (row["cost"], row["unpricedTokens"]) == (None, 4)
+
+
+async def test_five_calls_at_a_millionth_cost_five_millionths_in_every_sum(run: Run, calls: CallsStore) -> None:
+    await create(run, cost(promptTokenCost=0.000001, completionTokenCost=0))
+    for number in range(5):
+        above = {"parent_id": call_id(0)} if number else {}
+        used = {"usage": {"m": {"prompt_tokens": 1}}, "status_counts": {"success": 1}}
+        await calls.write([start(number, trace_id=trace_id(0), **above), end(number, summary=used)])
+
+    data = (
+        await run(
+            """query ($trace: ID!) {
+              callsAggregate(projectId: "acme/chat") { rows { cost } }
+              byModel: callsAggregate(projectId: "acme/chat", groupBy: [MODEL]) { rows { cost } }
+              usageTree(projectId: "acme/chat", traceId: $trace, maxDepth: 0) { totalUsage { cost } }
+            }""",
+            trace=trace_id(0),
+        )
+    ).data
+
+    assert data == {
+        "callsAggregate": {"rows": [{"cost": 0.000005}]},
+        "byModel": {"rows": [{"cost": 0.000005}]},
+        "usageTree": [{"totalUsage": {"cost": 0.000005}}],
     }
 
 
@@ -141,7 +256,7 @@ async def test_a_page_of_any_size_costs_as_many_commands(run: Run, calls: CallsS
         commands.sent.clear()
         nodes = (await run(COSTS, first=first)).data["calls"]["nodes"]
         seen.append(commands.names)
-        assert [node["totalCost"] for node in nodes] == [number * 0.001 for number in range(first)]
+        assert [node["totalCost"] for node in nodes] == [number / 1000 for number in range(first)]
 
     assert seen == [["find", "find"]] * 2
     commands.sent.clear()

@@ -6,7 +6,7 @@ from graphql_schema.schema import sdl
 from stores.times import parse
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
-from tests.graphql_schema.costs.asking import LIST, PURGE, by_id, cost, create, listed
+from tests.graphql_schema.costs.asking import LIST, PURGE, RATES, by_id, cost, create, listed
 
 
 async def test_a_price_is_listed_as_it_was_set(run: Run) -> None:
@@ -28,11 +28,27 @@ async def test_a_price_is_listed_as_it_was_set(run: Run) -> None:
         "completionTokenCostUnit": "JPY",
         "effectiveDate": "2020-01-01T00:00:00.000000Z",
         "providerId": "own",
+        **dict.fromkeys(RATES),
     }
     assert (found[1]["id"], found[1]["promptTokenCost"], found[1]["completionTokenCost"]) == (second, 0.0, 2.5e-06)
     assert (found[1]["promptTokenCostUnit"], found[1]["completionTokenCostUnit"]) == ("USD", "USD")
     assert found[1]["providerId"] == "default"
     assert parse(found[1]["effectiveDate"]) > before
+
+
+async def test_further_rates_are_listed_filtered_and_sorted_as_they_were_set(run: Run) -> None:
+    rates = {name: place / 8 for place, name in enumerate(RATES)}
+    await create(run, cost(llmId="all", **rates), cost(llmId="one", cacheReadTokenCost=0.25), cost(llmId="none"))
+
+    found = {node["llmId"]: node for node in await listed(run)}
+
+    assert {name: found["all"][name] for name in RATES} == rates
+    assert {name: found["one"][name] for name in RATES} == dict.fromkeys(RATES) | {"cacheReadTokenCost": 0.25}
+    assert {name: found["none"][name] for name in RATES} == dict.fromkeys(RATES)
+    cheap = {"expr": {"gt": [{"getField": "cache_read_token_cost"}, {"literal": 0.1}]}}
+    assert [node["llmId"] for node in await listed(run, query=cheap)] == ["one"]
+    down = [{"field": "web_search_cost", "direction": "DESC"}]
+    assert (await listed(run, sort=down))[0]["llmId"] == "all"
 
 
 async def test_the_same_price_again_is_another_one(run: Run) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from stores.calls import CallEnd, CallsStore, CallStart
+from stores.costs import CostsStore, NewCost
 from stores.times import to_text
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
@@ -239,3 +240,53 @@ async def test_the_traces_of_a_page_cost_the_same_number_of_commands_at_any_size
         return sorted(commands.names)
 
     assert await sent(2) == await sent(30) == await sent(30)
+
+
+OF_ROOTS = """
+query ($project: ID!, $first: Int) {
+  calls(projectId: $project, first: $first) { nodes { id totalCost traceCost traceTokens traceErrors traceCalls } }
+}
+"""
+
+
+async def test_roots_count_each_call_of_their_trace_once_whoever_wrote_it(run: Run, calls: CallsStore) -> None:
+    await CostsStore(calls.database).create(PROJECT, [NewCost("m", 0.5, 0.0, effective_date=0)])
+    used = {"usage": {"m": {"prompt_tokens": 4}}}
+    sums_up = used | {"status_counts": {"success": 1, "error": 1}}
+    of_one = used | {"status_counts": {"error": 1}}
+    for root, summary in ((0, sums_up), (2, {})):
+        below = start(root + 1, trace_id=trace_id(root), parent_id=call_id(root))
+        await calls.write([start(root, trace_id=trace_id(root)), below, end(root, summary=summary)])
+        await calls.write([end(root + 1, summary=of_one, exception="it broke")])
+    await calls.write([start(4)])
+
+    nodes = (await run(OF_ROOTS, project=PROJECT)).data["calls"]["nodes"]
+
+    names = ("totalCost", "traceCost", "traceTokens", "traceErrors", "traceCalls")
+    assert [tuple(node[name] for name in names) for node in nodes] == [
+        (2.0, 2.0, 4, 1, 2),
+        (2.0, None, None, None, None),
+        (None, 2.0, 4, 1, 2),
+        (2.0, None, None, None, None),
+        (None, None, 0, 0, 1),
+    ]
+
+
+async def test_totals_of_the_roots_of_a_page_cost_as_many_commands_at_any_size(
+    run: Run, calls: CallsStore, commands: Commands
+) -> None:
+    used = {"usage": {"m": {"prompt_tokens": 4}}}
+    for number in range(30):
+        await calls.write([start(number), end(number, summary=used)])
+
+    async def sent(first: int) -> list[str]:
+        commands.sent.clear()
+        answer = await run(OF_ROOTS, project=PROJECT, first=first)
+        assert [node["traceTokens"] for node in answer.data["calls"]["nodes"]] == [4] * first
+        return sorted(commands.names)
+
+    assert await sent(2) == await sent(30)
+    commands.sent.clear()
+    answer = await run('{ calls(projectId: "acme/chat") { nodes { traceErrors traceCalls } } }')
+    assert answer.data["calls"]["nodes"] == [{"traceErrors": 0, "traceCalls": 1}] * 30
+    assert len(commands.names) == 2

@@ -1,7 +1,7 @@
 """What roll-ups must be, said plainly: over the calls as written, with Python's fractions and calendar."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -10,13 +10,17 @@ from zoneinfo import ZoneInfo
 from stores.aggregates import Bucket, GroupBy, Grouping, UsageOf
 from stores.calls import CallEnd, CallStart
 from stores.times import from_datetime
+from stores.usage.counts import FIELDS
 
 Row = dict[str, Any]
-Prices = dict[str, tuple[float, float]]
+Prices = Mapping[str, Mapping[str, float]]
+"""Of each model the rates of all classes that the calls count."""
 Pair = tuple[CallStart, CallEnd | None]
 
 COUNTS = ("prompt_tokens", "completion_tokens", "requests", "total_tokens")
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+CLASSES = {"cache_read": "cache_read_tokens", "reasoning": "reasoning_tokens"}
+"""The classes that the calls count, by the names in rows of their counts."""
 
 
 def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, prices: Prices) -> list[Row]:
@@ -41,7 +45,15 @@ def aggregate(pairs: Sequence[Pair], grouping: Grouping, usage_of: UsageOf, pric
 def reported(end: CallEnd | None) -> dict[str, Row]:
     """What an end reports, by model; a total that was not sent is the sum."""
     sent: Any = end.summary if end else {}
-    return {model: {**counts, "total_tokens": _total(counts)} for model, counts in sent.get("usage", {}).items()}
+    return {
+        model: {
+            **{name: counts[name] for name in ("prompt_tokens", "completion_tokens", "requests")},
+            "total_tokens": _total(counts),
+            "cache_read": counts.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+            "reasoning": counts.get("completion_tokens_details", {}).get("reasoning_tokens", 0),
+        }
+        for model, counts in sent.get("usage", {}).items()
+    }
 
 
 def _total(counts: Row) -> int:
@@ -66,8 +78,17 @@ def own(pair: Pair, pairs: Sequence[Pair], usages: dict[str | None, dict[str, Ro
         if not theirs or min(tokens) < 0:  # no sum is below its parts
             found[model] = counts
         elif any(tokens):
-            found[model] = {name: max(0, number) for name, number in beyond.items()}
+            found[model] = {name: max(0, number) for name, number in beyond.items()} | _classes_beyond(counts, theirs)
     return found
+
+
+def _classes_beyond(counts: Row, theirs: Sequence[Row]) -> Row:
+    """Classes of a call beyond its children's; none if any class, or what is of none, would be below 0."""
+    beyond = {name: value - sum(their[name] for their in theirs) for name, value in counts.items()}
+    plain = beyond["prompt_tokens"] - beyond["cache_read"], beyond["completion_tokens"] - beyond["reasoning"]
+    if min(*plain, *(beyond[name] for name in CLASSES)) < 0:
+        return dict.fromkeys(CLASSES, 0)
+    return {name: beyond[name] for name in CLASSES}
 
 
 def _key(by: GroupBy, pair: Pair, model: str | None, grouping: Grouping) -> object:
@@ -125,6 +146,9 @@ def _numbers(group: list[tuple[Pair, dict[str, Row]]], prices: Prices) -> Row:
         "max_latency_ms": max(ended, default=None),
         **{f"p{percent}_latency_ms": percentile(ended, percent) for percent in (50, 95, 99)},
         **{name: sum(counts[name] for _, counts in entries) for name in COUNTS},
+        **dict.fromkeys(FIELDS.values(), 0),
+        **{field: sum(counts[name] for _, counts in entries) for name, field in CLASSES.items()},
+        "uncached_input_tokens": sum(counts["prompt_tokens"] - counts["cache_read"] for _, counts in entries),
         "cost": float(sum(costs)) if costs else None,
         "unpriced_tokens": sum(counts["total_tokens"] for model, counts in entries if model not in prices),
     }
@@ -132,8 +156,15 @@ def _numbers(group: list[tuple[Pair, dict[str, Row]]], prices: Prices) -> Row:
 
 def cost(model: str, counts: Row, prices: Prices) -> Fraction:
     """What an entry costs, exactly."""
-    prompt, completion = map(Fraction, prices[model])
-    return Fraction(counts["prompt_tokens"]) * prompt + Fraction(counts["completion_tokens"]) * completion
+    rates = {name: Fraction(repr(rate)) for name, rate in prices[model].items()}
+    cached, reasoning = counts["cache_read"], counts["reasoning"]
+    total: Fraction = (
+        (counts["prompt_tokens"] - cached) * rates["input"]
+        + cached * rates["cache_read"]
+        + (counts["completion_tokens"] - reasoning) * rates["output"]
+        + reasoning * rates["reasoning"]
+    )
+    return total
 
 
 def percentile(values: Sequence[int], percent: int) -> float | None:

@@ -51,7 +51,8 @@ def random_trace(rng: Random, first: int, size: int, writer: str, running: float
         below = [summaries[child] for child in children[number]]
         summaries[number] = _summary(rng, writer, below, failed=failed)
         latency = rng.choice((rng.randrange(10 * SECOND), 250_000, -1_500_000))
-        ended = CallEnd(PROJECT, call_id(first + number), starts[number].started_at + latency, summaries[number])
+        summary = _sent(summaries[number])
+        ended = CallEnd(PROJECT, call_id(first + number), starts[number].started_at + latency, summary)
         ended.exception = "it broke" if failed else None
         ends[number] = None if rng.random() < running and number else ended
     return [(start, ends[number]) for number, start in enumerate(starts)]
@@ -63,6 +64,9 @@ def _summary(rng: Random, writer: str, below: list[Json], *, failed: bool) -> Js
         for child in below:
             for model, counts in child.get("usage", {}).items():
                 usage[model] = dict(Counter(usage.get(model, {})) + Counter(counts))
+        if writer is SAYS_NOT and rng.random() < 0.4:  # it sums up totals, and not all classes
+            for counts in usage.values():
+                counts.pop(rng.choice(("cached", "reasoning")), None)
     elif not below:
         usage = {model: _counts(rng) for model in rng.sample(MODELS, rng.choice((0, 1, 1, 2)))}
     summary: Json = {"usage": usage} if usage else {}
@@ -75,4 +79,21 @@ def _summary(rng: Random, writer: str, below: list[Json], *, failed: bool) -> Js
 
 
 def _counts(rng: Random) -> Json:
-    return {"requests": 1, "prompt_tokens": rng.randrange(1, 2000), "completion_tokens": rng.randrange(1, 400)}
+    counts = {"requests": 1, "prompt_tokens": rng.randrange(1, 2000), "completion_tokens": rng.randrange(1, 400)}
+    if rng.random() < 0.5:
+        counts["cached"] = rng.randrange(counts["prompt_tokens"] + 1)
+    if rng.random() < 0.3:
+        counts["reasoning"] = rng.randrange(counts["completion_tokens"] + 1)
+    return counts
+
+
+def _sent(summary: Json) -> Json:
+    """A summary as OpenAI's clients send it."""
+    usage = {}
+    for model, counts in summary.get("usage", {}).items():
+        usage[model] = {name: counts[name] for name in ("requests", "prompt_tokens", "completion_tokens")}
+        if "cached" in counts:
+            usage[model]["prompt_tokens_details"] = {"cached_tokens": counts["cached"]}
+        if "reasoning" in counts:
+            usage[model]["completion_tokens_details"] = {"reasoning_tokens": counts["reasoning"]}
+    return summary | ({"usage": usage} if usage else {})

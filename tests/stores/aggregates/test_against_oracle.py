@@ -1,5 +1,6 @@
 """Aggregates of random calls agree with what is said plainly in Python, whatever they are grouped by."""
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -17,7 +18,11 @@ from tests.stores.aggregates import oracle
 from tests.stores.aggregates.random_calls import WRITERS, Pairs, random_trace
 from tests.stores.calls.builders import PROJECT
 
-PRICES = {"loom-large": (0.0000025, 0.00001), "loom-small": (0.00000015, 0.0000006), "warp.2$": (0.0, 0.3)}
+PRICES = {
+    "loom-large": {"input": 0.0000025, "cache_read": 0.00000125, "output": 0.00001, "reasoning": 0.00001},
+    "loom-small": {"input": 0.00000015, "cache_read": 0.000000015, "output": 0.0000006, "reasoning": 0.0000012},
+    "warp.2$": {"input": 0.0, "cache_read": 0.0, "output": 0.3, "reasoning": 0.3},
+}
 GROUPINGS = (
     Grouping(),
     Grouping([GroupBy.MODEL]),
@@ -40,8 +45,13 @@ async def pairs(request: pytest.FixtureRequest, calls: CallsStore, database: Dat
     rng = Random(request.param)  # noqa: S311 -- the same every time, no secret
     pairs = [pair for trace in range(30) for pair in random_trace(rng, trace * 20, rng.randrange(1, 12), _writer(rng))]
     await calls.write([part for pair in pairs for part in pair if part])
-    await CostsStore(database).create(PROJECT, [NewCost(model, *price) for model, price in PRICES.items()])
+    await CostsStore(database).create(PROJECT, [_cost(model, rates) for model, rates in PRICES.items()])
     return pairs
+
+
+def _cost(model: str, rates: Mapping[str, float]) -> NewCost:
+    further = {f"{name}_token_cost": rates[name] for name in ("cache_read", "reasoning")}
+    return NewCost(model, rates["input"], rates["output"], rates=further)
 
 
 def _writer(rng: Random) -> str:

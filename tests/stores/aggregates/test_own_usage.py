@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf
+from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf, own_usage
+from stores.aggregates.own_usage import FEW
 from stores.calls import CallsFilter, CallsStore
 from stores.database import Database
 from tests.stores.aggregates.oracle import reported
@@ -189,3 +190,45 @@ async def test_groups_and_the_tree_add_up_to_what_the_calls_at_the_ends_used(
         expected = {name: sum(counts[name] for counts in used) for name in TOKENS}
         assert {name: row[name] for name in TOKENS} == expected
         assert {name: tree[0]["total_usage"][name] for name in TOKENS} == expected
+
+
+def classed(prompt: int, cached: int, completion: int = 0, searches: int = 0) -> dict[str, Any]:
+    """The usage of one model with cached tokens, and with web searches."""
+    counts = usage(prompt, completion)["usage"]["loom"]
+    details = {"prompt_tokens_details": {"cached_tokens": cached}}
+    return {"usage": {"loom": counts | details | {"server_tool_use": {"web_search_requests": searches}}}}
+
+
+@pytest.mark.parametrize("few", [FEW, 0], ids=["each looked up", "parents joined"])
+@pytest.mark.parametrize(
+    ("parent", "child", "own"),
+    [
+        pytest.param(classed(30, 20), classed(30, 20), (0, 0, 0), id="the parent sums up"),
+        pytest.param(classed(100, 70), classed(30, 20), (20, 50, 0), id="an agent with more than its model"),
+        pytest.param(usage(100), classed(30, 20), (70, 0, 0), id="a parent that states no classes"),
+        pytest.param(classed(100, 10), classed(30, 20), (70, 0, 0), id="fewer cached than the child: all is plain"),
+        pytest.param(classed(31, 31), classed(30, 20), (1, 0, 0), id="more cached than tokens are left: all is plain"),
+        pytest.param(classed(20, 20), classed(30, 20), (0, 20, 0), id="below its child, of which it is no sum"),
+        pytest.param(classed(30, 20, searches=2), classed(30, 20), (0, 0, 2), id="searches of its own, and no tokens"),
+    ],
+)
+async def test_classes_of_tokens_count_once(
+    calls: CallsStore,
+    store: AggregatesStore,
+    monkeypatch: pytest.MonkeyPatch,
+    parent: dict[str, Any],
+    child: dict[str, Any],
+    own: tuple[int, int, int],
+    few: int,
+) -> None:
+    monkeypatch.setattr(own_usage, "FEW", few)
+    await write(calls, parent, child, parents=(None, 1))
+    names = ("uncached_input_tokens", "cache_read_tokens", "web_searches")
+
+    rows = (await store.calls(PROJECT, Grouping([GroupBy.OP_NAME]), names)).rows
+    tree = await store.usage_tree(PROJECT, trace_id(1), ["own_usage", "total_usage"])
+
+    assert tuple(rows[0][name] for name in names) == own
+    assert tuple(tree[0]["own_usage"][name] for name in names) == own
+    below = tuple(tree[1]["own_usage"][name] for name in names)
+    assert tuple(tree[0]["total_usage"][name] for name in names) == tuple(map(sum, zip(own, below, strict=True)))

@@ -17,6 +17,7 @@ from stores.objects import ObjectsStore
 from stores.query import Query
 from stores.query.plans import explain
 from stores.query.sort import SortBy
+from stores.usage.counts import FIELDS
 from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.objects.builders import version
@@ -145,7 +146,8 @@ async def test_nothing_has_a_row_of_its_own_only_without_keys(store: AggregatesS
 
     assert (none.num_groups, len(none.rows)) == (1, 1)
     assert {name for name, value in none.rows[0].items() if value == 0} == {
-        *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens")
+        *("count", "error_count", "prompt_tokens", "completion_tokens", "total_tokens", "requests", "unpriced_tokens"),
+        *FIELDS.values(),
     }
     assert {name for name, value in none.rows[0].items() if value is None} == NAMES - {
         name for name, value in none.rows[0].items() if value == 0
@@ -187,7 +189,7 @@ async def test_tokens_beyond_64_bits_are_the_most_that_they_hold(calls: CallsSto
     assert (row["prompt_tokens"], row["total_tokens"]) == (most, most)
 
 
-async def test_an_aggregate_is_one_command_and_prices_zones_and_what_is_unclear_take_one_each(
+async def test_an_aggregate_is_one_command_and_prices_models_zones_and_what_is_unclear_take_one_each(
     calls: CallsStore, database: Database, commands: Commands
 ) -> None:
     await write_threads(calls, 20)
@@ -199,7 +201,7 @@ async def test_an_aggregate_is_one_command_and_prices_zones_and_what_is_unclear_
     commands.sent.clear()
 
     await store.calls(PROJECT, Grouping([GroupBy.TIME_BUCKET], Bucket.DAY, "Europe/Berlin"), NAMES)
-    assert commands.names == ["aggregate"] * 4
+    assert commands.names == ["aggregate"] * 5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The tree of a trace: its order, whatever parents say; its sums; how deep and how large it may be."""
 
-import math
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -13,6 +12,7 @@ from stores.aggregates.trees import in_tree_order
 from stores.aggregates.usage_tree import usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
+from stores.costs.decimals import exact
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands
@@ -258,9 +258,11 @@ def test_a_hundred_thousand_small_costs_add_up_without_drift() -> None:
     costs = [rng.choice((3e-7, 0.1, 1.7e-6, 12345.678)) for _ in range(100_000)]
     tally = Tally()
     for cost in costs:
-        tally.add(Tally(dollars=cost))
+        tally.add(Tally(cost=exact(cost)))
 
-    exact = math.fsum(costs)
-    assert exact == float(sum(map(Fraction, costs)))
-    assert tally.row()["cost"] == exact
-    assert sum(costs) != exact
+    right = float(sum(Fraction(repr(cost)) for cost in costs))
+    assert tally.row()["cost"] == right
+    drifting = 0.0
+    for cost in costs:
+        drifting += cost
+    assert drifting != right

@@ -40,14 +40,14 @@ def usages() -> list[dict[str, Any]]:
 
 async def write(calls: CallsStore, costs: CostsStore) -> list[tuple[str, float | None]]:
     """Calls with prices that change halfway, and what each costs in plain Python."""
-    euro = {"prompt_token_cost_unit": "EUR", "completion_token_cost_unit": "EUR"}
+    euro = NewCost("euro", 5.0, 5.0, "EUR", "EUR", effective_date=0)
     await costs.create(
         PROJECT,
         [
             NewCost("a", 0.1, 0.2, effective_date=0),
             NewCost("a", 0.3, 0.0, effective_date=NOON + CALLS // 2 * SECOND),
             NewCost("b", 0.1, 0.7, effective_date=NOON + 2**50),
-            NewCost("euro", 5.0, 5.0, effective_date=0, **euro),
+            euro,
         ],
     )
     await costs.create("acme/other", [NewCost("unknown", 99.0, 99.0, effective_date=0)])
@@ -205,7 +205,7 @@ async def test_prices_are_read_once_and_only_where_costs_are_named(
     for number, read in ((1, ["find"]), (CALLS, [])):
         commands.sent.clear()
         await calls.page(PROJECT, PageRequest(number), {"id"}, sort_by=[SortBy("total_cost")])
-        assert commands.names == ["aggregate", *read, "aggregate"]
+        assert commands.names == ["aggregate", *read, "aggregate", "aggregate"]
     commands.sent.clear()
     await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_tokens")])
     assert commands.names == ["aggregate"]

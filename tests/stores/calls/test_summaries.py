@@ -7,6 +7,7 @@ import pytest
 
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY, usage
+from stores.usage.counts import class_fields
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 
 WANTED = {"summary", "usage"}
@@ -83,7 +84,10 @@ async def test_usage_is_told_by_model_and_only_what_was_counted(calls: CallsStor
     models = {"a": {"prompt_tokens": 3, "total_tokens": "4", "other": 5}, "b": {}, "c": 1}
     await calls.write([start(), end(summary={"usage": models})])
 
-    assert usage(await read(calls)) == [{"model": "a", "prompt_tokens": 3}, {"model": "b"}]
+    assert usage(await read(calls)) == [
+        {"model": "a", "prompt_tokens": 3, **class_fields(3, {})},
+        {"model": "b", **class_fields(0, {})},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,4 +113,4 @@ async def test_a_count_is_a_whole_number_of_64_bits(calls: CallsStore, sent: obj
 
     [counts] = usage(await read(calls))
 
-    assert counts == {"model": "a"} | ({} if count is None else {"requests": count})
+    assert counts == {"model": "a", **class_fields(0, {})} | ({} if count is None else {"requests": count})

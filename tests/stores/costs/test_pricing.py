@@ -1,15 +1,19 @@
 """Which price holds for a call, and what its usage costs by it: in Python and the database alike, to the last bit."""
 
-import math
 import random
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from bson import Int64
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from stores.calls.usage import kept_usage
 from stores.costs import Price, Prices
 from stores.database import Database
+from stores.usage.classes import BY_NAME, Side
+from stores.usage.counts import PARTS, STORED
+from stores.usage.entries import kept_usage
 from tests.stores.costs.prices import price
 
 MOST = 2**63 - 1
@@ -79,57 +83,114 @@ def test_the_price_of_random_ones_is_the_one_that_ranks_first() -> None:
         assert Prices(prices).at("m", moment) == ranked(prices, moment)
 
 
-def random_price(chance: random.Random, number: int) -> Price:
-    return price(
-        id=str(number),
-        llm_id=chance.choice(NAMES),
-        effective_date=chance.choice([*range(12), -(2**55), 2**57]),
-        created_at=chance.randrange(3),
-        level=chance.choice(["project", "default"]),
-        prompt_token_cost=chance.choice([0.0, 3e-7, 1e-6, 0.1, 1e6, chance.random() / 1e5]),
-        completion_token_cost=chance.choice([0.0, 1.5e-5, chance.random()]),
-        prompt_token_cost_unit=chance.choice(["USD", "USD", "usd", "EUR"]),
-        completion_token_cost_unit=chance.choice(["USD", "USD", "EUR"]),
-    )
-
-
 NAMES = ["gpt-4o", "", "$sum", "a.b", "$$ROOT.x", "nul\0", "ключ"]
 
+rates = st.sampled_from([0.0, 3e-7, 1e-6, 1.5e-5, 0.1, 1e6]) | st.floats(0, 1e6)
+moments = st.sampled_from([*range(12), -(2**55), 2**57])
+counts = st.sampled_from([0, 1, 7, 123_456, 2**53 + 1]) | st.integers(0, 2**53)
 
-def random_counts(chance: random.Random) -> dict[str, int]:
-    counts = [0, 1, 7, 123_456, 2**53 + 1, MOST]
-    return {name: chance.choice(counts) for name in ("prompt_tokens", "completion_tokens")}
+
+@st.composite
+def random_prices(draw: st.DrawFn) -> list[Price]:
+    further = st.dictionaries(st.sampled_from(STORED), rates, max_size=4)
+    above = draw(st.lists(st.integers(0, 2_000_000), unique=True, max_size=2).map(sorted))
+    of_any_class = st.dictionaries(st.sampled_from([*BY_NAME]), rates, max_size=4)
+    one = st.builds(
+        price,
+        llm_id=st.sampled_from(NAMES),
+        effective_date=moments,
+        level=st.sampled_from(["project", "default"]),
+        prompt_token_cost=rates,
+        completion_token_cost=rates,
+        prompt_token_cost_unit=st.sampled_from(["USD", "usd", "EUR"]),
+        completion_token_cost_unit=st.sampled_from(["USD", "EUR"]),
+        rates=st.just({}) | further,
+        tiers=st.just(()) | st.tuples(*(st.tuples(st.just(number), of_any_class) for number in above)),
+    )
+    return draw(st.lists(one, max_size=8))
 
 
-async def test_the_database_computes_the_costs_that_python_does(database: Database) -> None:
-    chance = random.Random(63)  # noqa: S311 -- as above
-    for _ in range(20):
-        prices = Prices([random_price(chance, number) for number in range(chance.randrange(12))])
-        calls = [
-            {
-                "_id": number,
-                "started_at": chance.randrange(-1, 13),
-                **kept_usage(
-                    {"usage": {name: random_counts(chance) for name in chance.sample([*NAMES, "none"], number % 5)}}
-                ),
-            }
-            for number in range(60)
-        ]
-        await database.calls.delete_many({})
-        await database.calls.insert_many(calls)
-        computed = {
-            "total": prices.total_cost_expression(),
-            "each": {"$map": {"input": "$usage", "as": "entry", "in": prices.cost_expression("$$entry")}},
-        }
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    """An entry of usage, as calls store it: parts are not above their total."""
+    parts = draw(st.just({}) | st.dictionaries(st.sampled_from(STORED), st.integers(1, 2**50), max_size=4))
+    sums = {side: sum(parts.get(name, 0) for name in PARTS[side]) for side in (Side.INPUT, Side.OUTPUT)}
+    entry = {
+        "model": draw(st.sampled_from([*NAMES, "none"])),
+        "prompt_tokens": draw(st.just(MOST) | counts.map(lambda count: count + sums[Side.INPUT])),
+        "completion_tokens": draw(counts) + sums[Side.OUTPUT],
+    }
+    return entry | ({"classes": parts} if parts else {})
 
-        rows = await database.calls.aggregate([{"$set": computed}, {"$sort": {"_id": 1}}]).to_list(None)
 
-        for row, call in zip(rows, calls, strict=True):
-            usage = call.get("usage", [])
-            assert (row["each"] or []) == [prices.cost(entry, call["started_at"]) for entry in usage]
-            assert row["total"] == prices.total_cost(usage, call["started_at"])
-    assert any(row["total"] for row in rows)
-    assert any(row["total"] is None and row["each"] for row in rows)
+calls_of = st.lists(st.tuples(st.integers(-1, 13), st.lists(entries(), max_size=4)), min_size=1, max_size=20)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(priced=random_prices(), calls=calls_of)
+async def test_the_database_computes_the_costs_that_python_does(
+    database: Database, priced: list[Price], calls: list[tuple[int, list[dict[str, Any]]]]
+) -> None:
+    prices = Prices(priced)
+    computed = {
+        "total": prices.total_cost_expression(),
+        "each": {"$map": {"input": "$usage", "as": "entry", "in": prices.cost_expression("$$entry")}},
+        "unpriced": {"$map": {"input": "$usage", "as": "entry", "in": prices.is_unpriced_expression("$$entry")}},
+    }
+    documents = [{"started_at": Int64(moment), "usage": usage} for moment, usage in calls]
+
+    rows = await database.calls.database.aggregate(
+        [{"$documents": {"$literal": documents}}, {"$set": computed}]
+    ).to_list(None)
+
+    for row, (moment, usage) in zip(rows, calls, strict=True):
+        costs = [prices.exact_cost(entry, moment) for entry in usage]
+        assert [cost and cost.to_decimal() for cost in row["each"]] == costs
+        assert row["unpriced"] == [cost is None for cost in costs]
+        assert row["total"] == prices.total_cost(usage, moment)
+
+
+CLASSED = price(
+    prompt_token_cost=3e-6,
+    completion_token_cost=1.5e-5,
+    rates={"cache_read": 3e-7, "cache_write_5m": 3.75e-6, "web_searches": 0.01},
+    tiers=((200_000, {"input": 6e-6, "output": 2.25e-5, "cache_read": 6e-7}),),
+)
+
+
+@pytest.mark.parametrize(
+    ("entry", "cost"),
+    [
+        pytest.param({"prompt_tokens": 6}, "0.000018", id="plain"),
+        pytest.param({"prompt_tokens": 100, "classes": {"cache_read": 90}}, "0.000057", id="10 x 3e-6 + 90 x 3e-7"),
+        pytest.param(
+            {"prompt_tokens": 100, "classes": {"cache_write_1h": 40}}, "0.00033", id="like 5m: 60 x 3e-6 + 40 x 3.75e-6"
+        ),
+        pytest.param(
+            {"prompt_tokens": 10, "completion_tokens": 20, "classes": {"reasoning": 15}},
+            "0.00033",
+            id="reasoning as output: 10 x 3e-6 + 20 x 1.5e-5",
+        ),
+        pytest.param({"classes": {"web_searches": 2}}, "0.02", id="searches without a token"),
+        pytest.param({"prompt_tokens": 200_000, "completion_tokens": 1}, "0.600015", id="not above the tier"),
+        pytest.param(
+            {"prompt_tokens": 200_001, "completion_tokens": 1, "classes": {"cache_read": 200_000}},
+            "0.1200285",
+            id="all tokens at the tier: 1 x 6e-6 + 200,000 x 6e-7 + 1 x 2.25e-5",
+        ),
+    ],
+)
+async def test_an_entry_costs_the_sum_over_its_classes(database: Database, entry: dict[str, Any], cost: str) -> None:
+    prices = Prices([CLASSED])
+    whole = {"model": "m", "prompt_tokens": 0, "completion_tokens": 0} | entry
+
+    [row] = await database.calls.database.aggregate(
+        [{"$documents": [{"usage": whole, "started_at": 0}]}, {"$set": {"cost": prices.cost_expression()}}]
+    ).to_list(None)
+
+    assert prices.exact_cost(whole, 0) == Decimal(cost)
+    assert row["cost"].to_decimal() == Decimal(cost)
+    assert repr(prices.cost(whole, 0)) == repr(float(cost))
 
 
 @pytest.mark.parametrize(
@@ -164,10 +225,12 @@ async def test_a_million_small_costs_sum_to_the_last_digits(database: Database) 
         ]
     ).to_list(None)
 
-    exact = Fraction(token) * number
     assert summed["calls"] == number
-    assert summed["cost"] == float(exact)
-    drifting = 0.0
-    for _ in range(number):
-        drifting += token
-    assert abs(Fraction(drifting) - exact) > 1000 * abs(Fraction(math.nextafter(0.3, 1)) - Fraction(0.3))
+    assert summed["cost"].to_decimal() == Decimal("0.3")
+
+
+def test_five_tokens_at_a_millionth_cost_five_millionths() -> None:
+    entry = {"model": "m", "prompt_tokens": 5, "completion_tokens": 0}
+
+    assert repr(Prices([price(prompt_token_cost=0.000001)]).cost(entry, 0)) == "5e-06"
+    assert repr(5 * 0.000001) == "4.9999999999999996e-06"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stores.costs import CostsStore, NewCost, Prices, prices_of, project_prices
+from stores.costs import CostsStore, NewCost, Prices, prices_of, prices_of_found, project_prices
 from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.query import Query
@@ -152,3 +152,23 @@ async def test_prices_are_put_together_beside_the_event_loop(
 
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()
+
+
+async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_names(
+    costs: CostsStore, database: Database, commands: Commands
+) -> None:
+    await costs.create(PROJECT, [COST])
+    usage = [{"model": name, "prompt_tokens": 2, "completion_tokens": 0} for name in ("m", "openai/gpt-4o", "unknown")]
+    await database.calls.insert_one({"project_id": PROJECT, "started_at": 1 << 60, "usage": usage})
+    await database.calls.insert_one({"project_id": PROJECT, "started_at": 1 << 60})
+    commands.sent.clear()
+
+    prices = await prices_of_found(database, PROJECT, [{"$match": {"project_id": PROJECT}}])
+    rows = await database.calls.aggregate(
+        [{"$unwind": "$usage"}, {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}]
+    ).to_list(None)
+
+    assert commands.names == ["aggregate", "find", "aggregate", "aggregate"]
+    assert [row["cost"] for row in rows] == [2e-6, 5e-6, None]
+    assert prices.size < 1_000
+    assert prices.at("gpt-4o", 0) is None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stores.costs import CostsStore, NewCost
+from stores.costs.prices import RATE_FIELDS
 from stores.database import Database
 from stores.errors import BadInputError
 from tests.commands import Commands
@@ -58,3 +59,32 @@ async def test_the_prices_of_many_calls_are_read_at_once_and_of_their_projects_a
     ]
     assert prompt_costs == [[1e-6], [1e-6, 2.5e-6], [7.0], [None]]
     assert commands.names == ["find"] * 3
+
+
+async def test_further_rates_are_kept_and_a_price_without_them_has_none(costs: CostsStore, database: Database) -> None:
+    rates = {name: float(place) for place, name in enumerate(RATE_FIELDS)}
+    await costs.create(PROJECT, [replace(COST, llm_id="all", rates=rates), replace(COST, llm_id="none")])
+
+    documents = {row["llm_id"]: row async for row in database.costs.find({})}
+    assert {name: documents["all"][name] for name in RATE_FIELDS} == rates
+    assert set(documents["all"]) - set(documents["none"]) == set(RATE_FIELDS)
+    key = PROJECT, ("all", "none")
+    prices = (await costs.prices([key]))[key]
+    found = [prices.at(model, 0) for model in key[1]]
+    assert [each and each.rate_fields for each in found] == [rates, {}]
+    assert found[0] is not None
+    assert found[0].rate("cache_write_5m", 1) == rates["cache_write_5m_token_cost"]
+
+
+@pytest.mark.parametrize("name", RATE_FIELDS)
+@pytest.mark.parametrize(
+    ("number", "wrong"), [(math.nan, "must be a finite"), (-1.0, "is negative"), (2e6, "above the limit of 1,000,000")]
+)
+async def test_a_further_rate_has_the_rules_of_the_others(
+    costs: CostsStore, database: Database, name: str, number: float, wrong: str
+) -> None:
+    with pytest.raises(BadInputError, match=wrong) as refused:
+        await costs.create(PROJECT, [COST, replace(COST, rates={name: number})])
+
+    assert refused.value.argument == f"costs.1.{name}"
+    assert await database.costs.count_documents({}) == 0

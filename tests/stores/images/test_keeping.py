@@ -101,6 +101,21 @@ async def test_usage_that_is_none_is_one_request(images: ImagesStore, calls: Cal
     assert parsed(await only_call(calls, made.call_id), "summary") == {"usage": {"gpt-image-1": {"requests": 1}}}
 
 
+async def test_tokens_of_images_are_counted_apart(images: ImagesStore, calls: CallsStore, stand_in: StandIn) -> None:
+    usage = {"input_tokens": 50, "output_tokens": 60, "total_tokens": 110}
+    details = {"input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}
+    stand_in.reply = lambda _body: answer(encoded(), usage={**usage, **details})
+
+    made = await images.create(PROJECT, INPUTS)
+
+    row = await only_call(calls, made.call_id)
+    counts = {"prompt_tokens": 50, "completion_tokens": 60, "requests": 1, "total_tokens": 110}
+    kept = await calls.database.calls.find_one({"id": made.call_id})
+    assert parsed(row, "summary") == {"usage": {"gpt-image-1": counts | details}}
+    assert kept is not None
+    assert kept["usage"] == [{"model": "gpt-image-1", **counts, "classes": {"image_input": 40, "image_output": 60}}]
+
+
 async def test_usage_is_counted_under_the_name_that_has_a_price(
     images: ImagesStore, calls: CallsStore, stand_in: StandIn
 ) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
-from stores.calls.usage import kept_usage
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
+from stores.usage.entries import kept_usage
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 
 MOST = 2**63 - 1
@@ -40,8 +40,8 @@ async def stored(calls: CallsStore, number: int = 1) -> tuple[Any, Any]:
         ({"prompt_tokens": 3, "input_tokens": 5, "completion_tokens": 4, "output_tokens": 9}, (3, 4, 0, 7)),
         ({"prompt_tokens": 0, "input_tokens": 5, "completion_tokens": None, "output_tokens": 9}, (5, 9, 0, 14)),
         ({"prompt_tokens": 3, "total_tokens": 100}, (3, 0, 0, 100)),
+        ({"total_tokens": 7}, (7, 0, 0, 7)),
         ({"prompt_tokens": 3, "total_tokens": 0}, (3, 0, 0, 3)),
-        ({"input_tokens": 3, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 500}, (3, 0, 0, 3)),
         ({"prompt_tokens": 5.0, "completion_tokens": 1.7, "requests": "1", "total_tokens": [9]}, (5, 0, 0, 5)),
         ({"prompt_tokens": True, "completion_tokens": {"a": 1}, "requests": -1}, (0, 0, 0, 0)),
         ({"prompt_tokens": -3, "input_tokens": 5, "completion_tokens": -1.0}, (5, 0, 0, 5)),
@@ -58,6 +58,26 @@ async def test_counts_are_kept_under_one_name_each(
     is_sum = counts[3] > 0 and sent.get("total_tokens") not in (7, 100)
     expected = entry("m", *counts) | ({"total_is_sum": True} if is_sum else {})
     assert await stored(calls) == ([expected], counts[3])
+
+
+async def test_classes_and_a_stated_cost_are_kept_beside_the_counts_and_the_summary_as_sent(calls: CallsStore) -> None:
+    sent = {"input_tokens": 3, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 500}
+    priced = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "cost": 0.125}
+    summary = {"usage": {"claude": sent, "gpt": priced}}
+
+    await calls.write([start(), end(summary=summary)])
+
+    cached = entry("claude", 1503, 0, 0, 1503) | {"total_is_sum": True}
+    assert await stored(calls) == (
+        [
+            cached | {"classes": {"cache_read": 1000, "cache_write_5m": 500}},
+            entry("gpt", 20, 5, 0, 25) | {"stated_cost": 0.125},
+        ],
+        1528,
+    )
+    row = await calls.one(PROJECT, call_id(1), {"summary"})
+    assert row is not None
+    assert json.loads(row["json"]["summary"]) == summary
 
 
 @pytest.mark.parametrize(
@@ -81,13 +101,13 @@ async def test_odd_names_and_many_models_are_kept_and_summed(calls: CallsStore, 
         del first[0]
     await calls.write(first)
 
-    assert await stored(calls) == ([entry(name, 0, 0, 1, 2) for name in names], 20_000)
+    assert await stored(calls) == ([entry(name, 2, 0, 1, 2) for name in names], 20_000)
 
 
 async def test_sums_beyond_64_bits_are_the_most_that_fits(calls: CallsStore) -> None:
     await calls.write([start(), end(summary={"usage": {name: {"total_tokens": MOST} for name in "abc"}})])
 
-    assert await stored(calls) == ([entry(name, 0, 0, 0, MOST) for name in "abc"], MOST)
+    assert await stored(calls) == ([entry(name, MOST, 0, 0, MOST) for name in "abc"], MOST)
 
 
 async def test_the_last_end_takes_away_what_the_one_before_kept(calls: CallsStore) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stores.calls.usage_scopes import OWN, SUM, UNCLEAR, usage_scope
 from stores.indexes import INDEXES
+from stores.usage.scopes import OWN, SUM, UNCLEAR, usage_scope
 
 
 @pytest.mark.parametrize(

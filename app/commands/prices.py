@@ -1,0 +1,100 @@
+"""`loomql price`: the price of a model, for people."""
+
+from argparse import Namespace
+from decimal import Decimal
+from typing import Final
+
+from app.commands.databases import on_stores
+from app.commands.options import Add, data_folder, say, settings_of
+from graphql_schema.context import Stores
+from stores import times
+from stores.costs import Price, Prices
+from stores.costs.defaults import of_model, sources
+from stores.costs.model_names import spellings
+from stores.costs.prices import PROJECT
+from stores.errors import NotFoundError
+from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
+
+_MILLION: Final = 1_000_000
+
+
+def add_price(add: Add) -> None:
+    """`price`."""
+    parser = add("price", parents=[data_folder()], help="say how the name of a model is resolved, and its rates")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, as calls state it")
+    parser.add_argument("--project", metavar="PROJECT", help="entity/project, whose own prices win")
+    parser.add_argument("--at", metavar="DATE", help="start of the call, such as 2026-01-31; now if left out")
+    parser.set_defaults(command=price)
+
+
+def price(options: Namespace) -> int:
+    """Print the price of a model and how it was found; 1 if the model has none."""
+    model, project_id = options.model, options.project
+    at = times.now() if options.at is None else times.parse(options.at)
+
+    async def read(stores: Stores) -> Prices:
+        if await stores.retention.one(project_id) is None:
+            raise NotFoundError(f"there is no project {project_id}", "project")
+        key = project_id, (model,)
+        return (await stores.costs.prices([key]))[key]
+
+    if project_id is None:
+        prices = Prices(found for name in spellings(model) for found in of_model(name))
+    else:
+        prices = on_stores(settings_of(options), read)
+    name, found = prices.resolve(model), prices.at(model, at)
+    if name is None or found is None:
+        say(f"{model} has no price, under none of these names:", *(f"  {spelling}" for spelling in spellings(model)))
+        return 1
+    return say(*_origin(model, name, found, at), *_rates(found))
+
+
+def _origin(model: str, name: str, found: Price, at: int) -> list[str]:
+    lines = [f"{model} has the price of {name}."]
+    lines += [f"  rule: {rule.description}" for rule in spellings(model)[name]]
+    made = _day(found.created_at)
+    if found.level == PROJECT:
+        origin = f"set in {found.level_id} by {found.created_by} on {made}, id {found.id}"
+    else:
+        origin = f"shipped with LoomQL, taken from its sources on {made}"
+    lines.append(f"  price: {origin}")
+    lines.append(f"  in effect from {_day(found.effective_date)}; provider: {found.provider_id}")
+    if found.effective_date > at:
+        lines.append(f"  No price was in effect on {_day(at)}; one of the future stands in for it.")
+    if found.level != PROJECT:
+        lines += [f"  source: {source}" for source in sources()]
+    return lines
+
+
+def _rates(found: Price) -> list[str]:
+    tiers = [0, *(above + 1 for above, _ in found.tiers)]
+    head = ["class", "rate", *(f"above {above:,} prompt tokens" for above, _ in found.tiers), "charged as"]
+    rows = [
+        [each.name, *(_amount(found.rate(each.name, tokens), each) for tokens in tiers), _charged_as(found, each)]
+        for each in CLASSES
+    ]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    units = f"{found.unit(INPUT)} for input and {found.unit(OUTPUT)} for output"
+    unit = found.unit(INPUT) if found.unit(INPUT) == found.unit(OUTPUT) else units
+    return [
+        f"Rates in {unit}, for 1,000,000 tokens or one search:",
+        *(
+            "  ".join(["", *(cell.ljust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
+            for row in [head, *rows]
+        ),
+    ]
+
+
+def _amount(rate: float, each: TokenClass) -> str:
+    exact = Decimal(repr(rate)) * (1 if each.side is Side.REQUEST else _MILLION)
+    return f"{exact.normalize():f}"
+
+
+def _charged_as(found: Price, each: TokenClass) -> str:
+    if each.name in (INPUT, OUTPUT) or each.name in found.rates:
+        return each.name
+    return each.like or "free"
+
+
+def _day(micros: int) -> str:
+    return times.to_text(micros)[:10]

@@ -1,0 +1,40 @@
+"""Fields for the rates of further classes of tokens, on the input and on the type of prices."""
+
+from typing import Final, TypeVar
+
+from strawberry.utils.str_converters import to_camel_case
+
+from graphql_schema.fields import described, optional_input
+from stores.costs.prices import RATE_FIELDS
+from stores.usage.classes import INPUT, OUTPUT, TokenClass
+
+_Type = TypeVar("_Type", bound=type)
+
+
+def with_rate_inputs(cls: _Type) -> _Type:
+    """Add an optional field for each rate to a class, which `strawberry.input` then makes a GraphQL input of."""
+    for name, each in RATE_FIELDS.items():
+        cls.__annotations__[name] = float | None
+        setattr(cls, name, optional_input(f"{_price(each)}, from 0 to 1,000,000; {_fallback(each)} if left out."))
+    return cls
+
+
+def with_rates(cls: _Type) -> _Type:
+    """Add a field for each rate to a class, which `strawberry.type` then makes a GraphQL type of."""
+    for name, each in RATE_FIELDS.items():
+        cls.__annotations__[name] = float | None
+        setattr(cls, name, described(f"{_price(each)}; null if none was set, which means {_fallback(each)}."))
+    return cls
+
+
+def _price(each: TokenClass) -> str:
+    return f"Price of one of the {each.description[0].lower()}{each.description[1:]}"
+
+
+def _fallback(each: TokenClass) -> str:
+    return to_camel_case(_NAMES[each.like]) if each.like else "0"
+
+
+_NAMES: Final = {INPUT: "prompt_token_cost", OUTPUT: "completion_token_cost"} | {
+    each.name: name for name, each in RATE_FIELDS.items()
+}

@@ -1,0 +1,29 @@
+"""Decimal arithmetic of costs: that of MongoDB's Decimal128, so that Python and pipelines compute the same digits.
+
+A double such as 0.000001 is mostly not the decimal number that it is written as: five times it is a double that prints
+as 0.0000049999999999999996. So costs are computed from the decimal text of rates, and are doubles only at the end.
+"""
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
+from typing import Final
+
+from bson import Decimal128
+
+_DECIMAL128: Final = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, clamp=1)
+
+ZERO: Final = Decimal(0)
+
+plus: Final = _DECIMAL128.add
+times: Final = _DECIMAL128.multiply
+
+
+@lru_cache(10_000)
+def exact(number: float) -> Decimal:
+    """The decimal number that a double is written as in its shortest text."""
+    return Decimal(repr(number))
+
+
+def in_pipeline(number: Decimal) -> Decimal128:
+    """The number as a value of MongoDB."""
+    return Decimal128(number)

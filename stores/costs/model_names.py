@@ -1,0 +1,147 @@
+"""Names of models: under which other names the price of a model may stand.
+
+Senders call one model by many names: `gpt-4o`, `openai/gpt-4o`, `GPT-4o`, `gpt-4o-2024-11-20`. The price of a model is
+that of the first of its `spellings` that has a price, be it the project's own or a shipped one. So:
+
+- A name that has a price itself keeps it: first the project's own price, then the shipped one.
+- A project's own price for one spelling never replaces a shipped price for an earlier one. A project that pays another
+  price sets it for the name that its calls state.
+- A name that no rule leads to a price has none. No rule leads from a model to another one, or to a shipped price of
+  another seller.
+
+`RULES` is the whole list. Rules apply in its order, each to every name so far, so that a name changed by later rules
+comes later. Prices of a router that the table does not name (Groq, Together, Fireworks) are never those of the maker.
+"""
+
+import re
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final
+
+from stores.costs.defaults import of_model, shipped
+
+MAX_LENGTH: Final = 256
+"""Characters of a name that is resolved; a longer one has a price only by itself."""
+
+_SELLERS: Final = {
+    ("openai",): ("openai",),
+    ("azure", "azure_openai", "azure-openai"): ("azure", "openai"),
+    ("anthropic",): ("anthropic",),
+    ("google", "gemini", "google_genai", "google-gla"): ("gemini", "vertex_ai"),
+    ("vertex_ai", "google_vertexai", "google-vertex"): ("vertex_ai", "gemini", "anthropic"),
+    ("mistralai", "mistral"): ("mistral",),
+    ("cohere",): ("cohere",),
+    ("deepseek",): ("deepseek",),
+    ("x-ai", "xai"): ("xai",),
+    ("moonshotai", "moonshot"): ("moonshot",),
+    ("perplexity",): ("perplexity",),
+    ("z-ai", "zai"): ("zai",),
+    ("voyage", "voyageai"): ("voyage",),
+    ("ai21",): ("ai21",),
+}
+"""Prefixes of names, and the providers whose shipped prices are those of the model behind such a prefix."""
+
+_BY_PREFIX: Final = {prefix: sellers for prefixes, sellers in _SELLERS.items() for prefix in prefixes}
+_DATE: Final = r"20\d{6}|20\d\d-\d\d-\d\d"
+_DATED: Final = re.compile(rf"(.+)[-@]({_DATE}|latest)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that leads from a name to another name of the same model."""
+
+    description: str
+    pattern: re.Pattern[str]
+    replacement: str | Callable[[re.Match[str]], str]
+
+    def apply(self, name: str) -> str:
+        """The other name; the name itself if the rule is not about it."""
+        return self.pattern.sub(self.replacement, name)
+
+
+def _newest(found: re.Match[str]) -> str:
+    return _newest_versions().get(found[0], found[0])
+
+
+_PREFIX: Final = Rule(
+    "prefix of a maker or seller, as routers and frameworks write it",
+    re.compile(rf"^(?:{'|'.join(map(re.escape, _BY_PREFIX))})[/:](?=.)"),
+    "",
+)
+
+RULES: Final = (
+    Rule("upper case", re.compile("[A-Z]+"), lambda found: found[0].lower()),
+    Rule(
+        "ARN of Bedrock",
+        re.compile(r"^arn:aws[a-z-]*:bedrock:[^/]*:(?:inference-profile|foundation-model)/(?=.)"),
+        "",
+    ),
+    Rule(
+        "resource name of Google",
+        re.compile(r"^(?:(?:projects/[^/]+/locations/[^/]+/)?publishers/(?:google|anthropic)/)?models/(?=.)"),
+        "",
+    ),
+    Rule(
+        "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
+    ),
+    Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?/(?:converse/|invoke/)?(?=.)"), ""),
+    Rule("variant at the price of the model itself", re.compile("(?<=.):(?:thinking|beta)$"), ""),
+    Rule("owner and id of a fine-tuned model", re.compile("^(ft:[^:]+):.+$"), r"\1"),
+    Rule("Amazon's model at a router", re.compile("^amazon/(?=nova-)"), "amazon."),
+    Rule("region of Bedrock", re.compile(r"^(?:us-gov|global|apac|[a-z]{2})\.(?=[a-z0-9]+\.)"), ""),
+    Rule("context length of Bedrock", re.compile(r"(?<=:\d):\d+k$"), ""),
+    Rule("version of Bedrock without a revision", re.compile(r"^([a-z0-9]+\.[\w.-]+-v\d+)$"), r"\1:0"),
+    Rule("Claude of Vertex", re.compile(r"^(claude-[\w.-]+@\w+)$"), r"vertex_ai/\1"),
+    Rule("Azure's name of GPT-3.5", re.compile("^((?:azure/)?gpt-3)5(?=-turbo)"), r"\1.5"),
+    _PREFIX,
+    Rule("Claude of Bedrock", re.compile(r"^anthropic\.(claude-[\w.-]+?)(?:-v\d+(?::\d+)?)?$"), r"\1"),
+    Rule("version of Vertex", re.compile(r"^([^@]+)@(\d+)$"), r"\1-\2"),
+    Rule("version of Vertex that has no number", re.compile("(?<=.)@(?:default|latest)$"), ""),
+    Rule("dot in a version, instead of a dash", re.compile(r"(?<=\d)\.(?=\d{1,2}(?!\d))"), "-"),
+    Rule("dash in a version, instead of a dot", re.compile(r"(?<=[a-z]-\d)-(?=\d(?:-|$))"), "."),
+    Rule("date of a version", re.compile(rf"(?<=.)[-@](?:{_DATE}|latest)$"), ""),
+    Rule("newest version of a name without a date", re.compile("^.+$"), _newest),
+)
+"""All rules, in the order in which they apply."""
+
+
+def spellings(model: str) -> dict[str, tuple[Rule, ...]]:
+    """The names under which the price of a model may stand, best first, each with the rules that lead to it."""
+    return {model: ()} if len(model) > MAX_LENGTH else _spellings(model)
+
+
+@lru_cache(4096)
+def _spellings(model: str) -> dict[str, tuple[Rule, ...]]:
+    names: dict[str, tuple[Rule, ...]] = {model: ()}
+    sellers: dict[str, tuple[str, ...] | None] = {model: None}
+    for rule in RULES:
+        for name, applied in list(names.items()):
+            other = rule.apply(name)
+            if other not in names:
+                names[other] = (*applied, rule)
+                sellers[other] = _BY_PREFIX[re.split("[/:]", name)[0]] if rule is _PREFIX else sellers[name]
+    return {name: applied for name, applied in names.items() if _is_sold_by(name, sellers[name])}
+
+
+def resolve(model: str, priced: Container[str]) -> str | None:
+    """The name whose price is that of a model, among names that have prices; None if the model has no price."""
+    if model in priced:
+        return model
+    return next((name for name in spellings(model) if name in priced), None)
+
+
+def _is_sold_by(name: str, sellers: tuple[str, ...] | None) -> bool:
+    """True unless the shipped price under a name is that of another seller."""
+    return sellers is None or all(price.provider_id in sellers for price in of_model(name))
+
+
+@cache
+def _newest_versions() -> dict[str, str]:
+    """The newest version with a shipped price of each name without a date. `latest` is newer than any date."""
+    newest: dict[str, tuple[str, str]] = {}
+    for name in shipped():
+        if found := _DATED.fullmatch(name):
+            version = found[2].replace("-", ""), name
+            newest[found[1]] = max(newest.get(found[1], version), version)
+    return {name: version for name, (_, version) in newest.items()}

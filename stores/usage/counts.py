@@ -1,0 +1,60 @@
+"""Counts of an entry of usage by class, and the names under which rows and GraphQL fields have them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
+
+PARTS: Final = {
+    side: tuple(each.name for each in CLASSES if each.side is side and each.name not in (INPUT, OUTPUT))
+    for side in Side
+}
+"""The classes that entries store under `classes`, by side."""
+
+REQUESTS: Final = PARTS[Side.REQUEST]
+STORED: Final = (*PARTS[Side.INPUT], *PARTS[Side.OUTPUT], *REQUESTS)
+
+
+def _field(each: TokenClass) -> str:
+    if each.side is Side.REQUEST:
+        return each.name
+    return "uncached_input_tokens" if each.name == INPUT else f"{each.name}_tokens"
+
+
+FIELDS: Final = {each.name: _field(each) for each in CLASSES if each.name != OUTPUT}
+"""The name of each class's count in rows; the rest of the output is in no row."""
+
+_UNCACHED: Final = FIELDS[INPUT]
+_NONE: Final = dict.fromkeys(FIELDS.values(), 0)
+
+
+def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
+    """The counts above 0 of all classes of an entry, in the order of the table."""
+    classes: Mapping[str, int] = entry.get("classes") or {}
+    counts = {
+        **classes,
+        INPUT: rest(entry["prompt_tokens"], classes, Side.INPUT),
+        OUTPUT: rest(entry["completion_tokens"], classes, Side.OUTPUT),
+    }
+    return {each.name: count for each in CLASSES if (count := counts.get(each.name, 0)) > 0}
+
+
+def rest(total: int, classes: Mapping[str, int], side: Side) -> int:
+    """The tokens of a side's total that are of none of its further classes."""
+    return max(0, total - sum([classes.get(name, 0) for name in PARTS[side]]))
+
+
+def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, int]:
+    """The counts of classes under their names in rows, 0 where there are none."""
+    if not classes:
+        return _NONE | {_UNCACHED: prompt_tokens}
+    found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
+    found[_UNCACHED] = rest(prompt_tokens, classes, Side.INPUT)
+    return found
+
+
+def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:
+    """The sums of two mappings of counts."""
+    if not (some and more):
+        return some or more
+    return {name: some.get(name, 0) + more.get(name, 0) for name in {**some, **more}}

@@ -1,0 +1,123 @@
+"""`loomql price`: how a name is resolved, and the rates that it leads to."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.cli import main
+from stores import times
+from stores.costs import CostsStore, NewCost
+from stores.database import Database
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def price(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process: its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["price", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def table(said: str) -> dict[str, list[str]]:
+    """The cells of each class's row."""
+    rows = [line.split() for line in said.partition("Rates in ")[2].splitlines()[2:]]
+    return {name: cells for name, *cells in rows}
+
+
+def test_a_router_name_is_explained_rule_by_rule_with_tiers_fallbacks_and_sources(price: Command) -> None:
+    code, said, error = price("openrouter/anthropic/claude-sonnet-4", "--at", "2025-06-01")
+
+    assert (code, error) == (0, "")
+    assert said.splitlines()[:6] == [
+        "openrouter/anthropic/claude-sonnet-4 has the price of claude-sonnet-4-20250514.",
+        "  rule: router that charges the maker's price",
+        "  rule: prefix of a maker or seller, as routers and frameworks write it",
+        "  rule: newest version of a name without a date",
+        "  price: shipped with LoomQL, taken from its sources on 2026-11-24",
+        "  in effect from 2025-05-23; provider: anthropic",
+    ]
+    assert said.count("  source: ") == 3
+    assert "in litellm 1.110.2, https://pypi.org/project/litellm" in said
+    assert "Rates in USD, for 1,000,000 tokens or one search:\n" in said
+    assert "above 200,000 prompt tokens" in said
+    assert table(said) == {
+        "input": ["3", "6", "input"],
+        "cache_read": ["0.3", "0.6", "cache_read"],
+        "cache_read_audio": ["0.3", "0.6", "cache_read"],
+        "cache_write_5m": ["3.75", "7.5", "cache_write_5m"],
+        "cache_write_1h": ["6", "12", "cache_write_1h"],
+        "audio_input": ["3", "6", "input"],
+        "image_input": ["3", "6", "input"],
+        "output": ["15", "22.5", "output"],
+        "reasoning": ["15", "22.5", "output"],
+        "audio_output": ["15", "22.5", "output"],
+        "image_output": ["15", "22.5", "output"],
+        "web_searches": ["0.01", "0.01", "web_searches"],
+    }
+
+
+def test_the_price_is_the_one_in_effect_at_the_date_or_one_of_the_future(price: Command) -> None:
+    def shown(date: str) -> tuple[list[str], bool]:
+        said = price("gpt-4o", "--at", date)[1]
+        return table(said)["input"], "one of the future stands in for it" in said
+
+    assert shown("2024-11-01") == (["5", "input"], False)
+    assert shown("2025-11-01") == (["2.5", "input"], False)
+    assert shown("2020-01-01") == (["2.5", "input"], True)
+
+
+def test_a_model_without_a_price_is_an_error_that_lists_its_names(price: Command) -> None:
+    code, said, error = price("openai/GPT-99")
+
+    assert (code, error) == (1, "")
+    assert said.splitlines() == [
+        "openai/GPT-99 has no price, under none of these names:",
+        "  openai/GPT-99",
+        "  openai/gpt-99",
+        "  GPT-99",
+        "  gpt-99",
+    ]
+
+
+def test_a_date_that_is_none_is_an_error(price: Command) -> None:
+    code, said, error = price("gpt-4o", "--at", "yesterday")
+
+    assert (code, said) == (1, "")
+    assert "'yesterday' is not an ISO 8601 time" in error
+
+
+@pytest.fixture
+async def cost_id(mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a price of gpt-4o that `acme/chat` sets."""
+    monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)
+    monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database.calls.database.name)
+    rates = {"cache_read_token_cost": 1e-07, "web_search_cost": 0.5}
+    own = NewCost("gpt-4o", 1e-06, 4e-06, "EUR", "JPY", times.parse("2026-01-01"), "contract", rates)
+    [made] = await CostsStore(database).create("acme/chat", [own], "ada")
+    return made
+
+
+def test_the_price_of_a_project_wins(price: Command, cost_id: str) -> None:
+    code, said, _ = price("openai/gpt-4o", "--project", "acme/chat")
+
+    assert code == 0
+    assert "openai/gpt-4o has the price of gpt-4o." in said
+    assert f"  price: set in acme/chat by ada on {times.to_text(times.now())[:10]}, id {cost_id}\n" in said
+    assert "  in effect from 2026-01-01; provider: contract\n" in said
+    assert "source:" not in said
+    assert "Rates in EUR for input and JPY for output, for 1,000,000 tokens or one search:\n" in said
+    shown = table(said)
+    assert shown["input"] == ["1", "input"]
+    assert shown["cache_read"] == ["0.1", "cache_read"]
+    assert shown["cache_write_5m"] == ["1", "input"]
+    assert shown["reasoning"] == ["4", "output"]
+    assert shown["web_searches"] == ["0.5", "web_searches"]
+
+    code, said, error = price("gpt-4o", "--project", "acme/nowhere")
+    assert (code, said) == (1, "")
+    assert "there is no project acme/nowhere" in error

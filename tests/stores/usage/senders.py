@@ -1,0 +1,89 @@
+"""The page of sender rules, from their tables: `python -m tests.stores.usage.senders > stores/usage/rules.md`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from stores.otel.conventions import COUNTS, PARTS, USAGE_BESIDE
+from stores.usage.classes import CLASSES
+from stores.usage.rules import CACHE, CLASS_COUNTS, REASONING, RULES, SPAN_RULES, Rule
+
+_INTRODUCTION = f"""\
+# Rules for the usage of each sender
+
+LoomQL reads the token counts of each sender into classes that do not overlap, so that their prices add up to the bill.
+A call keeps them beside its summary, which stays as it was sent. This page is made from the tables in
+`stores/usage/rules.py` and `stores/otel/conventions.py`.
+
+Of several keys for one count the first that holds more than 0 counts. If a rule says "unless the total differs", the
+total as sent decides: it is the sum either with the parts or without them. Parts greater than the input or output are
+never included in it. Anyone can state the counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage
+has them by class, with `input` and `output` for the rest.
+"""
+
+
+def document() -> str:
+    """The page as Markdown."""
+    return "\n".join([_INTRODUCTION, *_classes(), *_summaries(), *_spans()])
+
+
+def _classes() -> Iterator[str]:
+    yield from ("## Classes", "", "| Class | Part of | Without a rate of its own priced as | Counts |", _line(4))
+    for each in CLASSES:
+        yield _row(
+            f"`{each.name}`", each.side.name.lower(), f"`{each.like}`" if each.like else "nothing", each.description
+        )
+    yield ""
+
+
+def _summaries() -> Iterator[str]:
+    yield from ("## A model's usage in a summary", "", "The first rule that fits applies.", "")
+    for rule in RULES:
+        yield from (f"### {rule.sender}", "")
+        if rule.marks:
+            also = f", beside {_keys(rule.also)}" if rule.also else ""
+            without = f", without {_keys(rule.without)}" if rule.without else ""
+            yield f"- Applies to usage with {_keys(rule.marks, ' or ')}{also}{without}."
+        else:
+            yield "- Applies to all other usage."
+        yield f"- Input {_inclusion(rule, rule.input_excludes, CACHE)}"
+        yield f"- Output {_inclusion(rule, rule.output_excludes, REASONING)}"
+        if rule.note:
+            yield f"- {rule.note}"
+        yield f"- Source: <{rule.source}>"
+        yield from ("", "| Count | Keys |", _line(2))
+        for name, keys in rule.keys.items():
+            yield _row(f"`{name}`", _keys(keys))
+        yield ""
+
+
+def _spans() -> Iterator[str]:
+    yield from ("## Attributes of spans", "", "The first rule that fits applies.", "")
+    yield from ("| Sender | Input | Source |", _line(3))
+    for rule in SPAN_RULES:
+        does = "excludes the cache" if rule.excludes else "includes the cache"
+        yield _row(rule.sender, does + ("" if rule.is_fixed else ", unless the total differs"), f"<{rule.source}>")
+    yield from ("", "| Count | Attributes |", _line(2))
+    for name, keys in (COUNTS | PARTS | USAGE_BESIDE).items():
+        yield _row(f"`{name}`", _keys(keys))
+    yield ""
+
+
+def _inclusion(rule: Rule, excluded: tuple[str, ...], included: tuple[str, ...]) -> str:
+    does = f"excludes {_keys(excluded)}" if excluded else f"includes {_keys(included)}"
+    return does + ("." if rule.is_fixed else ", unless the total differs.")
+
+
+def _keys(keys: Iterable[str], between: str = ", ") -> str:
+    return between.join(f"`{key}`" for key in keys)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _line(columns: int) -> str:
+    return "|" + " --- |" * columns
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

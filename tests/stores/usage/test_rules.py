@@ -1,0 +1,122 @@
+"""Usage as senders have it, in the classes that prices know: as counted by hand, and adding up whatever is sent."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stores.otel import protobuf
+from stores.otel.mapping import call_of
+from stores.otel.spans import Resource
+from stores.otel.usage import usage_of_stored
+from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
+from stores.usage.entries import kept_usage
+from stores.usage.rules import CLASS_COUNTS, MOST, RULES, rule_of
+from tests.stores.otel.messages import span
+from tests.stores.usage.corpus import PAYLOADS, Payload
+from tests.stores.usage.senders import document
+
+SUMMARIES = [payload for payload in PAYLOADS if payload.scope is None]
+SPANS = [payload for payload in PAYLOADS if payload.scope is not None]
+TOTALS = {"prompt_tokens": Side.INPUT, "completion_tokens": Side.OUTPUT}
+
+_STEPS = sorted({step for rule in RULES for paths in rule.keys.values() for path in paths for step in path.split(".")})
+_MARKS = sorted({path.split(".")[0] for rule in RULES for path in rule.marks} | {CLASS_COUNTS})
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.integers(0, 100)
+    | st.floats()
+    | st.sampled_from(["", "12", "NaN", MOST, 2**63, -1, 1e300, math.inf])
+)
+_KEYS = st.sampled_from([*_STEPS, *(each.name for each in CLASSES), "modality", "tokenCount", "ttl", "inputTokens"])
+_HOSTILE = st.recursive(
+    _SCALARS | st.sampled_from(["AUDIO", "IMAGE", "1h"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+HOSTILE = st.dictionaries(_KEYS | st.sampled_from(_MARKS), _HOSTILE, max_size=10)
+
+
+def ids(payload: Payload) -> str:
+    return payload.name
+
+
+def kept(summary: object) -> dict[str, Any]:
+    [entry] = kept_usage(summary)["usage"]
+    return dict(entry)
+
+
+def of_span(payload: Payload) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entry that the call of a span keeps, and the attributes that it has."""
+    message = span(1, payload.sent)
+    origin = Resource.of("acme/spans", {}).with_scope({"name": payload.scope})
+    call = call_of(protobuf.span_of(message.SerializeToString()), origin)
+    assert call.end
+    [entry] = call.end["usage"]
+    assert kept(json.loads(call.end["json"]["summary"])) == entry
+    return dict(entry), json.loads(call.start["json"]["attributes"])
+
+
+@pytest.mark.parametrize("payload", SUMMARIES, ids=ids)
+def test_a_summary_as_a_sender_has_it_is_kept_as_counted_by_hand(payload: Payload) -> None:
+    assert kept({"usage": {payload.model: payload.sent}}) == {"model": payload.model, **payload.entry}
+
+
+@pytest.mark.parametrize("payload", SPANS, ids=ids)
+def test_a_span_as_a_sender_has_it_is_kept_as_counted_by_hand(payload: Payload) -> None:
+    entry, attributes = of_span(payload)
+
+    assert entry == {"model": payload.model, **payload.entry}
+    assert kept({"usage": usage_of_stored(attributes)}) == entry
+
+
+def test_the_corpus_has_payloads_of_every_rule_under_names_of_their_own() -> None:
+    assert len({payload.name for payload in PAYLOADS}) == len(PAYLOADS) >= 200
+    assert {rule_of(payload.sent).sender for payload in SUMMARIES} >= {
+        rule.sender for rule in RULES if not rule.sender.startswith("Langfuse")
+    }
+
+
+@given(HOSTILE)
+@example({"prompt_tokens": MOST, "completion_tokens": MOST, "completion_tokens_details": {"reasoning_tokens": MOST}})
+@example({"cacheReadInputTokens": MOST, "inputTokens": MOST, "cacheWriteInputTokens": MOST})
+@example({"input_tokens": math.nan, "cache_read_input_tokens": math.inf, "cost": math.nan})
+@example({"promptTokensDetails": [None, {"modality": "AUDIO", "tokenCount": 2**80}], "promptTokenCount": "7"})
+@example({"token_classes": {"input": -1, "cache_read": 2**63, "output": MOST, "reasoning": MOST}})
+def test_counts_of_classes_add_up_whatever_is_sent(usage: dict[str, Any]) -> None:
+    entry = kept({"usage": {"m": usage}})
+
+    classes = entry.get("classes", {})
+    counts = [entry[name] for name in (*TOTALS, "requests", "total_tokens")]
+    assert all(type(count) is int and 0 <= count <= MOST for count in counts)
+    assert all(type(count) is int and 0 < count <= MOST for count in classes.values())
+    assert classes.keys() <= {each.name for each in CLASSES} - {INPUT, OUTPUT}
+    for total, side in TOTALS.items():
+        assert sum(classes.get(each.name, 0) for each in CLASSES if each.side is side) <= entry[total]
+    assert 0 < entry.get("stated_cost", 1.0) < math.inf
+
+
+@given(HOSTILE)
+def test_a_span_with_any_usage_of_langfuse_is_read(usage: dict[str, Any]) -> None:
+    attributes = {"langfuse": {"observation": {"usage_details": usage, "cost_details": usage}}}
+
+    found = usage_of_stored({"otel_span": {"attributes": attributes}})
+
+    assert found == {} or kept({"usage": found})["model"] == "usage"
+
+
+@pytest.mark.parametrize("attributes", [None, [], {}, {"otel_span": 1}, {"otel_span": {"attributes": []}}])
+def test_attributes_of_no_span_state_no_usage(attributes: object) -> None:
+    assert usage_of_stored(attributes) == {}
+
+
+def test_the_page_of_sender_rules_is_made_from_the_tables() -> None:
+    page = Path(__file__).parents[3] / "stores" / "usage" / "rules.md"
+
+    assert page.read_text() == document()
