@@ -48,7 +48,7 @@ class ContentProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        """Whether the head opens a WebSocket, which takes GET; uvicorn would drop the body of any other request."""
+        """True if the head opens a WebSocket, which takes GET; uvicorn drops the body of any other request."""
         return self.parser.get_method() == b"GET" and super()._should_upgrade()
 
     def _offered(self, rest: memoryview) -> bytes | memoryview:

@@ -16,7 +16,7 @@ _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
 _STEP_BYTES: Final = 256 * 1024
-"""What is decompressed at once; a body beyond it is decompressed in a thread."""
+"""Bytes, received or decompressed, beyond which a thread decompresses the rest of a body."""
 
 _MOST_MEMBERS: Final = 1000
 """Members of gzip in one body: each costs the time to decompress some kilobytes, though it may hold none."""
@@ -73,7 +73,7 @@ class _Body:
 
     @property
     def is_large(self) -> bool:
-        """Whether it takes so long to decompress that a thread does the rest."""
+        """True if a thread has to decompress the rest of the body."""
         return max(self._received, len(self._bytes)) >= _STEP_BYTES
 
     async def expect(self, length: str) -> None:
@@ -125,7 +125,7 @@ class Decompression:
         self._members = 1
 
     def parts(self, piece: bytes) -> Iterator[bytes]:
-        """What a piece comes to, in parts of a bounded size.
+        """Yield the decompressed bytes of a piece, in parts of a bounded size.
 
         Raises:
             BadInputError: it is not what its encoding says, or has too many members.

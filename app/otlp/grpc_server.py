@@ -58,7 +58,7 @@ _MESSAGE_SECONDS: Final = 60.0
 """How long one may be on its way, and keep others waiting."""
 
 _SLOT_SECONDS: Final = 5.0
-"""How long a request waits until its message may come."""
+"""Seconds that a request waits for a slot to send its message."""
 
 _log = logging.getLogger("loomql")
 

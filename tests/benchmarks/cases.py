@@ -7,6 +7,8 @@ should be, so with nothing to guard against. Both sides give the same page, a hu
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bson import Decimal128
+
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import calls_match
 from stores.costs import Price, Prices
@@ -115,7 +117,8 @@ def _by_cost(halfway: int) -> Case:
     own = [_price(0, before), _price(halfway, since)]
     prices = Prices([*all_models(), *own])
     match = {"project_id": PROJECT, "visible": True}
-    price = {"$cond": [{"$lt": ["$started_at", halfway]}, before, since]}
+    # In decimals, as bills are: doubles would order calls that cost the same.
+    price = {"$cond": [{"$lt": ["$started_at", halfway]}, Decimal128("0.000003"), Decimal128("0.000001")]}
     counts = ("prompt_tokens", "completion_tokens")
     costs = [{"$multiply": [f"$summary.usage.loom-large.{count}", price]} for count in counts]
     sort_by = [SortBy(TOTAL_COST.name, descending=True)]

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from decimal import Decimal
 from itertools import repeat
 from typing import Any, Final
 
@@ -190,6 +191,6 @@ def _in_camel_case(version: Document) -> Document:
 def _cost(model: str, used: dict[str, Any], price: Document) -> Document:
     return {
         "model": model,
-        "promptTokensTotalCost": used["prompt_tokens"] * price["prompt_token_cost"],
-        "completionTokensTotalCost": used["completion_tokens"] * price["completion_token_cost"],
+        "promptTokensTotalCost": float(used["prompt_tokens"] * Decimal(repr(price["prompt_token_cost"]))),
+        "completionTokensTotalCost": float(used["completion_tokens"] * Decimal(repr(price["completion_token_cost"]))),
     }

@@ -13,7 +13,7 @@ const values = {
     ...["ComparedExample", "ComparedMetric", "ComparedNumber", "ComparedResult", "ComparedRunMetric"],
     "EvaluationComparison",
   ],
-  costs: ["CostCreateResId", "LLMCostSchema", "LLMUsageSchema", "ModelUsage"],
+  costs: ["CostCreateResId", "LLMCostComponent", "LLMCostSchema", "LLMUsageSchema", "ModelUsage"],
   // A run and a prediction are calls, which have the refs.
   evaluations: ["EvaluationMetric", "EvaluationPrediction", "EvaluationResult", "EvaluationRun", "EvaluationScore"],
   statuses: [

@@ -31,7 +31,7 @@ def projected(commands: Commands) -> set[str]:
         ("... on CallConnection { nodes { ... on CallSchema { threadId } } }", {"thread_id"}),
         ("nodes { opName @skip(if: true) exception @include(if: $yes) turnId @include(if: $no) }", {"exception"}),
         ("nodes @include(if: $no) { inputs } edges { cursor }", set()),
-        ("nodes { usage { model } }", {"json.summary"}),
+        ("nodes { usage { model } }", {"json.summary", "usage"}),
         ("totalCount pageInfo { hasNextPage }", set()),
     ],
 )

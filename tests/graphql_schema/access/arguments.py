@@ -113,7 +113,9 @@ RULED: Final[_Ruled] = {
     "ConvertOperation": {ROWS: "input to"},
     "CostCreateInput": {
         SAID: "llmId promptTokenCost completionTokenCost promptTokenCostUnit completionTokenCostUnit effectiveDate "
-              "providerId",
+              "providerId cacheReadTokenCost cacheReadAudioTokenCost cacheWrite5mTokenCost cacheWrite1hTokenCost "
+              "audioInputTokenCost imageInputTokenCost reasoningTokenCost audioOutputTokenCost imageOutputTokenCost "
+              "webSearchCost",
     },
     "EndedCallSchemaForInsert": {
         GATED: "projectId", NAMES: "id output", SAID: "endedAt summary exception wbRunStepEnd",

@@ -449,7 +449,7 @@ async def test_a_page_costs_the_same_commands_whatever_it_has(run: Run, calls: C
 
     assert names[0] == names[1]
     assert names[2] == names[3]
-    assert (len(names[0]), len(names[2])) == (11, 17)
+    assert (len(names[0]), len(names[2])) == (11, 19)
 
 
 RESULTS_OF = 'evaluationResults(projectId: "acme/chat", evaluationCallId:'
