@@ -91,6 +91,10 @@ class BoundedSchema(strawberry.Schema):
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 
+    async def look_at(self, query: str | None, operation_name: str | None) -> None:
+        """Prepare the answers of the methods below to questions about a document; a long one is parsed in a thread."""
+        await self._documents.look_at(query, operation_name)
+
     def watches(self, query: str | None, operation_name: str | None) -> bool:
         """Whether an operation is a subscription that may go on for days; what cannot be run is none."""
         return self._subscribed(query, operation_name) not in {None, *_ENDING}
@@ -143,10 +147,10 @@ class BoundedSchema(strawberry.Schema):
         kind: graphql.GraphQLInputType = query.fields[field].args[argument].type
         return kind
 
-    def variable_types(self, query: str | None, operation_name: str | None) -> dict[str, str]:
+    async def variable_types(self, query: str | None, operation_name: str | None) -> dict[str, str]:
         """The name of the type of each variable of an operation; none for what cannot be run."""
         try:
-            return self._documents.variable_types(query, operation_name)
+            return await self._documents.variable_types(query, operation_name)
         except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
             return {}
 

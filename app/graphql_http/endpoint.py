@@ -126,6 +126,7 @@ class GraphQLHTTP:
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters, self.trusted)
         under_way.asked(operation.operation_name)
+        await self.schema.look_at(operation.query, operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return result_response(await self._execute(request, operation), media_type)
@@ -142,7 +143,7 @@ class GraphQLHTTP:
                 form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
                 under_way.asked(operation.operation_name)
-                form.check_types(self.schema.variable_types(operation.query, operation.operation_name))
+                form.check_types(await self.schema.variable_types(operation.query, operation.operation_name))
             except (RateLimitedError, UnavailableError) as error:
                 raise come_again(error) from error
             except BodyTimeoutError:

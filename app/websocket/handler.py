@@ -161,7 +161,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 if self.websocket.refusal:
                     raise self.websocket.refusal
                 await still_let_in(self.websocket.ws.scope)
-                self._check(message)
+                await self._check(message)
                 await share.take(max(0, self.websocket.received_bytes - share.size))
             except StoreError as error:
                 refusal = told(error)
@@ -176,7 +176,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 let_go = held.pop_all().close
                 operation.task.add_done_callback(lambda _task: let_go())
 
-    def _check(self, message: SubscribeMessage) -> None:
+    async def _check(self, message: SubscribeMessage) -> None:
         """See that an operation may begin, and put the document that it asks for by a hash into its payload.
 
         Raises:
@@ -194,6 +194,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         if view.rates:
             view.rates.check(payer_of(self.websocket.ws.scope))
         payload["query"] = trusted_text(payload, view.trusted) or payload.get("query") or ""
+        await self.schema.look_at(payload["query"], payload.get("operationName"))
         is_large = self.websocket.received_bytes > FREE_BYTES
         if is_large and self.schema.watches(payload["query"], payload.get("operationName")):
             raise large_subscription()

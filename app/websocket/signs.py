@@ -15,6 +15,9 @@ AT_ONCE: Final = 100
 TOO_MANY: Final = 4429
 REASON: Final = f"More than {PER_SECOND} pings and pongs a second came."
 
+_LINGER_SECONDS: Final = 1.0
+"""Time for the client to read why its connection ends."""
+
 _SMALL_FRAGMENT: Final = 128
 """Bytes below which a fragment counts as a ping does: each takes time and memory beside its payload."""
 
@@ -68,5 +71,7 @@ class CountingProtocol(LeavingProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.transport.close()
-        self.loop.call_later(self.close_timeout, self.transport.abort)
+        # A close while frames arrive resets the connection, and the client never reads why. Without a timer, uvicorn
+        # closes at the end of the application.
+        self.transport.pause_reading()
+        self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)

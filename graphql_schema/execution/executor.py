@@ -152,7 +152,8 @@ class CompilingExecutor(PatternedExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[dict[str, Any]]:
         """The data of one object."""
-        rows = self.rows(return_type, field_details_list) if position_context is None else None
+        compiles = position_context is None and result is not self.schema
+        rows = self.rows(return_type, field_details_list) if compiles else None
         if rows is None:
             return super().collect_and_execute_subfields(
                 return_type, field_details_list, path, result, position_context

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import cached_property
 from typing import Any, Final
 
-from graphql import FieldNode, GraphQLOutputType, GraphQLResolveInfo
+from graphql import FieldNode, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.pyutils import Path
+from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 MOST_ROOT_FIELDS: Final = 4
@@ -91,3 +91,16 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         if path.prev or self.root_slots is None:
             return complete(*given)
         return self.in_slot(self.root_slots, result, lambda: complete(*given))
+
+    def collect_and_execute_subfields(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        result: object,
+        position_context: Any,  # noqa: ANN401 -- the base's own
+    ) -> AwaitableOrValue[dict[str, Any]]:
+        """The data of one object; that of `__schema` takes up to 150 ms and needs no loop, so a thread makes it."""
+        execute: Callable[..., Any] = super().collect_and_execute_subfields
+        given = return_type, field_details_list, path, result, position_context
+        return asyncio.to_thread(execute, *given) if result is self.schema else execute(*given)

@@ -11,6 +11,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from app.websocket.first_messages import WaryProtocol
 from app.websocket.signs import AT_ONCE
@@ -83,6 +85,16 @@ def test_a_flood_closes_the_connection(address: tuple[str, int], flood: bytes) -
         client.sendall(flood)
 
         assert answered(client).endswith(CLOSED)
+
+
+async def test_a_client_that_sends_on_still_reads_why_its_connection_ends(address: tuple[str, int]) -> None:
+    async with connect(f"ws://{address[0]}:{address[1]}/") as client:
+        with suppress(ConnectionClosed):
+            for _ in range(100):
+                await client.send(["x"] * 300)
+        await client.wait_closed()
+
+    assert client.close_code == 4429
 
 
 def test_who_floods_and_reads_nothing_is_cut_off(address: tuple[str, int]) -> None:

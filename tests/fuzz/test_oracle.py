@@ -128,6 +128,26 @@ def test_a_websocket_that_the_server_breaks_off_is_told(code: int, told: list[st
     assert held.problems == told
 
 
+@pytest.mark.parametrize(
+    ("code", "breaks_protocol", "told"),
+    [
+        (1002, False, ["the connection was closed with 1002: "]),
+        (1002, True, []),
+        (1006, True, []),
+        (1011, True, ["the connection was closed with 1011: "]),
+    ],
+)
+def test_a_client_that_ends_in_the_middle_of_a_message_expects_1002(
+    code: int, told: list[str], *, breaks_protocol: bool
+) -> None:
+    caller = Caller.of(OPERATOR, "Bearer x", OPERATOR)
+    held = websocket.Session(caller, [], closed_with=code, breaks_protocol=breaks_protocol)
+
+    websocket.judge_end(held, "", is_ours=False)
+
+    assert held.problems == told
+
+
 def test_a_word_of_ours_that_somebody_sent_may_come_back() -> None:
     told = answer(
         b'{"errors": [{"message": "no field \'a.bson\'", "extensions": {"code": "BAD_USER_INPUT"}}]}', status=400

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import strawberry
+from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
 from graphql_schema.documents import LONG
+from graphql_schema.execution.executor import CompilingExecutor
+from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.waiting import turns_beside
@@ -77,6 +80,42 @@ async def test_what_a_long_one_does_is_known_before_it_is_valid(schema: LoomSche
             False,
         ]
         assert [schema.watches(text, None) for text in (query, invalid, watching)] == [False, False, True]
+
+
+async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: LoomSchema) -> None:
+    text = padded("{ " + MISSPELT + " }")
+
+    assert await turns_beside(schema.look_at(text, None)) > 5
+    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert schema.only_reads(text, None)
+
+
+async def test_variable_types_of_a_long_document_are_read_while_others_go_on(schema: LoomSchema) -> None:
+    text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
+    found: list[dict[str, str]] = []
+
+    async def read() -> None:
+        found.append(await schema.variable_types(text, None))
+
+    assert await turns_beside(read()) > 5
+    assert found == [{"a": "Boolean"}]
+
+
+@pytest.mark.parametrize("kind", [FewRootsExecutor, CompilingExecutor])
+async def test_introspection_of_the_schema_lets_others_in(kind: type[FewRootsExecutor]) -> None:
+    schema = LoomSchema(Query, limits=Limits(), execution_context_class=kind)
+    for _ in range(3):  # a selection is compiled when the server meets it again
+        results: list[ExecutionResult] = []
+
+        async def ask(into: list[ExecutionResult]) -> None:
+            into.append(await executed(schema, get_introspection_query()))
+
+        assert await turns_beside(ask(results)) > 0
+        [result] = results
+        assert result.errors is None
+        assert result.data is not None
+        kinds = {kind["name"]: kind for kind in result.data["__schema"]["types"]}
+        assert [field["name"] for field in kinds["Query"]["fields"]] == ["greeting"]
 
 
 def test_operations_of_one_are_told_apart_and_their_names_take_no_room(schema: LoomSchema) -> None:

@@ -57,6 +57,8 @@ class Session:
     closed_with: int | None = None
     breaks_off: bool = False
     """Whether it is the client that leaves without a word."""
+    breaks_protocol: bool = False
+    """Whether the client closes in the middle of a message, which the server has to answer with 1002."""
 
 
 def session(random: Random, documents: Documents, caller: Caller) -> Session:
@@ -133,6 +135,7 @@ async def _talk(connection: ClientConnection, held: Session, random: Random) -> 
                 await connection.ping(random.randbytes(random.choice((8, 125))))
             await connection.send(_fragments(random, frame) if random.random() < _OFTEN else frame)
         if random.random() < _OFTEN and held.sent:
+            held.breaks_protocol = True
             await _leave_unfinished(connection, _fragments(random, held.sent[-1]), random.choice((0.05, 1.0)))
         await _listen(connection, held, random.choice((0.05, 0.2)))
     held.breaks_off = random.random() < 0.2
@@ -165,7 +168,11 @@ async def _leave_unfinished(connection: ClientConnection, fragments: list[str] |
 
 def judge_end(held: Session, reason: str, *, is_ours: bool) -> None:
     """It is the server's fault where it failed, broke off, or says that we broke the protocol."""
-    faults = {_FAILED: True, _MISUNDERSTOOD: not is_ours, _BROKEN_OFF: not held.breaks_off}
+    faults = {
+        _FAILED: True,
+        _MISUNDERSTOOD: not is_ours and not held.breaks_protocol,
+        _BROKEN_OFF: not held.breaks_off and not held.breaks_protocol,
+    }
     if faults.get(held.closed_with or _BROKEN_OFF):
         held.problems.append(f"the connection was closed with {held.closed_with}: {reason}")
     held.problems += oracle.of_messages([reason])
