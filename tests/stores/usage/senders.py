@@ -45,8 +45,12 @@ def _summaries() -> Iterator[str]:
             yield f"- Applies to usage with {_keys(rule.marks, ' or ')}{also}{without}."
         else:
             yield "- Applies to all other usage."
-        yield f"- Input {_inclusion(rule, rule.input_excludes, CACHE)}"
-        yield f"- Output {_inclusion(rule, rule.output_excludes, REASONING)}"
+        for side, excluded, parts in (
+            ("Input", rule.input_excludes, CACHE),
+            ("Output", rule.output_excludes, REASONING),
+        ):
+            if named := excluded or tuple(part for part in parts if part in rule.keys):
+                yield f"- {side} {_inclusion(rule, named, does_exclude=bool(excluded))}"
         if rule.note:
             yield f"- {rule.note}"
         yield f"- Source: <{rule.source}>"
@@ -68,9 +72,11 @@ def _spans() -> Iterator[str]:
     yield ""
 
 
-def _inclusion(rule: Rule, excluded: tuple[str, ...], included: tuple[str, ...]) -> str:
-    does = f"excludes {_keys(excluded)}" if excluded else f"includes {_keys(included)}"
-    return does + ("." if rule.is_fixed else ", unless the total differs.")
+def _inclusion(rule: Rule, parts: tuple[str, ...], *, does_exclude: bool) -> str:
+    is_certain = rule.is_fixed or "total" not in rule.keys
+    return f"{'excludes' if does_exclude else 'includes'} {_keys(parts)}" + (
+        "." if is_certain else ", unless the total differs."
+    )
 
 
 def _keys(keys: Iterable[str], between: str = ", ") -> str:
