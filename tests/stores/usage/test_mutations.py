@@ -40,7 +40,7 @@ def summaries() -> list[tuple[str, Case]]:
 
 @pytest.fixture(scope="module")
 def spans() -> list[Case]:
-    found = []
+    found: list[Case] = []
     for payload in SPANS:
         entry, attributes = of_span(payload)
         found.append((_of_attributes, attributes, entry))
@@ -54,10 +54,11 @@ def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
         excluded: tuple[str, ...] = getattr(rule, side)
         if excluded or not rule.keys.keys().isdisjoint(parts):
             has_parts = True
-            yield f"{side} turned", replace(rule, **{side: () if excluded else parts})
+            turned: dict[str, Any] = {side: () if excluded else parts}
+            yield f"{side} turned", replace(rule, **turned)
         for name in excluded if len(excluded) > 1 else ():
-            left = tuple(other for other in excluded if other != name)
-            yield f"{side} without {name}", replace(rule, **{side: left})
+            less: dict[str, Any] = {side: tuple(other for other in excluded if other != name)}
+            yield f"{side} without {name}", replace(rule, **less)
     if has_parts and "total" in rule.keys:
         yield "is_fixed turned", replace(rule, is_fixed=not rule.is_fixed)
     if rule.cost_divisor != 1:
