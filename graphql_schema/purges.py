@@ -60,13 +60,14 @@ class PurgeMutations:
 
     @resolved(
         "Remove a project for good, with all that is in it and its rule of retention. Whoever stores something in it "
-        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes after a minute at most; "
-        "what is not gone by then goes without it, and lastPurge tells how far that is. It takes the role admin.",
+        "meanwhile is answered UNAVAILABLE; afterwards, it is there anew. The answer comes when all that was stored is "
+        "gone, after a minute at most. If something was stored in the last two minutes, the purge then waits until "
+        "waitsUntil, and isDone is false; lastPurge tells when it is done. It takes the role admin.",
         returns=ProjectPurgeRes,
     )
     async def project_purge(self, info: Info, project_id: ProjectId, confirm: Confirm) -> Row:
         """Purge."""
-        return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS))
+        return _row(await info.context.stores.purges.purge(project_id, confirm, WAIT_SECONDS, waits=False))
 
 
 def _row(report: PurgeReport) -> Row:

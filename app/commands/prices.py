@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Final
 
 from app.commands.databases import on_stores
@@ -9,13 +10,14 @@ from app.commands.options import Add, data_folder, say, settings_of
 from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
-from stores.costs.defaults import of_model, sources
+from stores.costs.defaults import of_model, shipped, sources
 from stores.costs.model_names import spellings
 from stores.costs.prices import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
 
 _MILLION: Final = 1_000_000
+_NEAR_NAMES: Final = 5
 
 
 def add_price(add: Add) -> None:
@@ -45,6 +47,9 @@ def price(options: Namespace) -> int:
     name, found = prices.resolve(model), prices.at(model, at)
     if name is None or found is None:
         say(f"{model} has no price, under none of these names:", *(f"  {spelling}" for spelling in spellings(model)))
+        if near := get_close_matches(min(spellings(model), key=len), shipped(), _NEAR_NAMES):
+            head = "Prices are shipped for these similar names, which may be other models:"
+            say(head, *(f"  {name}" for name in near))
         return 1
     return say(*_origin(model, name, found, at), *_rates(found))
 

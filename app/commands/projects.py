@@ -16,6 +16,8 @@ from stores import times
 from stores.purges import PurgeReport
 
 _LOOK_SECONDS: Final = 0.5
+_LINE_SECONDS: Final = 5
+"""Where nobody watches a terminal, a line comes only so often."""
 
 
 def add_project(add: Add) -> None:
@@ -33,21 +35,31 @@ def purge(options: Namespace) -> int:
     project_id, confirm = options.project, options.confirm
     if confirm is None and sys.stdin.isatty():
         confirm = input(f"This removes all of {project_id} for good. Repeat its id to go on: ")
-    with Console(stderr=True).status(Text(f"Purging {project_id} …")) as status:
+    console = Console(stderr=True, soft_wrap=True)
+    pause = _LOOK_SECONDS if console.is_terminal else _LINE_SECONDS
+    with console.status(Text(f"Purging {project_id} …")) as status:
 
         def show(progress: str) -> None:
-            status.update(Text(f"Purging {project_id}: {progress} …"))
+            line = Text(f"Purging {project_id}: {progress} …")
+            if console.is_terminal:
+                status.update(line)
+            else:
+                console.print(line)
 
-        report = on_stores(settings_of(options), lambda stores: _watched(stores, project_id, confirm or "", show))
+        report = on_stores(
+            settings_of(options), lambda stores: _watched(stores, project_id, confirm or "", show, pause)
+        )
     return say(f"{project_id} is gone: {_counted(report)}.")
 
 
-async def _watched(stores: Stores, project_id: str, confirm: str, show: Callable[[str], None]) -> PurgeReport:
-    """Purge a project, and call `show` with the progress every half second."""
+async def _watched(
+    stores: Stores, project_id: str, confirm: str, show: Callable[[str], None], pause_seconds: float
+) -> PurgeReport:
+    """Purge a project, and call `show` with the progress now and then."""
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(pause_seconds)
             report = await stores.purges.last(project_id)
             if report and not report.is_done:
                 show(_progress(report))

@@ -17,11 +17,11 @@ from stores.errors import BadInputError, PayloadTooLargeError, StoreError, Unava
 from stores.ids import new_id
 from stores.providers import JsonObject
 from stores.register import Entered
+from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"
 GIVEN_UP: Final = "The answer was given up before it was whole: whoever asked for it left, or the server stopped."
 
-_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _TRIES: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 
@@ -184,8 +184,6 @@ def _message(response: JsonObject) -> str | None:
 
 
 def _counts(response: JsonObject) -> JsonObject | None:
-    """What an answer used, of one that no call can hold: whatever in it breaks a rule is not here."""
+    """The usage that an answer states, without anything that may break a rule of calls: counts and a cost alone."""
     usage: Any = response.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
+    return stated_entry(kept_entry("", usage)) if isinstance(usage, dict) else None

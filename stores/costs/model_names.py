@@ -85,7 +85,7 @@ RULES: Final = (
     Rule(
         "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
     ),
-    Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?/(?:converse/|invoke/)?(?=.)"), ""),
+    Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?[/:](?:converse/|invoke/)?(?=.)"), ""),
     Rule("variant at the price of the model itself", re.compile("(?<=.):(?:thinking|beta)$"), ""),
     Rule("owner and id of a fine-tuned model", re.compile("^(ft:[^:]+):.+$"), r"\1"),
     Rule("Amazon's model at a router", re.compile("^amazon/(?=nova-)"), "amazon."),

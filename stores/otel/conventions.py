@@ -116,41 +116,48 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "cache_read": (
         "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.cache_read_tokens",
+        "gen_ai.usage.input_cached_tokens",
         "llm.token_count.prompt_details.cache_read",
         "llm.token_count.prompt_details.cache_input",
         "ai.usage.inputTokenDetails.cacheReadTokens",
         "ai.usage.cachedInputTokens",
         f"{_DETAILS}.cache_read_tokens",
         f"{_DETAILS}.cached_tokens",
+        f"{_DETAILS}.cache_read_input_tokens",
+        f"{_VERCEL_METADATA}.anthropic.cacheReadInputTokens",
+        f"{_VERCEL_METADATA}.bedrock.usage.cacheReadInputTokens",
+        f"{_VERCEL_METADATA}.openai.cachedPromptTokens",
         "mlflow.chat.tokenUsage.cache_read_input_tokens",
     ),
     "cache_read_audio": (
-        "gen_ai.usage.cache_read.audio.input_tokens",
+        "gen_ai.usage.audio.cache_read.input_tokens",
         f"{_DETAILS}.cache_audio_read_tokens",
     ),
+    "cache_read_image": ("gen_ai.usage.image.cache_read.input_tokens",),
     "cache_write": (
         "gen_ai.usage.cache_write.input_tokens",
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
         "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.cache_write_tokens",
         "llm.token_count.prompt_details.cache_write",
         "ai.usage.inputTokenDetails.cacheWriteTokens",
         f"{_VERCEL_METADATA}.anthropic.cacheCreationInputTokens",
         f"{_VERCEL_METADATA}.bedrock.usage.cacheWriteInputTokens",
         f"{_DETAILS}.cache_write_tokens",
+        f"{_DETAILS}.cache_creation_input_tokens",
         "mlflow.chat.tokenUsage.cache_creation_input_tokens",
     ),
-    "cache_write_1h": (
-        f"{_DETAILS}.ephemeral_1h_input_tokens",
-        f"{_VERCEL_METADATA}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
-    ),
+    "cache_write_1h": (f"{_VERCEL_METADATA}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",),
     "input_uncached": ("ai.usage.inputTokenDetails.noCacheTokens",),
     "audio_input": (
         "gen_ai.usage.audio.input_tokens",
+        "gen_ai.usage.input_audio_tokens",
         "llm.token_count.prompt_details.audio",
         f"{_DETAILS}.input_audio_tokens",
     ),
-    "image_input": ("gen_ai.usage.image.input_tokens", "llm.token_count.prompt_details.image"),
+    "image_input": ("gen_ai.usage.image.input_tokens",),
     "reasoning": (
         "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.reasoning_tokens",
@@ -160,14 +167,15 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         "ai.usage.reasoningTokens",
         f"{_DETAILS}.reasoning_tokens",
         f"{_DETAILS}.thoughts_tokens",
+        f"{_VERCEL_METADATA}.openai.reasoningTokens",
     ),
     "audio_output": (
         "gen_ai.usage.audio.output_tokens",
+        "gen_ai.usage.output_audio_tokens",
         "llm.token_count.completion_details.audio",
         f"{_DETAILS}.output_audio_tokens",
     ),
-    "image_output": ("gen_ai.usage.image.output_tokens", "llm.token_count.completion_details.image"),
-    "web_searches": (f"{_DETAILS}.web_search_requests",),
+    "image_output": ("gen_ai.usage.image.output_tokens",),
 }
 """Parts of those counts, by their names in `stores.usage.rules`."""
 
@@ -179,9 +187,15 @@ COST_PARTS: Final = ("cost_of_input", "cost_of_output")
 USAGE_BESIDE: Final[dict[str, tuple[str, ...]]] = {
     LANGFUSE_USAGE: ("langfuse.observation.usage_details",),
     LANGFUSE_COST: ("langfuse.observation.cost_details",),
-    COST: ("llm.cost.total", "gen_ai.usage.cost", "gen_ai.cost.total_cost", "operation.cost"),
-    COST_PARTS[0]: ("llm.cost.prompt", "gen_ai.cost.input_cost"),
-    COST_PARTS[1]: ("llm.cost.completion", "gen_ai.cost.output_cost"),
+    COST: (
+        "llm.cost.total",
+        "gen_ai.usage.cost",
+        "gen_ai.usage.total_cost",
+        "gen_ai.cost.total_cost",
+        "operation.cost",
+    ),
+    COST_PARTS[0]: ("llm.cost.prompt",),
+    COST_PARTS[1]: ("llm.cost.completion",),
 }
 """Langfuse's usage as a whole, and costs in US dollars that the sender states."""
 

@@ -63,6 +63,7 @@ class Purge:
         self.purge_id: str = document["purge_id"]
         self._holder = holder
         self._own = {"_id": self.project_id, "purge_id": self.purge_id, "holder": holder, "is_done": False}
+        self.is_waiting = False
 
     @classmethod
     async def take(cls, database: Database, project_id: str, lease_seconds: float = LEASE_SECONDS) -> "Purge | None":
@@ -150,8 +151,10 @@ class Purge:
         """Wait until no process can write that has not seen the mark."""
         while (left := (until - times.now()) / times.SECOND) > 0:
             await self._advance(waits_until=until)
-            await asyncio.sleep(min(left, 1))
+            self.is_waiting = True
             yield
+            await asyncio.sleep(min(left, 1))
+        self.is_waiting = False
         await self._advance(waits_until=None)
 
     async def _remove_some(self, session: Session, name: str, collection: Collection, after: str) -> str | None:

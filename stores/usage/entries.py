@@ -21,7 +21,8 @@ is that.
 from typing import Any, Final, TypeGuard
 
 from stores.json_shape import INT64
-from stores.usage.rules import MOST, STATED_COST, split_usage, whole_count
+from stores.usage.counts import by_class
+from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, split_usage, whole_count
 
 Usage = dict[str, Any]
 """An entry of what a call keeps."""
@@ -49,13 +50,14 @@ def sent_counts(counts: dict[str, Any]) -> dict[str, int]:
 
 def kept_usage(summary: object) -> dict[str, Any]:
     """The fields that a call keeps of its summary's usage; none where no model is named."""
-    usage = [_kept(model, counts) for model, counts in by_model(summary).items()]
+    usage = [kept_entry(model, counts) for model, counts in by_model(summary).items()]
     if not usage:
         return {}
     return {"usage": usage, "total_tokens": min(sum(entry["total_tokens"] for entry in usage), MOST)}
 
 
-def _kept(model: str, sent: dict[str, Any]) -> Usage:
+def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
+    """The entry that a call keeps of what its summary says of a model."""
     requests = whole_count(sent.get("requests"))
     if sent.keys() <= _PLAIN:
         prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
@@ -72,6 +74,20 @@ def _kept(model: str, sent: dict[str, Any]) -> Usage:
     if stated_cost is not None:
         kept[STATED_COST] = stated_cost
     return kept
+
+
+def stated_entry(entry: Usage) -> dict[str, Any]:
+    """The counts, classes and cost of an entry as a summary states them: `kept_entry` reads the entry out of it."""
+    stated = {name: entry[name] for name in ("prompt_tokens", "completion_tokens")}
+    if entry["requests"]:
+        stated = {"requests": entry["requests"], **stated}
+    if not entry.get(TOTAL_IS_SUM):
+        stated["total_tokens"] = entry["total_tokens"]
+    if "classes" in entry:
+        stated[CLASS_COUNTS] = by_class(entry)
+    if STATED_COST in entry:
+        stated["cost"] = entry[STATED_COST]
+    return stated
 
 
 def _entry(model: str, prompt: int, completion: int, requests: int, total: int) -> Usage:

@@ -91,60 +91,7 @@ _IN: Final = ("prompt_tokens", "input_tokens")
 _OUT: Final = ("completion_tokens", "output_tokens")
 _TOTAL: Final = ("total_tokens",)
 _TOTALS: Final = {"input": _IN, "output": _OUT, "total": _TOTAL}
-
-_LIKE_OPENAI: Final[_Keys] = {
-    **_TOTALS,
-    "cache_read": (
-        "prompt_tokens_details.cached_tokens",
-        "input_tokens_details.cached_tokens",
-        "input_token_details.cached_tokens",
-        "prompt_cache_hit_tokens",
-        "num_cached_tokens",
-        "cached_tokens",
-    ),
-    "cache_read_audio": (
-        "input_token_details.cached_tokens_details.audio_tokens",
-        "prompt_tokens_details.cached_tokens_details.audio_tokens",
-    ),
-    "cache_read_image": (
-        "input_token_details.cached_tokens_details.image_tokens",
-        "prompt_tokens_details.cached_tokens_details.image_tokens",
-    ),
-    "cache_write": (
-        "prompt_tokens_details.cache_write_tokens",
-        "input_tokens_details.cache_write_tokens",
-        "prompt_tokens_details.cache_creation_input_tokens",
-    ),
-    "audio_input": (
-        "prompt_tokens_details.audio_tokens",
-        "input_tokens_details.audio_tokens",
-        "input_token_details.audio_tokens",
-    ),
-    "image_input": (
-        "prompt_tokens_details.image_tokens",
-        "input_tokens_details.image_tokens",
-        "input_token_details.image_tokens",
-    ),
-    "reasoning": (
-        "completion_tokens_details.reasoning_tokens",
-        "output_tokens_details.reasoning_tokens",
-        "output_token_details.reasoning_tokens",
-        "output_tokens_details.thinking_tokens",
-        "reasoning_tokens",
-    ),
-    "audio_output": (
-        "completion_tokens_details.audio_tokens",
-        "output_tokens_details.audio_tokens",
-        "output_token_details.audio_tokens",
-    ),
-    "image_output": (
-        "completion_tokens_details.image_tokens",
-        "output_tokens_details.image_tokens",
-        "output_token_details.image_tokens",
-    ),
-    "web_searches": ("server_tool_use.web_search_requests", "server_side_tool_usage_details.web_search_calls"),
-    STATED_COST: ("cost",),
-}
+_INPUT_AND_OUTPUT: Final[_Keys] = {"input": ("input_tokens",), "output": ("output_tokens",), "total": _TOTAL}
 
 RULES: Final = (
     Rule(
@@ -179,12 +126,7 @@ RULES: Final = (
                 "responseTokensDetails.AUDIO",
                 "response_tokens_details.AUDIO",
             ),
-            "image_output": (
-                "candidatesTokensDetails.IMAGE",
-                "candidates_tokens_details.IMAGE",
-                "responseTokensDetails.IMAGE",
-                "response_tokens_details.IMAGE",
-            ),
+            "image_output": ("candidatesTokensDetails.IMAGE", "candidates_tokens_details.IMAGE"),
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
@@ -216,8 +158,8 @@ RULES: Final = (
             STATED_COST: ("costUSD",),
         },
         input_excludes=CACHE,
-        is_fixed=True,
-        source="https://platform.claude.com/docs/en/agent-sdk/cost-tracking",
+        source="https://code.claude.com/docs/en/agent-sdk/cost-tracking",
+        note="`usage` of a result has Anthropic's shape.",
     ),
     Rule(
         "Amazon Bedrock Converse",
@@ -228,7 +170,6 @@ RULES: Final = (
             "total": ("totalTokens",),
             "cache_read": ("cacheReadInputTokens", "cacheReadInputTokenCount"),
             "cache_write": ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
-            "cache_write_5m": ("cacheDetails.5m",),
             "cache_write_1h": ("cacheDetails.1h",),
         },
         input_excludes=CACHE,
@@ -249,8 +190,11 @@ RULES: Final = (
         "Perplexity",
         marks=("citation_tokens", "num_search_queries", "search_context_size"),
         keys={
-            **_LIKE_OPENAI,
+            "input": ("prompt_tokens",),
             "input_beside": ("citation_tokens",),
+            "output": ("completion_tokens",),
+            "total": _TOTAL,
+            "reasoning": ("reasoning_tokens",),
             "web_searches": ("num_search_queries",),
             STATED_COST: ("cost.total_cost",),
         },
@@ -262,7 +206,14 @@ RULES: Final = (
     Rule(
         "xAI",
         marks=("num_sources_used", "cost_in_usd_ticks"),
-        keys={**_LIKE_OPENAI, STATED_COST: ("cost_in_usd_ticks",)},
+        keys={
+            **_TOTALS,
+            "cache_read": ("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens"),
+            "image_input": ("prompt_tokens_details.image_tokens",),
+            "reasoning": ("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
+            "web_searches": ("server_side_tool_usage_details.web_search_calls",),
+            STATED_COST: ("cost_in_usd_ticks",),
+        },
         output_excludes=REASONING,
         cost_divisor=10**10,
         source="https://docs.x.ai/docs/guides/reasoning",
@@ -277,7 +228,7 @@ RULES: Final = (
             "output_token_details.audio",
         ),
         keys={
-            **_TOTALS,
+            **_INPUT_AND_OUTPUT,
             "cache_read": ("input_token_details.cache_read",),
             "cache_write": ("input_token_details.cache_creation",),
             "cache_write_5m": ("input_token_details.ephemeral_5m_input_tokens",),
@@ -293,15 +244,19 @@ RULES: Final = (
         marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
         also=("prompt_tokens",),
         keys={
-            **_LIKE_OPENAI,
+            "input": ("prompt_tokens",),
+            "output": ("completion_tokens",),
+            "total": _TOTAL,
             "cache_read": ("cache_read_input_tokens", "prompt_tokens_details.cached_tokens"),
-            "cache_write": ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens"),
-            "cache_write_5m": ("prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",),
+            "cache_write": ("cache_creation_input_tokens",),
             "cache_write_1h": ("prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",),
-            "web_searches": (
-                "server_tool_use.web_search_requests",
-                "prompt_tokens_details.web_search_requests",
-            ),
+            "audio_input": ("prompt_tokens_details.audio_tokens",),
+            "image_input": ("prompt_tokens_details.image_tokens",),
+            "reasoning": ("completion_tokens_details.reasoning_tokens",),
+            "audio_output": ("completion_tokens_details.audio_tokens",),
+            "image_output": ("completion_tokens_details.image_tokens",),
+            "web_searches": ("server_tool_use.web_search_requests", "prompt_tokens_details.web_search_requests"),
+            STATED_COST: ("cost",),
         },
         source="https://docs.litellm.ai/docs/completion/prompt_caching",
         note="`prompt_tokens` includes the cache although Anthropic's names stand beside it.",
@@ -323,8 +278,12 @@ RULES: Final = (
                 "cached_modality_TEXT",
             ),
             "cache_write": ("cache_creation_input_tokens", "input_cache_creation"),
-            "cache_write_5m": ("cache_creation_ephemeral_5m_input_tokens", "input_ephemeral_5m_input_tokens"),
-            "cache_write_1h": ("cache_creation_ephemeral_1h_input_tokens", "input_ephemeral_1h_input_tokens"),
+            "cache_write_5m": ("input_cache_creation_5m", "input_ephemeral_5m_input_tokens"),
+            "cache_write_1h": (
+                "input_cache_creation_1h",
+                "input_ephemeral_1h_input_tokens",
+                "cache_creation_ephemeral_1h_input_tokens",
+            ),
             "audio_input": ("input_audio_tokens", "input_audio", "input_modality_AUDIO"),
             "image_input": ("input_image_tokens", "input_image", "input_modality_IMAGE"),
             "reasoning": ("output_reasoning_tokens", "output_reasoning", "reasoning_tokens"),
@@ -338,12 +297,11 @@ RULES: Final = (
     ),
     Rule(
         "Anthropic",
-        marks=("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"),
+        marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
         keys={
-            **_TOTALS,
+            **_INPUT_AND_OUTPUT,
             "cache_read": ("cache_read_input_tokens",),
             "cache_write": ("cache_creation_input_tokens",),
-            "cache_write_5m": ("cache_creation.ephemeral_5m_input_tokens",),
             "cache_write_1h": ("cache_creation.ephemeral_1h_input_tokens",),
             "reasoning": ("output_tokens_details.thinking_tokens",),
             "web_searches": ("server_tool_use.web_search_requests",),
@@ -356,9 +314,10 @@ RULES: Final = (
         marks=("input_tokens_details.image_tokens",),
         without=("output_tokens_details", "input_tokens_details.cached_tokens"),
         keys={
-            **_TOTALS,
+            "input": ("input_tokens",),
+            "total": _TOTAL,
             "image_input": ("input_tokens_details.image_tokens",),
-            "image_output": _OUT,
+            "image_output": ("output_tokens",),
         },
         source="https://platform.openai.com/docs/api-reference/images/object",
         note="Without `output_tokens_details` all output is images.",
@@ -366,7 +325,39 @@ RULES: Final = (
     Rule(
         "OpenAI (chat, responses, realtime, transcription), and Azure, DeepSeek, Groq, Mistral, OpenRouter and others",
         marks=(),
-        keys=_LIKE_OPENAI,
+        keys={
+            **_TOTALS,
+            "cache_read": (
+                "prompt_tokens_details.cached_tokens",
+                "input_tokens_details.cached_tokens",
+                "input_token_details.cached_tokens",
+                "prompt_cache_hit_tokens",
+                "cached_tokens",
+            ),
+            "cache_read_audio": ("input_token_details.cached_tokens_details.audio_tokens",),
+            "cache_read_image": ("input_token_details.cached_tokens_details.image_tokens",),
+            "cache_write": (
+                "prompt_tokens_details.cache_write_tokens",
+                "input_tokens_details.cache_write_tokens",
+                "prompt_tokens_details.cache_creation_input_tokens",
+            ),
+            "audio_input": ("prompt_tokens_details.audio_tokens", "input_token_details.audio_tokens"),
+            "image_input": (
+                "prompt_tokens_details.image_tokens",
+                "input_tokens_details.image_tokens",
+                "input_token_details.image_tokens",
+            ),
+            "reasoning": (
+                "completion_tokens_details.reasoning_tokens",
+                "output_tokens_details.reasoning_tokens",
+                "output_tokens_details.thinking_tokens",
+                "reasoning_tokens",
+            ),
+            "audio_output": ("completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"),
+            "image_output": ("completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"),
+            "web_searches": ("server_tool_use.web_search_requests",),
+            STATED_COST: ("cost",),
+        },
         source="https://platform.openai.com/docs/api-reference/chat/object",
         note="Where the total is the sum of input, output and reasoning, the output excludes reasoning.",
     ),
@@ -416,16 +407,7 @@ SPAN_RULES: Final = (
         source="https://github.com/traceloop/openllmetry/tree/main/packages/opentelemetry-instrumentation-bedrock",
     ),
     SpanRule(
-        "Strands Agents",
-        begins="strands.",
-        providers=(),
-        without=None,
-        excludes=False,
-        is_fixed=False,
-        source="https://github.com/strands-agents/sdk-python/blob/main/src/strands/telemetry/tracer.py",
-    ),
-    SpanRule(
-        "OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry, Vercel AI SDK, and others",
+        "OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry, Strands Agents, Vercel AI SDK, and others",
         begins="",
         providers=(),
         without=None,

@@ -75,13 +75,28 @@ def test_a_model_without_a_price_is_an_error_that_lists_its_names(price: Command
     code, said, error = price("openai/GPT-99")
 
     assert (code, error) == (1, "")
-    assert said.splitlines() == [
+    assert said.splitlines()[:5] == [
         "openai/GPT-99 has no price, under none of these names:",
         "  openai/GPT-99",
         "  openai/gpt-99",
         "  GPT-99",
         "  gpt-99",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("claude-sonet-4-5", "claude-sonnet-4-5"),
+        ("gpt-4o-mimi", "gpt-4o-mini"),
+        ("deepseek/deepseek-r1:free", "deepseek-r1"),
+    ],
+)
+def test_a_model_without_a_price_is_shown_similar_names(price: Command, name: str, nearest: str) -> None:
+    code, said, _ = price(name)
+
+    _, near = said.split("Prices are shipped for these similar names, which may be other models:\n")
+    assert (code, near.splitlines()[0]) == (1, f"  {nearest}")
 
 
 def test_a_date_that_is_none_is_an_error(price: Command) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from app.cli import main
+from app.commands import projects
 from stores import register, times
 from stores.calls import CallsStore
 from stores.database import Database
@@ -108,6 +109,18 @@ def test_a_purge_that_waits_for_servers_shows_what_it_removed_and_how_long_it_wa
     shown = re.findall(rf"Purging {PROJECT}: removed {counts}; waiting (\d) s for servers", err)
     assert set(shown) <= {"3", "2", "1", "0"}
     assert shown
+
+
+def test_a_purge_shows_lines_of_progress_without_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 2)
+    monkeypatch.setattr(purge, "_MARGIN_SECONDS", 1)
+    monkeypatch.setattr(projects, "_LINE_SECONDS", 0.5)
+
+    code, _, err = command("project", "purge", PROJECT, "--confirm", PROJECT)
+
+    assert code == 0
+    waiting = rf"Purging {PROJECT}: removed 4 calls, .*; waiting \d s for servers that may not have noticed the purge …"
+    assert any(re.fullmatch(waiting, line) for line in err.splitlines())
 
 
 @pytest.mark.parametrize(

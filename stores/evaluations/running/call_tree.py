@@ -6,28 +6,36 @@ Ids follow from the run's own, so that whoever goes on with a run that was cut o
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final
 
 from stores import times
 from stores.calls import CallEnd, CallStart
+from stores.costs.decimals import exact, plus
 from stores.providers import JsonObject
+from stores.usage.counts import added
+from stores.usage.entries import TOTAL_IS_SUM, Usage, by_model, kept_entry, stated_entry
+from stores.usage.rules import MOST, STATED_COST
 
 ATTRIBUTES: Final[JsonObject] = {"_weave_eval_meta": {"evaluate_model_worker": True}}
 """What tells calls of the server's own runs from others, as in the reference."""
 
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "total_tokens")
 _LARGEST: Final = 2**53
-"""Of counts; nothing that was counted is larger."""
+"""Of counts of calls; nothing that was counted is larger."""
 _REFS: Final = ("self", "model", "example")
 """The inputs that are refs, and so always small."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many calls of a subtree ended well and how many did not, and what they used of models."""
+    """How many calls of a subtree ended well and how many did not, and what they used of models.
+
+    `usage` has an entry of usage for each model: the sums of the counts, classes and stated costs of the calls.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
-    usage: dict[str, Counter[str]] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
 
     @classmethod
     def of(cls, summary: object) -> "Tally":
@@ -35,27 +43,29 @@ class Tally:
         tally = cls()
         for name in ("success", "error"):
             tally.statuses[name] = _count(_members(_members(summary).get("status_counts")).get(name))
-        for model, counts in _members(_members(summary).get("usage")).items():
+        for model, counts in by_model(summary).items():
             tally.use(model, counts)
         return tally
 
-    def use(self, model: str, counts: object) -> None:
-        """Count what was used of a model."""
-        given = _members(counts)
-        whole = {name: _count(given[name]) for name in _COUNTS if type(given.get(name)) is int}
-        self.usage.setdefault(model, Counter()).update(whole)
+    def use(self, model: str, counts: JsonObject) -> None:
+        """Count the usage of a model, as its provider or a summary states it."""
+        self._count(kept_entry(model, counts))
 
     def add(self, other: "Tally") -> None:
         """Count in what another subtree tells."""
         self.statuses.update(other.statuses)
-        for model, counts in other.usage.items():
-            self.usage.setdefault(model, Counter()).update(counts)
+        for entry in other.usage.values():
+            self._count(entry)
+
+    def _count(self, entry: Usage) -> None:
+        known = self.usage.get(entry["model"])
+        self.usage[entry["model"]] = _sum(known, entry) if known else entry
 
     def summary(self) -> JsonObject:
         """The summary of the call above them."""
         found: JsonObject = {"status_counts": {"success": self.statuses["success"], "error": self.statuses["error"]}}
         if self.usage:
-            found["usage"] = {model: dict(counts) for model, counts in self.usage.items()}
+            found["usage"] = {model: stated_entry(entry) for model, entry in self.usage.items()}
         return found
 
 
@@ -122,14 +132,32 @@ class RunCalls:
 
 
 def small(part: CallStart | CallEnd, problem: str) -> CallStart | CallEnd:
-    """A start or end without what made it impossible to store; an end tells the problem as its exception."""
+    """A start or end without what made it impossible to store; an end tells the problem as its exception.
+
+    The summary of an end keeps the counts alone, since what was used must be paid for.
+    """
     if isinstance(part, CallStart):
         given: JsonObject = part.inputs if isinstance(part.inputs, dict) else {}
         part.inputs = {name: given[name] for name in _REFS if name in given}
     else:
-        part.output, part.exception = None, problem
-        part.summary = {"status_counts": {"success": 0, "error": 1}}
+        tally = Tally.of(part.summary)
+        if part.exception is None:
+            tally.statuses.update(success=-1, error=1)
+        part.output, part.exception, part.summary = None, problem, tally.summary()
     return part
+
+
+def _sum(some: Usage, more: Usage) -> Usage:
+    """The sum of two entries of the usage of a model."""
+    entry: Usage = {"model": some["model"]} | {name: min(some[name] + more[name], MOST) for name in _COUNTS}
+    if some.get(TOTAL_IS_SUM) and more.get(TOTAL_IS_SUM):
+        entry[TOTAL_IS_SUM] = True
+    if classes := added(some.get("classes") or {}, more.get("classes") or {}):
+        entry["classes"] = dict(classes)
+    costs = [exact(each[STATED_COST]) for each in (some, more) if STATED_COST in each]
+    if costs:
+        entry[STATED_COST] = float(reduce(plus, costs))
+    return entry
 
 
 def _members(value: object) -> JsonObject:

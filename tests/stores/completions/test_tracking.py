@@ -157,6 +157,37 @@ async def test_an_answer_too_large_for_a_document_is_told_by_its_call(
     assert call["summary"] == {"usage": {"gpt-4o": USAGE}}
 
 
+async def test_an_answer_too_large_for_a_document_is_billed_by_its_classes(
+    completions: CompletionsStore, calls: CallsStore, stand_in: StandIn
+) -> None:
+    usage = {
+        "prompt_tokens": 2006,
+        "completion_tokens": 300,
+        "total_tokens": 2306,
+        "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 100, "audio_tokens": 0},
+        "cost": 0.0123,
+    }
+    choice = {"message": {"role": "assistant", "content": "word " * 1_500_000}, "finish_reason": "stop"}
+    stand_in.reply = lambda _body: JSONResponse({"choices": [choice], "usage": usage})
+
+    completion = await completions.create(PROJECT, {"model": "gpt-4o", "messages": HELLO})
+
+    call = await kept(calls, completion.call_id)
+    assert "The answer cannot be kept as it is: output and summary take" in call["exception"]
+    assert call["usage"] == [
+        {
+            "model": "gpt-4o",
+            "prompt_tokens": 2006,
+            "completion_tokens": 300,
+            "requests": 0,
+            "total_tokens": 2306,
+            "classes": {"cache_read": 1920, "reasoning": 100},
+            "stated_cost": 0.0123,
+        }
+    ]
+
+
 @pytest.mark.parametrize("where", ["content", "usage"])
 async def test_an_answer_that_breaks_a_rule_of_calls_ends_its_call_all_the_same(
     completions: CompletionsStore, calls: CallsStore, stand_in: StandIn, where: str

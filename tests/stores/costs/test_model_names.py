@@ -46,6 +46,7 @@ DECORATIONS = (
         ("x-ai/grok-4", "grok-4"),
         ("amazon/nova-lite-v1", "amazon.nova-lite-v1:0"),
         ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("bedrock:us.anthropic.claude-sonnet-4-20250514-v1:0", "us.anthropic.claude-sonnet-4-20250514-v1:0"),
         ("ca.anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
         ("anthropic.claude-opus-4-20250514-v1", "anthropic.claude-opus-4-20250514-v1:0"),
         ("anthropic.claude-3-sonnet-20240229-v1:0:200k", "anthropic.claude-3-sonnet-20240229-v1:0"),

@@ -231,6 +231,25 @@ async def test_what_there_is_goes_before_the_wait_and_what_comes_meanwhile_after
     assert await counted(database, PROJECT) == {}
 
 
+async def test_who_does_not_wait_is_answered_when_all_that_was_stored_is_gone(
+    database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "LAG_SECONDS", 1_000)
+    await fill(database, PROJECT)
+
+    report = await purges.purge(PROJECT, PROJECT, waits=False)
+    again = await purges.purge(PROJECT, PROJECT, waits=False)
+
+    assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
+    assert (report.is_done, report.waits_until) == (False, report.started_at + 1_000_000_000)
+    assert again == report
+    await CallsStore(database).write([start(5)])  # by a process that has looked before
+    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    done = await purges.go_on(PROJECT)  # as servers do in their upkeep, and at once: nobody holds the purge
+    assert (done.is_done, done.removed.calls, done.waits_until) == (True, 4, None)
+    assert await counted(database, PROJECT) == {}
+
+
 async def test_it_does_not_wait_where_nothing_was_stored_lately(
     database: Database, purges: PurgesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,10 +17,14 @@ OPENAI_EMBEDDINGS: Final = "https://platform.openai.com/docs/api-reference/embed
 AZURE: Final = "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/prompt-caching"
 ANTHROPIC: Final = "https://platform.claude.com/docs/en/build-with-claude/prompt-caching"
 ANTHROPIC_SEARCH: Final = "https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool"
-CLAUDE_AGENT: Final = "https://platform.claude.com/docs/en/agent-sdk/cost-tracking"
+CLAUDE_AGENT: Final = "https://code.claude.com/docs/en/agent-sdk/cost-tracking"
+CLAUDE_AGENT_PYTHON: Final = (
+    "https://github.com/anthropics/claude-agent-sdk-python/blob/main/tests/test_message_parser.py"
+)
 LITELLM: Final = "https://docs.litellm.ai/docs/completion/prompt_caching"
 GEMINI: Final = "https://ai.google.dev/api/generate-content#UsageMetadata"
 GEMINI_LIVE: Final = "https://ai.google.dev/api/live#UsageMetadata"
+GEMINI_PYTHON: Final = "https://github.com/googleapis/python-genai/blob/main/google/genai/types.py"
 VERTEX: Final = "https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse"
 BEDROCK: Final = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html"
 DEEPSEEK: Final = "https://api-docs.deepseek.com/guides/kv_cache"
@@ -33,12 +37,24 @@ OPENROUTER: Final = "https://openrouter.ai/docs/use-cases/usage-accounting"
 QWEN: Final = "https://www.alibabacloud.com/help/en/model-studio/context-cache"
 MOONSHOT: Final = "https://platform.moonshot.ai/docs/api/chat"
 LANGCHAIN: Final = "https://reference.langchain.com/python/langchain-core/messages/ai/UsageMetadata"
+LANGCHAIN_AWS: Final = (
+    "https://github.com/langchain-ai/langchain-aws/blob/main/libs/aws/langchain_aws/chat_models/bedrock_converse.py"
+)
+SGLANG: Final = "https://github.com/sgl-project/sglang/blob/main/python/sglang/srt/entrypoints/openai/protocol.py"
 VERCEL: Final = "https://ai-sdk.dev/docs/ai-sdk-core/telemetry"
 WEAVE: Final = "https://docs.wandb.ai/weave/guides/tracking/costs"
 GENAI: Final = "https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md"
 OPENINFERENCE: Final = "https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md"
 OPENLLMETRY: Final = "https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions"
 LANGFUSE: Final = "https://langfuse.com/docs/observability/features/token-and-cost-tracking"
+LANGFUSE_LANGCHAIN: Final = (
+    "https://github.com/langfuse/langfuse-python/blob/main/langfuse/langchain/CallbackHandler.py"
+)
+LANGFUSE_PRICES: Final = "https://github.com/langfuse/langfuse/blob/main/worker/src/constants/default-model-prices.json"
+LANGFUSE_SPANS: Final = (
+    "https://github.com/langfuse/langfuse/blob/main/packages/shared/src/server/otel/OtelIngestionProcessor.ts"
+)
+LIVEKIT: Final = "https://github.com/livekit/agents/blob/main/livekit-agents/livekit/agents/telemetry/trace_types.py"
 PYDANTIC_AI: Final = "https://github.com/pydantic/pydantic-ai/blob/main/pydantic_ai_slim/pydantic_ai/usage.py"
 STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/strands/telemetry/tracer.py"
 MLFLOW: Final = "https://mlflow.org/docs/latest/genai/tracing/token-usage-cost/"
@@ -1772,6 +1788,324 @@ _LIBRARIES: Final = (
     ),
 )
 
+# Each of these differs from all above in a count that one flag or one name of a rule decides. Some lack the total, as
+# usage does that a program copies into a summary by hand: then the rule alone decides.
+_FURTHER: Final = (
+    Payload(
+        "Gemini, cached content and thoughts, no total",
+        GEMINI,
+        "gemini-2.5-flash",
+        {
+            "promptTokenCount": 5000,
+            "cachedContentTokenCount": 4089,
+            "candidatesTokenCount": 800,
+            "thoughtsTokenCount": 200,
+        },
+        # 800 + 200
+        entry(5000, 1000, 6000, is_sum=True, cache_read=4089, reasoning=200),
+    ),
+    Payload(
+        "Gemini by Google's client for Python, cached audio and images, and prompts for tools",
+        GEMINI_PYTHON,
+        "gemini-2.5-flash",
+        {
+            "prompt_token_count": 11000,
+            "tool_use_prompt_token_count": 500,
+            "candidates_token_count": 100,
+            "total_token_count": 11600,
+            "cached_content_token_count": 8758,
+            "prompt_tokens_details": snake_modalities(TEXT=1226, AUDIO=9000, IMAGE=774),
+            "cache_tokens_details": snake_modalities(TEXT=500, AUDIO=8000, IMAGE=258),
+        },
+        # 11000 + 500; text and images of the cache 500 + 258, audio 9000 - 8000, images 774 - 258
+        entry(11500, 100, 11600, cache_read=758, cache_read_audio=8000, audio_input=1000, image_input=516),
+    ),
+    Payload(
+        "Gemini by Google's client for Python, image made",
+        GEMINI_PYTHON,
+        "gemini-2.5-flash-image",
+        {
+            "prompt_token_count": 10,
+            "candidates_token_count": 1295,
+            "total_token_count": 1305,
+            "candidates_tokens_details": snake_modalities(TEXT=5, IMAGE=1290),
+        },
+        entry(10, 1295, 1305, image_output=1290),
+    ),
+    Payload(
+        "Gemini by Google's client for Python, speech made",
+        GEMINI_PYTHON,
+        "gemini-2.5-flash-preview-tts",
+        {
+            "prompt_token_count": 12,
+            "candidates_token_count": 148,
+            "total_token_count": 160,
+            "candidates_tokens_details": snake_modalities(AUDIO=148),
+        },
+        entry(12, 148, 160, audio_output=148),
+    ),
+    Payload(
+        "Gemini Live by Google's client for Python",
+        GEMINI_PYTHON,
+        "gemini-live-2.5-flash-preview",
+        {
+            "prompt_token_count": 900,
+            "response_token_count": 300,
+            "total_token_count": 1200,
+            "prompt_tokens_details": snake_modalities(TEXT=500, AUDIO=400),
+            "response_tokens_details": snake_modalities(TEXT=60, AUDIO=240),
+        },
+        entry(900, 300, 1200, audio_input=400, audio_output=240),
+    ),
+    Payload(
+        "AI SDK 5, Claude, whose input excludes the cache",
+        VERCEL,
+        _CLAUDE,
+        {"inputTokens": 4, "outputTokens": 50, "totalTokens": 54, "cachedInputTokens": 3000},
+        # 4 + 3000
+        entry(3004, 50, 3054, cache_read=3000),
+    ),
+    Payload(
+        "AI SDK 6, cached input and reasoning, no total",
+        VERCEL,
+        _CLAUDE,
+        {
+            "inputTokens": 3104,
+            "inputTokenDetails": {"noCacheTokens": 4, "cacheReadTokens": 3000, "cacheWriteTokens": 100},
+            "outputTokens": 900,
+            "outputTokenDetails": {"textTokens": 580, "reasoningTokens": 320},
+        },
+        entry(3104, 900, 4004, is_sum=True, cache_read=3000, cache_write_5m=100, reasoning=320),
+    ),
+    Payload(
+        "Claude Agent SDK, no count of written tokens",
+        CLAUDE_AGENT_PYTHON,
+        _CLAUDE,
+        {
+            "inputTokens": 3,
+            "outputTokens": 24,
+            "cacheReadInputTokens": 20012,
+            "costUSD": 0.0106,
+            "contextWindow": 200000,
+            "maxOutputTokens": 64000,
+        },
+        # 3 + 20012
+        entry(20015, 24, 20039, is_sum=True, cost=0.0106, cache_read=20012),
+    ),
+    Payload(
+        "Claude Agent SDK, less of the cache than beside it",
+        CLAUDE_AGENT,
+        _CLAUDE,
+        {
+            "inputTokens": 5210,
+            "outputTokens": 600,
+            "cacheReadInputTokens": 1000,
+            "cacheCreationInputTokens": 2000,
+            "webSearchRequests": 0,
+            "costUSD": 0.03243,
+        },
+        # 5210 + 1000 + 2000
+        entry(8210, 600, 8810, is_sum=True, cost=0.03243, cache_read=1000, cache_write_5m=2000),
+    ),
+    Payload(
+        "Bedrock Converse, the older name of tokens written to the cache",
+        BEDROCK,
+        "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
+        {
+            "inputTokens": 4,
+            "outputTokens": 70,
+            "totalTokens": 1236,
+            "cacheReadInputTokenCount": 0,
+            "cacheWriteInputTokenCount": 1162,
+        },
+        # 4 + 1162
+        entry(1166, 70, 1236, cache_write_5m=1162),
+    ),
+    Payload(
+        "Cohere, documents whose citations are not billed",
+        COHERE,
+        "command-a-03-2025",
+        {
+            "billed_units": {"input_tokens": 7596, "output_tokens": 645},
+            "tokens": {"input_tokens": 8583, "output_tokens": 707},
+        },
+        entry(7596, 645, 8241, is_sum=True),
+    ),
+    Payload(
+        "Perplexity, a total without the reasoning, and no citations",
+        PERPLEXITY,
+        "sonar-deep-research",
+        {
+            "prompt_tokens": 9,
+            "completion_tokens": 500,
+            "total_tokens": 509,
+            "search_context_size": "low",
+            "citation_tokens": 0,
+            "num_search_queries": 2,
+            "reasoning_tokens": 300,
+        },
+        # 500 + 300
+        entry(9, 800, 809, reasoning=300, web_searches=2),
+    ),
+    Payload(
+        "xAI, cached prompt and reasoning, no total",
+        XAI,
+        "grok-4",
+        {
+            "prompt_tokens": 500,
+            "completion_tokens": 60,
+            "prompt_tokens_details": {"text_tokens": 500, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 448},
+            "completion_tokens_details": {"reasoning_tokens": 40, "audio_tokens": 0},
+            "num_sources_used": 0,
+        },
+        # 60 + 40
+        entry(500, 100, 600, is_sum=True, cache_read=448, reasoning=40),
+    ),
+    Payload(
+        "LangChain, OpenAI, no total",
+        LANGCHAIN,
+        "gpt-4o",
+        {
+            "input_tokens": 350,
+            "output_tokens": 240,
+            "input_token_details": {"audio": 10, "cache_read": 100},
+            "output_token_details": {"audio": 10, "reasoning": 200},
+        },
+        entry(350, 240, 590, is_sum=True, cache_read=100, audio_input=10, reasoning=200, audio_output=10),
+    ),
+    Payload(
+        "LangChain, Bedrock, whose input excludes the cache",
+        LANGCHAIN_AWS,
+        "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
+        {
+            "input_tokens": 12,
+            "output_tokens": 80,
+            "total_tokens": 3592,
+            "input_token_details": {"cache_read": 2000, "cache_creation": 1500},
+        },
+        # 12 + 2000 + 1500
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500),
+    ),
+    Payload(
+        "LiteLLM, Gemini, cached prompt and reasoning, no total",
+        LITELLM,
+        "gemini/gemini-2.5-pro",
+        {
+            "prompt_tokens": 3000,
+            "completion_tokens": 1900,
+            "prompt_tokens_details": {"cached_tokens": 2000},
+            "completion_tokens_details": {"reasoning_tokens": 1500},
+            "cache_read_input_tokens": 2000,
+        },
+        entry(3000, 1900, 4900, is_sum=True, cache_read=2000, reasoning=1500),
+    ),
+    Payload(
+        "LiteLLM, Claude, whose input excludes the cache",
+        LITELLM,
+        _CLAUDE,
+        {
+            "prompt_tokens": 4,
+            "completion_tokens": 50,
+            "total_tokens": 54,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 3000,
+        },
+        # 4 + 3000
+        entry(3004, 50, 3054, cache_read=3000),
+    ),
+    Payload(
+        "LiteLLM, Claude, tokens read from the cache in the details alone",
+        LITELLM,
+        "claude-3-5-sonnet-20240620",
+        {
+            "prompt_tokens": 2006,
+            "completion_tokens": 300,
+            "total_tokens": 2306,
+            "prompt_tokens_details": {"cached_tokens": 1920},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+            "cache_creation_input_tokens": 0,
+        },
+        entry(2006, 300, 2306, cache_read=1920),
+    ),
+    Payload(
+        "LiteLLM, Gemini, audio and images and a web search",
+        LITELLM,
+        "gemini-2.5-flash-image",
+        {
+            "prompt_tokens": 1500,
+            "completion_tokens": 1600,
+            "total_tokens": 3100,
+            "prompt_tokens_details": {
+                "text_tokens": 642,
+                "audio_tokens": 400,
+                "image_tokens": 258,
+                "cached_tokens": 200,
+                "web_search_requests": 1,
+            },
+            "completion_tokens_details": {"text_tokens": 210, "audio_tokens": 100, "image_tokens": 1290},
+            "cache_read_input_tokens": 200,
+            "cost": 0.0761,
+        },
+        entry(
+            1500,
+            1600,
+            3100,
+            cost=0.0761,
+            cache_read=200,
+            audio_input=400,
+            image_input=258,
+            audio_output=100,
+            image_output=1290,
+            web_searches=1,
+        ),
+    ),
+    Payload(
+        "chat, reasoning, no total",
+        OPENAI_CHAT,
+        "o3-mini",
+        {"prompt_tokens": 75, "completion_tokens": 1186, "completion_tokens_details": {"reasoning_tokens": 1024}},
+        entry(75, 1186, 1261, is_sum=True, reasoning=1024),
+    ),
+    Payload(
+        "SGLang, reasoning",
+        SGLANG,
+        "Qwen/Qwen3-32B",
+        {
+            "prompt_tokens": 40,
+            "completion_tokens": 330,
+            "total_tokens": 370,
+            "prompt_tokens_details": None,
+            "reasoning_tokens": 280,
+        },
+        entry(40, 330, 370, reasoning=280),
+    ),
+    Payload(
+        "Claude, thinking, and nulls in place of the cache",
+        ANTHROPIC,
+        "claude-opus-4-8",
+        {
+            "input_tokens": 48,
+            "output_tokens": 2310,
+            "cache_creation_input_tokens": None,
+            "cache_read_input_tokens": None,
+            "output_tokens_details": {"thinking_tokens": 1900},
+        },
+        entry(48, 2310, 2358, is_sum=True, reasoning=1900),
+    ),
+    Payload(
+        "response, image in the input, no details of the output",
+        OPENAI_RESPONSES,
+        "gpt-4o",
+        {
+            "input_tokens": 1118,
+            "input_tokens_details": {"cached_tokens": 0, "image_tokens": 1105},
+            "output_tokens": 66,
+            "total_tokens": 1184,
+        },
+        entry(1118, 66, 1184, image_input=1105),
+    ),
+)
+
 
 def span(model: str, prefix: str = "gen_ai.usage.", provider: str | None = None, **counts: Any) -> dict[str, Any]:  # noqa: ANN401
     """The attributes of a span: counts by the rest of their names, with a dot for two underscores."""
@@ -2504,8 +2838,6 @@ _SPANS: Final = (
                 total_tokens=3760,
                 cache_read_input_tokens=1000,
                 cache_write_input_tokens=700,
-                cache_read__input_tokens=1000,
-                cache_creation__input_tokens=700,
             ),
             "gen_ai.system": "strands-agents",
         },
@@ -2684,4 +3016,298 @@ _SPANS: Final = (
     ),
 )
 
-PAYLOADS: Final = (*_OPENAI, *_LIKE_OPENAI, *_OTHERS, *_ANTHROPIC, *_GEMINI, *_LIBRARIES, *_SPANS)
+_FURTHER_SPANS: Final = (
+    Payload(
+        "GenAI, cached tokens by modality",
+        GENAI,
+        "gpt-realtime",
+        span(
+            "gpt-realtime",
+            provider="openai",
+            input_tokens=1000,
+            text__input_tokens=556,
+            audio__input_tokens=100,
+            image__input_tokens=344,
+            cache_read__input_tokens=512,
+            text__cache_read__input_tokens=384,
+            audio__cache_read__input_tokens=64,
+            image__cache_read__input_tokens=64,
+            output_tokens=60,
+            text__output_tokens=60,
+        ),
+        # text and images of the cache 384 + 64, audio 100 - 64, images 344 - 64
+        entry(1000, 60, 1060, cache_read=448, cache_read_audio=64, audio_input=36, image_input=280),
+        "my.instrumentation",
+    ),
+    Payload(
+        "LiveKit, speech",
+        LIVEKIT,
+        "gpt-realtime",
+        span(
+            "gpt-realtime",
+            input_tokens=132,
+            input_text_tokens=119,
+            input_audio_tokens=13,
+            input_cached_tokens=64,
+            output_tokens=121,
+            output_text_tokens=30,
+            output_audio_tokens=91,
+        ),
+        entry(132, 121, 253, cache_read=64, audio_input=13, audio_output=91),
+        "livekit-agents",
+    ),
+    Payload(
+        "GenAI, older names of the cache without the side",
+        LANGFUSE_SPANS,
+        _CLAUDE,
+        span(_CLAUDE, input_tokens=3512, output_tokens=80, cache_read_tokens=2000, cache_write_tokens=1500),
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500),
+        "my.instrumentation",
+    ),
+    Payload(
+        "Pydantic AI, Anthropic's names in the details",
+        PYDANTIC_AI,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=3512,
+            output_tokens=80,
+            details__cache_read_input_tokens=2000,
+            details__cache_creation_input_tokens=1500,
+            details__input_tokens=12,
+            details__output_tokens=80,
+        ),
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500),
+        "pydantic-ai",
+    ),
+    Payload(
+        "OpenRouter's spans, cost",
+        "https://openrouter.ai/docs/guides/features/broadcast",
+        "openai/gpt-4o",
+        {
+            **span("openai/gpt-4o", input_tokens=1000, output_tokens=100),
+            "gen_ai.usage.total_cost": 0.0035,
+            "gen_ai.usage.input_cost": 0.0025,
+            "gen_ai.usage.output_cost": 0.001,
+        },
+        entry(1000, 100, 1100, cost=0.0035),
+        "broadcast",
+    ),
+    Payload(
+        "Pydantic AI 1, OpenAI",
+        PYDANTIC_AI,
+        "gpt-5.6",
+        span(
+            "gpt-5.6",
+            provider="openai",
+            input_tokens=9000,
+            output_tokens=120,
+            details__cache_read_tokens=4096,
+            details__cache_write_tokens=4500,
+            details__reasoning_tokens=64,
+        ),
+        entry(9000, 120, 9120, cache_read=4096, cache_write_5m=4500, reasoning=64),
+        "pydantic-ai",
+    ),
+    Payload(
+        "MLflow, Claude",
+        MLFLOW,
+        _CLAUDE,
+        {
+            "mlflow.spanType": '"CHAT_MODEL"',
+            "mlflow.llm.model": f'"{_CLAUDE}"',
+            "mlflow.chat.tokenUsage": '{"input_tokens":3512,"output_tokens":80,"total_tokens":3592,'
+            '"cache_read_input_tokens":2000,"cache_creation_input_tokens":1500}',
+        },
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500),
+        "mlflow",
+    ),
+    Payload(
+        "AI SDK 6, details alone",
+        VERCEL,
+        "gpt-5-mini",
+        ai(
+            "gpt-5-mini",
+            "openai.responses",
+            inputTokens=1500,
+            inputTokenDetails__noCacheTokens=220,
+            inputTokenDetails__cacheReadTokens=1280,
+            outputTokens=400,
+            outputTokenDetails__textTokens=80,
+            outputTokenDetails__reasoningTokens=320,
+            totalTokens=1900,
+        ),
+        entry(1500, 400, 1900, cache_read=1280, reasoning=320),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, Claude, both lives of a cache",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai(_CLAUDE, "anthropic", inputTokens=7, outputTokens=445, totalTokens=452, cachedInputTokens=16399),
+            "ai.response.providerMetadata": '{"anthropic":{"usage":{"input_tokens":7,"output_tokens":445,'
+            '"cache_read_input_tokens":16399,"cache_creation_input_tokens":2089,"cache_creation":'
+            '{"ephemeral_5m_input_tokens":1089,"ephemeral_1h_input_tokens":1000}},"cacheCreationInputTokens":2089}}',
+        },
+        # 7 + 16399 + 2089; 2089 - 1000
+        entry(18495, 445, 18940, cache_read=16399, cache_write_5m=1089, cache_write_1h=1000),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 4, Claude",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai(_CLAUDE, "anthropic", promptTokens=500, completionTokens=50),
+            "ai.response.providerMetadata": '{"anthropic":{"cacheCreationInputTokens":100,"cacheReadInputTokens":300}}',
+        },
+        # 500 + 300 + 100
+        entry(900, 50, 950, cache_read=300, cache_write_5m=100),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 4, Bedrock",
+        VERCEL,
+        "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
+        {
+            **ai(
+                "us.anthropic.claude-3-7-sonnet-20250219-v1:0", "amazon-bedrock", promptTokens=2000, completionTokens=60
+            ),
+            "ai.response.providerMetadata": '{"bedrock":{"usage":{"cacheReadInputTokens":1000,'
+            '"cacheWriteInputTokens":700}}}',
+        },
+        # 2000 + 1000 + 700
+        entry(3700, 60, 3760, cache_read=1000, cache_write_5m=700),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 4, OpenAI",
+        VERCEL,
+        "o1",
+        {
+            **ai("o1", "openai.chat", promptTokens=1500, completionTokens=400),
+            "ai.response.providerMetadata": '{"openai":{"reasoningTokens":320,"cachedPromptTokens":1280}}',
+        },
+        entry(1500, 400, 1900, cache_read=1280, reasoning=320),
+        "ai",
+    ),
+    Payload(
+        "Langfuse, LangChain with Vertex",
+        LANGFUSE_LANGCHAIN,
+        "gemini-2.5-flash",
+        langfuse(
+            "gemini-2.5-flash",
+            '{"input":0,"output":0,"total":4390,"input_modality_TEXT":726,"input_modality_AUDIO":1000,'
+            '"input_modality_IMAGE":516,"cached_modality_TEXT":758,"output_modality_TEXT":20,'
+            '"output_modality_AUDIO":80,"output_modality_IMAGE":1290}',
+        ),
+        # 726 + 1000 + 516 + 758; 20 + 80 + 1290
+        entry(3000, 1390, 4390, cache_read=758, audio_input=1000, image_input=516, audio_output=80, image_output=1290),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, text and audio by name",
+        LANGFUSE_PRICES,
+        "gpt-4o-audio-preview",
+        langfuse(
+            "gpt-4o-audio-preview",
+            '{"input":0,"output":0,"input_text_tokens":45,"input_audio_tokens":301,"output_text_tokens":77,'
+            '"output_audio_tokens":333,"total":756}',
+        ),
+        # 45 + 301; 77 + 333
+        entry(346, 410, 756, audio_input=301, audio_output=333),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, images beside both",
+        LANGFUSE_LANGCHAIN,
+        "gpt-image-1",
+        langfuse(
+            "gpt-image-1",
+            '{"input":10,"input_image_tokens":40,"output":5,"output_image_tokens":50,"total":105}',
+        ),
+        # 10 + 40; 5 + 50
+        entry(50, 55, 105, image_input=40, image_output=50),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, images beside both, by LangChain's names",
+        LANGFUSE_LANGCHAIN,
+        "gpt-image-1",
+        langfuse("gpt-image-1", '{"input":10,"input_image":40,"output":5,"output_image":50,"total":105}'),
+        # 10 + 40; 5 + 50
+        entry(50, 55, 105, image_input=40, image_output=50),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, Anthropic's names of the lives of a cache",
+        LANGFUSE_LANGCHAIN,
+        "claude-3-opus-20240229",
+        langfuse(
+            "claude-3-opus-20240229",
+            '{"input":10,"output":5,"cache_read_input_tokens":1000,"cache_creation_input_tokens":1500,'
+            '"cache_creation_ephemeral_5m_input_tokens":500,"cache_creation_ephemeral_1h_input_tokens":1000}',
+        ),
+        # 10 + 1000 + 1500
+        entry(2510, 5, 2515, cache_read=1000, cache_write_5m=500, cache_write_1h=1000),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, LangChain's names of the lives of a cache",
+        LANGFUSE_LANGCHAIN,
+        _CLAUDE,
+        langfuse(
+            _CLAUDE,
+            '{"input":12,"output":80,"input_cache_read":2000,"input_cache_creation":0,'
+            '"input_ephemeral_5m_input_tokens":500,"input_ephemeral_1h_input_tokens":1000,"total":3592}',
+        ),
+        # 12 + 2000 + 500 + 1000
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, its own names of the lives of a cache",
+        LANGFUSE_PRICES,
+        _CLAUDE,
+        langfuse(
+            _CLAUDE,
+            '{"input":12,"output":80,"input_cached_tokens":2000,"input_cache_creation":0,'
+            '"input_cache_creation_5m":500,"input_cache_creation_1h":1000,"total":3592}',
+        ),
+        # 12 + 2000 + 500 + 1000
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, reasoning by OpenAI's name",
+        LANGFUSE_PRICES,
+        "o3",
+        langfuse("o3", '{"input":75,"output":162,"output_reasoning_tokens":1024,"total":1261}'),
+        # 162 + 1024
+        entry(75, 1186, 1261, reasoning=1024),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, reasoning without the side",
+        LANGFUSE_PRICES,
+        "o3",
+        langfuse("o3", '{"input":75,"output":162,"reasoning_tokens":1024,"total":1261}'),
+        # 162 + 1024
+        entry(75, 1186, 1261, reasoning=1024),
+        "langfuse-sdk",
+    ),
+)
+
+PAYLOADS: Final = (
+    *_OPENAI,
+    *_LIKE_OPENAI,
+    *_OTHERS,
+    *_ANTHROPIC,
+    *_GEMINI,
+    *_LIBRARIES,
+    *_FURTHER,
+    *_SPANS,
+    *_FURTHER_SPANS,
+)

@@ -18,6 +18,10 @@ Of several keys for one count the first that holds more than 0 counts. If a rule
 total as sent decides: it is the sum either with the parts or without them. Parts greater than the input or output are
 never included in it. Anyone can state the counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage
 has them by class, with `input` and `output` for the rest.
+
+Beside the classes, the tables of keys name these counts: `input`, `output` and `total` as sent; `input_beside` and
+`output_beside`, tokens that those never count; `cache_write`, all tokens written to a cache; `cache_read_image`, images
+among `cache_read`; and `stated_cost`, the cost that the sender states.
 """
 
 
@@ -37,6 +41,11 @@ def _classes() -> Iterator[str]:
 
 def _summaries() -> Iterator[str]:
     yield from ("## A model's usage in a summary", "", "The first rule that fits applies.", "")
+    yield from ("| Sender | Input | Output | Source |", _line(4))
+    for rule in RULES:
+        sides = (rule.input_excludes, CACHE), (rule.output_excludes, REASONING)
+        yield _row(rule.sender, *(_inclusion(rule, *side) for side in sides), f"<{rule.source}>")
+    yield ""
     for rule in RULES:
         yield from (f"### {rule.sender}", "")
         if rule.marks:
@@ -45,11 +54,8 @@ def _summaries() -> Iterator[str]:
             yield f"- Applies to usage with {_keys(rule.marks, ' or ')}{also}{without}."
         else:
             yield "- Applies to all other usage."
-        yield f"- Input {_inclusion(rule, rule.input_excludes, CACHE)}"
-        yield f"- Output {_inclusion(rule, rule.output_excludes, REASONING)}"
         if rule.note:
             yield f"- {rule.note}"
-        yield f"- Source: <{rule.source}>"
         yield from ("", "| Count | Keys |", _line(2))
         for name, keys in rule.keys.items():
             yield _row(f"`{name}`", _keys(keys))
@@ -68,9 +74,13 @@ def _spans() -> Iterator[str]:
     yield ""
 
 
-def _inclusion(rule: Rule, excluded: tuple[str, ...], included: tuple[str, ...]) -> str:
-    does = f"excludes {_keys(excluded)}" if excluded else f"includes {_keys(included)}"
-    return does + ("." if rule.is_fixed else ", unless the total differs.")
+def _inclusion(rule: Rule, excluded: tuple[str, ...], parts: tuple[str, ...]) -> str:
+    named = excluded or tuple(part for part in parts if part in rule.keys)
+    if not named:
+        return "has no such parts"
+    is_certain = rule.is_fixed or "total" not in rule.keys
+    does = f"{'excludes' if excluded else 'includes'} {_keys(named)}"
+    return does if is_certain else f"{does}, unless the total differs"
 
 
 def _keys(keys: Iterable[str], between: str = ", ") -> str:

@@ -14,7 +14,7 @@ from stores.otel.mapping import call_of
 from stores.otel.spans import Resource
 from stores.otel.usage import usage_of_stored
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
-from stores.usage.entries import kept_usage
+from stores.usage.entries import kept_entry, kept_usage, stated_entry
 from stores.usage.rules import CLASS_COUNTS, MOST, RULES, rule_of
 from tests.stores.otel.messages import span
 from tests.stores.usage.corpus import PAYLOADS, Payload
@@ -100,6 +100,20 @@ def test_counts_of_classes_add_up_whatever_is_sent(usage: dict[str, Any]) -> Non
     for total, side in TOTALS.items():
         assert sum(classes.get(each.name, 0) for each in CLASSES if each.side is side) <= entry[total]
     assert 0 < entry.get("stated_cost", 1.0) < math.inf
+
+
+@pytest.mark.parametrize("payload", SUMMARIES, ids=ids)
+def test_a_stated_entry_is_read_as_the_entry(payload: Payload) -> None:
+    entry = kept_entry("m", payload.sent)
+
+    assert kept_entry("m", stated_entry(entry)) == entry
+
+
+@given(HOSTILE)
+def test_a_stated_entry_of_any_usage_is_read_as_the_entry(usage: dict[str, Any]) -> None:
+    entry = kept_entry("m", usage)
+
+    assert kept_entry("m", stated_entry(entry)) == entry
 
 
 @given(HOSTILE)

@@ -144,6 +144,76 @@ async def test_what_is_used_is_told_once_and_summed_up_above(stores: Stores, sta
     assert own == 4
 
 
+CACHED: Body = {
+    "prompt_tokens": 2006,
+    "completion_tokens": 300,
+    "total_tokens": 2306,
+    "prompt_tokens_details": {"cached_tokens": 1920},
+    "completion_tokens_details": {"reasoning_tokens": 100},
+    "server_tool_use": {"web_search_requests": 1},
+    "cost": 0.1,
+}
+"""The usage that a router states of a call: in three such calls the costs add up to 0.30000000000000004 as doubles."""
+
+
+def answered(content: str) -> JSONResponse:
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    return JSONResponse({"choices": [choice], "usage": CACHED})
+
+
+async def test_parents_add_up_classes_requests_and_stated_costs_and_count_nothing_again(
+    stores: Stores, stand_in: StandIn
+) -> None:
+    stand_in.reply = lambda _body: answered("A thread.")
+    evaluation = await orders.evaluation(stores, [])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores))
+
+    tree = await orders.tree(stores, call_id)
+    kept = {call["id"]: call async for call in stores.calls.database.calls.find({"usage": {"$exists": True}})}
+    each = {"cache_read": 1920, "reasoning": 100, "web_searches": 1}
+    [root] = kept[call_id]["usage"]
+    assert root == {
+        "model": "small",
+        "requests": 3,
+        "prompt_tokens": 6018,
+        "completion_tokens": 900,
+        "total_tokens": 6918,
+        "classes": {name: 3 * count for name, count in each.items()},
+        "stated_cost": 0.3,
+    }
+    for row in tree.rows():
+        [predict] = tree.below(row)
+        [completion] = tree.below(predict)
+        for call in (row, predict, completion):
+            [entry] = kept[call["id"]]["usage"]
+            assert (entry["classes"], entry["stated_cost"], entry["requests"]) == (each, 0.1, 1)
+    usage = (await stores.evaluations.usage([(PROJECT, call_id)]))[PROJECT, call_id]
+    assert (usage["cache_read_tokens"], usage["reasoning_tokens"], usage["web_searches"]) == (5760, 300, 3)
+    assert (usage["prompt_tokens"], usage["total_tokens"], usage["requests"]) == (6018, 6918, 3)
+    [top, *_] = await stores.aggregates.usage_tree(PROJECT, kept[call_id]["trace_id"], ["own_usage", "total_usage"])
+    assert (top["own_usage"]["total_tokens"], top["total_usage"]["total_tokens"]) == (0, 6918)
+    assert (top["total_usage"]["cache_read_tokens"], top["total_usage"]["web_searches"]) == (5760, 3)
+
+
+async def test_an_answer_that_cannot_be_stored_is_counted_once(stores: Stores, stand_in: StandIn) -> None:
+    evil = "weave-trace-internal:///x/object/y:z"
+    stand_in.reply = lambda body: answered(evil if "warp" in body["messages"][-1]["content"] else "A thread.")
+    evaluation = await orders.evaluation(stores, [])
+
+    call_id = await orders.run(stores, evaluation, await orders.model(stores))
+
+    tree = await orders.tree(stores, call_id)
+    [bad] = [call for call in tree.every() if call["trace_name"] == "weave.completions_create" and "exception" in call]
+    assert bad["summary"]["status_counts"] == {"success": 0, "error": 1}
+    kept = await stores.calls.database.calls.find_one({"id": bad["id"]})
+    assert kept
+    assert kept["usage_scope"] == "own"
+    assert kept["usage"][0]["classes"] == {"cache_read": 1920, "reasoning": 100, "web_searches": 1}
+    usage = (await stores.evaluations.usage([(PROJECT, call_id)]))[PROJECT, call_id]
+    assert (usage["cache_read_tokens"], usage["total_tokens"], usage["requests"]) == (5760, 6918, 3)
+
+
 async def test_a_model_is_billed_by_the_name_that_has_a_price(stores: Stores, stand_in: StandIn) -> None:
     stand_in.reply = Grader()
     evaluation = await orders.evaluation(stores, [], ROWS[:1])

@@ -1,0 +1,131 @@
+"""Every flag and every name in the tables of rules matters: without it, some payload of the corpus is misread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from stores.otel import usage as span_usage
+from stores.otel.conventions import PARTS, USAGE_BESIDE
+from stores.otel.usage import usage_of_stored
+from stores.usage import rules
+from stores.usage.entries import kept_entry
+from stores.usage.rules import CACHE, REASONING, RULES, SPAN_RULES, Rule, SpanRule, rule_of
+from tests.stores.usage.test_rules import SPANS, SUMMARIES, of_span
+
+_SIDES: Final = (("input_excludes", CACHE), ("output_excludes", REASONING))
+
+Case = tuple[Callable[[Any], dict[str, Any]], Any, dict[str, Any]]
+"""A reader, what it reads, and the entry that comes of it."""
+
+
+def _of_attributes(attributes: object) -> dict[str, Any]:
+    [entry] = [kept_entry(model, usage) for model, usage in usage_of_stored(attributes).items()] or [{}]
+    return entry
+
+
+def _of_summary(usage: dict[str, Any]) -> dict[str, Any]:
+    return kept_entry("", usage)
+
+
+@pytest.fixture(scope="module")
+def summaries() -> list[tuple[str, Case]]:
+    """The payloads of summaries by the sender whose rule reads them."""
+    return [
+        (rule_of(payload.sent).sender, (_of_summary, payload.sent, {"model": "", **payload.entry}))
+        for payload in SUMMARIES
+    ]
+
+
+@pytest.fixture(scope="module")
+def spans() -> list[Case]:
+    found: list[Case] = []
+    for payload in SPANS:
+        entry, attributes = of_span(payload)
+        found.append((_of_attributes, attributes, entry))
+    return found
+
+
+def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
+    """The rule with one flag or name changed, for each that can matter to its sender."""
+    has_parts = False
+    for side, parts in _SIDES:
+        excluded: tuple[str, ...] = getattr(rule, side)
+        if excluded or not rule.keys.keys().isdisjoint(parts):
+            has_parts = True
+            turned: dict[str, Any] = {side: () if excluded else parts}
+            yield f"{side} turned", replace(rule, **turned)
+        for name in excluded if len(excluded) > 1 else ():
+            less: dict[str, Any] = {side: tuple(other for other in excluded if other != name)}
+            yield f"{side} without {name}", replace(rule, **less)
+    if has_parts and "total" in rule.keys:
+        yield "is_fixed turned", replace(rule, is_fixed=not rule.is_fixed)
+    if rule.cost_divisor != 1:
+        yield "cost_divisor of 1", replace(rule, cost_divisor=1)
+    for name, paths in rule.keys.items():
+        for path in paths:
+            left = tuple(other for other in paths if other != path)
+            yield f"{name} without {path}", replace(rule, keys={**rule.keys, name: left})
+
+
+def _is_misread(cases: Sequence[Case]) -> bool:
+    return any(read(sent) != entry for read, sent, entry in cases)
+
+
+def test_each_flag_and_name_of_a_rule_decides_what_a_payload_comes_to(
+    summaries: list[tuple[str, Case]], spans: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    langfuse = [case for payload, case in zip(SPANS, spans, strict=True) if payload.scope == "langfuse-sdk"]
+    undecided = []
+    for at, rule in enumerate(RULES):
+        own = [case for sender, case in summaries if sender == rule.sender] or langfuse
+        for change, changed in _changed_rules(rule):
+            monkeypatch.setattr(rules, "RULES", (*RULES[:at], changed, *RULES[at + 1 :]))
+            rules._plans.cache_clear()
+            if not _is_misread(own):
+                undecided.append((rule.sender, change))
+    monkeypatch.undo()
+    rules._plans.cache_clear()
+
+    assert undecided == []
+    assert not _is_misread([case for _, case in summaries])
+
+
+def _changed_span_rules(rule: SpanRule) -> Iterator[tuple[str, SpanRule]]:
+    yield "excludes turned", rule._replace(excludes=not rule.excludes)
+    yield "is_fixed turned", rule._replace(is_fixed=not rule.is_fixed)
+    if rule.without:
+        yield f"not without {rule.without}", rule._replace(without=None)
+    if rule.providers:
+        yield "of any provider", rule._replace(providers=())
+        for name in rule.providers:
+            yield f"not of {name}", rule._replace(providers=tuple(set(rule.providers) - {name}))
+
+
+def test_each_flag_of_a_rule_for_spans_decides_what_a_span_comes_to(
+    spans: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undecided = []
+    for at, rule in enumerate(SPAN_RULES):
+        for change, changed in _changed_span_rules(rule):
+            monkeypatch.setattr(rules, "SPAN_RULES", (*SPAN_RULES[:at], changed, *SPAN_RULES[at + 1 :]))
+            if not _is_misread(spans):
+                undecided.append((rule.sender, change))
+
+    assert undecided == []
+
+
+def test_each_attribute_that_states_a_part_or_a_cost_decides_what_a_span_comes_to(
+    spans: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = span_usage._OF_STORED
+    undecided = []
+    for name, keys in (PARTS | USAGE_BESIDE).items():
+        for key in keys:
+            left = [candidate for candidate in layout.found[name] if candidate.key != key]
+            monkeypatch.setattr(span_usage, "_OF_STORED", replace(layout, found={**layout.found, name: left}))
+            if not _is_misread(spans):
+                undecided.append((name, key))
+
+    assert undecided == []
