@@ -123,8 +123,8 @@ def listed(
 
     Where the method takes `request`, by its name alone, the field takes the five arguments that ask for a page.
     `work` is what it makes the database do, for the cost of queries, where that is more than one look-up; `indexed` are
-    the fields that its `query` and `sort_by` may name without a scan, `ids` the argument with the ids that it is among;
-    `scans` says that it always needs a scan.
+    the fields that its `query` and `sort_by` may name without a scan, `ids` names the argument whose ids bound the
+    size; `scans` says that it always needs a scan.
     """
     kind = cast("Any", Connection)[of]
 

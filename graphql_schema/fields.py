@@ -47,7 +47,7 @@ def resolved(
 
     For the cost of queries `size` is how many its list has, or the lists right below it, in numbers or by the argument
     that tells; `work` is what it makes the database do. Both have defaults: see `limits.weights`. `indexed` are the
-    fields that its `query` and `sortBy` may name without a scan, `ids` the argument with the ids that it is among;
+    fields that its `query` and `sortBy` may name without a scan, `ids` names the argument whose ids bound its size;
     `scans` says that it always needs a scan.
     """
     metadata = declared(size, work, indexed, ids, scans=scans)

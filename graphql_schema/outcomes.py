@@ -72,6 +72,6 @@ def is_unanswered(result: ExecutionResult) -> bool:
 
 
 def may_have_changed(result: ExecutionResult) -> bool:
-    """True if a mutation with errors may have changed something: not each of its root fields failed itself."""
+    """True if a mutation with errors may have changed something: a root field has no error of its own."""
     failed = {tuple(error.path or ()) for error in result.errors or ()}
     return result.data is None or failed != {(name,) for name in result.data}

@@ -59,8 +59,8 @@ class RefQueries:
     """The field of Query that resolves refs."""
 
     @resolved(
-        "What refs to objects and ops lead to, in their order: the value of a version, or what lies inside it at the "
-        "ref's edges; null where that is deleted, or was never there. Refs on the way are followed inside their "
+        "Values that refs to objects and ops lead to, in their order: the value of a version, or what lies inside it "
+        "at the ref's edges; null where that is deleted, or was never there. Refs on the way are followed inside their "
         "project, also to rows of tables."
     )
     async def refs(
@@ -74,6 +74,6 @@ class RefQueries:
             ),
         ],
     ) -> list[JSON | None]:
-        """What refs lead to."""
-        found = await info.context.stores.refs.values(refs, may_miss=True)
+        """Values that refs lead to."""
+        found = await info.context.stores.refs.values(refs, allow_missing=True)
         return [None if text is None else JSON(text) for text in found]

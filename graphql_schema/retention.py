@@ -112,8 +112,8 @@ class RetentionQueries:
         return _row(found) if found else None
 
     @resolved(
-        "What a rule would remove now, without removing anything; without keepDays and keepCalls, the project's own. "
-        "Null for a project that is not there.",
+        "Counts of what a rule would remove now; nothing is removed. Without keepDays and keepCalls it is the "
+        "project's own rule. Null for a project that is not there.",
         returns=RetentionPreviewRes | None,
         work=SCAN,
     )

@@ -24,15 +24,16 @@ def result_response(result: ExecutionResult, media_type: str) -> Response:
     """The answer that a result makes."""
     body = body_of(result)
     status = 200
-    extensions = (result.errors[0].extensions or {}) if result.errors else {}
-    if result.errors and "data" not in body:
-        status = STATUS_BY_CODE.get(extensions.get("code", ""), 400)
+    extensions = [error.extensions or {} for error in result.errors or ()]
+    if extensions and "data" not in body:
+        status = STATUS_BY_CODE.get(extensions[0].get("code", ""), 400)
         # A client of the older media type takes only 200 for a GraphQL response.
         status = 200 if media_type == JSON and status < INTERNAL else status
-    if RETRY_AFTER in extensions and is_unanswered(result):
+    passing = next((each for each in extensions if RETRY_AFTER in each), None)
+    if passing and is_unanswered(result):
         # Scripts, and whatever stands between, go by these rather than by what the body says, and send it all again.
-        status = STATUS_BY_CODE.get(extensions["code"], UNAVAILABLE)
-        return json_response(body, media_type, status, {"Retry-After": str(extensions[RETRY_AFTER])})
+        status = STATUS_BY_CODE.get(passing["code"], UNAVAILABLE)
+        return json_response(body, media_type, status, {"Retry-After": str(passing[RETRY_AFTER])})
     return json_response(body, media_type, status)
 
 

@@ -48,7 +48,10 @@ Sort = Annotated[
 class EvaluationQueries:
     """The fields of Query that read evaluations."""
 
-    @resolved("How a run of an evaluation stands, whoever runs it.")
+    @resolved(
+        "State of an evaluation's run. The state of a missing run is EvaluationStatusNotFound, not null, because the "
+        "reference API lists this state."
+    )
     async def evaluation_status(self, info: Info, project_id: ProjectId, call_id: RunId) -> EvaluationStatus:
         """How a run stands."""
         check_call_id(call_id, "call_id")
@@ -86,7 +89,7 @@ class EvaluationQueries:
 
     @resolved(
         "Runs of evaluations side by side: what their scores come to, and their rows joined by example, whichever "
-        "datasets these are in. Null if one of the runs is not there, or is deleted.",
+        "datasets these are in. Null if one of the runs is missing or deleted.",
         returns=EvaluationComparison | None,
     )
     async def evaluation_compare(self, info: Info, project_id: ProjectId, call_ids: RunIds) -> Row | None:

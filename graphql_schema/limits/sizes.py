@@ -27,7 +27,7 @@ class Variable:
 class Asked:
     """A number that a client chooses: the first of the sources that is given, within its bounds.
 
-    It is at most the number of `ids`, unless there are none, which is no condition.
+    The number of `ids` bounds it, unless that list is null or empty, which is no condition.
     """
 
     sources: tuple[int | Variable, ...]

@@ -93,7 +93,7 @@ class Weight:
     `own` is what it gives one of: an object, or a value that has to be worked out. `work` is what it makes the
     database do, once for all rows that ask. `size` is how many its list has, or else the lists right below it: a
     number, or the names of arguments of which the first that is given tells: `most` at most, `default` if none is, or
-    `nested` in a list inside a list. `ids` is an argument with a list of ids: there are no more objects than ids.
+    `nested` in a list inside a list. `ids` is an argument with a list of ids, whose number bounds the size.
     `indexed` are the fields that its conditions and sorts may name without a scan, None if it has neither.
     A field that `scans` needs a scan whatever its arguments are.
     """

@@ -29,14 +29,14 @@ class RefsStore:
         self._sources = Sources(database)
 
     @database_query
-    async def values(self, refs: Sequence[str], *, may_miss: bool = False) -> list[str | None]:
+    async def values(self, refs: Sequence[str], *, allow_missing: bool = False) -> list[str | None]:
         """What each of some refs to objects and ops leads to, in their order; None where that is deleted.
 
-        They may lead into several projects, but nowhere from one into another: there is null. With `may_miss` there is
-        None also for a ref into what is not there.
+        They may lead into several projects, but nowhere from one into another: there is null. With
+        `allow_missing`, a ref into a missing entity gives None too.
 
         Raises:
-            NotFoundError: what one leads into is not there; the message lists all of those.
+            NotFoundError: entities are missing, all of which the message lists, without `allow_missing`.
             BadInputError: one is no ref, is to a table or call, has no digest or cannot lead on; there are more than
                 `MAX_REFS`, or they lead to more than `sources.MAX_CHARACTERS`.
         """
@@ -51,7 +51,7 @@ class RefsStore:
         except BadInputError as error:
             raise error.under("refs") from None
         _check(found, asked)
-        if not may_miss:
+        if not allow_missing:
             _check_missing(found)
         return [found[ref].text for ref in asked]
 

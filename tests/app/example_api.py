@@ -35,6 +35,10 @@ class Query:
         raise ValueError("no luck")
 
     @strawberry.field
+    def unavailable(self) -> str | None:
+        raise UnavailableError("too much waits")
+
+    @strawberry.field
     def doomed(self) -> str:
         raise ValueError("no luck")
 

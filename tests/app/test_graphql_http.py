@@ -159,6 +159,24 @@ async def test_what_is_unavailable_is_to_be_sent_again_only_where_nothing_was_do
     assert response.json()["data"] == data
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("{ unavailable }", 503),
+        ("{ failing unavailable }", 503),
+        ("{ unavailable greeting }", 200),
+        ("{ failing }", 200),
+    ],
+)
+async def test_a_query_is_unavailable_if_no_field_has_a_result_and_one_may_have_it_later(
+    client: httpx.AsyncClient, query: str, status: int
+) -> None:
+    response = await client.post("/graphql", json={"query": query})
+
+    assert (response.status_code, response.headers.get("retry-after")) == (status, "1" if status == 503 else None)
+    assert response.json()["data"].get("greeting") == ("Hello, you" if "greeting" in query else None)
+
+
 async def test_integers_of_any_size_arrive_exactly(client: httpx.AsyncClient) -> None:
     query = {"query": "query ($value: JSON!) { echo(value: $value) }"}
     largest, beyond = 2**64 - 1, 2**64

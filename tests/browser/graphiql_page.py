@@ -108,7 +108,7 @@ class GraphiqlPage:
         await self.page.locator(".graphiql-execute-button[aria-label*=Stop]").click()
 
     async def completions(self, *expected: str) -> list[str]:
-        """What the editor offers at the cursor, the types left off, once that has what is expected."""
+        """Names that the editor offers at the cursor, once they include `expected`: the rows in view, about a dozen."""
 
         async def offered() -> list[str]:
             # A busy page offers what was right before the last key, or nothing: it is asked anew, not looked at longer.

@@ -111,7 +111,7 @@ async def test_the_members_of_a_one_of_input_are_offered(graphiql: GraphiqlPage)
 async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graphiql: GraphiqlPage) -> None:
     async def composed() -> tuple[set[str], list[str]] | None:
         await graphiql.write('{ calls(projectId: "demo/assistant", query: {expr: {and: [{ ')
-        operations = await graphiql.completions("contains", "not")
+        operations = await graphiql.completions("contains", "isNull")
         await graphiql.complete("contains")
         parts = await graphiql.completions("caseInsensitive", "input", "substr")
         await graphiql.add('input: { getField: "inputs.model" }, substr: { literal: "GPT-4O" }, ')
@@ -130,7 +130,7 @@ async def test_a_nested_condition_is_completed_down_to_its_leaves_and_runs(graph
     answer = await until(graphiql.answer, bool)
     assert found is not None
     operations, parts = found
-    assert {"and", "contains", "convert", "eq", "getField", "gt", "in", "literal", "not"} <= operations
+    assert {"and", "contains", "convert", "eq", "exists", "getField", "gt", "in", "isNull", "literal"} <= operations
     assert parts == ["caseInsensitive", "input", "substr"]
     assert len(answer["data"]["calls"]["nodes"]) == 100
     assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}

@@ -54,7 +54,7 @@ def test_a_link_to_a_call_leads_to_a_query_of_it(door: httpx.Client, url: str, p
 @pytest.mark.parametrize(
     ("path", "variables"),
     [
-        ("/a/my%20project/r/call/x%26y%22", {"projectId": "a/my project", "id": 'x&y"'}),
+        ("/a/my%20project/r/call/x%26y%220123456789ab", {"projectId": "a/my project", "id": 'x&y"0123456789ab'}),
         ("/a/b/weave", {"projectId": "a/b"}),
         ("/a/b/weave/leaderboards/best", {"projectId": "a/b"}),
         ("/a/b/weave/traces?view=slow", {"projectId": "a/b"}),

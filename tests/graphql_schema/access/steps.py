@@ -58,7 +58,7 @@ class Steps:
     def _steps(self, kind: GraphQLObjectType) -> Iterator[tuple[str, GraphQLObjectType | None]]:
         """The edges of a type, lists first, each with the type that it leads to; None where that is a scalar."""
         is_root = kind is self.schema.query_type
-        for name, field in sorted(kind.fields.items(), key=lambda each: not str(each[1].type).endswith("Connection!")):
+        for name, field in sorted(kind.fields.items(), key=lambda each: not _is_connection(each[1])):
             to = get_named_type(field.type)
             step = f"{kind.name}_{name}: {name}{self.arguments(name, field) if is_root else ''}"
             if isinstance(to, GraphQLObjectType):
@@ -75,6 +75,10 @@ class Steps:
         document += " }" * (document.count("{") - document.count("}"))
         self.answers[document] = await self.ask(document)
         return self.answers[document]
+
+
+def _is_connection(field: GraphQLField) -> bool:
+    return get_named_type(field.type).name.endswith("Connection")
 
 
 def selection(schema: GraphQLSchema, kind: GraphQLNamedType, depth: int = 0) -> str:

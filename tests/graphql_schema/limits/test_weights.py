@@ -127,7 +127,8 @@ def test_the_default_of_a_variable_is_a_page_size_too(pricing: Pricing) -> None:
 
 
 def test_a_page_with_25_charts_is_within_the_default_limit(schema: LoomSchema) -> None:
-    chart = "callsAggregate(%s, bucket: DAY, groupBy: [MODEL]) { numGroups rows { bucketStart model count cost } }"
+    grouped = "bucket: DAY, groupBy: [TIME_BUCKET, MODEL]"
+    chart = f"callsAggregate(%s, {grouped}) {{ numGroups rows {{ bucketStart model count cost }} }}"
     charts = " ".join(f"c{number}: {chart}" for number in range(25))
     page = "recent: calls(%s) { totalCount nodes { id traceName inputs output feedback { nodes { id } } } }"
     default: int = Settings.model_fields["max_query_cost"].default
