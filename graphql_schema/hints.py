@@ -1,0 +1,121 @@
+"""Hints in the extensions of a result: likely causes of the root fields that found nothing."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
+
+from graphql.execution.collect_fields import collect_fields
+from graphql.execution.executor import Executor
+from graphql.execution.values import get_argument_values
+from strawberry.types import ExecutionResult
+
+from graphql_schema.context import Context
+from graphql_schema.fields import to_store
+from stores.hints import MOST_HINTS, CallsCondition
+
+_logger: Final = logging.getLogger("loomql")
+
+_MOST_PROJECTS: Final = 3
+"""Projects of one operation that hints are made for, one after the other."""
+
+_AGGREGATE: Final = "callsAggregate"
+_ON_CALLS: Final = frozenset({"calls", "callsStats", _AGGREGATE})
+_OTHER_PAGE: Final = ("after", "before", "offset")
+_SIZES: Final = ("first", "last", "limit")
+_TYPE_NAME: Final = "__typename"
+
+
+class _Field(NamedTuple):
+    """A root field by its name in the result, with its project, and its condition if it is on calls."""
+
+    name: str
+    project_id: str
+    condition: CallsCondition | None
+
+
+def found_nothing(result: ExecutionResult) -> bool:
+    """Whether a root field of a result may have found nothing; one that found something is seen at its first member."""
+    return result.data is not None and any(_is_nothing(value) for value in result.data.values())
+
+
+async def hinted(result: ExecutionResult, executor: Executor[Any]) -> ExecutionResult:
+    """Return a result of a query with the hints on its root fields that found nothing, if there are any."""
+    failed = {error.path[0] for error in result.errors or () if error.path}
+    empty = {name: value for name, value in (result.data or {}).items() if name not in failed and _is_nothing(value)}
+    try:
+        hints = await _hints(executor, empty)
+    except Exception:
+        # The answer is right without a hint, whatever went wrong.
+        _logger.debug("an empty answer got no hints", exc_info=True)
+        return result
+    if hints:
+        result.extensions = {**(result.extensions or {}), "hints": hints}
+    return result
+
+
+async def _hints(executor: Executor[Any], empty: Mapping[str, object]) -> list[dict[str, Any]]:
+    context = executor.context_value
+    if not isinstance(context, Context):
+        return []
+    by_project: dict[str, list[_Field]] = {}
+    for field in _fields(executor, empty):
+        by_project.setdefault(field.project_id, []).append(field)
+    hints: list[dict[str, Any]] = []
+    for project_id, fields in list(by_project.items())[:_MOST_PROJECTS]:
+        conditions = [field.condition for field in fields]
+        found = await context.stores.hints.of(project_id, conditions, context.caller.projects)
+        for field, of_field in zip(fields, found, strict=True):
+            hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
+    return hints[:MOST_HINTS]
+
+
+def _fields(executor: Executor[Any], empty: Mapping[str, object]) -> Iterator[_Field]:
+    """The root fields that found nothing in a project, but for those that ask for no row or for a later page."""
+    kind = executor.schema.get_root_type(executor.operation.operation)
+    if kind is None:
+        return
+    collected = collect_fields(executor.schema, executor.fragments, executor.variable_values, kind, executor.operation)
+    for name, details in collected.grouped_field_set.items():
+        node = details[0].node
+        definition = kind.fields.get(node.name.value)
+        if name not in empty or definition is None or "projectId" not in definition.args:
+            continue
+        if node.name.value != _AGGREGATE and _has_row(empty[name]):
+            continue
+        given = get_argument_values(definition, node, executor.variable_values)
+        if any(given.get(each) for each in _OTHER_PAGE) or any(given.get(each) == 0 for each in _SIZES):
+            continue
+        is_on_calls = node.name.value in _ON_CALLS and not given.get("expand_columns")
+        condition = CallsCondition(to_store(given.get("filter")), to_store(given.get("query")))
+        yield _Field(name, given["project_id"], condition if is_on_calls else None)
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether what a root field gave may hold no row: an empty list, one row of zeros and nulls, 0 or null."""
+    is_told = False
+    for each in _told(value):
+        if isinstance(each, list):
+            if each and not (len(each) == 1 and isinstance(each[0], dict) and _is_nothing(each[0])):
+                return False
+        elif each is not None and each != 0:
+            return False
+        is_told = True
+    return is_told
+
+
+def _told(value: object) -> Iterator[object]:
+    """The lists and plain values in what a root field gave.
+
+    Booleans, such as `hasNextPage`, are left out: they say nothing of the rows of this page. So are names of types.
+    """
+    if not isinstance(value, dict):
+        yield value
+        return
+    for name, each in value.items():
+        if name != _TYPE_NAME and not isinstance(each, bool):
+            yield from _told(each)
+
+
+def _has_row(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(each, list) and each for each in value.values())
