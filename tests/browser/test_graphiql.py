@@ -74,6 +74,32 @@ async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
 
 
+async def test_a_misspelt_path_shows_the_hint_beside_the_empty_result_until_there_is_another(
+    graphiql: GraphiqlPage, tmp_path: Path
+) -> None:
+    notice = graphiql.page.get_by_role("status", name="Hints")
+
+    async def ask(path: str) -> dict[str, Any]:
+        condition = f'{{expr: {{eq: [{{getField: "{path}"}}, {{literal: "gpt-4o"}}]}}}}'
+        await graphiql.write(f'{{ calls(projectId: "demo/assistant", query: {condition}) {{ totalCount }} }}')
+        await graphiql.run()
+        answer: dict[str, Any] = await until(graphiql.answer, bool)
+        return answer
+
+    misspelt = await ask("inputs.modle")
+    shown = await until(notice.all_inner_texts, bool)
+    await graphiql.page.screenshot(path=tmp_path / "hint.png")
+    right = await ask("inputs.model")
+
+    assert misspelt["data"] == {"calls": {"totalCount": 0}}
+    [hint] = misspelt["extensions"]["hints"]
+    assert hint["suggestion"] == "inputs.model"
+    assert shown == [f"calls {hint['message']}"]
+    assert hint["message"].startswith("No call among the newest 1,000 has inputs.modle. inputs.model occurs in ")
+    assert right["data"]["calls"]["totalCount"] > 0
+    await until(notice.count, lambda count: count == 0)
+
+
 @pytest.mark.parametrize(
     "tab",
     [
