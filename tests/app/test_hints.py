@@ -1,15 +1,26 @@
 """Hints on the whole service, over HTTP: each cause of an empty answer, and when there is no hint."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from itertools import count
+from typing import Any, cast
 
 import httpx
 import pytest
+from strawberry.types import ExecutionResult
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from app.server import create_app
 from app.settings import Settings
+from app.websocket.first_messages import WaryProtocol
+from graphql_schema.context import Context, Stores
+from graphql_schema.hints import StreamHints
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema, build_schema
 from stores import hints
 from stores.access import Grant, Role
 from stores.calls import CallsStore
@@ -21,6 +32,7 @@ from tests.commands import Commands
 from tests.graphql_schema.query_trees import Tree, eq, field, lit
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, end, start
+from tests.waiting import TIMEOUT
 
 ANSWER = f"weave:///{PROJECT}/op/assistant.answer"
 CALLS = """
@@ -33,9 +45,14 @@ CALLS = """
 @pytest.fixture
 async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on") as host:
+    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
             yield client
+
+
+@pytest.fixture(scope="module")
+def schema() -> LoomSchema:
+    return build_schema(Limits())
 
 
 @pytest.fixture
@@ -88,7 +105,7 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
 
 @pytest.mark.usefixtures("stocked")
 @pytest.mark.parametrize(
-    ("asked", "similar", "count"),
+    ("asked", "similar", "number"),
     [
         ("inputs.mesages", "inputs.messages", 8),
         ("inputs.mesages.0.rol", "inputs.messages.0.role", 8),
@@ -102,10 +119,10 @@ def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -
     ],
 )
 async def test_a_path_that_no_call_has_is_told_with_a_similar_one(
-    client: httpx.AsyncClient, asked: str, similar: str | None, count: int
+    client: httpx.AsyncClient, asked: str, similar: str | None, number: int
 ) -> None:
     told = f"No call among the newest 8 has {asked}."
-    more = f" {similar} occurs in {count} of them." if similar else ""
+    more = f" {similar} occurs in {number} of them." if similar else ""
 
     assert await hints_of(client, eq(asked, "x")) == [hint("PATH_NOT_FOUND", told + more, similar)]
 
@@ -230,6 +247,111 @@ async def test_an_answer_has_ten_hints_at_most(client: httpx.AsyncClient, stocke
     found = await hints_of(client, document=f"{{ {fields} }}")
 
     assert [each["path"] for each in found] == [[f"a{n}"] for n in range(10)]
+
+
+WATCH = """
+    subscription ($query: QueryInput, $after: String) {
+        seen: callEvents(projectId: "acme/chat", query: $query, after: $after) { call { inputs } }
+    }
+"""
+
+
+@asynccontextmanager
+async def writing(calls: CallsStore, inputs: dict[str, object]) -> AsyncIterator[None]:
+    """Write one call after the other while the block lasts: a subscription is up a moment after its hints."""
+
+    async def write() -> None:
+        for number in count(20):
+            await calls.write([start(number, inputs=inputs)])
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_over_a_websocket_gets_its_hints_by_a_ping_and_then_its_events(
+    client: httpx.AsyncClient, calls: CallsStore
+) -> None:
+    url = str(client.base_url.join("/graphql")).replace("http", "ws", 1)
+    payload = {"query": WATCH, "variables": {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}}
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket, asyncio.timeout(TIMEOUT):
+        await socket.send('{"type": "connection_init"}')
+        await socket.recv()
+        await socket.send(json.dumps({"id": "one", "type": "subscribe", "payload": payload}))
+        ping = json.loads(await socket.recv())
+        await socket.send(json.dumps({"type": "pong", "payload": ping["payload"]}))
+        async with writing(calls, {"mesages": "x"}):
+            event = json.loads(await socket.recv())
+
+    told = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
+    expected = hint("PATH_NOT_FOUND", told, "inputs.messages", "seen")
+    assert ping == {"type": "ping", "payload": {"id": "one", "hints": [expected]}}
+    assert (event["type"], event["payload"]["data"]) == ("next", {"seen": {"call": {"inputs": {"mesages": "x"}}}})
+    assert "hints" not in event["payload"]["extensions"]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_over_server_sent_events_gets_its_hints_by_a_comment_and_then_its_events(
+    client: httpx.AsyncClient, calls: CallsStore
+) -> None:
+    payload = {"query": WATCH, "variables": {"query": {"json": {"$expr": eq("inputs.topK", "9")}}}}
+    headers = {"accept": "text/event-stream"}
+    async with asyncio.timeout(TIMEOUT), client.stream("POST", "/graphql", json=payload, headers=headers) as stream:
+        lines = (line async for line in stream.aiter_lines() if line not in {"", ":"})
+        comment = await anext(lines)
+        async with writing(calls, {"topK": "9"}):
+            event = [await anext(lines), await anext(lines)]
+
+    [found] = json.loads(comment.removeprefix(": "))["hints"]
+    assert (found["code"], found["path"], found["suggestion"]) == ("TYPE_MISMATCH", ["seen"], "9")
+    assert event[0] == "event: next"
+    assert json.loads(event[1].removeprefix("data: "))["data"] == {"seen": {"call": {"inputs": {"topK": "9"}}}}
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_no_hints(
+    database: Database, calls: CallsStore, schema: LoomSchema
+) -> None:
+    context = Context(Stores.over(database))
+    missing = {"json": {"$expr": {"$not": [eq("inputs.mesages", "x")]}}}
+    before = await calls.events_cursor(PROJECT)
+    await calls.write([start(20, inputs={})])
+
+    numbers = count(21)
+
+    async def first(query: Tree | None, after: str | None) -> ExecutionResult:
+        found = await schema.stream(WATCH, {"query": query, "after": after}, context)
+        async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
+            waiting = asyncio.ensure_future(anext(results))
+            await asyncio.sleep(0.3)
+            await calls.write([start(next(numbers), inputs={"other": "x"})])
+            return cast("ExecutionResult", await waiting)
+
+    for query, after in ((missing, None), (None, None), (missing, before)):
+        result = await first(query, after)
+        assert not isinstance(result, StreamHints)
+        assert result.data is not None
+    assert isinstance(await first({"json": {"$expr": eq("inputs.mesags", "x")}}, None), StreamHints)
+    # Who leaves while both are under way leaves nothing behind.
+    await first_cancelled(schema, context)
+    await context.stores.close()
+
+
+async def first_cancelled(schema: LoomSchema, context: Context) -> None:
+    """Subscribe with a condition, and leave before there is a hint."""
+    query = {"json": {"$expr": eq("inputs.elsewhere", "x")}}
+    results = await schema.stream(WATCH, {"query": query}, context)
+    waiting = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await results.aclose()
+    assert waiting.cancelled()
 
 
 async def test_no_hint_names_a_project_that_the_key_may_not_read(
