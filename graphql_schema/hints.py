@@ -109,7 +109,9 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         if empty is not None and (name not in empty or (node.name.value != _AGGREGATE and _has_row(empty[name]))):
             continue
         values = get_argument_values(definition, node, executor.variable_values)
-        given = {argument: values.get(each.out_name or argument) for argument, each in definition.args.items()}
+        given: dict[str, Any] = {
+            argument: values.get(each.out_name or argument) for argument, each in definition.args.items()
+        }
         if any(given.get(each) for each in _OTHER_PAGE) or any(given.get(each) == 0 for each in _SIZES):
             continue
         is_on_calls = node.name.value in _ON_CALLS and not given.get("expandColumns")
@@ -117,30 +119,22 @@ def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) 
         yield _Field(name, given["projectId"], condition)
 
 
-def _is_nothing(value: object) -> bool:
-    """Whether what a root field gave may hold no row: an empty list, one row of zeros and nulls, 0 or null."""
-    is_told = False
-    for each in _told(value):
-        if isinstance(each, list):
-            if each and not (len(each) == 1 and isinstance(each[0], dict) and _is_nothing(each[0])):
-                return False
-        elif each is not None and each != 0:
-            return False
-        is_told = True
-    return is_told
+def _is_nothing(value: object) -> bool | None:
+    """Whether what a root field gave may hold no row: an empty list, one row of zeros and nulls, 0 or null.
 
-
-def _told(value: object) -> Iterator[object]:
-    """The lists and plain values in what a root field gave.
-
-    Booleans, such as `hasNextPage`, are left out: they say nothing of the rows of this page. So are names of types.
+    None for what says nothing of rows: a boolean, such as `hasNextPage`, and the name of a type.
     """
-    if not isinstance(value, dict):
-        yield value
-        return
-    for name, each in value.items():
-        if name != _TYPE_NAME and not isinstance(each, bool):
-            yield from _told(each)
+    if isinstance(value, dict):
+        is_nothing = None
+        for name, each in value.items():
+            found = None if name == _TYPE_NAME else _is_nothing(each)
+            if found is False:
+                return False
+            is_nothing = found or is_nothing
+        return is_nothing
+    if isinstance(value, list):
+        return not value or (len(value) == 1 and isinstance(value[0], dict) and bool(_is_nothing(value[0])))
+    return None if isinstance(value, bool) else value is None or value == 0
 
 
 def _has_row(value: object) -> bool:

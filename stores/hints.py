@@ -8,9 +8,11 @@ there is none.
 import asyncio
 import difflib
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -55,14 +57,22 @@ _KEYS_OF: Final = 200
 as the types at a few paths."""
 
 _MOST_PATHS: Final = 20
-_MOST_SHAPES: Final = 200
+_MOST_SHAPES: Final = 50
+"""Of one command: calls of a project have few that differ, unless their keys are data."""
+
 _MOST_SHAPE_BYTES: Final = 20_000
 _WIDTHS: Final = (100, 60, 40, 20, 10, 10)
 """Keys that are read of an object, by depth."""
 
 _MOST_PROJECTS: Final = 1_000
+_MOST_NAMES: Final = 1_000
+"""Names that one is compared with, the most frequent ones first."""
+
 _CUTOFF: Final = 0.7
 """Ratio of `difflib` from which names are similar: 0.89 for `gpt-4` and `gpt-4o`, 0.67 for `user` and `usage`."""
+
+_LONGEST: Final = 100
+"""Characters of a literal in a message."""
 
 _FIRST: Final = "0"
 _JSON: Final = ("inputs", "output", "attributes", "summary")
@@ -79,7 +89,7 @@ _Key = TypeVar("_Key")
 _Read = TypeVar("_Read")
 
 Path = tuple[str, ...]
-"""A field of calls and the keys that lead into it, spelled as the mirror spells them."""
+"""Keys from a field of calls on, spelled as the mirror spells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +215,9 @@ class HintsStore:
         return []
 
     async def _of_calls(self, project_id: str, asked: _Asked, sample: _Sample, keys: _Keys) -> list[Hint]:
-        hints = [hint for term in asked.terms if (hint := _of_term(term, sample, keys))]
+        # To compare many names takes long, and a thread lets other requests in.
+        found = await asyncio.to_thread(lambda: [_of_term(term, sample, keys) for term in asked.terms])
+        hints = [hint for hint in found if hint]
         plain = Counter[str]()
         for name, count in sample.ops.items():
             plain[op_trace_name(name)] += count
@@ -480,7 +492,7 @@ def _similar_path(wanted: Path, paths: Counter[Path]) -> Path | None:
 def _similar(name: str, names: Iterable[str], most: int = 1) -> list[str]:
     """The names most similar to one, letter case, `_` and `-` aside; of equally similar ones the first."""
     folded: dict[str, str] = {}
-    for each in names:
+    for each in islice(names, _MOST_NAMES):
         folded.setdefault(_folded(each), each)
     return [folded[each] for each in difflib.get_close_matches(_folded(name[:200]), folded, most, _CUTOFF)]
 
@@ -504,14 +516,16 @@ def _kind(literal: Scalar) -> str | None:
 def _fitting(literal: Scalar, kind: str) -> str | None:
     """A literal as JSON of another type; None where that type has no such value."""
     if kind == "strings":
-        return json.dumps(_json(literal))
+        return None if isinstance(literal, str) else json.dumps(_json(literal))
     try:
-        value = json.loads(literal) if isinstance(literal, str) else None
+        value = json.loads(literal) if isinstance(literal, str) and len(literal) <= _LONGEST else None
     except ValueError:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return _json(value) if value is not None and _kind(value) == kind else None
 
 
 def _json(literal: Scalar) -> str:
     text = json.dumps(literal, ensure_ascii=False)
-    return text if len(text) <= 100 else f"{text[:100]}..."  # noqa: PLR2004 -- enough to know it by
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -133,6 +133,7 @@ async def test_a_path_that_no_call_has_is_told_with_a_similar_one(
     [
         (eq("inputs.topK", "9"), "inputs.topK holds numbers", '"9"', "9"),
         (eq("inputs.topK", "nine"), "inputs.topK holds numbers", '"nine"', None),
+        (eq("inputs.topK", "NaN"), "inputs.topK holds numbers", '"NaN"', None),
         ({"$gt": [field("inputs.topK"), lit("9")]}, "inputs.topK holds numbers", '"9"', "9"),
         ({"$in": [field("inputs.topK"), [lit("9"), lit("10")]]}, "inputs.topK holds numbers", '"9"', "9"),
         (eq("inputs.zip", 10115), "inputs.zip holds strings", "10115", '"10115"'),
