@@ -447,9 +447,9 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys) -> Hint:
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
     name = json_path.join(map(original_key, similar))
-    of = "" if keys.calls == sample.calls else f" of {keys.calls:,}"
+    of = "them" if keys.calls == sample.calls else f"the {keys.calls:,} whose keys were read"
     count = f"{'at least ' if keys.cut else ''}{keys.paths[similar]:,}"
-    return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count}{of} of them.", name)
+    return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)
 
 
 def _of_name(code: str, said: str, name: str, names: Counter[str], sample: _Sample) -> Hint:
