@@ -23,6 +23,7 @@ from app.media_types import EVENT_STREAM
 from app.observing import under_way
 from app.results import body_of
 from graphql_schema.errors import told, unexpected
+from graphql_schema.hints import StreamHints
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
 
@@ -89,6 +90,9 @@ class EventStream(Response):
                 async for result in results:
                     if isinstance(result, SharedResult):
                         yield _shared_event(result)
+                    elif isinstance(result, StreamHints):
+                        # A comment, since clients of the protocol fail on kinds of events that it does not have.
+                        yield b": %b\n\n" % json_text.dumps({"hints": result.hints})
                     else:
                         yield next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest

@@ -18,6 +18,7 @@ from stores.evaluations import EvaluationsStore
 from stores.evaluations.running import ROWS_AT_ONCE, EvaluationRunsStore
 from stores.feedback import FeedbackStore
 from stores.files import MAX_FILE_BYTES, FilesStore
+from stores.hints import HintsStore
 from stores.images import ImagesStore
 from stores.keys import KeysStore
 from stores.objects import ObjectsStore
@@ -52,6 +53,7 @@ class Stores:
     tables: TablesStore
     objects: ObjectsStore
     feedback: FeedbackStore
+    hints: HintsStore
     otel: OtelStore
     projects: ProjectsStore
     purges: PurgesStore
@@ -89,6 +91,7 @@ class Stores:
             evaluation_runs=EvaluationRunsStore(database, calls, completions, evaluation_rows),
             feedback=feedback,
             files=files,
+            hints=HintsStore(database),
             images=ImagesStore(calls, files, completions.endpoints, providers),
             keys=KeysStore(database),
             objects=objects,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import graphql
 from graphql import DocumentNode, located_error
@@ -14,6 +14,7 @@ from strawberry.types import ExecutionResult
 from strawberry.utils.await_maybe import await_maybe
 
 from graphql_schema.executors import Executors, Given, is_awaitable
+from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
 from graphql_schema.limits.cost import TooCostlyError
 from graphql_schema.outcomes import Outcomes, errors_of
 from graphql_schema.shared_results import Execute, SharedResults
@@ -58,8 +59,10 @@ class EventResults:
                 return
             happened, execute = cast("AsyncGenerator[object, None]", source), self._execute(executor)
             with self._shared.subscribed(key):
-                async with aclosing(happened):
-                    while (event := await _next(happened, executor)) is not _OVER:
+                async with aclosing(happened), _Beginning(happened, executor) as beginning:
+                    if hints := await beginning.hints():
+                        yield StreamHints(hints)
+                    while (event := await (beginning.first() or _next(happened, executor))) is not _OVER:
                         result = await self._shared.result(key, event, execute)
                         # Each event has the same cost; that of the first tells it.
                         yield ExecutionResult(result.data, result.errors, cost) if cost else result
@@ -85,6 +88,36 @@ class EventResults:
             return self._outcomes.told(cast("graphql.ExecutionResult", result))
 
         return execute
+
+
+class _Beginning:
+    """The wait for the first event of a subscription, beside which the hints on it are made, if it has a condition."""
+
+    def __init__(self, events: AsyncGenerator[object, None], executor: Executor[Any]) -> None:
+        self._hints = begin_stream_hints(executor)
+        self._first = asyncio.ensure_future(_next(events, executor)) if self._hints else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """End the wait, so that the events can be closed."""
+        waiting = [task for task in (self._hints, self._first) if task]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def hints(self) -> list[Hint]:
+        """The hints; none where an event comes first, which shows that the condition is not at fault."""
+        if self._hints is None or self._first is None:
+            return []
+        await asyncio.wait((self._hints, self._first), return_when=asyncio.FIRST_COMPLETED)
+        return [] if self._first.done() else self._hints.result()
+
+    def first(self) -> "asyncio.Future[object] | None":
+        """The first event, once; None after that."""
+        first, self._first = self._first, None
+        return first
 
 
 async def _next(events: AsyncGenerator[object, None], executor: Executor[Any]) -> object:

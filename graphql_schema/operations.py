@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import graphql
 import strawberry
 from graphql import DocumentNode, GraphQLError
+from graphql.execution.executor import Executor
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
@@ -16,6 +17,7 @@ from strawberry.types.graphql import OperationType
 from graphql_schema.documents import LONG, Documents
 from graphql_schema.event_results import EventResults
 from graphql_schema.executors import Executors, Given, is_awaitable
+from graphql_schema.hints import found_nothing, hinted
 from graphql_schema.limits import Limits
 from graphql_schema.limits.inputs import SETTING
 from graphql_schema.limits.nesting import bound_comparisons
@@ -190,28 +192,32 @@ class BoundedSchema(strawberry.Schema):
 
         What changes something is not cut off: nobody would know how much of it was done.
         """
-        if self._patience is None or kind is not OperationType.QUERY:
-            return await self._executed(document, given)
+        if kind is not OperationType.QUERY:
+            return (await self._executed(document, given))[0]
         try:
-            return await self._patience.wait(self._executed(document, given))
+            executed = self._executed(document, given)
+            result, executor = await (executed if self._patience is None else self._patience.wait(executed))
         except StoreTimeoutError as error:
             return self._outcomes.refused([GraphQLError(error.message, original_error=error)])
+        # Beside the time for the query, so that hints never make it late.
+        return await hinted(result, executor) if executor and found_nothing(result) else result
 
-    async def _executed(self, document: DocumentNode, given: Given) -> ExecutionResult:
+    async def _executed(self, document: DocumentNode, given: Given) -> tuple[ExecutionResult, Executor[Any] | None]:
+        """Run an operation; the executor is None where nothing ran."""
         try:
             executor = await self._executors.begun(document, given)
             if isinstance(executor, list):
-                return self._outcomes.told(graphql.ExecutionResult(None, executor))
+                return self._outcomes.told(graphql.ExecutionResult(None, executor)), None
             cost = self._executors.cost(executor)
             found = executor.execute_operation()
             result = cast("graphql.ExecutionResult", await found if is_awaitable(found) else found)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the operation's error
-            return self._outcomes.refused(errors_of(error))
+            return self._outcomes.refused(errors_of(error)), None
         told = self._outcomes.told(result, cost)
         is_mutation = executor.operation.operation is graphql.OperationType.MUTATION
         if is_mutation and told.errors and may_have_changed(told):
-            return PartlyDone(told.data, told.errors, cost)
-        return told
+            return PartlyDone(told.data, told.errors, cost), executor
+        return told, executor
 
     async def stream(
         self,

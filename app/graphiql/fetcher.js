@@ -1,7 +1,8 @@
 // How the page talks to the API: queries by POST and subscriptions by WebSocket, both to the page's own address.
 
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
-import { getIntrospectionQuery } from "graphql";
+import { getIntrospectionQuery, getOperationAST } from "graphql";
+import { createClient } from "graphql-ws";
 
 export const INTROSPECTION = "GraphiQLIntrospection";
 
@@ -17,13 +18,24 @@ const endpoint = new URL(window.location.pathname, window.location.origin);
 const socket = new URL(endpoint);
 socket.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
 
-const send = createGraphiQLFetcher({
-  url: endpoint.href,
-  subscriptionUrl: socket.href,
-  enableIncrementalDelivery: false,
+const send = createGraphiQLFetcher({ url: endpoint.href, enableIncrementalDelivery: false });
+
+// A subscription over a socket of its own. The server tells its hints by a ping, which is shown as a result.
+const watch = (request, connectionParams) => ({
+  subscribe(observer) {
+    const ping = (isReceived, payload) =>
+      isReceived && payload?.hints && observer.next({ extensions: { hints: payload.hints } });
+    const client = createClient({ url: socket.href, connectionParams, on: { ping } });
+    const error = (reason) =>
+      observer.error(
+        reason instanceof CloseEvent ? new Error(`Socket closed with event ${reason.code} ${reason.reason}`) : reason,
+      );
+    return { unsubscribe: client.subscribe(request, { ...observer, error }) };
+  },
 });
 
 export function fetcher(request, options) {
   const query = request.operationName === INTROSPECTION ? introspectionQuery : request.query;
-  return send({ ...request, query }, options);
+  const operation = options?.documentAST && getOperationAST(options.documentAST, request.operationName);
+  return operation?.operation === "subscription" ? watch(request, options.headers) : send({ ...request, query }, options);
 }

@@ -12,6 +12,7 @@ import { createRoot } from "react-dom/client";
 import { defaultTabs } from "./default_tabs.js";
 import favicon from "./favicon.svg";
 import { fetcher, INTROSPECTION } from "./fetcher.js";
+import { Hints } from "./hints.jsx";
 
 const plugins = [explorerPlugin(), HISTORY_PLUGIN];
 
@@ -43,5 +44,8 @@ createRoot(document.getElementById("root")).render(
         LoomQL
       </span>
     </GraphiQL.Logo>
+    <GraphiQL.Footer>
+      <Hints />
+    </GraphiQL.Footer>
   </GraphiQL>,
 );

@@ -36,6 +36,7 @@ from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
 from app.websocket.reserving import TRY_AGAIN
 from graphql_schema.errors import told, unexpected
+from graphql_schema.hints import StreamHints
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
@@ -268,6 +269,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 share = None
             if isinstance(result, SharedResult):
                 await self.websocket.send_text(f"{start}{result.text}}}")
+            elif isinstance(result, StreamHints):
+                # A ping, since a `next` without data would be an event to clients; any client answers a ping.
+                await self.send_message({"type": "ping", "payload": {"id": operation.id, "hints": result.hints}})
             else:
                 if isinstance(result, ExecutionResult):
                     under_way.resulted(result)

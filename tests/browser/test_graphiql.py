@@ -1,6 +1,7 @@
 """GraphiQL in a real browser, on the real server with its demo data."""
 
 import asyncio
+import re
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from tests.browser.demo_calls import DELETE_CALL, END_CALL, LOG_CALL, RENAME_CALL, demo_calls
 from tests.browser.graphiql_page import GraphiqlPage, until
+
+# On a busy machine there is time for fewer than 1,000 calls.
+MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
 
 
 async def test_it_has_a_name_an_icon_and_twelve_tabs_to_begin_with(graphiql: GraphiqlPage) -> None:
@@ -72,6 +76,43 @@ async def test_a_typed_query_shows_its_result_and_no_other_host_is_asked(
     await graphiql.page.screenshot(path=tmp_path / "graphiql.png")
     assert (tmp_path / "graphiql.png").stat().st_size > 10_000
     assert graphiql.hosts() == {urlsplit(demo_server_url).netloc}
+
+
+async def test_a_misspelt_path_shows_the_hint_beside_the_empty_result_until_there_is_another(
+    graphiql: GraphiqlPage, tmp_path: Path
+) -> None:
+    notice = graphiql.page.get_by_role("status", name="Hints")
+
+    async def ask(path: str) -> dict[str, Any]:
+        condition = f'{{expr: {{eq: [{{getField: "{path}"}}, {{literal: "gpt-4o"}}]}}}}'
+        await graphiql.write(f'{{ calls(projectId: "demo/assistant", query: {condition}) {{ totalCount }} }}')
+        await graphiql.run()
+        answer: dict[str, Any] = await until(graphiql.answer, bool)
+        return answer
+
+    misspelt = await ask("inputs.modle")
+    shown = await until(notice.all_inner_texts, bool)
+    await graphiql.page.screenshot(path=tmp_path / "hint.png")
+    right = await ask("inputs.model")
+
+    assert misspelt["data"] == {"calls": {"totalCount": 0}}
+    [hint] = misspelt["extensions"]["hints"]
+    assert hint["suggestion"] == "inputs.model"
+    assert shown == [f"calls {hint['message']}"]
+    assert re.match(MISSPELT, hint["message"])
+    assert right["data"]["calls"]["totalCount"] > 0
+    await until(notice.count, lambda count: count == 0)
+
+
+async def test_a_subscription_that_waits_shows_its_hint(graphiql: GraphiqlPage) -> None:
+    condition = '{expr: {eq: [{getField: "inputs.modle"}, {literal: "gpt-4o"}]}}'
+    await graphiql.write(f'subscription {{ callEvents(projectId: "demo/assistant", query: {condition}) {{ type }} }}')
+    await graphiql.run()
+
+    [shown] = await until(graphiql.page.get_by_role("status", name="Hints").all_inner_texts, bool)
+
+    await graphiql.stop()
+    assert re.match(f"callEvents {MISSPELT}", shown)
 
 
 @pytest.mark.parametrize(

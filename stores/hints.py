@@ -1,0 +1,531 @@
+"""Hints: likely causes of an empty answer about the calls of a project.
+
+A hint compares a condition with a sample: the newest calls, of which MongoDB returns the keys, the types of values, and
+the names of ops and models, but no values. A hint is help, never an answer: where making one fails or takes too long,
+there is none.
+"""
+
+import asyncio
+import difflib
+import json
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeVar
+
+from pymongo.errors import ExecutionTimeout
+
+from stores import json_path
+from stores.calls.feedback import FeedbackNames
+from stores.calls.fields import CALL_FIELDS, OP_NAME
+from stores.calls.filters import CallsFilter
+from stores.calls.inputs import op_trace_name
+from stores.calls.op_names import op_names
+from stores.database import Database
+from stores.errors import StoreError
+from stores.mirror import original_key
+from stores.projects import ProjectsFilter
+from stores.query import Query
+from stores.query.expressions import And, Compare, Comparison, In, Literal, Not, Operand, Or, Scalar, gets
+from stores.query.fields import Access, is_index
+from stores.query.texts import starting_with
+from stores.query.values import Expression, reach
+
+MOST_CALLS: Final = 1_000
+MOST_HINTS: Final = 10
+"""Of one answer."""
+
+READ_SECONDS: Final = 0.25
+"""Time for the sample, and again for its keys."""
+
+KEPT_SECONDS: Final = 10.0
+"""Time for which a sample is used again, so that a client that asks again and again does not pay each time."""
+
+_WAIT_SECONDS: Final = 1.0
+_MOST_READS: Final = 2
+"""Samples that a process reads at a time; while it does, other empty answers get no hints from a new sample."""
+
+_MOST_KEPT: Final = 100
+_PARTS: Final = (2, 18, 180, MOST_CALLS - 200)
+"""Calls of each command that reads a sample: where payloads are too large for the time, the first ones are read."""
+
+_KEYS_OF: Final = 200
+"""Calls whose keys are read; of the others only those with an op that these do not have. Keys cost ten times as much
+as the types at a few paths."""
+
+_MOST_PATHS: Final = 20
+_MOST_SHAPES: Final = 50
+"""Of one command: calls of a project have few that differ, unless their keys are data."""
+
+_MOST_SHAPE_BYTES: Final = 20_000
+_WIDTHS: Final = (100, 60, 40, 20, 10, 10)
+"""Keys that are read of an object, by depth."""
+
+_MOST_PROJECTS: Final = 1_000
+_MOST_NAMES: Final = 1_000
+"""Names that one is compared with, the most frequent ones first."""
+
+_CUTOFF: Final = 0.7
+"""Ratio of `difflib` from which names are similar: 0.89 for `gpt-4` and `gpt-4o`, 0.67 for `user` and `usage`."""
+
+_LONGEST: Final = 100
+"""Characters of a literal in a message."""
+
+_FIRST: Final = "0"
+_JSON: Final = ("inputs", "output", "attributes", "summary")
+_KINDS: Final = {
+    **dict.fromkeys(("int", "long", "double", "decimal"), "numbers"),
+    "string": "strings",
+    "bool": "booleans",
+    "array": "lists",
+    "object": "objects",
+}
+"""What a path holds, by MongoDB's name of a type; null and what is missing are neither."""
+
+_Key = TypeVar("_Key")
+_Read = TypeVar("_Read")
+
+Path = tuple[str, ...]
+"""Keys from a field of calls on, spelled as the mirror spells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A likely cause of an empty answer; `suggestion` is what to write instead, None where nothing is similar."""
+
+    code: str
+    message: str
+    suggestion: str | None = None
+
+
+class CallsCondition(NamedTuple):
+    """The filter and the query of a list, a count or an aggregate of calls."""
+
+    calls_filter: CallsFilter | None = None
+    query: Query | None = None
+
+
+class _Term(NamedTuple):
+    """A place in the JSON of calls that a condition needs, and the literals that it compares the place with."""
+
+    name: str
+    access: Access
+    literals: tuple[Scalar, ...] = ()
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The parts of a condition that a sample can explain: of each list of names, one must be there."""
+
+    terms: list[_Term] = field(default_factory=list)
+    ops: list[Sequence[str]] = field(default_factory=list)
+    models: list[Sequence[str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The newest calls of a project: how many there are, and how many have what."""
+
+    calls: int = 0
+    kinds: dict[Path, Counter[str]] = field(default_factory=dict)
+    ops: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """The sample as messages name it."""
+        return f"the newest {self.calls:,}"
+
+    @property
+    def lacks_paths(self) -> bool:
+        """Whether no call has one of the asked paths."""
+        return any(map(_is_missing, self.kinds.values()))
+
+
+@dataclass(slots=True)
+class _Keys:
+    """The paths in some of the newest calls, and how many of these have each. Where it is `cut`, more may have it."""
+
+    calls: int = 0
+    cut: bool = False
+    paths: Counter[Path] = field(default_factory=Counter)
+    ops: set[str] = field(default_factory=set)
+
+
+class HintsStore:
+    """Makes hints from what MongoDB has."""
+
+    def __init__(self, database: Database, kept_seconds: float = KEPT_SECONDS) -> None:
+        self.database = database
+        self._kept_seconds = kept_seconds
+        self._kept: dict[tuple[str, frozenset[Path]], tuple[float, _Sample]] = {}
+        self._kept_keys: dict[str, tuple[float, _Keys]] = {}
+        self._reads = 0
+
+    async def of(
+        self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
+    ) -> list[list[Hint]]:
+        """The hints for each of some empty answers about a project, None for one without a condition on calls.
+
+        Args:
+            project_id: a project that the caller may read, whether it exists or not.
+            conditions: those of the answers.
+            readable: the projects that hints may name, as `ProjectsFilter.among`.
+
+        Raises:
+            TimeoutError: the database did not get through with it in a second.
+            StoreError: it was away, or a query makes no sense of the fields of calls.
+        """
+        async with asyncio.timeout(_WAIT_SECONDS):
+            return await self.database.run(self._of(project_id, conditions, readable))
+
+    async def _of(
+        self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
+    ) -> list[list[Hint]]:
+        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}) is None:
+            hints = await self._of_missing(project_id, readable)
+            return [hints for _ in conditions]
+        asked = [_asked(condition) for condition in conditions]
+        terms = list(dict.fromkeys(term for each in asked for term in each.terms))[:_MOST_PATHS]
+        if not terms and not any(each.ops or each.models for each in asked):
+            return [[] for _ in conditions]
+        read = await self._read(project_id, {term.access.spelling: term.access for term in terms})
+        if read is None or not read[0].calls:
+            return [[] for _ in conditions]
+        return [await self._of_calls(project_id, each, *read) for each in asked]
+
+    async def _of_missing(self, project_id: str, readable: tuple[str, ...] | None) -> list[Hint]:
+        """The hint that a project does not exist, if one with a similar name does that may be named."""
+        entity, _, name = project_id.partition("/")
+        among = ProjectsFilter(among=readable).match()
+        found: dict[str, list[str]] = {}
+        for match in ({"_id": starting_with(f"{entity}/")}, {}):
+            rows = self.database.projects.find({"$and": [match, among]}, {"_id": 1}, limit=_MOST_PROJECTS)
+            for row in await rows.to_list(None):
+                whose, _, what = row["_id"].partition("/")
+                found.setdefault(whose, []).append(what)
+        for whose in _similar(entity, found, most=3):
+            if similar := _similar(name, found[whose]):
+                other = f"{whose}/{similar[0]}"
+                message = f"The project {project_id} does not exist. A similar one is {other}."
+                return [Hint("PROJECT_NOT_FOUND", message, other)]
+        return []
+
+    async def _of_calls(self, project_id: str, asked: _Asked, sample: _Sample, keys: _Keys) -> list[Hint]:
+        # To compare many names takes long, and a thread lets other requests in.
+        found = await asyncio.to_thread(lambda: [_of_term(term, sample, keys) for term in asked.terms])
+        hints = [hint for hint in found if hint]
+        plain = Counter[str]()
+        for name, count in sample.ops.items():
+            plain[op_trace_name(name)] += count
+        unknown = [names[0] for names in asked.ops if not await self._has_op(project_id, names, sample)]
+        hints += [_of_name("OP_NOT_FOUND", "No call has the op", _plain(name), plain, sample) for name in unknown]
+        unknown = [names[0] for names in asked.models if sample.models.keys().isdisjoint(names)]
+        said = f"No call among {sample.name} reports usage of"
+        return hints + [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample) for name in unknown]
+
+    async def _has_op(self, project_id: str, names: Sequence[str], sample: _Sample) -> bool:
+        """Whether a call of the project, also an older one than the sample has, has one of some ops."""
+        found = op_names(project_id, names)
+        if any(name in found.exact or name.startswith(tuple(found.prefixes)) for name in sample.ops):
+            return True
+        prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
+        branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
+        match = {"project_id": project_id, "visible": True, "$or": branches}
+        milliseconds = round(READ_SECONDS * 1_000)
+        return await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is not None
+
+    async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Keys] | None:
+        """Read the sample, and its keys if it lacks one of the asked paths; None where too many are being read."""
+        key = (project_id, frozenset(asked))
+        sample, keys = self._still(self._kept.get(key)), self._still(self._kept_keys.get(project_id))
+        if sample and (keys or not sample.lacks_paths):
+            return sample, keys or _Keys()
+        if self._reads >= _MOST_READS:
+            return None
+        self._reads += 1
+        try:
+            sample = sample or await self._read_sample(project_id, asked)
+            _keep(self._kept, key, sample)
+            if sample.lacks_paths and keys is None:
+                keys = await self._read_keys(project_id)
+                _keep(self._kept_keys, project_id, keys)
+        finally:
+            self._reads -= 1
+        return sample, keys or _Keys()
+
+    def _still(self, kept: tuple[float, _Read] | None) -> _Read | None:
+        """What was read and kept, unless that is too long ago."""
+        return kept[1] if kept and monotonic() - kept[0] < self._kept_seconds else None
+
+    async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> _Sample:
+        sample = _Sample(kinds={path: Counter() for path in asked})
+        kinds = [{"$type": reach(access)} for access in asked.values()]
+        stages = [{"$project": {"_id": 0, "kinds": kinds, "op": "$op_name", "models": _MODELS}}, _SAMPLE_COUNTS]
+        async for found in self._parts(project_id, lambda: stages):
+            sample.calls += _count(found)
+            for row in found["kinds"]:
+                for counted, name in zip(sample.kinds.values(), row["_id"], strict=True):
+                    counted[name] += row["n"]
+            sample.ops.update({row["_id"]: row["n"] for row in found["ops"]})
+            sample.models.update({row["_id"]: row["n"] for row in found["models"]})
+        return sample
+
+    async def _read_keys(self, project_id: str) -> _Keys:
+        keys = _Keys()
+
+        def stages() -> list[dict[str, Any]]:
+            known = sorted(keys.ops) if keys.calls >= _KEYS_OF else []
+            return [{"$match": {"op_name": {"$nin": known}}}, *_KEYS]
+
+        async for found in self._parts(project_id, stages):
+            keys.calls += _count(found)
+            keys.ops.update(row["_id"] for row in found["ops"])
+            keys.cut |= len(found["shapes"]) == _MOST_SHAPES or any(not row["_id"] for row in found["shapes"])
+            for row in found["shapes"]:
+                for path in _paths(row["_id"]):
+                    keys.paths[path] += row["n"]
+        return keys
+
+    async def _parts(
+        self, project_id: str, stages: Callable[[], list[dict[str, Any]]]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What some stages make of the newest calls, part by part, as far as the time allows."""
+        skipped, deadline = 0, monotonic() + READ_SECONDS
+        for limit in _PARTS:
+            left = round((deadline - monotonic()) * 1_000)
+            if left <= 0:
+                return
+            newest: list[dict[str, Any]] = [
+                {"$match": {"project_id": project_id, "visible": True}},
+                {"$sort": {"started_at": -1, "id": 1}},
+                {"$skip": skipped},
+                {"$limit": limit},
+            ]
+            try:
+                [found] = await self.database.calls.aggregate([*newest, *stages()], maxTimeMS=left).to_list(1)
+            except ExecutionTimeout:
+                return
+            yield found
+            skipped += limit
+            if _count(found) < limit:
+                return
+
+
+def _keep(kept: dict[_Key, tuple[float, _Read]], key: _Key, read: _Read) -> None:
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = monotonic(), read
+
+
+def _count(found: Mapping[str, Any]) -> int:
+    """The number of calls that a part of a sample counts."""
+    return int(found["calls"][0]["n"]) if found["calls"] else 0
+
+
+def _shape(found: Expression, depth: int = 0) -> Expression:
+    """The keys of an object, each with those below it; a list has the key 0, of its first member."""
+    if depth == len(_WIDTHS):
+        return []
+    name = f"m{depth}"
+    is_object = {"$eq": [{"$type": found}, "object"]}
+    keys = {"$slice": [{"$objectToArray": found}, _WIDTHS[depth]]}
+    first = [{"k": _FIRST, "v": {"$first": found}}]
+    branches = [{"case": is_object, "then": keys}, {"case": {"$isArray": found}, "then": first}]
+    below = {"k": f"$${name}.k", "v": _shape(f"$${name}.v", depth + 1)}
+    return {"$map": {"input": {"$switch": {"branches": branches, "default": []}}, "as": name, "in": below}}
+
+
+def _counts(**by: str) -> dict[str, Any]:
+    """The stage that counts calls, and how many have each value of some fields."""
+    return {"calls": [{"$count": "n"}], **{name: [_group(path)] for name, path in by.items()}}
+
+
+def _group(path: str) -> dict[str, Any]:
+    return {"$group": {"_id": path, "n": {"$sum": 1}}}
+
+
+_MODELS: Final = "$usage.model"
+_SAMPLE_COUNTS: Final = {
+    "$facet": _counts(kinds="$kinds", ops="$op") | {"models": [{"$unwind": "$models"}, _group("$models")]}
+}
+_SHAPES: Final = {"$cond": [{"$gt": [{"$bsonSize": {"s": "$shape"}}, _MOST_SHAPE_BYTES]}, [], "$shape"]}
+_KEYS: Final = (
+    {"$project": {"_id": 0, "op": "$op_name", "shape": [{"k": name, "v": _shape(f"${name}")} for name in _JSON]}},
+    {"$set": {"shape": _SHAPES}},
+    {"$facet": _counts(ops="$op") | {"shapes": [_group("$shape"), {"$limit": _MOST_SHAPES}]}},
+)
+
+
+def _paths(shape: Iterable[Mapping[str, Any]], above: Path = ()) -> Iterator[Path]:
+    for entry in shape:
+        path = (*above, entry["k"])
+        yield path
+        yield from _paths(entry["v"], path)
+
+
+def _asked(condition: CallsCondition | None) -> _Asked:
+    """What a sample can explain of a condition.
+
+    Raises:
+        BadInputError: the query makes no sense of the fields of calls.
+    """
+    asked = _Asked()
+    if condition is None:
+        return asked
+    calls_filter, query = condition
+    if calls_filter and calls_filter.op_names:
+        asked.ops.append(calls_filter.op_names)
+    if calls_filter and calls_filter.models:
+        asked.models.append(calls_filter.models)
+    for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
+        if term.access.field is OP_NAME:
+            if names := [literal for literal in term.literals if isinstance(literal, str)]:
+                asked.ops.append(names)
+        elif term.access.field.name in _JSON and term.access.steps:
+            asked.terms.append(term)
+    return asked
+
+
+def _terms(node: Operand, *, holds: bool = True) -> Iterator[_Term]:
+    """The fields that must be there for a node to hold, or not to hold, with the literals beside them."""
+    match node:
+        case Not(term):
+            yield from _terms(term, holds=not holds)
+            return
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _terms(term, holds=holds)
+            return
+        case Compare(_, left, right):
+            operands: tuple[Operand, ...] = (left, right)
+        case In(operand, members):
+            operands = (operand, *members)
+        case _:
+            operands = ()
+    literals = tuple([each.value for each in operands if isinstance(each, Literal)])
+    is_ordered = isinstance(node, Compare) and node.comparison is not Comparison.EQ
+    # A missing value equals null.
+    for get in gets(node) if holds is not (None in literals) else ():
+        is_plain = get in operands and None not in literals and not (is_ordered and get.access.field is OP_NAME)
+        yield _Term(get.name, get.access, literals if is_plain else ())
+
+
+def _of_term(term: _Term, sample: _Sample, keys: _Keys) -> Hint | None:
+    kinds = sample.kinds.get(term.access.spelling)
+    if kinds is None:
+        return None
+    if _is_missing(kinds):
+        return _of_path(term, sample, keys)
+    held = {_KINDS[name] for name in kinds if name in _KINDS}
+    written = {_kind(literal) for literal in term.literals}
+    if len(held) != 1 or not written or written & {*held, None}:
+        return None
+    [kind], count = held, sum(kinds[name] for name in kinds if name in _KINDS)
+    literal = term.literals[0]
+    fitting = _fitting(literal, kind)
+    message = (
+        f"{term.name} holds {kind} in all {count:,} of {sample.name} calls that have it, "
+        f"and {_json(literal)} is of another type."
+    )
+    if fitting is None:
+        return Hint("TYPE_MISMATCH", message)
+    return Hint("TYPE_MISMATCH", f"{message} Write {fitting}, or convert the field.", fitting)
+
+
+def _is_missing(kinds: Counter[str]) -> bool:
+    """Whether no call has a path, by the types of what is there."""
+    return set(kinds) == {"missing"}
+
+
+def _of_path(term: _Term, sample: _Sample, keys: _Keys) -> Hint:
+    message = f"No call among {sample.name} has {term.name}."
+    similar = _similar_path(term.access.spelling, keys.paths)
+    if similar is None:
+        return Hint("PATH_NOT_FOUND", message)
+    name = json_path.join(map(original_key, similar))
+    of = "them" if keys.calls == sample.calls else f"the {keys.calls:,} whose keys were read"
+    count = f"{'at least ' if keys.cut else ''}{keys.paths[similar]:,}"
+    return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)
+
+
+def _of_name(code: str, said: str, name: str, names: Counter[str], sample: _Sample) -> Hint:
+    """The hint that a name does not occur, and which similar one does."""
+    message = f"{said} {name[:200]}."
+    similar = _similar(name, [each for each, _ in names.most_common()])
+    if not similar:
+        return Hint(code, message)
+    return Hint(code, f"{message} {similar[0]} occurs in {names[similar[0]]:,} of {sample.name}.", similar[0])
+
+
+def _plain(op: str) -> str:
+    """The plain name in a name of an op; the name itself where it has none."""
+    try:
+        return op_trace_name(op.removesuffix(":*"))
+    except StoreError:
+        return op
+
+
+def _similar_path(wanted: Path, paths: Counter[Path]) -> Path | None:
+    """The path most similar to one that does not occur: with similar keys, or with the same keys in another place."""
+    keys: dict[Path, list[str]] = {}
+    for path, _ in paths.most_common():
+        keys.setdefault(path[:-1], []).append(path[-1])
+    found: Path = ()
+    for step in wanted:
+        names = keys.get(found, [])
+        same = step if step in names else _FIRST if is_index(step) and names == [_FIRST] else None
+        similar = [same] if same else _similar(step, names)
+        if not similar:
+            break
+        found = (*found, similar[0])
+    if len(found) == len(wanted):
+        return found
+    tail = [_folded(step) for step in wanted[1:]]
+    ends = (path for path, _ in paths.most_common() if [_folded(step) for step in path[-len(tail) :]] == tail)
+    return next(ends, None)
+
+
+def _similar(name: str, names: Iterable[str], most: int = 1) -> list[str]:
+    """The names most similar to one, letter case, `_` and `-` aside; of equally similar ones the first."""
+    folded: dict[str, str] = {}
+    for each in islice(names, _MOST_NAMES):
+        folded.setdefault(_folded(each), each)
+    return [folded[each] for each in difflib.get_close_matches(_folded(name[:200]), folded, most, _CUTOFF)]
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _kind(literal: Scalar) -> str | None:
+    match literal:
+        case bool():
+            return "booleans"
+        case int() | float():
+            return "numbers"
+        case str():
+            return "strings"
+        case _:
+            return None
+
+
+def _fitting(literal: Scalar, kind: str) -> str | None:
+    """A literal as JSON of another type; None where that type has no such value."""
+    if kind == "strings":
+        return None if isinstance(literal, str) else json.dumps(_json(literal))
+    try:
+        value = json.loads(literal) if isinstance(literal, str) and len(literal) <= _LONGEST else None
+    except ValueError:
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _json(value) if value is not None and _kind(value) == kind else None
+
+
+def _json(literal: Scalar) -> str:
+    text = json.dumps(literal, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

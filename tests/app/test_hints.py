@@ -1,0 +1,430 @@
+"""Hints on the whole service, over HTTP: each cause of an empty answer, and when there is no hint."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from itertools import count
+from typing import Any, cast
+
+import httpx
+import pytest
+from strawberry.types import ExecutionResult
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from app.server import create_app
+from app.settings import Settings
+from app.websocket.first_messages import WaryProtocol
+from graphql_schema.context import Context, Stores
+from graphql_schema.hints import StreamHints
+from graphql_schema.limits import Limits
+from graphql_schema.schema import LoomSchema, build_schema
+from stores import hints
+from stores.access import Grant, Role
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.hints import CallsCondition, HintsStore
+from stores.keys import KeysStore
+from stores.query import Query
+from tests.commands import Commands
+from tests.graphql_schema.query_trees import Tree, eq, field, lit
+from tests.live_server import live_server
+from tests.stores.calls.builders import PROJECT, end, start
+from tests.waiting import TIMEOUT
+
+ANSWER = f"weave:///{PROJECT}/op/assistant.answer"
+CALLS = """
+    query ($project: ID!, $query: QueryInput, $filter: CallsFilter) {
+        calls(projectId: $project, query: $query, filter: $filter) { __typename nodes { id } }
+    }
+"""
+
+
+@pytest.fixture
+async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings), lifespan="on", ws=WaryProtocol) as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+            yield client
+
+
+@pytest.fixture(scope="module")
+def schema() -> LoomSchema:
+    return build_schema(Limits())
+
+
+@pytest.fixture
+async def stocked(calls: CallsStore) -> None:
+    """Eight calls with messages and a model; the last four with an odd key, and a rare one in a later message."""
+    for number in range(1, 9):
+        late = number > 4
+        inputs = {
+            "messages": [{"role": "system"}, {"role": "user", **({"rare": True} if number == 8 else {})}],
+            "topK": 5 + number,
+            "zip": "10115",
+            **({"config": {"max.tokens": 9}} if late else {}),
+        }
+        await calls.write(
+            [
+                start(number, op_name=f"{ANSWER}:v{number}" if late else "retrieve", inputs=inputs),
+                end(number, output={"ok": True}, summary={"usage": {"gpt-4o-mini": {"total_tokens": 7}}}),
+            ]
+        )
+
+
+async def ask(
+    client: httpx.AsyncClient,
+    query: Tree | None = None,
+    project: str = PROJECT,
+    document: str = CALLS,
+    headers: dict[str, str] | None = None,
+    **calls_filter: Any,  # noqa: ANN401 -- any field of the filter
+) -> dict[str, Any]:
+    """The whole body of an answer without an error."""
+    variables = {"project": project, "query": {"json": {"$expr": query}} if query else None, "filter": calls_filter}
+    response = await client.post("/graphql", json={"query": document, "variables": variables}, headers=headers)
+    body: dict[str, Any] = response.json()
+    assert "errors" not in body
+    return body
+
+
+async def hints_of(client: httpx.AsyncClient, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- those of `ask`
+    found: list[dict[str, Any]] = (await ask(client, *args, **kwargs))["extensions"].get("hints", [])
+    return found
+
+
+def condition(query: Tree) -> CallsCondition:
+    return CallsCondition(None, Query({"$expr": query}))
+
+
+def hint(code: str, message: str, suggestion: str | None, path: str = "calls") -> dict[str, Any]:
+    return {"path": [path], "code": code, "message": message, "suggestion": suggestion}
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
+    ("asked", "similar", "number"),
+    [
+        ("inputs.mesages", "inputs.messages", 8),
+        ("inputs.mesages.0.rol", "inputs.messages.0.role", 8),
+        ("inputs.messages.7.role", "inputs.messages.0.role", 8),
+        ("inputs.top_k", "inputs.topK", 8),
+        ("inputs.TOPK", "inputs.topK", 8),
+        ("inputs.maxTokens", None, 0),
+        (r"inputs.max\.tokens", r"inputs.config.max\.tokens", 4),
+        ("output.zip", "inputs.zip", 8),
+        ("inputs.entirely_else", None, 0),
+    ],
+)
+async def test_a_path_that_no_call_has_is_told_with_a_similar_one(
+    client: httpx.AsyncClient, asked: str, similar: str | None, number: int
+) -> None:
+    told = f"No call among the newest 8 has {asked}."
+    more = f" {similar} occurs in {number} of them." if similar else ""
+
+    assert await hints_of(client, eq(asked, "x")) == [hint("PATH_NOT_FOUND", told + more, similar)]
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
+    ("query", "kind", "literal", "fitting"),
+    [
+        (eq("inputs.topK", "9"), "inputs.topK holds numbers", '"9"', "9"),
+        (eq("inputs.topK", "nine"), "inputs.topK holds numbers", '"nine"', None),
+        (eq("inputs.topK", "NaN"), "inputs.topK holds numbers", '"NaN"', None),
+        ({"$gt": [field("inputs.topK"), lit("9")]}, "inputs.topK holds numbers", '"9"', "9"),
+        ({"$in": [field("inputs.topK"), [lit("9"), lit("10")]]}, "inputs.topK holds numbers", '"9"', "9"),
+        (eq("inputs.zip", 10115), "inputs.zip holds strings", "10115", '"10115"'),
+        (eq("output.ok", "true"), "output.ok holds booleans", '"true"', "true"),
+        (eq("inputs.messages", "hi"), "inputs.messages holds lists", '"hi"', None),
+    ],
+)
+async def test_a_literal_of_another_type_than_the_values_is_told(
+    client: httpx.AsyncClient, query: Tree, kind: str, literal: str, fitting: str | None
+) -> None:
+    told = f"{kind} in all 8 of the newest 8 calls that have it, and {literal} is of another type."
+    more = f" Write {fitting}, or convert the field." if fitting else ""
+
+    assert await hints_of(client, query) == [hint("TYPE_MISMATCH", told + more, fitting)]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
+    told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
+    expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
+
+    assert await hints_of(client, opNames=["assistant.anwser"]) == expected
+    assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwsers"]) == expected
+    assert await hints_of(client, opNames=[f"weave:///{PROJECT}/op/assistant.anwser:v1"]) == expected
+    assert await hints_of(client, eq("op_name", "assistant.anwser")) == expected
+    # One of the names is known, so that the op is not why nothing is found.
+    assert await hints_of(client, opNames=["assistant.anwser", "retrieve"], callIds=["0" * 16]) == []
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_an_unknown_model_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
+    told = "No call among the newest 8 reports usage of gpt4o-mini. gpt-4o-mini occurs in 8 of the newest 8."
+
+    assert await hints_of(client, models=["gpt4o-mini"]) == [hint("MODEL_NOT_FOUND", told, "gpt-4o-mini")]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_missing_project_is_told_in_every_field_that_names_it(client: httpx.AsyncClient) -> None:
+    document = """
+        query ($project: ID!) {
+            calls(projectId: $project) { totalCount pageInfo { hasNextPage } }
+            many: callsStats(projectId: $project) { count totalStorageSizeBytes }
+            callsAggregate(projectId: $project) { rows { count errorCount } }
+            threads(projectId: $project) { edges { cursor } }
+            objs(projectId: $project) { nodes { digest } }
+            feedback(projectId: $project) { nodes { id } }
+            tableRows(projectId: $project, digest: "0") { nodes { digest } }
+            search(projectId: $project, text: "hello") { edges { cursor } }
+            project(projectId: $project) { calls { nodes { id } } }
+        }
+    """
+    fields = ("calls", "many", "callsAggregate", "threads", "objs", "feedback", "tableRows", "search", "project")
+    told = "The project acme/Chats does not exist. A similar one is acme/chat."
+
+    found = await hints_of(client, project="acme/Chats", document=document)
+
+    assert found == [hint("PROJECT_NOT_FOUND", told, PROJECT, path) for path in fields]
+    # Nothing is like it: a project that is yet to be written into is no mistake.
+    assert await hints_of(client, project="new/project") == []
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_what_finds_something_or_cannot_be_explained_has_no_hint(client: httpx.AsyncClient) -> None:
+    one_found = "query ($project: ID!, $query: QueryInput) { calls(projectId: $project, query: $query) { totalCount } }"
+    later = CALLS.replace("filter: $filter", "filter: $filter, offset: 5")
+    none_asked = CALLS.replace("filter: $filter", "filter: $filter, first: 0")
+    missing = field("inputs.mesages")
+
+    assert (await ask(client, eq("inputs.topK", 6), document=one_found))["data"] == {"calls": {"totalCount": 1}}
+    assert await hints_of(client, {"$or": [eq("inputs.topK", 6), eq("inputs.mesages", 1)]}) == []
+    assert await hints_of(client, eq("inputs.topK", 999)) == []
+    assert await hints_of(client, eq("inputs.messages.1.rare", value=False)) == []
+    assert await hints_of(client, statuses=["ERROR"]) == []
+    assert await hints_of(client, {"$and": [eq("status", "error"), {"$not": [eq("inputs.mesages", 1)]}]}) == []
+    assert await hints_of(client, {"$and": [eq("status", "error"), {"$eq": [missing, lit(None)]}]}) == []
+    assert await hints_of(client, eq("inputs.mesages", "x"), document=later) == []
+    assert await hints_of(client, eq("inputs.mesages", "x"), document=none_asked) == []
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_path_that_must_be_there_is_told_behind_a_negation_and_in_every_operation(
+    client: httpx.AsyncClient,
+) -> None:
+    missing = field("inputs.mesages")
+    queries: list[Tree] = [
+        {"$not": [{"$eq": [missing, lit(None)]}]},
+        {"$convert": {"input": missing, "to": "exists"}},
+        {"$contains": {"input": missing, "substr": lit("hi")}},
+        {"$gt": [{"$convert": {"input": missing, "to": "double"}}, lit(1)]},
+        {"$and": [eq("status", "success"), {"$or": [eq("inputs.mesages", 1), eq("inputs.mesages", 2)]}]},
+    ]
+
+    for query in queries:
+        assert {each["suggestion"] for each in await hints_of(client, query)} == {"inputs.messages"}
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_sample_looks_for_twenty_paths_at_once(database: Database, commands: Commands) -> None:
+    store = HintsStore(database)
+    conditions = [condition(eq(f"inputs.mesages.x{number}", 1)) for number in range(30)]
+    before = len(commands.sent)
+
+    found = await store.of(PROJECT, conditions, None)
+
+    assert sum(map(len, found)) == 20  # the paths that a sample looks for
+    assert commands.names[before:] == ["find", *["aggregate"] * 4]
+
+
+async def test_an_answer_has_ten_hints_at_most(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
+    fields = " ".join(f'a{n}: callsStats(projectId: "acme/chats") {{ count }}' for n in range(12))
+
+    found = await hints_of(client, document=f"{{ {fields} }}")
+
+    assert [each["path"] for each in found] == [[f"a{n}"] for n in range(10)]
+
+
+WATCH = """
+    subscription ($query: QueryInput, $after: String) {
+        seen: callEvents(projectId: "acme/chat", query: $query, after: $after) { call { inputs } }
+    }
+"""
+
+
+@asynccontextmanager
+async def writing(calls: CallsStore, inputs: dict[str, object]) -> AsyncIterator[None]:
+    """Write one call after the other while the block lasts: a subscription is up a moment after its hints."""
+
+    async def write() -> None:
+        for number in count(20):
+            await calls.write([start(number, inputs=inputs)])
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_over_a_websocket_gets_its_hints_by_a_ping_and_then_its_events(
+    client: httpx.AsyncClient, calls: CallsStore
+) -> None:
+    url = str(client.base_url.join("/graphql")).replace("http", "ws", 1)
+    payload = {"query": WATCH, "variables": {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}}
+    async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket, asyncio.timeout(TIMEOUT):
+        await socket.send('{"type": "connection_init"}')
+        await socket.recv()
+        await socket.send(json.dumps({"id": "one", "type": "subscribe", "payload": payload}))
+        ping = json.loads(await socket.recv())
+        await socket.send(json.dumps({"type": "pong", "payload": ping["payload"]}))
+        async with writing(calls, {"mesages": "x"}):
+            event = json.loads(await socket.recv())
+
+    told = "No call among the newest 8 has inputs.mesages. inputs.messages occurs in 8 of them."
+    expected = hint("PATH_NOT_FOUND", told, "inputs.messages", "seen")
+    assert ping == {"type": "ping", "payload": {"id": "one", "hints": [expected]}}
+    assert (event["type"], event["payload"]["data"]) == ("next", {"seen": {"call": {"inputs": {"mesages": "x"}}}})
+    assert "hints" not in event["payload"]["extensions"]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_over_server_sent_events_gets_its_hints_by_a_comment_and_then_its_events(
+    client: httpx.AsyncClient, calls: CallsStore
+) -> None:
+    payload = {"query": WATCH, "variables": {"query": {"json": {"$expr": eq("inputs.topK", "9")}}}}
+    headers = {"accept": "text/event-stream"}
+    async with asyncio.timeout(TIMEOUT), client.stream("POST", "/graphql", json=payload, headers=headers) as stream:
+        lines = (line async for line in stream.aiter_lines() if line not in {"", ":"})
+        comment = await anext(lines)
+        async with writing(calls, {"topK": "9"}):
+            event = [await anext(lines), await anext(lines)]
+
+    [found] = json.loads(comment.removeprefix(": "))["hints"]
+    assert (found["code"], found["path"], found["suggestion"]) == ("TYPE_MISMATCH", ["seen"], "9")
+    assert event[0] == "event: next"
+    assert json.loads(event[1].removeprefix("data: "))["data"] == {"seen": {"call": {"inputs": {"topK": "9"}}}}
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_no_hints(
+    database: Database, calls: CallsStore, schema: LoomSchema
+) -> None:
+    context = Context(Stores.over(database))
+    missing = {"json": {"$expr": {"$not": [eq("inputs.mesages", "x")]}}}
+    before = await calls.events_cursor(PROJECT)
+    await calls.write([start(20, inputs={})])
+
+    numbers = count(21)
+
+    async def first(query: Tree | None, after: str | None) -> ExecutionResult:
+        found = await schema.stream(WATCH, {"query": query, "after": after}, context)
+        async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
+            waiting = asyncio.ensure_future(anext(results))
+            await asyncio.sleep(0.3)
+            await calls.write([start(next(numbers), inputs={"other": "x"})])
+            return cast("ExecutionResult", await waiting)
+
+    for query, after in ((missing, None), (None, None), (missing, before)):
+        result = await first(query, after)
+        assert not isinstance(result, StreamHints)
+        assert result.data is not None
+    assert isinstance(await first({"json": {"$expr": eq("inputs.mesags", "x")}}, None), StreamHints)
+    # Who leaves while both are under way leaves nothing behind.
+    await first_cancelled(schema, context)
+    await context.stores.close()
+
+
+async def first_cancelled(schema: LoomSchema, context: Context) -> None:
+    """Subscribe with a condition, and leave before there is a hint."""
+    query = {"json": {"$expr": eq("inputs.elsewhere", "x")}}
+    results = await schema.stream(WATCH, {"query": query}, context)
+    waiting = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await results.aclose()
+    assert waiting.cancelled()
+
+
+async def test_no_hint_names_a_project_that_the_key_may_not_read(
+    mongodb_uri: str, database: Database, database_name: str, calls: CallsStore
+) -> None:
+    keys = KeysStore(database, settle_seconds=0)
+    reader = await keys.create([Grant("acme/*", Role.READER)])
+    operator = await keys.create([Grant("*", Role.READER)])
+    await calls.write([start(1, project_id="acme/chat"), start(2, project_id="acmee/chats")])
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
+    with live_server(create_app(settings), lifespan="on") as host:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+
+            async def similar(key: str, project: str) -> list[str]:
+                found = await hints_of(client, project=project, headers={"authorization": f"Bearer {key}"})
+                return [each["suggestion"] for each in found]
+
+            assert await similar(operator.text, "acmee/chatz") == ["acmee/chats"]
+            assert await similar(reader.text, "acme/chatz") == ["acme/chat"]
+            await calls.write([start(3, project_id="acme/other"), start(4, project_id="acmee/special")])
+            assert await similar(operator.text, "acme/speciall") == ["acmee/special"]
+            assert await similar(reader.text, "acme/speciall") == []
+            refused = await client.post(
+                "/graphql",
+                json={"query": CALLS, "variables": {"project": "acmee/chatz"}},
+                headers={"authorization": f"Bearer {reader.text}"},
+            )
+            assert refused.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+            assert "hints" not in refused.json().get("extensions", {})
+
+
+async def test_calls_of_seven_megabytes_are_sampled_from_two_on_and_within_a_time_limit(
+    client: httpx.AsyncClient,
+    calls: CallsStore,
+    database: Database,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is near the most that is stored of one call."""
+    text = "x" * 3_500_000
+    for number in range(1, 7):
+        await calls.write([start(number, inputs={"messages": [text]})])
+    before = len(commands.sent)
+
+    await asyncio.wait(
+        [asyncio.ensure_future(HintsStore(database).of(PROJECT, [condition(eq("inputs.mesages", "x"))], None))]
+    )
+    sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
+    monkeypatch.setattr(hints, "READ_SECONDS", 30.0)
+    monkeypatch.setattr(hints, "_WAIT_SECONDS", 60.0)
+    patient = await hints_of(client, eq("inputs.mesages", "x"))
+    monkeypatch.setattr(hints, "READ_SECONDS", 0.0001)
+    none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))
+
+    assert sent[0]["pipeline"][3] == {"$limit": 2}
+    assert all(0 < body["maxTimeMS"] <= 250 for body in sent)
+    told = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
+    assert patient == [hint("PATH_NOT_FOUND", told, "inputs.messages")]
+    assert none_in_time == []
+
+
+async def test_a_failure_to_make_a_hint_leaves_the_answer_and_a_line_in_the_log(
+    client: httpx.AsyncClient, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await calls.write([start(1, inputs={"a": 1})])
+    monkeypatch.setattr(hints, "_SAMPLE_COUNTS", {"$noSuchStage": {}})
+
+    with caplog.at_level(logging.DEBUG, "loomql"):
+        body = await ask(client, eq("inputs.b", 1))
+
+    assert body["data"]["calls"]["nodes"] == []
+    assert "hints" not in body["extensions"]
+    assert "an empty answer got no hints" in caplog.text
+    monkeypatch.undo()
+    assert [each["code"] for each in await hints_of(client, eq("inputs.b", 1))] == ["PATH_NOT_FOUND"]
