@@ -14,7 +14,6 @@ from functools import reduce
 from typing import Final, NamedTuple
 
 import bson
-from bson import Decimal128
 from bson.raw_bson import RawBSONDocument
 
 from stores.costs.decimals import ZERO, exact, in_pipeline, plus, times
@@ -142,10 +141,14 @@ class Prices:
         each = [{"$cond": [{"$eq": [model, {"$literal": name}]}, found[name], other]} for name in names]
         return _steps(model, names[1:], each) if names else other
 
-    def total_cost_expression(self) -> Expression:
-        """The cost of the usage of a call over its document, as a double; null if not priced."""
+    def call_cost_expression(self) -> Expression:
+        """The cost of the usage of a call over its document, a Decimal128; null if not priced."""
         each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
-        return bound(each, {"$cond": [{"$eq": [{"$max": "$$v"}, None]}, None, {"$toDouble": {"$sum": "$$v"}}]})
+        return bound(each, {"$cond": [{"$eq": [{"$max": "$$v"}, None]}, None, {"$sum": "$$v"}]})
+
+    def total_cost_expression(self) -> Expression:
+        """The same cost as a double."""
+        return {"$toDouble": self.call_cost_expression()}
 
 
 class _Charges(NamedTuple):
@@ -205,27 +208,26 @@ class _Rates(NamedTuple):
                     prompt -= count
                 elif side is Side.OUTPUT:
                     completion -= count
-        rests = plus(times(max(0, prompt), self.input), times(max(0, completion), self.output))
+        rests = plus(times(prompt, self.input), times(completion, self.output))
         return reduce(plus, costs, rests)
 
     def expression(self, entry: str) -> Expression:
         """The same of an entry at a path."""
-        totals = {Side.INPUT: f"{entry}.prompt_tokens", Side.OUTPUT: f"{entry}.completion_tokens"}
-        plain = {"$add": [{"$multiply": [totals[side], rate]} for side, rate in self._usual.items()]}
+        rates = {Side.INPUT: in_pipeline(self.input), Side.OUTPUT: in_pipeline(self.output)}
+        rests: dict[Side, Expression] = {
+            Side.INPUT: f"{entry}.prompt_tokens",
+            Side.OUTPUT: f"{entry}.completion_tokens",
+        }
+        plain = {"$add": [{"$multiply": [rests[side], rate]} for side, rate in rates.items()]}
         if not self.parts:
             return plain
-        counts = [(f"{entry}.classes.{name}", side, rate) for name, side, rate in self.parts]
-        rests = {
-            side: {"$max": [0, {"$subtract": [total, {"$sum": [path for path, of, _ in counts if of is side]}]}]}
-            for side, total in totals.items()
-        }
-        costs = [{"$multiply": [rests[side], rate]} for side, rate in self._usual.items()]
-        costs += [{"$multiply": [path, in_pipeline(rate)]} for path, _, rate in counts]  # null where there are none
+        for side, total in rests.items():
+            if counts := [f"{entry}.classes.{name}" for name, of, _ in self.parts if of is side]:
+                rests[side] = {"$subtract": [total, {"$sum": counts}]}
+        costs = [{"$multiply": [rests[side], rate]} for side, rate in rates.items()]
+        # The product of a count that is not there is null, which `$sum` leaves out.
+        costs += [{"$multiply": [f"{entry}.classes.{name}", in_pipeline(rate)]} for name, _, rate in self.parts]
         return {"$cond": [f"{entry}.classes", {"$sum": costs}, plain]}
-
-    @property
-    def _usual(self) -> dict[Side, Decimal128]:
-        return {Side.INPUT: in_pipeline(self.input), Side.OUTPUT: in_pipeline(self.output)}
 
 
 def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
