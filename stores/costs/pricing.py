@@ -10,13 +10,12 @@ a double.
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
-from functools import reduce
 from typing import Final, NamedTuple
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.costs.decimals import ZERO, exact, in_pipeline, plus, times
+from stores.costs.decimals import ZERO, exact, in_pipeline, minus, plus, times
 from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.prices import Price, timelines
@@ -25,7 +24,6 @@ from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import Usage
 
-_REST: Final = {Side.INPUT: INPUT, Side.OUTPUT: OUTPUT}
 _UNKNOWN: Final = "a call has a model that this pipeline does not know: "
 
 
@@ -143,12 +141,16 @@ class Prices:
 
     def call_cost_expression(self) -> Expression:
         """The cost of the usage of a call over its document, a Decimal128; null if not priced."""
-        each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
-        return bound(each, {"$cond": [{"$eq": [{"$max": "$$v"}, None]}, None, {"$sum": "$$v"}]})
+        return self._of_call("$$v")
 
     def total_cost_expression(self) -> Expression:
         """The same cost as a double."""
-        return {"$toDouble": self.call_cost_expression()}
+        return self._of_call({"$toDouble": "$$v"})
+
+    def _of_call(self, use: Expression) -> Expression:
+        each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
+        # The sum of nulls alone is the integer 0.
+        return bound({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
 
 
 class _Charges(NamedTuple):
@@ -177,57 +179,45 @@ class _Charges(NamedTuple):
 
 
 class _Rates(NamedTuple):
-    """The rates of a tier. Tokens of a class that costs as much as the rest of its side count as that rest."""
+    """The rates of a tier, so that a cost takes few products: most classes cost as much as the rest of their side."""
 
-    input: Decimal
-    output: Decimal
-    parts: tuple[tuple[str, Side, Decimal], ...]
-    """The other classes that cost something else, with their rates."""
+    prompt: Decimal
+    """Of all input tokens, as if none were of a further class."""
+    completion: Decimal
+    beyond: tuple[tuple[str, Decimal], ...]
+    """By how much a token of a class costs more than its side's rest, or less; of those classes where it does."""
 
     @classmethod
     def of(cls, price: Price, prompt_tokens: int, in_dollars: Container[str]) -> "_Rates":
-        rates = {
-            name: exact(price.rate(name, prompt_tokens)) if name in in_dollars else ZERO
-            for name in (*_REST.values(), *STORED)
-        }
-        usual = {side: rates[name] for side, name in _REST.items()}
-        parts = [(name, BY_NAME[name].side, rates[name]) for name in STORED]
-        return cls(*usual.values(), tuple(part for part in parts if part[2] != usual.get(part[1], ZERO)))
+        """Those for so many prompt tokens."""
+
+        def rate(name: str) -> Decimal:
+            return exact(price.rate(name, prompt_tokens)) if name in in_dollars else ZERO
+
+        usual = {Side.INPUT: rate(INPUT), Side.OUTPUT: rate(OUTPUT), Side.REQUEST: ZERO}
+        beyond = ((name, minus(rate(name), usual[BY_NAME[name].side])) for name in STORED)
+        return cls(usual[Side.INPUT], usual[Side.OUTPUT], tuple((name, more) for name, more in beyond if more))
 
     def cost(self, entry: Usage) -> Decimal:
         """The cost of an entry: the sum in this order, as MongoDB computes it."""
-        prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
-        classes = entry.get("classes")
-        if not classes or not self.parts:
-            return plus(times(prompt, self.input), times(completion, self.output))
-        costs = []
-        for name, side, rate in self.parts:
-            if count := classes.get(name):
-                costs.append(times(count, rate))
-                if side is Side.INPUT:
-                    prompt -= count
-                elif side is Side.OUTPUT:
-                    completion -= count
-        rests = plus(times(prompt, self.input), times(completion, self.output))
-        return reduce(plus, costs, rests)
+        cost = plus(times(entry["prompt_tokens"], self.prompt), times(entry["completion_tokens"], self.completion))
+        if classes := entry.get("classes"):
+            for name, more in self.beyond:
+                if count := classes.get(name):
+                    cost = plus(cost, times(count, more))
+        return cost
 
     def expression(self, entry: str) -> Expression:
         """The same of an entry at a path."""
-        rates = {Side.INPUT: in_pipeline(self.input), Side.OUTPUT: in_pipeline(self.output)}
-        rests: dict[Side, Expression] = {
-            Side.INPUT: f"{entry}.prompt_tokens",
-            Side.OUTPUT: f"{entry}.completion_tokens",
-        }
-        plain = {"$add": [{"$multiply": [rests[side], rate]} for side, rate in rates.items()]}
-        if not self.parts:
-            return plain
-        for side, total in rests.items():
-            if counts := [f"{entry}.classes.{name}" for name, of, _ in self.parts if of is side]:
-                rests[side] = {"$subtract": [total, {"$sum": counts}]}
-        costs = [{"$multiply": [rests[side], rate]} for side, rate in rates.items()]
+        costs = [
+            {"$multiply": [f"{entry}.prompt_tokens", in_pipeline(self.prompt)]},
+            {"$multiply": [f"{entry}.completion_tokens", in_pipeline(self.completion)]},
+        ]
+        if not self.beyond:
+            return {"$add": costs}
         # The product of a count that is not there is null, which `$sum` leaves out.
-        costs += [{"$multiply": [f"{entry}.classes.{name}", in_pipeline(rate)]} for name, _, rate in self.parts]
-        return {"$cond": [f"{entry}.classes", {"$sum": costs}, plain]}
+        beyond = [{"$multiply": [f"{entry}.classes.{name}", in_pipeline(more)]} for name, more in self.beyond]
+        return {"$cond": [f"{entry}.classes", {"$sum": [*costs, *beyond]}, {"$add": costs}]}
 
 
 def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
