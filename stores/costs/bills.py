@@ -1,15 +1,14 @@
 """Bills of calls: what their usage costs, model by model and class by class, each in the currency of its price."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from functools import reduce
 from typing import Final, NamedTuple
 
 from stores.costs.decimals import ZERO, exact, plus, times
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.paging import Row
-from stores.usage.classes import BY_NAME, Side
+from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import by_class, class_fields
 from stores.usage.entries import TOTAL_IS_SUM, Usage
 
@@ -27,11 +26,10 @@ class Component(NamedTuple):
 
 def components(entry: Usage, price: Price) -> list[Component]:
     """The classes that an entry counts, in the order of their table; their costs add up to that of the entry."""
-    found = []
-    for name, count in by_class(entry).items():
-        rate = price.rate(name, entry["prompt_tokens"])
-        found.append(Component(name, count, rate, times(count, exact(rate))))
-    return found
+    rates = price.rates_for(entry["prompt_tokens"])
+    return [
+        Component(name, count, rates[name], times(count, exact(rates[name]))) for name, count in by_class(entry).items()
+    ]
 
 
 def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
@@ -46,7 +44,7 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
 
 
 def _line(entry: Usage, price: Price | None) -> Row:
-    counts = {
+    counts: Row = {
         "model": entry["model"],
         "prompt_tokens": entry["prompt_tokens"],
         "input_tokens": entry["prompt_tokens"],
@@ -60,17 +58,24 @@ def _line(entry: Usage, price: Price | None) -> Row:
     }
     if price is None:
         return counts
-    parts = components(entry, price)
-    is_one_unit = price.prompt_token_cost_unit.upper() == price.completion_token_cost_unit.upper()
-    return counts | {
-        "components": [
-            {"name": part.name, "tokens": part.tokens, "rate": part.rate, "cost": float(part.cost)} for part in parts
-        ],
-        "total_cost": _sum(parts) if is_one_unit else None,
-        "prompt_tokens_total_cost": _sum(part for part in parts if BY_NAME[part.name].side is Side.INPUT),
-        "completion_tokens_total_cost": _sum(part for part in parts if BY_NAME[part.name].side is Side.OUTPUT),
-        "prompt_token_cost": price.rate("input", entry["prompt_tokens"]),
-        "completion_token_cost": price.rate("output", entry["prompt_tokens"]),
+    rates = price.rates_for(entry["prompt_tokens"])
+    shown: list[Row] = []
+    prompt = completion = total = ZERO
+    for name, tokens, rate, cost in components(entry, price):
+        shown.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
+        total = plus(total, cost)
+        side = BY_NAME[name].side
+        if side is Side.INPUT:
+            prompt = plus(prompt, cost)
+        elif side is Side.OUTPUT:
+            completion = plus(completion, cost)
+    counts |= {
+        "components": shown,
+        "total_cost": float(total) if price.has_one_currency else None,
+        "prompt_tokens_total_cost": float(prompt),
+        "completion_tokens_total_cost": float(completion),
+        "prompt_token_cost": rates[INPUT],
+        "completion_token_cost": rates[OUTPUT],
         "prompt_token_cost_unit": price.prompt_token_cost_unit,
         "completion_token_cost_unit": price.completion_token_cost_unit,
         "effective_date": price.effective_date,
@@ -80,9 +85,6 @@ def _line(entry: Usage, price: Price | None) -> Row:
         "created_at": price.created_at,
         "created_by": price.created_by,
         "price_id": price.id,
-        **price.rate_fields,
     }
-
-
-def _sum(parts: Iterable[Component]) -> float:
-    return float(reduce(plus, (part.cost for part in parts), ZERO))
+    counts |= price.rate_fields
+    return counts

@@ -10,6 +10,7 @@ a double.
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import bson
@@ -161,6 +162,7 @@ class _Charges(NamedTuple):
     tiers: tuple["_Rates", ...]
 
     @classmethod
+    @lru_cache(10_000)  # each page of calls takes those of its models, the same ones again and again
     def of(cls, price: Price) -> "_Charges | None":
         """Those of a price; None if no class is priced in US dollars."""
         in_dollars = {name for name in BY_NAME if is_usd(price.unit(name))}
@@ -190,12 +192,10 @@ class _Rates(NamedTuple):
     @classmethod
     def of(cls, price: Price, prompt_tokens: int, in_dollars: Container[str]) -> "_Rates":
         """Those for so many prompt tokens."""
-
-        def rate(name: str) -> Decimal:
-            return exact(price.rate(name, prompt_tokens)) if name in in_dollars else ZERO
-
-        usual = {Side.INPUT: rate(INPUT), Side.OUTPUT: rate(OUTPUT), Side.REQUEST: ZERO}
-        beyond = ((name, minus(rate(name), usual[BY_NAME[name].side])) for name in STORED)
+        stated = price.rates_for(prompt_tokens).items()
+        rates = {name: exact(rate) if name in in_dollars else ZERO for name, rate in stated}
+        usual = {Side.INPUT: rates[INPUT], Side.OUTPUT: rates[OUTPUT], Side.REQUEST: ZERO}
+        beyond = ((name, minus(rates[name], usual[BY_NAME[name].side])) for name in STORED)
         return cls(usual[Side.INPUT], usual[Side.OUTPUT], tuple((name, more) for name, more in beyond if more))
 
     def cost(self, entry: Usage) -> Decimal:

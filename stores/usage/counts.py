@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
+from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side, TokenClass
 
 PARTS: Final = {
     side: tuple(each.name for each in CLASSES if each.side is side and each.name not in (INPUT, OUTPUT))
@@ -31,17 +31,23 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """The counts above 0 of all classes of an entry, in the order of the table."""
     classes: Mapping[str, int] = entry.get("classes") or {}
+    if not classes:  # as of most entries
+        rests = ((INPUT, entry["prompt_tokens"]), (OUTPUT, entry["completion_tokens"]))
+        return {name: count for name, count in rests if count > 0}
     counts = {
         **classes,
         INPUT: rest(entry["prompt_tokens"], classes, Side.INPUT),
         OUTPUT: rest(entry["completion_tokens"], classes, Side.OUTPUT),
     }
-    return {each.name: count for each in CLASSES if (count := counts.get(each.name, 0)) > 0}
+    return {name: counts[name] for name in BY_NAME if counts.get(name, 0) > 0}
 
 
 def rest(total: int, classes: Mapping[str, int], side: Side) -> int:
     """The tokens of a side's total that are of none of its further classes."""
-    return max(0, total - sum([classes.get(name, 0) for name in PARTS[side]]))
+    for name, count in classes.items():
+        if BY_NAME[name].side is side:
+            total -= count
+    return max(0, total)
 
 
 def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, int]:
