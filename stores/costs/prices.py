@@ -83,7 +83,7 @@ class Price:
         return next(rates for above, rates in self._tiers if prompt_tokens > above)
 
     @cached_property
-    def _tiers(self) -> list[tuple[int, Rates]]:
+    def _tiers(self) -> Sequence[tuple[int, Rates]]:
         """The rates of all classes above numbers of prompt tokens, the greatest number first."""
         base = {INPUT: self.prompt_token_cost, OUTPUT: self.completion_token_cost}
         return [
