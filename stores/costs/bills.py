@@ -1,40 +1,23 @@
 """Bills of calls: what their usage costs, model by model and class by class, each in the currency of its price."""
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from stores.costs.decimals import ZERO, exact, plus, times
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.paging import Row
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
-from stores.usage.counts import by_class, class_fields
+from stores.usage.counts import by_class, fields_of
 from stores.usage.entries import TOTAL_IS_SUM, Usage
 
 _STATED: Final = "stated_cost"
 
 
-class Component(NamedTuple):
-    """The tokens, or requests, of one class in an entry of usage, and their cost in the currency of the class."""
-
-    name: str
-    tokens: int
-    rate: float
-    cost: Decimal
-
-
-def components(entry: Usage, price: Price) -> list[Component]:
-    """The classes that an entry counts, in the order of their table; their costs add up to that of the entry."""
-    rates = price.rates_for(entry["prompt_tokens"])
-    return [
-        Component(name, count, rates[name], times(count, exact(rates[name]))) for name, count in by_class(entry).items()
-    ]
-
-
 def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
     """A row for each model that a call used which started then; a model without a price has counts alone.
 
+    Its components are the classes that it counts, in the order of their table; their costs add up to that of the model.
     Where no model has a price, and no sender stated a cost, there are none.
     """
     priced = [(entry, prices.at(entry["model"], started_at)) for entry in usage]
@@ -44,6 +27,7 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
 
 
 def _line(entry: Usage, price: Price | None) -> Row:
+    by_name = by_class(entry)
     counts: Row = {
         "model": entry["model"],
         "prompt_tokens": entry["prompt_tokens"],
@@ -52,7 +36,7 @@ def _line(entry: Usage, price: Price | None) -> Row:
         "output_tokens": entry["completion_tokens"],
         "requests": entry["requests"],
         "total_tokens": 0 if entry.get(TOTAL_IS_SUM) else entry["total_tokens"],
-        **class_fields(entry["prompt_tokens"], entry.get("classes") or {}),
+        **fields_of(by_name),
         _STATED: entry.get(_STATED),
         "components": [],
     }
@@ -61,7 +45,9 @@ def _line(entry: Usage, price: Price | None) -> Row:
     rates = price.rates_for(entry["prompt_tokens"])
     shown: list[Row] = []
     prompt = completion = total = ZERO
-    for name, tokens, rate, cost in components(entry, price):
+    for name, tokens in by_name.items():
+        rate = rates[name]
+        cost = times(tokens, exact(rate))
         shown.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
         total = plus(total, cost)
         side = BY_NAME[name].side

@@ -10,7 +10,7 @@ a double.
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final, NamedTuple
 
 import bson
@@ -24,6 +24,9 @@ from stores.query.values import Expression, bound
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import Usage
+
+_SHORT: Final = 15
+"""Digits of a rate whose product with any count is exact in 34 digits, so that terms of a sum may be put otherwise."""
 
 _UNKNOWN: Final = "a call has a model that this pipeline does not know: "
 
@@ -181,13 +184,14 @@ class _Charges(NamedTuple):
 
 
 class _Rates(NamedTuple):
-    """The rates of a tier, so that a cost takes few products: most classes cost as much as the rest of their side."""
+    """The rates of a tier. A class that costs as much as the rest of its side is counted as that rest."""
 
     prompt: Decimal
-    """Of all input tokens, as if none were of a further class."""
+    """That of the rest of the input."""
     completion: Decimal
-    beyond: tuple[tuple[str, Decimal], ...]
-    """By how much a token of a class costs more than its side's rest, or less; of those classes where it does."""
+    """That of the rest of the output."""
+    parts: tuple[tuple[str, Side, Decimal], ...]
+    """The other classes that cost something else, with their rates."""
 
     @classmethod
     def of(cls, price: Price, prompt_tokens: int, in_dollars: Container[str]) -> "_Rates":
@@ -195,29 +199,51 @@ class _Rates(NamedTuple):
         stated = price.rates_for(prompt_tokens).items()
         rates = {name: exact(rate) if name in in_dollars else ZERO for name, rate in stated}
         usual = {Side.INPUT: rates[INPUT], Side.OUTPUT: rates[OUTPUT], Side.REQUEST: ZERO}
-        beyond = ((name, minus(rates[name], usual[BY_NAME[name].side])) for name in STORED)
-        return cls(usual[Side.INPUT], usual[Side.OUTPUT], tuple((name, more) for name, more in beyond if more))
+        parts = ((name, BY_NAME[name].side, rates[name]) for name in STORED)
+        return cls(rates[INPUT], rates[OUTPUT], tuple(part for part in parts if part[2] != usual[part[1]]))
 
     def cost(self, entry: Usage) -> Decimal:
-        """The cost of an entry: the sum in this order, as MongoDB computes it."""
-        cost = plus(times(entry["prompt_tokens"], self.prompt), times(entry["completion_tokens"], self.completion))
+        """The cost of an entry."""
+        prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
+        costs = []
         if classes := entry.get("classes"):
-            for name, more in self.beyond:
+            for name, side, rate in self.parts:
                 if count := classes.get(name):
-                    cost = plus(cost, times(count, more))
-        return cost
+                    costs.append(times(count, rate))
+                    if side is Side.INPUT:
+                        prompt -= count
+                    elif side is Side.OUTPUT:
+                        completion -= count
+        rests = plus(times(prompt, self.prompt), times(completion, self.completion))
+        return reduce(plus, costs, rests) if costs else rests
 
     def expression(self, entry: str) -> Expression:
         """The same of an entry at a path."""
-        costs = [
-            {"$multiply": [f"{entry}.prompt_tokens", in_pipeline(self.prompt)]},
-            {"$multiply": [f"{entry}.completion_tokens", in_pipeline(self.completion)]},
-        ]
-        if not self.beyond:
-            return {"$add": costs}
+        rests: dict[Side, Expression] = {
+            Side.INPUT: f"{entry}.prompt_tokens",
+            Side.OUTPUT: f"{entry}.completion_tokens",
+        }
+        usual = {Side.INPUT: self.prompt, Side.OUTPUT: self.completion, Side.REQUEST: ZERO}
+        plain = [_product(total, usual[side]) for side, total in rests.items()]
+        if not self.parts:
+            return {"$add": plain}
+        counts = {name: f"{entry}.classes.{name}" for name, _, _ in self.parts}
+        beyond = {name: minus(rate, usual[side]) for name, side, rate in self.parts}
+        if all(len(each.as_tuple().digits) <= _SHORT for each in (*usual.values(), *beyond.values())):
+            costs, rates = plain, beyond  # as if all were of the rest, which takes MongoDB less time
+        else:
+            for side, total in rests.items():
+                of_side = [counts[name] for name, of, _ in self.parts if of is side]
+                rests[side] = {"$subtract": [total, {"$sum": of_side}]}
+            costs = [_product(total, usual[side]) for side, total in rests.items()]
+            rates = {name: rate for name, _, rate in self.parts}
         # The product of a count that is not there is null, which `$sum` leaves out.
-        beyond = [{"$multiply": [f"{entry}.classes.{name}", in_pipeline(more)]} for name, more in self.beyond]
-        return {"$cond": [f"{entry}.classes", {"$sum": [*costs, *beyond]}, {"$add": costs}]}
+        costs = [*costs, *(_product(counts[name], rates[name]) for name in counts)]
+        return {"$cond": [f"{entry}.classes", {"$sum": costs}, {"$add": plain}]}
+
+
+def _product(count: Expression, rate: Decimal) -> Expression:
+    return {"$multiply": [count, in_pipeline(rate)]}
 
 
 def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:

@@ -31,15 +31,17 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """The counts above 0 of all classes of an entry, in the order of the table."""
     classes: Mapping[str, int] = entry.get("classes") or {}
-    if not classes:  # as of most entries
-        rests = ((INPUT, entry["prompt_tokens"]), (OUTPUT, entry["completion_tokens"]))
-        return {name: count for name, count in rests if count > 0}
-    counts = {
-        **classes,
-        INPUT: rest(entry["prompt_tokens"], classes, Side.INPUT),
-        OUTPUT: rest(entry["completion_tokens"], classes, Side.OUTPUT),
-    }
-    return {name: counts[name] for name in BY_NAME if counts.get(name, 0) > 0}
+    counts = {INPUT: entry["prompt_tokens"], OUTPUT: entry["completion_tokens"]}
+    if classes:  # as few entries have
+        for name, count in classes.items():
+            side = BY_NAME[name].side
+            if side is Side.INPUT:
+                counts[INPUT] -= count
+            elif side is Side.OUTPUT:
+                counts[OUTPUT] -= count
+        counts |= classes
+        counts = {name: counts[name] for name in BY_NAME if name in counts}
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 def rest(total: int, classes: Mapping[str, int], side: Side) -> int:
@@ -57,6 +59,11 @@ def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, in
     found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
     found[_UNCACHED] = rest(prompt_tokens, classes, Side.INPUT)
     return found
+
+
+def fields_of(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts that `by_class` gives, as `class_fields` names them."""
+    return _NONE | {FIELDS[name]: count for name, count in counts.items() if name != OUTPUT}
 
 
 def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:
