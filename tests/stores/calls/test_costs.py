@@ -222,7 +222,7 @@ async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
 
     async def total() -> float:
         rows = (await AggregatesStore(calls.database).calls(PROJECT, Grouping(), ["cost", "unpriced_tokens"])).rows
-        return rows[0]["cost"] + 100 * rows[0]["unpriced_tokens"]
+        return float(rows[0]["cost"] + 100 * rows[0]["unpriced_tokens"])
 
     await write(0, "a")
     assert (await dearest(), await count(), await total()) == ([call_id(0)], 1, 1.0)

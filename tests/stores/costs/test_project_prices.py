@@ -174,14 +174,14 @@ async def test_prices_are_put_together_beside_the_event_loop(
     assert threads[0] is not threading.current_thread()
 
 
-FOUND = [{"$match": {"project_id": PROJECT}}]
+FOUND: list[Document] = [{"$match": {"project_id": PROJECT}}]
 
 
 async def cost_of_found(database: Database) -> list[float | None]:
     """What a pipeline says that each entry of usage costs, in the order of the calls."""
     async with pricing_of_found(database, PROJECT, FOUND) as prices:
-        found = [*FOUND, {"$sort": {"started_at": 1}}, {"$unwind": "$usage"}]
-        shown = {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}
+        found: list[Document] = [*FOUND, {"$sort": {"started_at": 1}}, {"$unwind": "$usage"}]
+        shown: Document = {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}
         return [row["cost"] for row in await database.calls.aggregate([*found, shown]).to_list(None)]
 
 
