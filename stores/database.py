@@ -17,7 +17,7 @@ from stores import THREADS, indexes
 from stores.aside import Aside
 from stores.collections import Collection, Collections, Document
 from stores.driver_errors import RETRY_LATER, TOO_SLOW, driver_errors
-from stores.errors import BadInputError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, NewModelError, StoreTimeoutError, UnavailableError
 from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
@@ -39,6 +39,8 @@ _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _SNAPSHOT_TOO_OLD = 239
+_TRIES = 3
+"""How often a query is tried that can do nothing for it that it failed."""
 
 
 class Database(Collections):
@@ -283,12 +285,15 @@ def database_query(
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return await store.database.query(method(store, *args, **kwargs))
-        except OperationFailure as error:
-            # Where nothing was written for a while, one moment is one of then, which the server may forget just now.
-            if error.code != _SNAPSHOT_TOO_OLD:
-                raise
+        for _ in range(_TRIES - 1):
+            try:
+                return await store.database.query(method(store, *args, **kwargs))
+            except NewModelError:
+                pass  # the next try knows it
+            except OperationFailure as error:
+                # Where nothing was written for a while, one moment is one of then, which the server may forget now.
+                if error.code != _SNAPSHOT_TOO_OLD:
+                    raise
         return await store.database.query(method(store, *args, **kwargs))
 
     return run

@@ -23,6 +23,8 @@ DUPLICATE_KEY: Final = 11000
 """MongoDB's code for what is there already."""
 TOO_LARGE: Final = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
+CONVERSION_FAILURE: Final = 241
+"""MongoDB's code for a value that an expression cannot convert."""
 PASSING: Final = frozenset(
     {
         *(6, 7, 89, 9001, 133, 134),  # another member is out of reach, or has yet to come near

@@ -124,6 +124,10 @@ class UnavailableError(StoreError):
     retry_after_seconds: ClassVar[int] = 1
 
 
+class NewModelError(UnavailableError):
+    """Calls have models that a pipeline did not know; `database_query` tries again with those."""
+
+
 def retry_after(error: StoreError) -> int | None:
     """In how many seconds what was refused may be asked again; None where waiting is of no use, or nobody knows."""
     return error.retry_after_seconds if isinstance(error, UnavailableError | RateLimitedError) else None

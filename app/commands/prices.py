@@ -75,7 +75,7 @@ def _rates(found: Price) -> list[str]:
     tiers = [0, *(above + 1 for above, _ in found.tiers)]
     head = ["class", "rate", *(f"above {above:,} prompt tokens" for above, _ in found.tiers), "charged as"]
     rows = [
-        [each.name, *(_amount(found.rate(each.name, tokens), each) for tokens in tiers), _charged_as(found, each)]
+        [each.name, *(_amount(found.rates_for(tokens)[each.name], each) for tokens in tiers), _charged_as(found, each)]
         for each in CLASSES
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

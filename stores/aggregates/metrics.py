@@ -13,9 +13,9 @@ from stores.usage.counts import FIELDS, PARTS, STORED
 
 COUNT: Final = "count"
 COSTS: Final = "costs"
-"""What each entry of a call's usage costs, once that is computed: a Decimal128; null for what has no price."""
+"""The cost of a call's usage, once that is computed: a Decimal128; null where nothing has a price."""
 UNPRICED: Final = "unpriced"
-"""The tokens of each of these."""
+"""The tokens of its usage that have no price."""
 
 _MOST: Final = Int64((1 << 63) - 1)
 
@@ -46,9 +46,9 @@ _PARTS: Final = {
     "tokens": _total("total_tokens"),
     "requests": _total("requests"),
     **{name: _total(f"classes.{name}") for name in STORED},
-    "cost": Part("$sum", {"$sum": f"${COSTS}"}, (COSTS,)),
-    "dearest": Part("$max", {"$max": f"${COSTS}"}, (COSTS,)),
-    "unpriced": Part("$sum", {"$sum": f"${UNPRICED}"}, (UNPRICED,)),
+    "cost": Part("$sum", f"${COSTS}", (COSTS,)),
+    "dearest": Part("$max", f"${COSTS}", (COSTS,)),
+    "unpriced": Part("$sum", f"${UNPRICED}", (UNPRICED,)),
 }
 
 

@@ -1,6 +1,6 @@
 """The pipeline of an aggregate: the calls that are found, what of them is needed, groups, and rows in order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,13 +87,13 @@ class Rows:
         return [*stages, {"$set": self._priced(prices)}] if prices else stages
 
     def _priced(self, prices: Prices) -> dict[str, Expression]:
-        """What each entry of usage costs, and the tokens of what has no price."""
-        return {name: self._each(_ENTRIES[name](prices)) for name in sorted(self._computed)}
-
-    def _each(self, of_entry: Callable[[str], Expression]) -> Expression:
+        """The cost of a call's usage, or of its one entry, and the tokens of what has no price."""
         if self.grouping.by_model:
-            return of_entry("$usage")
-        return {"$map": {"input": {"$ifNull": ["$usage", []]}, "as": "entry", "in": of_entry("$$entry")}}
+            found = {COSTS: prices.cost_expression(), UNPRICED: _unpriced(prices, "$usage")}
+        else:
+            each = {"$map": {"input": "$usage", "as": "entry", "in": _unpriced(prices, "$$entry")}}
+            found = {COSTS: prices.call_cost_expression(), UNPRICED: {"$sum": each}}
+        return {name: found[name] for name in sorted(self._computed)}
 
     def groups(self, *, in_memory: bool) -> Pipeline:
         """The stages that make groups of these, with all that is wanted of them."""
@@ -131,11 +131,5 @@ class Rows:
         return [SortBy(field.name) for field in self.grouping.fields if field.name not in named]
 
 
-def _unpriced(prices: Prices) -> Callable[[str], Expression]:
-    return lambda entry: {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}
-
-
-_ENTRIES: Final[dict[str, Callable[[Prices], Callable[[str], Expression]]]] = {
-    COSTS: lambda prices: prices.cost_expression,
-    UNPRICED: _unpriced,
-}
+def _unpriced(prices: Prices, entry: str) -> Expression:
+    return {"$cond": [prices.is_unpriced_expression(entry), f"{entry}.total_tokens", 0]}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.search import Search, calls_search
-from stores.costs import CostsStore, Prices, prices_of_found
+from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
 from stores.driver_errors import TOO_LARGE
 from stores.errors import BadInputError
@@ -100,10 +100,9 @@ class AggregatesStore:
             calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search,
             self._one_moment(search) as session,
         ):
-            prices = None
-            if rows.is_priced:
-                prices = await prices_of_found(self.database, project_id, search.stages, session)
-            found = await self._rows(project_id, search.stages, rows, prices, limit, session)
+            pricing = pricing_of_found(self.database, project_id, search.stages, session)
+            async with pricing if rows.is_priced else nullcontext() as prices:
+                found = await self._rows(project_id, search.stages, rows, prices, limit, session)
         if not found and not grouping.by:
             return Aggregate([rows.wanted.of_nothing], 1)
         groups = found[0][GROUPS] if found else 0

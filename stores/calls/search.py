@@ -1,7 +1,7 @@
 """Searches: which calls, and in which order, as the stages of a pipeline."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -27,7 +27,7 @@ from stores.calls.lookups import Collections, Pipeline
 from stores.calls.op_names import calls_operation
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
-from stores.costs.project_prices import prices_of_found
+from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
@@ -90,24 +90,24 @@ async def calls_search(
         UnavailableError: an index was made at this very moment.
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
-    prices = None
-    if asked.names_cost:
-        prices = await prices_of_found(database, project_id, [{"$match": calls_match(project_id, calls_filter)}])
-    if not asked.questions:
-        yield asked.search({}, prices)
-        return
-    with paging.making_no_index():
-        async with database.one_moment() as session:
+    found = [{"$match": calls_match(project_id, calls_filter)}]
+    pricing = pricing_of_found(database, project_id, found) if asked.names_cost else nullcontext()
+    async with pricing as prices:
+        if not asked.questions:
+            yield asked.search({}, prices)
+            return
+        with paging.making_no_index():
+            async with database.one_moment() as session:
 
-            async def search(at_most: int) -> Search:
-                questions = asked.open_questions
-                answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
-                found = replace(asked.search(answers, prices), session=session)
-                if at_most < MAX_FOUND and None in answers.values():
-                    return replace(found, patient=partial(search, MAX_FOUND))
-                return replace(found, led=asked.led(database, answers, prices, session))
+                async def search(at_most: int) -> Search:
+                    questions = asked.open_questions
+                    answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+                    found = replace(asked.search(answers, prices), session=session)
+                    if at_most < MAX_FOUND and None in answers.values():
+                        return replace(found, patient=partial(search, MAX_FOUND))
+                    return replace(found, led=asked.led(database, answers, prices, session))
 
-            yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+                yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:

@@ -15,6 +15,7 @@ _DECIMAL128: Final = Context(prec=34, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax
 ZERO: Final = Decimal(0)
 
 plus: Final = _DECIMAL128.add
+minus: Final = _DECIMAL128.subtract
 times: Final = _DECIMAL128.multiply
 
 

@@ -12,6 +12,7 @@ number of prompt tokens, every token of the entry is charged at the rates of the
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, Self
 
 from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side
@@ -32,7 +33,7 @@ RATE_FIELDS: Final = {
 """The classes beside input and output, by the names under which documents, inputs and rows have their rates."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """The rates of a model from a date on. Times are microseconds since the epoch.
 
@@ -57,8 +58,8 @@ class Price:
     level: Level
     level_id: str
     id: str = ""
-    rates: Rates = field(default_factory=dict)
-    tiers: tuple[tuple[int, Rates], ...] = ()
+    rates: Rates = field(default_factory=dict, hash=False)
+    tiers: tuple[tuple[int, Rates], ...] = field(default=(), hash=False)
 
     @classmethod
     def of_project(cls, row: Mapping[str, Any]) -> Self:
@@ -67,22 +68,37 @@ class Price:
         rates = {each.name: row[name] for name, each in RATE_FIELDS.items() if row.get(name) is not None}
         return cls(level=PROJECT, level_id=row["project_id"], rates=rates, **own)
 
-    @property
+    @cached_property
     def rate_fields(self) -> dict[str, float]:
         """The rates that it states beside those of input and output, by their names in `RATE_FIELDS`."""
         return {name: self.rates[each.name] for name, each in RATE_FIELDS.items() if each.name in self.rates}
 
-    def rate(self, class_name: str, prompt_tokens: int) -> float:
-        """The price of one token, or of one request, of a class in an entry of usage with that many prompt tokens."""
-        tier: Rates = next((rates for above, rates in reversed(self.tiers) if prompt_tokens > above), {})
+    @cached_property
+    def has_one_currency(self) -> bool:
+        """Whether the rates of all classes are in the same currency."""
+        return self.prompt_token_cost_unit.upper() == self.completion_token_cost_unit.upper()
+
+    def rates_for(self, prompt_tokens: int) -> Rates:
+        """The rates of all classes in an entry of usage with that many prompt tokens."""
+        return next(rates for above, rates in self._tiers if prompt_tokens > above)
+
+    @cached_property
+    def _tiers(self) -> Sequence[tuple[int, Rates]]:
+        """The rates of all classes above numbers of prompt tokens, the greatest number first."""
         base = {INPUT: self.prompt_token_cost, OUTPUT: self.completion_token_cost}
-        return rate_among((tier, self.rates, base), class_name)
+        return [
+            (above, {each.name: rate_among((tier, self.rates, base), each.name) for each in CLASSES})
+            for above, tier in ((_BELOW_ALL, {}), *self.tiers)
+        ][::-1]
 
     def unit(self, class_name: str) -> str:
         """The currency of a class's rate."""
         is_output = BY_NAME[class_name].side is Side.OUTPUT
         return self.completion_token_cost_unit if is_output else self.prompt_token_cost_unit
 
+
+_BELOW_ALL: Final = -1
+"""Every number of prompt tokens is above it."""
 
 _STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
 

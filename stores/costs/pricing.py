@@ -7,29 +7,28 @@ dollars it is null, which is not 0. Sums are of decimal numbers (see `stores.cos
 a double.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, Final
+from functools import lru_cache, reduce
+from typing import Final, NamedTuple
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.costs.decimals import ZERO, exact, in_pipeline, plus, times
+from stores.costs.decimals import ZERO, exact, in_pipeline, minus, plus, times
 from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
-from stores.costs.prices import Price, Timeline, timelines
+from stores.costs.prices import Price, timelines
 from stores.query.values import Expression, bound
-from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side
-from stores.usage.counts import PARTS, by_class
+from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
+from stores.usage.counts import STORED
 from stores.usage.entries import Usage
 
-_NOT_PRICED: Final[dict[str, list[Any]]] = {"from": [], "prompt": [None], "completion": [None]}
-_REST: Final = {Side.INPUT: INPUT, Side.OUTPUT: OUTPUT}
-_BASE: Final = -1
-"""Every number of prompt tokens is above it."""
-_PLAIN: Final = 3
-"""Members of a tier that has the rates of input and output alone."""
+_SHORT: Final = 15
+"""Digits of a rate whose product with any count is exact in 34 digits, so that terms of a sum may be put otherwise."""
+
+_UNKNOWN: Final = "a call has a model that this pipeline does not know: "
 
 
 class Prices:
@@ -37,20 +36,31 @@ class Prices:
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._timelines = timelines(prices)
-        self._charges: dict[int, _Charges] = {}
+        self._charges: dict[int, _Charges | None] = {}
+        self._unpriced: list[str] = []
+        self._fails_on_others = False
+        self._expressions: dict[tuple[object, ...], Expression] = {}
 
     def resolve(self, model: str) -> str | None:
         """The name whose price is that of a model, by the rules of `stores.costs.model_names`; None without a price."""
         return resolve(model, self._timelines)
 
-    def of(self, models: Iterable[str]) -> "Prices":
+    def of(self, models: Iterable[str], *, fails_on_others: bool = False) -> "Prices":
         """The prices of some models under just the names that these have here, which may be other names of theirs.
 
         For pipelines, which find a price by the exact name of a model. `at` and `cost` resolve names themselves.
+
+        Args:
+            models: the names.
+            fails_on_others: whether a pipeline fails with `CONVERSION_FAILURE` on an entry of any other model, which
+                has no price otherwise.
         """
         found = Prices(())
-        resolved = ((model, self.resolve(model)) for model in models)
-        found._timelines = {model: self._timelines[name] for model, name in resolved if name is not None}
+        resolved = {model: self.resolve(model) for model in models}
+        found._timelines = {model: self._timelines[name] for model, name in resolved.items() if name is not None}
+        if fails_on_others:
+            found._unpriced = [model for model, name in resolved.items() if name is None]
+            found._fails_on_others = True
         return found
 
     def at(self, model: str, started_at: int) -> Price | None:
@@ -66,12 +76,14 @@ class Prices:
     def exact_cost(self, entry: Usage, started_at: int) -> Decimal | None:
         """The cost in US dollars of an entry of usage of a call that starts then; None if it has no price in them."""
         price = self.at(entry["model"], started_at)
-        if price is None:
-            return None
-        charges = self._charges.get(id(price))
-        if charges is None:  # the timelines keep the price, so that no other gets its id
-            charges = self._charges[id(price)] = _Charges(price)
-        return charges.cost(entry) if charges.tiers else None
+        charges = self._charged(price) if price else None
+        return charges.cost(entry) if charges else None
+
+    def _charged(self, price: Price) -> "_Charges | None":
+        key = id(price)  # the timelines keep the price, so that no other gets its id
+        if key not in self._charges:
+            self._charges[key] = _Charges.of(price)
+        return self._charges[key]
 
     def cost(self, entry: Usage, started_at: int) -> float | None:
         """The same cost as a double."""
@@ -87,84 +99,160 @@ class Prices:
                 total = cost if total is None else plus(total, cost)
         return None if total is None else float(total)
 
-    @cached_property
-    def _models(self) -> RawBSONDocument:
-        """The names of the models, as a literal of pipelines that is encoded once for all of them."""
-        return _encoded(list(self._timelines))
-
-    @cached_property
-    def _rows(self) -> RawBSONDocument:
-        """The timelines of the models, as such a literal; what is not priced comes last."""
-        return _encoded([*map(_row, self._timelines.values()), _NOT_PRICED])
-
     @property
     def size(self) -> int:
         """The bytes that an expression takes by them."""
-        return len(self._models.raw) + len(self._rows.raw)
+        found = self.cost_expression()
+        return len(found.raw) if isinstance(found, RawBSONDocument) else 0
 
     def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
         """The cost of an entry of usage at a path, for a call that starts at what is at another; null if not priced.
 
         It is a Decimal128. Sum it with `$sum`, which leaves out nulls, and make a double of the sum by `$toDouble`.
         """
-        plain = {
-            "$add": [
-                {"$multiply": [f"{entry}.{name}_tokens", _held(name)]}  # null without a price
-                for name in ("prompt", "completion")
-            ]
-        }
-        # Most entries store no classes, and most prices have no tiers.
-        is_classed = {"$or": [f"{entry}.classes", "$$row.has_tiers"]}
-        return self._with_row(entry, started_at, {"$cond": [is_classed, _cost_by_class(entry), plain]})
+        return self._by_price(entry, started_at, _Charges.expression, None)
 
     def is_unpriced_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
         """True if an entry of usage at a path has no cost, as above."""
-        return self._with_row(entry, started_at, {"$eq": [_held("prompt"), None]})
+        return self._by_price(entry, started_at, lambda *_: False, otherwise=True)
 
-    def _with_row(self, entry: str, started_at: str, use: Expression) -> Expression:
-        """An expression over the timeline of an entry's model, `$$row`, and the place of its price there, `$$v`."""
-        # No model is at -1, which leads to the last row.
-        found = {"$indexOfArray": [self._models, f"{entry}.model"]}
-        number = {"$size": {"$filter": {"input": "$$v.from", "cond": {"$lte": ["$$this", started_at]}}}}
-        placed = {"$let": {"vars": {"row": "$$v"}, "in": bound(number, use)}}
-        return bound({"$arrayElemAt": [self._rows, found]}, placed)
+    def _by_price(
+        self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
+    ) -> Expression:
+        """What is used of the price that holds for an entry, encoded once for all pipelines.
+
+        Names, dates and tiers are searched by halves: a comparison takes MongoDB a fraction of what a list does.
+        """
+        key = entry, started_at, otherwise
+        if key not in self._expressions:
+            self._expressions[key] = _encoded(self._searched(entry, started_at, use, otherwise))
+        return self._expressions[key]
+
+    def _searched(
+        self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
+    ) -> Expression:
+        model = f"{entry}.model"
+        found = dict.fromkeys(self._unpriced, otherwise)
+        for name, timeline in self._timelines.items():
+            charges = map(self._charged, timeline.prices)
+            held = [use(each, entry) if each else otherwise for each in charges]
+            found[name] = _steps(started_at, timeline.dates, held)
+        # What makes no time of a text fails; it is no constant, or it would fail for all.
+        other = {"$toDate": {"$concat": [_UNKNOWN, model]}} if self._fails_on_others else otherwise
+        names = sorted(found, key=str.encode)
+        each = [{"$cond": [{"$eq": [model, {"$literal": name}]}, found[name], other]} for name in names]
+        return _steps(model, names[1:], each) if names else other
+
+    def call_cost_expression(self) -> Expression:
+        """The cost of the usage of a call over its document, a Decimal128; null if not priced."""
+        return self._of_call("$$v")
 
     def total_cost_expression(self) -> Expression:
-        """The cost of the usage of a call over its document, as a double; null if not priced."""
-        each = {"$map": {"input": {"$ifNull": ["$usage", []]}, "as": "entry", "in": self.cost_expression("$$entry")}}
-        priced = {"$filter": {"input": each, "cond": {"$ne": ["$$this", None]}}}
-        return bound(priced, {"$cond": [{"$eq": ["$$v", []]}, None, {"$toDouble": {"$sum": "$$v"}}]})
+        """The same cost as a double."""
+        return self._of_call({"$toDouble": "$$v"})
+
+    def _of_call(self, use: Expression) -> Expression:
+        each = {"$map": {"input": "$usage", "as": "entry", "in": self.cost_expression("$$entry")}}
+        # The sum of nulls alone is the integer 0.
+        return bound({"$sum": each}, {"$cond": [{"$eq": [{"$type": "$$v"}, "decimal"]}, use, None]})
 
 
-class _Charges:
-    """The rates of a price in US dollars: of each tier, the highest first, those of all classes.
+class _Charges(NamedTuple):
+    """The rates of a price in US dollars, by tier, the lowest first; a class in another currency costs nothing."""
 
-    A class that is priced in another currency has the rate 0; there are no tiers if all classes are.
-    """
+    starts: tuple[int, ...]
+    """The least number of prompt tokens of each tier but the lowest."""
+    tiers: tuple["_Rates", ...]
 
-    __slots__ = ("tiers",)
-
-    def __init__(self, price: Price) -> None:
-        in_dollars = {each.name for each in CLASSES if is_usd(price.unit(each.name))}
-        steps = [_BASE, *(above for above, _ in price.tiers)] if in_dollars else []
-        self.tiers = [(above, _rates(price, above + 1, in_dollars)) for above in reversed(steps)]
+    @classmethod
+    @lru_cache(10_000)  # each page of calls takes those of its models, the same ones again and again
+    def of(cls, price: Price) -> "_Charges | None":
+        """Those of a price; None if no class is priced in US dollars."""
+        in_dollars = {name for name in BY_NAME if is_usd(price.unit(name))}
+        if not in_dollars:
+            return None
+        starts = tuple(above + 1 for above, _ in price.tiers)
+        return cls(starts, tuple(_Rates.of(price, start, in_dollars) for start in (0, *starts)))
 
     def cost(self, entry: Usage) -> Decimal:
         """The cost of an entry."""
-        prompt = entry["prompt_tokens"]
-        rates = next(rates for above, rates in self.tiers if prompt > above)
-        if not entry.get("classes"):
-            return plus(times(prompt, rates[INPUT]), times(entry["completion_tokens"], rates[OUTPUT]))
-        total = ZERO
-        for name, count in by_class(entry).items():
-            total = plus(total, times(count, rates[name]))
-        return total
+        return self.tiers[bisect_right(self.starts, entry["prompt_tokens"]) if self.starts else 0].cost(entry)
+
+    def expression(self, entry: str) -> Expression:
+        """The same of an entry at a path."""
+        return _steps(f"{entry}.prompt_tokens", self.starts, [rates.expression(entry) for rates in self.tiers])
 
 
-def _rates(price: Price, prompt_tokens: int, in_dollars: set[str]) -> dict[str, Decimal]:
-    return {
-        each.name: exact(price.rate(each.name, prompt_tokens)) if each.name in in_dollars else ZERO for each in CLASSES
-    }
+class _Rates(NamedTuple):
+    """The rates of a tier. A class that costs as much as the rest of its side is counted as that rest."""
+
+    prompt: Decimal
+    """That of the rest of the input."""
+    completion: Decimal
+    """That of the rest of the output."""
+    parts: tuple[tuple[str, Side, Decimal], ...]
+    """The other classes that cost something else, with their rates."""
+
+    @classmethod
+    def of(cls, price: Price, prompt_tokens: int, in_dollars: Container[str]) -> "_Rates":
+        """Those for so many prompt tokens."""
+        stated = price.rates_for(prompt_tokens).items()
+        rates = {name: exact(rate) if name in in_dollars else ZERO for name, rate in stated}
+        usual = {Side.INPUT: rates[INPUT], Side.OUTPUT: rates[OUTPUT], Side.REQUEST: ZERO}
+        parts = ((name, BY_NAME[name].side, rates[name]) for name in STORED)
+        return cls(rates[INPUT], rates[OUTPUT], tuple(part for part in parts if part[2] != usual[part[1]]))
+
+    def cost(self, entry: Usage) -> Decimal:
+        """The cost of an entry."""
+        prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
+        costs = []
+        if classes := entry.get("classes"):
+            for name, side, rate in self.parts:
+                if count := classes.get(name):
+                    costs.append(times(count, rate))
+                    if side is Side.INPUT:
+                        prompt -= count
+                    elif side is Side.OUTPUT:
+                        completion -= count
+        rests = plus(times(prompt, self.prompt), times(completion, self.completion))
+        return reduce(plus, costs, rests) if costs else rests
+
+    def expression(self, entry: str) -> Expression:
+        """The same of an entry at a path."""
+        rests: dict[Side, Expression] = {
+            Side.INPUT: f"{entry}.prompt_tokens",
+            Side.OUTPUT: f"{entry}.completion_tokens",
+        }
+        usual = {Side.INPUT: self.prompt, Side.OUTPUT: self.completion, Side.REQUEST: ZERO}
+        plain = [_product(total, usual[side]) for side, total in rests.items()]
+        if not self.parts:
+            return {"$add": plain}
+        counts = {name: f"{entry}.classes.{name}" for name, _, _ in self.parts}
+        beyond = {name: minus(rate, usual[side]) for name, side, rate in self.parts}
+        if all(len(each.as_tuple().digits) <= _SHORT for each in (*usual.values(), *beyond.values())):
+            costs, rates = plain, beyond  # as if all were of the rest, which takes MongoDB less time
+        else:
+            for side, total in rests.items():
+                of_side = [counts[name] for name, of, _ in self.parts if of is side]
+                rests[side] = {"$subtract": [total, {"$sum": of_side}]}
+            costs = [_product(total, usual[side]) for side, total in rests.items()]
+            rates = {name: rate for name, _, rate in self.parts}
+        # The product of a count that is not there is null, which `$sum` leaves out.
+        costs = [*costs, *(_product(counts[name], rates[name]) for name in counts)]
+        return {"$cond": [f"{entry}.classes", {"$sum": costs}, {"$add": plain}]}
+
+
+def _product(count: Expression, rate: Decimal) -> Expression:
+    return {"$multiply": [count, in_pipeline(rate)]}
+
+
+def _steps(path: str, starts: Sequence[int | str], values: Sequence[Expression]) -> Expression:
+    """The first value for what is below all starts, which rise, and each other one from its start on."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    middle = len(starts) // 2
+    below, above = (starts[:middle], values[: middle + 1]), (starts[middle + 1 :], values[middle + 1 :])
+    return {"$cond": [{"$lt": [path, {"$literal": starts[middle]}]}, _steps(path, *below), _steps(path, *above)]}
 
 
 def is_usd(unit: str) -> bool:
@@ -172,59 +260,5 @@ def is_usd(unit: str) -> bool:
     return unit.upper() == USD
 
 
-def _encoded(members: list[Any]) -> RawBSONDocument:
-    return RawBSONDocument(bson.encode({"$literal": members}))
-
-
-def _row(timeline: Timeline) -> dict[str, Any]:
-    """A timeline as a document of a pipeline.
-
-    `prompt` and `completion` have the rates of tokens that are of no further class, and below all tiers. If any price
-    has other rates, `rates` has them all, tier by tier.
-    """
-    charges = [_Charges(price).tiers for price in timeline.prices]
-    base = [tiers[-1][1] if tiers else {} for tiers in charges]
-    row: dict[str, Any] = {
-        "from": timeline.dates,
-        "prompt": [in_pipeline(rates[INPUT]) if rates else None for rates in base],
-        "completion": [in_pipeline(rates[OUTPUT]) if rates else None for rates in base],
-    }
-    by_tier = [[{"above": above} | _shown(rates) for above, rates in reversed(tiers)] for tiers in charges]
-    if any(len(tiers) > 1 for tiers in by_tier):
-        row["has_tiers"] = True
-    if any(len(tiers) > 1 or len(tiers[0]) > _PLAIN for tiers in by_tier if tiers):
-        row["rates"] = by_tier
-    return row
-
-
-def _shown(rates: dict[str, Decimal]) -> dict[str, Any]:
-    """The rates of a tier, but for those that are the rate of the class's side, or of requests and 0."""
-    usual = {each.name: rates[_REST[each.side]] if each.side in _REST else ZERO for each in CLASSES}
-    rests = _REST.values()
-    return {name: in_pipeline(rate) for name, rate in rates.items() if name in rests or rate != usual[name]}
-
-
-def _held(name: str) -> Expression:
-    return {"$arrayElemAt": [f"$$row.{name}", "$$v"]}
-
-
-def _cost_by_class(entry: str) -> Expression:
-    """The sum over all classes, in the order of the table."""
-    prompt = f"{entry}.prompt_tokens"
-    reached = {"input": _held("rates"), "as": "tier", "cond": {"$lt": ["$$tier.above", prompt]}}
-    plain = {INPUT: _held("prompt"), OUTPUT: _held("completion")}
-    rates = {"$ifNull": [{"$last": {"$filter": reached}}, plain]}
-    totals = {INPUT: prompt, OUTPUT: f"{entry}.completion_tokens"}
-    costs: list[Expression] = []
-    for each in CLASSES:
-        if each.name in totals:
-            parts = {"$sum": [f"{entry}.classes.{name}" for name in PARTS[each.side]]}
-            count: Expression = {"$max": [0, {"$subtract": [totals[each.name], parts]}]}
-        else:
-            count = f"{entry}.classes.{each.name}"
-        rate: Expression = f"$$rates.{each.name}"
-        if each.side in _REST and each.name not in totals:
-            rate = {"$ifNull": [rate, f"$$rates.{_REST[each.side]}"]}
-        costs.append({"$multiply": [count, rate]})  # null, which `$sum` leaves out, where either is missing
-    summed = {"$let": {"vars": {"rates": rates}, "in": {"$sum": costs}}}
-    return {"$cond": [{"$eq": [_held("prompt"), None]}, None, summed]}
+def _encoded(expression: Expression) -> Expression:
+    return RawBSONDocument(bson.encode(expression)) if isinstance(expression, dict) else expression

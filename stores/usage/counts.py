@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
+from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side, TokenClass
 
 PARTS: Final = {
     side: tuple(each.name for each in CLASSES if each.side is side and each.name not in (INPUT, OUTPUT))
@@ -31,17 +31,25 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """The counts above 0 of all classes of an entry, in the order of the table."""
     classes: Mapping[str, int] = entry.get("classes") or {}
-    counts = {
-        **classes,
-        INPUT: rest(entry["prompt_tokens"], classes, Side.INPUT),
-        OUTPUT: rest(entry["completion_tokens"], classes, Side.OUTPUT),
-    }
-    return {each.name: count for each in CLASSES if (count := counts.get(each.name, 0)) > 0}
+    counts = {INPUT: entry["prompt_tokens"], OUTPUT: entry["completion_tokens"]}
+    if classes:  # as few entries have
+        for name, count in classes.items():
+            side = BY_NAME[name].side
+            if side is Side.INPUT:
+                counts[INPUT] -= count
+            elif side is Side.OUTPUT:
+                counts[OUTPUT] -= count
+        counts |= classes
+        counts = {name: counts[name] for name in BY_NAME if name in counts}
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 def rest(total: int, classes: Mapping[str, int], side: Side) -> int:
     """The tokens of a side's total that are of none of its further classes."""
-    return max(0, total - sum([classes.get(name, 0) for name in PARTS[side]]))
+    for name, count in classes.items():
+        if BY_NAME[name].side is side:
+            total -= count
+    return max(0, total)
 
 
 def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, int]:
@@ -51,6 +59,11 @@ def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, in
     found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
     found[_UNCACHED] = rest(prompt_tokens, classes, Side.INPUT)
     return found
+
+
+def fields_of(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts that `by_class` gives, as `class_fields` names them."""
+    return _NONE | {FIELDS[name]: count for name, count in counts.items() if name != OUTPUT}
 
 
 def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:

@@ -9,10 +9,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bson import Decimal128
+
 from stores.aggregates import AggregatesStore, Bucket, GroupBy, Grouping
+from stores.calls import CallsStore
+from stores.calls.additions import PRICES
 from stores.costs import CostsStore, NewCost
 from stores.database import Collection, Database, Document
+from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.sort import SortBy
 from tests.benchmarks.by_hand import beside
 from tests.benchmarks.report import Must, Row, Section
 from tests.benchmarks.stock import BEGIN, PROJECT, SECOND
@@ -22,18 +28,23 @@ MODEL: Final = "loom-large"
 PROMPT, COMPLETION = 0.0000025, 0.00001
 DAY: Final = 86_400 * SECOND
 
+PAGE: Final = 100
+
 Stages = list[dict[str, Any]]
+
+_AS_DOUBLE: Final = {"$project": {"number": {"$toDouble": "$number"}}}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A chart as LoomQL is asked for it, the pipeline by hand, and how much longer LoomQL may take.
 
-    The rows by hand have the key under `_id`, and the number that both must agree on under `number`.
+    Without a grouping it is the page of the calls that cost most. The rows by hand have the key under `_id`, and the
+    number that both must agree on under `number`.
     """
 
     name: str
-    grouping: Grouping
+    grouping: Grouping | None
     number: str
     by_hand: Stages
     target: float
@@ -43,12 +54,7 @@ class Case:
 def cases(count: int) -> list[Case]:
     """All cases over a stock of so many calls."""
     day = {"$dateTrunc": {"date": {"$toDate": {"$toLong": {"$divide": ["$started_at", 1000]}}}, "unit": "day"}}
-    dollars = {
-        "$add": [
-            {"$multiply": ["$usage.prompt_tokens", PROMPT]},
-            {"$multiply": ["$usage.completion_tokens", COMPLETION]},
-        ]
-    }
+    of_each = {"$map": {"input": "$usage", "as": "entry", "in": _dollars("$$entry")}}
     used: Stages = [{"$project": {"_id": 0, "usage": 1, "started_at": 1}}, {"$unwind": "$usage"}]
     latencies: Stages = [
         {"$group": {"_id": "$op_trace_name", "took": {"$push": "$latency_ms"}}},
@@ -63,7 +69,19 @@ def cases(count: int) -> list[Case]:
             "cost by model by day",
             Grouping([GroupBy.MODEL, GroupBy.TIME_BUCKET], Bucket.DAY),
             "cost",
-            [_all(), *used, {"$group": {"_id": {"model": "$usage.model", "day": day}, "number": {"$sum": dollars}}}],
+            [
+                _all(),
+                *used,
+                {"$group": {"_id": {"model": "$usage.model", "day": day}, "number": {"$sum": _dollars("$usage")}}},
+                _AS_DOUBLE,
+            ],
+            target=1.5,
+        ),
+        Case(
+            "the 100 calls that cost most",
+            None,
+            "cost",
+            [_all(), {"$set": {"number": {"$sum": of_each}}}, {"$sort": {"number": -1}}, {"$limit": PAGE}, _AS_DOUBLE],
             target=1.5,
         ),
         Case(
@@ -96,6 +114,12 @@ def cases(count: int) -> list[Case]:
             target=1.3,
         ),
     ]
+
+
+def _dollars(entry: str) -> Document:
+    """The cost of an entry of usage, in decimals: a sum of doubles differs by the order of calls."""
+    rates = (("prompt_tokens", PROMPT), ("completion_tokens", COMPLETION))
+    return {"$add": [{"$multiply": [f"{entry}.{count}", Decimal128(str(rate))]} for count, rate in rates]}
 
 
 def _all(**conditions: object) -> dict[str, Any]:
@@ -147,5 +171,9 @@ async def _by_hand(calls: Collection, case: Case) -> list[Document]:
 
 
 async def _compiled(database: Database, case: Case) -> list[Document]:
+    if case.grouping is None:
+        order = [SortBy("total_cost", descending=True)]
+        page = await CallsStore(database).page(PROJECT, PageRequest(PAGE), ["total_cost"], sort_by=order)
+        return [{"cost": row[PRICES].total_cost(row["usage"], row["started_at"])} for row in page.rows]
     found = await AggregatesStore(database).calls(PROJECT, case.grouping, [case.number], query=case.query)
     return found.rows

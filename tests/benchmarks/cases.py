@@ -26,6 +26,7 @@ _SHOWN: Final = ("id", "op_name", "started_at")
 _INDEXED: Final = 1.15
 _UNINDEXED: Final = 1.3
 _SORTED: Final = 1.5  # by hand it would mix up types, and put null first
+_MODEL: Final = "loom-large"
 _AMOUNT: Final = "inputs.order.amount"
 _WEIGHT: Final = "inputs.order.weight"
 _QUESTION: Final = "inputs.question"
@@ -115,15 +116,15 @@ def _by_cost(halfway: int) -> Case:
     """The dearest calls, where the one model that all use had another price until halfway; none other is in the way."""
     before, since = 3e-6, 1e-6
     own = [_price(0, before), _price(halfway, since)]
-    prices = Prices([*all_models(), *own])
+    prices = Prices([*all_models(), *own]).of([_MODEL], fails_on_others=True)  # as a search knows its models
     match = {"project_id": PROJECT, "visible": True}
     # In decimals, as bills are: doubles would order calls that cost the same.
     price = {"$cond": [{"$lt": ["$started_at", halfway]}, Decimal128("0.000003"), Decimal128("0.000001")]}
     counts = ("prompt_tokens", "completion_tokens")
-    costs = [{"$multiply": [f"$summary.usage.loom-large.{count}", price]} for count in counts]
+    costs = [{"$multiply": [f"$summary.usage.{_MODEL}.{count}", price]} for count in counts]
     sort_by = [SortBy(TOTAL_COST.name, descending=True)]
     return Case(
-        "sort by total_cost, among all shipped prices",
+        "sort by total_cost",
         _SORTED,
         [
             {"$match": match},
@@ -142,7 +143,7 @@ def _by_cost(halfway: int) -> Case:
 def _price(since: int, token_cost: float) -> Price:
     """A price of the stock's model, for prompt and completion alike."""
     return Price(
-        llm_id="loom-large",
+        llm_id=_MODEL,
         provider_id="default",
         prompt_token_cost=token_cost,
         completion_token_cost=token_cost,

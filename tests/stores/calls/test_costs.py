@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.additions import PRICES
-from stores.costs import CostsStore, NewCost, Prices, bill, prices_of
+from stores.costs import CostsStore, NewCost, Prices, bill, prices_of, project_prices
 from stores.costs.store import FEW
 from stores.database import Database
-from stores.errors import BadInputError
+from stores.errors import BadInputError, UnavailableError
 from stores.objects import ObjectsStore
 from stores.objects.inputs import ObjectVersion
 from stores.paging import PageRequest
@@ -27,6 +28,11 @@ CALLS = 60
 @pytest.fixture
 def costs(database: Database) -> CostsStore:
     return CostsStore(database)
+
+
+def costs_more_than(dollars: float) -> Query:
+    """Calls that cost more."""
+    return Query({"$expr": {"$gt": [{"$getField": "total_cost"}, {"$literal": dollars}]}})
 
 
 def usages() -> list[dict[str, Any]]:
@@ -197,15 +203,62 @@ async def test_few_prices_are_read_beside_the_page_and_of_many_those_of_its_mode
         await calls.page(PROJECT, PageRequest(cursor="none"), ["costs"])
 
 
+async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
+    calls: CallsStore, costs: CostsStore, commands: Commands
+) -> None:
+    """A process keeps names of models; what it does not know it looks for once more, and asks again."""
+    await costs.create(PROJECT, [NewCost("a", 1.0, 1.0, effective_date=0), NewCost("b", 2.0, 2.0, effective_date=0)])
+
+    async def write(number: int, model: str) -> None:
+        usage = {model: {"prompt_tokens": 1}}
+        await calls.write([start(number), end(number, summary={"usage": usage, "status_counts": {"success": 1}})])
+
+    async def dearest() -> list[str]:
+        page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_cost", descending=True)])
+        return [row["id"] for row in page.rows]
+
+    async def count() -> int:
+        return await calls.count(PROJECT, query=costs_more_than(0.5))
+
+    async def total() -> float:
+        rows = (await AggregatesStore(calls.database).calls(PROJECT, Grouping(), ["cost", "unpriced_tokens"])).rows
+        return float(rows[0]["cost"] + 100 * rows[0]["unpriced_tokens"])
+
+    await write(0, "a")
+    assert (await dearest(), await count(), await total()) == ([call_id(0)], 1, 1.0)
+    await write(1, "b")
+    assert await dearest() == [call_id(1), call_id(0)]
+    await write(2, "openai/gpt-4o")
+    assert await count() == 2
+    await write(3, "unknown")
+    assert await total() == pytest.approx(103, abs=1e-3)
+    commands.sent.clear()
+    assert (await dearest(), await count()) == ([call_id(number) for number in (1, 0, 2, 3)], 2)
+    assert commands.names == ["aggregate"] * 4
+
+
+async def test_a_query_that_meets_new_models_each_time_is_refused(
+    calls: CallsStore, costs: CostsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(calls, costs)
+
+    async def none(*_: object) -> frozenset[str]:
+        return frozenset()
+
+    monkeypatch.setattr(project_prices, "_models_of", none)
+    with pytest.raises(UnavailableError, match="models that are new"):
+        await calls.count(PROJECT, query=costs_more_than(0.5))
+
+
 async def test_prices_are_read_once_and_only_where_costs_are_named(
     calls: CallsStore, costs: CostsStore, commands: Commands
 ) -> None:
     await write(calls, costs)
     await costs.create(PROJECT, [NewCost("new", 1.0, 1.0)])
-    for number, read in ((1, ["find"]), (CALLS, [])):
+    for number, read in ((1, ["find", "aggregate"]), (CALLS, [])):
         commands.sent.clear()
         await calls.page(PROJECT, PageRequest(number), {"id"}, sort_by=[SortBy("total_cost")])
-        assert commands.names == ["aggregate", *read, "aggregate", "aggregate"]
+        assert commands.names == ["aggregate", *read, "aggregate"]
     commands.sent.clear()
     await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_tokens")])
     assert commands.names == ["aggregate"]

@@ -46,7 +46,7 @@ def test_what_was_dearer_before_is_dated() -> None:
 
 def rates_at(model: str, prompt_tokens: int = 1) -> dict[str, float]:
     price = of_model(model)[-1]
-    return {each.name: price.rate(each.name, prompt_tokens) for each in CLASSES}
+    return {each.name: price.rates_for(prompt_tokens)[each.name] for each in CLASSES}
 
 
 def test_classes_of_tokens_and_tiers_have_the_rates_of_the_providers_price_lists() -> None:
@@ -89,7 +89,7 @@ def test_classes_of_tokens_and_tiers_have_the_rates_of_the_providers_price_lists
 
 def test_further_rates_and_tiers_are_plausible() -> None:
     for price in all_models():
-        base = {each.name: price.rate(each.name, 0) for each in CLASSES}
+        base = {each.name: price.rates_for(0)[each.name] for each in CLASSES}
         assert set(price.rates) <= set(BY_NAME) - {"input", "output"}
         assert max([*base.values(), 0], default=0) < 1
         assert base["cache_read"] <= base["input"]
@@ -99,15 +99,15 @@ def test_further_rates_and_tiers_are_plausible() -> None:
         assert thresholds == sorted(set(thresholds))
         assert all(above % 1_000 == 0 for above in thresholds)
         for above in thresholds:
-            assert base["input"] < price.rate("input", above + 1) <= 10 * base["input"]
-            assert price.rate("cache_read", above + 1) <= price.rate("input", above + 1)
+            assert base["input"] < price.rates_for(above + 1)["input"] <= 10 * base["input"]
+            assert price.rates_for(above + 1)["cache_read"] <= price.rates_for(above + 1)["input"]
 
 
 def test_the_file_states_no_rate_that_equals_its_fallback() -> None:
     for price in all_models():
         for name, rate in price.rates.items():
             like = BY_NAME[name].like
-            assert like is None or rate != price.rate(like, 0), (price.llm_id, name)
+            assert like is None or rate != price.rates_for(0)[like], (price.llm_id, name)
 
 
 def test_the_file_is_made_of_its_sources() -> None:

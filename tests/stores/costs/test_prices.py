@@ -26,13 +26,13 @@ TIERED = price(
     ],
 )
 def test_a_tier_replaces_the_rates_that_it_states_and_their_fallbacks(prompt_tokens: int, rates: list[float]) -> None:
-    assert [TIERED.rate(each.name, prompt_tokens) for each in CLASSES] == rates
+    assert [TIERED.rates_for(prompt_tokens)[each.name] for each in CLASSES] == rates
 
 
 def test_a_price_without_further_rates_charges_each_side_alike_and_no_searches() -> None:
     plain = price(prompt_token_cost=1.0, completion_token_cost=2.0)
 
-    assert [plain.rate(each.name, 10**9) for each in CLASSES] == [1.0] * 7 + [2.0] * 4 + [0.0]
+    assert [plain.rates_for(10**9)[each.name] for each in CLASSES] == [1.0] * 7 + [2.0] * 4 + [0.0]
 
 
 def test_outputs_are_priced_in_the_currency_of_completions_and_all_else_in_that_of_prompts() -> None:

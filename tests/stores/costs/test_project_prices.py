@@ -5,10 +5,11 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+from bson.raw_bson import RawBSONDocument
 
-from stores.costs import CostsStore, NewCost, Prices, prices_of, prices_of_found, project_prices
+from stores.costs import CostsStore, NewCost, Prices, prices_of, pricing_of_found, project_prices
 from stores.database import Database, Document
-from stores.errors import BadInputError
+from stores.errors import BadInputError, NewModelError
 from stores.query import Query
 from tests.commands import Commands
 from tests.stores.costs.prices import PROJECT
@@ -42,7 +43,7 @@ async def test_a_project_with_too_many_prices_says_so(
 async def test_prices_of_names_too_long_together_are_refused(
     costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(project_prices, "MAX_BYTES", (await prices_of(database, PROJECT)).size + 5_000)
+    monkeypatch.setattr(project_prices, "MAX_BYTES", 2_500)
     monkeypatch.setattr(project_prices, "_AT_ONCE", at_once)
     long = [NewCost(f"{number}".ljust(1_000, "ü"), 1.0, 1.0) for number in range(2)]
     await costs.create(PROJECT, [*long, *long])
@@ -125,10 +126,29 @@ async def test_the_mark_of_prices_is_read_from_an_index_alone(costs: CostsStore,
 
 async def test_prices_are_encoded_for_pipelines_but_once(costs: CostsStore, database: Database) -> None:
     await costs.create(PROJECT, [COST])
-    prices = await prices_of(database, PROJECT)
+    await database.calls.insert_one({"project_id": PROJECT, "started_at": 0, "usage": [entry()]})
 
-    assert prices.cost_expression()["$let"]["vars"]["v"]["$arrayElemAt"][0] is prices._rows
-    assert prices.size == len(prices._rows.raw) + len(prices._models.raw)
+    async with pricing_of_found(database, PROJECT, FOUND) as prices:
+        expression = prices.cost_expression()
+    async with pricing_of_found(database, PROJECT, FOUND) as again:
+        assert again.cost_expression() is expression
+
+    assert isinstance(expression, RawBSONDocument)
+    assert prices.size == len(expression.raw)
+    await costs.create(PROJECT, [NewCost("m", 5.0, 5.0)])
+    async with pricing_of_found(database, PROJECT, FOUND) as other:
+        assert other.cost_expression() != expression
+
+
+async def test_prices_that_a_pipeline_cannot_hold_are_refused(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await costs.create(PROJECT, [COST])
+    await database.calls.insert_one({"project_id": PROJECT, "started_at": 0, "usage": [entry()]})
+    monkeypatch.setattr(project_prices, "MAX_BYTES", 50)
+
+    with pytest.raises(BadInputError, match="take more than 50 bytes"):
+        await cost_of_found(database)
 
 
 def entry() -> dict[str, object]:
@@ -154,21 +174,56 @@ async def test_prices_are_put_together_beside_the_event_loop(
     assert threads[0] is not threading.current_thread()
 
 
+FOUND: list[Document] = [{"$match": {"project_id": PROJECT}}]
+
+
+async def cost_of_found(database: Database) -> list[float | None]:
+    """What a pipeline says that each entry of usage costs, in the order of the calls."""
+    async with pricing_of_found(database, PROJECT, FOUND) as prices:
+        found: list[Document] = [*FOUND, {"$sort": {"started_at": 1}}, {"$unwind": "$usage"}]
+        shown: Document = {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}
+        return [row["cost"] for row in await database.calls.aggregate([*found, shown]).to_list(None)]
+
+
+@pytest.mark.parametrize(("most_kept", "read"), [(100, []), (5, ["aggregate"])])
 async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_names(
-    costs: CostsStore, database: Database, commands: Commands
+    costs: CostsStore,
+    database: Database,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    most_kept: int,
+    read: list[str],
 ) -> None:
+    """A process keeps names unless they are too long together."""
+    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
     await costs.create(PROJECT, [COST])
     usage = [{"model": name, "prompt_tokens": 2, "completion_tokens": 0} for name in ("m", "openai/gpt-4o", "unknown")]
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 1 << 60, "usage": usage})
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 1 << 60})
     commands.sent.clear()
 
-    prices = await prices_of_found(database, PROJECT, [{"$match": {"project_id": PROJECT}}])
-    rows = await database.calls.aggregate(
-        [{"$unwind": "$usage"}, {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}]
-    ).to_list(None)
-
+    assert await cost_of_found(database) == [2e-6, 5e-6, None]
     assert commands.names == ["aggregate", "find", "aggregate", "aggregate"]
-    assert [row["cost"] for row in rows] == [2e-6, 5e-6, None]
-    assert prices.size < 1_000
-    assert prices.at("gpt-4o", 0) is None
+    commands.sent.clear()
+    assert await cost_of_found(database) == [2e-6, 5e-6, None]
+    assert commands.names == ["aggregate", *read, "aggregate"]
+
+
+@pytest.mark.parametrize("most_kept", [100, 5])
+async def test_a_pipeline_fails_on_a_model_that_is_new_and_the_next_one_knows_it(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch, most_kept: int
+) -> None:
+    await costs.create(PROJECT, [COST])
+    await database.calls.insert_one({"project_id": PROJECT, "started_at": 1, "usage": [entry()]})
+    assert await cost_of_found(database) == [1e-6]
+    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
+
+    for number, model in enumerate(("gpt-4o", "5", "unknown")):
+        await database.calls.insert_one(
+            {"project_id": PROJECT, "started_at": 2 + number, "usage": [entry() | {"model": model}]}
+        )
+        if number == 0 or most_kept == 100:
+            with pytest.raises(NewModelError):
+                await cost_of_found(database)
+
+    assert await cost_of_found(database) == [1e-6, 2.5e-6, None, None]

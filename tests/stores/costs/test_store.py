@@ -73,7 +73,7 @@ async def test_further_rates_are_kept_and_a_price_without_them_has_none(costs: C
     found = [prices.at(model, 0) for model in key[1]]
     assert [each and each.rate_fields for each in found] == [rates, {}]
     assert found[0] is not None
-    assert found[0].rate("cache_write_5m", 1) == rates["cache_write_5m_token_cost"]
+    assert found[0].rates_for(1)["cache_write_5m"] == rates["cache_write_5m_token_cost"]
 
 
 @pytest.mark.parametrize("name", RATE_FIELDS)
