@@ -88,7 +88,10 @@ def _match(node: Operand) -> Match:
         case In(operand, members):
             return _is_in(operand, members)
         case Contains(Get(_, access), Literal(str() as substr), folded) if _is_text(access, substr):
-            return _guarded(access, ".".join(access.spelling), _regex(substr, folded=folded))
+            in_string = _guarded(access, ".".join(access.spelling), _regex(substr, folded=folded))
+            if access.field.kind is not Kind.JSON:
+                return in_string
+            return {"$or": [in_string, {access.path: {"$type": ["object", "array"]}, "$expr": truth(node)}]}
         case _:
             return {"$expr": truth(node)}
 

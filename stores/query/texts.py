@@ -7,9 +7,14 @@ of which the first of 15, 16 or 17 that converts back is taken.
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bson import Decimal128
+
+from stores import json_text
+from stores.mirror import original_key
+from stores.query.fields import is_index
 
 Expression = Any
 
@@ -57,9 +62,64 @@ def starting_with(prefix: str) -> dict[str, str]:
 
 
 def of_json(value: Expression, text: Expression) -> Expression:
-    """The text of a JSON value as a whole: its compact JSON if it is a list or an object."""
+    """The text of a JSON value; `text` gives it where the value, `$$v`, is a list or an object."""
     nested = {"$in": [{"$type": _V}, ["object", "array"]]}
     return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, SCALAR]}}}
+
+
+_NO_BRACKET: Final = r'[^\[\]{}"]*+'
+_ESCAPE: Final = r'\\.[^"\\]*+'
+# MongoDB gives up a match after 200,000 repetitions of its groups; groups of several strings need fewer.
+_STRING: Final = rf'"[^"\\]*+(?:{_ESCAPE * 16})*+(?:{_ESCAPE})*+"'
+_PLAIN_STRING: Final = rf'"[^"\\]*+"{_NO_BRACKET}'
+_PLAIN: Final = rf"{_NO_BRACKET}(?:{_PLAIN_STRING * 4})*+(?:{_PLAIN_STRING})*+"
+_JSON: Final = (
+    rf"(?<string>{_STRING})"
+    rf"(?<nested>[\[{{]{_PLAIN}(?:(?&nested){_PLAIN}|(?&string){_PLAIN})*+[\]}}])"
+    r'(?<value>(?&string)|(?&nested)|[^,\[\]{}"]++)'
+    r"(?<members1>(?&value),)"
+)
+"""Groups of a regular expression, each for one part of a compact JSON text; none of them backtracks."""
+
+
+def of_part(text: Expression, steps: Sequence[str]) -> Expression:
+    """The part of a compact JSON text that is the list or object at the end of some steps, which must be there.
+
+    The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some ten thousand lists and
+    objects, or some hundred thousand strings, precede the end of the part.
+    """
+    if not steps:
+        return text
+    powers = range(2, max(len(step) for step in steps if is_index(step)) + 1) if any(map(is_index, steps)) else ()
+    tens = "".join(f"(?<members{power}>(?&members{power - 1}){{10}})" for power in powers)
+    regex = rf"(?(DEFINE){_JSON}{tens})\A{''.join(map(_to_member, steps))}((?&nested))"
+    found = {"$regexFind": {"input": text, "regex": regex}}
+    return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
+
+
+def _to_member(step: str) -> str:
+    """The regular expression of the text of a list or object from its start to the member at a step."""
+    key = escaped(f"{json_text.encode(original_key(step))}:")
+    # The key is there, so it is the string that follows the members with other keys.
+    to_key = rf"\{{(?:(?!{key})(?&string):(?&value),)*+(?&string):"
+    if not is_index(step):
+        return to_key
+    # A count for each digit of the index, since a regular expression repeats a group at most 65,535 times.
+    passed = "".join(f"(?&members{len(step) - at}){{{digit}}}" for at, digit in enumerate(step) if digit != "0")
+    return rf"(?:{to_key}|\[{passed})"
+
+
+_ESCAPED_IN_JSON: Final = [["\\", "\\\\"], *([each, json_text.encode(each)[1:-1]] for each in ('"', *map(chr, range(32))))]
+
+
+def of_strings(strings: Expression) -> Expression:
+    """The JSON text of a list of strings."""
+    pairs = {"$literal": _ESCAPED_IN_JSON}
+    replaced = {"input": "$$value", "find": {"$first": "$$this"}, "replacement": {"$last": "$$this"}}
+    inside = {"$reduce": {"input": pairs, "initialValue": "$$string", "in": {"$replaceAll": replaced}}}
+    texts = {"$map": {"input": strings, "as": "string", "in": {"$concat": [",", '"', inside, '"']}}}
+    joined = {"$reduce": {"input": texts, "initialValue": "", "in": {"$concat": ["$$value", "$$this"]}}}
+    return {"$concat": ["[", {"$ltrim": {"input": joined, "chars": ","}}, "]"]}
 
 
 def of_time(micros: Expression) -> Expression:
