@@ -45,7 +45,7 @@ class FieldsThroughRefs(FieldTable):
         return access.field in self.paths
 
     def lookups(self, collections: Collections, project_id: str, operation: Operand | None = None) -> Pipeline:
-        """The stages that read what was asked for behind refs, and the texts that a query needs; outer columns first."""
+        """The stages that read what was asked for behind refs and the texts that a query needs, outer columns first."""
         of_texts = {get.access.field for get in gets_of_texts(operation)} if operation else ()
         origins: dict[Field, Access] = {}
         for column, behind in reversed(self._columns):

@@ -35,9 +35,9 @@ class Kind(Enum):
 class Field:
     """One field: its name for clients, its path in the document, what it holds, and whether it may be null there.
 
-    A JSON field may have the path of a JSON text, too: that of the value at the first key of its path. One that has none
-    holds no lists or objects but lists of strings. A `coarse` field has an index of its own in which a great many
-    documents share each value. A field with `values` holds one of these, all in lower case, and nothing else.
+    `text_path` leads to the exact JSON text of the value at the first key of `path`; without it, a JSON field holds no
+    lists or objects but lists of strings. A `coarse` field has an index in which a great many documents share each
+    value. A field with `values` holds one of these, all in lower case, and nothing else.
     """
 
     name: str

@@ -87,11 +87,8 @@ def _match(node: Operand) -> Match:
             return _compare(comparison, left, right)
         case In(operand, members):
             return _is_in(operand, members)
-        case Contains(Get(_, access), Literal(str() as substr), folded) if _is_text(access, substr):
-            in_string = _guarded(access, ".".join(access.spelling), _regex(substr, folded=folded))
-            if access.field.kind is not Kind.JSON:
-                return in_string
-            return {"$or": [in_string, {access.path: {"$type": ["object", "array"]}, "$expr": truth(node)}]}
+        case Contains(Get(_, access), Literal(str() as substr)) if _is_text(access, substr):
+            return _contains(node, access, substr)
         case _:
             return {"$expr": truth(node)}
 
@@ -187,8 +184,17 @@ def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> M
     return {"$and": [{"$or": [{path: {f"${comparison.value}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
 
 
+def _contains(node: Contains, access: Access, substr: str) -> Match:
+    """That a field's text contains another one: strings by a regular expression, which is quick, others by `$expr`."""
+    path = ".".join(access.spelling)
+    in_string = _guarded(access, path, _regex(substr, folded=node.case_insensitive))
+    if access.field.kind is not Kind.JSON:
+        return in_string
+    return {"$or": [in_string, {path: {"$type": ["object", "array"]}, "$expr": truth(node)}]}
+
+
 def _is_text(access: Access, substr: str) -> bool:
-    """Whether strings alone can hold a text, and match language can look for it there."""
+    """Whether no number or boolean can hold a text, and match language can look for it in strings."""
     is_stored = access.path is not None and not access.is_whole_json
     return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and texts.is_only_in_strings(substr)
 

@@ -109,14 +109,16 @@ def _to_member(step: str) -> str:
     return rf"(?:{to_key}|\[{passed})"
 
 
-_ESCAPED_IN_JSON: Final = [["\\", "\\\\"], *([each, json_text.encode(each)[1:-1]] for each in ('"', *map(chr, range(32))))]
+_ESCAPED_IN_JSON: Final[list[Expression]] = [
+    ["\\", "\\\\"],
+    *([each, json_text.encode(each)[1:-1]] for each in ('"', *map(chr, range(32)))),
+]
 
 
 def of_strings(strings: Expression) -> Expression:
     """The JSON text of a list of strings."""
-    pairs = {"$literal": _ESCAPED_IN_JSON}
     replaced = {"input": "$$value", "find": {"$first": "$$this"}, "replacement": {"$last": "$$this"}}
-    inside = {"$reduce": {"input": pairs, "initialValue": "$$string", "in": {"$replaceAll": replaced}}}
+    inside = {"$reduce": {"input": _ESCAPED_IN_JSON, "initialValue": "$$string", "in": {"$replaceAll": replaced}}}
     texts = {"$map": {"input": strings, "as": "string", "in": {"$concat": [",", '"', inside, '"']}}}
     joined = {"$reduce": {"input": texts, "initialValue": "", "in": {"$concat": ["$$value", "$$this"]}}}
     return {"$concat": ["[", {"$ltrim": {"input": joined, "chars": ","}}, "]"]}
