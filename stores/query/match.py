@@ -190,7 +190,9 @@ def _contains(node: Contains, access: Access, substr: str) -> Match:
     in_string = _guarded(access, path, _regex(substr, folded=node.case_insensitive))
     if access.field.kind is not Kind.JSON:
         return in_string
-    return {"$or": [in_string, {path: {"$type": ["object", "array"]}, "$expr": truth(node)}]}
+    # MongoDB evaluates `$not` before `$expr`, but would evaluate `$type` after it.
+    nested = {path: {"$not": {"$not": {"$type": ["object", "array"]}}}}
+    return {"$or": [in_string, nested | {"$expr": truth(node)}]}
 
 
 def _is_text(access: Access, substr: str) -> bool:

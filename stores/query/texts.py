@@ -68,31 +68,30 @@ def of_json(value: Expression, text: Expression) -> Expression:
 
 
 _NO_BRACKET: Final = r'[^\[\]{}"]*+'
-_ESCAPE: Final = r'\\.[^"\\]*+'
-# MongoDB gives up a match after 200,000 repetitions of its groups; groups of several strings need fewer.
-_STRING: Final = rf'"[^"\\]*+(?:{_ESCAPE * 16})*+(?:{_ESCAPE})*+"'
-_PLAIN_STRING: Final = rf'"[^"\\]*+"{_NO_BRACKET}'
-_PLAIN: Final = rf"{_NO_BRACKET}(?:{_PLAIN_STRING * 4})*+(?:{_PLAIN_STRING})*+"
 _JSON: Final = (
-    rf"(?<string>{_STRING})"
-    rf"(?<nested>[\[{{]{_PLAIN}(?:(?&nested){_PLAIN}|(?&string){_PLAIN})*+[\]}}])"
+    r'(?<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+    # Strings without escapes have an alternative of their own, since MongoDB gives up a match after 200,000 steps.
+    rf'(?<nested>[\[{{]{_NO_BRACKET}(?:"[^"\\]*+"{_NO_BRACKET}|(?&nested){_NO_BRACKET}|(?&string){_NO_BRACKET})*+[\]}}])'
     r'(?<value>(?&string)|(?&nested)|[^,\[\]{}"]++)'
-    r"(?<members1>(?&value),)"
 )
-"""Groups of a regular expression, each for one part of a compact JSON text; none of them backtracks."""
+"""Groups of a regular expression, each for one part of a compact JSON text; none of them backtracks.
+
+They are short since MongoDB 6 compiles the regular expression of a condition again for each document.
+"""
 
 
 def of_part(text: Expression, steps: Sequence[str]) -> Expression:
     """The part of a compact JSON text that is the list or object at the end of some steps, which must be there.
 
-    The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some ten thousand lists and
-    objects, or some hundred thousand strings, precede the end of the part.
+    The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some 20,000 lists and
+    objects, or some 100,000 strings, precede the end of the part.
     """
     if not steps:
         return text
-    powers = range(2, max(len(step) for step in steps if is_index(step)) + 1) if any(map(is_index, steps)) else ()
-    tens = "".join(f"(?<members{power}>(?&members{power - 1}){{10}})" for power in powers)
-    regex = rf"(?(DEFINE){_JSON}{tens})\A{''.join(map(_to_member, steps))}((?&nested))"
+    digits = max((len(step) for step in steps if is_index(step)), default=0)
+    powers = [f"(?<members{power}>(?&members{power - 1}){{10}})" for power in range(2, digits + 1)]
+    members = "".join(["(?<members1>(?&value),)", *powers] if digits else ())
+    regex = rf"(?(DEFINE){_JSON}{members})\A{''.join(map(_to_member, steps))}((?&nested))"
     found = {"$regexFind": {"input": text, "regex": regex}}
     return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
 
