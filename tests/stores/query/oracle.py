@@ -191,11 +191,16 @@ def _text(node: Operand, row: Row) -> str | None:
     if isinstance(node, Get) and _is_time(node.name) and value is not None:
         return times.to_text(stored(node.name, row))
     if isinstance(node, Get) and isinstance(value, dict | list):
-        root, _, path = node.name.partition(".")
-        return part_of(row["json"][root], json_path.split(path)) if root in PAYLOADS else json_text.encode(value)
+        return part_of(*around(node.name, row))
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else number_text(value) if _is_number(value) else None
+
+
+def around(name: str, row: Row) -> tuple[str, list[str]]:
+    """The kept JSON text in which a list or object lies at a field's name, and the steps that lead to it."""
+    root, _, path = name.partition(".")
+    return row["json"][root] if root in PAYLOADS else json_text.encode(row[root]), json_path.split(path)
 
 
 def part_of(text: str, steps: Sequence[str]) -> str:
