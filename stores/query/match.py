@@ -7,6 +7,7 @@ Where `$expr` is needed and an index could help, a condition that implies less s
 from itertools import chain
 from typing import Any, Final
 
+from stores import json_text
 from stores.errors import BadInputError
 from stores.mirror import mirror
 from stores.query import texts
@@ -187,7 +188,10 @@ def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> M
 def _contains(node: Contains, access: Access, substr: str) -> Match:
     """That a field's text contains another one: strings by a regular expression, which is quick, others by `$expr`."""
     path = ".".join(access.spelling)
-    in_string = _guarded(access, path, _regex(substr, folded=node.case_insensitive))
+    # A list of which a string contains a text has it in its own text, too, unless JSON escapes it.
+    is_escaped = json_text.encode(substr) != f'"{substr}"'
+    guards = _no_arrays(access, with_last=is_escaped)
+    in_string = {"$and": [{path: _regex(substr, folded=node.case_insensitive)}, *guards]}
     if access.field.kind is not Kind.JSON:
         return in_string
     # MongoDB evaluates `$not` before `$expr`, but would evaluate `$type` after it.
