@@ -108,7 +108,9 @@ class InOperation:
 class ContainsOperation:
     """`$contains`."""
 
-    input: Operand = described("Where to look: a text, or what has one; JSON as a whole is searched as compact JSON.")
+    input: Operand = described(
+        "Where to look: a text, or what has one; a list or an object is searched as its compact JSON."
+    )
     substr: Operand = described("The text to look for.")
     case_insensitive: bool = strawberry.field(
         description="With true, letter case is folded; the text may have up to 1,000 characters.", default=False

@@ -16,7 +16,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
 
 RETRY_LATER: Final = "the database cannot be reached; nothing of this is known to be stored, try again"
 DUPLICATE_KEY: Final = 11000
@@ -25,6 +25,8 @@ TOO_LARGE: Final = (17419, 10334, 388)
 """MongoDB's codes for a document beyond 16 MiB, one beyond BSON, one beyond what a small server's cache takes."""
 CONVERSION_FAILURE: Final = 241
 """MongoDB's code for a value that an expression cannot convert."""
+TOO_COMPLEX: Final = 51156
+"""MongoDB's code for a regular expression whose match it gave up: the text has too many parts."""
 PASSING: Final = frozenset(
     {
         *(6, 7, 89, 9001, 133, 134),  # another member is out of reach, or has yet to come near
@@ -71,6 +73,7 @@ def driver_errors() -> AbstractContextManager[None]:
         UnavailableError: no server that can answer was reached, or a majority did not confirm a write.
         StoreTimeoutError: the server gave up at its time limit.
         PayloadTooLargeError: a document is larger than MongoDB takes.
+        BadInputError: a query needs the text of a part of a payload, and the payload has too many parts.
     """
     return _TURNING
 
@@ -86,6 +89,12 @@ def _turned(error: BaseException) -> StoreError | None:
             return PayloadTooLargeError("a document is larger than the 16 MiB that MongoDB takes")
         case OperationFailure() if not _codes(error).isdisjoint(TOO_LARGE):
             return PayloadTooLargeError("this is larger than the database takes at once")
+        case OperationFailure() if TOO_COMPLEX in _codes(error):
+            return BadInputError(
+                "looks for a text in a part of a payload that has too many strings, lists and objects for that; look "
+                "in the payload as a whole, or leave that payload out by op name, time or id",
+                "query",
+            )
         case OperationFailure() if _is_passing(error):
             return UnavailableError(RETRY_LATER)
         case _:

@@ -118,6 +118,11 @@ def encode_plain(value: object) -> str | None:
         return None
 
 
+def encode_part(part: object, whole: object) -> str:
+    """The text of a list or object as it stands in the text that `encode` makes of the value around it."""
+    return encode(part) if encode_plain(whole) is not None else _encode_odd(part)
+
+
 def default_length(value: object) -> int:
     """The length of a value's JSON as Python writes it by default (`", "`, `": "`, ASCII), the measure of sizes."""
     try:

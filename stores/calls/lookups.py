@@ -44,13 +44,17 @@ class Collections:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What reads some paths into the values that the refs at a place lead to, to the path of a field."""
+    """What reads some paths into the values that the refs at a place lead to, to the path of a field.
+
+    With a text path, it reads the values' JSON texts to that, too.
+    """
 
     collections: Collections
     project_id: str
     origin: Access
     path: str
     wanted: Iterable[tuple[str, ...]]
+    text_path: str | None = None
 
     @property
     def stages(self) -> Pipeline:
@@ -64,7 +68,13 @@ class Lookup:
             self._joined(self.collections.objects, f"{ref}.version", in_version, self.path),
             {"$set": {f"{ref}.table": {"$cond": [leads_on, table, None]}}},
             self._joined(self.collections.tables, f"{ref}.table", self._in_table(), row, {"row": f"${ref}.row"}),
-            {"$set": {self.path: {"$first": {"$cond": [leads_on, f"${row}.val", f"${self.path}.val"]}}}},
+            {
+                "$set": {
+                    to: {"$first": {"$cond": [leads_on, f"${row}.{part}", f"${self.path}.{part}"]}}
+                    for to, part in ((self.path, "val"), (self.text_path, "json.val"))
+                    if to
+                }
+            },
         ]
 
     def _in_table(self) -> Pipeline:
@@ -82,7 +92,7 @@ class Lookup:
             self._joined(self.collections.chunks, "chunk", in_chunk),
             {"$match": {"found": {"$ne": []}}},
             self._joined(self.collections.rows, "row", [{"$project": self._parts}]),
-            {"$project": {"val": {"$first": "$found.val"}}},
+            {"$project": {"val": {"$first": "$found.val"}, "json.val": {"$first": "$found.json.val"}}},
         ]
 
     def _joined(
@@ -100,7 +110,7 @@ class Lookup:
 
     @property
     def _parts(self) -> dict[str, Any]:
-        return parts(("val", *steps) for steps in self.wanted)
+        return parts(("val", *steps) for steps in self.wanted) | ({"json.val": 1} if self.text_path else {})
 
 
 def parts(places: Iterable[tuple[str, ...]]) -> dict[str, Any]:

@@ -240,14 +240,15 @@ class _Asked:
     @property
     def _question(self) -> Sequence[object]:
         match = calls_match(self._project_id, self._filter)
-        behind_refs = self._refs.lookups(self._collections, self._project_id)
+        behind_refs = self._refs.lookups(self._collections, self._project_id, self._operation)
         return match, self._operation, self._newest.types, behind_refs
 
     def _lookups(self, answers: Answers) -> Pipeline:
         """The stages that read what refs lead to, and what there is of feedback, as far as it is not known."""
         looked_up = self._conditions.looked_up(answers) if self._conditions else ()
         on_feedback = (lookup(self._collections.feedback, self._project_id, condition) for condition in looked_up)
-        return [*self._refs.lookups(self._collections, self._project_id), *chain.from_iterable(on_feedback)]
+        behind_refs = self._refs.lookups(self._collections, self._project_id, self._operation)
+        return [*behind_refs, *chain.from_iterable(on_feedback)]
 
     def _parted(self, answers: Answers) -> tuple[list[Match], list[Match]]:
         """The conditions on what calls store, and those on what is looked up; all must hold."""

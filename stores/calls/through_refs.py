@@ -12,7 +12,7 @@ from typing import Final
 from stores.calls.expansion import Column
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.lookups import Collections, Lookup, Pipeline
-from stores.query.expressions import Operand, gets
+from stores.query.expressions import Operand, gets, gets_of_texts
 from stores.query.fields import Access, Field, FieldTable, Kind
 
 MAX_CONDITIONS: Final = 10
@@ -44,14 +44,22 @@ class FieldsThroughRefs(FieldTable):
         """Whether a place lies behind a ref."""
         return access.field in self.paths
 
-    def lookups(self, collections: Collections, project_id: str) -> Pipeline:
-        """The stages that read what was asked for behind refs; outer columns come first."""
+    def lookups(self, collections: Collections, project_id: str, operation: Operand | None = None) -> Pipeline:
+        """The stages that read what was asked for behind refs and the texts that a query needs, outer columns first."""
+        of_texts = {get.access.field for get in gets_of_texts(operation)} if operation else ()
         origins: dict[Field, Access] = {}
         for column, behind in reversed(self._columns):
             if behind in self.paths:
                 origins[behind] = self._through(column)
         stages = (
-            Lookup(collections, project_id, origins[behind], behind.path, self.paths[behind]).stages
+            Lookup(
+                collections,
+                project_id,
+                origins[behind],
+                behind.path,
+                self.paths[behind],
+                behind.text_path if behind in of_texts else None,
+            ).stages
             for _, behind in self._columns
             if behind in origins
         )
@@ -65,4 +73,4 @@ class FieldsThroughRefs(FieldTable):
 def _looked_up(number: int) -> Field:
     """Where the value of the object stands to which the ref at a column leads."""
     name = f"_behind_{number}"
-    return Field(name, name, Kind.JSON)
+    return Field(name, name, Kind.JSON, text_path=f"{name}_text")

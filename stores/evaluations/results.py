@@ -6,7 +6,13 @@ from typing import Any, Final
 
 from stores.errors import BadInputError
 from stores.evaluations.logged import predictions_of
-from stores.evaluations.scores import OUTPUT, OUTPUT_BY_EITHER_NAME, PREDICTION_FIELDS, number_at
+from stores.evaluations.scores import (
+    OUTPUT,
+    OUTPUT_BY_EITHER_NAME,
+    PREDICTION_FIELDS,
+    TEXT_BY_EITHER_NAME,
+    number_at,
+)
 from stores.query import Query
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.sort import Order, SortBy, compile_sort
@@ -70,6 +76,7 @@ def chosen(project_id: str, run_ids: Sequence[str], query: Query | None = None, 
     return [
         {"$match": predictions_of(project_id, run_ids)},
         {"$sort": BY_EXAMPLE},
+        *([TEXT_BY_EITHER_NAME] if query else ()),
         *([OUTPUT_BY_EITHER_NAME] if reads_output else ()),
         *([{"$match": query.match(PREDICTION_FIELDS)}] if query else ()),
     ]

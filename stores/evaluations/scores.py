@@ -10,6 +10,7 @@ from typing import Final
 from stores import json_path
 from stores.calls.fields import STATUSES
 from stores.errors import BadInputError
+from stores.query import texts
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.values import Expression, bound, reach
 
@@ -20,7 +21,9 @@ MAX_NAMES: Final = 1_000
 
 SCORES: Final = "scores"
 
-OUTPUT: Final = Field("output", "output.output", Kind.JSON)
+_TEXT: Final = "json.output"
+
+OUTPUT: Final = Field("output", "output.output", Kind.JSON, text_path=_TEXT)
 
 PREDICTION_FIELDS: Final = FieldTable(
     [
@@ -31,10 +34,10 @@ PREDICTION_FIELDS: Final = FieldTable(
         Field("exception", "exception"),
         Field("latency_ms", "latency_ms", Kind.NUMBER),
         Field("total_tokens", "total_tokens", Kind.NUMBER),
-        Field("example", "inputs.example", Kind.JSON),
+        Field("example", "inputs.example", Kind.JSON, text_path="json.inputs"),
         OUTPUT,
-        Field("model_latency", "output.model_latency", Kind.JSON),
-        Field(SCORES, "output.scores", Kind.JSON),
+        Field("model_latency", "output.model_latency", Kind.JSON, text_path=_TEXT),
+        Field(SCORES, "output.scores", Kind.JSON, text_path=_TEXT),
     ]
 )
 """The fields of predictions, by which rows are chosen and sorted."""
@@ -42,6 +45,19 @@ OUTPUT_BY_EITHER_NAME: Final = {
     "$set": {OUTPUT.path: {"$ifNull": [f"${OUTPUT.path}", "$output.model_output", "$$REMOVE"]}}
 }
 """The stage after which a prediction's output is where it is looked for, also where it has its older name."""
+
+_HAS_OLDER_NAME: Final = {
+    "$and": [
+        {"$eq": [{"$type": "$output"}, "object"]},
+        {"$lte": [f"${OUTPUT.path}", None]},
+        {"$in": [{"$type": "$output.model_output"}, ["object", "array"]]},
+    ]
+}
+_RENAMED: Final = [texts.of_part(f"${_TEXT}", ["model_output"]), ",", {"$substrBytes": [f"${_TEXT}", 1, -1]}]
+TEXT_BY_EITHER_NAME: Final = {
+    "$set": {_TEXT: {"$cond": [_HAS_OLDER_NAME, {"$concat": ['{"output":', *_RENAMED]}, f"${_TEXT}"]}}
+}
+"""The stage before `OUTPUT_BY_EITHER_NAME` that puts the output under its newer name into the text, too."""
 
 _ESCAPED: Final = re.compile("%([0-9A-F]{2})")
 _V: Final = "$$v"

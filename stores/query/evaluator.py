@@ -8,7 +8,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -54,12 +54,13 @@ class Values:
     Those of a large one are to be asked for in a thread, where they let others in between.
     """
 
-    __slots__ = ("_decoded", "_document", "_folded")
+    __slots__ = ("_decoded", "_document", "_folded", "_parts")
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
         self._decoded: dict[str, Value] = {}
         self._folded: dict[str, str] = {}
+        self._parts: dict[tuple[str, ...], str] = {}
 
     def field(self, path: str) -> Value:
         """The value that is stored at a path without dots, or None."""
@@ -76,6 +77,15 @@ class Values:
             text = self.text(name)
             self._decoded[name] = None if text is None else _loads(text.encode())
         return self._decoded[name]
+
+    def part_text(self, name: str, steps: Sequence[str], part: Value) -> str | None:
+        """The text of a list or object inside a JSON field, as it stands in the field's text; made once for all."""
+        if not steps:
+            return self.text(name)
+        at = (name, *steps)
+        if at not in self._parts:
+            self._parts[at] = json_text.encode_part(part, self.decoded(name))
+        return self._parts[at]
 
     def folded(self, text: str) -> str:
         """A text among the values with its case folded, made once for all who ask."""
@@ -257,20 +267,22 @@ def _fold(text: str) -> str:
 
 
 def _text(node: Operand) -> Getter:
-    """The text of a value: a string's own, a number's or boolean's, a payload's as a whole; null for anything else."""
+    """The text of a value: a string's own, a number's or boolean's, the JSON of a list or object; null for null."""
     value = _value(node)
     match node:
         case Get(_, access) if access.field.kind is Kind.TIME:
             micros = _stored(access)
             return lambda values: None if (found := micros(values)) is None else times.to_text(found)
-        case Get(_, access) if access.is_whole_json and access.field.text_path:
-            name = access.field.text_path.rpartition(".")[2]
+        case Get(_, access) if access.field.kind is Kind.JSON:
+            name = (access.field.text_path or "").rpartition(".")[2]
 
-            def of_payload(values: Values) -> str | None:
+            def of_json(values: Values) -> str | None:
                 found = value(values)
-                return values.text(name) if isinstance(found, dict | list) else _of_scalar(found)
+                if not isinstance(found, dict | list):
+                    return _of_scalar(found)
+                return values.part_text(name, access.steps, found) if name else json_text.encode(found)
 
-            return of_payload
+            return of_json
         case _:
             return lambda values: _of_scalar(value(values))
 

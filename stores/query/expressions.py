@@ -111,21 +111,33 @@ Operand = Operation | Literal | Get
 
 def gets(node: Operand) -> Iterator[Get]:
     """Every field that a node names, as often as it does."""
+    if isinstance(node, Get):
+        yield node
+    for operand in _operands(node):
+        yield from gets(operand)
+
+
+def gets_of_texts(node: Operand) -> Iterator[Get]:
+    """Every field whose text a node needs."""
+    operands = _operands(node)
+    if isinstance(node, Contains) or (isinstance(node, Convert) and node.to is Target.STRING):
+        yield from (operand for operand in operands if isinstance(operand, Get))
+    for operand in operands:
+        yield from gets_of_texts(operand)
+
+
+def _operands(node: Operand) -> tuple[Operand, ...]:
     match node:
-        case Get():
-            yield node
-        case And(operands) | Or(operands):
-            for operand in operands:
-                yield from gets(operand)
+        case And(terms) | Or(terms):
+            return terms
         case Not(operand) | Convert(operand):
-            yield from gets(operand)
+            return (operand,)
         case Compare(_, left, right) | Contains(left, right):
-            yield from gets(left)
-            yield from gets(right)
+            return left, right
         case In(operand, members):
-            yield from gets(operand)
-            for member in members:
-                yield from gets(member)
+            return operand, *members
+        case _:
+            return ()
 
 
 def with_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:

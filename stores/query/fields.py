@@ -35,8 +35,9 @@ class Kind(Enum):
 class Field:
     """One field: its name for clients, its path in the document, what it holds, and whether it may be null there.
 
-    A JSON field has the path of its exact text, too. A `coarse` field has an index of its own in which a great many
-    documents share each value. A field with `values` holds one of these, all in lower case, and nothing else.
+    `text_path` leads to the exact JSON text of the value at the first key of `path`; without it, a JSON field holds no
+    lists or objects but lists of strings. A `coarse` field has an index in which a great many documents share each
+    value. A field with `values` holds one of these, all in lower case, and nothing else.
     """
 
     name: str
@@ -64,6 +65,11 @@ class Access:
     def spelling(self) -> tuple[str, ...]:
         """Where it leads, the same for two names of one field."""
         return (self.field.path, *self.steps)
+
+    @cached_property
+    def text_steps(self) -> tuple[str, ...]:
+        """The keys that lead from the value whose text is at the field's `text_path` to this place."""
+        return (*self.field.path.split(".")[1:], *self.steps)
 
     @cached_property
     def path(self) -> str | None:

@@ -7,6 +7,7 @@ Where `$expr` is needed and an index could help, a condition that implies less s
 from itertools import chain
 from typing import Any, Final
 
+from stores import json_text
 from stores.errors import BadInputError
 from stores.mirror import mirror
 from stores.query import texts
@@ -87,8 +88,8 @@ def _match(node: Operand) -> Match:
             return _compare(comparison, left, right)
         case In(operand, members):
             return _is_in(operand, members)
-        case Contains(Get(_, access), Literal(str() as substr), folded) if _is_text(access, substr):
-            return _guarded(access, ".".join(access.spelling), _regex(substr, folded=folded))
+        case Contains(Get(_, access), Literal(str() as substr)) if _is_text(access, substr):
+            return _contains(node, access, substr)
         case _:
             return {"$expr": truth(node)}
 
@@ -184,8 +185,22 @@ def _compare_double(comparison: Comparison, access: Access, scalar: Scalar) -> M
     return {"$and": [{"$or": [{path: {f"${comparison.value}": scalar}}, string]}, *_no_arrays(access, with_last=True)]}
 
 
+def _contains(node: Contains, access: Access, substr: str) -> Match:
+    """That a field's text contains another one: strings by a regular expression, which is quick, others by `$expr`."""
+    path = ".".join(access.spelling)
+    # A list of which a string contains a text has it in its own text, too, unless JSON escapes it.
+    is_escaped = json_text.encode(substr) != f'"{substr}"'
+    guards = _no_arrays(access, with_last=is_escaped)
+    in_string = {"$and": [{path: _regex(substr, folded=node.case_insensitive)}, *guards]}
+    if access.field.kind is not Kind.JSON:
+        return in_string
+    # MongoDB evaluates `$not` before `$expr`, but would evaluate `$type` after it.
+    nested = {path: {"$not": {"$not": {"$type": ["object", "array"]}}}}
+    return {"$or": [in_string, nested | {"$expr": truth(node)}]}
+
+
 def _is_text(access: Access, substr: str) -> bool:
-    """Whether strings alone can hold a text, and match language can look for it there."""
+    """Whether no number or boolean can hold a text, and match language can look for it in strings."""
     is_stored = access.path is not None and not access.is_whole_json
     return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and texts.is_only_in_strings(substr)
 

@@ -7,9 +7,14 @@ of which the first of 15, 16 or 17 that converts back is taken.
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bson import Decimal128
+
+from stores import json_text
+from stores.mirror import original_key
+from stores.query.fields import is_index
 
 Expression = Any
 
@@ -57,9 +62,65 @@ def starting_with(prefix: str) -> dict[str, str]:
 
 
 def of_json(value: Expression, text: Expression) -> Expression:
-    """The text of a JSON value as a whole: its compact JSON if it is a list or an object."""
+    """The text of a JSON value; `text` gives it where the value, `$$v`, is a list or an object."""
     nested = {"$in": [{"$type": _V}, ["object", "array"]]}
     return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, SCALAR]}}}
+
+
+_NO_BRACKET: Final = r'[^\[\]{}"]*+'
+_JSON: Final = (
+    r'(?<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+    # Strings without escapes have an alternative of their own, since MongoDB gives up a match after 200,000 steps.
+    rf'(?<nested>[\[{{]{_NO_BRACKET}(?:"[^"\\]*+"{_NO_BRACKET}|(?&nested){_NO_BRACKET}|(?&string){_NO_BRACKET})*+[\]}}])'
+    r'(?<value>(?&string)|(?&nested)|[^,\[\]{}"]++)'
+)
+"""Groups of a regular expression, each for one part of a compact JSON text; none of them backtracks.
+
+They are short since MongoDB 6 compiles the regular expression of a condition again for each document.
+"""
+
+
+def of_part(text: Expression, steps: Sequence[str]) -> Expression:
+    """The part of a compact JSON text that is the list or object at the end of some steps, which must be there.
+
+    The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some 20,000 lists and
+    objects, or some 100,000 strings, precede the end of the part.
+    """
+    if not steps:
+        return text
+    digits = max((len(step) for step in steps if is_index(step)), default=0)
+    powers = [f"(?<members{power}>(?&members{power - 1}){{10}})" for power in range(2, digits + 1)]
+    members = "".join(["(?<members1>(?&value),)", *powers] if digits else ())
+    regex = rf"(?(DEFINE){_JSON}{members})\A{''.join(map(_to_member, steps))}((?&nested))"
+    found = {"$regexFind": {"input": text, "regex": regex}}
+    return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
+
+
+def _to_member(step: str) -> str:
+    """The regular expression of the text of a list or object from its start to the member at a step."""
+    key = escaped(f"{json_text.encode(original_key(step))}:")
+    # The key is there, so it is the string that follows the members with other keys.
+    to_key = rf"\{{(?:(?!{key})(?&string):(?&value),)*+(?&string):"
+    if not is_index(step):
+        return to_key
+    # A count for each digit of the index, since a regular expression repeats a group at most 65,535 times.
+    passed = "".join(f"(?&members{len(step) - at}){{{digit}}}" for at, digit in enumerate(step) if digit != "0")
+    return rf"(?:{to_key}|\[{passed})"
+
+
+_ESCAPED_IN_JSON: Final[list[Expression]] = [
+    ["\\", "\\\\"],
+    *([each, json_text.encode(each)[1:-1]] for each in ('"', *map(chr, range(32)))),
+]
+
+
+def of_strings(strings: Expression) -> Expression:
+    """The JSON text of a list of strings."""
+    replaced = {"input": "$$value", "find": {"$first": "$$this"}, "replacement": {"$last": "$$this"}}
+    inside = {"$reduce": {"input": _ESCAPED_IN_JSON, "initialValue": "$$string", "in": {"$replaceAll": replaced}}}
+    texts = {"$map": {"input": strings, "as": "string", "in": {"$concat": [",", '"', inside, '"']}}}
+    joined = {"$reduce": {"input": texts, "initialValue": "", "in": {"$concat": ["$$value", "$$this"]}}}
+    return {"$concat": ["[", {"$ltrim": {"input": joined, "chars": ","}}, "]"]}
 
 
 def of_time(micros: Expression) -> Expression:

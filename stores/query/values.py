@@ -215,8 +215,24 @@ def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
     if folded and isinstance(substr, Literal):
         return {"$regexMatch": {"input": _text(operand), "regex": texts.escaped(str(substr.value)), "options": "i"}}
     found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
-    sides = {"a": _text(operand), "b": _text(substr)}
-    return _bound_operands(sides, {"$cond": [_BOTH_STRINGS, found, False]}, operand, substr)
+    text = _text_with(operand, substr) if isinstance(operand, Get) and isinstance(substr, Literal) else _text(operand)
+    return _bound_operands({"a": text, "b": _text(substr)}, {"$cond": [_BOTH_STRINGS, found, False]}, operand, substr)
+
+
+def _text_with(get: Get, substr: Literal) -> Expression:
+    """The text of a field, or null where it is a part of a JSON text that lacks a literal: then it lacks that, too."""
+    whole = get.access.field.text_path
+    if not whole or not get.access.text_steps:
+        return _text(get)
+    holds = {"$gte": [{"$indexOfBytes": [f"${whole}", _text(substr)]}, 0]}
+    return texts.of_json(_field(get.access), {"$cond": [holds, nested_text(get.access), None]})
+
+
+def nested_text(access: Access) -> Expression:
+    """The compact JSON text of a list or an object at a place in a JSON field; `$$v` is its value."""
+    if access.field.text_path:
+        return texts.of_part(f"${access.field.text_path}", access.text_steps)
+    return texts.of_strings(_V)
 
 
 def _text(node: Operand) -> Expression:
@@ -225,8 +241,8 @@ def _text(node: Operand) -> Expression:
             return {"$literal": text}
         case Get(_, access) if access.field.kind is Kind.TIME:
             return texts.of_time(reach(access))
-        case Get(_, access) if access.is_whole_json and access.field.text_path:
-            return texts.of_json(_field(access), f"${access.field.text_path}")
+        case Get(_, access) if access.field.kind is Kind.JSON:
+            return texts.of_json(_field(access), nested_text(access))
         case _:
             return _bound_operands({"v": value(node)}, texts.SCALAR, node)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from stores.calls.feedback.conditions import Condition
 from stores.calls.feedback.names import FeedbackAccess, match_of_type
+from stores.query import texts
 from stores.query.expressions import Get, Operand, with_operands
-from stores.query.fields import Access, Field, Kind
+from stores.query.fields import Access, Field
 from stores.query.match import compile_match
-from stores.query.values import Expression, reach, truth
+from stores.query.values import Expression, nested_text, reach, truth
 
 Pipeline = list[dict[str, Any]]
 
@@ -59,7 +60,7 @@ def _variable(access: Access, names: dict[str, Expression]) -> Field:
     name = f"call_{len(names)}"
     names[name] = {"$ifNull": [reach(access), None]}
     text_path = None
-    if access.field.kind is Kind.JSON and access.is_whole_json and access.field.text_path:
-        names[f"{name}_text"] = {"$ifNull": [f"${access.field.text_path}", None]}
+    if access.field.text_path:
+        names[f"{name}_text"] = texts.of_json(reach(access), nested_text(access))
         text_path = f"${name}_text"
     return replace(access.field, path=f"${name}", text_path=text_path)

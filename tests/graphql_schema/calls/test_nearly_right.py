@@ -28,7 +28,7 @@ async def stocked(calls: CallsStore) -> None:
             end(1, summary={"usage": {"gpt-4o": {"total_tokens": 7}}}),
             start(2, op_name=f"{ANSWER}:v2"),
             end(2, exception="broken"),
-            start(3, op_name="assistant.answer"),
+            start(3, op_name="assistant.answer", inputs={"messages": [{"content": "Héllo"}, {"n": 1.0}]}),
             start(4, op_name="assistant.answer.late", display_name="late"),
             end(4, summary={"status_counts": {"error": 2}}),
             start(5, op_name="weave:///acme/other/op/assistant.answer:v1", project_id="acme/other"),
@@ -67,6 +67,11 @@ QUERIES: list[tuple[Tree, list[int]]] = [
     ({"$exists": field("inputs.question")}, [1]),
     ({"$convert": {"input": field("inputs.question"), "to": "exists"}}, [1]),
     ({"$convert": {"input": field("inputs.n"), "to": "bool"}}, [1]),
+    ({"$contains": {"input": field("inputs.messages"), "substr": lit("llo")}}, [3]),
+    ({"$contains": {"input": field("inputs.messages"), "substr": lit("HÉLLO"), "case_insensitive": True}}, [3]),
+    ({"$contains": {"input": field("inputs.messages.1"), "substr": lit("1.0")}}, [3]),
+    ({"$not": [{"$contains": {"input": field("inputs.messages"), "substr": lit("llo")}}]}, [1, 2, 4]),
+    ({"$eq": [{"$convert": {"input": field("inputs.messages.1"), "to": "string"}}, lit('{"n":1.0}')]}, [3]),
 ]
 FILTERS: list[tuple[dict[str, Any], list[int]]] = [
     ({"opNames": ["assistant.answer"]}, [1, 2, 3]),

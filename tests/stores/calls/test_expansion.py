@@ -480,3 +480,23 @@ async def test_calls_by_their_keys_are_expanded(calls: CallsStore, objects: Obje
     texts = [row and row["json"]["inputs"] for row in rows.values()]
     assert list(rows) == keys
     assert texts == ['{"model":"plain"}', f'{{"model":{{"t":1,"_ref":"{ref}"}}}}', None]
+
+
+async def test_a_condition_takes_the_text_of_a_list_or_object_behind_a_ref(
+    objects: ObjectsStore, calls: CallsStore, tables: TablesStore
+) -> None:
+    value = {"tools": [{"name": "é", "cost": 1e22}], "wide": 1 << 70}
+    model = await made(objects, value)
+    table, digests = await tables.create(PROJECT, [value])
+    dataset = await made(objects, {"rows": f"weave:///{PROJECT}/table/{table}"}, "dataset")
+    row = f"{dataset}/attr/rows/id/{digests[0]}"
+    await calls.write([start(n, inputs={"at": each}) for n, each in enumerate((model, row, value, None))])
+    text = '[{"name":"é","cost":1e+22}]'
+    tools = {"$getField": "inputs.at.tools"}
+    contains: Tree = {"$contains": {"input": tools, "substr": {"$literal": "+22}"}}}
+    equal: Tree = {"$eq": [{"$convert": {"input": tools, "to": "string"}}, {"$literal": text}]}
+
+    for query in (contains, equal):
+        assert await found(calls, "inputs.at", query=query) == [0, 1]
+        assert await found(calls, "inputs.at", query={"$not": [query]}) == [2, 3]
+        assert await found(calls, query=query) == [2]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from stores import digests, json_path
+from stores import digests, json_path, json_text
 from stores.calls import CallsStore, Expansion
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
@@ -34,6 +34,7 @@ COLUMNS: Final = (
     *("output", "output.a", "attributes.a", "attributes.a.b.a", r"summary.a\.b"),
 )
 RAW = oracle.stored
+RAW_AROUND = oracle.around
 
 Value = Any
 """A JSON value as Python decodes it."""
@@ -74,6 +75,14 @@ class World:
         if not outer:
             return RAW(name, row)
         return oracle._bent(json_path.follow(self._behind(outer, row), steps[len(outer) :]))
+
+    def around(self, name: str, row: Row) -> tuple[str, list[str]]:
+        """The text in which a list or object lies, and the steps to it: below a column the text of the object there."""
+        steps = [name.partition(".")[0], *json_path.split(name.partition(".")[2])]
+        outer = self._outer(steps)
+        if not outer:
+            return RAW_AROUND(name, row)
+        return json_text.encode(self._behind(outer, row)), steps[len(outer) :]
 
     def _outer(self, steps: list[str]) -> list[str] | None:
         outer = [column for column in self.columns if len(column) < len(steps) and steps[: len(column)] == column]
@@ -188,6 +197,7 @@ async def test_queries_and_sorts_through_refs_find_what_the_model_finds(
     generator = GeneratorBehindRefs(SEED + 1)
     world = await fill(generator, calls, objects, database)
     monkeypatch.setattr(oracle, "stored", world.stored)
+    monkeypatch.setattr(oracle, "around", world.around)
     matched, behind, refused = 0, 0, 0
 
     for names in column_sets(generator, QUERIES):

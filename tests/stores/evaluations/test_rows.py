@@ -166,6 +166,30 @@ async def test_outputs_under_their_older_name_are_found_and_sorted_by_as_they_ar
     assert [row["_by_0"] for row in joined.rows] == [0, 0, 0, 0]
 
 
+async def test_a_condition_takes_the_text_of_a_list_or_object_in_an_output_of_either_name(
+    evaluations: EvaluationsStore, calls: CallsStore
+) -> None:
+    names = ("output", "model_output")
+    outputs = [
+        {"scores": {"model_output": [n]}, name: {"tools": [{"name": f"é{n}"}]}} for n in range(2) for name in names
+    ]
+    await calls.write(whole_run([Prediction(row_ref(digest_of(n)), own_output=each) for n, each in enumerate(outputs)]))
+    asked = {
+        "output": '{"tools":[{"name":"é1"}]}',
+        "output.tools": '[{"name":"é1"}]',
+        "output.tools.0": '{"name":"é1"}',
+    }
+
+    for path, text in asked.items():
+        equal = {"$eq": [{"$convert": {"input": {"$getField": path}, "to": "string"}}, {"$literal": text}]}
+        query = Query({"$expr": equal})
+        assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, query)) == [2, 3]
+    older = Query(
+        {"$expr": {"$contains": {"input": {"$getField": "scores.model_output"}, "substr": {"$literal": "1"}}}}
+    )
+    assert ids(await evaluations.rows(PROJECT, run_id(), PageRequest(), set(), None, older)) == [2, 3]
+
+
 async def test_a_metric_is_sorted_by_under_its_name(evaluations: EvaluationsStore, calls: CallsStore) -> None:
     scores = [{"a.b": {"$c": n % 3, "%": n}} for n in range(4)]
     await calls.write(whole_run([Prediction(row_ref(digest_of(n)), scores=each) for n, each in enumerate(scores)]))

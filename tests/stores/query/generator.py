@@ -1,5 +1,6 @@
 """Random calls, queries and sorts that are full of odd values, and that meet often."""
 
+import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -98,6 +99,11 @@ COLUMNS: Final = (
     *("wb_run_id", "wb_run_step", "wb_run_step_end", "status", "latency_ms", "trace_name", *TIMES, *ALIASES),
     *("op_name", "op_name", "op_name"),
 )
+
+
+def compact_json(value: object) -> str:
+    """The JSON text of a value without blanks, numbers as Python writes them."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass
@@ -281,6 +287,7 @@ class _Queries:
         """Some of what the operand's field holds, perhaps with its case swapped."""
         value = self._held(operand)
         text = value if isinstance(value, str) else number_text(value) if isinstance(value, int | float) else None
+        text = compact_json(value) if isinstance(value, dict | list) else text
         if text is None or self.dice.random() < 0.3:
             text = self.dice.choice((*WORDS, '":', "[", "e+", "Z"))
         first = self.dice.randint(0, max(0, len(text) - 1))
@@ -309,6 +316,8 @@ class _Queries:
         value = self._held(operand)
         if self._kind(operand) is not Kind.JSON:
             return {"$literal": self._of_column(operand["$getField"], value)}
+        if isinstance(value, dict | list) and "$convert" in operand and self.dice.random() < 0.8:
+            return {"$literal": compact_json(value)}
         if isinstance(value, dict | list) or self.dice.random() < 0.3:
             value = self.generator.scalar()
         if value in (math.inf, -math.inf):

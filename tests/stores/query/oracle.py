@@ -3,6 +3,7 @@
 A row is a call as a dict: its plain columns (times in microseconds) and its JSON, decoded; what is null is absent.
 """
 
+import json
 import math
 import operator
 import re
@@ -46,6 +47,7 @@ ALIASES: Final = {
     "summary.weave.trace_name": "trace_name",
 }
 
+_DECODER: Final = json.JSONDecoder()
 _INT64: Final = 1 << 63
 _NUMERIC: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGRAL: Final = re.compile(r"[+-]?\d+", re.ASCII)
@@ -188,11 +190,33 @@ def _text(node: Operand, row: Row) -> str | None:
     value = _value(node, row)
     if isinstance(node, Get) and _is_time(node.name) and value is not None:
         return times.to_text(stored(node.name, row))
-    if isinstance(node, Get) and node.name in PAYLOADS and isinstance(value, dict | list):
-        return json_text.encode(value)
+    if isinstance(node, Get) and isinstance(value, dict | list):
+        return part_of(*around(node.name, row))
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else number_text(value) if _is_number(value) else None
+
+
+def around(name: str, row: Row) -> tuple[str, list[str]]:
+    """The kept JSON text in which a list or object lies at a field's name, and the steps that lead to it."""
+    root, _, path = name.partition(".")
+    return row["json"][root] if root in PAYLOADS else json_text.encode(row[root]), json_path.split(path)
+
+
+def part_of(text: str, steps: Sequence[str]) -> str:
+    """The part of a JSON text to which steps lead, found by parsing what precedes it."""
+    at = 0
+    for step in steps:
+        at += 1
+        if text[at - 1] == "[":
+            for _ in range(int(step)):
+                at = _DECODER.raw_decode(text, at)[1] + 1
+            continue
+        key, at = _DECODER.raw_decode(text, at)
+        while key != step:
+            key, at = _DECODER.raw_decode(text, _DECODER.raw_decode(text, at + 1)[1] + 1)
+        at += 1
+    return text[at : _DECODER.raw_decode(text, at)[1]]
 
 
 def number_text(number: float) -> str:

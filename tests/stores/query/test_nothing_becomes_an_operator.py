@@ -52,12 +52,17 @@ OPERATORS: Final = {
     *("$let", "$cond", "$switch", "$getField", "$arrayElemAt", "$isArray", "$isNumber", "$convert", "$regexMatch"),
     *("$indexOfBytes", "$concat", "$substrBytes", "$toString", "$toLong", "$toInt", "$toDouble", "$toDate", "$rtrim"),
     *("$dateToString", "$add", "$subtract", "$multiply", "$divide", "$mod", "$abs", "$trunc", "$floor", "$round"),
-    *("$log10", "$pow", "$sum", "$reduce"),
+    *("$log10", "$pow", "$sum", "$reduce", "$regexFind", "$first", "$last", "$map", "$replaceAll", "$ltrim"),
 }
 VALUES: Final = {"$eq", "$gt", "$gte", "$lt", "$lte"}
 """Operators of match language of which the operand is data."""
 PATH: Final = re.compile(r"\w+(\.[^$.\0][^.\0]*)*")
-ESCAPED: Final = re.compile(r"(\\x[0-9a-f]{2}|[0-9A-Za-z_\u0080-\U0010ffff])*")
+_ESCAPED: Final = r"(\\x[0-9a-f]{2}|[0-9A-Za-z_\u0080-\U0010ffff])*"
+ESCAPED: Final = re.compile(_ESCAPED)
+_TO_KEY: Final = rf"\\\{{\(\?:\(\?!{_ESCAPED}\)\(\?&string\):\(\?&value\),\)\*\+\(\?&string\):"
+_TO_MEMBER: Final = r"\\\[(\(\?&members[1-9]\){[1-9]})*"
+STEPS: Final = re.compile(rf"({_TO_KEY}|\(\?:{_TO_KEY}\|{_TO_MEMBER}\))+\(\(\?&nested\)\)")
+"""The regular expression of a part of a JSON text, behind its definitions: keys are escaped in it."""
 
 
 def check_match(match: Any) -> None:  # noqa: ANN401 -- any part of a match
@@ -113,6 +118,12 @@ def check_expression(expression: Any) -> None:  # noqa: ANN401 -- any part of an
         pattern = expression["$regexMatch"]
         assert MARK not in pattern["regex"] or ESCAPED.fullmatch(pattern["regex"])
         check_expression(pattern["input"])
+        return
+    if "$regexFind" in expression:
+        definitions, steps = expression["$regexFind"]["regex"].split(r"\A")
+        assert MARK not in definitions
+        assert STEPS.fullmatch(steps)
+        check_expression(expression["$regexFind"]["input"])
         return
     if "$getField" in expression:
         assert list(expression["$getField"]["field"]) == ["$literal"]
@@ -235,6 +246,8 @@ def test_a_key_is_escaped_as_the_mirror_escapes_it(key: str) -> None:
         {"$expr": {"$eq": [{"$function": {}}, 1]}},
         {"$expr": {"$eq": [{"$getField": {"field": "client", "input": "$inputs"}}, 1]}},
         {"$expr": {"$regexMatch": {"input": "$op_name", "regex": "client.*"}}},
+        {"$expr": {"$regexFind": {"input": "$op_name", "regex": r"\Aclient.*"}}},
+        {"$expr": {"$regexFind": {"input": "$op_name", "regex": r"client\A((?&nested))"}}},
     ],
 )
 def test_the_walk_would_see_it(match: Tree) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
-from stores import times
+from stores import json_text, times
+from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database, Document
-from stores.query import texts
-from stores.query.expressions import Convert, Get, Target
+from stores.errors import BadInputError
+from stores.query import Query, texts
+from stores.query.evaluator import Values, compile_test
+from stores.query.expressions import Compare, Comparison, Convert, Get, Literal, Target
 from stores.query.values import Expression, value
+from tests.stores.calls.builders import PROJECT, end, start
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
 
 
@@ -204,3 +208,64 @@ async def test_each_character_meets_those_that_fold_to_the_same_one(database: Da
     ]
     assert wrong == []
     assert len(letters) > 1_500
+
+
+PARTS: list[tuple[object, str, str]] = [
+    (
+        {"a": 1, "v": [1.0, 0.1 + 0.2, 1e-7, 'é\n"', None, [], {}]},
+        "v",
+        '[1.0,0.30000000000000004,1e-7,"é\\n\\"",null,[],{}]',
+    ),
+    ({"v": [1e22, 1e-7], "wide": 1 << 70}, "v", "[1e+22,1e-07]"),
+    ({"v": {"wide": 10**300}}, "v", '{"wide":1' + "0" * 300 + "}"),
+    ({"s": '"v":[1]', '"v': [2], '\\"v': [3], "v": [4], "w": {"v": [5]}}, "v", "[4]"),
+    ({"w": {"v": [5]}, "v": {"w": {"v": ["]", "}", "\\"]}}}, "v.w.v", '["]","}","\\\\"]'),
+    ({"a.b": {"$c": {"\0": [1]}}}, "a\\.b.$c.\0", "[1]"),
+    ([[n] for n in range(1_234)], "1230", "[1230]"),
+    ([0, [[0, [], 2, {"7": [3]}]]], "1.00.3.7", "[3]"),
+    ({"10": [1], "1": [2]}, "1", "[2]"),
+    ({"v": [[], [[[[]], [[]]]]]}, "v.1", "[[[[]],[[]]]]"),
+    (["a"] * 20_000 + [{"b": ["\n" * 50_000]}], "20000.b", '["' + "\\n" * 50_000 + '"]'),
+]
+"""Payloads, a path into each, and the text of what is there."""
+
+
+@pytest.mark.parametrize(("payload", "path", "text"), PARTS, ids=range(len(PARTS)))
+async def test_a_list_or_object_has_the_text_that_stands_in_the_payloads_text(
+    calls: CallsStore, database: Database, payload: object, path: str, text: str
+) -> None:
+    await calls.write([start(), end(output=payload)])
+    operand = Convert(Get(path, CALL_FIELDS[f"output.{path}"]), Target.STRING)
+
+    [row] = await database.calls.aggregate([{"$project": {"json": 1, "found": value(operand)}}]).to_list(None)
+
+    assert row["found"] == text
+    assert text in row["json"]["output"]
+    assert compile_test(Compare(Comparison.EQ, operand, Literal(text)))(Values(row))
+
+
+async def test_a_list_of_refs_has_its_json_text(calls: CallsStore, database: Database) -> None:
+    refs = ["weave:///acme/chat/object/x:v0", 'wandb-artifact:///a/"\\\n\0é/$c', "wandb-artifact:///,/,/,"]
+    await calls.write([start(1, inputs={"refs": refs}), start(2)])
+    operand = Convert(Get("input_refs", CALL_FIELDS["input_refs"]), Target.STRING)
+
+    pipeline = [{"$sort": {"id": 1}}, {"$project": {"input_refs": 1, "found": value(operand)}}]
+    rows = await database.calls.aggregate(pipeline).to_list(None)
+
+    assert rows[0]["input_refs"] == refs
+    assert [row["found"] for row in rows] == [json_text.encode(refs), None]
+
+
+async def test_a_query_that_needs_a_part_of_too_complex_a_payload_says_so(calls: CallsStore) -> None:
+    await calls.write([start(1, inputs={"a": [[]] * 40_000, "v": ["x"]}), start(2, inputs={"v": ["x"]})])
+
+    async def count(path: str, text: str) -> int:
+        tree = {"$contains": {"input": {"$getField": path}, "substr": {"$literal": text}}}
+        return await calls.count(PROJECT, query=Query({"$expr": tree}))
+
+    with pytest.raises(BadInputError, match="too many strings, lists and objects") as caught:
+        await count("inputs.v", "x")
+    assert caught.value.argument == "query"
+    assert await count("inputs", "x") == 2
+    # A payload that lacks the text as a whole is not taken apart.
+    assert await count("inputs.v", "y") == 0

@@ -31,6 +31,7 @@ CHOSEN: Final = "the one feedback that a comparison looks at"
 ALL: Final = "all feedback on a call"
 NOTHING: Final[Row] = {}
 STORED: Final = oracle.stored
+AROUND: Final = oracle.around
 
 
 def parted(name: str) -> tuple[str, str] | None:
@@ -57,6 +58,14 @@ def stored(name: str, row: Row) -> Any:  # noqa: ANN401 -- any JSON value
     return oracle._bent(
         json_path.follow(chosen.get({"createdAt": "created_at"}.get(column, column)), json_path.split(path))
     )
+
+
+def around(name: str, row: Row) -> tuple[str, list[str]]:
+    """The text in which a list or object lies at a name, and the steps to it: in the payload of the chosen feedback."""
+    parts = parted(name)
+    if not parts:
+        return AROUND(name, row)
+    return row[CHOSEN]["json"]["payload"], json_path.split(parts[1].partition(".")[2])
 
 
 def of_type(spelled: str, row: Row) -> list[Row]:
@@ -201,11 +210,10 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the oracle of queries and the dice know the names of feedback."""
     prefixes = [f"feedback.[{spelled}]" for spelled in (ANY, *TYPES)]
     times = (*oracle.TIMES, *(f"{prefix}.{name}" for prefix in prefixes for name in ("created_at", "createdAt")))
-    wholes = (*oracle.PAYLOADS, *prefixes, *(f"{prefix}.payload" for prefix in prefixes))
     for module in (oracle, dice):
         monkeypatch.setattr(module, "stored", stored)
         monkeypatch.setattr(module, "TIMES", times)
-    monkeypatch.setattr(oracle, "PAYLOADS", wholes)
+    monkeypatch.setattr(oracle, "around", around)
 
 
 def feedback_of(document: Row) -> Row:

@@ -322,3 +322,16 @@ async def test_a_question_is_led_by_the_index_of_the_type(
     assert index in plan.indexes
     assert plan.documents_examined == examined
     assert not plan.sorts_in_memory
+
+
+async def test_a_condition_on_feedback_takes_the_text_of_a_list_or_object(
+    calls: CallsStore, feedback: FeedbackStore
+) -> None:
+    payload = {"tags": ["a", {"b": 1.0}]}
+    await calls.write([start(n, inputs={"rules": [{"text": "please mend"}, n]}) for n in range(3)])
+    await feedback.create([said(feedback_type="tags", payload=payload, weave_ref=call_ref(0))])
+    await feedback.create([note("mend", weave_ref=call_ref(1)), note("leave", weave_ref=call_ref(2))])
+    tags = {"$convert": {"input": get("feedback.[tags].payload.tags"), "to": "string"}}
+
+    assert await found(calls, {"$eq": [tags, {"$literal": '["a",{"b":1.0}]'}]}) == [0]
+    assert await found(calls, {"$contains": {"input": get("inputs.rules"), "substr": get(NOTE)}}) == [1]
