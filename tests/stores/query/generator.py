@@ -9,7 +9,7 @@ from typing import Any, Final
 from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.fields import CALL_FIELDS, OP_NAME
-from stores.query.fields import Kind
+from stores.query.fields import FieldTable, Kind
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import NOON, call_id, end, start, trace_id
 from tests.stores.query.oracle import ALIASES, NESTED, PAYLOADS, TIMES, Row, number_text, stored
@@ -105,6 +105,7 @@ class Generator:
     """A dice with a seed, and what it makes."""
 
     seed: int
+    fields: FieldTable = CALL_FIELDS
     dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -319,14 +320,13 @@ class _Queries:
     def _is_literal(operand: Tree) -> bool:
         return "$literal" in operand
 
-    @staticmethod
-    def _kind(operand: Tree) -> Kind:
-        """What an operand holds: JSON where it is no plain column, since only a column refuses literals."""
-        return CALL_FIELDS[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
+    def _kind(self, operand: Tree) -> Kind:
+        """The kind of an operand's column; JSON for any other operand, since only a column refuses literals."""
+        return self.generator.fields[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
 
     def _of_column(self, name: str, value: Any) -> object:  # noqa: ANN401 -- any scalar
         """A literal that a column of texts or numbers takes, mostly one that it holds."""
-        field = CALL_FIELDS[name].field
+        field = self.generator.fields[name].field
         if self.dice.random() < 0.1:
             return None
         if field.values:

@@ -8,13 +8,17 @@ from typing import Any, Final
 import pytest
 
 from stores import json_path
+from stores.calls.feedback import FeedbackNames
+from stores.calls.fields import CALL_FIELDS
 from stores.query.expressions import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.query.fields import FieldTable
 from stores.query.sort import SortBy
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator
 from tests.stores.query.oracle import Row
 
+NAMES: Final = FeedbackNames(CALL_FIELDS)
 ANY: Final = "*"
 TYPES: Final = {
     "custom": "custom",
@@ -156,6 +160,8 @@ def _own_types(node: Operand) -> set[str]:
 class GeneratorOfFeedback(Generator):
     """Names mostly what is in the feedback on one of the rows."""
 
+    fields: FieldTable = NAMES
+
     def name(self, rows: Sequence[Row]) -> str:
         """A field of feedback, or any other."""
         if self.dice.random() < 0.35:
@@ -204,7 +210,7 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     wholes = (*oracle.PAYLOADS, *prefixes, *(f"{prefix}.payload" for prefix in prefixes))
     for module in (oracle, dice):
         monkeypatch.setattr(module, "stored", stored)
-        monkeypatch.setattr(module, "TIMES", times)
+    monkeypatch.setattr(oracle, "TIMES", times)
     monkeypatch.setattr(oracle, "PAYLOADS", wholes)
 
 
