@@ -109,23 +109,27 @@ Operation = And | Or | Not | Compare | In | Contains | Convert
 Operand = Operation | Literal | Get
 
 
+def operands(node: Operand) -> tuple[Operand, ...]:
+    """The operands of a node, in their order; none of a field or a literal."""
+    match node:
+        case And(terms) | Or(terms):
+            return terms
+        case Not(operand) | Convert(operand):
+            return (operand,)
+        case Compare(_, left, right) | Contains(left, right):
+            return left, right
+        case In(operand, members):
+            return operand, *members
+        case _:
+            return ()
+
+
 def gets(node: Operand) -> Iterator[Get]:
     """Every field that a node names, as often as it does."""
-    match node:
-        case Get():
-            yield node
-        case And(operands) | Or(operands):
-            for operand in operands:
-                yield from gets(operand)
-        case Not(operand) | Convert(operand):
-            yield from gets(operand)
-        case Compare(_, left, right) | Contains(left, right):
-            yield from gets(left)
-            yield from gets(right)
-        case In(operand, members):
-            yield from gets(operand)
-            for member in members:
-                yield from gets(member)
+    if isinstance(node, Get):
+        yield node
+    for operand in operands(node):
+        yield from gets(operand)
 
 
 def with_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:
