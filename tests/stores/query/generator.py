@@ -86,6 +86,9 @@ KEYS: Final = (
     "a\\b",
     "_id",
 )
+LAST_SECOND: Final = 253_402_300_799
+"""Of the year 9999; a query refuses a greater number beside a time."""
+
 PARTS: Final = (*WORDS, '":', "[", "e+", "Z")
 COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
 OPS: Final = (
@@ -318,14 +321,14 @@ class _Queries:
         """What an operand is compared with: mostly a literal that it may equal."""
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
-            if not (self._is_literal(other) and self._kind(operand) is not Kind.JSON):
+            if not self._is_literal(other):
                 return other
         if self._kind(operand) is Kind.TIME:
             return {"$literal": self._time()}
         if "$literal" in operand:
             return {"$literal": self.generator.scalar()}
         value = self._held(operand)
-        if "$convert" in operand:
+        if "$convert" in operand or "$exists" in operand:
             return {"$literal": self._converted(operand, value)}
         if self._kind(operand) is not Kind.JSON:
             return {"$literal": self._of_column(operand["$getField"], value)}
@@ -341,9 +344,9 @@ class _Queries:
 
     def _converted(self, operand: Tree, value: Any) -> Any:  # noqa: ANN401 -- any scalar
         """A literal of the type that a conversion gives, mostly the value itself, and the value beside what is none."""
-        if "$convert" not in operand:
+        if "$convert" not in operand and "$exists" not in operand:
             return value
-        to = operand["$convert"]["to"]
+        to = operand["$convert"]["to"] if "$convert" in operand else "exists"
         if to in ("bool", "exists"):
             return self.dice.random() < 0.5
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -380,8 +383,8 @@ class _Queries:
     def _time(self) -> object:
         micros = self.generator._moment()
         text = times.to_text(micros)
-        seconds = (micros / 1_000_000, micros // 1_000_000, micros / 1_000_000 + 5e-7)
-        return self.dice.choice((text, text[:-1], *seconds, None))
+        floats = (min(seconds, LAST_SECOND) for seconds in (micros / 1_000_000, micros / 1_000_000 + 5e-7))
+        return self.dice.choice((text, text[:-1], *floats, micros // 1_000_000, None))
 
     def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
         """What the field in an operand holds in one of the rows; null where there is no one field in it."""
