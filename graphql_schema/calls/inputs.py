@@ -40,7 +40,7 @@ class CallsFilter:
 
     def to_store(self) -> store.CallsFilter:
         """The filter as the store takes it."""
-        statuses = self.statuses and [status.value for status in self.statuses]
+        statuses = [status.value for status in self.statuses] if self.statuses else None
         return store.CallsFilter(**vars(self) | {"statuses": statuses})
 
 

@@ -65,7 +65,8 @@ def op_versions(database: Database, project_id: str, prefixes: Sequence[str]) ->
 
     An op never loses versions on the whole, so too many of last time are too many now, and are not read again.
     """
-    too_many = _KEPT_OF.get(database, {}).get((project_id, tuple(prefixes)), ()) is None
+    kept = _KEPT_OF.get(database)
+    too_many = kept is not None and kept.get((project_id, tuple(prefixes)), ()) is None
     if too_many or not 0 < len(prefixes) <= MAX_PREFIXES:
         yield None
         return
@@ -78,12 +79,8 @@ def op_versions(database: Database, project_id: str, prefixes: Sequence[str]) ->
 
 def _distinct(calls: str, project_id: str, prefixes: Sequence[str]) -> list[dict[str, Any]]:
     """The stages that find each op name once, from an index alone."""
-    first, *others = [
-        [
-            {"$match": {"project_id": project_id, "visible": True, OP_NAME.path: starting_with(prefix)}},
-            {"$group": {"_id": f"${OP_NAME.path}"}},
-        ]
-        for prefix in prefixes
-    ]
+    scope = {"project_id": project_id, "visible": True}
+    each_once: dict[str, Any] = {"$group": {"_id": f"${OP_NAME.path}"}}
+    first, *others = [[{"$match": scope | {OP_NAME.path: starting_with(prefix)}}, each_once] for prefix in prefixes]
     unions = [{"$unionWith": {"coll": calls, "pipeline": other}} for other in others]
     return [*first, *unions, {"$limit": MAX_VERSIONS + 1}]

@@ -103,7 +103,7 @@ async def calls_search(
             found = asked.search({}, prices)
 
             async def newer() -> Search | None:
-                known, asked.versions = asked.versions, versions and await versions.found()
+                known, asked.versions = asked.versions, await versions.found() if versions else None
                 is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
                 return asked.search({}, prices) if is_new else None
 

@@ -164,7 +164,11 @@ def fitting(scalar: Scalar, name: str, field: Field, comparison: Comparison) -> 
         return scalar
     if not _is_of(scalar, field.kind):
         raise BadInputError(f"{name} holds {_HELD[field.kind]}, never {_json(scalar)}; write {_WRITTEN[field.kind]}")
-    if field.kind is Kind.TIME and not times.FIRST <= scalar * times.SECOND <= times.LAST:
+    if (
+        field.kind is Kind.TIME
+        and not isinstance(scalar, str)
+        and not times.FIRST <= scalar * times.SECOND <= times.LAST
+    ):
         raise BadInputError(
             f"{name} holds times of the years 1 to 9999, never {_json(scalar)}; write unix seconds, not milliseconds"
         )
