@@ -72,8 +72,11 @@ def _find(
 
 def all_rows(
     collection: Collection, stages: Stages, batch_size: int, session: Session | None = None
-) -> Awaitable[list[Document]]:
-    """All that some stages find, as it was at one moment; in one batch where so many fit into an answer."""
+) -> "asyncio.Future[list[Document]]":
+    """All that some stages find, as it was at one moment; in one batch where so many fit into an answer.
+
+    They are being read from now on, until it is cancelled.
+    """
     drivers = session.delegate if session else None
     return in_driver_thread(_read, collection.delegate, stages, batch_size, drivers)
 

@@ -40,7 +40,8 @@ class CallsFilter:
 
     def to_store(self) -> store.CallsFilter:
         """The filter as the store takes it."""
-        return store.CallsFilter(**vars(self) | {"statuses": [each.value for each in self.statuses or ()]})
+        statuses = [status.value for status in self.statuses] if self.statuses else None
+        return store.CallsFilter(**vars(self) | {"statuses": statuses})
 
 
 _SUMMARY = "JSON object: usage by model, status_counts, anything more; {} if left out."

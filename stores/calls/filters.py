@@ -59,8 +59,10 @@ class CallsFilter:
     started_before: int | None = None
     errors_only: bool | None = None
 
-    def clauses(self, project_id: str) -> list[Match]:
+    def clauses(self, project_id: str, versions: Sequence[str] | None = None) -> list[Match]:
         """The conditions, all of which a call of the project must meet.
+
+        With `versions`, the op names with the prefixes of `op_names` are those among them.
 
         Raises:
             BadInputError: a list has more than `MAX_MEMBERS` members, or one of them an inner ref.
@@ -71,7 +73,7 @@ class CallsFilter:
             # By the key of the document, since no other index leads to single calls.
             found.append(_any_of("_id", [documents.key(project_id, call_id)["_id"] for call_id in self.call_ids]))
         if self.op_names:
-            found.append(_any_op(project_id, self.op_names))
+            found.append(_any_op(project_id, self.op_names, versions))
         if self.models:
             found.append(_any_of(_MODEL, self.models))
         if self.trace_roots_only:
@@ -127,13 +129,16 @@ def calls_match(
     calls_filter: CallsFilter | None = None,
     query: Query | None = None,
     also: Sequence[Match] = (),
+    versions: Sequence[str] | None = None,
 ) -> Match:
     """The match of a project's visible calls that pass a filter, a query, and whatever else is asked for.
+
+    With `versions`, the op names with the prefixes of the filter are those among them.
 
     Raises:
         BadInputError: the filter or the query breaks a rule.
     """
-    clauses = calls_filter.clauses(project_id) if calls_filter else []
+    clauses = calls_filter.clauses(project_id, versions) if calls_filter else []
     clauses += [compile_match(calls_operation(query, CALL_FIELDS, project_id))] if query else []
     clauses += also
     visible: Match = {"project_id": project_id, "visible": True}
@@ -158,8 +163,11 @@ def _is_any_op(project_id: str, names: list[str]) -> Callable[[Row], bool]:
     return lambda call: (name := call["op_name"]) in exact or name.startswith(prefixes)
 
 
-def _any_op(project_id: str, names: list[str]) -> Match:
+def _any_op(project_id: str, names: list[str], versions: Sequence[str] | None) -> Match:
     found = op_names(project_id, names)
+    if versions is not None and found.prefixes:
+        known = [name for name in versions if name.startswith(tuple(found.prefixes))]
+        return _any_of("op_name", [*found.exact, *known])
     branches = [_any_of("op_name", list(found.exact))] if found.exact else []
     branches += [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
     return branches[0] if len(branches) == 1 else {"$or": branches}

@@ -4,14 +4,15 @@ A call's `op_name` is a plain name or the ref of an op's version. A plain name s
 of the project's op of that name, so that the names that calls and roll-ups show lead back to them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from stores.calls.fields import OP_NAME
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.expressions import Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
+from stores.query.expressions import Compare, Comparison, Get, In, Literal, Operand, Or, gets, operands, with_operands
 from stores.query.fields import FieldTable
 from stores.query.parser import MAX_FIELDS
 from stores.refs import SCHEME
@@ -85,6 +86,36 @@ def _with_op_names(node: Operand, project_id: str) -> Operand:
             return Or((_stands_for(get, [name], (), project_id), In(literal, tuple(others))))
         case _:
             return with_operands(node, lambda operand: _with_op_names(operand, project_id))
+
+
+def prefixes_of(node: Operand) -> Iterator[str]:
+    """The prefixes of op names that the conditions of an operation name."""
+    match node:
+        case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
+            yield prefix
+        case _:
+            for operand in operands(node):
+                yield from prefixes_of(operand)
+
+
+def with_versions(node: Operand, names: Sequence[str]) -> Operand:
+    """An operation in which op names that start with a prefix are those of some names that do."""
+    match node:
+        case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
+            prefixes = tuple(chain.from_iterable(map(prefixes_of, prefixed)))
+            return In(get, (*members, *(Literal(name) for name in names if name.startswith(prefixes))))
+        case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
+            return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
+        case _:
+            return with_operands(node, lambda operand: with_versions(operand, names))
+
+
+def _is_prefix(node: Operand) -> bool:
+    match node:
+        case Compare(Comparison.STARTS_WITH, Get() as get, Literal(str())):
+            return _is_op_name(get)
+        case _:
+            return False
 
 
 def _is_op_name(node: Operand) -> bool:

@@ -24,7 +24,8 @@ from stores.calls.feedback import (
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
-from stores.calls.op_names import calls_operation
+from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
+from stores.calls.op_versions import Names, op_versions
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
@@ -53,7 +54,8 @@ class Search:
 
     Where the stages hold answers that were found before, or prices, the question is what tells this list's cursors;
     answers are to be looked for in the session that they were found in. Where feedback leads the order, pages are found
-    from there. One that is hasty has answers of few calls alone, and gives the one to fall back on.
+    from there. One that is hasty has answers of few calls alone, and gives the one to fall back on. One that takes the
+    versions of ops from last time gives the `newer` search, or None if it has them all.
     """
 
     match: Match
@@ -64,6 +66,7 @@ class Search:
     session: Session | None = None
     led: LedCalls | None = None
     patient: "Callable[[], Awaitable[Search]] | None" = None
+    newer: "Callable[[], Awaitable[Search | None]] | None" = None
 
     @property
     def stages(self) -> Pipeline:
@@ -81,8 +84,9 @@ async def calls_search(
     expansion: Expansion | None = None,
     *,
     is_hasty: bool = False,
+    is_page: bool = False,
 ) -> AsyncIterator[Search]:
-    """The search of a project's visible calls, to be run inside the block; a hasty one is for a page.
+    """The search of a project's visible calls, to be run inside the block; one of a page may be hasty.
 
     Raises:
         BadInputError: the filter, the query, the sort or a column breaks a rule, or the query has more than
@@ -90,24 +94,35 @@ async def calls_search(
         UnavailableError: an index was made at this very moment.
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
-    found = [{"$match": calls_match(project_id, calls_filter)}]
-    pricing = pricing_of_found(database, project_id, found) if asked.names_cost else nullcontext()
+    found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
+    pricing = pricing_of_found(database, project_id, found_by_filter) if asked.names_cost else nullcontext()
+    prefixes = asked.prefixes if is_page and asked.is_by_start else ()
     async with pricing as prices:
-        if not asked.questions:
-            yield asked.search({}, prices)
-            return
-        with paging.making_no_index():
-            async with database.one_moment() as session:
+        with op_versions(database, project_id, prefixes) as versions:
+            if not asked.questions:
+                asked.versions = await versions.known() if versions else None
+                found = asked.search({}, prices)
 
-                async def search(at_most: int) -> Search:
-                    questions = asked.open_questions
-                    answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
-                    found = replace(asked.search(answers, prices), session=session)
-                    if at_most < MAX_FOUND and None in answers.values():
-                        return replace(found, patient=partial(search, MAX_FOUND))
-                    return replace(found, led=asked.led(database, answers, prices, session))
+                async def newer() -> Search | None:
+                    known, asked.versions = asked.versions, await versions.found() if versions else None
+                    is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
+                    return asked.search({}, prices) if is_new else None
 
-                yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+                yield replace(found, newer=newer) if asked.versions is not None else found
+                return
+            asked.versions = await versions.found() if versions else None
+            with paging.making_no_index():
+                async with database.one_moment() as session:
+
+                    async def search(at_most: int) -> Search:
+                        questions = asked.open_questions
+                        answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+                        found = replace(asked.search(answers, prices), session=session)
+                        if at_most < MAX_FOUND and None in answers.values():
+                            return replace(found, patient=partial(search, MAX_FOUND))
+                        return replace(found, led=asked.led(database, answers, prices, session))
+
+                    yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
@@ -127,7 +142,9 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
         if page.has_previous if request.backward else page.has_next:
             return page
         search = await search.patient()
-    return await _found_page(calls, search, request, projection)
+    page = await _found_page(calls, search, request, projection)
+    newer = await search.newer() if search.newer else None
+    return await _found_page(calls, newer, request, projection) if newer else page
 
 
 async def _found_page(
@@ -178,8 +195,33 @@ class _Asked:
         self._sorts_behind_refs = bool(self._refs.paths)
         self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         self._operation = calls_operation(query, names, project_id) if query else None
-        self._conditions = Conditions(self._operation) if self._operation else None
         self._check_refs()
+        self.versions = None
+
+    @property
+    def versions(self) -> Names | None:
+        """The op names with the prefixes of the filter and the query; None where MongoDB looks for the prefixes."""
+        return self._versions
+
+    @versions.setter
+    def versions(self, names: Names | None) -> None:
+        self._versions = names
+        operation = self._operation
+        if operation and names is not None:
+            operation = with_versions(operation, names)
+        self._conditions = Conditions(operation) if operation else None
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The prefixes of op names that the filter and the query name, each once."""
+        names = (self._filter and self._filter.op_names) or ()
+        by_query = prefixes_of(self._operation) if self._operation else ()
+        return list(dict.fromkeys([*op_names(self._project_id, names).prefixes, *by_query]))
+
+    @property
+    def is_by_start(self) -> bool:
+        """True if calls come in the order of their start, in which an index leads to those of each op name."""
+        return self._order.keys[0].path == "started_at"
 
     def _check_refs(self) -> None:
         count = self._refs.count(self._operation) if self._operation else 0
@@ -216,7 +258,7 @@ class _Asked:
     def search(self, answers: Answers, prices: Prices | None) -> Search:
         """The search, once the answers are known, and the prices where it names costs."""
         stored, behind = self._parted(answers)
-        match = calls_match(self._project_id, self._filter, also=stored)
+        match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
         lookups = [*pricing(prices), *self._lookups(answers)]
         narrowing: Match = {"$and": behind} if behind else {}
         search = Search(match, self._order)
@@ -226,14 +268,14 @@ class _Asked:
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        return replace(search, question=self._question) if self.questions or prices else search
+        return replace(search, question=self._question) if self.questions or prices or self.prefixes else search
 
     def led(self, database: Database, answers: Answers, prices: Prices | None, session: Session) -> LedCalls | None:
         """The calls, found from the feedback that leads their order."""
         if not self._leading:
             return None
         stored, behind = self._parted(answers)
-        match = calls_match(self._project_id, self._filter, also=stored)
+        match = calls_match(self._project_id, self._filter, also=stored, versions=self.versions)
         narrowing = [*pricing(prices), *self._lookups(answers), *([{"$match": {"$and": behind}}] if behind else [])]
         return LedCalls(database, self._project_id, self._leading, match, narrowing, session)
 

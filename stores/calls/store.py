@@ -237,7 +237,8 @@ class CallsStore:
         """
         check_project_id(project_id)
         wanted = set(wanted)
-        found = calls_search(self.database, project_id, calls_filter, query, sort_by, expansion, is_hasty=True)
+        asked = project_id, calls_filter, query, sort_by, expansion
+        found = calls_search(self.database, *asked, is_hasty=True, is_page=True)
         with costs_meanwhile(self.database, project_id, wanted) as costs:
             async with found as search:
                 page = await found_page(self._calls, search, request, paths_of(wanted))
@@ -262,7 +263,8 @@ class CallsStore:
             BadInputError: the filter, the query, the sort or the expansion breaks a rule.
         """
         check_project_id(project_id)
-        async with calls_search(self.database, project_id, calls_filter, query, sort_by, expansion) as search:
+        asked = project_id, calls_filter, query, sort_by, expansion
+        async with calls_search(self.database, *asked, is_page=True) as search:
             return await explained(self._calls, search)
 
     def events(

@@ -109,24 +109,8 @@ Operation = And | Or | Not | Compare | In | Contains | Convert
 Operand = Operation | Literal | Get
 
 
-def gets(node: Operand) -> Iterator[Get]:
-    """Every field that a node names, as often as it does."""
-    if isinstance(node, Get):
-        yield node
-    for operand in _operands(node):
-        yield from gets(operand)
-
-
-def gets_of_texts(node: Operand) -> Iterator[Get]:
-    """Every field whose text a node needs."""
-    operands = _operands(node)
-    if isinstance(node, Contains) or (isinstance(node, Convert) and node.to is Target.STRING):
-        yield from (operand for operand in operands if isinstance(operand, Get))
-    for operand in operands:
-        yield from gets_of_texts(operand)
-
-
-def _operands(node: Operand) -> tuple[Operand, ...]:
+def operands(node: Operand) -> tuple[Operand, ...]:
+    """The operands of a node, in their order; none of a field or a literal."""
     match node:
         case And(terms) | Or(terms):
             return terms
@@ -138,6 +122,23 @@ def _operands(node: Operand) -> tuple[Operand, ...]:
             return operand, *members
         case _:
             return ()
+
+
+def gets(node: Operand) -> Iterator[Get]:
+    """Every field that a node names, as often as it does."""
+    if isinstance(node, Get):
+        yield node
+    for operand in operands(node):
+        yield from gets(operand)
+
+
+def gets_of_texts(node: Operand) -> Iterator[Get]:
+    """Every field whose text a node needs."""
+    below = operands(node)
+    if isinstance(node, Contains) or (isinstance(node, Convert) and node.to is Target.STRING):
+        yield from (operand for operand in below if isinstance(operand, Get))
+    for operand in below:
+        yield from gets_of_texts(operand)
 
 
 def with_operands(node: Operand, change: Callable[[Operand], Operand]) -> Operand:

@@ -26,9 +26,9 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import FieldTable
+from stores.query.fields import FieldTable, Kind
 from stores.query.texts import MAX_FOLDED
-from stores.query.values import fitting
+from stores.query.values import check_converted, fitting, fitting_part
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
@@ -83,11 +83,28 @@ class _Parser:
         found = self.operand(tree, 1)
         if isinstance(found, Literal | Get):
             raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
-        if isinstance(found, Convert) and found.to not in (Target.BOOL, Target.EXISTS):
-            raise BadInputError(
-                f"a {found.to} is never true; compare it, or convert to bool or exists", f"{self.sigil}convert.to"
-            )
+        self._check_condition(found)
         return found
+
+    def conditions(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
+        """The operands of a junction, of which each may be true."""
+        found = self.operands(trees, depth, count)
+        for position, operand in enumerate(found):
+            try:
+                self._check_condition(operand)
+            except BadInputError as error:
+                raise error.under(str(position)) from None
+        return found
+
+    def _check_condition(self, node: Operand) -> None:
+        match node:
+            case Convert(_, to) if to not in (Target.BOOL, Target.EXISTS):
+                at = f"{self.sigil}convert.to"
+                raise BadInputError(f"a {to} is never true; compare it, or convert to bool or exists", at)
+            case Literal(scalar) if not isinstance(scalar, bool):
+                raise BadInputError("is never true; write a condition, or true or false", f"{self.sigil}literal")
+            case Get(name, access) if access.field.kind is not Kind.JSON:
+                raise BadInputError(f"{name} is never true; compare it", f"{self.sigil}getField")
 
     def operand(self, tree: Tree, depth: int) -> Operand:
         self.nodes += 1
@@ -161,6 +178,11 @@ class _Parser:
             raise BadInputError("must be a string, the text to look for", "substr")
         if folded:
             _check_folded(what)
+        if isinstance(where, Get) and isinstance(what, Literal):
+            try:
+                what = Literal(fitting_part(str(what.value), where.name, where.access.field))
+            except BadInputError as error:
+                raise error.under("substr") from None
         return Contains(where, what, folded)
 
     def is_in(self, tree: Tree, depth: int) -> In | Or:
@@ -209,12 +231,15 @@ def _check_folded(substr: Operand) -> None:
 
 def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison = Comparison.EQ) -> Operand:
     """A literal as the field beside it spells its values; any other operand as it is."""
-    if not isinstance(operand, Literal) or not isinstance(beside, Get):
-        return operand
     try:
-        return Literal(fitting(operand.value, beside.name, beside.access.field, comparison))
+        match operand, beside:
+            case Literal(scalar), Get(name, access):
+                return Literal(fitting(scalar, name, access.field, comparison))
+            case Literal(scalar), Convert(_, to):
+                check_converted(scalar, to)
     except BadInputError as error:
         raise error.under(at) from None
+    return operand
 
 
 _Reader = Callable[[_Parser, Tree, int], Operand]
@@ -223,26 +248,32 @@ _Reader = Callable[[_Parser, Tree, int], Operand]
 def _comparison(comparison: Comparison) -> _Reader:
     def read(parser: _Parser, tree: Tree, depth: int) -> Compare:
         left, right = parser.operands(tree, depth, 2)
-        if comparison is Comparison.STARTS_WITH:
-            _check_texts(left, right)
+        if comparison is not Comparison.EQ:
+            _check_ordered(comparison, left, right)
         return Compare(comparison, _fitted(left, right, "0", comparison), _fitted(right, left, "1", comparison))
 
     return read
 
 
-def _check_texts(*operands: Operand) -> None:
+def _check_ordered(comparison: Comparison, *operands: Operand) -> None:
     for position, operand in enumerate(operands):
-        if isinstance(operand, Literal) and not isinstance(operand.value, str):
+        if not isinstance(operand, Literal) or isinstance(operand.value, str):
+            continue
+        if comparison is Comparison.STARTS_WITH:
             raise BadInputError("must be a string: startsWith compares strings", str(position))
+        if operand.value is None or isinstance(operand.value, bool):
+            raise BadInputError(
+                "has no order; compare with a number or a string, or ask isNull or exists", str(position)
+            )
 
 
 _equal: Final = _comparison(Comparison.EQ)
 
 
 _READERS: Final[dict[str, _Reader]] = {
-    "and": lambda parser, tree, depth: And(parser.operands(tree, depth)),
-    "or": lambda parser, tree, depth: Or(parser.operands(tree, depth)),
-    "not": lambda parser, tree, depth: Not(parser.operands(tree, depth, 1)[0]),
+    "and": lambda parser, tree, depth: And(parser.conditions(tree, depth)),
+    "or": lambda parser, tree, depth: Or(parser.conditions(tree, depth)),
+    "not": lambda parser, tree, depth: Not(parser.conditions(tree, depth, 1)[0]),
     **{comparison.value: _comparison(comparison) for comparison in Comparison},
     "ne": lambda parser, tree, depth: Not(_equal(parser, tree, depth)),
     "isNull": lambda parser, tree, depth: Compare(Comparison.EQ, parser.operand(tree, depth), Literal(None)),

@@ -41,6 +41,12 @@ _WRITTEN: Final = {
     Kind.NUMBER: "a number without quotes",
     Kind.TIME: "an ISO 8601 time or unix seconds",
 }
+_CHARACTERS: Final = {Kind.NUMBER: frozenset("-+.e0123456789"), Kind.TIME: frozenset("-:.tz0123456789")}
+"""All characters in the texts of numbers and times, in lower case."""
+
+_CONVERTED: Final = {Target.STRING: Kind.TEXT, Target.DOUBLE: Kind.NUMBER, Target.INT: Kind.NUMBER}
+"""The kind of value that a conversion gives; a boolean for all others."""
+
 _INTEGRAL: Final = r"^[+-]?[0-9]+$"
 _V: Final = "$$v"
 
@@ -156,14 +162,67 @@ def fitting(scalar: Scalar, name: str, field: Field, comparison: Comparison) -> 
     if field.kind is Kind.TIME and isinstance(scalar, str):
         time_literal(scalar, name)
         return scalar
-    if isinstance(scalar, bool) or isinstance(scalar, str) is not (field.kind is Kind.TEXT):
-        written = json.dumps(scalar, ensure_ascii=False)[:100]
-        raise BadInputError(f"{name} holds {_HELD[field.kind]}, never {written}; write {_WRITTEN[field.kind]}")
-    if field.values and comparison is Comparison.EQ and isinstance(scalar, str):
-        if scalar.lower() not in field.values:
-            raise BadInputError(f"{name} is never {scalar[:100]!r}; it is one of {', '.join(field.values)}")
-        return scalar.lower()
-    return scalar
+    if not _is_of(scalar, field.kind):
+        raise BadInputError(f"{name} holds {_HELD[field.kind]}, never {_json(scalar)}; write {_WRITTEN[field.kind]}")
+    if (
+        field.kind is Kind.TIME
+        and not isinstance(scalar, str)
+        and not times.FIRST <= scalar * times.SECOND <= times.LAST
+    ):
+        raise BadInputError(
+            f"{name} holds times of the years 1 to 9999, never {_json(scalar)}; write unix seconds, not milliseconds"
+        )
+    if not field.values:
+        return scalar
+    folded = str(scalar).lower()
+    fits: dict[Comparison, Callable[[str], bool]] = {
+        Comparison.EQ: lambda known: folded == known,
+        # On either side: the literal may be the text that starts with the field's value.
+        Comparison.STARTS_WITH: lambda known: known.startswith(folded) or folded.startswith(known),
+    }
+    if comparison in fits and not any(map(fits[comparison], field.values)):
+        how = "is never" if comparison is Comparison.EQ else "never starts with"
+        raise BadInputError(f"{name} {how} {str(scalar)[:100]!r}; it is one of {', '.join(field.values)}")
+    return folded
+
+
+def fitting_part(substr: str, name: str, field: Field) -> str:
+    """A text to look for in a field, as the field spells its values.
+
+    Raises:
+        BadInputError: no value of the field has such a part.
+    """
+    characters = _CHARACTERS.get(field.kind)
+    if characters and not characters.issuperset(substr.lower()):
+        raise BadInputError(f"{name} holds {_HELD[field.kind]}, in which there is never {_json(substr)}")
+    if not field.values:
+        return substr
+    folded = substr.lower()
+    if not any(folded in known for known in field.values):
+        raise BadInputError(f"{name} never has {substr[:100]!r} in it; it is one of {', '.join(field.values)}")
+    return folded
+
+
+def check_converted(scalar: Scalar, to: Target) -> None:
+    """Hold a literal beside a conversion to the type of what comes of it, or null.
+
+    Raises:
+        BadInputError: it has another type.
+    """
+    kind = _CONVERTED.get(to)
+    fits = isinstance(scalar, bool) if kind is None else _is_of(scalar, kind)
+    if scalar is not None and not fits:
+        written = "true or false" if kind is None else _WRITTEN[kind]
+        raise BadInputError(f"a conversion to {to} never gives {_json(scalar)}; write {written}")
+
+
+def _is_of(scalar: Scalar, kind: Kind) -> bool:
+    return isinstance(scalar, str if kind is Kind.TEXT else int | float) and not isinstance(scalar, bool)
+
+
+def _json(scalar: Scalar) -> str:
+    """A literal as a query spells it, shortened."""
+    return json.dumps(scalar, ensure_ascii=False)[:100]
 
 
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:

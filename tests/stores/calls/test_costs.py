@@ -113,7 +113,6 @@ COST = {"$getField": "total_cost"}
             {"$gt": [{"$literal": 1}, {"$convert": {"input": COST, "to": "double"}}]},
             lambda cost: (cost or 1) < 1 or cost == 0,
         ),
-        ({"$gt": [COST, {"$literal": "1"}]}, lambda _: False),
         ({"$gt": [{"$getField": "total_tokens"}, COST]}, None),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.fields import CALL_FIELDS, OP_NAME
-from stores.query.fields import Kind
+from stores.query.fields import FieldTable, Kind
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import NOON, call_id, end, start, trace_id
 from tests.stores.query.oracle import ALIASES, NESTED, PAYLOADS, TIMES, Row, number_text, stored
@@ -87,6 +87,10 @@ KEYS: Final = (
     "a\\b",
     "_id",
 )
+LAST_SECOND: Final = 253_402_300_799
+"""Of the year 9999; a query refuses a greater number beside a time."""
+
+PARTS: Final = (*WORDS, '":', "[", "e+", "Z")
 COMPARISONS: Final = ("$eq", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
 OPS: Final = (
     *("a", "A", "b", "a:v0", "ab", "weave:///acme/chat/op/a:v0", "weave:///acme/chat/op/a:v1"),
@@ -111,6 +115,7 @@ class Generator:
     """A dice with a seed, and what it makes."""
 
     seed: int
+    fields: FieldTable = CALL_FIELDS
     dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,22 +245,40 @@ class _Queries:
         return {"$not": [self._term(depth)]}
 
     def _term(self, depth: int) -> Tree:
-        return self.operation(depth) if self.dice.random() < 0.9 else self._operand(depth)
+        return self.operation(depth) if self.dice.random() < 0.9 else self._truth(depth)
+
+    def _truth(self, depth: int) -> Tree:
+        """An operand that may be true, but is no comparison."""
+        operand = self._operand(depth)
+        if "$getField" in operand and self._kind(operand) is Kind.JSON:
+            return operand
+        to = self.dice.choice(("bool", "exists"))
+        return self.dice.choice(({"$convert": {"input": operand, "to": to}}, {"$literal": self.dice.random() < 0.5}))
 
     def _compare(self, depth: int) -> Tree:
+        comparison = self.dice.choice(COMPARISONS)
         operand = self._operand(depth)
         sides = [operand, self._beside(operand, depth)]
+        if comparison not in ("$eq", "$ne"):
+            sides = [self._ordered(side) for side in sides]
         self.dice.shuffle(sides)
-        return {self.dice.choice(COMPARISONS): sides}
+        return {comparison: sides}
+
+    def _ordered(self, operand: Tree) -> Tree:
+        """An operand that is no literal without an order."""
+        has_none = self._is_literal(operand) and isinstance(operand["$literal"], bool | None)
+        return {"$getField": "inputs.a"} if has_none else operand
 
     def _starts_with(self, depth: int) -> Tree:
         operand = self._operand(depth)
         if self._kind(operand) in (Kind.NUMBER, Kind.TIME):
             operand = {"$convert": {"input": operand, "to": "string"}}
-        if self._is_literal(operand):
+        if self._is_literal(operand) or not isinstance(self._converted(operand, ""), str):
             operand = {"$literal": self.generator.word()}
         held = self._held(operand)
         text = held if isinstance(held, str) else self.generator.word()
+        if values := self._values(operand):
+            text = self._recased(self.dice.choice(values))
         sides = [operand, {"$literal": text[: self.dice.randint(0, 8)]}]
         if self.dice.random() < 0.2:
             sides = [{"$literal": f"{text}{self.generator.word()}"}, operand]
@@ -276,12 +299,9 @@ class _Queries:
         if self.dice.random() < 0.5:
             return {"$contains": asked | {"case_insensitive": True}}
         if self.dice.random() < 0.2:
-            asked["substr"] = self._operand(depth)
-        return {"$contains": asked if self._is_substr(asked["substr"]) else asked | {"substr": {"$literal": "a"}}}
-
-    @staticmethod
-    def _is_substr(tree: Tree) -> bool:
-        return isinstance(tree.get("$literal", ""), str)
+            other = self._operand(depth)
+            asked["substr"] = asked["substr"] if self._is_literal(other) else other
+        return {"$contains": asked}
 
     def _part(self, operand: Tree) -> str:
         """Some of what the operand's field holds, perhaps with its case swapped."""
@@ -289,7 +309,8 @@ class _Queries:
         text = value if isinstance(value, str) else number_text(value) if isinstance(value, int | float) else None
         text = compact_json(value) if isinstance(value, dict | list) else text
         if text is None or self.dice.random() < 0.3:
-            text = self.dice.choice((*WORDS, '":', "[", "e+", "Z"))
+            parts = {Kind.NUMBER: ("", "0", "-1", ".5", "e+"), Kind.TIME: ("", "2026-01", "12:", "Z")}
+            text = self.dice.choice(self._values(operand) or parts.get(self._kind(operand), PARTS))
         first = self.dice.randint(0, max(0, len(text) - 1))
         part = text[first : first + self.dice.randint(0, 6)]
         return part.swapcase() if self.dice.random() < 0.5 else part
@@ -307,13 +328,15 @@ class _Queries:
         """What an operand is compared with: mostly a literal that it may equal."""
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
-            if not (self._is_literal(other) and self._kind(operand) is not Kind.JSON):
+            if not self._is_literal(other):
                 return other
         if self._kind(operand) is Kind.TIME:
             return {"$literal": self._time()}
         if "$literal" in operand:
             return {"$literal": self.generator.scalar()}
         value = self._held(operand)
+        if "$convert" in operand or "$exists" in operand:
+            return {"$literal": self._converted(operand, value)}
         if self._kind(operand) is not Kind.JSON:
             return {"$literal": self._of_column(operand["$getField"], value)}
         if isinstance(value, dict | list) and "$convert" in operand and self.dice.random() < 0.8:
@@ -328,18 +351,37 @@ class _Queries:
     def _is_literal(operand: Tree) -> bool:
         return "$literal" in operand
 
-    @staticmethod
-    def _kind(operand: Tree) -> Kind:
-        """What an operand holds: JSON where it is no plain column, since only a column refuses literals."""
-        return CALL_FIELDS[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
+    def _converted(self, operand: Tree, value: Any) -> Any:  # noqa: ANN401 -- any scalar
+        """A literal of the type that a conversion gives, mostly the value itself, and the value beside what is none."""
+        if "$convert" not in operand and "$exists" not in operand:
+            return value
+        to = operand["$convert"]["to"] if "$convert" in operand else "exists"
+        if to in ("bool", "exists"):
+            return self.dice.random() < 0.5
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if to == "string":
+            text = number_text(value) if is_number else value
+            return text if isinstance(text, str) and self.dice.random() < 0.7 else self.generator.word()
+        return value if is_number and self.dice.random() < 0.7 else self.dice.choice(NUMBERS)
+
+    def _values(self, operand: Tree) -> tuple[str, ...]:
+        """The values that a column lists; none of any other operand."""
+        return self.generator.fields[operand["$getField"]].field.values if "$getField" in operand else ()
+
+    def _recased(self, text: str) -> str:
+        return self.dice.choice((str.upper, str.title, str))(text)
+
+    def _kind(self, operand: Tree) -> Kind:
+        """The kind of an operand's column; JSON for any other operand, since only a column refuses literals."""
+        return self.generator.fields[operand["$getField"]].field.kind if "$getField" in operand else Kind.JSON
 
     def _of_column(self, name: str, value: Any) -> object:  # noqa: ANN401 -- any scalar
         """A literal that a column of texts or numbers takes, mostly one that it holds."""
-        field = CALL_FIELDS[name].field
+        field = self.generator.fields[name].field
         if self.dice.random() < 0.1:
             return None
         if field.values:
-            return self.dice.choice((str.upper, str.title, str))(self.dice.choice(field.values))
+            return self._recased(self.dice.choice(field.values))
         if field.kind is Kind.NUMBER:
             is_held = isinstance(value, int) and self.dice.random() < 0.7
             return value if is_held else self.dice.choice(NUMBERS)
@@ -350,8 +392,8 @@ class _Queries:
     def _time(self) -> object:
         micros = self.generator._moment()
         text = times.to_text(micros)
-        seconds = (micros / 1_000_000, micros // 1_000_000, micros / 1_000_000 + 5e-7, 10**400, 1e305)
-        return self.dice.choice((text, text[:-1], *seconds, None))
+        floats = (min(seconds, LAST_SECOND) for seconds in (micros / 1_000_000, micros / 1_000_000 + 5e-7))
+        return self.dice.choice((text, text[:-1], *floats, micros // 1_000_000, None))
 
     def _held(self, operand: Tree) -> Any:  # noqa: ANN401 -- any JSON value
         """What the field in an operand holds in one of the rows; null where there is no one field in it."""

@@ -29,7 +29,6 @@ STOCKS = 3
 
 
 ONCE_WRONG = [
-    {"$lt": [{"$getField": "started_at"}, {"$literal": 1e305}]},
     {"$gte": [{"$getField": "inputs.01"}, {"$literal": ""}]},
     {"$gte": [{"$convert": {"input": {"$getField": "input_refs.00"}, "to": "string"}}, {"$literal": "weave"}]},
     {"$in": [{"$getField": "input_refs.01"}, [{"$literal": "weave:///acme/chat/object/y:v0"}]]},

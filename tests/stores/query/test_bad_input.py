@@ -48,6 +48,10 @@ def beside(name: str, value: Tree) -> Tree:
     return {"$eq": [{"$getField": name}, {"$literal": value}]}
 
 
+def converted(to: str, value: Tree) -> Tree:
+    return {"$eq": [{"$convert": {"input": A, "to": to}}, {"$literal": value}]}
+
+
 def one_of(name: str, *values: Tree) -> Tree:
     return {"$in": [{"$getField": name}, [{"$literal": value} for value in values]]}
 
@@ -143,6 +147,50 @@ REFUSED = [
         "started_at holds times, never true; write an ISO 8601 time or unix",
     ),
     ({"$gt": [{"$literal": "9"}, {"$getField": "latency_ms"}]}, f"{AT}.$gt.0", 'latency_ms holds numbers, never "9"'),
+    (
+        {"$startsWith": [{"$getField": "status"}, {"$literal": "ok"}]},
+        f"{AT}.$startsWith.1",
+        "never starts with 'ok'; it is",
+    ),
+    (
+        contains(input={"$getField": "status"}, substr={"$literal": "rr!"}),
+        f"{AT}.$contains.substr",
+        "has 'rr!' in it; it is",
+    ),
+    (
+        contains(input={"$getField": "latency_ms"}, substr={"$literal": "abc"}),
+        f"{AT}.$contains.substr",
+        'latency_ms holds numbers, in which there is never "abc"',
+    ),
+    (
+        contains(input={"$getField": "ended_at"}, substr={"$literal": "Jan"}),
+        f"{AT}.$contains.substr",
+        'ended_at holds times, in which there is never "Jan"',
+    ),
+    (
+        {"$gte": [{"$getField": "started_at"}, {"$literal": 1769860802000}]},
+        f"{AT}.$gte.1",
+        "started_at holds times of the years 1 to 9999, never 1769860802000; write unix seconds, not milliseconds",
+    ),
+    ({"$lt": [{"$getField": "started_at"}, {"$literal": 1e305}]}, f"{AT}.$lt.1", r"never 1e\+305"),
+    ({"$lt": [{"$literal": -(10**12)}, {"$getField": "endedAt"}]}, f"{AT}.$lt.0", "of the years 1 to 9999"),
+    # Literals that a conversion never gives
+    (converted("string", 1000), f"{AT}.$eq.1", "a conversion to string never gives 1000; write a text in quotes"),
+    (converted("double", "5"), f"{AT}.$eq.1", 'conversion to double never gives "5"; write a number without quotes'),
+    (converted("int", value=True), f"{AT}.$eq.1", "a conversion to int never gives true"),
+    (converted("bool", "true"), f"{AT}.$eq.1", 'a conversion to bool never gives "true"; write true or false'),
+    (converted("exists", 1), f"{AT}.$eq.1", "a conversion to exists never gives 1; write true or false"),
+    # Comparisons and terms that are never true
+    (
+        {"$lt": [{"$getField": "latency_ms"}, {"$literal": None}]},
+        f"{AT}.$lt.1",
+        "has no order; .* ask isNull or exists",
+    ),
+    ({"$gt": [{"$literal": True}, A]}, f"{AT}.$gt.0", "has no order; compare with a number or a string"),
+    ({"$and": [FINE, {"$literal": "x"}]}, f"{AT}.$and.1.$literal", "is never true; write a condition"),
+    ({"$or": [{"$literal": None}]}, f"{AT}.$or.0.$literal", "is never true; write a condition"),
+    ({"$not": [{"$getField": "status"}]}, f"{AT}.$not.0.$getField", "status is never true; compare it"),
+    ({"$or": [FINE, {"$convert": {"input": A, "to": "int"}}]}, f"{AT}.$or.1.$convert.to", "an? int is never true"),
     (one_of("status", "error", "broken"), f"{AT}.$in.1.1", "status is never 'broken'"),
     (one_of("latency_ms", 1, "2"), f"{AT}.$in.1.1", 'latency_ms holds numbers, never "2"'),
     ({"$in": [{"$literal": 5}, [A, {"$getField": "op_name"}]]}, f"{AT}.$in.0", "op_name holds texts, never 5"),

@@ -33,44 +33,60 @@ LEAVES = st.one_of(
 
 
 def compared(name: str, left: Tree, right: Tree) -> Tree:
-    """A comparison; beside a column, which refuses most literals, a literal is null."""
-    return {name: [fitted(left, right), fitted(right, left)]}
+    """A comparison; beside a column or a conversion, which refuse most literals, a literal is null."""
+    sides = [fitted(left, right), fitted(right, left)]
+    return {name: sides if name == "$eq" else [A if has_no_order(side) else side for side in sides]}
 
 
 def membership(operand: Tree, members: list[Tree]) -> Tree:
-    """That an operand equals one of some members; beside a column a literal is null."""
+    """That an operand equals one of some members; beside a column or a conversion a literal is null."""
     for member in members:
         operand = fitted(operand, member)
     return {"$in": [operand, [fitted(member, operand) for member in members]]}
 
 
 def fitted(operand: Tree, beside: Tree) -> Tree:
-    is_beside_column = beside.get("$getField") in COLUMNS
-    return {"$literal": None} if "$literal" in operand and is_beside_column else operand
+    is_strict = "$convert" in beside or beside.get("$getField") in COLUMNS
+    return {"$literal": None} if "$literal" in operand and is_strict else operand
+
+
+def has_no_order(operand: Tree) -> bool:
+    return "$literal" in operand and isinstance(operand["$literal"], bool | None)
+
+
+def condition(operand: Tree) -> Tree:
+    """An operand that may be true, in its place in a junction."""
+    if has_no_order(operand) and operand["$literal"] is not None:
+        return operand
+    is_never = "$literal" in operand or operand.get("$getField") in COLUMNS
+    is_never |= operand.get("$convert", {}).get("to") in ("double", "string", "int")
+    return {"$convert": {"input": operand, "to": "exists"}} if is_never else operand
+
+
+def contained(operand: Tree, part: Tree, flag: dict[str, bool]) -> Tree:
+    """That an operand has a part; the empty one in a column, which refuses most."""
+    part = {"$literal": ""} if operand.get("$getField") in COLUMNS else part
+    return {"$contains": {"input": operand, "substr": part} | flag}
 
 
 def one_more(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
     """An operation over operands."""
     some = st.lists(inner, min_size=1, max_size=3)
+    some_conditions = some.map(lambda terms: [condition(term) for term in terms])
     targets = st.sampled_from(["double", "string", "int", "bool", "exists"])
     texts = st.text(max_size=20).map(lambda text: {"$literal": text})
     return st.one_of(
-        st.builds(lambda name, terms: {name: terms}, st.sampled_from(["$and", "$or"]), some),
-        st.builds(lambda term: {"$not": [term]}, inner),
+        st.builds(lambda name, terms: {name: terms}, st.sampled_from(["$and", "$or"]), some_conditions),
+        st.builds(lambda term: {"$not": [condition(term)]}, inner),
         st.builds(compared, st.sampled_from(COMPARISONS), inner, inner),
         st.builds(membership, inner, some | st.just([])),
         st.builds(lambda operand, to: {"$convert": {"input": operand, "to": to}}, inner, targets),
-        st.builds(lambda operand, part: {"$contains": {"input": operand, "substr": part}}, inner, texts),
-        st.builds(
-            lambda operand, part: {"$contains": {"input": operand, "substr": part, "case_insensitive": True}},
-            inner,
-            texts,
-        ),
+        st.builds(contained, inner, texts, st.sampled_from([{}, {"case_insensitive": True}])),
     )
 
 
 OPERANDS = st.recursive(LEAVES, one_more, max_leaves=12)
-TREES = st.builds(lambda left, right: {"$and": [{"$eq": [left, right]}, left]}, OPERANDS, OPERANDS)
+TREES = st.builds(lambda left, right: {"$and": [compared("$eq", left, right), condition(left)]}, OPERANDS, OPERANDS)
 
 
 def typed(tree: Tree) -> Tree:

@@ -15,6 +15,7 @@ from stores.calls.op_names import calls_operation
 from stores.mirror import mirror_key
 from stores.query import Query
 from stores.query.expressions import Scalar
+from stores.query.fields import Kind
 from stores.query.match import compile_match
 from stores.query.parser import parse_query
 from stores.query.sort import SortBy, compile_sort
@@ -163,11 +164,10 @@ def made_hostile(tree: Tree, generator: Generator) -> Tree:
         return {"$literal": generator.dice.choice(HOSTILE) if isinstance(tree["$literal"], str) else tree["$literal"]}
     if str(tree.get("$getField", "")).startswith(NESTED):
         return {"$getField": hostile_path(generator)}
-    field = tree.get("$getField")
-    if field in ("started_at", "ended_at", "deleted_at", "startedAt"):
-        return {"$getField": "output"}  # beside a time or a status no hostile text is taken
-    if field in ("status", "summary.weave.status"):
-        return {"$getField": "exception"}
+    if "$getField" in tree:
+        field = CALL_FIELDS[tree["$getField"]].field
+        # Beside a number, a time or a status no query takes a hostile text.
+        return {"$getField": "output"} if field.kind in (Kind.NUMBER, Kind.TIME) or field.values else tree
     return {name: made_hostile(inner, generator) for name, inner in tree.items()}
 
 

@@ -8,13 +8,17 @@ from typing import Any, Final
 import pytest
 
 from stores import json_path
+from stores.calls.feedback import FeedbackNames
+from stores.calls.fields import CALL_FIELDS
 from stores.query.expressions import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
+from stores.query.fields import FieldTable
 from stores.query.sort import SortBy
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator
 from tests.stores.query.oracle import Row
 
+NAMES: Final = FeedbackNames(CALL_FIELDS)
 ANY: Final = "*"
 TYPES: Final = {
     "custom": "custom",
@@ -165,6 +169,8 @@ def _own_types(node: Operand) -> set[str]:
 class GeneratorOfFeedback(Generator):
     """Names mostly what is in the feedback on one of the rows."""
 
+    fields: FieldTable = NAMES
+
     def name(self, rows: Sequence[Row]) -> str:
         """A field of feedback, or any other."""
         if self.dice.random() < 0.35:
@@ -212,7 +218,7 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     times = (*oracle.TIMES, *(f"{prefix}.{name}" for prefix in prefixes for name in ("created_at", "createdAt")))
     for module in (oracle, dice):
         monkeypatch.setattr(module, "stored", stored)
-        monkeypatch.setattr(module, "TIMES", times)
+    monkeypatch.setattr(oracle, "TIMES", times)
     monkeypatch.setattr(oracle, "around", around)
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback import FeedbackNames
-from stores.calls.fields import CALL_FIELDS
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore, NewFeedback
@@ -19,6 +17,7 @@ from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.calls.feedback.model import (
     ALL,
+    NAMES,
     GeneratorOfFeedback,
     feedback_of,
     holds,
@@ -39,8 +38,6 @@ AT_FIRST = (20, 5_000, 5)
 """The same for pages at first, and of calls that are looked up to fill them."""
 
 EVERYTHING = {"$expr": {"$or": [{"$eq": [{"$literal": 1}, {"$literal": 1}]}]}}
-
-NAMES = FeedbackNames(CALL_FIELDS)
 
 
 async def fill(
