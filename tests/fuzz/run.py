@@ -107,6 +107,7 @@ class Fuzzer:
     def __post_init__(self) -> None:
         self.documents = Documents(self.schema, self.pool)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._gaps = Random(self.seed)  # noqa: S311 -- no secret
         self._makers: dict[str, Callable[[Random], Request]] = {
             graphql.NAME: lambda random: graphql.request(random, self.documents),
             weave.NAME: lambda random: weave.request(random, self.pool),
@@ -176,7 +177,8 @@ class Fuzzer:
         wire = Wire(self.url)
         while self._number < self.requests and time.monotonic() < self._ends:
             now = time.monotonic()
-            self._due = max(now, self._due + 1 / self.rate)
+            # Random gaps: at even ones each request of the second caller, which comes evenly, would meet one of these.
+            self._due = max(now, self._due + (self._gaps.expovariate(self.rate) if self.rate < float("inf") else 0))
             await asyncio.sleep(self._due - now)
             async with self._slots:
                 wire = await self._send_next(wire)
