@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, cast
 
 from graphql import (
@@ -155,6 +155,13 @@ def _beginning(operation: OperationDefinitionNode) -> Beginning:
     return Beginning(OperationType(operation.operation.value), first.name.value if isinstance(first, FieldNode) else "")
 
 
+def _beginning_of(parsed: Callable[[str], DocumentNode], text: str, asked: str | None) -> Beginning | None:
+    try:
+        return _beginning(_chosen(parsed(text), asked))
+    except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
+        return None
+
+
 def _named(kind: TypeNode) -> str:
     while not isinstance(kind, NamedTypeNode):
         kind = cast("ListTypeNode | NonNullTypeNode", kind).type
@@ -228,30 +235,32 @@ class Documents:
         return document, kind
 
     async def look_at(self, text: str | None, asked: str | None) -> None:
-        """Find in a thread how a long document begins, so that `begins_with` has it at once."""
-        if text and len(text) > LONG and self._valid.get(text) is None and _digest(text, asked) not in self._beginnings:
-            await asyncio.to_thread(self.begins_with, text, asked)
+        """Find how a long document begins, so that `begins_with` has it at once; a thread parses it."""
+        if not text or not LONG < len(text) <= self._limits.max_characters or self._valid.get(text) is not None:
+            return
+        key = _digest(text, asked)
+        if key not in self._beginnings:
+            self._keep_beginning(key, await asyncio.to_thread(_beginning_of, self._parsed, text, asked))
 
     def begins_with(self, text: str | None, asked: str | None) -> Beginning | None:
         """Of which type an operation is, and its first field; None of what cannot be read. It need not be valid."""
-        if not text:
+        if not text or len(text) > self._limits.max_characters:
             return None
+
+        def parsed(text: str) -> DocumentNode:
+            return self._valid.get(text) or self._parsed(text)
+
         if len(text) <= LONG:
-            return self._found_beginning(text, asked)
+            return _beginning_of(parsed, text, asked)
         key = _digest(text, asked)
-        if key in self._beginnings:
-            return self._beginnings[key]
-        found = self._found_beginning(text, asked)
+        if key not in self._beginnings:
+            self._keep_beginning(key, _beginning_of(parsed, text, asked))
+        return self._beginnings[key]
+
+    def _keep_beginning(self, key: bytes, beginning: Beginning | None) -> None:
         if len(self._beginnings) >= _BEGINNINGS:
             self._beginnings.clear()
-        self._beginnings[key] = found
-        return found
-
-    def _found_beginning(self, text: str, asked: str | None) -> Beginning | None:
-        try:
-            return _beginning(_chosen(self._valid.get(text) or self._parsed(text), asked))
-        except Exception:  # noqa: BLE001 -- whatever it is, running the operation tells it
-            return None
+        self._beginnings[key] = beginning
 
     def root_of(self, text: str, asked: str | None) -> str:
         """The name of the one field at the root of a kept document's operation; "several" of others, "" of no such."""

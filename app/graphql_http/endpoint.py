@@ -126,7 +126,6 @@ class GraphQLHTTP:
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters, self.trusted)
         under_way.asked(operation.operation_name)
-        await self.schema.look_at(operation.query, operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return result_response(await self._execute(request, operation), media_type)
@@ -154,6 +153,7 @@ class GraphQLHTTP:
             return result_response(await self._execute(request, operation), media_type)
 
     async def _execute(self, request: Request, operation: Operation) -> ExecutionResult:
+        await self.schema.look_at(operation.query, operation.operation_name)
         try:
             async with self._place(request, operation):
                 with Attended(request, lambda: self.schema.only_reads(operation.query, operation.operation_name)):
@@ -180,6 +180,7 @@ class GraphQLHTTP:
         return self.places.one(payer_of(request.scope), is_query=is_query)
 
     async def _stream(self, request: Request, operation: Operation, share: Share) -> EventStream:
+        await self.schema.look_at(operation.query, operation.operation_name)
         if share.is_counted and self.schema.watches(operation.query, operation.operation_name):
             error = large_subscription()
             raise RequestError(TOO_LARGE, error.message, error.code)

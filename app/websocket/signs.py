@@ -15,9 +15,6 @@ AT_ONCE: Final = 100
 TOO_MANY: Final = 4429
 REASON: Final = f"More than {PER_SECOND} pings and pongs a second came."
 
-_LINGER_SECONDS: Final = 1.0
-"""Time for the client to read why its connection ends."""
-
 _SMALL_FRAGMENT: Final = 128
 """Bytes below which a fragment counts as a ping does: each takes time and memory beside its payload."""
 
@@ -37,6 +34,12 @@ class CountingProtocol(LeavingProtocol):
         """Begin."""
         super().connection_made(transport)
         self._signs = bucket()
+        self._discards = False
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what comes, unless the connection is closed for a flood."""
+        if not self._discards:
+            super().data_received(data)
 
     def handle_ping(self) -> None:
         """Answer a ping."""
@@ -71,7 +74,7 @@ class CountingProtocol(LeavingProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": TOO_MANY})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        # A close while frames arrive resets the connection, and the client never reads why. Without a timer, uvicorn
-        # closes at the end of the application.
-        self.transport.pause_reading()
-        self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+        # A close with unread bytes resets the connection, and the client never reads why. Uvicorn closes at the end of
+        # the application, unless there is a timer.
+        self._discards = True
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)

@@ -14,6 +14,7 @@ from graphql import (
     OperationType,
     get_nullable_type,
     is_composite_type,
+    is_introspection_type,
     located_error,
 )
 from graphql.execution.collect_fields import CollectedFields, DeferUsage, FieldDetailsList, collect_fields
@@ -152,7 +153,8 @@ class CompilingExecutor(PatternedExecutor):
         position_context: Position,
     ) -> AwaitableOrValue[dict[str, Any]]:
         """The data of one object."""
-        compiles = position_context is None and result is not self.schema
+        # Introspection runs in a thread, which must not change the plans that all requests share.
+        compiles = position_context is None and not is_introspection_type(return_type)
         rows = self.rows(return_type, field_details_list) if compiles else None
         if rows is None:
             return super().collect_and_execute_subfields(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Final
 
@@ -103,4 +104,8 @@ class FewRootsExecutor(StrawberryGraphQLCoreExecutionContext):
         """The data of one object; that of `__schema` takes up to 150 ms and needs no loop, so a thread makes it."""
         execute: Callable[..., Any] = super().collect_and_execute_subfields
         given = return_type, field_details_list, path, result, position_context
-        return asyncio.to_thread(execute, *given) if result is self.schema else execute(*given)
+        return self._in_thread(execute, *given) if result is self.schema else execute(*given)
+
+    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 -- any work
+        async with self.root_slots or nullcontext():
+            return await asyncio.to_thread(work, *given)

@@ -90,6 +90,18 @@ async def test_a_look_at_a_long_document_lets_others_in_and_is_kept(schema: Loom
     assert schema.only_reads(text, None)
 
 
+async def test_documents_beyond_the_limit_take_no_time_to_look_at(schema: LoomSchema) -> None:
+    text = "{" + "greeting " * 60_000 + "}"
+
+    assert await turns_beside(schema.look_at(text, None)) == 0
+    assert not schema.only_reads(text, None)
+    assert schema._documents._beginnings == {}
+    errors = (await executed(schema, text)).errors or []
+    assert [error.message.split(". ")[0] for error in errors] == [
+        "The document has 540,002 characters; the limit is 500,000"
+    ]
+
+
 async def test_variable_types_of_a_long_document_are_read_while_others_go_on(schema: LoomSchema) -> None:
     text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
     found: list[dict[str, str]] = []
