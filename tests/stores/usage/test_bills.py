@@ -522,6 +522,34 @@ BILLS: Final = {
     "Langfuse, its own names of the lives of a cache": "12 * 3 + 2000 * 0.3 + 500 * 3.75 + 1000 * 6 + 80 * 15",
     "Langfuse, reasoning by OpenAI's name": "75 * 2 + 162 * 8 + 1024 * 8",
     "Langfuse, reasoning without the side": "75 * 2 + 162 * 8 + 1024 * 8",
+    "Claude, lives of a cache without their sum": "100 * 3 + 10 * 3.75 + 20 * 6 + 50 * 15",
+    "Claude, lives of a cache alone": "100 * 3 + 10 * 3.75 + 20 * 6 + 50 * 15",
+    "Claude, with zeros for OpenAI's names, as LiteLLM's usage object of Anthropic's counts has them": (
+        "100 * 3 + 90 * 0.3 + 50 * 15"
+    ),
+    "Bedrock Converse, both lives of a cache without their sum": "10 * 3 + 10 * 3.75 + 20 * 6 + 5 * 15",
+    "Gemini Live, image made": "10 * 0.3 + 1290 * 30",
+    "Gemini Live by Google's client for Python, image made": "10 * 0.3 + 1290 * 30",
+    "Mistral, cached prompt without details": "36 * 0.4 + 64 * 0.4 + 34 * 2",
+    "LiteLLM, response, spoken question and answer": "10 * 2.5 + 120 * 40 + 49 * 10 + 214 * 80",
+    "chat, cached tokens by modality": "172 * 4 + 448 * 0.4 + 64 * 0.44 + 36 * 32 + 280 * 5 + 60 * 16",
+    "realtime, reasoning": "100 * 4 + 40 * 16 + 30 * 16 + 120 * 64",
+    "OpenRouter, web search by the name of its responses": "900 * 2.5 + 100 * 10 + 1 * 25000",
+    "LiteLLM, Claude, both lives of a cache without their sum": (
+        "100 * 3 + 1000 * 0.3 + 500 * 3.75 + 2500 * 6 + 20 * 15"
+    ),
+    "LiteLLM, Claude, tokens written to the cache in the details alone": "100 * 3 + 3000 * 3.75 + 20 * 15",
+    "LiteLLM, Claude, tokens written to the cache without details": "100 * 3 + 3000 * 3.75 + 20 * 15",
+    "image edited by LoomQL's own request": "10 * 5 + 40 * 10 + 60 * 40",
+    "Langfuse, Anthropic's names of the lives of a cache without their sum": (
+        "12 * 3 + 2000 * 0.3 + 500 * 3.75 + 1000 * 6 + 80 * 15"
+    ),
+    "Langfuse, Anthropic's names without the lives of a cache": "12 * 3 + 2000 * 0.3 + 1500 * 3.75 + 80 * 15",
+    "OpenInference, images": "10 * 5 + 40 * 10 + 60 * 40",
+    "LiteLLM's spans, parts of the cost": "1000 * 2.5 + 100 * 10",
+    "Pydantic AI, Anthropic's names of an hour's cache and of searches": (
+        "12 * 3 + 2000 * 0.3 + 500 * 3.75 + 1000 * 6 + 80 * 15 + 2 * 10000"
+    ),
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
