@@ -822,10 +822,10 @@ _LIKE_OPENAI: Final = (
             "prompt_tokens": 900,
             "completion_tokens": 100,
             "total_tokens": 1000,
-            "cost": 0.0226,
+            "cost": 0.0126,
             "server_tool_use": {"web_search_requests": 1},
         },
-        entry(900, 100, 1000, cost=0.0226, web_searches=1),
+        entry(900, 100, 1000, cost=0.0126, web_searches=1),
     ),
     Payload(
         "OpenRouter, free of charge",
