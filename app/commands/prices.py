@@ -11,7 +11,7 @@ from graphql_schema.context import Stores
 from stores import times
 from stores.costs import Price, Prices
 from stores.costs.defaults import of_model, shipped, sources
-from stores.costs.model_names import spellings
+from stores.costs.model_names import spellings, why_unpriced
 from stores.costs.prices import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
@@ -47,6 +47,8 @@ def price(options: Namespace) -> int:
     name, found = prices.resolve(model), prices.at(model, at)
     if name is None or found is None:
         say(f"{model} has no price, under none of these names:", *(f"  {spelling}" for spelling in spellings(model)))
+        if reason := why_unpriced(model):
+            say(reason)
         if near := get_close_matches(min(spellings(model), key=len), shipped(), _NEAR_NAMES):
             head = "Prices are shipped for these similar names, which may be other models:"
             say(head, *(f"  {name}" for name in near))

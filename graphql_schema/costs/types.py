@@ -43,7 +43,7 @@ class LLMCostComponent:
     tokens: BigInt = described("Number of tokens; for web_searches that of searches.")
     rate: float = described(
         "Price of one of them, at the tier of prices that promptTokens reach, in the currency of the model's output "
-        "for classes of output, and in that of its prompt for all others."
+        "for classes of output, and in that of its prompt for all others. No tier applies to several requests together."
     )
     cost: float = described("Cost of all of them: tokens times rate, as a decimal number.")
 

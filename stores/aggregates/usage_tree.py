@@ -178,7 +178,13 @@ def _tally(model: str, counted: tuple[list[int], Classes], started_at: int, pric
     (prompt, completion, requests, total), classes = counted
     cost = None
     if prices:
-        entry = {"model": model, "prompt_tokens": prompt, "completion_tokens": completion, "classes": classes}
+        entry = {
+            "model": model,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "requests": requests,
+            "classes": classes,
+        }
         cost = prices.exact_cost(entry, started_at)
     return Tally(prompt, completion, requests, total, total if cost is None else 0, cost, classes)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stores.costs.decimals import ZERO, exact, plus, times
-from stores.costs.prices import Price
+from stores.costs.prices import Price, tier_tokens
 from stores.costs.pricing import Prices
 from stores.paging import Row
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
@@ -42,7 +42,7 @@ def _line(entry: Usage, price: Price | None) -> Row:
     }
     if price is None:
         return counts
-    rates = price.rates_for(entry["prompt_tokens"])
+    rates = price.rates_for(tier_tokens(entry))
     shown: list[Row] = []
     prompt = completion = total = ZERO
     for name, tokens in by_name.items():

@@ -11,6 +11,10 @@ that of the first of its `spellings` that has a price, be it the project's own o
 
 `RULES` is the whole list. Rules apply in its order, each to every name so far, so that a name changed by later rules
 comes later. Prices of a router that the table does not name (Groq, Together, Fireworks) are never those of the maker.
+
+OpenRouter bills a variant `:online` as the model, and its searches at the rate of the model's maker
+(https://openrouter.ai/docs/features/web-search). Another search engine has a fee that no usage counts, so that only the
+stated cost includes it. A variant `:free` has no price: `UNPRICED` says why.
 """
 
 import re
@@ -87,6 +91,11 @@ RULES: Final = (
     ),
     Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?[/:](?:converse/|invoke/)?(?=.)"), ""),
     Rule("variant at the price of the model itself", re.compile("(?<=.):(?:thinking|beta)$"), ""),
+    Rule(
+        "OpenRouter's variant with web searches: tokens and searches at the rates of the model",
+        re.compile("(?<=.)(?<!:free):online$"),
+        "",
+    ),
     Rule("owner and id of a fine-tuned model", re.compile("^(ft:[^:]+):.+$"), r"\1"),
     Rule("Amazon's model at a router", re.compile("^amazon/(?=nova-)"), "amazon."),
     Rule("region of Bedrock", re.compile(r"^(?:us-gov|global|apac|[a-z]{2})\.(?=[a-z0-9]+\.)"), ""),
@@ -104,6 +113,18 @@ RULES: Final = (
     Rule("newest version of a name without a date", re.compile("^.+$"), _newest),
 )
 """All rules, in the order in which they apply."""
+
+UNPRICED: Final = {
+    ":free": "OpenRouter charges nothing for a variant that ends with :free, so the price of the model does not apply. "
+    "To report its cost as 0, create a price of 0 for this name."
+}
+"""By the end of a name, why it has no price."""
+
+
+def why_unpriced(model: str) -> str | None:
+    """The reason why no rule leads a name to a price; None if there is no particular one."""
+    ends = model.lower().removesuffix(":online")
+    return next((reason for end, reason in UNPRICED.items() if ends.endswith(end)), None)
 
 
 def spellings(model: str) -> dict[str, tuple[Rule, ...]]:

@@ -5,8 +5,9 @@ in effect by then rather than one of the future, the project's rather than a shi
 future still holds where there is no other. Of two that are alike in all that, the one made last holds.
 
 A price has a rate for each class of `stores.usage.classes`. One that states no rate for a class charges it like the
-class that the table names. A tier replaces rates of the price for a whole entry of usage, as providers bill: above its
-number of prompt tokens, every token of the entry is charged at the rates of the tier.
+class that the table names. A tier replaces rates of the price for a whole request, as providers bill: above its number
+of prompt tokens, every token of the request is charged at the rates of the tier. An entry of usage that sums several
+requests does not say how long each was, so no tier applies to it.
 """
 
 from bisect import bisect_right
@@ -16,6 +17,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, Self
 
 from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side
+from stores.usage.entries import Usage
 
 Level = Literal["project", "default"]
 
@@ -79,7 +81,7 @@ class Price:
         return self.prompt_token_cost_unit.upper() == self.completion_token_cost_unit.upper()
 
     def rates_for(self, prompt_tokens: int) -> Rates:
-        """The rates of all classes in an entry of usage with that many prompt tokens."""
+        """The rates of all classes in a request with that many prompt tokens."""
         return next(rates for above, rates in self._tiers if prompt_tokens > above)
 
     @cached_property
@@ -101,6 +103,11 @@ _BELOW_ALL: Final = -1
 """Every number of prompt tokens is above it."""
 
 _STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("level", "level_id", "rates", "tiers")]
+
+
+def tier_tokens(entry: Usage) -> int:
+    """The prompt tokens that choose the tier of an entry of usage: 0 if it sums several requests."""
+    return entry["prompt_tokens"] if entry.get("requests", 0) <= 1 else 0
 
 
 def rate_among(scopes: Sequence[Rates], class_name: str) -> float:

@@ -1,7 +1,7 @@
 """Costs of usage by the prices of its project: in Python, and as expressions that pipelines compute alike.
 
 The cost of an entry of usage (`stores.usage.entries`) is the sum over its classes of tokens: each count times the rate
-of its class in the tier that the entry's prompt tokens reach, in US dollars. Classes that are priced in another
+of its class in US dollars, in the tier that `tier_tokens` of the entry reach. Classes that are priced in another
 currency are left out: no sum mixes currencies. A call's cost is the sum over its models; where nothing is priced in
 dollars it is null, which is not 0. Sums are of decimal numbers (see `stores.costs.decimals`); the last of them becomes
 a double.
@@ -19,7 +19,7 @@ from bson.raw_bson import RawBSONDocument
 from stores.costs.decimals import ZERO, exact, in_pipeline, minus, plus, times
 from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
-from stores.costs.prices import Price, timelines
+from stores.costs.prices import Price, tier_tokens, timelines
 from stores.query.values import Expression, bound
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
@@ -99,6 +99,14 @@ class Prices:
                 total = cost if total is None else plus(total, cost)
         return None if total is None else float(total)
 
+    def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
+        """Whether an entry sums several requests which reach a tier together, and perhaps some of them alone."""
+        for entry in usage:
+            price = self.at(entry["model"], started_at) if entry["requests"] > 1 else None
+            if price and price.tiers and entry["prompt_tokens"] > price.tiers[0][0]:
+                return True
+        return False
+
     @property
     def size(self) -> int:
         """The bytes that an expression takes by them."""
@@ -176,11 +184,18 @@ class _Charges(NamedTuple):
 
     def cost(self, entry: Usage) -> Decimal:
         """The cost of an entry."""
-        return self.tiers[bisect_right(self.starts, entry["prompt_tokens"]) if self.starts else 0].cost(entry)
+        return self.tiers[bisect_right(self.starts, tier_tokens(entry)) if self.starts else 0].cost(entry)
 
     def expression(self, entry: str) -> Expression:
         """The same of an entry at a path."""
-        return _steps(f"{entry}.prompt_tokens", self.starts, [rates.expression(entry) for rates in self.tiers])
+        lowest, *higher = (rates.expression(entry) for rates in self.tiers)
+        if all(each == lowest for each in higher):
+            return lowest
+        prompt_tokens = f"{entry}.prompt_tokens"
+        has_lowest: Expression = {
+            "$or": [{"$lt": [prompt_tokens, {"$literal": self.starts[0]}]}, {"$gt": [f"{entry}.requests", 1]}]
+        }
+        return {"$cond": [has_lowest, lowest, _steps(prompt_tokens, self.starts[1:], higher)]}
 
 
 class _Rates(NamedTuple):

@@ -26,11 +26,17 @@ async def usage_of_run(database: Database, project_id: str, run: Document) -> Ro
     """What a run used of all models together, and under `models` of each.
 
     It is what the run's call reports, if that sums up; or else, if the run is a trace of its own, the sum of its calls,
-    also while it goes on.
+    also while it goes on. That sum also stands for a report that hides which of its requests reach a tier of prices.
     """
-    if run.get("parent_id") is None and run.get("usage_scope") != SUM:
+    is_trace = run.get("parent_id") is None
+    if is_trace and run.get("usage_scope") != SUM:
         return usage_row(await _of_trace(database, project_id, run["trace_id"]))
-    return usage_row(await _reported(database, project_id, run))
+    usage, started_at = run.get("usage", ()), run["started_at"]
+    models = project_id, tuple(sorted(entry["model"] for entry in usage))
+    prices = (await CostsStore(database).prices([models]))[models]
+    if is_trace and prices.hides_tiers(usage, started_at):
+        return usage_row(await _of_trace(database, project_id, run["trace_id"]))
+    return usage_row({entry["model"]: _tally_of_entry(entry, prices.exact_cost(entry, started_at)) for entry in usage})
 
 
 async def _of_trace(database: Database, project_id: str, trace_id: str) -> Tallies:
@@ -43,13 +49,6 @@ def _tally_of_row(row: Row) -> Tally:
     cost = None if row["cost"] is None else exact(row["cost"])
     classes = {name: count for name in STORED if (count := row[FIELDS[name]])}
     return _tally(row, row["unpriced_tokens"], cost, classes)
-
-
-async def _reported(database: Database, project_id: str, run: Document) -> Tallies:
-    usage = run.get("usage", ())
-    models = project_id, tuple(sorted(entry["model"] for entry in usage))
-    prices = (await CostsStore(database).prices([models]))[models]
-    return {entry["model"]: _tally_of_entry(entry, prices.exact_cost(entry, run["started_at"])) for entry in usage}
 
 
 def _tally_of_entry(entry: Usage, cost: Decimal | None) -> Tally:

@@ -149,7 +149,10 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_DETAILS}.cache_creation_input_tokens",
         "mlflow.chat.tokenUsage.cache_creation_input_tokens",
     ),
-    "cache_write_1h": (f"{_VERCEL_METADATA}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",),
+    "cache_write_1h": (
+        f"{_DETAILS}.ephemeral_1h_input_tokens",
+        f"{_VERCEL_METADATA}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+    ),
     "input_uncached": ("ai.usage.inputTokenDetails.noCacheTokens",),
     "audio_input": (
         "gen_ai.usage.audio.input_tokens",
@@ -157,7 +160,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         "llm.token_count.prompt_details.audio",
         f"{_DETAILS}.input_audio_tokens",
     ),
-    "image_input": ("gen_ai.usage.image.input_tokens",),
+    "image_input": ("gen_ai.usage.image.input_tokens", "llm.token_count.prompt_details.image"),
     "reasoning": (
         "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.reasoning_tokens",
@@ -175,7 +178,8 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         "llm.token_count.completion_details.audio",
         f"{_DETAILS}.output_audio_tokens",
     ),
-    "image_output": ("gen_ai.usage.image.output_tokens",),
+    "image_output": ("gen_ai.usage.image.output_tokens", "llm.token_count.completion_details.image"),
+    "web_searches": (f"{_DETAILS}.web_search_requests",),
 }
 """Parts of those counts, by their names in `stores.usage.rules`."""
 
@@ -194,8 +198,8 @@ USAGE_BESIDE: Final[dict[str, tuple[str, ...]]] = {
         "gen_ai.cost.total_cost",
         "operation.cost",
     ),
-    COST_PARTS[0]: ("llm.cost.prompt",),
-    COST_PARTS[1]: ("llm.cost.completion",),
+    COST_PARTS[0]: ("llm.cost.prompt", "gen_ai.cost.input_cost"),
+    COST_PARTS[1]: ("llm.cost.completion", "gen_ai.cost.output_cost"),
 }
 """Langfuse's usage as a whole, and costs in US dollars that the sender states."""
 

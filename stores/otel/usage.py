@@ -1,8 +1,10 @@
 """The usage of a model that a span states, as a call's summary has it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import Any, Final
 
+from stores.costs.decimals import ZERO, exact, plus
 from stores.otel.conventions import (
     AGENT_OPERATIONS,
     COST,
@@ -144,10 +146,14 @@ def _cost(layout: Layout, values: list[object]) -> float | None:
         return cost
     langfuse = layout.pick(LANGFUSE_COST, values)
     if isinstance(langfuse, dict):
-        return cost_in_usd(langfuse.get("total")) or cost_in_usd(
-            sum(cost for name, value in langfuse.items() if name != "total" and (cost := cost_in_usd(value)))
-        )
-    return cost_in_usd(sum(_number(layout, name, values) or 0.0 for name in COST_PARTS))
+        parts = (cost_in_usd(value) for name, value in langfuse.items() if name != "total")
+        return cost_in_usd(langfuse.get("total")) or _sum(parts)
+    return _sum(_number(layout, name, values) for name in COST_PARTS)
+
+
+def _sum(costs: Iterable[float | None]) -> float | None:
+    """The sum of stated costs as decimal numbers; None where there are none."""
+    return cost_in_usd(float(reduce(plus, (exact(cost) for cost in costs if cost), ZERO)))
 
 
 def _number(layout: Layout, name: str, values: list[object]) -> float | None:

@@ -47,7 +47,7 @@ class Rule:
             `output_beside`, tokens that those never count; `cache_write`, all that was written; `cache_read_image`;
             `stated_cost`. `cache_read`, `audio_input` and `image_input` count cached audio and images, too.
         source: the address of the document that says so.
-        also: paths of which one must be there, too.
+        also: paths of which one must count more than 0, too.
         without: paths none of which may be there.
         input_excludes: the counts that `input` does not count.
         output_excludes: the counts that `output` does not count.
@@ -91,7 +91,64 @@ _IN: Final = ("prompt_tokens", "input_tokens")
 _OUT: Final = ("completion_tokens", "output_tokens")
 _TOTAL: Final = ("total_tokens",)
 _TOTALS: Final = {"input": _IN, "output": _OUT, "total": _TOTAL}
-_INPUT_AND_OUTPUT: Final[_Keys] = {"input": ("input_tokens",), "output": ("output_tokens",), "total": _TOTAL}
+
+_LIKE_OPENAI: Final[_Keys] = {
+    **_TOTALS,
+    "cache_read": (
+        "prompt_tokens_details.cached_tokens",
+        "input_tokens_details.cached_tokens",
+        "input_token_details.cached_tokens",
+        "prompt_cache_hit_tokens",
+        "num_cached_tokens",
+        "cached_tokens",
+    ),
+    "cache_read_audio": (
+        "input_token_details.cached_tokens_details.audio_tokens",
+        "prompt_tokens_details.cached_tokens_details.audio_tokens",
+    ),
+    "cache_read_image": (
+        "input_token_details.cached_tokens_details.image_tokens",
+        "prompt_tokens_details.cached_tokens_details.image_tokens",
+    ),
+    "cache_write": (
+        "prompt_tokens_details.cache_write_tokens",
+        "input_tokens_details.cache_write_tokens",
+        "prompt_tokens_details.cache_creation_input_tokens",
+    ),
+    "audio_input": (
+        "prompt_tokens_details.audio_tokens",
+        "input_tokens_details.audio_tokens",
+        "input_token_details.audio_tokens",
+    ),
+    "image_input": (
+        "prompt_tokens_details.image_tokens",
+        "input_tokens_details.image_tokens",
+        "input_token_details.image_tokens",
+    ),
+    "reasoning": (
+        "completion_tokens_details.reasoning_tokens",
+        "output_tokens_details.reasoning_tokens",
+        "output_token_details.reasoning_tokens",
+        "output_tokens_details.thinking_tokens",
+        "reasoning_tokens",
+    ),
+    "audio_output": (
+        "completion_tokens_details.audio_tokens",
+        "output_tokens_details.audio_tokens",
+        "output_token_details.audio_tokens",
+    ),
+    "image_output": (
+        "completion_tokens_details.image_tokens",
+        "output_tokens_details.image_tokens",
+    ),
+    "web_searches": (
+        "server_tool_use.web_search_requests",
+        "server_tool_use_details.web_search_requests",
+        "server_side_tool_usage_details.web_search_calls",
+    ),
+    STATED_COST: ("cost",),
+}
+"""The keys of OpenAI and of the many that use its names, which rules share."""
 
 RULES: Final = (
     Rule(
@@ -126,7 +183,12 @@ RULES: Final = (
                 "responseTokensDetails.AUDIO",
                 "response_tokens_details.AUDIO",
             ),
-            "image_output": ("candidatesTokensDetails.IMAGE", "candidates_tokens_details.IMAGE"),
+            "image_output": (
+                "candidatesTokensDetails.IMAGE",
+                "candidates_tokens_details.IMAGE",
+                "responseTokensDetails.IMAGE",
+                "response_tokens_details.IMAGE",
+            ),
         },
         output_excludes=REASONING,
         source="https://ai.google.dev/api/generate-content#UsageMetadata",
@@ -170,6 +232,7 @@ RULES: Final = (
             "total": ("totalTokens",),
             "cache_read": ("cacheReadInputTokens", "cacheReadInputTokenCount"),
             "cache_write": ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
+            "cache_write_5m": ("cacheDetails.5m",),
             "cache_write_1h": ("cacheDetails.1h",),
         },
         input_excludes=CACHE,
@@ -190,11 +253,9 @@ RULES: Final = (
         "Perplexity",
         marks=("citation_tokens", "num_search_queries", "search_context_size"),
         keys={
-            "input": ("prompt_tokens",),
+            **_TOTALS,
             "input_beside": ("citation_tokens",),
-            "output": ("completion_tokens",),
-            "total": _TOTAL,
-            "reasoning": ("reasoning_tokens",),
+            "reasoning": _LIKE_OPENAI["reasoning"],
             "web_searches": ("num_search_queries",),
             STATED_COST: ("cost.total_cost",),
         },
@@ -206,14 +267,7 @@ RULES: Final = (
     Rule(
         "xAI",
         marks=("num_sources_used", "cost_in_usd_ticks"),
-        keys={
-            **_TOTALS,
-            "cache_read": ("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens"),
-            "image_input": ("prompt_tokens_details.image_tokens",),
-            "reasoning": ("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
-            "web_searches": ("server_side_tool_usage_details.web_search_calls",),
-            STATED_COST: ("cost_in_usd_ticks",),
-        },
+        keys={**_LIKE_OPENAI, STATED_COST: ("cost_in_usd_ticks",)},
         output_excludes=REASONING,
         cost_divisor=10**10,
         source="https://docs.x.ai/docs/guides/reasoning",
@@ -228,7 +282,7 @@ RULES: Final = (
             "output_token_details.audio",
         ),
         keys={
-            **_INPUT_AND_OUTPUT,
+            **_TOTALS,
             "cache_read": ("input_token_details.cache_read",),
             "cache_write": ("input_token_details.cache_creation",),
             "cache_write_5m": ("input_token_details.ephemeral_5m_input_tokens",),
@@ -244,19 +298,12 @@ RULES: Final = (
         marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
         also=("prompt_tokens",),
         keys={
-            "input": ("prompt_tokens",),
-            "output": ("completion_tokens",),
-            "total": _TOTAL,
+            **_LIKE_OPENAI,
             "cache_read": ("cache_read_input_tokens", "prompt_tokens_details.cached_tokens"),
-            "cache_write": ("cache_creation_input_tokens",),
+            "cache_write": ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens"),
+            "cache_write_5m": ("prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",),
             "cache_write_1h": ("prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",),
-            "audio_input": ("prompt_tokens_details.audio_tokens",),
-            "image_input": ("prompt_tokens_details.image_tokens",),
-            "reasoning": ("completion_tokens_details.reasoning_tokens",),
-            "audio_output": ("completion_tokens_details.audio_tokens",),
-            "image_output": ("completion_tokens_details.image_tokens",),
             "web_searches": ("server_tool_use.web_search_requests", "prompt_tokens_details.web_search_requests"),
-            STATED_COST: ("cost",),
         },
         source="https://docs.litellm.ai/docs/completion/prompt_caching",
         note="`prompt_tokens` includes the cache although Anthropic's names stand beside it.",
@@ -278,7 +325,11 @@ RULES: Final = (
                 "cached_modality_TEXT",
             ),
             "cache_write": ("cache_creation_input_tokens", "input_cache_creation"),
-            "cache_write_5m": ("input_cache_creation_5m", "input_ephemeral_5m_input_tokens"),
+            "cache_write_5m": (
+                "input_cache_creation_5m",
+                "input_ephemeral_5m_input_tokens",
+                "cache_creation_ephemeral_5m_input_tokens",
+            ),
             "cache_write_1h": (
                 "input_cache_creation_1h",
                 "input_ephemeral_1h_input_tokens",
@@ -297,11 +348,12 @@ RULES: Final = (
     ),
     Rule(
         "Anthropic",
-        marks=("cache_read_input_tokens", "cache_creation_input_tokens"),
+        marks=("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"),
         keys={
-            **_INPUT_AND_OUTPUT,
+            **_TOTALS,
             "cache_read": ("cache_read_input_tokens",),
             "cache_write": ("cache_creation_input_tokens",),
+            "cache_write_5m": ("cache_creation.ephemeral_5m_input_tokens",),
             "cache_write_1h": ("cache_creation.ephemeral_1h_input_tokens",),
             "reasoning": ("output_tokens_details.thinking_tokens",),
             "web_searches": ("server_tool_use.web_search_requests",),
@@ -314,10 +366,10 @@ RULES: Final = (
         marks=("input_tokens_details.image_tokens",),
         without=("output_tokens_details", "input_tokens_details.cached_tokens"),
         keys={
-            "input": ("input_tokens",),
+            "input": _IN,
             "total": _TOTAL,
             "image_input": ("input_tokens_details.image_tokens",),
-            "image_output": ("output_tokens",),
+            "image_output": _OUT,
         },
         source="https://platform.openai.com/docs/api-reference/images/object",
         note="Without `output_tokens_details` all output is images.",
@@ -325,39 +377,7 @@ RULES: Final = (
     Rule(
         "OpenAI (chat, responses, realtime, transcription), and Azure, DeepSeek, Groq, Mistral, OpenRouter and others",
         marks=(),
-        keys={
-            **_TOTALS,
-            "cache_read": (
-                "prompt_tokens_details.cached_tokens",
-                "input_tokens_details.cached_tokens",
-                "input_token_details.cached_tokens",
-                "prompt_cache_hit_tokens",
-                "cached_tokens",
-            ),
-            "cache_read_audio": ("input_token_details.cached_tokens_details.audio_tokens",),
-            "cache_read_image": ("input_token_details.cached_tokens_details.image_tokens",),
-            "cache_write": (
-                "prompt_tokens_details.cache_write_tokens",
-                "input_tokens_details.cache_write_tokens",
-                "prompt_tokens_details.cache_creation_input_tokens",
-            ),
-            "audio_input": ("prompt_tokens_details.audio_tokens", "input_token_details.audio_tokens"),
-            "image_input": (
-                "prompt_tokens_details.image_tokens",
-                "input_tokens_details.image_tokens",
-                "input_token_details.image_tokens",
-            ),
-            "reasoning": (
-                "completion_tokens_details.reasoning_tokens",
-                "output_tokens_details.reasoning_tokens",
-                "output_tokens_details.thinking_tokens",
-                "reasoning_tokens",
-            ),
-            "audio_output": ("completion_tokens_details.audio_tokens", "output_token_details.audio_tokens"),
-            "image_output": ("completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"),
-            "web_searches": ("server_tool_use.web_search_requests",),
-            STATED_COST: ("cost",),
-        },
+        keys=_LIKE_OPENAI,
         source="https://platform.openai.com/docs/api-reference/chat/object",
         note="Where the total is the sum of input, output and reasoning, the output excludes reasoning.",
     ),
@@ -434,7 +454,7 @@ class _Plan(NamedTuple):
         rule = self.rule
         return (
             (not rule.marks or _has_one(usage, self.marks))
-            and (not rule.also or _has_one(usage, self.also))
+            and (not rule.also or any(whole_count(_at(usage, path)) for path in self.also))
             and not _has_one(usage, self.without)
         )
 

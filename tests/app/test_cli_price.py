@@ -7,6 +7,7 @@ import pytest
 from app.cli import main
 from stores import times
 from stores.costs import CostsStore, NewCost
+from stores.costs.model_names import UNPRICED
 from stores.database import Database
 
 Command = Callable[..., tuple[int, str, str]]
@@ -82,6 +83,14 @@ def test_a_model_without_a_price_is_an_error_that_lists_its_names(price: Command
         "  GPT-99",
         "  gpt-99",
     ]
+
+
+@pytest.mark.parametrize("model", ["deepseek/deepseek-r1:free", "openai/gpt-oss-20b:free:online"])
+def test_a_variant_free_of_charge_has_no_price_and_the_command_says_why(price: Command, model: str) -> None:
+    code, said, error = price(model)
+
+    assert (code, error) == (1, "")
+    assert UNPRICED[":free"] in said.splitlines()
 
 
 @pytest.mark.parametrize(

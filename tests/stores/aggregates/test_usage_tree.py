@@ -238,6 +238,19 @@ async def test_each_call_is_priced_at_its_own_start_and_models_without_a_price_a
     assert [model["cost"] for model in nodes[0]["total_usage"]["models"]] == [19.5, None]
 
 
+@pytest.mark.parametrize(("requests", "cost"), [(1, 0.625), (2, 0.3125)])
+async def test_no_tier_of_a_price_applies_to_a_call_of_several_requests(
+    calls: CallsStore, store: AggregatesStore, requests: int, cost: float
+) -> None:
+    used = {"gemini-2.5-pro": {"requests": requests, "prompt_tokens": 250_000}}
+    summary = {"usage": used, "status_counts": {"success": 1}}
+    await calls.write([start(1, trace_id=TRACE), end(1, summary=summary)])
+
+    [node] = await store.usage_tree(PROJECT, TRACE, USAGE)
+
+    assert node["own_usage"]["cost"] == cost
+
+
 async def test_a_tree_takes_two_commands_and_without_costs_one(
     calls: CallsStore, store: AggregatesStore, commands: Commands
 ) -> None:

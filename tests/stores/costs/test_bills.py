@@ -44,6 +44,13 @@ def test_a_bill_states_the_rates_of_the_tier() -> None:
     assert line["prompt_tokens_total_cost"] == 1.200006
 
 
+def test_a_bill_of_several_requests_states_the_rates_below_all_tiers() -> None:
+    [line] = bill([CACHED | {"prompt_tokens": 200_001, "requests": 2, "classes": {}}], 0, Prices([CLASSED]))
+
+    assert (line["prompt_token_cost"], line["completion_token_cost"]) == (3e-6, 1.5e-5)
+    assert line["prompt_tokens_total_cost"] == 0.600003
+
+
 def test_a_stated_cost_is_shown_with_and_without_a_price() -> None:
     stated = CACHED | {"stated_cost": 0.5}
 
@@ -70,7 +77,7 @@ def test_components_add_up_to_the_total_for_any_input(entry: dict[str, Any], pri
     price = prices.at(entry["model"], 5)
     if price is None:
         return
-    line = bill([entry | {"requests": 0, "total_tokens": 0}], 5, prices)[0]
+    line = bill([entry | {"total_tokens": 0}], 5, prices)[0]
     parts = line["components"]
 
     for side, total in ((Side.INPUT, entry["prompt_tokens"]), (Side.OUTPUT, entry["completion_tokens"])):

@@ -29,6 +29,7 @@ DECORATIONS = (
     "{}@20310131",
     "{}-latest",
     "{}:thinking",
+    "{}:online",
     "{}-v1:0",
 )
 
@@ -42,6 +43,9 @@ DECORATIONS = (
         ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
         ("anthropic/claude-sonnet-4", "claude-sonnet-4-20250514"),
         ("anthropic/claude-3.7-sonnet:thinking", "claude-3-7-sonnet-latest"),
+        ("openai/gpt-4.1:online", "gpt-4.1"),
+        ("openrouter/openai/gpt-4o:online", "gpt-4o"),
+        ("gpt-4o:online", "gpt-4o"),
         ("google/gemini-2.5-pro", "gemini-2.5-pro"),
         ("x-ai/grok-4", "grok-4"),
         ("amazon/nova-lite-v1", "amazon.nova-lite-v1:0"),
@@ -90,6 +94,8 @@ def test_a_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str
         "accounts/fireworks/models/deepseek-v3",
         "mistralai/mistral-7b-instruct",  # the bare name has the price of Perplexity
         "deepseek/deepseek-r1:free",
+        "openai/gpt-4o:free",
+        "openai/gpt-4o:free:online",  # whose searches are not free
         "ft:gpt-99:acme::abc",
         "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
         "azure/my-deployment",
@@ -110,7 +116,9 @@ def core(name: str) -> str:
     own = name.lower().split("/")[-1].removeprefix("openai:")
     own = re.sub(r"^(([a-z]{2}|us-gov|apac|global)\.(?=[a-z0-9]+\.))+", "", own)
     own = re.sub(r"^anthropic\.", "", own).replace(".", "-")
-    own = re.sub(r"(:thinking|:beta|:\d+k|-v\d+(:\d+)?|[-@](20\d{6}|20\d\d-\d\d-\d\d|latest|default))+$", "", own)
+    own = re.sub(
+        r"(:thinking|:beta|:online|:\d+k|-v\d+(:\d+)?|[-@](20\d{6}|20\d\d-\d\d-\d\d|latest|default))+$", "", own
+    )
     return re.sub("[^a-z0-9]", "", own)
 
 
@@ -157,6 +165,7 @@ RESOLVING = (
     "models/gemini-2.5-flash",
     "openrouter/openai/gpt-4o",
     "anthropic/claude-3.7-sonnet:thinking",
+    "openai/gpt-4.1:online",
     "ft:gpt-4o-2024-08-06:acme::abc",
     "amazon/nova-lite-v1",
     "anthropic.claude-3-sonnet-20240229-v1:0:200k",

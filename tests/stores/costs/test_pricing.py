@@ -119,6 +119,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
         "model": draw(st.sampled_from([*NAMES, "none"])),
         "prompt_tokens": draw(st.just(MOST) | counts.map(lambda count: count + sums[Side.INPUT])),
         "completion_tokens": draw(counts) + sums[Side.OUTPUT],
+        "requests": draw(st.sampled_from([0, 1, 2, MOST])),
     }
     return entry | ({"classes": parts} if parts else {})
 
@@ -177,6 +178,16 @@ CLASSED = price(
             {"prompt_tokens": 200_001, "completion_tokens": 1, "classes": {"cache_read": 200_000}},
             "0.1200285",
             id="all tokens at the tier: 1 x 6e-6 + 200,000 x 6e-7 + 1 x 2.25e-5",
+        ),
+        pytest.param(
+            {"prompt_tokens": 200_001, "completion_tokens": 1, "requests": 1},
+            "1.2000285",
+            id="one request above the tier",
+        ),
+        pytest.param(
+            {"prompt_tokens": 200_001, "completion_tokens": 1, "requests": 2},
+            "0.600018",
+            id="two requests, of which none need be above the tier",
         ),
     ],
 )

@@ -58,6 +58,7 @@ LIVEKIT: Final = "https://github.com/livekit/agents/blob/main/livekit-agents/liv
 PYDANTIC_AI: Final = "https://github.com/pydantic/pydantic-ai/blob/main/pydantic_ai_slim/pydantic_ai/usage.py"
 STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/strands/telemetry/tracer.py"
 MLFLOW: Final = "https://mlflow.org/docs/latest/genai/tracing/token-usage-cost/"
+POSTHOG: Final = "https://github.com/PostHog/posthog"
 OPENLIT: Final = "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/semcov/__init__.py"
 
 
@@ -821,10 +822,10 @@ _LIKE_OPENAI: Final = (
             "prompt_tokens": 900,
             "completion_tokens": 100,
             "total_tokens": 1000,
-            "cost": 0.0226,
+            "cost": 0.0126,
             "server_tool_use": {"web_search_requests": 1},
         },
-        entry(900, 100, 1000, cost=0.0226, web_searches=1),
+        entry(900, 100, 1000, cost=0.0126, web_searches=1),
     ),
     Payload(
         "OpenRouter, free of charge",
@@ -2104,6 +2105,190 @@ _FURTHER: Final = (
         },
         entry(1118, 66, 1184, image_input=1105),
     ),
+    Payload(
+        "Claude, lives of a cache without their sum",
+        ANTHROPIC,
+        _CLAUDE,
+        {
+            "input_tokens": 100,
+            "output_tokens": 50,
+            "cache_read_input_tokens": 0,
+            "cache_creation": written_for(10, 20),
+        },
+        # 100 + 10 + 20
+        entry(130, 50, 180, is_sum=True, cache_write_5m=10, cache_write_1h=20),
+    ),
+    Payload(
+        "Claude, lives of a cache alone",
+        ANTHROPIC,
+        _CLAUDE,
+        {"input_tokens": 100, "output_tokens": 50, "cache_creation": written_for(10, 20)},
+        entry(130, 50, 180, is_sum=True, cache_write_5m=10, cache_write_1h=20),
+    ),
+    Payload(
+        "Claude, with zeros for OpenAI's names, as LiteLLM's usage object of Anthropic's counts has them",
+        LITELLM,
+        _CLAUDE,
+        {
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "total_tokens": 0,
+            "input_tokens": 100,
+            "output_tokens": 50,
+            "cache_read_input_tokens": 90,
+        },
+        entry(190, 50, 240, is_sum=True, cache_read=90),
+    ),
+    Payload(
+        "Bedrock Converse, both lives of a cache without their sum",
+        BEDROCK,
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        {
+            "inputTokens": 10,
+            "outputTokens": 5,
+            "totalTokens": 45,
+            "cacheDetails": [{"ttl": "5m", "inputTokens": 10}, {"ttl": "1h", "inputTokens": 20}],
+        },
+        entry(40, 5, 45, cache_write_5m=10, cache_write_1h=20),
+    ),
+    Payload(
+        "Gemini Live, image made",
+        GEMINI_LIVE,
+        "gemini-2.5-flash-image",
+        {
+            "promptTokenCount": 10,
+            "responseTokenCount": 1290,
+            "totalTokenCount": 1300,
+            "responseTokensDetails": modalities(image=1290),
+        },
+        entry(10, 1290, 1300, image_output=1290),
+    ),
+    Payload(
+        "Gemini Live by Google's client for Python, image made",
+        GEMINI_PYTHON,
+        "gemini-2.5-flash-image",
+        {
+            "prompt_token_count": 10,
+            "response_token_count": 1290,
+            "total_token_count": 1300,
+            "response_tokens_details": snake_modalities(image=1290),
+        },
+        entry(10, 1290, 1300, image_output=1290),
+    ),
+    Payload(
+        "Mistral, cached prompt without details",
+        MISTRAL,
+        "mistral-medium-latest",
+        {"prompt_tokens": 100, "completion_tokens": 34, "total_tokens": 134, "num_cached_tokens": 64},
+        entry(100, 34, 134, cache_read=64),
+    ),
+    Payload(
+        "LiteLLM, response, spoken question and answer",
+        LITELLM,
+        "gpt-4o-audio-preview",
+        {
+            "input_tokens": 130,
+            "input_tokens_details": {"cached_tokens": 0, "audio_tokens": 120, "text_tokens": 10},
+            "output_tokens": 263,
+            "output_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 214, "text_tokens": 49},
+            "total_tokens": 393,
+        },
+        entry(130, 263, 393, audio_input=120, audio_output=214),
+    ),
+    Payload(
+        "chat, cached tokens by modality",
+        POSTHOG,
+        "gpt-realtime",
+        chat(
+            1000,
+            60,
+            1060,
+            cached_tokens=512,
+            audio_tokens=100,
+            image_tokens=344,
+            cached_tokens_details={"text_tokens": 384, "audio_tokens": 64, "image_tokens": 64},
+        ),
+        # text and images of the cache 384 + 64, audio 100 - 64, images 344 - 64
+        entry(1000, 60, 1060, cache_read=448, cache_read_audio=64, audio_input=36, image_input=280),
+    ),
+    Payload(
+        "realtime, reasoning",
+        OPENAI_REALTIME,
+        "gpt-realtime",
+        {
+            "total_tokens": 290,
+            "input_tokens": 100,
+            "output_tokens": 190,
+            "input_token_details": {"text_tokens": 100, "audio_tokens": 0, "cached_tokens": 0},
+            "output_token_details": {"text_tokens": 40, "audio_tokens": 120, "reasoning_tokens": 30},
+        },
+        entry(100, 190, 290, audio_output=120, reasoning=30),
+    ),
+    Payload(
+        "OpenRouter, web search by the name of its responses",
+        OPENROUTER,
+        "openai/gpt-4o",
+        {
+            "prompt_tokens": 900,
+            "completion_tokens": 100,
+            "total_tokens": 1000,
+            "server_tool_use_details": {"web_search_requests": 1},
+        },
+        entry(900, 100, 1000, web_searches=1),
+    ),
+    Payload(
+        "LiteLLM, Claude, both lives of a cache without their sum",
+        LITELLM,
+        "claude-sonnet-4-5",
+        {
+            "prompt_tokens": 4100,
+            "completion_tokens": 20,
+            "total_tokens": 4120,
+            "prompt_tokens_details": {"cached_tokens": 1000, "cache_creation_token_details": written_for(500, 2500)},
+            "cache_read_input_tokens": 1000,
+        },
+        entry(4100, 20, 4120, cache_read=1000, cache_write_5m=500, cache_write_1h=2500),
+    ),
+    Payload(
+        "LiteLLM, Claude, tokens written to the cache in the details alone",
+        LITELLM,
+        "claude-sonnet-4-5",
+        {
+            "prompt_tokens": 3100,
+            "completion_tokens": 20,
+            "total_tokens": 3120,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_creation_tokens": 3000},
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+        },
+        entry(3100, 20, 3120, cache_write_5m=3000),
+    ),
+    Payload(
+        "LiteLLM, Claude, tokens written to the cache without details",
+        LITELLM,
+        "claude-sonnet-4-5",
+        {
+            "prompt_tokens": 3100,
+            "completion_tokens": 20,
+            "total_tokens": 3120,
+            "cache_creation_input_tokens": 3000,
+            "cache_read_input_tokens": 0,
+        },
+        entry(3100, 20, 3120, cache_write_5m=3000),
+    ),
+    Payload(
+        "image edited by LoomQL's own request",
+        OPENAI_IMAGES,
+        "gpt-image-1",
+        {
+            "requests": 1,
+            "prompt_tokens": 50,
+            "completion_tokens": 60,
+            "total_tokens": 110,
+            "input_tokens_details": {"image_tokens": 40, "text_tokens": 10},
+        },
+        entry(50, 60, 110, requests=1, image_input=40, image_output=60),
+    ),
 )
 
 
@@ -2753,8 +2938,9 @@ _SPANS: Final = (
         "Langfuse, parts of the cost",
         LANGFUSE,
         "gpt-4o",
-        langfuse("gpt-4o", '{"input":10,"output":5}', '{"input":0.25,"output":0.5}'),
-        entry(10, 5, 15, cost=0.75),
+        langfuse("gpt-4o", '{"input":10,"output":5}', '{"input":0.1,"output":0.2}'),
+        # 0.1 + 0.2 is 0.30000000000000004 as a double
+        entry(10, 5, 15, cost=0.3),
         "langfuse-sdk",
     ),
     Payload(
@@ -2996,9 +3182,10 @@ _SPANS: Final = (
             **span("gpt-4o", input_tokens=1000, output_tokens=100, total_tokens=1100),
             "gen_ai.cost.input_cost": 0.0025,
             "gen_ai.cost.output_cost": 0.001,
-            "gen_ai.cost.total_cost": "0.0035",
+            "gen_ai.cost.tool_usage_cost": 0.001,
+            "gen_ai.cost.total_cost": "0.0045",
         },
-        entry(1000, 100, 1100, cost=0.0035),
+        entry(1000, 100, 1100, cost=0.0045),
         "litellm",
     ),
     Payload(
@@ -3297,6 +3484,76 @@ _FURTHER_SPANS: Final = (
         # 162 + 1024
         entry(75, 1186, 1261, reasoning=1024),
         "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, Anthropic's names of the lives of a cache without their sum",
+        LANGFUSE_PRICES,
+        _CLAUDE,
+        langfuse(
+            _CLAUDE,
+            '{"input":12,"output":80,"cache_read_input_tokens":2000,"cache_creation_input_tokens":0,'
+            '"cache_creation_ephemeral_5m_input_tokens":500,"cache_creation_ephemeral_1h_input_tokens":1000,"total":3592}',
+        ),
+        # 12 + 2000 + 500 + 1000
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "Langfuse, Anthropic's names without the lives of a cache",
+        LANGFUSE_PRICES,
+        _CLAUDE,
+        langfuse(
+            _CLAUDE,
+            '{"input":12,"output":80,"cache_read_input_tokens":2000,"cache_creation_input_tokens":1500,"total":3592}',
+        ),
+        # 12 + 2000 + 1500
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "OpenInference, images",
+        OPENINFERENCE,
+        "gpt-image-1",
+        llm(
+            "gpt-image-1",
+            "openai",
+            token_count__prompt=50,
+            token_count__prompt_details__image=40,
+            token_count__completion=60,
+            token_count__completion_details__image=60,
+            token_count__total=110,
+        ),
+        entry(50, 60, 110, image_input=40, image_output=60),
+        "openinference.instrumentation.openai",
+    ),
+    Payload(
+        "LiteLLM's spans, parts of the cost",
+        LITELLM,
+        "gpt-4o",
+        {
+            **span("gpt-4o", input_tokens=1000, output_tokens=100, total_tokens=1100),
+            "gen_ai.cost.input_cost": 0.1,
+            "gen_ai.cost.output_cost": 0.2,
+        },
+        entry(1000, 100, 1100, cost=0.3),
+        "litellm",
+    ),
+    Payload(
+        "Pydantic AI, Anthropic's names of an hour's cache and of searches",
+        PYDANTIC_AI,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=3512,
+            output_tokens=80,
+            details__cache_read_tokens=2000,
+            details__cache_write_tokens=1500,
+            details__ephemeral_1h_input_tokens=1000,
+            details__web_search_requests=2,
+        ),
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000, web_searches=2),
+        "pydantic-ai",
     ),
 )
 

@@ -48,7 +48,7 @@ def spans() -> list[Case]:
 
 
 def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """The rule with one flag or name changed, for each that can matter to its sender."""
+    """The rule with one flag changed, for each that can matter to its sender."""
     has_parts = False
     for side, parts in _SIDES:
         excluded: tuple[str, ...] = getattr(rule, side)
@@ -63,17 +63,25 @@ def _changed_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
         yield "is_fixed turned", replace(rule, is_fixed=not rule.is_fixed)
     if rule.cost_divisor != 1:
         yield "cost_divisor of 1", replace(rule, cost_divisor=1)
-    for name, paths in rule.keys.items():
+
+
+def _changed_names() -> Iterator[tuple[str, tuple[Rule, ...], set[str]]]:
+    """The rules without one name, also where several share it, and their senders."""
+    for name, paths in dict.fromkeys(each for rule in RULES for each in rule.keys.items()):
+        sharing = {rule.sender for rule in RULES if rule.keys.get(name) == paths}
         for path in paths:
             left = tuple(other for other in paths if other != path)
-            yield f"{name} without {path}", replace(rule, keys={**rule.keys, name: left})
+            changed = (
+                replace(rule, keys={**rule.keys, name: left}) if rule.sender in sharing else rule for rule in RULES
+            )
+            yield f"{name} without {path}", tuple(changed), sharing
 
 
 def _is_misread(cases: Sequence[Case]) -> bool:
     return any(read(sent) != entry for read, sent, entry in cases)
 
 
-def test_each_flag_and_name_of_a_rule_decides_what_a_payload_comes_to(
+def test_each_flag_of_a_rule_decides_what_a_payload_comes_to(
     summaries: list[tuple[str, Case]], spans: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     langfuse = [case for payload, case in zip(SPANS, spans, strict=True) if payload.scope == "langfuse-sdk"]
@@ -90,6 +98,23 @@ def test_each_flag_and_name_of_a_rule_decides_what_a_payload_comes_to(
 
     assert undecided == []
     assert not _is_misread([case for _, case in summaries])
+
+
+def test_each_name_of_a_count_decides_what_a_payload_comes_to(
+    summaries: list[tuple[str, Case]], spans: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    langfuse = [case for payload, case in zip(SPANS, spans, strict=True) if payload.scope == "langfuse-sdk"]
+    undecided = []
+    for change, changed, senders in _changed_names():
+        own = [case for sender, case in summaries if sender in senders]
+        monkeypatch.setattr(rules, "RULES", changed)
+        rules._plans.cache_clear()
+        if not _is_misread(own or langfuse):
+            undecided.append((senders, change))
+    monkeypatch.undo()
+    rules._plans.cache_clear()
+
+    assert undecided == []
 
 
 def _changed_span_rules(rule: SpanRule) -> Iterator[tuple[str, SpanRule]]:
