@@ -340,17 +340,20 @@ async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_
     assert commands.names == ["aggregate", *read, "aggregate"]
 
 
+@pytest.mark.parametrize(
+    ("model", "cost"), [("gpt-4o", 2.5e-6), ("5", None), ("2026-01-31", None), ("x" * 5_000, None)]
+)
 async def test_a_pipeline_fails_on_a_model_that_is_new_and_the_next_one_knows_it(
-    costs: CostsStore, database: Database
+    costs: CostsStore, database: Database, model: str, cost: float | None
 ) -> None:
     await costs.create(PROJECT, [COST])
     await write_models(database, ["m"])
     assert await cost_of_found(database) == [1e-6]
 
     await database.calls.insert_one(
-        {"project_id": PROJECT, "started_at": 2, "usage": [entry() | {"model": "gpt-4o"}, entry() | {"model": "other"}]}
+        {"project_id": PROJECT, "started_at": 2, "usage": [entry() | {"model": model}, entry() | {"model": "other"}]}
     )
     with pytest.raises(NewModelError):
         await cost_of_found(database)
 
-    assert await cost_of_found(database) == [1e-6, 2.5e-6, None]
+    assert await cost_of_found(database) == [1e-6, cost, None]
