@@ -145,7 +145,11 @@ class Prices:
         for value, names in groupby(sorted(found, key=str.encode), found.__getitem__):
             for run in batches(list(names), _RUN):
                 starts.append(run[0])
-                values.append({"$cond": [{"$in": [model, {"$literal": run}]}, value, other]})
+                # MongoDB compares with one name faster than it looks into a list.
+                is_one = (
+                    {"$eq": [model, {"$literal": run[0]}]} if len(run) == 1 else {"$in": [model, {"$literal": run}]}
+                )
+                values.append({"$cond": [is_one, value, other]})
         return _steps(model, starts[1:], values) if values else other
 
     def call_cost_expression(self) -> Expression:
