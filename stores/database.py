@@ -38,6 +38,7 @@ _R = TypeVar("_R")
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
+_LEAST_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
 _TRIES = 3
 """How often a query is tried that can do nothing for it that it failed."""
@@ -194,18 +195,24 @@ class Database(Collections):
 
         return await self.run(in_turn())
 
-    async def query(self, work: Awaitable[_R]) -> _R:
+    async def query(self, work: Awaitable[_R], began: float | None = None) -> _R:
         """What comes of some reading, as by `run`, all of whose commands must end within the time limit of a query.
 
         The work must not have begun. Where whoever waits for it is cancelled, the server is told to end it.
+
+        Args:
+            work: the reading.
+            began: when the first try of it began, by the monotonic clock; now if it is absent.
 
         Raises:
             StoreTimeoutError: they did not; the server has given them up.
             UnavailableError: no server could be reached.
         """
         self._check_open(work)
-        deadline = time.monotonic() + self._query_timeout_seconds
-        with pymongo.timeout(self._query_timeout_seconds), self._given_up.reading():
+        now = time.monotonic()
+        deadline = (now if began is None else began) + self._query_timeout_seconds
+        # The driver takes 0 for no limit.
+        with pymongo.timeout(max(deadline - now, _LEAST_SECONDS)), self._given_up.reading():
             try:
                 # Nothing of it is to be undone when it is given up.
                 with driver_errors():
@@ -281,19 +288,20 @@ def database_write(
 def database_query(
     method: Callable[Concatenate[_S, _P], Awaitable[_R]],
 ) -> Callable[Concatenate[_S, _P], Awaitable[_R]]:
-    """A store's method that only reads, within the time limit of its database."""
+    """A store's method that only reads; all of its tries end within the time limit of its database."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        began = time.monotonic()
         for _ in range(_TRIES - 1):
             try:
-                return await store.database.query(method(store, *args, **kwargs))
+                return await store.database.query(method(store, *args, **kwargs), began)
             except NewModelError:
                 pass  # the next try knows it
             except OperationFailure as error:
                 # Where nothing was written for a while, one moment is one of then, which the server may forget now.
                 if error.code != _SNAPSHOT_TOO_OLD:
                     raise
-        return await store.database.query(method(store, *args, **kwargs))
+        return await store.database.query(method(store, *args, **kwargs), began)
 
     return run

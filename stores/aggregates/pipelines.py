@@ -84,9 +84,9 @@ class Rows:
             stages = [*found, {"$project": {"_id": 0} | dict.fromkeys(sorted(paths), 1)}]
         if self.grouping.by_model:
             stages.append({"$unwind": {"path": "$usage", "preserveNullAndEmptyArrays": True}})
-        return [*stages, {"$set": self._priced(prices)}] if prices else stages
+        return [*stages, {"$set": self.priced(prices)}] if prices else stages
 
-    def _priced(self, prices: Prices) -> dict[str, Expression]:
+    def priced(self, prices: Prices) -> dict[str, Expression]:
         """The cost of a call's usage, or of its one entry, and the tokens of what has no price."""
         if self.grouping.by_model:
             found = {COSTS: prices.cost_expression(), UNPRICED: _unpriced(prices, "$usage")}

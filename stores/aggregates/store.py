@@ -100,7 +100,7 @@ class AggregatesStore:
             calls_search(self.database, project_id, calls_filter, query, expansion=expansion) as search,
             self._one_moment(search) as session,
         ):
-            pricing = pricing_of_found(self.database, project_id, search.stages, session)
+            pricing = pricing_of_found(self.database, project_id, search.stages, session, rows.priced)
             async with pricing if rows.is_priced else nullcontext() as prices:
                 found = await self._rows(project_id, search.stages, rows, prices, limit, session)
         if not found and not grouping.by:

@@ -1,7 +1,7 @@
 """Searches: which calls, and in which order, as the stages of a pipeline."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -95,34 +95,40 @@ async def calls_search(
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
-    pricing = pricing_of_found(database, project_id, found_by_filter) if asked.names_cost else nullcontext()
     prefixes = asked.prefixes if is_page and asked.is_by_start else ()
-    async with pricing as prices:
-        with op_versions(database, project_id, prefixes) as versions:
-            if not asked.questions:
-                asked.versions = await versions.known() if versions else None
-                found = asked.search({}, prices)
+    async with AsyncExitStack() as stack:
+        session: Session | None = None
+        prices: Prices | None = None
+        if asked.questions or asked.names_cost:
+            stack.enter_context(paging.making_no_index())
+            session = await stack.enter_async_context(database.one_moment())
+            if asked.names_cost:
+                encode = Prices.total_cost_expression
+                pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
+                prices = await stack.enter_async_context(pricing)
+        versions = stack.enter_context(op_versions(database, project_id, prefixes))
+        if session is None or not asked.questions:
+            asked.versions = await versions.known() if versions else None
+            found = replace(asked.search({}, prices), session=session)
 
-                async def newer() -> Search | None:
-                    known, asked.versions = asked.versions, await versions.found() if versions else None
-                    is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
-                    return asked.search({}, prices) if is_new else None
+            async def newer() -> Search | None:
+                known, asked.versions = asked.versions, await versions.found() if versions else None
+                is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
+                return replace(asked.search({}, prices), session=session) if is_new else None
 
-                yield replace(found, newer=newer) if asked.versions is not None else found
-                return
-            asked.versions = await versions.found() if versions else None
-            with paging.making_no_index():
-                async with database.one_moment() as session:
+            yield replace(found, newer=newer) if asked.versions is not None else found
+            return
+        asked.versions = await versions.found() if versions else None
 
-                    async def search(at_most: int) -> Search:
-                        questions = asked.open_questions
-                        answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
-                        found = replace(asked.search(answers, prices), session=session)
-                        if at_most < MAX_FOUND and None in answers.values():
-                            return replace(found, patient=partial(search, MAX_FOUND))
-                        return replace(found, led=asked.led(database, answers, prices, session))
+        async def search(session: Session, at_most: int) -> Search:
+            questions = asked.open_questions
+            answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+            found = replace(asked.search(answers, prices), session=session)
+            if at_most < MAX_FOUND and None in answers.values():
+                return replace(found, patient=partial(search, session, MAX_FOUND))
+            return replace(found, led=asked.led(database, answers, prices, session))
 
-                    yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+        yield await search(session, AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:

@@ -4,7 +4,7 @@ from stores.costs.bills import bill
 from stores.costs.inputs import NewCost
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
-from stores.costs.project_prices import prices_of, pricing_of_found
+from stores.costs.project_prices import pricing_of_found
 from stores.costs.store import CostsStore
 
-__all__ = ["CostsStore", "NewCost", "Price", "Prices", "bill", "prices_of", "pricing_of_found"]
+__all__ = ["CostsStore", "NewCost", "Price", "Prices", "bill", "pricing_of_found"]

@@ -8,7 +8,7 @@ from stores.costs.prices import Price, tier_tokens
 from stores.costs.pricing import Prices
 from stores.paging import Row
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
-from stores.usage.counts import by_class, fields_of
+from stores.usage.counts import by_class, class_fields
 from stores.usage.entries import TOTAL_IS_SUM, Usage
 
 _STATED: Final = "stated_cost"
@@ -36,7 +36,7 @@ def _line(entry: Usage, price: Price | None) -> Row:
         "output_tokens": entry["completion_tokens"],
         "requests": entry["requests"],
         "total_tokens": 0 if entry.get(TOTAL_IS_SUM) else entry["total_tokens"],
-        **fields_of(by_name),
+        **class_fields(entry["prompt_tokens"], entry.get("classes", {})),
         _STATED: entry.get(_STATED),
         "components": [],
     }

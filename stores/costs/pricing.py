@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache, reduce
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import bson
@@ -21,6 +22,7 @@ from stores.costs.inputs import USD
 from stores.costs.model_names import resolve
 from stores.costs.prices import Price, tier_tokens, timelines
 from stores.query.values import Expression, bound
+from stores.tables.content import batches
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
 from stores.usage.entries import Usage
@@ -28,7 +30,11 @@ from stores.usage.entries import Usage
 _SHORT: Final = 15
 """Digits of a rate whose product with any count is exact in 34 digits, so that terms of a sum may be put otherwise."""
 
-_UNKNOWN: Final = "a call has a model that this pipeline does not know: "
+UNKNOWN_MODEL: Final = "a call has a model that this pipeline does not know: "
+"""The start of the text that MongoDB quotes when a pipeline fails on another model."""
+
+_RUN: Final = 16
+"""Model names in one list. MongoDB compares them one by one."""
 
 
 class Prices:
@@ -52,8 +58,8 @@ class Prices:
 
         Args:
             models: the names.
-            fails_on_others: whether a pipeline fails with `CONVERSION_FAILURE` on an entry of any other model, which
-                has no price otherwise.
+            fails_on_others: whether a pipeline fails with `CONVERSION_FAILURE` and `UNKNOWN_MODEL` on an entry of any
+                other model, which has no price otherwise.
         """
         found = Prices(())
         resolved = {model: self.resolve(model) for model in models}
@@ -107,12 +113,6 @@ class Prices:
                 return True
         return False
 
-    @property
-    def size(self) -> int:
-        """The bytes that an expression takes by them."""
-        found = self.cost_expression()
-        return len(found.raw) if isinstance(found, RawBSONDocument) else 0
-
     def cost_expression(self, entry: str = "$usage", started_at: str = "$started_at") -> Expression:
         """The cost of an entry of usage at a path, for a call that starts at what is at another; null if not priced.
 
@@ -127,9 +127,9 @@ class Prices:
     def _by_price(
         self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
-        """What is used of the price that holds for an entry, encoded once for all pipelines.
+        """An expression that selects the price of an entry and applies `use` to it; encoded once.
 
-        Names, dates and tiers are searched by halves: a comparison takes MongoDB a fraction of what a list does.
+        It searches names, dates and tiers by halves: a comparison takes MongoDB a fraction of what a list does.
         """
         key = entry, started_at, otherwise
         if key not in self._expressions:
@@ -140,16 +140,25 @@ class Prices:
         self, entry: str, started_at: str, use: Callable[["_Charges", str], Expression], otherwise: Expression
     ) -> Expression:
         model = f"{entry}.model"
+        # What makes no time of a text fails; it is no constant, or it would fail for all.
+        other = {"$toDate": {"$concat": [UNKNOWN_MODEL, model]}} if self._fails_on_others else otherwise
         found = dict.fromkeys(self._unpriced, otherwise)
         for name, timeline in self._timelines.items():
             charges = map(self._charged, timeline.prices)
             held = [use(each, entry) if each else otherwise for each in charges]
             found[name] = _steps(started_at, timeline.dates, held)
-        # What makes no time of a text fails; it is no constant, or it would fail for all.
-        other = {"$toDate": {"$concat": [_UNKNOWN, model]}} if self._fails_on_others else otherwise
-        names = sorted(found, key=str.encode)
-        each = [{"$cond": [{"$eq": [model, {"$literal": name}]}, found[name], other]} for name in names]
-        return _steps(model, names[1:], each) if names else other
+        starts: list[str] = []
+        values: list[Expression] = []
+        # Neighbours with the same value share a branch: a project may have thousands of names without a price.
+        for value, names in groupby(sorted(found, key=str.encode), found.__getitem__):
+            for run in batches(list(names), _RUN):
+                starts.append(run[0])
+                # MongoDB compares with one name faster than it looks into a list.
+                is_one = (
+                    {"$eq": [model, {"$literal": run[0]}]} if len(run) == 1 else {"$in": [model, {"$literal": run}]}
+                )
+                values.append({"$cond": [is_one, value, other]})
+        return _steps(model, starts[1:], values) if values else other
 
     def call_cost_expression(self) -> Expression:
         """The cost of the usage of a call over its document, a Decimal128; null if not priced."""

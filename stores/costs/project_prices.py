@@ -1,21 +1,24 @@
-"""The prices of all models of a project, by which any of its calls are priced: read once, and kept while they stand.
+"""Cache of the prices of each project. A thread builds the price tables, so that the event loop stays free.
 
-They are read in parts and put together in a thread, so that the most that a project may have keep nobody waiting.
+Pipelines cannot resolve names of models, so that they hold the price of each name that calls have. To find these names
+takes a scan of the calls. A process keeps them, and a pipeline fails on any other name.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 from weakref import WeakKeyDictionary
 
+import bson
 from pymongo.errors import OperationFailure
 
 from stores.costs.defaults import all_models
 from stores.costs.prices import Price
-from stores.costs.pricing import Prices
+from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
 from stores.driver_errors import CONVERSION_FAILURE
 from stores.errors import BadInputError, NewModelError
@@ -23,6 +26,9 @@ from stores.transactions import Session
 
 MAX_PRICES: Final = 20_000
 """Prices of a project by which all of its calls are sorted, filtered or summed."""
+
+MAX_MODELS: Final = 20_000
+"""Model names of the calls that one query prices."""
 
 MAX_BYTES: Final = 3_000_000
 """Of prices in a pipeline, which may hold them twice beside what else it holds; MongoDB takes one of 16 MiB."""
@@ -36,10 +42,13 @@ _KEPT: Final = 16
 _MOST_KEPT: Final = 100_000
 """Characters of the names of a project's models that a process keeps; names that are longer are read each time."""
 
+_READING_SECONDS: Final = 5.0
+"""How long each query reads names itself after a pipeline met a new one: the writer may go on with further names."""
+
 _NEW: Final = "calls with models that are new were written meanwhile; try again"
 
 _UNREAD: Final = {"provider_id": "", "created_by": None}
-"""What no sum of costs needs, and what may be long."""
+"""Fields that are not read: sums do not need them, and they may be long."""
 
 _COUNTED: Final = 1 << 40
 """Sums of less than this many microseconds, over all prices of a project, fit into 64 bits."""
@@ -60,32 +69,39 @@ _MARK: Final[Document] = {
 
 @dataclass(slots=True)
 class _Project:
-    """What a process keeps of a project: its prices beside the mark of what they were made of, and names of models."""
+    """Prices and model names of a project."""
 
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     mark: _Mark | None = None
     prices: Prices | None = None
     models: frozenset[str] | None = None
-    """Those that its calls are known to have; None if they are not kept."""
-    priced: tuple[Prices, frozenset[str], Prices] | None = None
-    """Of some prices and models what pipelines take."""
+    """Names that its calls have; None if they are not kept."""
+    reading_until: float = 0.0
+    """By the monotonic clock; until then each query reads the names of its calls."""
+    _encoded: tuple[Prices, frozenset[str], Prices] | None = None
+    """Prices and names, and the prices of these names for pipelines."""
 
-    def keep_models(self, models: frozenset[str]) -> frozenset[str]:
-        """Keep names unless they are too many; the names themselves."""
-        self.models = models if _can_be_kept(models) else None
-        return models
+    def keep(self, models: frozenset[str]) -> None:
+        """Keep further names, or none if all of them are too long."""
+        models |= self.models or frozenset()
+        self.models = models if sum(map(len, models)) <= _MOST_KEPT else None
 
-    async def pricing(self, prices: Prices, models: frozenset[str]) -> Prices:
-        """What pipelines take: made in a thread if it was not so far."""
-        if self.priced is None or self.priced[0] is not prices or self.priced[1] is not models:
-            self.priced = prices, models, await asyncio.to_thread(_of_models, prices, models)
-        return self.priced[2]
+    async def encoded(
+        self, prices: Prices, models: frozenset[str], encode: Callable[[Prices], object]
+    ) -> Prices | None:
+        """The prices of some names, encoded for a pipeline; None if they take more than `MAX_BYTES`."""
+        async with self.turn:  # one of several queries encodes
+            if self._encoded is None or self._encoded[:2] != (prices, models):
+                found = await asyncio.to_thread(prices.of, models, fails_on_others=True)
+                self._encoded = prices, models, found
+            found = self._encoded[2]
+            return found if await asyncio.to_thread(_fits, encode, found) else None
 
 
 class _Kept:
-    """What a process keeps of the projects of late."""
+    """Prices and model names of the last 16 projects that this process priced."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
         self._by_project: OrderedDict[str, _Project] = OrderedDict()
 
     def of(self, project_id: str) -> _Project:
@@ -106,10 +122,9 @@ async def prices_of(database: Database, project_id: str) -> Prices:
     Raises:
         BadInputError: the project has more than `MAX_PRICES`, or their models' names take more than `MAX_BYTES`.
     """
-    kept = _KEPT_OF.setdefault(database, _Kept())
-    async with kept.turn:  # of many who ask at once, one reads
+    project = _KEPT_OF.setdefault(database, _Kept()).of(project_id)
+    async with project.turn:  # one of several queries reads
         mark = await _mark(database, project_id)
-        project = kept.of(project_id)
         if project.prices is None or project.mark != mark:
             rows = await _rows(database, project_id) if mark != _NONE else []
             project.prices = await asyncio.to_thread(_prices, rows)
@@ -119,28 +134,48 @@ async def prices_of(database: Database, project_id: str) -> Prices:
 
 @asynccontextmanager
 async def pricing_of_found(
-    database: Database, project_id: str, found: Sequence[Document], session: Session | None = None
+    database: Database,
+    project_id: str,
+    found: Sequence[Document],
+    session: Session,
+    encode: Callable[[Prices], object],
 ) -> AsyncIterator[Prices]:
-    """The prices of the models of the calls that some stages find, for a pipeline that prices these in the block.
+    """The prices of the models of the calls that some stages find, for a pipeline that the block runs in the session.
 
-    A process keeps the names of models that it found, so that it need not look for them each time. A pipeline that
-    meets another one fails, and the process looks for the names once more.
+    A process keeps the names of models. A pipeline that meets another name fails; the next try reads the names in its
+    own session.
+
+    Args:
+        database: the database.
+        project_id: the project.
+        found: the stages.
+        session: a snapshot, so that the pipeline finds no other names than those that are read.
+        encode: makes the expressions of the pipeline from the prices. A thread calls it first, which encodes them.
 
     Raises:
-        BadInputError: as `prices_of`, also if the prices of these models take more than `MAX_BYTES`.
-        NewModelError: the pipeline met a model that was not known, and is by now.
+        BadInputError: as `prices_of`, or the calls have more than `MAX_MODELS` models or models whose prices take more
+            than `MAX_BYTES`.
+        NewModelError: the pipeline met a model that was not known.
     """
     prices = await prices_of(database, project_id)
     project = _KEPT_OF[database].of(project_id)
-    models = project.models
-    if models is None:
-        models = project.keep_models(await _models_of(database, found, session))
+    models = None
+    if project.models is None or monotonic() < project.reading_until:
+        models = await _models_of(database, found, session)
+        project.keep(models)
+    pricing = await project.encoded(prices, project.models, encode) if project.models is not None else None
+    if pricing is None:
+        project.models = None
+        models = await _models_of(database, found, session) if models is None else models
+        pricing = await project.encoded(prices, models, encode)
+    if pricing is None:
+        raise _too_many_models(f"models whose names and prices take more than {MAX_BYTES:,} bytes")
     try:
-        yield await project.pricing(prices, models)
+        yield pricing
     except OperationFailure as error:
-        if error.code != CONVERSION_FAILURE:
+        if error.code != CONVERSION_FAILURE or UNKNOWN_MODEL not in str(error):
             raise
-        project.keep_models(models | await _models_of(database, found, session))
+        project.reading_until = monotonic() + _READING_SECONDS
         raise NewModelError(_NEW) from error
 
 
@@ -155,11 +190,24 @@ async def prices_of_found(database: Database, project_id: str, found: Sequence[D
 
 
 async def _models_of(database: Database, found: Sequence[Document], session: Session | None = None) -> frozenset[str]:
-    """The names of the models of the calls that some stages find, `MAX_PRICES` at most."""
+    """The names of the models of the calls that some stages find.
+
+    Raises:
+        BadInputError: there are more than `MAX_MODELS`, or they take more than `MAX_BYTES`.
+    """
     # Most calls have one model, so that there are few groups before the lists are taken apart.
     stages = [*found, {"$group": {"_id": "$usage.model"}}, {"$unwind": "$_id"}, {"$group": {"_id": "$_id"}}]
-    cursor = database.calls.aggregate([*stages, {"$limit": MAX_PRICES}], session=session, allowDiskUse=True)
-    return frozenset([row["_id"] async for row in cursor])
+    cursor = database.calls.aggregate([*stages, {"$limit": MAX_MODELS + 1}], session=session, allowDiskUse=True)
+    models: set[str] = set()
+    size = 0
+    async for row in cursor:
+        models.add(row["_id"])
+        size += len(row["_id"])
+        if size > MAX_BYTES:
+            raise _too_many_models(f"models whose names take more than {MAX_BYTES:,} bytes")
+    if len(models) > MAX_MODELS:
+        raise _too_many_models(f"more than {MAX_MODELS:,} models")
+    return frozenset(models)
 
 
 async def _mark(database: Database, project_id: str) -> _Mark:
@@ -185,7 +233,8 @@ async def _rows(database: Database, project_id: str) -> list[Document]:
         if len(rows) > MAX_PRICES:
             raise _too_many(f"more than {MAX_PRICES:,} costs")
         if sum(map(len, models)) > MAX_BYTES:
-            raise _too_long()
+            costs = f"costs of so many models, with names so long, that they take more than {MAX_BYTES:,} bytes"
+            raise _too_many(costs)
     return rows
 
 
@@ -193,19 +242,16 @@ def _prices(rows: Sequence[Document]) -> Prices:
     return Prices([*(Price.of_project(_UNREAD | row) for row in rows), *all_models()])
 
 
-def _can_be_kept(models: frozenset[str]) -> bool:
-    return sum(map(len, models)) <= _MOST_KEPT
+def _fits(encode: Callable[[Prices], object], prices: Prices) -> bool:
+    return len(bson.encode({"": encode(prices)})) <= MAX_BYTES
 
 
-def _of_models(prices: Prices, models: frozenset[str]) -> Prices:
-    found = prices.of(models, fails_on_others=_can_be_kept(models))
-    if found.size > MAX_BYTES:
-        raise _too_long()
-    return found
-
-
-def _too_long() -> BadInputError:
-    return _too_many(f"costs of so many models, with names so long, that they take more than {MAX_BYTES:,} bytes")
+def _too_many_models(models: str) -> BadInputError:
+    return BadInputError(
+        f"finds calls of {models}, too many to price in one query; narrow it, for example to a time range or to some "
+        "op names or models",
+        "filter",
+    )
 
 
 def _too_many(costs: str) -> BadInputError:

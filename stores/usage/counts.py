@@ -31,20 +31,16 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """The counts above 0 of all classes of an entry, in the order of the table."""
     classes: Mapping[str, int] = entry.get("classes") or {}
-    counts = {INPUT: entry["prompt_tokens"], OUTPUT: entry["completion_tokens"]}
-    if classes:  # as few entries have
-        for name, count in classes.items():
-            side = BY_NAME[name].side
-            if side is Side.INPUT:
-                counts[INPUT] -= count
-            elif side is Side.OUTPUT:
-                counts[OUTPUT] -= count
-        counts |= classes
-        counts = {name: counts[name] for name in BY_NAME if name in counts}
-    return {name: count for name, count in counts.items() if count > 0}
+    counts = {
+        INPUT: _rest(entry["prompt_tokens"], classes, Side.INPUT),
+        OUTPUT: _rest(entry["completion_tokens"], classes, Side.OUTPUT),
+        **classes,
+    }
+    names = BY_NAME if classes else counts  # most entries have no further classes
+    return {name: counts[name] for name in names if counts.get(name, 0) > 0}
 
 
-def rest(total: int, classes: Mapping[str, int], side: Side) -> int:
+def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
     """The tokens of a side's total that are of none of its further classes."""
     for name, count in classes.items():
         if BY_NAME[name].side is side:
@@ -57,13 +53,8 @@ def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, in
     if not classes:
         return _NONE | {_UNCACHED: prompt_tokens}
     found = _NONE | {FIELDS[name]: count for name, count in classes.items()}
-    found[_UNCACHED] = rest(prompt_tokens, classes, Side.INPUT)
+    found[_UNCACHED] = _rest(prompt_tokens, classes, Side.INPUT)
     return found
-
-
-def fields_of(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts that `by_class` gives, as `class_fields` names them."""
-    return _NONE | {FIELDS[name]: count for name, count in counts.items() if name != OUTPUT}
 
 
 def added(some: Mapping[str, int], more: Mapping[str, int]) -> Mapping[str, int]:

@@ -11,7 +11,8 @@ from app.demo.library import JUDGE
 from graphql_schema.context import Stores
 from stores import refs, times
 from stores.calls.inputs import LOCAL_USER
-from stores.costs import NewCost, bill, prices_of
+from stores.costs import NewCost, bill
+from stores.costs.project_prices import prices_of
 from stores.feedback import NewFeedback
 from stores.paging import PageRequest, Row
 from stores.query.sort import SortBy

@@ -30,7 +30,7 @@ from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
 from stores.database import Database, database_query
 from stores.driver_errors import driver_errors
-from stores.errors import BadInputError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, NewModelError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
 from tests.commands import Commands
@@ -271,6 +271,33 @@ def test_the_drivers_failures_are_told_without_its_words(raised: Exception, told
         raise raised
 
     assert "secret" not in str(failure.value)
+
+
+async def test_all_tries_of_a_query_share_one_time_limit(
+    database: Database, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        def __init__(self) -> None:
+            self.database = database
+
+        @database_query
+        async def ask(self) -> None:
+            await database.calls.find_one({})
+            await asyncio.sleep(0.4)
+            raise NewModelError("new")
+
+    with pytest.raises(NewModelError):
+        await Store().ask()
+    first, second, third = [body["maxTimeMS"] for _, body in commands.sent]
+    assert first <= 60_000
+    assert second <= 60_000 - 400
+    assert third <= 60_000 - 800
+
+    commands.sent.clear()
+    monkeypatch.setattr(database, "_query_timeout_seconds", 0.3)
+    with pytest.raises(StoreTimeoutError):
+        await Store().ask()
+    assert len(commands.sent) == 1
 
 
 async def test_a_query_at_a_moment_that_the_server_forgot_is_asked_again_twice_at_most(database: Database) -> None:

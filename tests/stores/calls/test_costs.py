@@ -1,7 +1,9 @@
 """Lists of calls by what they cost and by their tokens: sorted, filtered and counted by the prices of the moment."""
 
+import asyncio
 import random
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore, Expansion
 from stores.calls.additions import PRICES
-from stores.costs import CostsStore, NewCost, Prices, bill, prices_of, project_prices
+from stores.costs import CostsStore, NewCost, Prices, bill, project_prices
+from stores.costs.project_prices import prices_of
 from stores.costs.store import FEW
 from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
@@ -203,9 +206,9 @@ async def test_few_prices_are_read_beside_the_page_and_of_many_those_of_its_mode
 
 
 async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
-    calls: CallsStore, costs: CostsStore, commands: Commands
+    calls: CallsStore, costs: CostsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process keeps names of models; what it does not know it looks for once more, and asks again."""
+    """A process keeps names of models. After a query meets a new one, queries read the names for a few seconds."""
     await costs.create(PROJECT, [NewCost("a", 1.0, 1.0, effective_date=0), NewCost("b", 2.0, 2.0, effective_date=0)])
 
     async def write(number: int, model: str) -> None:
@@ -231,9 +234,62 @@ async def test_models_that_are_new_are_priced_in_lists_counts_and_sums(
     assert await count() == 2
     await write(3, "unknown")
     assert await total() == pytest.approx(103, abs=1e-3)
-    commands.sent.clear()
-    assert (await dearest(), await count()) == ([call_id(number) for number in (1, 0, 2, 3)], 2)
-    assert commands.names == ["aggregate"] * 4
+    for later, each in ((0.0, 3), (60.0, 2)):
+        monkeypatch.setattr(project_prices, "monotonic", lambda later=later: monotonic() + later)
+        commands.sent.clear()
+        assert (await dearest(), await count()) == ([call_id(number) for number in (1, 0, 2, 3)], 2)
+        assert commands.names == ["aggregate"] * 2 * each
+
+
+async def test_queries_at_once_that_each_meet_another_new_model_all_learn_theirs(
+    calls: CallsStore, costs: CostsStore
+) -> None:
+    models = [f"m{number}" for number in range(12)]
+    await costs.create(PROJECT, [NewCost(model, 1.0 + number, 0.0) for number, model in enumerate(models)])
+
+    async def dearest(number: int) -> tuple[list[str], float]:
+        only = CallsFilter(op_names=[f"op-{number}"])
+        sort = [SortBy("total_cost", descending=True)]
+        page = await calls.page(PROJECT, PageRequest(), {"id"}, only, sort, costs_more_than(0.5))
+        rows = (await AggregatesStore(calls.database).calls(PROJECT, Grouping(), ["cost"], only)).rows
+        return [row["id"] for row in page.rows], rows[0]["cost"]
+
+    for number, model in enumerate(models):
+        usage = {model: {"prompt_tokens": 1}}
+        await calls.write([start(number, op_name=f"op-{number}"), end(number, summary={"usage": usage})])
+    assert await dearest(0) == ([call_id(0)], 1.0)
+
+    found = await asyncio.gather(*map(dearest, range(1, 12)))
+
+    assert found == [([call_id(number)], 1.0 + number) for number in range(1, 12)]
+
+
+@pytest.mark.parametrize("most_kept", [100_000, 5])
+async def test_a_call_with_a_new_model_that_comes_after_the_names_are_read_is_in_no_page(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch, most_kept: int
+) -> None:
+    """A page is of the moment at which its names are read, so that it never shows such a call without a cost."""
+    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
+    read = project_prices._models_of
+    numbers = iter(range(1, 100))
+
+    async def read_before_a_write(*args: Any) -> frozenset[str]:  # noqa: ANN401 -- those of the real one
+        names = await read(*args)
+        number = next(numbers)
+        used = {"usage": {f"ft:gpt-4o:{number}": {"prompt_tokens": 1}}}
+        await calls.write([start(number), end(number, summary=used)])
+        return names
+
+    monkeypatch.setattr(project_prices, "_models_of", read_before_a_write)
+    await calls.write([start(0), end(0, summary={"usage": {"gpt-4o": {"prompt_tokens": 1}}})])
+
+    async def by_cost() -> list[str]:
+        page = await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_cost")])
+        return [row["id"] for row in page.rows]
+
+    assert await by_cost() == [call_id(0)]
+    assert {call_id(0), call_id(1)} == set(await by_cost())
+    assert await calls.count(PROJECT, query=Query({"$expr": {"$eq": [COST, {"$literal": None}]}})) == 0
 
 
 async def test_a_query_that_meets_new_models_each_time_is_refused(

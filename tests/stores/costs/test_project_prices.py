@@ -2,19 +2,32 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
-from stores.costs import CostsStore, NewCost, Prices, prices_of, pricing_of_found, project_prices
+import stores.costs.pricing
+from stores.aggregates import AggregatesStore, GroupBy, Grouping
+from stores.calls import CallsStore
+from stores.costs import CostsStore, NewCost, Prices, pricing_of_found, project_prices
+from stores.costs.project_prices import prices_of
 from stores.database import Database, Document
+from stores.driver_errors import CONVERSION_FAILURE
 from stores.errors import BadInputError, NewModelError
+from stores.paging import PageRequest
 from stores.query import Query
+from stores.query.sort import SortBy
+from stores.query.values import Expression
+from stores.transactions import Session
 from tests.commands import Commands
+from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT
 
 COST = NewCost("m", 1e-6, 2e-6, effective_date=0)
+FOUND: list[Document] = [{"$match": {"project_id": PROJECT}}]
 
 
 @pytest.fixture
@@ -128,16 +141,39 @@ async def test_prices_are_encoded_for_pipelines_but_once(costs: CostsStore, data
     await costs.create(PROJECT, [COST])
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 0, "usage": [entry()]})
 
-    async with pricing_of_found(database, PROJECT, FOUND) as prices:
+    async with pricing(database) as (_, prices):
         expression = prices.cost_expression()
-    async with pricing_of_found(database, PROJECT, FOUND) as again:
+    async with pricing(database) as (_, again):
         assert again.cost_expression() is expression
 
     assert isinstance(expression, RawBSONDocument)
-    assert prices.size == len(expression.raw)
     await costs.create(PROJECT, [NewCost("m", 5.0, 5.0)])
-    async with pricing_of_found(database, PROJECT, FOUND) as other:
+    async with pricing(database) as (_, other):
         assert other.cost_expression() != expression
+
+
+async def test_a_thread_encodes_all_expressions_of_a_pipeline(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    encoded = stores.costs.pricing._encoded
+
+    def encode(expression: Expression) -> Expression:
+        threads.append(threading.current_thread())
+        return encoded(expression)
+
+    monkeypatch.setattr(stores.costs.pricing, "_encoded", encode)
+    await costs.create(PROJECT, [COST])
+    calls = CallsStore(database)
+    await calls.write([start(), end(summary={"usage": {"m": {"prompt_tokens": 1}}})])
+
+    assert len((await calls.page(PROJECT, PageRequest(), {"id"}, sort_by=[SortBy("total_cost")])).rows) == 1
+    assert len(threads) == 1, "the cost of a call"
+    for by in ([], [GroupBy.MODEL]):
+        rows = (await AggregatesStore(database).calls(PROJECT, Grouping(by), ["cost", "unpriced_tokens"])).rows
+        assert [(row["cost"], row["unpriced_tokens"]) for row in rows] == [(1e-6, 0)]
+    assert len(threads) == 4, "two expressions for each path of an entry, one of which was encoded before"
+    assert threading.current_thread() not in threads
 
 
 async def test_prices_that_a_pipeline_cannot_hold_are_refused(
@@ -147,8 +183,91 @@ async def test_prices_that_a_pipeline_cannot_hold_are_refused(
     await database.calls.insert_one({"project_id": PROJECT, "started_at": 0, "usage": [entry()]})
     monkeypatch.setattr(project_prices, "MAX_BYTES", 50)
 
-    with pytest.raises(BadInputError, match="take more than 50 bytes"):
+    with pytest.raises(
+        BadInputError, match="names and prices take more than 50 bytes, too many to price in one query"
+    ) as refused:
         await cost_of_found(database)
+    assert refused.value.argument == "filter"
+
+
+async def write_models(database: Database, models: Sequence[str]) -> None:
+    """A call for each model, one after the other."""
+    usage = [[entry() | {"model": model}] for model in models]
+    calls = [{"project_id": PROJECT, "started_at": number, "usage": each} for number, each in enumerate(usage)]
+    await database.calls.insert_many(calls)
+
+
+async def test_a_project_may_have_thousands_of_models_without_a_price(costs: CostsStore, database: Database) -> None:
+    await costs.create(PROJECT, [NewCost(f"run-{number:05}5", 1.0 + number, 0.0) for number in range(3)])
+    models = [f"run-{number:05}" for number in range(15_000)]
+    await write_models(database, ["run-000005", *models, "run-000015"])
+
+    assert await cost_of_found(database) == [1.0, *[None] * 15_000, 2.0]
+
+
+async def test_a_pipeline_holds_the_models_of_its_calls_alone_where_those_of_the_project_are_too_many(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [f"m{number}" for number in range(20)]
+    await costs.create(PROJECT, [NewCost(model, 1.0 + number, 0.0) for number, model in enumerate(models)])
+    await write_models(database, models)
+
+    async def cost_of(first: int, last: int) -> list[float | None]:
+        return await cost_of_found(database, [*FOUND, {"$match": {"started_at": {"$gte": first, "$lte": last}}}])
+
+    assert await cost_of(0, 19) == [1.0 + number for number in range(20)]
+    monkeypatch.setattr(project_prices, "MAX_BYTES", 4_000)
+
+    assert await cost_of(0, 4) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    with pytest.raises(BadInputError, match="too many to price in one query; narrow it"):
+        await cost_of(0, 19)
+    assert await cost_of(15, 19) == [16.0, 17.0, 18.0, 19.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "reason"),
+    [("MAX_MODELS", 3, "more than 3 models"), ("MAX_BYTES", 7, "take more than 7 bytes")],
+)
+async def test_calls_of_too_many_models_are_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, reason: str
+) -> None:
+    await write_models(database, ["aa", "bb", "cc"])
+    monkeypatch.setattr(project_prices, limit, most)
+    assert await project_prices._models_of(database, FOUND) == {"aa", "bb", "cc"}
+
+    await write_models(database, ["dd"])
+    with pytest.raises(BadInputError, match=f"{reason}, too many to price in one query; narrow it") as refused:
+        await project_prices._models_of(database, FOUND)
+    assert refused.value.argument == "filter"
+
+
+async def test_another_failure_to_convert_is_no_new_model(database: Database) -> None:
+    await write_models(database, ["m"])
+
+    with pytest.raises(OperationFailure) as failed:
+        async with pricing(database):
+            await database.calls.aggregate([{"$set": {"cost": {"$toInt": {"$concat": ["x", ""]}}}}]).to_list(None)
+    assert failed.value.code == CONVERSION_FAILURE
+
+
+async def test_a_project_whose_prices_are_read_holds_up_no_other(
+    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, other_is_read = project_prices._mark, asyncio.Event()
+
+    async def mark(database: Database, project_id: str) -> tuple[int, int, str]:
+        if project_id == PROJECT:
+            await asyncio.wait_for(other_is_read.wait(), 30)
+        return await read(database, project_id)
+
+    monkeypatch.setattr(project_prices, "_mark", mark)
+    await costs.create(PROJECT, [COST])
+    first = asyncio.create_task(prices_of(database, PROJECT))
+    await asyncio.sleep(0)
+    assert (await prices_of(database, "acme/other")).at("m", 0) is None
+    other_is_read.set()
+
+    assert (await first).cost(entry(), 0) == 1e-6
 
 
 def entry() -> dict[str, object]:
@@ -174,15 +293,27 @@ async def test_prices_are_put_together_beside_the_event_loop(
     assert threads[0] is not threading.current_thread()
 
 
-FOUND: list[Document] = [{"$match": {"project_id": PROJECT}}]
+@asynccontextmanager
+async def pricing(database: Database, found: Sequence[Document] = FOUND) -> AsyncIterator[tuple[Session, Prices]]:
+    """A session, and the prices of the models of some calls for the cost of an entry."""
+    encode = Prices.cost_expression
+    async with (
+        database.one_moment() as session,
+        pricing_of_found(database, PROJECT, found, session, encode) as prices,
+    ):
+        yield session, prices
 
 
-async def cost_of_found(database: Database) -> list[float | None]:
+async def cost_of_found(database: Database, found: Sequence[Document] = FOUND) -> list[float | None]:
     """What a pipeline says that each entry of usage costs, in the order of the calls."""
-    async with pricing_of_found(database, PROJECT, FOUND) as prices:
-        found: list[Document] = [*FOUND, {"$sort": {"started_at": 1}}, {"$unwind": "$usage"}]
-        shown: Document = {"$project": {"cost": {"$toDouble": prices.cost_expression()}}}
-        return [row["cost"] for row in await database.calls.aggregate([*found, shown]).to_list(None)]
+    async with pricing(database, found) as (session, prices):
+        shown: list[Document] = [
+            {"$sort": {"started_at": 1}},
+            {"$unwind": "$usage"},
+            {"$project": {"cost": {"$toDouble": prices.cost_expression()}}},
+        ]
+        rows = await database.calls.aggregate([*found, *shown], session=session).to_list(None)
+        return [row["cost"] for row in rows]
 
 
 @pytest.mark.parametrize(("most_kept", "read"), [(100, []), (5, ["aggregate"])])
@@ -209,21 +340,20 @@ async def test_a_pipeline_prices_the_models_that_calls_state_under_any_of_their_
     assert commands.names == ["aggregate", *read, "aggregate"]
 
 
-@pytest.mark.parametrize("most_kept", [100, 5])
+@pytest.mark.parametrize(
+    ("model", "cost"), [("gpt-4o", 2.5e-6), ("5", None), ("2026-01-31", None), ("x" * 5_000, None)]
+)
 async def test_a_pipeline_fails_on_a_model_that_is_new_and_the_next_one_knows_it(
-    costs: CostsStore, database: Database, monkeypatch: pytest.MonkeyPatch, most_kept: int
+    costs: CostsStore, database: Database, model: str, cost: float | None
 ) -> None:
     await costs.create(PROJECT, [COST])
-    await database.calls.insert_one({"project_id": PROJECT, "started_at": 1, "usage": [entry()]})
+    await write_models(database, ["m"])
     assert await cost_of_found(database) == [1e-6]
-    monkeypatch.setattr(project_prices, "_MOST_KEPT", most_kept)
 
-    for number, model in enumerate(("gpt-4o", "5", "unknown")):
-        await database.calls.insert_one(
-            {"project_id": PROJECT, "started_at": 2 + number, "usage": [entry() | {"model": model}]}
-        )
-        if number == 0 or most_kept == 100:
-            with pytest.raises(NewModelError):
-                await cost_of_found(database)
+    await database.calls.insert_one(
+        {"project_id": PROJECT, "started_at": 2, "usage": [entry() | {"model": model}, entry() | {"model": "other"}]}
+    )
+    with pytest.raises(NewModelError):
+        await cost_of_found(database)
 
-    assert await cost_of_found(database) == [1e-6, 2.5e-6, None, None]
+    assert await cost_of_found(database) == [1e-6, cost, None]
