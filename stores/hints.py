@@ -29,7 +29,20 @@ from stores.errors import StoreError
 from stores.mirror import original_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.expressions import And, Compare, Comparison, In, Literal, Not, Operand, Or, Scalar, gets
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Convert,
+    Get,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Target,
+    operands,
+)
 from stores.query.fields import Access, is_index
 from stores.query.texts import starting_with
 from stores.query.values import Expression, reach
@@ -400,18 +413,35 @@ def _terms(node: Operand, *, holds: bool = True) -> Iterator[_Term]:
             for term in terms:
                 yield from _terms(term, holds=holds)
             return
-        case Compare(_, left, right):
-            operands: tuple[Operand, ...] = (left, right)
-        case In(operand, members):
-            operands = (operand, *members)
+        case Compare(Comparison.EQ, term, Literal(bool() as value)) | Compare(
+            Comparison.EQ, Literal(bool() as value), term
+        ) if _is_never_null(term):
+            yield from _terms(term, holds=holds is value)
+            return
         case _:
-            operands = ()
-    literals = tuple([each.value for each in operands if isinstance(each, Literal)])
+            below = operands(node)
+    literals = tuple([each.value for each in below if isinstance(each, Literal)])
     is_ordered = isinstance(node, Compare) and node.comparison is not Comparison.EQ
     # A missing value equals null.
-    for get in gets(node) if holds is not (None in literals) else ():
-        is_plain = get in operands and None not in literals and not (is_ordered and get.access.field is OP_NAME)
+    for get in _needed(below) if holds is not (None in literals) else ():
+        is_plain = get in below and None not in literals and not (is_ordered and get.access.field is OP_NAME)
         yield _Term(get.name, get.access, literals if is_plain else ())
+
+
+def _needed(nodes: Iterable[Operand]) -> Iterator[Get]:
+    """The fields that must be there for each of some operands to have a value."""
+    for node in nodes:
+        if isinstance(node, Get):
+            yield node
+        elif isinstance(node, Convert) and not _is_never_null(node):
+            yield from _needed([node.operand])
+
+
+def _is_never_null(node: Operand) -> bool:
+    """Whether an operand is true or false even of a call without its fields."""
+    if isinstance(node, Convert):
+        return node.to is Target.EXISTS
+    return not isinstance(node, Literal | Get)
 
 
 def _of_term(term: _Term, sample: _Sample, keys: _Keys) -> Hint | None:

@@ -209,6 +209,14 @@ async def test_what_finds_something_or_cannot_be_explained_has_no_hint(client: h
     assert await hints_of(client, statuses=["ERROR"]) == []
     assert await hints_of(client, {"$and": [eq("status", "error"), {"$not": [eq("inputs.mesages", 1)]}]}) == []
     assert await hints_of(client, {"$and": [eq("status", "error"), {"$eq": [missing, lit(None)]}]}) == []
+    exists = {"$convert": {"input": missing, "to": "exists"}}
+    for absent in (
+        {"$eq": [exists, lit(value=False)]},
+        {"$eq": [lit(value=False), {"$gt": [missing, lit(1)]}]},
+        {"$not": [{"$eq": [exists, lit(value=True)]}]},
+        {"$eq": [{"$convert": {"input": exists, "to": "string"}}, lit("false")]},
+    ):
+        assert await hints_of(client, {"$and": [eq("status", "error"), absent]}) == []
     assert await hints_of(client, eq("inputs.mesages", "x"), document=later) == []
     assert await hints_of(client, eq("inputs.mesages", "x"), document=none_asked) == []
 
@@ -221,6 +229,8 @@ async def test_a_path_that_must_be_there_is_told_behind_a_negation_and_in_every_
     queries: list[Tree] = [
         {"$not": [{"$eq": [missing, lit(None)]}]},
         {"$convert": {"input": missing, "to": "exists"}},
+        {"$eq": [{"$convert": {"input": missing, "to": "exists"}}, lit(value=True)]},
+        {"$not": [{"$eq": [lit(value=False), {"$convert": {"input": missing, "to": "exists"}}]}]},
         {"$contains": {"input": missing, "substr": lit("hi")}},
         {"$gt": [{"$convert": {"input": missing, "to": "double"}}, lit(1)]},
         {"$and": [eq("status", "success"), {"$or": [eq("inputs.mesages", 1), eq("inputs.mesages", 2)]}]},
