@@ -23,7 +23,7 @@ from stores.calls.feedback import FeedbackNames
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import op_trace_name
-from stores.calls.op_names import op_names
+from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
 from stores.mirror import original_key
@@ -217,7 +217,7 @@ class HintsStore:
         if read is None or not read[0].calls:
             return [[] for _ in conditions]
         ops = list(dict.fromkeys(names for each in asked for names in each.ops))[:_MOST_OPS]
-        unknown = [names for names in ops if not await self._has_op(project_id, names, read[0])]
+        unknown = await self._unknown(project_id, ops, read[0]) if ops else []
         return await self._in_thread(lambda until: [_of_calls(each, unknown, *read, until) for each in asked])
 
     async def _in_thread(self, work: Callable[[float], _Read]) -> _Read:
@@ -246,16 +246,22 @@ class HintsStore:
 
         return await self._in_thread(hints)
 
-    async def _has_op(self, project_id: str, names: Sequence[str], sample: _Sample) -> bool:
-        """Whether a call of the project, also an older one than the sample has, has one of some ops."""
-        found = op_names(project_id, names)
-        if any(name in found.exact or name.startswith(tuple(found.prefixes)) for name in sample.ops):
-            return True
-        prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
-        branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
-        match = {"project_id": project_id, "visible": True, "$or": branches}
-        milliseconds = round(READ_SECONDS * 1_000)
-        return await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is not None
+    async def _unknown(self, project_id: str, ops: Sequence[tuple[str, ...]], sample: _Sample) -> list[tuple[str, ...]]:
+        """Those of some tuples of ops of which no call of the project has one, nor one older than the sample."""
+
+        def outside(_until: float) -> dict[tuple[str, ...], OpNames]:
+            found = {names: op_names(project_id, names) for names in ops}
+            return {names: each for names, each in found.items() if not _occurs(each, sample.ops)}
+
+        unknown = []
+        for names, found in (await self._in_thread(outside)).items():
+            prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
+            branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
+            match = {"project_id": project_id, "visible": True, "$or": branches}
+            milliseconds = round(READ_SECONDS * 1_000)
+            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is None:
+                unknown.append(names)
+        return unknown
 
     async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Keys] | None:
         """Read the sample, and its keys if it lacks one of the asked paths; None where too many are being read."""
@@ -467,6 +473,11 @@ def _of_calls(
         models = _first(asked.models)
         hints += [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample, until) for name in models]
     return list(dict.fromkeys(hint for hint in hints if hint))
+
+
+def _occurs(wanted: OpNames, ops: Mapping[str, int]) -> bool:
+    prefixes = tuple(wanted.prefixes)
+    return not ops.keys().isdisjoint(wanted.exact) or any(op.startswith(prefixes) for op in ops)
 
 
 def _first(names: Iterable[str]) -> list[str]:

@@ -347,20 +347,22 @@ async def test_names_are_compared_up_to_a_deadline(
     assert 0 < len(compared) <= 10
 
 
-async def test_a_result_waits_once_for_all_its_hints(
+async def test_a_result_waits_a_second_for_all_its_hints(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
 
-    async def never_done(_store: HintsStore, project_id: str, *_more: object) -> None:
+    async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
         begun.append(project_id)
-        await asyncio.Event().wait()
+        await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
+        return []
 
-    monkeypatch.setattr(HintsStore, "_of_missing", never_done)
+    monkeypatch.setattr(HintsStore, "_of_missing", slow)
     fields = " ".join(f'a{n}: callsStats(projectId: "acme/chat{n}") {{ count }}' for n in range(3))
 
-    assert await hints_of(client, document=f"{{ {fields} }}") == []
-    assert begun == ["acme/chat0"]
+    await hints_of(client, document=f"{{ {fields} }}")
+
+    assert 0 < len(begun) < 3
 
 
 async def test_an_answer_has_ten_hints_at_most(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
