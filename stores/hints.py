@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 from time import monotonic, thread_time
 from typing import Any, Final, NamedTuple, TypeVar
@@ -54,7 +55,7 @@ MOST_HINTS: Final = 10
 READ_SECONDS: Final = 0.25
 """Time for the sample, and again for its keys."""
 
-KEPT_SECONDS: Final = 10.0
+_KEPT_SECONDS: Final = 10.0
 """Time for which a sample is used again, so that a client that asks again and again does not pay each time."""
 
 COMPARE_SECONDS: Final = 0.1
@@ -178,9 +179,8 @@ class _Keys:
 class HintsStore:
     """Makes hints from what MongoDB has."""
 
-    def __init__(self, database: Database, kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self._kept_seconds = kept_seconds
         self._kept: dict[tuple[str, frozenset[Path]], tuple[float, _Sample]] = {}
         self._kept_keys: dict[str, tuple[float, _Keys]] = {}
         self._reads = 0
@@ -210,10 +210,10 @@ class HintsStore:
         asked = await self._in_thread(
             lambda until: [_asked(condition) if thread_time() < until else _Asked() for condition in conditions]
         )
-        terms = list(dict.fromkeys(term for each in asked for term in each.terms))[:_MOST_PATHS]
-        if not terms and not any(each.ops or each.models for each in asked):
+        paths = {term.access.spelling: term.access for each in asked for term in each.terms}
+        if not paths and not any(each.ops or each.models for each in asked):
             return [[] for _ in conditions]
-        read = await self._read(project_id, {term.access.spelling: term.access for term in terms})
+        read = await self._read(project_id, dict(islice(paths.items(), _MOST_PATHS)))
         if read is None or not read[0].calls:
             return [[] for _ in conditions]
         ops = list(dict.fromkeys(names for each in asked for names in each.ops))[:_MOST_OPS]
@@ -266,7 +266,7 @@ class HintsStore:
     async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Keys] | None:
         """Read the sample, and its keys if it lacks one of the asked paths; None where too many are being read."""
         key = (project_id, frozenset(asked))
-        sample, keys = self._still(self._kept.get(key)), self._still(self._kept_keys.get(project_id))
+        sample, keys = _still(self._kept.get(key)), _still(self._kept_keys.get(project_id))
         if sample and (keys or not sample.lacks_paths):
             return sample, keys or _Keys()
         if self._reads >= _MOST_READS:
@@ -281,10 +281,6 @@ class HintsStore:
         finally:
             self._reads -= 1
         return sample, keys or _Keys()
-
-    def _still(self, kept: tuple[float, _Read] | None) -> _Read | None:
-        """What was read and kept, unless that is too long ago."""
-        return kept[1] if kept and monotonic() - kept[0] < self._kept_seconds else None
 
     async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> _Sample:
         sample = _Sample(kinds={path: Counter() for path in asked})
@@ -338,6 +334,11 @@ class HintsStore:
             skipped += limit
             if _count(found) < limit:
                 return
+
+
+def _still(kept: tuple[float, _Read] | None) -> _Read | None:
+    """The value that was kept, unless that is too long ago."""
+    return kept[1] if kept and monotonic() - kept[0] < _KEPT_SECONDS else None
 
 
 def _keep(kept: dict[_Key, tuple[float, _Read]], key: _Key, read: _Read) -> None:
@@ -463,14 +464,12 @@ def _of_calls(
 ) -> list[Hint]:
     """The hints on a condition, of whose ops some are unknown."""
     hints = [_of_term(term, sample, keys, until) for term in asked.terms]
-    if ops := _first(name for names in asked.ops if names in unknown for name in names):
-        plain = Counter[str]()
-        for op, count in sample.ops.items():
-            plain[_plain(op)] += count
-        hints += [_of_op(op, plain, sample, until) for op in ops]
+    if ops := dict.fromkeys(name for names in asked.ops if names in unknown for name in names):
+        plain = {each: _plain(each) for each in sample.ops}
+        hints += [_of_op(op, plain, sample, until) for op in islice(ops, _MOST_OPS)]
     if sample.models.keys().isdisjoint(asked.models):
         said = f"No call among {sample.name} reports usage of"
-        models = _first(asked.models)
+        models = islice(dict.fromkeys(asked.models), _MOST_OPS)
         hints += [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample, until) for name in models]
     return list(dict.fromkeys(hint for hint in hints if hint))
 
@@ -478,10 +477,6 @@ def _of_calls(
 def _occurs(wanted: OpNames, ops: Mapping[str, int]) -> bool:
     prefixes = tuple(wanted.prefixes)
     return not ops.keys().isdisjoint(wanted.exact) or any(op.startswith(prefixes) for op in ops)
-
-
-def _first(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))[:_MOST_OPS]
 
 
 def _of_term(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint | None:
@@ -522,14 +517,17 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)
 
 
-def _of_op(op: str, plain: Counter[str], sample: _Sample, until: float) -> Hint:
-    """The hint that an op does not occur, and which of its versions or which similar op does."""
+def _of_op(op: str, plain: Mapping[str, str], sample: _Sample, until: float) -> Hint:
+    """The hint that an op does not occur, and which of its versions or which similar op does, by their plain names."""
     name = _plain(op)
-    if name not in plain:
-        return _of_name("OP_NOT_FOUND", "No call has the op", name, plain, sample, until)
-    versions = sorted((each for each in sample.ops if _plain(each) == name), key=lambda each: (-sample.ops[each], each))
+    counts = Counter[str]()
+    for each, count in sample.ops.items():
+        counts[plain[each]] += count
+    if name not in counts:
+        return _of_name("OP_NOT_FOUND", "No call has the op", name, counts, sample, until)
+    versions = sorted((each for each in plain if plain[each] == name), key=lambda each: (-sample.ops[each], each))
     message = (
-        f"No call has the op {op[:200]}. {name} occurs in {plain[name]:,} of {sample.name}, "
+        f"No call has the op {op[:200]}. {name} occurs in {counts[name]:,} of {sample.name}, "
         f"as {', '.join(versions[:_MOST_VERSIONS])}{', ...' if len(versions) > _MOST_VERSIONS else '.'}"
     )
     return Hint("OP_NOT_FOUND", message, versions[0])
