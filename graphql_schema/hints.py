@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from graphql import FieldNode
+from graphql import FieldNode, GraphQLField
 from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
 from graphql.execution.values import get_argument_values
@@ -17,6 +18,9 @@ from graphql_schema.fields import to_store
 from stores.hints import MOST_HINTS, CallsCondition
 
 _logger: Final = logging.getLogger("loomql")
+
+WAIT_SECONDS: Final = 1.0
+"""Time for all hints of a result; those that are there by then are given."""
 
 _MOST_PROJECTS: Final = 3
 """Projects of one operation that hints are made for, one after the other."""
@@ -67,9 +71,9 @@ def begin_stream_hints(executor: Executor[Any]) -> "asyncio.Task[list[Hint]] | N
     """Begin to make the hints on a subscription; None for one without a condition on calls."""
     given = {
         argument.name.value
-        for field in executor.operation.selection_set.selections
-        if isinstance(field, FieldNode) and field.name.value in _ON_CALLS
-        for argument in field.arguments or ()
+        for _, node, _ in _nodes(executor)
+        if node.name.value in _ON_CALLS
+        for argument in node.arguments or ()
     }
     return None if given.isdisjoint(_CONDITIONS) else asyncio.create_task(_hints(executor))
 
@@ -82,30 +86,35 @@ async def _hints(executor: Executor[Any], empty: Mapping[str, object] | None = N
     by_project: dict[str, list[_Field]] = {}
     hints: list[Hint] = []
     try:
-        for field in _fields(executor, empty):
+        for field in islice(_fields(executor, empty), MOST_HINTS):
             by_project.setdefault(field.project_id, []).append(field)
-        for project_id, fields in list(by_project.items())[:_MOST_PROJECTS]:
-            conditions = [field.condition for field in fields]
-            found = await context.stores.hints.of(project_id, conditions, context.caller.projects)
-            for field, of_field in zip(fields, found, strict=True):
-                hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
+        async with asyncio.timeout(WAIT_SECONDS):
+            for project_id, fields in list(by_project.items())[:_MOST_PROJECTS]:
+                conditions = [field.condition for field in fields]
+                found = await context.stores.hints.of(project_id, conditions, context.caller.projects)
+                for field, of_field in zip(fields, found, strict=True):
+                    hints += [{"path": [field.name], **asdict(hint)} for hint in of_field]
     except Exception:
         # The answer is right without a hint, whatever went wrong.
         _logger.debug("an empty answer got no hints", exc_info=True)
     return hints[:MOST_HINTS]
 
 
-def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) -> Iterator[_Field]:
-    """The root fields that found nothing in a project, but for those that ask for no row or for a later page."""
+def _nodes(executor: Executor[Any]) -> Iterator[tuple[str, FieldNode, GraphQLField]]:
+    """The root fields with a project by their names in the result, those of fragments, too."""
     kind = executor.schema.get_root_type(executor.operation.operation)
     if kind is None:
         return
     collected = collect_fields(executor.schema, executor.fragments, executor.variable_values, kind, executor.operation)
-    for name, details in collected.grouped_field_set.items():
-        node = details[0].node
-        definition = kind.fields.get(node.name.value)
-        if definition is None or "projectId" not in definition.args:
-            continue
+    for name, [details, *_] in collected.grouped_field_set.items():
+        definition = kind.fields.get(details.node.name.value)
+        if definition is not None and "projectId" in definition.args:
+            yield name, details.node, definition
+
+
+def _fields(executor: Executor[Any], empty: Mapping[str, object] | None = None) -> Iterator[_Field]:
+    """The root fields that found nothing in a project, but for those that ask for no row or for a later page."""
+    for name, node, definition in _nodes(executor):
         if empty is not None and (name not in empty or (node.name.value != _AGGREGATE and _has_row(empty[name]))):
             continue
         values = get_argument_values(definition, node, executor.variable_values)

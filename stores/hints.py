@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from time import monotonic
+from operator import itemgetter
+from time import monotonic, thread_time
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pymongo.errors import ExecutionTimeout
@@ -23,13 +24,26 @@ from stores.calls.feedback import FeedbackNames
 from stores.calls.fields import CALL_FIELDS, OP_NAME
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import op_trace_name
-from stores.calls.op_names import op_names
+from stores.calls.op_names import OpNames, op_names
 from stores.database import Database
 from stores.errors import StoreError
 from stores.mirror import original_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.expressions import And, Compare, Comparison, In, Literal, Not, Operand, Or, Scalar, gets
+from stores.query.expressions import (
+    And,
+    Compare,
+    Comparison,
+    Convert,
+    Get,
+    Literal,
+    Not,
+    Operand,
+    Or,
+    Scalar,
+    Target,
+    operands,
+)
 from stores.query.fields import Access, is_index
 from stores.query.texts import starting_with
 from stores.query.values import Expression, reach
@@ -41,10 +55,12 @@ MOST_HINTS: Final = 10
 READ_SECONDS: Final = 0.25
 """Time for the sample, and again for its keys."""
 
-KEPT_SECONDS: Final = 10.0
+_KEPT_SECONDS: Final = 10.0
 """Time for which a sample is used again, so that a client that asks again and again does not pay each time."""
 
-_WAIT_SECONDS: Final = 1.0
+COMPARE_SECONDS: Final = 0.1
+"""Time of the processor for comparing names, in a thread that nothing else ends; after it, hints suggest nothing."""
+
 _MOST_READS: Final = 2
 """Samples that a process reads at a time; while it does, other empty answers get no hints from a new sample."""
 
@@ -57,6 +73,11 @@ _KEYS_OF: Final = 200
 as the types at a few paths."""
 
 _MOST_PATHS: Final = 20
+_MOST_TERMS: Final = 10
+"""Of one condition; of ops and of models, half as many."""
+
+_MOST_OPS: Final = 5
+_MOST_VERSIONS: Final = 3
 _MOST_SHAPES: Final = 50
 """Of one command: calls of a project have few that differ, unless their keys are data."""
 
@@ -65,14 +86,14 @@ _WIDTHS: Final = (100, 60, 40, 20, 10, 10)
 """Keys that are read of an object, by depth."""
 
 _MOST_PROJECTS: Final = 1_000
-_MOST_NAMES: Final = 1_000
-"""Names that one is compared with, the most frequent ones first."""
+_MOST_NAMES: Final = 200
+"""Names of keys, ops or models that one is compared with, the most frequent ones first."""
 
 _CUTOFF: Final = 0.7
 """Ratio of `difflib` from which names are similar: 0.89 for `gpt-4` and `gpt-4o`, 0.67 for `user` and `usage`."""
 
 _LONGEST: Final = 100
-"""Characters of a literal in a message."""
+"""Characters of a literal in a message, and of a name as it is compared."""
 
 _FIRST: Final = "0"
 _JSON: Final = ("inputs", "output", "attributes", "summary")
@@ -118,11 +139,11 @@ class _Term(NamedTuple):
 
 @dataclass(slots=True)
 class _Asked:
-    """The parts of a condition that a sample can explain: of each list of names, one must be there."""
+    """The parts of a condition that a sample can explain: one op of each tuple must occur, and one of the models."""
 
     terms: list[_Term] = field(default_factory=list)
-    ops: list[Sequence[str]] = field(default_factory=list)
-    models: list[Sequence[str]] = field(default_factory=list)
+    ops: list[tuple[str, ...]] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -158,12 +179,12 @@ class _Keys:
 class HintsStore:
     """Makes hints from what MongoDB has."""
 
-    def __init__(self, database: Database, kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self._kept_seconds = kept_seconds
         self._kept: dict[tuple[str, frozenset[Path]], tuple[float, _Sample]] = {}
         self._kept_keys: dict[str, tuple[float, _Keys]] = {}
         self._reads = 0
+        self._thread = asyncio.Lock()
 
     async def of(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
@@ -176,11 +197,9 @@ class HintsStore:
             readable: the projects that hints may name, as `ProjectsFilter.among`.
 
         Raises:
-            TimeoutError: the database did not get through with it in a second.
-            StoreError: it was away, or a query makes no sense of the fields of calls.
+            StoreError: the database was away, or a query makes no sense of the fields of calls.
         """
-        async with asyncio.timeout(_WAIT_SECONDS):
-            return await self.database.run(self._of(project_id, conditions, readable))
+        return await self.database.run(self._of(project_id, conditions, readable))
 
     async def _of(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
@@ -188,14 +207,23 @@ class HintsStore:
         if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}) is None:
             hints = await self._of_missing(project_id, readable)
             return [hints for _ in conditions]
-        asked = [_asked(condition) for condition in conditions]
-        terms = list(dict.fromkeys(term for each in asked for term in each.terms))[:_MOST_PATHS]
-        if not terms and not any(each.ops or each.models for each in asked):
+        asked = await self._in_thread(
+            lambda until: [_asked(condition) if thread_time() < until else _Asked() for condition in conditions]
+        )
+        paths = {term.access.spelling: term.access for each in asked for term in each.terms}
+        if not paths and not any(each.ops or each.models for each in asked):
             return [[] for _ in conditions]
-        read = await self._read(project_id, {term.access.spelling: term.access for term in terms})
+        read = await self._read(project_id, dict(islice(paths.items(), _MOST_PATHS)))
         if read is None or not read[0].calls:
             return [[] for _ in conditions]
-        return [await self._of_calls(project_id, each, *read) for each in asked]
+        ops = list(dict.fromkeys(names for each in asked for names in each.ops))[:_MOST_OPS]
+        unknown = await self._unknown(project_id, ops, read[0]) if ops else []
+        return await self._in_thread(lambda until: [_of_calls(each, unknown, *read, until) for each in asked])
+
+    async def _in_thread(self, work: Callable[[float], _Read]) -> _Read:
+        """Do some work until a time of a thread: only one at a time, so that other requests have threads."""
+        async with self._thread:
+            return await asyncio.to_thread(lambda: work(thread_time() + COMPARE_SECONDS))
 
     async def _of_missing(self, project_id: str, readable: tuple[str, ...] | None) -> list[Hint]:
         """The hint that a project does not exist, if one with a similar name does that may be named."""
@@ -207,41 +235,38 @@ class HintsStore:
             for row in await rows.to_list(None):
                 whose, _, what = row["_id"].partition("/")
                 found.setdefault(whose, []).append(what)
-        for whose in _similar(entity, found, most=3):
-            if similar := _similar(name, found[whose]):
-                other = f"{whose}/{similar[0]}"
-                message = f"The project {project_id} does not exist. A similar one is {other}."
-                return [Hint("PROJECT_NOT_FOUND", message, other)]
-        return []
 
-    async def _of_calls(self, project_id: str, asked: _Asked, sample: _Sample, keys: _Keys) -> list[Hint]:
-        # To compare many names takes long, and a thread lets other requests in.
-        found = await asyncio.to_thread(lambda: [_of_term(term, sample, keys) for term in asked.terms])
-        hints = [hint for hint in found if hint]
-        plain = Counter[str]()
-        for name, count in sample.ops.items():
-            plain[op_trace_name(name)] += count
-        unknown = [names[0] for names in asked.ops if not await self._has_op(project_id, names, sample)]
-        hints += [_of_name("OP_NOT_FOUND", "No call has the op", _plain(name), plain, sample) for name in unknown]
-        unknown = [names[0] for names in asked.models if sample.models.keys().isdisjoint(names)]
-        said = f"No call among {sample.name} reports usage of"
-        return hints + [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample) for name in unknown]
+        def hints(until: float) -> list[Hint]:
+            for whose in _similar(entity, found, until, most=3):
+                if similar := _similar(name, found[whose], until):
+                    other = f"{whose}/{similar[0]}"
+                    message = f"The project {project_id} does not exist. A similar one is {other}."
+                    return [Hint("PROJECT_NOT_FOUND", message, other)]
+            return []
 
-    async def _has_op(self, project_id: str, names: Sequence[str], sample: _Sample) -> bool:
-        """Whether a call of the project, also an older one than the sample has, has one of some ops."""
-        found = op_names(project_id, names)
-        if any(name in found.exact or name.startswith(tuple(found.prefixes)) for name in sample.ops):
-            return True
-        prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
-        branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
-        match = {"project_id": project_id, "visible": True, "$or": branches}
-        milliseconds = round(READ_SECONDS * 1_000)
-        return await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is not None
+        return await self._in_thread(hints)
+
+    async def _unknown(self, project_id: str, ops: Sequence[tuple[str, ...]], sample: _Sample) -> list[tuple[str, ...]]:
+        """Those of some tuples of ops of which no call of the project has one, nor one older than the sample."""
+
+        def outside(_until: float) -> dict[tuple[str, ...], OpNames]:
+            found = {names: op_names(project_id, names) for names in ops}
+            return {names: each for names, each in found.items() if not _occurs(each, sample.ops)}
+
+        unknown = []
+        for names, found in (await self._in_thread(outside)).items():
+            prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
+            branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
+            match = {"project_id": project_id, "visible": True, "$or": branches}
+            milliseconds = round(READ_SECONDS * 1_000)
+            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is None:
+                unknown.append(names)
+        return unknown
 
     async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Keys] | None:
         """Read the sample, and its keys if it lacks one of the asked paths; None where too many are being read."""
         key = (project_id, frozenset(asked))
-        sample, keys = self._still(self._kept.get(key)), self._still(self._kept_keys.get(project_id))
+        sample, keys = _still(self._kept.get(key)), _still(self._kept_keys.get(project_id))
         if sample and (keys or not sample.lacks_paths):
             return sample, keys or _Keys()
         if self._reads >= _MOST_READS:
@@ -256,10 +281,6 @@ class HintsStore:
         finally:
             self._reads -= 1
         return sample, keys or _Keys()
-
-    def _still(self, kept: tuple[float, _Read] | None) -> _Read | None:
-        """What was read and kept, unless that is too long ago."""
-        return kept[1] if kept and monotonic() - kept[0] < self._kept_seconds else None
 
     async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> _Sample:
         sample = _Sample(kinds={path: Counter() for path in asked})
@@ -313,6 +334,11 @@ class HintsStore:
             skipped += limit
             if _count(found) < limit:
                 return
+
+
+def _still(kept: tuple[float, _Read] | None) -> _Read | None:
+    """The value that was kept, unless that is too long ago."""
+    return kept[1] if kept and monotonic() - kept[0] < _KEPT_SECONDS else None
 
 
 def _keep(kept: dict[_Key, tuple[float, _Read]], key: _Key, read: _Read) -> None:
@@ -377,16 +403,18 @@ def _asked(condition: CallsCondition | None) -> _Asked:
     if condition is None:
         return asked
     calls_filter, query = condition
-    if calls_filter and calls_filter.op_names:
-        asked.ops.append(calls_filter.op_names)
-    if calls_filter and calls_filter.models:
-        asked.models.append(calls_filter.models)
+    ops: list[tuple[str, ...]] = []
+    if calls_filter:
+        ops = [tuple(calls_filter.op_names)] if calls_filter.op_names else []
+        asked.models = calls_filter.models or []
+    terms: dict[tuple[Path, frozenset[str | None]], _Term] = {}
     for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
         if term.access.field is OP_NAME:
-            if names := [literal for literal in term.literals if isinstance(literal, str)]:
-                asked.ops.append(names)
+            ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in _JSON and term.access.steps:
-            asked.terms.append(term)
+            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals))), term)
+    asked.ops = list(filter(None, dict.fromkeys(ops)))[:_MOST_OPS]
+    asked.terms = list(terms.values())[:_MOST_TERMS]
     return asked
 
 
@@ -400,26 +428,63 @@ def _terms(node: Operand, *, holds: bool = True) -> Iterator[_Term]:
             for term in terms:
                 yield from _terms(term, holds=holds)
             return
-        case Compare(_, left, right):
-            operands: tuple[Operand, ...] = (left, right)
-        case In(operand, members):
-            operands = (operand, *members)
+        case Compare(Comparison.EQ, term, Literal(bool() as value)) | Compare(
+            Comparison.EQ, Literal(bool() as value), term
+        ) if _is_never_null(term):
+            yield from _terms(term, holds=holds is value)
+            return
         case _:
-            operands = ()
-    literals = tuple([each.value for each in operands if isinstance(each, Literal)])
+            below = operands(node)
+    literals = tuple([each.value for each in below if isinstance(each, Literal)])
     is_ordered = isinstance(node, Compare) and node.comparison is not Comparison.EQ
     # A missing value equals null.
-    for get in gets(node) if holds is not (None in literals) else ():
-        is_plain = get in operands and None not in literals and not (is_ordered and get.access.field is OP_NAME)
+    for get in _needed(below) if holds is not (None in literals) else ():
+        is_plain = get in below and None not in literals and not (is_ordered and get.access.field is OP_NAME)
         yield _Term(get.name, get.access, literals if is_plain else ())
 
 
-def _of_term(term: _Term, sample: _Sample, keys: _Keys) -> Hint | None:
+def _needed(nodes: Iterable[Operand]) -> Iterator[Get]:
+    """The fields that must be there for each of some operands to have a value."""
+    for node in nodes:
+        if isinstance(node, Get):
+            yield node
+        elif isinstance(node, Convert) and not _is_never_null(node):
+            yield from _needed([node.operand])
+
+
+def _is_never_null(node: Operand) -> bool:
+    """Whether an operand is true or false even of a call without its fields."""
+    if isinstance(node, Convert):
+        return node.to is Target.EXISTS
+    return not isinstance(node, Literal | Get)
+
+
+def _of_calls(
+    asked: _Asked, unknown: Sequence[tuple[str, ...]], sample: _Sample, keys: _Keys, until: float
+) -> list[Hint]:
+    """The hints on a condition, of whose ops some are unknown."""
+    hints = [_of_term(term, sample, keys, until) for term in asked.terms]
+    if ops := dict.fromkeys(name for names in asked.ops if names in unknown for name in names):
+        plain = {each: _plain(each) for each in sample.ops}
+        hints += [_of_op(op, plain, sample, until) for op in islice(ops, _MOST_OPS)]
+    if sample.models.keys().isdisjoint(asked.models):
+        said = f"No call among {sample.name} reports usage of"
+        models = islice(dict.fromkeys(asked.models), _MOST_OPS)
+        hints += [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample, until) for name in models]
+    return list(dict.fromkeys(hint for hint in hints if hint))
+
+
+def _occurs(wanted: OpNames, ops: Mapping[str, int]) -> bool:
+    prefixes = tuple(wanted.prefixes)
+    return not ops.keys().isdisjoint(wanted.exact) or any(op.startswith(prefixes) for op in ops)
+
+
+def _of_term(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint | None:
     kinds = sample.kinds.get(term.access.spelling)
     if kinds is None:
         return None
     if _is_missing(kinds):
-        return _of_path(term, sample, keys)
+        return _of_path(term, sample, keys, until)
     held = {_KINDS[name] for name in kinds if name in _KINDS}
     written = {_kind(literal) for literal in term.literals}
     if len(held) != 1 or not written or written & {*held, None}:
@@ -441,9 +506,9 @@ def _is_missing(kinds: Counter[str]) -> bool:
     return set(kinds) == {"missing"}
 
 
-def _of_path(term: _Term, sample: _Sample, keys: _Keys) -> Hint:
+def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     message = f"No call among {sample.name} has {term.name}."
-    similar = _similar_path(term.access.spelling, keys.paths)
+    similar = _similar_path(term.access.spelling, keys.paths, until) if thread_time() < until else None
     if similar is None:
         return Hint("PATH_NOT_FOUND", message)
     name = json_path.join(map(original_key, similar))
@@ -452,10 +517,26 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys) -> Hint:
     return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)
 
 
-def _of_name(code: str, said: str, name: str, names: Counter[str], sample: _Sample) -> Hint:
+def _of_op(op: str, plain: Mapping[str, str], sample: _Sample, until: float) -> Hint:
+    """The hint that an op does not occur, and which of its versions or which similar op does, by their plain names."""
+    name = _plain(op)
+    counts = Counter[str]()
+    for each, count in sample.ops.items():
+        counts[plain[each]] += count
+    if name not in counts:
+        return _of_name("OP_NOT_FOUND", "No call has the op", name, counts, sample, until)
+    versions = sorted((each for each in plain if plain[each] == name), key=lambda each: (-sample.ops[each], each))
+    message = (
+        f"No call has the op {op[:200]}. {name} occurs in {counts[name]:,} of {sample.name}, "
+        f"as {', '.join(versions[:_MOST_VERSIONS])}{', ...' if len(versions) > _MOST_VERSIONS else '.'}"
+    )
+    return Hint("OP_NOT_FOUND", message, versions[0])
+
+
+def _of_name(code: str, said: str, name: str, names: Counter[str], sample: _Sample, until: float) -> Hint:
     """The hint that a name does not occur, and which similar one does."""
     message = f"{said} {name[:200]}."
-    similar = _similar(name, [each for each, _ in names.most_common()])
+    similar = _similar(name, [each for each, _ in names.most_common(_MOST_NAMES)], until)
     if not similar:
         return Hint(code, message)
     return Hint(code, f"{message} {similar[0]} occurs in {names[similar[0]]:,} of {sample.name}.", similar[0])
@@ -469,7 +550,7 @@ def _plain(op: str) -> str:
         return op
 
 
-def _similar_path(wanted: Path, paths: Counter[Path]) -> Path | None:
+def _similar_path(wanted: Path, paths: Counter[Path], until: float) -> Path | None:
     """The path most similar to one that does not occur: with similar keys, or with the same keys in another place."""
     keys: dict[Path, list[str]] = {}
     for path, _ in paths.most_common():
@@ -478,7 +559,7 @@ def _similar_path(wanted: Path, paths: Counter[Path]) -> Path | None:
     for step in wanted:
         names = keys.get(found, [])
         same = step if step in names else _FIRST if is_index(step) and names == [_FIRST] else None
-        similar = [same] if same else _similar(step, names)
+        similar = [same] if same else _similar(step, names[:_MOST_NAMES], until)
         if not similar:
             break
         found = (*found, similar[0])
@@ -489,16 +570,28 @@ def _similar_path(wanted: Path, paths: Counter[Path]) -> Path | None:
     return next(ends, None)
 
 
-def _similar(name: str, names: Iterable[str], most: int = 1) -> list[str]:
-    """The names most similar to one, letter case, `_` and `-` aside; of equally similar ones the first."""
+def _similar(name: str, names: Iterable[str], until: float, most: int = 1) -> list[str]:
+    """The names most similar to one, letter case, `_` and `-` aside; of equally similar ones the first.
+
+    Those that are not compared until a time are left out.
+    """
     folded: dict[str, str] = {}
-    for each in islice(names, _MOST_NAMES):
+    for each in names:
         folded.setdefault(_folded(each), each)
-    return [folded[each] for each in difflib.get_close_matches(_folded(name[:200]), folded, most, _CUTOFF)]
+    matcher = difflib.SequenceMatcher(b=_folded(name))
+    found: list[tuple[float, str]] = []
+    for text, each in folded.items():
+        if thread_time() > until:
+            break
+        matcher.set_seq1(text)
+        # The quick ones are upper bounds.
+        if min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= _CUTOFF and (ratio := matcher.ratio()) >= _CUTOFF:
+            found.append((ratio, each))
+    return [each for _, each in sorted(found, key=itemgetter(0), reverse=True)[:most]]
 
 
 def _folded(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
+    return name[:_LONGEST].lower().replace("_", "").replace("-", "")
 
 
 def _kind(literal: Scalar) -> str | None:

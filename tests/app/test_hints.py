@@ -3,8 +3,11 @@
 import asyncio
 import json
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from difflib import SequenceMatcher
 from itertools import count
 from typing import Any, cast
 
@@ -14,6 +17,7 @@ from strawberry.types import ExecutionResult
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+import graphql_schema.hints
 from app.server import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
@@ -24,6 +28,7 @@ from graphql_schema.schema import LoomSchema, build_schema
 from stores import hints
 from stores.access import Grant, Role
 from stores.calls import CallsStore
+from stores.calls.filters import CallsFilter
 from stores.database import Database
 from stores.hints import CallsCondition, HintsStore
 from stores.keys import KeysStore
@@ -156,11 +161,32 @@ async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClien
     expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
 
     assert await hints_of(client, opNames=["assistant.anwser"]) == expected
-    assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwsers"]) == expected
+    assert await hints_of(client, opNames=["assistant.anwser:*", "assistant.anwser"]) == expected
     assert await hints_of(client, opNames=[f"weave:///{PROJECT}/op/assistant.anwser:v1"]) == expected
     assert await hints_of(client, eq("op_name", "assistant.anwser")) == expected
     # One of the names is known, so that the op is not why nothing is found.
     assert await hints_of(client, opNames=["assistant.anwser", "retrieve"], callIds=["0" * 16]) == []
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_an_unknown_version_is_told_with_versions_that_occur(client: httpx.AsyncClient) -> None:
+    found = await hints_of(client, opNames=[f"{ANSWER}:v99"])
+
+    versions = f"{ANSWER}:v5, {ANSWER}:v6, {ANSWER}:v7, ..."
+    told = f"No call has the op {ANSWER}:v99. assistant.answer occurs in 4 of the newest 8, as {versions}"
+    assert found == [hint("OP_NOT_FOUND", told, f"{ANSWER}:v5")]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_each_of_several_unknown_names_is_told(client: httpx.AsyncClient) -> None:
+    ops = await hints_of(client, opNames=["zzz", "assistant.anwser"])
+    models = await hints_of(client, models=["zzz", "gpt4o-mini"])
+
+    assert [(each["message"].split(".")[0], each["suggestion"]) for each in ops] == [
+        ("No call has the op zzz", None),
+        ("No call has the op assistant", "assistant.answer"),
+    ]
+    assert [each["suggestion"] for each in models] == [None, "gpt-4o-mini"]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -209,6 +235,14 @@ async def test_what_finds_something_or_cannot_be_explained_has_no_hint(client: h
     assert await hints_of(client, statuses=["ERROR"]) == []
     assert await hints_of(client, {"$and": [eq("status", "error"), {"$not": [eq("inputs.mesages", 1)]}]}) == []
     assert await hints_of(client, {"$and": [eq("status", "error"), {"$eq": [missing, lit(None)]}]}) == []
+    exists = {"$convert": {"input": missing, "to": "exists"}}
+    for absent in (
+        {"$eq": [exists, lit(value=False)]},
+        {"$eq": [lit(value=False), {"$gt": [missing, lit(1)]}]},
+        {"$not": [{"$eq": [exists, lit(value=True)]}]},
+        {"$eq": [{"$convert": {"input": exists, "to": "string"}}, lit("false")]},
+    ):
+        assert await hints_of(client, {"$and": [eq("status", "error"), absent]}) == []
     assert await hints_of(client, eq("inputs.mesages", "x"), document=later) == []
     assert await hints_of(client, eq("inputs.mesages", "x"), document=none_asked) == []
 
@@ -221,13 +255,16 @@ async def test_a_path_that_must_be_there_is_told_behind_a_negation_and_in_every_
     queries: list[Tree] = [
         {"$not": [{"$eq": [missing, lit(None)]}]},
         {"$convert": {"input": missing, "to": "exists"}},
+        {"$eq": [{"$convert": {"input": missing, "to": "exists"}}, lit(value=True)]},
+        {"$not": [{"$eq": [lit(value=False), {"$convert": {"input": missing, "to": "exists"}}]}]},
         {"$contains": {"input": missing, "substr": lit("hi")}},
         {"$gt": [{"$convert": {"input": missing, "to": "double"}}, lit(1)]},
-        {"$and": [eq("status", "success"), {"$or": [eq("inputs.mesages", 1), eq("inputs.mesages", 2)]}]},
+        {"$and": [eq("status", "success"), {"$or": [eq("inputs.mesages", 1), eq("inputs.mesages", "x")]}]},
+        {"$and": [{"$gte": [missing, lit(1)]}, {"$lt": [missing, lit(9)]}]},
     ]
 
     for query in queries:
-        assert {each["suggestion"] for each in await hints_of(client, query)} == {"inputs.messages"}
+        assert [each["suggestion"] for each in await hints_of(client, query)] == ["inputs.messages"]
 
 
 @pytest.mark.usefixtures("stocked")
@@ -240,6 +277,92 @@ async def test_a_sample_looks_for_twenty_paths_at_once(database: Database, comma
 
     assert sum(map(len, found)) == 20  # the paths that a sample looks for
     assert commands.names[before:] == ["find", *["aggregate"] * 4]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_of_a_condition_ten_paths_and_five_ops_are_looked_at(database: Database, commands: Commands) -> None:
+    store = HintsStore(database)
+    paths = {"$or": [eq(f"inputs.mesages{number}", 1) for number in range(1_000)]}
+    ops = {"$or": [eq("op_name", f"assistant.anwser{number % 450}") for number in range(900)]}
+    before = len(commands.sent)
+
+    [of_paths, of_ops] = await store.of(PROJECT, [condition(paths), condition(ops)], None)
+
+    assert [each.suggestion for each in of_paths] == ["inputs.messages"] * 10
+    assert [each.suggestion for each in of_ops] == ["assistant.answer"] * 5
+    searched = [body["find"] for name, body in commands.sent[before:] if name == "find"]
+    assert searched == ["projects", *["calls"] * 5]
+
+
+@pytest.mark.usefixtures("stocked")
+async def test_names_are_compared_in_one_thread_beside_the_loop(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, compared, running = HintsStore(database), list[str](), list[str]()
+    similar = hints._similar
+
+    def recorded(name: str, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 -- those of the function
+        assert threading.current_thread() is not threading.main_thread()
+        assert not running
+        running.append(name)
+        compared.append(name)
+        time.sleep(0.02)
+        running.clear()
+        return similar(name, *args, **kwargs)
+
+    asked = [
+        (PROJECT, condition(eq("inputs.mesages", 1))),
+        (PROJECT, CallsCondition(CallsFilter(op_names=["assistant.anwser"]))),
+        (PROJECT, CallsCondition(CallsFilter(models=["gpt4o-mini"]))),
+        ("acme/chats", None),
+    ]
+
+    await store.of(PROJECT, [asked[1][1]], None)  # few samples are read at a time, and this one is kept
+    monkeypatch.setattr(hints, "_similar", recorded)
+    found = await asyncio.gather(*[store.of(project, [each], None) for project, each in asked])
+
+    told = [each.suggestion for [[each]] in found]
+    assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
+    assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
+
+
+async def test_names_are_compared_up_to_a_deadline(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([start(number, op_name="ab" * 40 + f"{number:02}" * 10) for number in range(10, 60)])
+    ratio, compared, clock = SequenceMatcher.ratio, list[object](), count(0.0, hints.COMPARE_SECONDS / 10)
+
+    def counted(self: "SequenceMatcher[str]") -> float:
+        compared.append(self)
+        return ratio(self)
+
+    monkeypatch.setattr(hints, "thread_time", lambda: next(clock))
+    monkeypatch.setattr(SequenceMatcher, "ratio", counted)
+
+    [found] = await HintsStore(database).of(
+        PROJECT, [CallsCondition(CallsFilter(op_names=[f"{number}" + "ba" * 60 for number in range(10)]))], None
+    )
+
+    assert len(found) == 5
+    assert 0 < len(compared) <= 10
+
+
+async def test_a_result_waits_a_second_for_all_its_hints(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    async def slow(_store: HintsStore, project_id: str, *_more: object) -> list[object]:
+        begun.append(project_id)
+        await asyncio.sleep(graphql_schema.hints.WAIT_SECONDS * 0.6)
+        return []
+
+    monkeypatch.setattr(HintsStore, "_of_missing", slow)
+    fields = " ".join(f'a{n}: callsStats(projectId: "acme/chat{n}") {{ count }}' for n in range(3))
+
+    await hints_of(client, document=f"{{ {fields} }}")
+
+    assert 0 < len(begun) < 3
 
 
 async def test_an_answer_has_ten_hints_at_most(client: httpx.AsyncClient, stocked: None) -> None:  # noqa: ARG001 -- calls to look at
@@ -343,6 +466,23 @@ async def test_a_subscription_whose_first_event_is_there_or_which_goes_on_gets_n
     await context.stores.close()
 
 
+@pytest.mark.usefixtures("stocked")
+async def test_a_subscription_whose_field_is_in_a_fragment_gets_hints(database: Database, schema: LoomSchema) -> None:
+    field_of_watch = WATCH[WATCH.index("seen") : WATCH.rindex("}")]
+    document = f"""
+        subscription ($query: QueryInput, $after: String) {{ ...Watch }}
+        fragment Watch on Subscription {{ {field_of_watch} }}
+    """
+    context = Context(Stores.over(database))
+    found = await schema.stream(document, {"query": {"json": {"$expr": eq("inputs.mesages", "x")}}}, context)
+    async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
+        result = await anext(results)
+    await context.stores.close()
+
+    assert isinstance(result, StreamHints)
+    assert [each["suggestion"] for each in result.hints] == ["inputs.messages"]
+
+
 async def first_cancelled(schema: LoomSchema, context: Context) -> None:
     """Subscribe with a condition, and leave before there is a hint."""
     query = {"json": {"$expr": eq("inputs.elsewhere", "x")}}
@@ -402,7 +542,7 @@ async def test_calls_of_seven_megabytes_are_sampled_from_two_on_and_within_a_tim
     )
     sent = [body for name, body in commands.sent[before:] if name == "aggregate"]
     monkeypatch.setattr(hints, "READ_SECONDS", 30.0)
-    monkeypatch.setattr(hints, "_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(graphql_schema.hints, "WAIT_SECONDS", 60.0)
     patient = await hints_of(client, eq("inputs.mesages", "x"))
     monkeypatch.setattr(hints, "READ_SECONDS", 0.0001)
     none_in_time = await hints_of(client, eq("inputs.mesages.more", "x"))
