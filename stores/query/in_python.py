@@ -31,6 +31,11 @@ _COUNTED: Final = ("[", "{", ",", "\\")
 _DECIDED: Final = Field("decided", "decided", Kind.JSON)
 
 
+async def decided_match(collection: Collection, match: Match, operation: Operand) -> Match:
+    """The documents of a match for which an operation holds, all of which the collection stores; as by `decided`."""
+    return {"$and": [match, compile_match(await decided(collection, match, operation, lambda _get: True))]}
+
+
 async def decided(
     collection: Collection, match: Match, operation: Operand, is_stored: Callable[[Get], bool]
 ) -> Operand:
