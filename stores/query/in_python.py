@@ -28,6 +28,7 @@ _SURELY_SIMPLE: Final = 8_000
 """Commas, opening brackets and backslashes of a text that MongoDB copes with; the least that it fails at is 24,000."""
 
 _COUNTED: Final = ("[", "{", ",", "\\")
+_ALL: Final = (1 << 63) - 1
 _DECIDED: Final = Field("decided", "decided", Kind.JSON)
 
 
@@ -78,7 +79,13 @@ async def _looked_at(
     accesses = [get.access for each in conditions for get in gets(each)]
     shown = dict.fromkeys([access.field.text_path or access.field.path for access in accesses], 1)
     candidates = {"$or": [_may_be_too_complex(each) for each in conditions]}
-    stages = [{"$match": {**match, "$expr": candidates}}, {"$project": shown}]
+    # The limit keeps the costly condition out of the planning, which would compute it once for each index.
+    stages: list[Document] = [
+        {"$match": match},
+        {"$limit": _ALL},
+        {"$match": {"$expr": candidates}},
+        {"$project": shown},
+    ]
     most, characters = min(MAX_DOCUMENTS, _MOST_KNOWN // len(conditions)), 0
     async for document in collection.aggregate(stages):
         characters += sum(map(len, document["json"].values()))
