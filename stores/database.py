@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import pymongo
@@ -17,7 +18,7 @@ from stores import THREADS, indexes
 from stores.aside import Aside
 from stores.collections import Collection, Collections, Document
 from stores.driver_errors import RETRY_LATER, TOO_SLOW, driver_errors
-from stores.errors import BadInputError, NewModelError, StoreTimeoutError, UnavailableError
+from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
@@ -42,6 +43,9 @@ _LEAST_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
 _TRIES = 3
 """How often a query is tried that can do nothing for it that it failed."""
+
+IN_PYTHON: ContextVar[bool] = ContextVar("in Python", default=False)
+"""Whether a query is tried again since a payload is too complex for MongoDB: then Python looks at such payloads."""
 
 
 class Database(Collections):
@@ -292,16 +296,24 @@ def database_query(
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        began = time.monotonic()
-        for _ in range(_TRIES - 1):
-            try:
-                return await store.database.query(method(store, *args, **kwargs), began)
-            except NewModelError:
-                pass  # the next try knows it
-            except OperationFailure as error:
-                # Where nothing was written for a while, one moment is one of then, which the server may forget now.
-                if error.code != _SNAPSHOT_TOO_OLD:
-                    raise
-        return await store.database.query(method(store, *args, **kwargs), began)
+        began, before = time.monotonic(), None
+        try:
+            for _ in range(_TRIES - 1):
+                try:
+                    return await store.database.query(method(store, *args, **kwargs), began)
+                except NewModelError:
+                    pass  # the next try knows it
+                except TooComplexError:
+                    if IN_PYTHON.get():
+                        raise
+                    before = IN_PYTHON.set(True)
+                except OperationFailure as error:
+                    # Where nothing was written for a while, one moment is one of then, which the server may forget now.
+                    if error.code != _SNAPSHOT_TOO_OLD:
+                        raise
+            return await store.database.query(method(store, *args, **kwargs), began)
+        finally:
+            if before:
+                IN_PYTHON.reset(before)
 
     return run

@@ -16,7 +16,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from stores.errors import BadInputError, PayloadTooLargeError, StoreError, StoreTimeoutError, UnavailableError
+from stores.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 
 RETRY_LATER: Final = "the database cannot be reached; nothing of this is known to be stored, try again"
 DUPLICATE_KEY: Final = 11000
@@ -73,7 +73,7 @@ def driver_errors() -> AbstractContextManager[None]:
         UnavailableError: no server that can answer was reached, or a majority did not confirm a write.
         StoreTimeoutError: the server gave up at its time limit.
         PayloadTooLargeError: a document is larger than MongoDB takes.
-        BadInputError: a query needs the text of a part of a payload, and the payload has too many parts.
+        TooComplexError: a query needs the text of a part of a payload, and the payload has too many parts.
     """
     return _TURNING
 
@@ -90,11 +90,7 @@ def _turned(error: BaseException) -> StoreError | None:
         case OperationFailure() if not _codes(error).isdisjoint(TOO_LARGE):
             return PayloadTooLargeError("this is larger than the database takes at once")
         case OperationFailure() if TOO_COMPLEX in _codes(error):
-            return BadInputError(
-                "looks for a text in a part of a payload that has too many strings, lists and objects for that; look "
-                "in the payload as a whole, or leave that payload out by op name, time or id",
-                "query",
-            )
+            return TooComplexError()
         case OperationFailure() if _is_passing(error):
             return UnavailableError(RETRY_LATER)
         case _:

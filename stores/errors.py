@@ -45,6 +45,17 @@ class BadInputError(StoreError):
     code = "BAD_USER_INPUT"
 
 
+class TooComplexError(BadInputError):
+    """MongoDB cannot cut a part out of a payload's text; `database_query` tries again with Python's answers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a payload has too many strings, lists and objects to search one path in it; search the whole payload, or "
+            "exclude it by op name, time or id",
+            "query",
+        )
+
+
 class NotFoundError(StoreError):
     """What is asked for by name is not there."""
 

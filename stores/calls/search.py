@@ -21,6 +21,7 @@ from stores.calls.feedback import (
     ask,
     lookup,
 )
+from stores.calls.feedback.names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
@@ -29,11 +30,12 @@ from stores.calls.op_versions import Names, op_versions
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
-from stores.database import Collection, Database
+from stores.database import IN_PYTHON, Collection, Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
 from stores.query import Query
-from stores.query.expressions import And, Operand, gets
+from stores.query.expressions import And, Get, Operand, gets
+from stores.query.in_python import decided
 from stores.query.match import compile_match
 from stores.query.plans import Plan, explain
 from stores.query.sort import Order, SortBy, compile_sort
@@ -107,6 +109,8 @@ async def calls_search(
                 pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
                 prices = await stack.enter_async_context(pricing)
         versions = stack.enter_context(op_versions(database, project_id, prefixes))
+        if IN_PYTHON.get():
+            await asked.decide(database.calls, prices)
         if session is None or not asked.questions:
             asked.versions = await versions.known() if versions else None
             found = replace(asked.search({}, prices), session=session)
@@ -201,6 +205,8 @@ class _Asked:
         self._sorts_behind_refs = bool(self._refs.paths)
         self._sorts_by_cost = any(key.path == TOTAL_COST.path for key in self._order.keys)
         self._operation = calls_operation(query, names, project_id) if query else None
+        self._decided = self._operation
+        self._undecided: Sequence[object] = ()
         self._check_refs()
         self.versions = None
 
@@ -212,10 +218,29 @@ class _Asked:
     @versions.setter
     def versions(self, names: Names | None) -> None:
         self._versions = names
-        operation = self._operation
+        operation = self._decided
         if operation and names is not None:
             operation = with_versions(operation, names)
         self._conditions = Conditions(operation) if operation else None
+
+    async def decide(self, calls: Collection, prices: Prices | None) -> None:
+        """Have Python decide what the query says of payloads that are too complex for MongoDB.
+
+        Raises:
+            TooComplexError: there are too many of them.
+        """
+        if not self._operation:
+            return
+        if not self.questions:
+            found = self.search({}, prices)
+            self._undecided = found.question or (*found.source, found.match, *found.narrowing)
+        match = calls_match(self._project_id, self._filter)
+        self._decided = await decided(calls, match, self._operation, self._is_stored)
+        self.versions = self._versions
+
+    def _is_stored(self, get: Get) -> bool:
+        is_elsewhere = isinstance(get.access, FeedbackAccess) or self._refs.is_behind(get.access)
+        return not is_elsewhere and get.access.field is not TOTAL_COST
 
     @property
     def prefixes(self) -> list[str]:
@@ -274,7 +299,9 @@ class _Asked:
         elif lookups:
             # Looked up in order, one by one, until a page is full.
             search = Search(match, self._order, narrowing=[*lookups, {"$match": narrowing}])
-        return replace(search, question=self._question) if self.questions or prices or self.prefixes else search
+        is_by_question = self.questions or prices or self.prefixes
+        # Cursors stay those of the list whether Python decides for this page or not.
+        return replace(search, question=self._question if is_by_question else self._undecided)
 
     def led(self, database: Database, answers: Answers, prices: Prices | None, session: Session) -> LedCalls | None:
         """The calls, found from the feedback that leads their order."""

@@ -9,7 +9,7 @@ from bson import encode as bson_encode
 
 from stores import audit, paging
 from stores.calls.filters import MAX_MEMBERS
-from stores.database import Database, Document, database_query, database_write
+from stores.database import IN_PYTHON, Database, Document, database_query, database_write
 from stores.driver_errors import driver_errors
 from stores.edges import ById, Edge
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
@@ -22,6 +22,7 @@ from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.ids import named_ids
+from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
 from stores.scans import in_scan_slot
@@ -162,15 +163,16 @@ class FeedbackStore:
         Raises:
             BadInputError: the query, the sort or the cursor breaks a rule.
         """
-        match = _match(project_id, query)
+        match = await self._match(project_id, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
-        return await paging.find_page(self._feedback, match, order, request, paths_of(wanted))
+        question = [_match(project_id, query)] if IN_PYTHON.get() else ()
+        return await paging.find_page(self._feedback, match, order, request, paths_of(wanted), question=question)
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
         """How much passes the query."""
-        return await self._feedback.count_documents(_match(project_id, query))
+        return await self._feedback.count_documents(await self._match(project_id, query))
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
@@ -182,7 +184,7 @@ class FeedbackStore:
         """
         by_type = {"_id": "$feedback_type", "count": {"$sum": 1}, "last_created_at": {"$max": "$created_at"}}
         stages: list[Document] = [
-            {"$match": _match(project_id, query)},
+            {"$match": await self._match(project_id, query)},
             {"$group": by_type},
             {"$sort": {"count": -1, "_id": 1}},
             {"$limit": MAX_TYPES + 1},
@@ -192,6 +194,11 @@ class FeedbackStore:
         if len(types) > MAX_TYPES:
             raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
+
+    async def _match(self, project_id: str, query: Query | None) -> Document:
+        if query and IN_PYTHON.get():
+            return await decided_match(self._feedback, _match(project_id, None), query.operation(FEEDBACK_FIELDS))
+        return _match(project_id, query)
 
 
 def check_number(number: int) -> None:

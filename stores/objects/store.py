@@ -8,7 +8,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import audit, paging, refs
-from stores.database import Database, Document, database_query, database_write
+from stores.database import IN_PYTHON, Database, Document, database_query, database_write
 from stores.edges import Edge
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -21,6 +21,7 @@ from stores.objects.restoring import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.scans import in_scan_slot
 from stores.tables import content
@@ -214,9 +215,10 @@ class ObjectsStore:
             BadInputError: the filter, the query, the sort or the cursor breaks a rule.
         """
         check_project_id(project_id)
-        match = objects_match(project_id, objects_filter, query)
+        match = await self._match(project_id, objects_filter, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, OBJECT_FIELDS)
-        return await paging.find_page(self._objects, match, order, request, paths_of(wanted))
+        question = [objects_match(project_id, objects_filter, query)] if IN_PYTHON.get() else ()
+        return await paging.find_page(self._objects, match, order, request, paths_of(wanted), question=question)
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
     @database_query
@@ -225,7 +227,13 @@ class ObjectsStore:
     ) -> int:
         """How many versions that are not deleted pass the filter and the query."""
         check_project_id(project_id)
-        return await self._objects.count_documents(objects_match(project_id, objects_filter, query))
+        return await self._objects.count_documents(await self._match(project_id, objects_filter, query))
+
+    async def _match(self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None) -> Document:
+        if query and IN_PYTHON.get():
+            match = objects_match(project_id, objects_filter)
+            return await decided_match(self._objects, match, query.operation(OBJECT_FIELDS))
+        return objects_match(project_id, objects_filter, query)
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:

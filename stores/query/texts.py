@@ -84,7 +84,7 @@ def of_part(text: Expression, steps: Sequence[str]) -> Expression:
     """The part of a compact JSON text that is the list or object at the end of some steps, which must be there.
 
     The mirror spells the steps. MongoDB fails with the code `driver_errors.TOO_COMPLEX` if some 20,000 lists and
-    objects, or some 100,000 strings, precede the end of the part.
+    objects, or some 100,000 strings, precede the end of the part; `in_python` is for such texts.
     """
     if not steps:
         return text

@@ -5,7 +5,8 @@ them is read as an operator or a path; keys are reached one by one, since a dott
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
@@ -46,6 +47,9 @@ _CHARACTERS: Final = {Kind.NUMBER: frozenset("-+.e0123456789"), Kind.TIME: froze
 
 _CONVERTED: Final = {Target.STRING: Kind.TEXT, Target.DOUBLE: Kind.NUMBER, Target.INT: Kind.NUMBER}
 """The kind of value that a conversion gives; a boolean for all others."""
+
+_MOST_SOUGHT: Final = 20
+"""Texts for which a payload's text is searched before a part is cut out of it."""
 
 _INTEGRAL: Final = r"^[+-]?[0-9]+$"
 _V: Final = "$$v"
@@ -227,6 +231,8 @@ def _json(scalar: Scalar) -> str:
 
 def _compare(comparison: Comparison, left: Operand, right: Operand) -> Expression:
     first, second = _sides(left, right)
+    if found := sought(Compare(comparison, left, right)):
+        first = _text_with(found)
     if comparison is Comparison.EQ:
         return {"$eq": [first, second]}
     if comparison is Comparison.STARTS_WITH:
@@ -255,7 +261,9 @@ def _is_in(operand: Operand, members: tuple[Operand, ...]) -> Expression:
             found.append(_compare(Comparison.EQ, operand, member))
         else:
             plain.append({"$eq": [_V, value(member)]})
-    return {"$or": [*found, _bound_operands({"v": value(operand)}, {"$or": plain}, operand)]}
+    by_text = sought(In(operand, members))
+    bound_value = _text_with(by_text) if by_text else value(operand)
+    return {"$or": [*found, _bound_operands({"v": bound_value}, {"$or": plain}, operand)]}
 
 
 def _is_time(node: Operand, other: Operand) -> bool:
@@ -271,20 +279,63 @@ _BOTH_STRINGS: Final[Expression] = {"$and": [_is("$$a", "string"), _is("$$b", "s
 
 
 def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
+    by_text = sought(Contains(operand, substr, folded))
+    text = _text_with(by_text) if by_text else _text(operand)
     if folded and isinstance(substr, Literal):
-        return {"$regexMatch": {"input": _text(operand), "regex": texts.escaped(str(substr.value)), "options": "i"}}
+        return _holds_folded(text, str(substr.value))
     found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
-    text = _text_with(operand, substr) if isinstance(operand, Get) and isinstance(substr, Literal) else _text(operand)
     return _bound_operands({"a": text, "b": _text(substr)}, {"$cond": [_BOTH_STRINGS, found, False]}, operand, substr)
 
 
-def _text_with(get: Get, substr: Literal) -> Expression:
-    """The text of a field, or null where it is a part of a JSON text that lacks a literal: then it lacks that, too."""
-    whole = get.access.field.text_path
-    if not whole or not get.access.text_steps:
-        return _text(get)
-    holds = {"$gte": [{"$indexOfBytes": [f"${whole}", _text(substr)]}, 0]}
-    return texts.of_json(_field(get.access), {"$cond": [holds, nested_text(get.access), None]})
+def _holds_folded(text: Expression, substr: str) -> Expression:
+    return {"$regexMatch": {"input": text, "regex": texts.escaped(substr), "options": "i"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Texts of which a field's text holds one wherever a condition is true."""
+
+    get: Get
+    substrings: Sequence[str]
+    folded: bool = False
+
+    @property
+    def in_payload(self) -> Expression:
+        """Whether the text of the whole payload holds one, so that the text of the field may."""
+        whole = f"${self.get.access.field.text_path}"
+        if self.folded:
+            return {"$or": [_holds_folded(whole, each) for each in self.substrings]}
+        return {"$or": [{"$gte": [{"$indexOfBytes": [whole, {"$literal": each}]}, 0]} for each in self.substrings]}
+
+
+def sought(node: Operand) -> Sought | None:
+    """The texts that a condition looks for in a list or an object inside a payload; None if it says none, or many."""
+    match node:
+        case Contains(Get() as get, Literal(str() as substr), folded):
+            found = Sought(get, (substr,), folded)
+        case Compare(
+            Comparison.EQ | Comparison.STARTS_WITH, Convert(Get() as get, Target.STRING), Literal(str() as substr)
+        ):
+            found = Sought(get, (substr,))
+        case In(Convert(Get() as get, Target.STRING), members) if len(members) <= _MOST_SOUGHT:
+            substrings = [each.value for each in members if isinstance(each, Literal) and isinstance(each.value, str)]
+            if len(substrings) < len(members):
+                return None
+            found = Sought(get, substrings)
+        case _:
+            return None
+    return found if is_part(get.access) else None
+
+
+def is_part(access: Access) -> bool:
+    """Whether a place is inside a payload, so that the text of a list or an object there is a part of another text."""
+    return bool(access.field.text_path and access.text_steps)
+
+
+def _text_with(sought_texts: Sought) -> Expression:
+    """The text of a field, or null for a list or an object where the payload's text lacks what is sought in it."""
+    access = sought_texts.get.access
+    return texts.of_json(_field(access), {"$cond": [sought_texts.in_payload, nested_text(access), None]})
 
 
 def nested_text(access: Access) -> Expression:

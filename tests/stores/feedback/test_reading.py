@@ -92,6 +92,19 @@ async def test_a_query_finds_what_it_says(stock: FeedbackStore, tree: object, ex
     assert (await stock.stats(PROJECT, Query({"$expr": tree}))).count == len(expected)
 
 
+async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mongodb(stock: FeedbackStore) -> None:
+    query = Query({"$expr": {"$contains": {"input": get("payload.tags"), "substr": literal("x")}}})
+    first = await stock.page(PROJECT, PageRequest(size=1), {"id"}, query=query)
+    for tag in ("x", "y"):
+        await stock.create_one(feedback({"a": [[]] * 40_000, "tags": [tag], "x": 1}, id=f"complex {tag}"))
+
+    rest = await stock.page(PROJECT, PageRequest(cursor=first.end_cursor), {"id"}, query=query)
+
+    assert [row["id"] for row in first.rows + rest.rows] == ["a", "complex x"]
+    assert await stock.count(PROJECT, query) == 2
+    assert [row["count"] for row in (await stock.stats(PROJECT, query)).types] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("sort_by", "expected"),
     [

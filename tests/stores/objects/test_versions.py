@@ -368,6 +368,20 @@ async def test_values_are_asked_and_sorted_by_their_paths(objects: ObjectsStore)
     assert [row["version_index"] for row in some.rows] == [2, 4]
 
 
+async def test_python_decides_conditions_on_values_that_are_too_complex_for_mongodb(objects: ObjectsStore) -> None:
+    for v in ("x", "y", "z"):
+        await objects.create(version({"v": [v]}))
+    query = Query({"$expr": {"$contains": {"input": {"$getField": "val.v"}, "substr": {"$literal": "x"}}}})
+    first = await objects.page(PROJECT, PageRequest(size=1), PLACE, None, None, query)
+    for v in ("x", "y"):
+        await objects.create(version({"a": [[]] * 40_000, "v": [v], "x": 1}))
+
+    rest = await objects.page(PROJECT, PageRequest(cursor=first.end_cursor), PLACE, None, None, query)
+
+    assert [row["version_index"] for row in first.rows + rest.rows] == [0, 3]
+    assert await objects.count(PROJECT, query=query) == 2
+
+
 async def test_pages_go_through_the_versions_in_both_directions(objects: ObjectsStore) -> None:
     created = [await objects.create(version(number)) for number in range(7)]
     newest_first = [SortBy("created_at", descending=True)]

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from stores import json_text, times
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database, Document
 from stores.errors import BadInputError
-from stores.query import Query, texts
+from stores.paging import PageRequest
+from stores.query import Query, in_python, texts
 from stores.query.evaluator import Values, compile_test
 from stores.query.expressions import Compare, Comparison, Convert, Get, Literal, Target
 from stores.query.values import Expression, value
-from tests.stores.calls.builders import PROJECT, end, start
+from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
 
 
@@ -256,16 +258,107 @@ async def test_a_list_of_refs_has_its_json_text(calls: CallsStore, database: Dat
     assert [row["found"] for row in rows] == [json_text.encode(refs), None]
 
 
-async def test_a_query_that_needs_a_part_of_too_complex_a_payload_says_so(calls: CallsStore) -> None:
-    await calls.write([start(1, inputs={"a": [[]] * 40_000, "v": ["x"]}), start(2, inputs={"v": ["x"]})])
+COMPLEX: dict[str, object] = {"a": [[]] * 40_000, "v": ["x", "Ä"]}
+"""Inputs of which MongoDB cannot cut out `v`."""
 
-    async def count(path: str, text: str) -> int:
-        tree = {"$contains": {"input": {"$getField": path}, "substr": {"$literal": text}}}
-        return await calls.count(PROJECT, query=Query({"$expr": tree}))
+
+def contains(path: str, text: str, *, folded: bool = False) -> dict[str, object]:
+    return {"$contains": {"input": {"$getField": path}, "substr": {"$literal": text}, "case_insensitive": folded}}
+
+
+def as_text(path: str) -> dict[str, object]:
+    return {"$convert": {"input": {"$getField": path}, "to": "string"}}
+
+
+async def write_complex(calls: CallsStore) -> None:
+    """Calls 1 and 3 with complex inputs, of which 1 alone has an x, and the simple call 2, which has one, too."""
+    await calls.write(
+        [start(1, inputs=COMPLEX), start(2, inputs={"v": ["x"]}), start(3, inputs={**COMPLEX, "v": ["y"], "x": 1})]
+    )
+
+
+CONDITIONS: list[tuple[dict[str, object], list[int]]] = [
+    (contains("inputs.v", "x"), [1, 2]),
+    (contains("inputs.v", "X", folded=True), [1, 2]),
+    (contains("inputs.v", "ä", folded=True), [1]),
+    ({"$not": [contains("inputs.v", "x")]}, [3]),
+    ({"$eq": [as_text("inputs.v"), {"$literal": '["x","Ä"]'}]}, [1]),
+    ({"$eq": [{"$literal": '["y"]'}, as_text("inputs.v")]}, [3]),
+    ({"$in": [as_text("inputs.v"), [{"$literal": '["y"]'}, {"$literal": '["x"]'}]]}, [2, 3]),
+    ({"$gt": [as_text("inputs.v"), {"$literal": '["x",'}]}, [1, 2, 3]),
+    ({"$eq": [contains("inputs.v", "x"), contains("inputs.v", "y")]}, []),
+    ({"$or": [contains("inputs.v", "y"), contains("inputs.a", "[[],[]")]}, [1, 3]),
+    ({"$and": [contains("inputs.v", "x"), {"$eq": [{"$getField": "id"}, {"$literal": call_id(2)}]}]}, [2]),
+    (
+        {"$or": [{"$eq": [{"$getField": "feedback.[r].payload.n"}, {"$literal": 1}]}, contains("inputs.v", "y")]},
+        [3],
+    ),
+]
+
+
+@pytest.mark.parametrize(("condition", "numbers"), CONDITIONS, ids=range(len(CONDITIONS)))
+async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mongodb(
+    calls: CallsStore, condition: dict[str, object], numbers: list[int]
+) -> None:
+    await write_complex(calls)
+    query = Query({"$expr": condition})
+
+    first = await calls.page(PROJECT, PageRequest(size=1), ["id"], query=query)
+    rest = await calls.page(PROJECT, PageRequest(size=5, cursor=first.end_cursor), ["id"], query=query)
+
+    assert [row["id"] for row in first.rows + rest.rows] == [call_id(each) for each in numbers]
+    assert await calls.count(PROJECT, query=query) == len(numbers)
+
+
+async def test_a_cursor_of_a_page_that_mongodb_decided_goes_on_where_python_decides(calls: CallsStore) -> None:
+    await calls.write([start(number, inputs={"v": ["x"]}) for number in range(3)])
+    query = Query({"$expr": contains("inputs.v", "x")})
+    first = await calls.page(PROJECT, PageRequest(size=1), ["id"], query=query)
+    await calls.write([start(3, inputs=COMPLEX)])
+
+    rest = await calls.page(PROJECT, PageRequest(size=5, cursor=first.end_cursor), ["id"], query=query)
+
+    assert [row["id"] for row in rest.rows] == [call_id(each) for each in (1, 2, 3)]
+
+
+async def test_an_aggregate_counts_calls_that_python_decides(calls: CallsStore, database: Database) -> None:
+    await write_complex(calls)
+    query = Query({"$expr": contains("inputs.v", "x")})
+
+    found = await AggregatesStore(database).calls(PROJECT, Grouping(), ["count"], query=query)
+
+    assert [row["count"] for row in found.rows] == [2]
+
+
+async def test_a_query_that_needs_parts_of_too_many_complex_payloads_says_so(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_complex(calls)
+    monkeypatch.setattr(in_python, "MAX_DOCUMENTS", 1)
 
     with pytest.raises(BadInputError, match="too many strings, lists and objects") as caught:
-        await count("inputs.v", "x")
+        await calls.count(PROJECT, query=Query({"$expr": contains("inputs.v", "x")}))
+
     assert caught.value.argument == "query"
-    assert await count("inputs", "x") == 2
-    # A payload that lacks the text as a whole is not taken apart.
-    assert await count("inputs.v", "y") == 0
+    assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs", "x")})) == 3
+    # Python looks at no payload that lacks the text as a whole.
+    assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs.v", "Ä")})) == 1
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        contains("inputs.v", "z"),
+        contains("inputs.v", "Z", folded=True),
+        {"$eq": [as_text("inputs.v"), {"$literal": '["z"]'}]},
+        {"$in": [as_text("inputs.v"), [{"$literal": '["z"]'}, {"$literal": "z"}]]},
+    ],
+    ids=["contains", "case-insensitive", "eq", "in"],
+)
+async def test_mongodb_cuts_no_part_out_of_a_payload_that_lacks_the_text(
+    calls: CallsStore, database: Database, condition: dict[str, object]
+) -> None:
+    await calls.write([start(1, inputs=COMPLEX)])
+    match = Query({"$expr": condition}).match(CALL_FIELDS)
+
+    assert await database.calls.count_documents(match) == 0

@@ -1,0 +1,142 @@
+"""Conditions on parts of payloads that are too complex for MongoDB to cut out: decided by Python, document by document.
+
+MongoDB gives up a regular expression after 200,000 steps. Each list, object, member and escape takes a few of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from stores.collections import Collection, Document
+from stores.errors import TooComplexError
+from stores.query.evaluator import Values, compile_test
+from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
+from stores.query.fields import Field, Kind, Known
+from stores.query.match import Match, compile_match
+from stores.query.values import Expression, is_part, reach, sought, truth
+
+MAX_DOCUMENTS: Final = 1_000
+"""Documents that Python looks at for one query; their ids stand in the query."""
+
+_MOST_KNOWN: Final = 10_000
+"""Documents times conditions: the ids of the documents stand in the query for each condition."""
+
+MAX_CHARACTERS: Final = 128 * 1024 * 1024
+"""Characters of these documents' texts, together."""
+
+_SURELY_SIMPLE: Final = 8_000
+"""Commas, opening brackets and backslashes of a text that MongoDB copes with; the least that it fails at is 24,000."""
+
+_COUNTED: Final = ("[", "{", ",", "\\")
+_ALL: Final = (1 << 63) - 1
+_DECIDED: Final = Field("decided", "decided", Kind.JSON)
+
+
+async def decided_match(collection: Collection, match: Match, operation: Operand) -> Match:
+    """The documents of a match for which an operation holds, all of which the collection stores; as by `decided`."""
+    return {"$and": [match, compile_match(await decided(collection, match, operation, lambda _get: True))]}
+
+
+async def decided(
+    collection: Collection, match: Match, operation: Operand, is_stored: Callable[[Get], bool]
+) -> Operand:
+    """An operation that MongoDB decides without the parts of complex payloads, for the documents of a match.
+
+    Conditions on what the collection does not store stay as they are.
+
+    Raises:
+        TooComplexError: more than `MAX_DOCUMENTS` or `MAX_CHARACTERS` would have to be looked at.
+    """
+    conditions = [each for each in _on_parts(operation) if all(map(is_stored, gets(each)))]
+    if not conditions:
+        return operation
+    needed = [
+        compile_match(term)
+        for term in (operation.terms if isinstance(operation, And) else ())
+        if all(map(is_stored, gets(term))) and not any(True for _ in _on_parts(term))
+    ]
+    complex_ids, holding = await _looked_at(collection, {"$and": [match, *needed]}, conditions)
+    known = {id(each): _known(each, complex_ids, ids) for each, ids in zip(conditions, holding, strict=True)}
+    return _replaced(operation, known)
+
+
+def _on_parts(node: Operand) -> Iterator[Operand]:
+    """The conditions, under nothing but `$and`, `$or` and `$not`, that need the text of a part of a payload."""
+    if isinstance(node, And | Or | Not):
+        for operand in operands(node):
+            yield from _on_parts(operand)
+    elif any(is_part(get.access) for get in gets_of_texts(node)):
+        yield node
+
+
+async def _looked_at(
+    collection: Collection, match: Match, conditions: Sequence[Operand]
+) -> tuple[list[Any], list[list[Any]]]:
+    """The ids of the documents that may be too complex, and of those among them for which each condition holds."""
+    complex_ids: list[Any] = []
+    holding: list[list[Any]] = [[] for _ in conditions]
+    tests = [compile_test(each) for each in conditions]
+    accesses = [get.access for each in conditions for get in gets(each)]
+    shown = dict.fromkeys([access.field.text_path or access.field.path for access in accesses], 1)
+    candidates = {"$or": [_may_be_too_complex(each) for each in conditions]}
+    # The limit keeps the costly condition out of the planning, which would compute it once for each index.
+    stages: list[Document] = [
+        {"$match": match},
+        {"$limit": _ALL},
+        {"$match": {"$expr": candidates}},
+        {"$project": shown},
+    ]
+    most, characters = min(MAX_DOCUMENTS, _MOST_KNOWN // len(conditions)), 0
+    async for document in collection.aggregate(stages):
+        characters += sum(map(len, document["json"].values()))
+        if len(complex_ids) == most or characters > MAX_CHARACTERS:
+            raise TooComplexError
+        complex_ids.append(document["_id"])
+        for ids, holds in zip(holding, await asyncio.to_thread(_tested, document, tests), strict=True):
+            if holds:
+                ids.append(document["_id"])
+    return complex_ids, holding
+
+
+def _tested(document: Document, tests: Sequence[Callable[[Values], bool]]) -> list[bool]:
+    values = Values(document)
+    return [test(values) for test in tests]
+
+
+def _may_be_too_complex(condition: Operand) -> Expression:
+    """Whether a condition may need a part that MongoDB cannot cut out of a document's payload."""
+    by_text = sought(condition)
+    is_in_payload = [by_text.in_payload] if by_text else []
+    parts = [get.access for get in gets_of_texts(condition) if is_part(get.access)]
+    return {
+        "$or": [
+            {
+                "$and": [
+                    {"$in": [{"$type": reach(access)}, ["object", "array"]]},
+                    _is_complex({"$ifNull": [f"${access.field.text_path}", ""]}),
+                    *is_in_payload,
+                ]
+            }
+            for access in parts
+        ]
+    }
+
+
+def _is_complex(text: Expression) -> Expression:
+    without = {"$replaceAll": {"input": "$$value", "find": "$$this", "replacement": ""}}
+    rest = {"$reduce": {"input": list(_COUNTED), "initialValue": text, "in": without}}
+    length = {"$strLenBytes": text}
+    is_long = {"$gt": [length, _SURELY_SIMPLE]}
+    return {"$and": [is_long, {"$gt": [{"$subtract": [length, {"$strLenBytes": rest}]}, _SURELY_SIMPLE]}]}
+
+
+def _known(condition: Operand, complex_ids: Sequence[Any], holding: Sequence[Any]) -> Get:
+    """A condition that is known for some documents; `$cond` leaves them out before MongoDB cuts anything."""
+    is_in = [{"$in": ["$_id", {"$literal": list(ids)}]} for ids in (complex_ids, holding)]
+    return Get("decided", Known(_DECIDED, match={"$expr": {"$cond": [*is_in, truth(condition)]}}))
+
+
+def _replaced(node: Operand, known: dict[int, Get]) -> Operand:
+    if isinstance(node, And | Or | Not):
+        return with_operands(node, lambda operand: _replaced(operand, known))
+    return known.get(id(node), node)
