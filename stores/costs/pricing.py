@@ -196,7 +196,7 @@ class _Charges(NamedTuple):
         return self.tiers[bisect_right(self.starts, tier_tokens(entry)) if self.starts else 0].cost(entry)
 
     def expression(self, entry: str) -> Expression:
-        """The same of an entry at a path."""
+        """The cost of the entry at a path, as an expression."""
         lowest, *higher = (rates.expression(entry) for rates in self.tiers)
         if all(each == lowest for each in higher):
             return lowest
@@ -242,7 +242,7 @@ class _Rates(NamedTuple):
         return reduce(plus, costs, rests) if costs else rests
 
     def expression(self, entry: str) -> Expression:
-        """The same of an entry at a path."""
+        """The cost of the entry at a path, as an expression."""
         rests: dict[Side, Expression] = {
             Side.INPUT: f"{entry}.prompt_tokens",
             Side.OUTPUT: f"{entry}.completion_tokens",
