@@ -40,7 +40,7 @@ _HEARTBEAT_SECONDS = 0.5
 """The least that the driver takes. A server that hangs is given up this long after half of the timeout, or so."""
 _SNAPSHOT_TOO_OLD = 239
 _TRIES = 3
-"""How often a query is tried that can do nothing for it that it failed."""
+"""Attempts of a query that fails for a transient reason."""
 
 
 class Database(Collections):
