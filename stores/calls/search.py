@@ -25,7 +25,7 @@ from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
-from stores.calls.op_versions import Names, op_versions
+from stores.calls.op_versions import Names, OpVersions
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
@@ -50,12 +50,13 @@ _MAX_BYTES: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then.
+    """A compiled list query.
 
-    Where the stages hold answers that were found before, or prices, the question is what tells this list's cursors;
-    answers are to be looked for in the session that they were found in. Where feedback leads the order, pages are found
-    from there. One that is hasty has answers of few calls alone, and gives the one to fall back on. One that takes the
-    versions of ops from last time gives the `newer` search, or None if it has them all.
+    `source` builds the documents, `match` filters them, `order` sorts, `narrowing` filters the result. Where the stages
+    hold answers that were found before, or prices, the question is what tells this list's cursors; answers are to be
+    looked for in the session that they were found in. Where feedback leads the order, pages are found from there. One
+    that is hasty has answers of few calls alone, and gives the one to fall back on. `newer` returns the search with op
+    versions that appeared since, or None; it must be called after the page is found.
     """
 
     match: Match
@@ -96,33 +97,32 @@ async def calls_search(
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
     pricing = pricing_of_found(database, project_id, found_by_filter) if asked.names_cost else nullcontext()
-    prefixes = asked.prefixes if is_page and asked.is_by_start else ()
+    versions = OpVersions(database, project_id, asked.prefixes if is_page and asked.is_by_start else ())
     async with pricing as prices:
-        with op_versions(database, project_id, prefixes) as versions:
-            if not asked.questions:
-                asked.versions = await versions.known() if versions else None
-                found = asked.search({}, prices)
+        if not asked.questions:
 
-                async def newer() -> Search | None:
-                    known, asked.versions = asked.versions, await versions.found() if versions else None
-                    is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
-                    return asked.search({}, prices) if is_new else None
+            async def newer() -> Search | None:
+                if asked.versions is None or not await versions.has_others(asked.versions):
+                    return None
+                asked.versions = await versions.read()
+                return replace(asked.search({}, prices), newer=newer)
 
-                yield replace(found, newer=newer) if asked.versions is not None else found
-                return
-            asked.versions = await versions.found() if versions else None
-            with paging.making_no_index():
-                async with database.one_moment() as session:
+            asked.versions = await versions.known()
+            yield replace(asked.search({}, prices), newer=newer)
+            return
+        with paging.making_no_index():
+            async with database.one_moment() as session:
+                asked.versions = await versions.read(session)
 
-                    async def search(at_most: int) -> Search:
-                        questions = asked.open_questions
-                        answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
-                        found = replace(asked.search(answers, prices), session=session)
-                        if at_most < MAX_FOUND and None in answers.values():
-                            return replace(found, patient=partial(search, MAX_FOUND))
-                        return replace(found, led=asked.led(database, answers, prices, session))
+                async def search(at_most: int) -> Search:
+                    questions = asked.open_questions
+                    answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
+                    found = replace(asked.search(answers, prices), session=session)
+                    if at_most < MAX_FOUND and None in answers.values():
+                        return replace(found, patient=partial(search, MAX_FOUND))
+                    return replace(found, led=asked.led(database, answers, prices, session))
 
-                    yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+                yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
@@ -142,9 +142,12 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
         if page.has_previous if request.backward else page.has_next:
             return page
         search = await search.patient()
-    page = await _found_page(calls, search, request, projection)
-    newer = await search.newer() if search.newer else None
-    return await _found_page(calls, newer, request, projection) if newer else page
+    while True:
+        page = await _found_page(calls, search, request, projection)
+        newer = await search.newer() if search.newer else None
+        if newer is None:
+            return page
+        search = newer
 
 
 async def _found_page(
