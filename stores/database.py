@@ -42,7 +42,7 @@ _HEARTBEAT_SECONDS = 0.5
 _LEAST_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
 _TRIES = 3
-"""How often a query is tried that can do nothing for it that it failed."""
+"""Attempts of a query that fails for a transient reason."""
 
 IN_PYTHON: ContextVar[bool] = ContextVar("in Python", default=False)
 """Whether a query is tried again since a payload is too complex for MongoDB: then Python looks at such payloads."""

@@ -20,6 +20,9 @@ STATUSES: Final = ("success", "error", "running", "descendant_error")
 
 _WEAVE: Final = "summary.weave"
 
+_IN_OBJECT: Final = "compare a value in it, such as {}.name, or look for a text with contains"
+_IN_REFS: Final = "name refs in the filter's {}, or look for a part of one with contains"
+
 CALL_FIELDS: Final = FieldTable(
     [
         Field("id", "id", optional=False),
@@ -50,11 +53,12 @@ CALL_FIELDS: Final = FieldTable(
             )
         ),
         *(
-            Field(name, name, Kind.JSON, text_path=f"json.{name}")
-            for name in ("inputs", "output", "attributes", "summary")
+            Field(name, name, Kind.JSON, text_path=f"json.{name}", instead=_IN_OBJECT.format(name))
+            for name in ("inputs", "attributes", "summary")
         ),
-        Field("input_refs", "input_refs", Kind.JSON),
-        Field("output_refs", "output_refs", Kind.JSON),
+        Field("output", "output", Kind.JSON, text_path="json.output"),
+        Field("input_refs", "input_refs", Kind.JSON, instead=_IN_REFS.format("inputRefs")),
+        Field("output_refs", "output_refs", Kind.JSON, instead=_IN_REFS.format("outputRefs")),
     ],
     elsewhere={
         ("summary", "weave", "costs"): "costs are told by the prices of now, and are not in summary: filter and sort "

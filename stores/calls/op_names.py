@@ -12,7 +12,7 @@ from typing import Final
 from stores.calls.fields import OP_NAME
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.expressions import Compare, Comparison, Get, In, Literal, Operand, Or, gets, operands, with_operands
+from stores.query.expressions import And, Compare, Comparison, Get, In, Literal, Operand, Or, gets, with_operands
 from stores.query.fields import FieldTable
 from stores.query.parser import MAX_FIELDS
 from stores.refs import SCHEME
@@ -34,7 +34,7 @@ class OpNames:
 
 
 def op_names(project_id: str, names: Iterable[str]) -> OpNames:
-    """The op names that names stand for in a project.
+    """Expand op names of a filter to exact names and prefixes.
 
     `name` stands for the plain name and every version of the op, `name:*` for plain names that start with `name:`, too.
     A ref stands for itself, and one that ends in `:*` for every version.
@@ -89,25 +89,28 @@ def _with_op_names(node: Operand, project_id: str) -> Operand:
 
 
 def prefixes_of(node: Operand) -> Iterator[str]:
-    """The prefixes of op names that the conditions of an operation name."""
+    """The prefixes of op names of which an operation asks for calls; not those of which it excludes calls."""
     match node:
         case Compare(_, _, Literal(str() as prefix)) if _is_prefix(node):
             yield prefix
-        case _:
-            for operand in operands(node):
-                yield from prefixes_of(operand)
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from prefixes_of(term)
 
 
 def with_versions(node: Operand, names: Sequence[str]) -> Operand:
-    """An operation in which op names that start with a prefix are those of some names that do."""
+    """An operation in which op names that start with a prefix of `prefixes_of` are those of some names that do."""
     match node:
         case Or((In(Get() as get, members), *prefixed)) if _is_op_name(get) and all(map(_is_prefix, prefixed)):
             prefixes = tuple(chain.from_iterable(map(prefixes_of, prefixed)))
             return In(get, (*members, *(Literal(name) for name in names if name.startswith(prefixes))))
         case Compare(_, Get() as get, Literal(prefix)) if _is_prefix(node):
             return In(get, tuple([Literal(name) for name in names if name.startswith(str(prefix))]))
+        case And() | Or():
+            return with_operands(node, lambda term: with_versions(term, names))
         case _:
-            return with_operands(node, lambda operand: with_versions(operand, names))
+            # A list of names under a negation, or in a comparison with false, would find calls of names it lacks.
+            return node
 
 
 def _is_prefix(node: Operand) -> bool:

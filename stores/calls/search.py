@@ -26,7 +26,7 @@ from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.lookups import Collections, Pipeline
 from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
-from stores.calls.op_versions import Names, op_versions
+from stores.calls.op_versions import Names, OpVersions
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
@@ -52,12 +52,13 @@ _MAX_BYTES: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What makes the documents that are matched and put in order, if they are not stored so; what narrows them then.
+    """A compiled list query.
 
-    Where the stages hold answers that were found before, or prices, the question is what tells this list's cursors;
-    answers are to be looked for in the session that they were found in. Where feedback leads the order, pages are found
-    from there. One that is hasty has answers of few calls alone, and gives the one to fall back on. One that takes the
-    versions of ops from last time gives the `newer` search, or None if it has them all.
+    `source` builds the documents, `match` filters them, `order` sorts, `narrowing` filters the result. Where the stages
+    hold answers that were found before, or prices, the question is what tells this list's cursors; answers are to be
+    looked for in the session that they were found in. Where feedback leads the order, pages are found from there. One
+    that is hasty has answers of few calls alone, and gives the one to fall back on. `newer` returns the search with op
+    versions that appeared since, or None; it must be called after the page is found.
     """
 
     match: Match
@@ -97,42 +98,44 @@ async def calls_search(
     """
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
-    prefixes = asked.prefixes if is_page and asked.is_by_start else ()
+    versions = OpVersions(database, project_id, asked.prefixes if is_page and asked.is_by_start else ())
     async with AsyncExitStack() as stack:
-        session: Session | None = None
         prices: Prices | None = None
-        if asked.questions or asked.names_cost:
-            stack.enter_context(paging.making_no_index())
-            session = await stack.enter_async_context(database.one_moment())
-            if asked.names_cost:
-                encode = Prices.total_cost_expression
-                pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
-                prices = await stack.enter_async_context(pricing)
-        versions = stack.enter_context(op_versions(database, project_id, prefixes))
-        if IN_PYTHON.get():
-            await asked.decide(database.calls, prices)
-        if session is None or not asked.questions:
-            asked.versions = await versions.known() if versions else None
-            found = replace(asked.search({}, prices), session=session)
+        if not (asked.questions or asked.names_cost):
 
             async def newer() -> Search | None:
-                known, asked.versions = asked.versions, await versions.found() if versions else None
-                is_new = asked.versions is None or not set(asked.versions).issubset(known or ())
-                return replace(asked.search({}, prices), session=session) if is_new else None
+                if asked.versions is None or not await versions.has_others(asked.versions):
+                    return None
+                asked.versions = await versions.read()
+                return replace(asked.search({}, prices), newer=newer)
 
-            yield replace(found, newer=newer) if asked.versions is not None else found
+            if IN_PYTHON.get():
+                await asked.decide(database.calls, prices)
+            asked.versions = await versions.known()
+            yield replace(asked.search({}, prices), newer=newer)
             return
-        asked.versions = await versions.found() if versions else None
+        stack.enter_context(paging.making_no_index())
+        session = await stack.enter_async_context(database.one_moment())
+        if asked.names_cost:
+            encode = Prices.total_cost_expression
+            pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
+            prices = await stack.enter_async_context(pricing)
+        if IN_PYTHON.get():
+            await asked.decide(database.calls, prices)
+        asked.versions = await versions.read(session)
+        if not asked.questions:
+            yield replace(asked.search({}, prices), session=session)
+            return
 
-        async def search(session: Session, at_most: int) -> Search:
+        async def search(at_most: int) -> Search:
             questions = asked.open_questions
             answers = await ask(database.feedback, project_id, questions, asked.room, session, at_most)
             found = replace(asked.search(answers, prices), session=session)
             if at_most < MAX_FOUND and None in answers.values():
-                return replace(found, patient=partial(search, session, MAX_FOUND))
+                return replace(found, patient=partial(search, MAX_FOUND))
             return replace(found, led=asked.led(database, answers, prices, session))
 
-        yield await search(session, AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+        yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
@@ -152,9 +155,12 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
         if page.has_previous if request.backward else page.has_next:
             return page
         search = await search.patient()
-    page = await _found_page(calls, search, request, projection)
-    newer = await search.newer() if search.newer else None
-    return await _found_page(calls, newer, request, projection) if newer else page
+    while True:
+        page = await _found_page(calls, search, request, projection)
+        newer = await search.newer() if search.newer else None
+        if newer is None:
+            return page
+        search = newer
 
 
 async def _found_page(

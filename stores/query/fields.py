@@ -37,7 +37,8 @@ class Field:
 
     `text_path` leads to the exact JSON text of the value at the first key of `path`; without it, a JSON field holds no
     lists or objects but lists of strings. A `coarse` field has an index in which a great many documents share each
-    value. A field with `values` holds one of these, all in lower case, and nothing else.
+    value. A field with `values` holds one of these, all in lower case, and nothing else. A JSON field that is always a
+    list or an object says in `instead` how to compare what is in it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Field:
     coarse: bool = False
     text_path: str | None = None
     values: tuple[str, ...] = ()
+    instead: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Access:
     def is_whole_json(self) -> bool:
         """Whether this is a JSON value as a whole, which has a text."""
         return self.field.kind is Kind.JSON and not self.steps
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a column of texts, which a conversion to string leaves as they are."""
+        return self.field.kind is Kind.TEXT
 
     @cached_property
     def spelling(self) -> tuple[str, ...]:

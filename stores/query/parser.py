@@ -28,7 +28,7 @@ from stores.query.expressions import (
 )
 from stores.query.fields import FieldTable, Kind
 from stores.query.texts import MAX_FOLDED
-from stores.query.values import check_converted, fitting, fitting_part
+from stores.query.values import check_condition, check_converted, check_kinds, fitting, fitting_part
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000
@@ -81,9 +81,10 @@ class _Parser:
 
     def operation(self, tree: Tree) -> Operation:
         found = self.operand(tree, 1)
+        if list(tree) == [f"{self.sigil}convert"]:
+            self._check_condition(found)
         if isinstance(found, Literal | Get):
             raise BadInputError(f"must be one of {self._names(_OPERATIONS)}")
-        self._check_condition(found)
         return found
 
     def conditions(self, trees: Tree, depth: int, count: int | None = None) -> tuple[Operand, ...]:
@@ -160,11 +161,14 @@ class _Parser:
             raise BadInputError(f"the paths of the query's fields have more than {MAX_ALL_STEPS:,} keys")
         return Get(name, access)
 
-    def convert(self, tree: Tree, depth: int) -> Convert:
+    def convert(self, tree: Tree, depth: int) -> Convert | Get:
         members = self._members(tree, ("input", "to"))
         if members["to"] not in list(Target):
             raise BadInputError(f"must be one of {', '.join(Target)}", "to")
-        return Convert(self.member(members["input"], "input", depth), Target(members["to"]))
+        operand, to = self.member(members["input"], "input", depth), Target(members["to"])
+        if to is Target.STRING and isinstance(operand, Get) and operand.access.is_text:
+            return operand  # so that the rules of the column hold, such as those of op names
+        return Convert(operand, to)
 
     def contains(self, tree: Tree, depth: int) -> Contains:
         members = self._members(tree, ("input", "substr"), ("case_insensitive",))
@@ -234,9 +238,13 @@ def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison =
     try:
         match operand, beside:
             case Literal(scalar), Get(name, access):
-                return Literal(fitting(scalar, name, access.field, comparison))
+                return Literal(fitting(scalar, name, access, comparison))
             case Literal(scalar), Convert(_, to):
                 check_converted(scalar, to)
+            case Literal(scalar), And() | Or() | Not() | Compare() | In() | Contains():
+                check_condition(scalar)
+            case _:
+                check_kinds(comparison, beside, operand)
     except BadInputError as error:
         raise error.under(at) from None
     return operand

@@ -153,12 +153,15 @@ def time_literal(scalar: Scalar, name: str) -> int | None:
     return round(Fraction(scalar) * times.SECOND)
 
 
-def fitting(scalar: Scalar, name: str, field: Field, comparison: Comparison) -> Scalar:
+def fitting(scalar: Scalar, name: str, access: Access, comparison: Comparison) -> Scalar:
     """A literal beside a field, as the field spells its values; null and what stands beside JSON stay as they are.
 
     Raises:
         BadInputError: the field never holds a value of the literal's type, or it lists its values and this is none.
     """
+    field = access.field
+    if scalar is not None and field.instead and not access.steps:
+        raise BadInputError(f"{name} as a whole is a list or an object, never {_json(scalar)}; {field.instead}")
     if field.kind is Kind.JSON or scalar is None:
         return scalar
     if comparison is Comparison.STARTS_WITH and field.kind is not Kind.TEXT:
@@ -179,13 +182,11 @@ def fitting(scalar: Scalar, name: str, field: Field, comparison: Comparison) -> 
     if not field.values:
         return scalar
     folded = str(scalar).lower()
-    fits: dict[Comparison, Callable[[str], bool]] = {
-        Comparison.EQ: lambda known: folded == known,
-        # On either side: the literal may be the text that starts with the field's value.
-        Comparison.STARTS_WITH: lambda known: known.startswith(folded) or folded.startswith(known),
-    }
-    if comparison in fits and not any(map(fits[comparison], field.values)):
-        how = "is never" if comparison is Comparison.EQ else "never starts with"
+    is_start = comparison is Comparison.STARTS_WITH
+    # On either side: the literal may be the text that starts with the field's value.
+    starts = is_start and any(known.startswith(folded) or folded.startswith(known) for known in field.values)
+    if not starts and folded not in field.values:
+        how = "never starts with" if is_start else "is never"
         raise BadInputError(f"{name} {how} {str(scalar)[:100]!r}; it is one of {', '.join(field.values)}")
     return folded
 
@@ -218,6 +219,39 @@ def check_converted(scalar: Scalar, to: Target) -> None:
     if scalar is not None and not fits:
         written = "true or false" if kind is None else _WRITTEN[kind]
         raise BadInputError(f"a conversion to {to} never gives {_json(scalar)}; write {written}")
+
+
+def check_condition(scalar: Scalar) -> None:
+    """Hold a literal beside a condition to true or false, or null.
+
+    Raises:
+        BadInputError: it is something else.
+    """
+    if scalar is not None and not isinstance(scalar, bool):
+        raise BadInputError(f"a condition never gives {_json(scalar)}; write true or false")
+
+
+def check_kinds(comparison: Comparison, left: Operand, right: Operand) -> None:
+    """Hold two columns or conversions to kinds of which values can be equal, or in an order.
+
+    Raises:
+        BadInputError: one is a text, the other is a number or a time, and they are not both null.
+    """
+    are_texts = {kind is Kind.TEXT for kind in (_kind(left), _kind(right)) if kind}
+    has_value = any(isinstance(node, Get) and not node.access.field.optional for node in (left, right))
+    if len(are_texts) > 1 and (has_value or comparison is not Comparison.EQ):
+        raise BadInputError("compares a text with a number or a time, which is never true; convert one of them")
+
+
+def _kind(node: Operand) -> Kind | None:
+    """The kind of a column or a conversion; None where it may be of any, or a boolean."""
+    match node:
+        case Get(_, access) if access.field.kind is not Kind.JSON:
+            return access.field.kind
+        case Convert(_, to):
+            return _CONVERTED.get(to)
+        case _:
+            return None
 
 
 def _is_of(scalar: Scalar, kind: Kind) -> bool:

@@ -34,6 +34,11 @@ class FeedbackAccess(Access):
     feedback_type: str | None = None
 
     @property
+    def is_text(self) -> bool:
+        """False: a missing field of feedback equals an empty text, but its conversion to string does not."""
+        return False
+
+    @property
     def of_type(self) -> dict[str, Any]:
         """The match of the feedback of the type."""
         return match_of_type(self.feedback_type)

@@ -59,6 +59,8 @@ QUERIES: list[tuple[Tree, list[int]]] = [
     (eq("op_name", "assistant"), []),
     ({"$in": [field("op_name"), [lit("assistant.answer"), lit("assistant.answer.late")]]}, [1, 2, 3, 4]),
     ({"$ne": [field("op_name"), lit("assistant.answer")]}, [4]),
+    ({"$eq": [{"$convert": {"input": field("op_name"), "to": "string"}}, lit("assistant.answer")]}, [1, 2, 3]),
+    ({"$eq": [{"$convert": {"input": field("status"), "to": "string"}}, lit("ERROR")]}, [2]),
     ({"$startsWith": [field("op_name"), lit("assistant.")]}, [3, 4]),
     ({"$startsWith": [field("inputs.question"), lit("Wh")]}, [1]),
     ({"$startsWith": [field("inputs.n"), lit("5")]}, []),
@@ -120,6 +122,19 @@ WRONG: list[tuple[Tree, str, str]] = [
         {"$gt": [field("total_tokens"), lit("5")]},
         "$gt.1",
         'total_tokens holds numbers, never "5"; write a number without quotes',
+    ),
+    (
+        {"$gte": [field("status"), lit("ok")]},
+        "$gte.1",
+        "status is never 'ok'; it is one of success, error, running, descendant_error",
+    ),
+    (
+        eq("inputs", "Why?"),
+        "$eq.1",
+        (
+            'inputs as a whole is a list or an object, never "Why?"; compare a value in it, such as inputs.name, or '
+            "look for a text with contains"
+        ),
     ),
     (eq("op_name", 5), "$eq.1", "op_name holds texts, never 5; write a text in quotes"),
     (eq("latency_ms", value=True), "$eq.1", "latency_ms holds numbers, never true; write a number without quotes"),

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.op_versions import MAX_PREFIXES
+from stores.calls.op_versions import MAX_PREFIXES, OpVersions
 from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
+from stores.transactions import Session
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
 
@@ -94,18 +95,86 @@ async def test_a_page_by_name_comes_in_the_order_of_an_index(
     assert plan.keys_examined <= 120
 
 
-async def test_a_page_reads_the_versions_beside_its_calls_and_looks_twice_only_for_a_new_one(
-    calls: CallsStore, commands: Commands
-) -> None:
-    counts = []
+async def test_a_page_reads_versions_only_at_first_and_for_a_new_one(calls: CallsStore, commands: Commands) -> None:
+    read = []
     for written in (None, None, "v2", "v3", None):
         if written:
             await calls.write([start(30, op_name=f"{ANSWER}:{written}")])
         commands.sent.clear()
         await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
-        counts.append(sorted(reads(commands)))
+        read.append(reads(commands))
 
-    assert counts == [["aggregate", "find"]] * 3 + [["aggregate", "find", "find"]] + [["aggregate", "find"]]
+    page_and_check = ["find", "find"]
+    assert read == [
+        ["aggregate", *page_and_check],
+        page_and_check,
+        page_and_check,
+        [*page_and_check, "aggregate", *page_and_check],
+        page_and_check,
+    ]
+
+
+@pytest.fixture
+def written_in_the_gap(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a call of a new version, and then one of a known version, after the next read of versions."""
+    read_really = OpVersions.read
+    gaps = [[start(30, op_name=f"{ANSWER}:v3"), start(31, op_name=f"{ANSWER}:v2")]]
+
+    async def read(versions: OpVersions, session: Session | None = None) -> tuple[str, ...] | None:
+        names = await read_really(versions, session)
+        if gaps:
+            await calls.write(gaps.pop())
+        return names
+
+    monkeypatch.setattr(OpVersions, "read", read)
+
+
+@pytest.mark.usefixtures("written_in_the_gap")
+@pytest.mark.parametrize("asked_for", BY_NAME)
+async def test_a_page_has_the_calls_of_a_version_that_appeared_between_the_reads_of_versions_and_of_calls(
+    calls: CallsStore, asked_for: dict[str, Any]
+) -> None:
+    page = await calls.page(PROJECT, PageRequest(20), {"id"}, **asked_for)
+    rest = await calls.page(PROJECT, PageRequest(20, page.end_cursor), {"id"}, **asked_for)
+
+    assert numbers(page) == [0, 2, 3, 5, 7, 8, 10, 12, 13, 15, 17, 18, 30, 31]
+    assert numbers(rest) == []
+
+
+IS_ANSWER = {"$eq": [OP_NAME, {"$literal": "answer"}]}
+
+
+@pytest.mark.usefixtures("written_in_the_gap")
+@pytest.mark.parametrize(
+    "excluding",
+    [
+        {"$ne": [OP_NAME, {"$literal": "answer"}]},
+        {"$not": [{"$in": [OP_NAME, [{"$literal": "answer"}, {"$literal": "other"}]]}]},
+        {"$eq": [IS_ANSWER, {"$literal": False}]},
+        {"$and": [{"$startsWith": [OP_NAME, {"$literal": "weave:"}]}, {"$not": [IS_ANSWER]}]},
+    ],
+    ids=str,
+)
+async def test_a_page_without_an_op_lacks_a_version_that_appeared_after_versions_were_read(
+    calls: CallsStore, excluding: dict[str, Any]
+) -> None:
+    page = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **asked(excluding))
+    again = await calls.page(PROJECT, PageRequest(20), {"id"}, sort_by=NEWEST, **asked(excluding))
+
+    others = {4, 9, 14, 19} if "$and" in excluding else {1, 4, 6, 9, 11, 14, 16, 19}
+    assert numbers(page) == numbers(again) == sorted(others, reverse=True)
+
+
+@pytest.mark.usefixtures("written_in_the_gap")
+async def test_a_page_by_name_and_feedback_shows_calls_and_versions_of_one_moment(calls: CallsStore) -> None:
+    unrated = {"$not": [{"$eq": [{"$getField": "feedback.[note].payload.good"}, {"$literal": True}]}]}
+    by_both = asked({"$and": [IS_ANSWER, unrated]})
+
+    first = await calls.page(PROJECT, PageRequest(20), {"id"}, **by_both)
+    rest = await calls.page(PROJECT, PageRequest(20, first.end_cursor), {"id"}, **by_both)
+
+    assert numbers(first) == [0, 2, 3, 5, 7, 8, 10, 12, 13, 15, 17, 18]
+    assert numbers(rest) == [30, 31]
 
 
 async def test_a_page_by_refs_and_a_page_by_another_order_read_no_versions(

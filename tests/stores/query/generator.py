@@ -257,7 +257,7 @@ class _Queries:
 
     def _compare(self, depth: int) -> Tree:
         comparison = self.dice.choice(COMPARISONS)
-        operand = self._operand(depth)
+        operand = self._column(self._operand(depth))
         sides = [operand, self._beside(operand, depth)]
         if comparison not in ("$eq", "$ne"):
             sides = [self._ordered(side) for side in sides]
@@ -270,10 +270,13 @@ class _Queries:
         return {"$getField": "inputs.a"} if has_none else operand
 
     def _starts_with(self, depth: int) -> Tree:
-        operand = self._operand(depth)
+        operand = self._column(self._operand(depth))
+        if self._is_nested(operand):
+            operand = {"$convert": {"input": operand, "to": "string"}}
         if self._kind(operand) in (Kind.NUMBER, Kind.TIME):
             operand = {"$convert": {"input": operand, "to": "string"}}
-        if self._is_literal(operand) or not isinstance(self._converted(operand, ""), str):
+        is_other = self._is_literal(operand) or self._is_condition(operand)
+        if is_other or not isinstance(self._converted(operand, ""), str):
             operand = {"$literal": self.generator.word()}
         held = self._held(operand)
         text = held if isinstance(held, str) else self.generator.word()
@@ -294,7 +297,7 @@ class _Queries:
         return {"$in": [operand, [self._beside(operand, depth) for _ in range(self.dice.randint(0, 4))]]}
 
     def _contains(self, depth: int) -> Tree:
-        operand = self._operand(depth)
+        operand = self._column(self._operand(depth))
         asked: Tree = {"input": operand, "substr": {"$literal": self._part(operand)}}
         if self.dice.random() < 0.5:
             return {"$contains": asked | {"case_insensitive": True}}
@@ -326,16 +329,24 @@ class _Queries:
 
     def _beside(self, operand: Tree, depth: int) -> Tree:
         """What an operand is compared with: mostly a literal that it may equal."""
+        operand = self._column(operand)
         if self.dice.random() < 0.15 and not self._is_literal(operand):
             other = operand if self.dice.random() < 0.3 else self._operand(depth)
-            if not self._is_literal(other):
+            if not self._is_literal(other) and len({self._is_text(operand), self._is_text(other)} - {None}) < 2:
                 return other
+        return self._literal_beside(operand)
+
+    def _literal_beside(self, operand: Tree) -> Tree:
+        if self._is_nested(operand):
+            return {"$literal": None}
+        if self._is_condition(operand):
+            return {"$literal": self.dice.choice((True, False, None))}
         if self._kind(operand) is Kind.TIME:
             return {"$literal": self._time()}
         if "$literal" in operand:
             return {"$literal": self.generator.scalar()}
         value = self._held(operand)
-        if "$convert" in operand or "$exists" in operand:
+        if "$convert" in operand:
             return {"$literal": self._converted(operand, value)}
         if self._kind(operand) is not Kind.JSON:
             return {"$literal": self._of_column(operand["$getField"], value)}
@@ -351,11 +362,35 @@ class _Queries:
     def _is_literal(operand: Tree) -> bool:
         return "$literal" in operand
 
+    def _column(self, operand: Tree) -> Tree:
+        """The column of texts whose conversion to string an operand is, since its rules hold; or the operand."""
+        inner = operand.get("$convert")
+        if inner and inner["to"] == "string" and self._kind(column := self._column(inner["input"])) is Kind.TEXT:
+            return column
+        return operand
+
+    @staticmethod
+    def _is_condition(operand: Tree) -> bool:
+        return not {"$literal", "$getField", "$convert"} & operand.keys()
+
+    def _is_nested(self, operand: Tree) -> bool:
+        """Whether an operand is a field that always is a list or an object, and refuses literals but null."""
+        access = self.generator.fields[operand["$getField"]] if "$getField" in operand else None
+        return bool(access and access.field.instead and not access.steps)
+
+    def _is_text(self, operand: Tree) -> bool | None:
+        """Whether an operand is a text and not a number or a time; None where it may be either or neither."""
+        operand = self._column(operand)
+        if "$convert" in operand:
+            return {"string": True, "double": False, "int": False}.get(operand["$convert"]["to"])
+        kind = self._kind(operand)
+        return None if kind is Kind.JSON else kind is Kind.TEXT
+
     def _converted(self, operand: Tree, value: Any) -> Any:  # noqa: ANN401 -- any scalar
         """A literal of the type that a conversion gives, mostly the value itself, and the value beside what is none."""
-        if "$convert" not in operand and "$exists" not in operand:
+        if "$convert" not in operand:
             return value
-        to = operand["$convert"]["to"] if "$convert" in operand else "exists"
+        to = operand["$convert"]["to"]
         if to in ("bool", "exists"):
             return self.dice.random() < 0.5
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -180,7 +180,48 @@ REFUSED = [
     (converted("int", value=True), f"{AT}.$eq.1", "a conversion to int never gives true"),
     (converted("bool", "true"), f"{AT}.$eq.1", 'a conversion to bool never gives "true"; write true or false'),
     (converted("exists", 1), f"{AT}.$eq.1", "a conversion to exists never gives 1; write true or false"),
+    (
+        {"$eq": [{"$convert": {"input": {"$getField": "status"}, "to": "string"}}, {"$literal": "nonsense"}]},
+        f"{AT}.$eq.1",
+        "status is never 'nonsense'; it is one of success, error, running, descendant_error",
+    ),
+    ({"$convert": {"input": {"$getField": "status"}, "to": "string"}}, f"{AT}.$getField", "status is never true"),
+    # Columns that are always a list or an object
+    (
+        beside("input_refs", "weave:///acme/chat/object/x:v0"),
+        f"{AT}.$eq.1",
+        "input_refs as a whole .*; name refs in the filter's inputRefs, or look for a part of one with contains",
+    ),
+    (beside("outputRefs", 5), f"{AT}.$eq.1", "outputRefs as a whole is a list or an object, never 5; .*'s outputRefs"),
+    (one_of("input_refs", None, "weave:"), f"{AT}.$in.1.1", "input_refs as a whole is a list or an object"),
+    ({"$startsWith": [{"$getField": "input_refs"}, {"$literal": "weave:"}]}, f"{AT}.$startsWith.1", 'never "weave:"'),
+    (
+        beside("inputs", "hello"),
+        f"{AT}.$eq.1",
+        "inputs as a whole .*, never .*; compare a value in it, such as inputs.name, or look for a text with contains",
+    ),
+    ({"$gt": [{"$literal": 1}, {"$getField": "summary"}]}, f"{AT}.$gt.0", "never 1; .* such as summary.name"),
+    # Operands that never meet
+    (
+        {"$eq": [{"$getField": "latency_ms"}, {"$getField": "op_name"}]},
+        f"{AT}.$eq.0",
+        "compares a text with a number or a time, which is never true; convert one of them",
+    ),
+    (
+        {"$lt": [{"$getField": "display_name"}, {"$getField": "ended_at"}]},
+        f"{AT}.$lt.0",
+        "a text with a number or a time",
+    ),
+    (
+        {"$in": [{"$getField": "status"}, [A, {"$convert": {"input": A, "to": "double"}}]]},
+        f"{AT}.$in.1.1",
+        "a text with a number or a time",
+    ),
+    ({"$eq": [FINE, ONE]}, f"{AT}.$eq.1", "a condition never gives 1; write true or false"),
+    ({"$in": [{"$literal": "x"}, [A, nested(1)]]}, f"{AT}.$in.0", 'a condition never gives "x"'),
     # Comparisons and terms that are never true
+    ({"$gte": [{"$getField": "status"}, {"$literal": "ok"}]}, f"{AT}.$gte.1", "status is never 'ok'; it is one of"),
+    ({"$lt": [{"$literal": "f"}, {"$getField": "status"}]}, f"{AT}.$lt.0", "status is never 'f'; it is one of"),
     (
         {"$lt": [{"$getField": "latency_ms"}, {"$literal": None}]},
         f"{AT}.$lt.1",
@@ -258,7 +299,16 @@ def test_a_bad_tree_is_refused_at_its_place(tree: Tree, argument: str, message: 
         beside("status", "SUCCESS"),
         beside("inputs.status", "failed"),
         beside("summary.usage", value=True),
-        {"$gt": [{"$getField": "status"}, {"$literal": "f"}]},
+        beside("inputs", None),
+        beside("output", "hello"),
+        beside("inputs.a", "hello"),
+        beside("input_refs.0", "weave:///acme/chat/object/x:v0"),
+        {"$gt": [{"$getField": "status"}, {"$literal": "Error"}]},
+        {"$eq": [{"$getField": "ended_at"}, {"$getField": "latency_ms"}]},
+        {"$eq": [{"$getField": "display_name"}, {"$getField": "latency_ms"}]},
+        {"$eq": [{"$getField": "op_name"}, {"$getField": "inputs.op"}]},
+        {"$eq": [FINE, {"$literal": False}]},
+        {"$eq": [FINE, {"$literal": None}]},
         {"$startsWith": [{"$getField": "status"}, {"$literal": "desc"}]},
         {"$contains": {"input": {"$getField": "latency_ms"}, "substr": {"$literal": "1"}}},
     ],
@@ -310,7 +360,7 @@ def test_a_sort_by_a_bad_path_is_refused(path: str) -> None:
 
 def in_each_other(levels: int, tree: Tree = A) -> Tree:
     for _ in range(levels):
-        tree = {"$in": [ONE, [tree]]}
+        tree = {"$in": [{"$literal": True}, [tree]]}
     return tree
 
 

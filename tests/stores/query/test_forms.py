@@ -33,7 +33,7 @@ LEAVES = st.one_of(
 
 
 def compared(name: str, left: Tree, right: Tree) -> Tree:
-    """A comparison; beside a column or a conversion, which refuse most literals, a literal is null."""
+    """A comparison; a literal is null beside what refuses most literals, and one of two columns is A."""
     sides = [fitted(left, right), fitted(right, left)]
     return {name: sides if name == "$eq" else [A if has_no_order(side) else side for side in sides]}
 
@@ -46,8 +46,15 @@ def membership(operand: Tree, members: list[Tree]) -> Tree:
 
 
 def fitted(operand: Tree, beside: Tree) -> Tree:
-    is_strict = "$convert" in beside or beside.get("$getField") in COLUMNS
+    if is_typed(operand) and is_typed(beside):
+        return A
+    is_operation = not {"$literal", "$getField"} & beside.keys()
+    is_strict = is_operation or is_typed(beside) or beside.get("$getField") == "inputs"
     return {"$literal": None} if "$literal" in operand and is_strict else operand
+
+
+def is_typed(operand: Tree) -> bool:
+    return "$convert" in operand or operand.get("$getField") in COLUMNS
 
 
 def has_no_order(operand: Tree) -> bool:
@@ -69,6 +76,12 @@ def contained(operand: Tree, part: Tree, flag: dict[str, bool]) -> Tree:
     return {"$contains": {"input": operand, "substr": part} | flag}
 
 
+def converted(operand: Tree, to: str) -> Tree:
+    """A conversion; that to string is of A in place of a column, since that of a text is read as the column."""
+    is_column = to == "string" and operand.get("$getField") in COLUMNS
+    return {"$convert": {"input": A if is_column else operand, "to": to}}
+
+
 def one_more(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
     """An operation over operands."""
     some = st.lists(inner, min_size=1, max_size=3)
@@ -80,7 +93,7 @@ def one_more(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
         st.builds(lambda term: {"$not": [condition(term)]}, inner),
         st.builds(compared, st.sampled_from(COMPARISONS), inner, inner),
         st.builds(membership, inner, some | st.just([])),
-        st.builds(lambda operand, to: {"$convert": {"input": operand, "to": to}}, inner, targets),
+        st.builds(converted, inner, targets),
         st.builds(contained, inner, texts, st.sampled_from([{}, {"case_insensitive": True}])),
     )
 
