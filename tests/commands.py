@@ -25,7 +25,8 @@ class Commands(CommandListener):
     @property
     def last_pipeline(self) -> list[dict[str, Any]]:
         """The stages of the last page that was read, be it by `find` or by `aggregate`."""
-        name, body = next(sent for sent in reversed(self.sent) if sent[0] in {"find", "aggregate"})
+        # A page has an order, and a look for op names after it has none.
+        name, body = next(sent for sent in reversed(self.sent) if sent[0] == "aggregate" or "sort" in sent[1])
         if name == "aggregate":
             found: list[dict[str, Any]] = body["pipeline"]
             return found

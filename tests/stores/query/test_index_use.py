@@ -64,7 +64,7 @@ UNSERVED: dict[str, Tree] = {
     "column without an index": compared("display_name"),
     "or": {"$or": [compared("trace_id"), compared("wb_run_id")]},
     "contains": {"$contains": {"input": get("op_name"), "substr": literal("none")}},
-    "convert": {"$eq": [{"$convert": {"input": get("op_name"), "to": "string"}}, literal("none")]},
+    "convert": {"$eq": [{"$convert": {"input": get("latency_ms"), "to": "string"}}, literal("none")]},
     "two fields": {"$eq": [get("op_name"), get("trace_id")]},
     "one path in an and": {"$and": [compared("op_name", value="answer"), compared("inputs.a")]},
     "one path in an or": {"$or": [compared("trace_id"), compared("inputs.a")]},
