@@ -55,6 +55,8 @@ MOST_HINTS: Final = 10
 READ_SECONDS: Final = 0.25
 """Time for the sample, and again for its keys."""
 
+_READ_MS: Final = round(READ_SECONDS * 1_000)
+
 _KEPT_SECONDS: Final = 10.0
 """Time for which a sample is used again, so that a client that asks again and again does not pay each time."""
 
@@ -204,7 +206,7 @@ class HintsStore:
     async def _of(
         self, project_id: str, conditions: Sequence[CallsCondition | None], readable: tuple[str, ...] | None
     ) -> list[list[Hint]]:
-        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}) is None:
+        if await self.database.projects.find_one({"_id": project_id}, {"_id": 1}, max_time_ms=_READ_MS) is None:
             hints = await self._of_missing(project_id, readable)
             return [hints for _ in conditions]
         asked = await self._in_thread(
@@ -231,7 +233,8 @@ class HintsStore:
         among = ProjectsFilter(among=readable).match()
         found: dict[str, list[str]] = {}
         for match in ({"_id": starting_with(f"{entity}/")}, {}):
-            rows = self.database.projects.find({"$and": [match, among]}, {"_id": 1}, limit=_MOST_PROJECTS)
+            condition = {"$and": [match, among]}
+            rows = self.database.projects.find(condition, {"_id": 1}, limit=_MOST_PROJECTS, max_time_ms=_READ_MS)
             for row in await rows.to_list(None):
                 whose, _, what = row["_id"].partition("/")
                 found.setdefault(whose, []).append(what)
@@ -258,8 +261,7 @@ class HintsStore:
             prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
             branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
             match = {"project_id": project_id, "visible": True, "$or": branches}
-            milliseconds = round(READ_SECONDS * 1_000)
-            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=milliseconds) is None:
+            if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
                 unknown.append(names)
         return unknown
 

@@ -46,7 +46,6 @@ EQUALS: dict[str, Any] = {"$eq": [ID, A]}
         {"$gt": [ID, A]},
         {"$eq": [{"$getField": "feedback_type"}, A]},
         {"$eq": [{"$getField": "payload.id"}, A]},
-        {"$eq": [{"$convert": {"input": ID, "to": "string"}}, A]},
         {"$or": [EQUALS, {"$or": [EQUALS]}]},
         {"$or": [EQUALS, {"$eq": [ID, {"$literal": None}]}]},
         {"$contains": {"input": ID, "substr": {"$literal": ""}}},

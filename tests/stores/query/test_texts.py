@@ -227,7 +227,7 @@ PARTS: list[tuple[object, str, str]] = [
     ([0, [[0, [], 2, {"7": [3]}]]], "1.00.3.7", "[3]"),
     ({"10": [1], "1": [2]}, "1", "[2]"),
     ({"v": [[], [[[[]], [[]]]]]}, "v.1", "[[[[]],[[]]]]"),
-    (["a"] * 20_000 + [{"b": ["\n" * 50_000]}], "20000.b", '["' + "\\n" * 50_000 + '"]'),
+    (["a"] * 1_000 + [{"b": ["\n" * 50_000]}], "1000.b", '["' + "\\n" * 50_000 + '"]'),
 ]
 """Payloads, a path into each, and the text of what is there."""
 
@@ -308,6 +308,16 @@ async def test_python_decides_conditions_on_payloads_that_are_too_complex_for_mo
 
     assert [row["id"] for row in first.rows + rest.rows] == [call_id(each) for each in numbers]
     assert await calls.count(PROJECT, query=query) == len(numbers)
+
+
+async def test_python_decides_conditions_on_what_is_far_back_in_a_list(calls: CallsStore) -> None:
+    """MongoDB 7 gives up the search for the 2,000th item, of which MongoDB 6 finds the 20,000th."""
+    items = ["a"] * 20_000
+    await calls.write([start(1), end(1, output=[*items, ["x"]]), start(2), end(2, output=[*items, ["y"]])])
+
+    page = await calls.page(PROJECT, PageRequest(), ["id"], query=Query({"$expr": contains("output.20000", "x")}))
+
+    assert [row["id"] for row in page.rows] == [call_id(1)]
 
 
 async def test_a_cursor_of_a_page_that_mongodb_decided_goes_on_where_python_decides(calls: CallsStore) -> None:
