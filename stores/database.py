@@ -302,7 +302,7 @@ def database_query(
                 try:
                     return await store.database.query(method(store, *args, **kwargs), began)
                 except NewModelError:
-                    pass  # the next try knows it
+                    continue  # the next try reads the names of models anew; the last one raises
                 except TooComplexError:
                     if IN_PYTHON.get():
                         raise

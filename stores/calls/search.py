@@ -99,21 +99,11 @@ async def calls_search(
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
     versions = OpVersions(database, project_id, asked.prefixes if is_page and asked.is_by_start else ())
+    if not (asked.questions or asked.names_cost):
+        yield await _search_at_once(asked, database.calls, versions)
+        return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
-        if not (asked.questions or asked.names_cost):
-
-            async def newer() -> Search | None:
-                if asked.versions is None or not await versions.has_others(asked.versions):
-                    return None
-                asked.versions = await versions.read()
-                return replace(asked.search({}, prices), newer=newer)
-
-            if IN_PYTHON.get():
-                await asked.decide(database.calls, prices)
-            asked.versions = await versions.known()
-            yield replace(asked.search({}, prices), newer=newer)
-            return
         stack.enter_context(paging.making_no_index())
         session = await stack.enter_async_context(database.one_moment())
         if asked.names_cost:
@@ -136,6 +126,21 @@ async def calls_search(
             return replace(found, led=asked.led(database, answers, prices, session))
 
         yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
+
+
+async def _search_at_once(asked: "_Asked", calls: Collection, versions: OpVersions) -> Search:
+    """The search of a query that asks neither for feedback nor for costs, which needs no snapshot."""
+
+    async def newer() -> Search | None:
+        if asked.versions is None or not await versions.has_others(asked.versions):
+            return None
+        asked.versions = await versions.read()
+        return replace(asked.search({}, None), newer=newer)
+
+    if IN_PYTHON.get():
+        await asked.decide(calls, None)
+    asked.versions = await versions.known()
+    return replace(asked.search({}, None), newer=newer)
 
 
 async def found_page(calls: Collection, search: Search, request: PageRequest, projection: Sequence[str]) -> Page:
