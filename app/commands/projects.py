@@ -17,7 +17,7 @@ from stores.purges import PurgeReport
 
 _LOOK_SECONDS: Final = 0.5
 _LINE_SECONDS: Final = 5
-"""Where nobody watches a terminal, a line comes only so often."""
+"""Seconds between lines of progress, if the output is no terminal."""
 
 
 def add_project(add: Add) -> None:

@@ -141,9 +141,8 @@ class CallSchema(Node):
         return usage(parent)
 
     @resolved(
-        "What it used of each model, and what that costs; none where no model has a price or a stated cost. A model "
-        "without one beside others that have one has counts alone. It is told by the prices of now, so it is no part "
-        "of summary.",
+        "Usage of the call and its cost, by model; empty if no model has a price or a stated cost. A model without a "
+        "price has counts alone. LoomQL computes costs from current prices on each read, so summary lacks them.",
         returns=list[LLMCostSchema],
         size=3,
     )
@@ -153,8 +152,8 @@ class CallSchema(Node):
         return bill(used, parent["started_at"], parent[PRICES]) if used else []
 
     @resolved(
-        "What all of its usage costs, in US dollars; null where no model has a price in them. Prices in other "
-        "currencies are left out. Parents that sum up their children's usage count that again."
+        "Cost of the usage that the call reports, in US dollars; null if no model has a price in US dollars. Prices in "
+        "other currencies are left out. The cost of a parent that reports the sum of its children includes theirs."
     )
     def total_cost(self, parent: strawberry.Parent[Row]) -> float | None:
         """What its usage costs."""
@@ -163,9 +162,9 @@ class CallSchema(Node):
         return cost
 
     trace_cost = _of_trace(
-        "Cost of all calls of its trace in US dollars, the own usage of each call counted once, whoever wrote it; null "
-        "unless the call is a root, and where nothing has a price in them. totalCost is the cost of what the call "
-        "itself reports, which is nothing or the same as traceCost, depending on who wrote it.",
+        "Cost of all calls of the trace in US dollars, with the own usage of each call counted once; null unless the "
+        "call is a root, or if no model has a price in US dollars. totalCost is the cost of the usage that the call "
+        "itself reports: some senders sum the trace there, others report nothing.",
         float | None,
         TOKENS_AND_COST,
         lambda totals: totals["usage"]["cost"],
