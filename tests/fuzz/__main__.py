@@ -13,7 +13,7 @@ from tests.app.command import ROOT
 from tests.fuzz.callers import make_keys
 from tests.fuzz.report import MOST_RATIO, report, unsteady
 from tests.fuzz.run import Fuzzer
-from tests.fuzz.serving import fuzzed_server
+from tests.fuzz.serving import fuzzed_server, quiet_server
 from tests.fuzz.watching import failures
 
 
@@ -30,18 +30,21 @@ def main() -> int:
         "--most-ratio",
         type=float,
         default=MOST_RATIO,
-        help="The second caller's p99 in terms of that with as much CPU taken but no fuzz, at most.",
+        help="The second caller's p99 in terms of that at a server that gets no fuzz, at most.",
     )
     options = parser.parse_args()
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
     with (
         tempfile.TemporaryDirectory(prefix="loomql-") as folder,
         embedded_mongod(Path(folder), cache_gb=0.5) as uri,
+        quiet_server() as quiet,
     ):
         keys = {} if options.open else asyncio.run(make_keys(uri, "fuzz"))
         with fuzzed_server(Path(folder), uri, "fuzz") as server:
             sent = options.seed, options.requests, options.seconds
-            outcome = asyncio.run(Fuzzer(server.url, server.process.pid, schema, *sent, keys, options.rate).run())
+            outcome = asyncio.run(
+                Fuzzer(server.url, server.process.pid, quiet, schema, *sent, keys, options.rate).run()
+            )
             logged = failures(server.output.read_text(errors="replace"))
             is_alive = server.process.poll() is None
     print(report(outcome, options.seed, logged, options.most_ratio), "" if is_alive else "\nthe server is dead")  # noqa: T201 - the report is what the command is for

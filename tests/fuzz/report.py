@@ -21,7 +21,7 @@ _LEAST_TURNED_AWAY: Final = 5
 _TURNING_AWAY: Final = {503, 504}
 _MOST_P99_SECONDS: Final = 2.0
 MOST_RATIO: Final = 1.5
-"""The second caller's p99 under fuzz, at most, in terms of its p99 with as much load on the processors but no fuzz."""
+"""The second caller's p99 under fuzz, at most, in terms of its p99 at a server beside it that gets no fuzz."""
 _LONGEST_SECONDS: Final = 10.0
 """Twice what pings took where the load was eight times what the machine has processors."""
 
@@ -54,7 +54,7 @@ def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
     first, last = outcome.seen[0], outcome.seen[-1]
     grown, p99, longest = growth(outcome.seen), _p99(outcome.pings), max(outcome.pings)
     away = turned_away(outcome)
-    asked = outcome.idle + outcome.loaded + outcome.fuzzed
+    asked = outcome.idle + outcome.floor + outcome.fuzzed
     others = Counter(sample.result for sample in asked if sample.result not in SUCCESSES)
     slowed = ratio(outcome)
     told = {
@@ -65,7 +65,7 @@ def unsteady(outcome: Outcome, most_ratio: float = MOST_RATIO) -> list[str]:
         f"threads: {last.threads - first.threads} more": last.threads - first.threads > _MOST_MORE_THREADS,
         f"p99 of pings: {p99:.1f} s": p99 > _MOST_P99_SECONDS,
         f"longest ping: {longest:.1f} s": longest > _LONGEST_SECONDS,
-        f"p99 of the second caller: {slowed:.1f} times that under as much load without fuzz": slowed > most_ratio,
+        f"p99 of the second caller: {slowed:.1f} times that at a server without fuzz": slowed > most_ratio,
         f"the second caller got {counted(others)}": bool(others),
     }
     return [sentence for sentence, is_so in told.items() if is_so]
@@ -77,8 +77,8 @@ def counted(results: Mapping[str, int]) -> str:
 
 
 def ratio(outcome: Outcome) -> float:
-    """The second caller's p99 while the fuzzer sends, in terms of that while it only takes as much of a processor."""
-    return percentile(outcome.fuzzed, 0.99) / percentile(outcome.loaded, 0.99)
+    """The second caller's p99 while the fuzzer sends, in terms of that at the quiet server in those seconds."""
+    return percentile(outcome.fuzzed, 0.99) / percentile(outcome.floor, 0.99)
 
 
 def turned_away(outcome: Outcome) -> int:
@@ -112,18 +112,18 @@ def _process(seen: list[Seen]) -> str:
 
 def _second_caller(outcome: Outcome) -> str:
     told = [
-        f"{len(samples):,} {when}: "
+        f"{len(samples):,} {where}: "
         + " / ".join(f"{1e3 * percentile(samples, share):.0f}" for share in (0.5, 0.99, 1.0))
-        for when, samples in (
-            ("while the fuzzer sent", outcome.fuzzed),
-            ("while it only took as much CPU", outcome.loaded),
-            ("while it did nothing", outcome.idle),
+        for where, samples in (
+            ("at the fuzzed server", outcome.fuzzed),
+            ("at the quiet server meanwhile", outcome.floor),
+            ("at the fuzzed server in the pauses", outcome.idle),
         )
     ]
     to_idle = percentile(outcome.fuzzed, 0.99) / percentile(outcome.idle, 0.99)
     return (
-        f"second caller's queries, p50 / p99 / longest in ms: {'; '.join(told)}; p99 ratio {ratio(outcome):.2f} with "
-        f"as much CPU, which is bounded, and {to_idle:.2f} to an idle machine"
+        f"second caller's queries, p50 / p99 / longest in ms: {'; '.join(told)}; p99 ratio {ratio(outcome):.2f} to the "
+        f"quiet server, which is bounded, and {to_idle:.2f} to the pauses"
     )
 
 

@@ -20,6 +20,7 @@ from tests.fuzz.doors import exports, files, graphql, otlp, weave, websocket
 from tests.fuzz.pool import Pool
 from tests.fuzz.second_caller import READ, Sample, SecondCaller, second_caller, small_query
 from tests.fuzz.seeding import seed
+from tests.fuzz.serving import Quiet
 from tests.fuzz.shapes import shaped
 from tests.fuzz.watching import Seen, Watch
 from tests.fuzz.wire import Request, Wire
@@ -32,7 +33,6 @@ _SLOWEST: Final = 10
 _SOON: Final = 0.3
 _FUZZ_SECONDS: Final = 20.0
 _PAUSE_SECONDS: Final = 3.0
-_BURN_SECONDS: Final = 0.01
 _WEIGHTS: Final = {
     graphql.NAME: 62,
     weave.NAME: 14,
@@ -73,10 +73,10 @@ class Outcome:
 
     fuzzed: list[Sample] = field(default_factory=list)
     """Answers to the second caller while the fuzzer sent."""
-    loaded: list[Sample] = field(default_factory=list)
-    """Those while it paused and took as much of a processor as it did while it sent."""
+    floor: list[Sample] = field(default_factory=list)
+    """Answers of the quiet server in those seconds: it shares with the fuzzed one no more than the machine."""
     idle: list[Sample] = field(default_factory=list)
-    """Those while it paused and did nothing."""
+    """Answers of the fuzzed server to the second caller while the fuzzer paused."""
 
     def took(self, seconds: float, what: str) -> None:
         """Remember it if it is one of the slowest."""
@@ -90,6 +90,8 @@ class Fuzzer:
 
     url: str
     process_id: int
+    quiet: Quiet
+    """The server that gets no fuzz, for the second caller's floor."""
     schema: GraphQLSchema
     seed: int
     requests: int
@@ -125,10 +127,14 @@ class Fuzzer:
         await wire.close()
         watch = Watch(self.url, self.process_id, self._stalled)
         watching = asyncio.create_task(watch.go_on())
-        with TemporaryDirectory() as folder:
-            plan = [small_query(callers.second(self.keys).headers)]
-            with second_caller(self.url, plan, Path(folder) / "samples") as second:
-                await self._send_all(second)
+        plan = [small_query(callers.second(self.keys).headers)]
+        quiet_plan = [small_query(callers.second(self.quiet.keys).headers)]
+        with (
+            TemporaryDirectory() as folder,
+            second_caller(self.url, plan, Path(folder) / "samples") as second,
+            second_caller(self.quiet.url, quiet_plan, Path(folder) / "quiet") as quiet,
+        ):
+            await self._send_all(second, quiet)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -138,30 +144,24 @@ class Fuzzer:
         self.outcome.pings, self.outcome.seen = watch.pings, watch.seen
         return self.outcome
 
-    async def _send_all(self, second: SecondCaller) -> None:
-        """Send all requests, and pause now and then, so that the second caller has the server to itself.
+    async def _send_all(self, second: SecondCaller, quiet: SecondCaller) -> None:
+        """Send all requests, and pause now and then, so that the second caller has the machine to itself.
 
-        All samples are of the same minutes, in which a machine has the same other work. In the first half of a pause
-        this process takes as much of a processor as it took while it sent, so that what differs is the server's work;
-        in the second half it does nothing.
+        All samples are of the same minutes, in which a machine has the same other work.
         """
         await second.is_ready()
+        await quiet.is_ready()
         fuzzed: list[tuple[float, float]] = []
-        loaded: list[tuple[float, float]] = []
         idle: list[tuple[float, float]] = []
         began = time.monotonic()
         self._ends = began + self.seconds
         working = asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
         while not working.done():
-            since, processor = time.monotonic(), time.process_time()
+            since = time.monotonic()
             await asyncio.wait([working], timeout=_FUZZ_SECONDS)
             fuzzed.append((since, time.monotonic()))
-            share = (time.process_time() - processor) / (time.monotonic() - since)
             for _ in range(AT_ONCE):
                 await self._slots.acquire()
-            since = time.monotonic()
-            await _burn(share, _PAUSE_SECONDS)
-            loaded.append((since, time.monotonic()))
             since = time.monotonic()
             await asyncio.sleep(_PAUSE_SECONDS)
             idle.append((since, time.monotonic()))
@@ -170,7 +170,7 @@ class Fuzzer:
         await working
         self.outcome.seconds = sum(until - since for since, until in fuzzed)
         self.outcome.fuzzed = await _samples(second, fuzzed)
-        self.outcome.loaded = await _samples(second, loaded)
+        self.outcome.floor = await _samples(quiet, fuzzed)
         self.outcome.idle = await _samples(second, idle)
 
     async def _work(self) -> None:
@@ -254,13 +254,3 @@ class Fuzzer:
 
 async def _samples(second: SecondCaller, spans: list[tuple[float, float]]) -> list[Sample]:
     return [sample for since, until in spans for sample in await second.samples(READ, since, until)]
-
-
-async def _burn(share: float, seconds: float) -> None:
-    """Take a share of a processor for some seconds."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        busy = time.process_time() + share * _BURN_SECONDS
-        while time.process_time() < busy:
-            pass
-        await asyncio.sleep((1 - min(share, 0.99)) * _BURN_SECONDS)

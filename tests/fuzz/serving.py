@@ -1,11 +1,29 @@
-"""The server that is fuzzed: `loomql serve` with the demo in it, and a provider of models that is not one."""
+"""The fuzzed server, `loomql serve` with the demo and a stand-in for a provider of models; and a quiet server."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from app.embedded_mongod import embedded_mongod
 from tests.app.command import Server, serving
+from tests.fuzz import callers
+from tests.fuzz.pool import Pool
+from tests.fuzz.second_caller import SECOND_PROJECT
+from tests.fuzz.seeding import write_calls
+from tests.fuzz.wire import Wire
 from tests.stand_in_provider import KEY, stand_in_provider
+
+_DATABASE = "quiet"
+
+
+class Quiet(NamedTuple):
+    """A server that gets no fuzz: its GraphQL URL, and the keys that it knows."""
+
+    url: str
+    keys: callers.Keys
 
 
 @contextmanager
@@ -22,3 +40,25 @@ def fuzzed_server(folder: Path, uri: str, database: str) -> Iterator[Server]:
         }
         with serving(folder / "server.log", "--demo", **settings) as server:
             yield server
+
+
+@contextmanager
+def quiet_server() -> Iterator[Quiet]:
+    """A server, with a database server of its own and the second caller's project, until the block ends.
+
+    The second caller's p99 there, while the fuzzer sends to the other one, is the floor that the machine sets.
+    """
+    with (
+        TemporaryDirectory(prefix="loomql-") as folder,
+        embedded_mongod(Path(folder), cache_gb=0.5) as uri,
+        fuzzed_server(Path(folder), uri, _DATABASE) as server,
+    ):
+        quiet = Quiet(server.url, asyncio.run(callers.make_keys(uri, _DATABASE)))
+        asyncio.run(_seed(quiet))
+        yield quiet
+
+
+async def _seed(quiet: Quiet) -> None:
+    wire = Wire(quiet.url)
+    await write_calls(wire, Pool(), callers.operator(quiet.keys), SECOND_PROJECT)
+    await wire.close()

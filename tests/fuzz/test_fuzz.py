@@ -1,14 +1,16 @@
 """The fuzzer in small: `python -m tests.fuzz` sends more."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from graphql import build_schema
 
 from tests.app.command import ROOT
 from tests.fuzz.callers import make_keys
 from tests.fuzz.report import report, unsteady
 from tests.fuzz.run import Fuzzer
-from tests.fuzz.serving import fuzzed_server
+from tests.fuzz.serving import Quiet, fuzzed_server, quiet_server
 from tests.fuzz.watching import failures
 
 SEED = 10
@@ -18,11 +20,20 @@ ANY_RATIO = float("inf")
 MOST_MEMORY_MIB = 600
 
 
-async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: str, tmp_path: Path) -> None:
+@pytest.fixture
+def quiet() -> Iterator[Quiet]:
+    with quiet_server() as quiet:
+        yield quiet
+
+
+async def test_whatever_comes_is_answered_well(
+    mongodb_uri: str, database_name: str, tmp_path: Path, quiet: Quiet
+) -> None:
     schema = build_schema((ROOT / "graphql_schema" / "schema.graphql").read_text())
     keys = await make_keys(mongodb_uri, database_name)
     with fuzzed_server(tmp_path, mongodb_uri, database_name) as server:
-        outcome = await Fuzzer(server.url, server.process.pid, schema, SEED, REQUESTS, keys=keys).run()
+        fuzzer = Fuzzer(server.url, server.process.pid, quiet, schema, SEED, REQUESTS, keys=keys)
+        outcome = await fuzzer.run()
         logged = failures(server.output.read_text(errors="replace"))
         is_alive = server.process.poll() is None
     told = report(outcome, SEED, logged, ANY_RATIO)
@@ -32,7 +43,7 @@ async def test_whatever_comes_is_answered_well(mongodb_uri: str, database_name: 
     assert not outcome.findings, told
     assert not logged, told
     assert not unsteady(outcome, ANY_RATIO), told
-    assert min(map(len, (outcome.idle, outcome.loaded, outcome.fuzzed))) > 20, told
+    assert min(map(len, (outcome.idle, outcome.floor, outcome.fuzzed))) > 20, told
     # That what was sent came to something: enough of it is right, enough wrong, and all doors are knocked at.
     assert outcome.by_status["graphql", 200] > REQUESTS / 4
     assert {door for door, count in outcome.by_door.items() if count > 20} == {

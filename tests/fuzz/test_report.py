@@ -23,7 +23,7 @@ def outcome(tenths: Sequence[float], pings: list[float]) -> Outcome:
         seen=seen,
         pings=pings,
         idle=samples(*[0.003] * 99, 0.005),
-        loaded=samples(*[0.004] * 99, 0.010),
+        floor=samples(*[0.004] * 99, 0.010),
         fuzzed=samples(*[0.006] * 99, 0.015),
     )
 
@@ -68,17 +68,17 @@ def test_open_files_and_threads_that_stay_are_told() -> None:
     assert unsteady(replace(steady, seen=[first] * 99 + [leaking])) == ["open files: 50 more", "threads: 300 more"]
 
 
-def test_a_second_caller_that_waits_longer_than_under_the_same_load_is_reported() -> None:
+def test_a_second_caller_that_waits_longer_than_at_a_quiet_server_is_reported() -> None:
     healthy = outcome(HEALTHY, QUICK)
 
     assert ratio(healthy) == pytest.approx(1.5)
     healthy.fuzzed += samples(0.016, 0.016)
-    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that under as much load without fuzz"]
+    assert unsteady(healthy) == ["p99 of the second caller: 1.6 times that at a server without fuzz"]
     assert unsteady(healthy, most_ratio=1.7) == []
     assert (
-        "102 while the fuzzer sent: 6 / 16 / 16; 100 while it only took as much CPU: 4 / 10 / 10; "
-        "100 while it did nothing: 3 / 5 / 5; p99 ratio 1.60 with as much CPU, which is bounded, "
-        "and 3.20 to an idle machine"
+        "102 at the fuzzed server: 6 / 16 / 16; 100 at the quiet server meanwhile: 4 / 10 / 10; "
+        "100 at the fuzzed server in the pauses: 3 / 5 / 5; p99 ratio 1.60 to the quiet server, which is bounded, "
+        "and 3.20 to the pauses"
     ) in report(healthy, 1, [])
 
 
