@@ -27,50 +27,41 @@ def bill(usage: Sequence[Usage], started_at: int, prices: Prices) -> list[Row]:
 
 
 def _line(entry: Usage, price: Price | None) -> Row:
-    by_name = by_class(entry)
-    counts: Row = {
+    prompt_tokens, completion_tokens = entry["prompt_tokens"], entry["completion_tokens"]
+    row: Row = {
         "model": entry["model"],
-        "prompt_tokens": entry["prompt_tokens"],
-        "input_tokens": entry["prompt_tokens"],
-        "completion_tokens": entry["completion_tokens"],
-        "output_tokens": entry["completion_tokens"],
+        "prompt_tokens": prompt_tokens,
+        "input_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "output_tokens": completion_tokens,
         "requests": entry["requests"],
         "total_tokens": 0 if entry.get(TOTAL_IS_SUM) else entry["total_tokens"],
-        **class_fields(entry["prompt_tokens"], entry.get("classes", {})),
+        **class_fields(prompt_tokens, entry.get("classes")),
         _STATED: entry.get(_STATED),
         "components": [],
     }
-    if price is None:
-        return counts
+    return row if price is None else row | _charged(entry, price)
+
+
+def _charged(entry: Usage, price: Price) -> Row:
+    """The costs of an entry by a price, and the fields of the price."""
     rates = price.rates_for(tier_tokens(entry))
-    shown: list[Row] = []
+    components: list[Row] = []
     prompt = completion = total = ZERO
-    for name, tokens in by_name.items():
-        rate = rates[name]
+    for name, tokens in by_class(entry).items():
+        rate, side = rates[name], BY_NAME[name].side
         cost = times(tokens, exact(rate))
-        shown.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
+        components.append({"name": name, "tokens": tokens, "rate": rate, "cost": float(cost)})
         total = plus(total, cost)
-        side = BY_NAME[name].side
         if side is Side.INPUT:
             prompt = plus(prompt, cost)
         elif side is Side.OUTPUT:
             completion = plus(completion, cost)
-    counts |= {
-        "components": shown,
+    return price.fields | {
+        "components": components,
         "total_cost": float(total) if price.has_one_currency else None,
         "prompt_tokens_total_cost": float(prompt),
         "completion_tokens_total_cost": float(completion),
         "prompt_token_cost": rates[INPUT],
         "completion_token_cost": rates[OUTPUT],
-        "prompt_token_cost_unit": price.prompt_token_cost_unit,
-        "completion_token_cost_unit": price.completion_token_cost_unit,
-        "effective_date": price.effective_date,
-        "provider_id": price.provider_id,
-        "pricing_level": price.level,
-        "pricing_level_id": price.level_id,
-        "created_at": price.created_at,
-        "created_by": price.created_by,
-        "price_id": price.id,
     }
-    counts |= price.rate_fields
-    return counts

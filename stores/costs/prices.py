@@ -76,6 +76,22 @@ class Price:
         return {name: self.rates[each.name] for name, each in RATE_FIELDS.items() if each.name in self.rates}
 
     @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The fields that each row of a bill at this price has alike."""
+        return {
+            "prompt_token_cost_unit": self.prompt_token_cost_unit,
+            "completion_token_cost_unit": self.completion_token_cost_unit,
+            "effective_date": self.effective_date,
+            "provider_id": self.provider_id,
+            "pricing_level": self.level,
+            "pricing_level_id": self.level_id,
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+            "price_id": self.id,
+            **self.rate_fields,
+        }
+
+    @cached_property
     def has_one_currency(self) -> bool:
         """Whether the rates of all classes are in the same currency."""
         return self.prompt_token_cost_unit.upper() == self.completion_token_cost_unit.upper()

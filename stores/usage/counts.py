@@ -30,14 +30,17 @@ _NONE: Final = dict.fromkeys(FIELDS.values(), 0)
 
 def by_class(entry: Mapping[str, Any]) -> dict[str, int]:
     """The counts above 0 of all classes of an entry, in the order of the table."""
-    classes: Mapping[str, int] = entry.get("classes") or {}
+    prompt, completion = entry["prompt_tokens"], entry["completion_tokens"]
+    classes: Mapping[str, int] | None = entry.get("classes")
+    if not classes:  # as most entries
+        counts = {INPUT: prompt, OUTPUT: completion}
+        return counts if prompt > 0 < completion else {name: count for name, count in counts.items() if count > 0}
     counts = {
-        INPUT: _rest(entry["prompt_tokens"], classes, Side.INPUT),
-        OUTPUT: _rest(entry["completion_tokens"], classes, Side.OUTPUT),
+        INPUT: _rest(prompt, classes, Side.INPUT),
+        OUTPUT: _rest(completion, classes, Side.OUTPUT),
         **classes,
     }
-    names = BY_NAME if classes else counts  # most entries have no further classes
-    return {name: counts[name] for name in names if counts.get(name, 0) > 0}
+    return {name: counts[name] for name in BY_NAME if counts.get(name, 0) > 0}
 
 
 def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
@@ -48,7 +51,7 @@ def _rest(total: int, classes: Mapping[str, int], side: Side) -> int:
     return max(0, total)
 
 
-def class_fields(prompt_tokens: int, classes: Mapping[str, int]) -> dict[str, int]:
+def class_fields(prompt_tokens: int, classes: Mapping[str, int] | None) -> dict[str, int]:
     """The counts of classes under their names in rows, 0 where there are none."""
     if not classes:
         return _NONE | {_UNCACHED: prompt_tokens}
