@@ -331,6 +331,38 @@ async def test_a_cursor_of_a_page_that_mongodb_decided_goes_on_where_python_deci
     assert [row["id"] for row in rest.rows] == [call_id(each) for each in (1, 2, 3)]
 
 
+async def test_an_answer_is_of_the_moment_at_which_python_decided(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_complex(calls)
+    looked_at, later = in_python._looked_at, iter(range(4, 100))
+
+    async def and_one_more(*args: Any) -> Any:  # noqa: ANN401 -- as those of the function
+        found = await looked_at(*args)
+        await calls.write([start(next(later), inputs=COMPLEX)])
+        return found
+
+    monkeypatch.setattr(in_python, "_looked_at", and_one_more)
+    query = Query({"$expr": contains("inputs.v", "x")})
+
+    page = await calls.page(PROJECT, PageRequest(), ["id"], query=query)
+
+    assert [row["id"] for row in page.rows] == [call_id(1), call_id(2)]
+    assert await calls.count(PROJECT, query=query) == 3
+    assert next(later) == 6
+
+
+@pytest.mark.parametrize("inputs", [{"v": "one, " * 10_000}, {"v": [0] * 3_000}], ids=["prose", "items"])
+async def test_payloads_that_mongodb_copes_with_are_left_to_it(
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, object]
+) -> None:
+    monkeypatch.setattr(in_python, "MAX_DOCUMENTS", 2)
+    await calls.write([start(number, inputs={**inputs, "w": ["x"]}) for number in range(5)])
+    await calls.write([start(5, inputs={"a": [[]] * 40_000, "w": ["x"]})])
+
+    assert await calls.count(PROJECT, query=Query({"$expr": contains("inputs.w", "x")})) == 6
+
+
 async def test_an_aggregate_counts_calls_that_python_decides(calls: CallsStore, database: Database) -> None:
     await write_complex(calls)
     query = Query({"$expr": contains("inputs.v", "x")})
@@ -340,11 +372,12 @@ async def test_an_aggregate_counts_calls_that_python_decides(calls: CallsStore, 
     assert [row["count"] for row in found.rows] == [2]
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MAX_DOCUMENTS", 1), ("MAX_ID_BYTES", 150)])
 async def test_a_query_that_needs_parts_of_too_many_complex_payloads_says_so(
-    calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+    calls: CallsStore, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
     await write_complex(calls)
-    monkeypatch.setattr(in_python, "MAX_DOCUMENTS", 1)
+    monkeypatch.setattr(in_python, limit, most)
 
     with pytest.raises(BadInputError, match="too many strings, lists and objects") as caught:
         await calls.count(PROJECT, query=Query({"$expr": contains("inputs.v", "x")}))
