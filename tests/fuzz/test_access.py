@@ -40,6 +40,13 @@ def test_a_key_shows_what_is_in_its_projects() -> None:
     assert access.problems(caller(READER), ASKED, listed) == []
 
 
+def test_a_redirect_gives_nothing() -> None:
+    asked = Request("files", "GET", "/files/fuzz/other/")
+
+    assert access.problems(caller(READER), asked, answer("", 307)) == []
+    assert access.problems(caller(READER), asked, answer("", 200)) == ["reader may GET fuzz/other"]
+
+
 def test_what_only_another_project_holds_is_found_in_any_answer() -> None:
     secret = answer(MARK.format("fuzz/other"), media_type="application/jsonl")
 
