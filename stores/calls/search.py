@@ -99,8 +99,8 @@ async def calls_search(
     asked = _Asked(Collections.of(database), project_id, calls_filter, query, sort_by, expansion)
     found_by_filter = [{"$match": calls_match(project_id, calls_filter)}]
     versions = OpVersions(database, project_id, asked.prefixes if is_page and asked.is_by_start else ())
-    if not (asked.questions or asked.names_cost):
-        yield await _search_at_once(asked, database.calls, versions)
+    if not (asked.questions or asked.names_cost or IN_PYTHON.get()):
+        yield await _search_at_once(asked, versions)
         return
     async with AsyncExitStack() as stack:
         prices: Prices | None = None
@@ -111,7 +111,7 @@ async def calls_search(
             pricing = pricing_of_found(database, project_id, found_by_filter, session, encode)
             prices = await stack.enter_async_context(pricing)
         if IN_PYTHON.get():
-            await asked.decide(database.calls, prices)
+            await asked.decide(database.calls, prices, session)
         asked.versions = await versions.read(session)
         if not asked.questions:
             yield replace(asked.search({}, prices), session=session)
@@ -128,8 +128,8 @@ async def calls_search(
         yield await search(AT_FIRST if is_hasty and asked.goes_in_order else MAX_FOUND)
 
 
-async def _search_at_once(asked: "_Asked", calls: Collection, versions: OpVersions) -> Search:
-    """The search of a query that asks neither for feedback nor for costs, which needs no snapshot."""
+async def _search_at_once(asked: "_Asked", versions: OpVersions) -> Search:
+    """The search of a query that MongoDB decides from calls alone, which needs no snapshot."""
 
     async def newer() -> Search | None:
         if asked.versions is None or not await versions.has_others(asked.versions):
@@ -137,8 +137,6 @@ async def _search_at_once(asked: "_Asked", calls: Collection, versions: OpVersio
         asked.versions = await versions.read()
         return replace(asked.search({}, None), newer=newer)
 
-    if IN_PYTHON.get():
-        await asked.decide(calls, None)
     asked.versions = await versions.known()
     return replace(asked.search({}, None), newer=newer)
 
@@ -235,7 +233,7 @@ class _Asked:
             operation = with_versions(operation, names)
         self._conditions = Conditions(operation) if operation else None
 
-    async def decide(self, calls: Collection, prices: Prices | None) -> None:
+    async def decide(self, calls: Collection, prices: Prices | None, session: Session) -> None:
         """Have Python decide what the query says of payloads that are too complex for MongoDB.
 
         Raises:
@@ -247,7 +245,7 @@ class _Asked:
             found = self.search({}, prices)
             self._undecided = found.question or (*found.source, found.match, *found.narrowing)
         match = calls_match(self._project_id, self._filter)
-        self._decided = await decided(calls, match, self._operation, self._is_stored)
+        self._decided = await decided(calls, match, self._operation, self._is_stored, session)
         self.versions = self._versions
 
     def _is_stored(self, get: Get) -> bool:

@@ -1,7 +1,7 @@
 """The store of feedback: every question and change that concerns it, each within one project."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,7 @@ from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
 from stores.scans import in_scan_slot
+from stores.transactions import Session
 from stores.turns import in_turns
 
 MAX_BATCH: Final = 10_000
@@ -163,16 +164,20 @@ class FeedbackStore:
         Raises:
             BadInputError: the query, the sort or the cursor breaks a rule.
         """
-        match = await self._match(project_id, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, FEEDBACK_FIELDS)
         question = [_match(project_id, query)] if IN_PYTHON.get() else ()
-        return await paging.find_page(self._feedback, match, order, request, paths_of(wanted), question=question)
+        paths = paths_of(wanted)
+        async with self._matching(project_id, query) as (match, session):
+            return await paging.find_page(
+                self._feedback, match, order, request, paths, question=question, session=session
+            )
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
     async def count(self, project_id: str, query: Query | None = None) -> int:
         """How much passes the query."""
-        return await self._feedback.count_documents(await self._match(project_id, query))
+        async with self._matching(project_id, query) as (match, session):
+            return await self._feedback.count_documents(match, session=session)
 
     @in_scan_slot(INDEXED_FEEDBACK_FIELDS.needs_scan)
     @database_query
@@ -184,21 +189,26 @@ class FeedbackStore:
         """
         by_type = {"_id": "$feedback_type", "count": {"$sum": 1}, "last_created_at": {"$max": "$created_at"}}
         stages: list[Document] = [
-            {"$match": await self._match(project_id, query)},
             {"$group": by_type},
             {"$sort": {"count": -1, "_id": 1}},
             {"$limit": MAX_TYPES + 1},
             {"$project": {"_id": 0, "feedback_type": "$_id", "count": 1, "last_created_at": 1}},
         ]
-        types = await self._feedback.aggregate(stages).to_list(None)
+        async with self._matching(project_id, query) as (match, session):
+            types = await self._feedback.aggregate([{"$match": match}, *stages], session=session).to_list(None)
         if len(types) > MAX_TYPES:
             raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
 
-    async def _match(self, project_id: str, query: Query | None) -> Document:
-        if query and IN_PYTHON.get():
-            return await decided_match(self._feedback, _match(project_id, None), query.operation(FEEDBACK_FIELDS))
-        return _match(project_id, query)
+    @asynccontextmanager
+    async def _matching(self, project_id: str, query: Query | None) -> AsyncIterator[tuple[Document, Session | None]]:
+        """What finds the feedback that passes, and the session to read it in, if there has to be one."""
+        if not (query and IN_PYTHON.get()):
+            yield _match(project_id, query), None
+            return
+        operation = query.operation(FEEDBACK_FIELDS)
+        async with decided_match(self.database, self._feedback, _match(project_id, None), operation) as found:
+            yield found
 
 
 def check_number(number: int) -> None:

@@ -1,8 +1,8 @@
 """The store of objects and ops: every question and change that concerns them, each within one project."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
@@ -215,10 +215,13 @@ class ObjectsStore:
             BadInputError: the filter, the query, the sort or the cursor breaks a rule.
         """
         check_project_id(project_id)
-        match = await self._match(project_id, objects_filter, query)
         order = compile_sort(sort_by or _OLDEST_FIRST, OBJECT_FIELDS)
         question = [objects_match(project_id, objects_filter, query)] if IN_PYTHON.get() else ()
-        return await paging.find_page(self._objects, match, order, request, paths_of(wanted), question=question)
+        paths = paths_of(wanted)
+        async with self._matching(project_id, objects_filter, query) as (match, session):
+            return await paging.find_page(
+                self._objects, match, order, request, paths, question=question, session=session
+            )
 
     @in_scan_slot(INDEXED_OBJECT_FIELDS.needs_scan)
     @database_query
@@ -227,13 +230,20 @@ class ObjectsStore:
     ) -> int:
         """How many versions that are not deleted pass the filter and the query."""
         check_project_id(project_id)
-        return await self._objects.count_documents(await self._match(project_id, objects_filter, query))
+        async with self._matching(project_id, objects_filter, query) as (match, session):
+            return await self._objects.count_documents(match, session=session)
 
-    async def _match(self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None) -> Document:
-        if query and IN_PYTHON.get():
-            match = objects_match(project_id, objects_filter)
-            return await decided_match(self._objects, match, query.operation(OBJECT_FIELDS))
-        return objects_match(project_id, objects_filter, query)
+    @asynccontextmanager
+    async def _matching(
+        self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None
+    ) -> AsyncIterator[tuple[Document, Session | None]]:
+        """What finds the versions that pass, and the session to read them in, if there has to be one."""
+        if not (query and IN_PYTHON.get()):
+            yield objects_match(project_id, objects_filter, query), None
+            return
+        match, operation = objects_match(project_id, objects_filter), query.operation(OBJECT_FIELDS)
+        async with decided_match(self.database, self._objects, match, operation) as found:
+            yield found
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:

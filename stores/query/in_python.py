@@ -4,49 +4,66 @@ MongoDB gives up a regular expression after 200,000 steps. Each list, object, me
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from stores.collections import Collection, Document
+from stores.database import Database
 from stores.errors import TooComplexError
+from stores.paging import making_no_index
 from stores.query.evaluator import Values, compile_test
 from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
 from stores.query.fields import Field, Kind, Known
 from stores.query.match import Match, compile_match
 from stores.query.values import Expression, is_part, reach, sought, truth
+from stores.transactions import Session
 
 MAX_DOCUMENTS: Final = 1_000
 """Documents that Python looks at for one query; their ids stand in the query."""
 
-_MOST_KNOWN: Final = 10_000
-"""Documents times conditions: the ids of the documents stand in the query for each condition."""
+MAX_ID_BYTES: Final = 1_000_000
+"""Bytes of the ids that stand in the query, of which a sort by several keys holds up to ten copies in 16 MiB."""
 
 MAX_CHARACTERS: Final = 128 * 1024 * 1024
 """Characters of these documents' texts, together."""
 
-_SURELY_SIMPLE: Final = 1_000
-"""Commas, opening brackets and backslashes of a text that MongoDB copes with. MongoDB 6 failed at 24,000 and more;
-MongoDB 7 failed at 2,000 where they are items of a list before the part."""
+_SIMPLE: Final = (1_000, 8_000)
+"""Members, items, brackets and escapes of a text that MongoDB copes with. MongoDB 6 failed at 24,000 and more, 7
+at 2,000 where they are items of a list before the part. So the second number is a guess, for projects of which
+the first one leaves too many documents to Python."""
 
 _COUNTED: Final = ("[", "{", ",", "\\")
+_OF_PROSE: Final = ", "
+"""Stored JSON has no space behind the comma of a member or an item."""
 _ALL: Final = (1 << 63) - 1
 _DECIDED: Final = Field("decided", "decided", Kind.JSON)
 
 
-async def decided_match(collection: Collection, match: Match, operation: Operand) -> Match:
-    """The documents of a match for which an operation holds, all of which the collection stores; as by `decided`."""
-    return {"$and": [match, compile_match(await decided(collection, match, operation, lambda _get: True))]}
+@asynccontextmanager
+async def decided_match(
+    database: Database, collection: Collection, match: Match, operation: Operand
+) -> AsyncIterator[tuple[Match, Session]]:
+    """The documents of a match for which an operation holds, all of which the collection stores; as by `decided`.
+
+    They are to be read in the session, which reads everything as it was when Python decided.
+    """
+    with making_no_index():
+        async with database.one_moment() as session:
+            known = await decided(collection, match, operation, lambda _get: True, session)
+            yield {"$and": [match, compile_match(known)]}, session
 
 
 async def decided(
-    collection: Collection, match: Match, operation: Operand, is_stored: Callable[[Get], bool]
+    collection: Collection, match: Match, operation: Operand, is_stored: Callable[[Get], bool], session: Session
 ) -> Operand:
     """An operation that MongoDB decides without the parts of complex payloads, for the documents of a match.
 
-    Conditions on what the collection does not store stay as they are.
+    Conditions on what the collection does not store stay as they are. What Python did not look at was written later:
+    only the session is without it.
 
     Raises:
-        TooComplexError: more than `MAX_DOCUMENTS` or `MAX_CHARACTERS` would have to be looked at.
+        TooComplexError: more than `MAX_DOCUMENTS`, `MAX_CHARACTERS` or `MAX_ID_BYTES` would have to be looked at.
     """
     conditions = [each for each in _on_parts(operation) if all(map(is_stored, gets(each)))]
     if not conditions:
@@ -56,7 +73,11 @@ async def decided(
         for term in (operation.terms if isinstance(operation, And) else ())
         if all(map(is_stored, gets(term))) and not any(True for _ in _on_parts(term))
     ]
-    complex_ids, holding = await _looked_at(collection, {"$and": [match, *needed]}, conditions)
+    asked = {"$and": [match, *needed]}
+    try:
+        complex_ids, holding = await _looked_at(collection, asked, conditions, _SIMPLE[0], session)
+    except TooComplexError:
+        complex_ids, holding = await _looked_at(collection, asked, conditions, _SIMPLE[1], session)
     known = {id(each): _known(each, complex_ids, ids) for each, ids in zip(conditions, holding, strict=True)}
     return _replaced(operation, known)
 
@@ -71,7 +92,7 @@ def _on_parts(node: Operand) -> Iterator[Operand]:
 
 
 async def _looked_at(
-    collection: Collection, match: Match, conditions: Sequence[Operand]
+    collection: Collection, match: Match, conditions: Sequence[Operand], simple: int, session: Session
 ) -> tuple[list[Any], list[list[Any]]]:
     """The ids of the documents that may be too complex, and of those among them for which each condition holds."""
     complex_ids: list[Any] = []
@@ -79,7 +100,7 @@ async def _looked_at(
     tests = [compile_test(each) for each in conditions]
     accesses = [get.access for each in conditions for get in gets(each)]
     shown = dict.fromkeys([access.field.text_path or access.field.path for access in accesses], 1)
-    candidates = {"$or": [_may_be_too_complex(each) for each in conditions]}
+    candidates = {"$or": [_may_be_too_complex(each, simple) for each in conditions]}
     # The limit keeps the costly condition out of the planning, which would compute it once for each index.
     stages: list[Document] = [
         {"$match": match},
@@ -87,10 +108,12 @@ async def _looked_at(
         {"$match": {"$expr": candidates}},
         {"$project": shown},
     ]
-    most, characters = min(MAX_DOCUMENTS, _MOST_KNOWN // len(conditions)), 0
-    async for document in collection.aggregate(stages):
+    characters = id_bytes = 0
+    async for document in collection.aggregate(stages, session=session):
         characters += sum(map(len, document["json"].values()))
-        if len(complex_ids) == most or characters > MAX_CHARACTERS:
+        # Each condition has the ids of all documents, and of those for which it holds.
+        id_bytes += 2 * len(conditions) * len(str(document["_id"]).encode())
+        if len(complex_ids) == MAX_DOCUMENTS or characters > MAX_CHARACTERS or id_bytes > MAX_ID_BYTES:
             raise TooComplexError
         complex_ids.append(document["_id"])
         for ids, holds in zip(holding, await asyncio.to_thread(_tested, document, tests), strict=True):
@@ -104,7 +127,7 @@ def _tested(document: Document, tests: Sequence[Callable[[Values], bool]]) -> li
     return [test(values) for test in tests]
 
 
-def _may_be_too_complex(condition: Operand) -> Expression:
+def _may_be_too_complex(condition: Operand, simple: int) -> Expression:
     """Whether a condition may need a part that MongoDB cannot cut out of a document's payload."""
     by_text = sought(condition)
     is_in_payload = [by_text.in_payload] if by_text else []
@@ -114,7 +137,7 @@ def _may_be_too_complex(condition: Operand) -> Expression:
             {
                 "$and": [
                     {"$in": [{"$type": reach(access)}, ["object", "array"]]},
-                    _is_complex({"$ifNull": [f"${access.field.text_path}", ""]}),
+                    _is_complex({"$ifNull": [f"${access.field.text_path}", ""]}, simple),
                     *is_in_payload,
                 ]
             }
@@ -123,12 +146,13 @@ def _may_be_too_complex(condition: Operand) -> Expression:
     }
 
 
-def _is_complex(text: Expression) -> Expression:
+def _is_complex(text: Expression, simple: int) -> Expression:
     without = {"$replaceAll": {"input": "$$value", "find": "$$this", "replacement": ""}}
-    rest = {"$reduce": {"input": list(_COUNTED), "initialValue": text, "in": without}}
-    length = {"$strLenBytes": text}
-    is_long = {"$gt": [length, _SURELY_SIMPLE]}
-    return {"$and": [is_long, {"$gt": [{"$subtract": [length, {"$strLenBytes": rest}]}, _SURELY_SIMPLE]}]}
+    structure = {"$replaceAll": {"input": text, "find": _OF_PROSE, "replacement": ""}}
+    rest = {"$reduce": {"input": list(_COUNTED), "initialValue": "$$structure", "in": without}}
+    counted = {"$subtract": [{"$strLenBytes": "$$structure"}, {"$strLenBytes": rest}]}
+    is_complex = {"$let": {"vars": {"structure": structure}, "in": {"$gt": [counted, simple]}}}
+    return {"$and": [{"$gt": [{"$strLenBytes": text}, simple]}, is_complex]}
 
 
 def _known(condition: Operand, complex_ids: Sequence[Any], holding: Sequence[Any]) -> Get:
