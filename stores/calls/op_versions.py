@@ -15,7 +15,7 @@ from stores.database import Database
 from stores.paging import making_no_index
 from stores.query.texts import starting_with
 from stores.transactions import Session
-from stores.whole_reads import all_rows, one_row
+from stores.whole_reads import all_rows
 
 MAX_VERSIONS: Final = 100
 """Op names of one page. MongoDB takes 50 us to plan the scan of each, and merges at most 200."""
@@ -67,12 +67,23 @@ class OpVersions:
         return names
 
     async def has_others(self, names: Names) -> bool:
-        """Whether a call has an op name with one of the prefixes that is none of some names."""
+        """Whether a call has an op name with one of the prefixes that is none of some names.
+
+        Raises:
+            UnavailableError: an index was made at this very moment.
+        """
         others = [
             {OP_NAME.path: starting_with(prefix) | {"$nin": [name for name in names if name.startswith(prefix)]}}
             for prefix in self._prefixes
         ]
-        return await one_row(self._calls, self._scope | {"$or": others}, {"_id": 0, OP_NAME.path: 1}) is not None
+        stages: list[dict[str, Any]] = [
+            {"$match": self._scope | {"$or": others}},
+            {"$limit": 1},
+            {"$project": {"_id": 0, OP_NAME.path: 1}},
+        ]
+        # As pages are read, which do not show what a majority of the members has yet to store.
+        with making_no_index():
+            return bool(await all_rows(self._calls, stages, 2))
 
     @property
     def _distinct(self) -> list[dict[str, Any]]:

@@ -163,7 +163,8 @@ async def found_page(calls: Collection, search: Search, request: PageRequest, pr
     while True:
         page = await _found_page(calls, search, request, projection)
         newer = await search.newer() if search.newer else None
-        if newer is None:
+        # A search by the same names would find the same page again: the call with another one was deleted meanwhile.
+        if newer is None or newer.stages == search.stages:
             return page
         search = newer
 
