@@ -26,7 +26,7 @@ class Commands(CommandListener):
     def last_pipeline(self) -> list[dict[str, Any]]:
         """The stages of the last page that was read, be it by `find` or by `aggregate`."""
         # A page has an order, and a look for op names after it has none.
-        name, body = next(sent for sent in reversed(self.sent) if sent[0] == "aggregate" or "sort" in sent[1])
+        name, body = next(sent for sent in reversed(self.sent) if sent[0] == "aggregate" or sent[1].get("sort"))
         if name == "aggregate":
             found: list[dict[str, Any]] = body["pipeline"]
             return found

@@ -76,8 +76,11 @@ class OpVersions:
             {OP_NAME.path: starting_with(prefix) | {"$nin": [name for name in names if name.startswith(prefix)]}}
             for prefix in self._prefixes
         ]
-        shown = {"_id": 0, OP_NAME.path: 1}
-        stages = [{"$match": self._scope | {"$or": others}}, {"$limit": 1}, {"$project": shown}]
+        stages: list[dict[str, Any]] = [
+            {"$match": self._scope | {"$or": others}},
+            {"$limit": 1},
+            {"$project": {"_id": 0, OP_NAME.path: 1}},
+        ]
         # As pages are read, which do not show what a majority of the members has yet to store.
         with making_no_index():
             return bool(await all_rows(self._calls, stages, 2))

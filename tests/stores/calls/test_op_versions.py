@@ -1,5 +1,6 @@
 """Pages by the names of ops: in the order of an index, and complete whenever a version appears."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from stores.query.sort import SortBy
 from stores.transactions import Session
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import TIMEOUT
 
 ANSWER = f"weave:///{PROJECT}/op/answer"
 NEWEST = [SortBy("started_at", descending=True)]
@@ -112,6 +114,32 @@ async def test_a_page_reads_versions_only_at_first_and_for_a_new_one(calls: Call
         [*page_and_check, "aggregate", *page_and_check],
         page_and_check,
     ]
+
+
+async def test_a_page_is_found_again_only_by_other_names(
+    calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def has_others(*_args: object) -> bool:
+        return True
+
+    await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
+    monkeypatch.setattr(OpVersions, "has_others", has_others)
+    commands.sent.clear()
+    async with asyncio.timeout(TIMEOUT):
+        page = await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
+
+    assert numbers(page) == [0, 2, 3, 5, 7]
+    assert reads(commands) == ["find", "aggregate"]
+
+
+async def test_a_page_and_the_look_for_other_names_show_what_a_majority_has_stored(
+    calls: CallsStore, commands: Commands
+) -> None:
+    await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
+    commands.sent.clear()
+    await calls.page(PROJECT, PageRequest(5), {"id"}, **named("answer"))
+
+    assert [body["readConcern"]["level"] for _, body in commands.sent] == ["snapshot", "snapshot"]
 
 
 @pytest.fixture
