@@ -27,7 +27,7 @@ from stores.query.expressions import (
     Target,
 )
 from stores.query.fields import Access, Kind, Known
-from stores.query.values import NUMERIC, reach, time_literal, truth
+from stores.query.values import NUMERIC, nested_contains, reach, time_literal, truth
 
 Match = dict[str, Any]
 
@@ -39,6 +39,7 @@ ANY_TEXT: Final[Match] = {"$gte": ""}
 MAX_LEVELS: Final = 180
 """Of the 200 that MongoDB takes; pages and plans put a match inside some of their own."""
 
+_CONTAINERS: Final = {dict, list}
 _EXACT_IN_DOUBLES: Final = 1 << 53
 _FLIPPED: Final = {
     Comparison.EQ: Comparison.EQ,
@@ -61,12 +62,12 @@ def compile_match(node: Operand) -> Match:
     return found
 
 
-def _levels(tree: object) -> int:
-    count, level = 0, [tree]
+def _levels(tree: Match) -> int:
+    count, level = 1, [tree]
     while level:
         count += 1
-        nodes = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))]
-        level = list(chain.from_iterable(nodes))
+        members = chain.from_iterable([node.values() if type(node) is dict else node for node in level])
+        level = [member for member in members if type(member) in _CONTAINERS]
     return count
 
 
@@ -196,7 +197,8 @@ def _contains(node: Contains, access: Access, substr: str) -> Match:
         return in_string
     # MongoDB evaluates `$not` before `$expr`, but would evaluate `$type` after it.
     nested = {path: {"$not": {"$not": {"$type": ["object", "array"]}}}}
-    return {"$or": [in_string, nested | {"$expr": truth(node)}]}
+    in_nested = nested_contains(access, substr, folded=node.case_insensitive)
+    return {"$or": [in_string, nested | {"$expr": in_nested}]}
 
 
 def _is_text(access: Access, substr: str) -> bool:

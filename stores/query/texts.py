@@ -63,8 +63,17 @@ def starting_with(prefix: str) -> dict[str, str]:
 
 def of_json(value: Expression, text: Expression) -> Expression:
     """The text of a JSON value; `text` gives it where the value, `$$v`, is a list or an object."""
-    nested = {"$in": [{"$type": _V}, ["object", "array"]]}
-    return {"$let": {"vars": {"v": value}, "in": {"$cond": [nested, text, SCALAR]}}}
+    return _of_nested(value, text, SCALAR)
+
+
+def of_nested(value: Expression, text: Expression) -> Expression:
+    """The text of a JSON value that is a list or an object, which `text` gives of `$$v`; null for any other value."""
+    return _of_nested(value, text, None)
+
+
+def _of_nested(value: Expression, text: Expression, otherwise: Expression) -> Expression:
+    is_nested = {"$in": [{"$type": _V}, ["object", "array"]]}
+    return {"$let": {"vars": {"v": value}, "in": {"$cond": [is_nested, text, otherwise]}}}
 
 
 _NO_BRACKET: Final = r'[^\[\]{}"]*+'

@@ -316,13 +316,24 @@ def _contains(operand: Operand, substr: Operand, *, folded: bool) -> Expression:
     by_text = sought(Contains(operand, substr, folded))
     text = _text_with(by_text) if by_text else _text(operand)
     if folded and isinstance(substr, Literal):
-        return _holds_folded(text, str(substr.value))
+        return _holds(text, str(substr.value), folded=True)
     found = {"$gte": [{"$indexOfBytes": ["$$a", "$$b"]}, 0]}
     return _bound_operands({"a": text, "b": _text(substr)}, {"$cond": [_BOTH_STRINGS, found, False]}, operand, substr)
 
 
-def _holds_folded(text: Expression, substr: str) -> Expression:
-    return {"$regexMatch": {"input": text, "regex": texts.escaped(substr), "options": "i"}}
+def nested_contains(access: Access, substr: str, *, folded: bool) -> Expression:
+    """Whether a list or an object at a place in a JSON field contains a text in its own; false for other values."""
+    nested = nested_text(access)
+    if is_part(access):
+        nested = {"$cond": [_holds(f"${access.field.text_path}", substr, folded=folded), nested, None]}
+    return _holds(texts.of_nested(_field(access), nested), substr, folded=folded)
+
+
+def _holds(text: Expression, substr: str, *, folded: bool) -> Expression:
+    """Whether a text, or null, has another one in it."""
+    if folded:
+        return {"$regexMatch": {"input": text, "regex": texts.escaped(substr), "options": "i"}}
+    return {"$gte": [{"$indexOfBytes": [text, {"$literal": substr}]}, 0]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +348,7 @@ class Sought:
     def in_payload(self) -> Expression:
         """Whether the text of the whole payload holds one, so that the text of the field may."""
         whole = f"${self.get.access.field.text_path}"
-        if self.folded:
-            return {"$or": [_holds_folded(whole, each) for each in self.substrings]}
-        return {"$or": [{"$gte": [{"$indexOfBytes": [whole, {"$literal": each}]}, 0]} for each in self.substrings]}
+        return {"$or": [_holds(whole, each, folded=self.folded) for each in self.substrings]}
 
 
 def sought(node: Operand) -> Sought | None:

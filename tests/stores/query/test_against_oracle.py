@@ -75,7 +75,7 @@ def disagreement(tree: Tree, match: Match, rows: Sequence[Row], ids: set[str]) -
 async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_query_holds(
     calls: CallsStore, database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_python, "_SURELY_SIMPLE", -1)
+    monkeypatch.setattr(in_python, "_SIMPLE", (-1, -1))
     generator = Generator(SEED)
     documents = await documents_of(calls, database, generator)
     rows = [row_of(document) for document in documents]
@@ -86,7 +86,8 @@ async def test_the_server_and_the_evaluator_find_just_the_calls_for_which_a_quer
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
         operation = calls_operation(Query(tree), CALL_FIELDS, PROJECT)
 
-        by_python = await in_python.decided(database.calls, {}, operation, lambda _get: True)
+        async with database.one_moment() as session:
+            by_python = await in_python.decided(database.calls, {}, operation, lambda _get: True, session)
         decided += by_python is not operation
 
         for match in (compile_match(operation), {"$expr": truth(operation)}, compile_match(by_python)):
