@@ -68,7 +68,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     """The call of a span.
 
     Raises:
-        BadInputError: its attributes conflict, or something of it breaks a rule of calls.
+        BadInputError: its attributes are too many or too deep, or something of it breaks a rule of calls.
         PayloadTooLargeError: it does not fit into a document.
     """
     read = _Read(span)

@@ -60,6 +60,9 @@ STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/str
 MLFLOW: Final = "https://mlflow.org/docs/latest/genai/tracing/token-usage-cost/"
 POSTHOG: Final = "https://github.com/PostHog/posthog"
 OPENLIT: Final = "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/semcov/__init__.py"
+SENTRY: Final = (
+    "https://getsentry.github.io/relay/relay_conventions/attributes/constant.GEN_AI__USAGE__INPUT_TOKENS__CACHED.html"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -3554,6 +3557,33 @@ _FURTHER_SPANS: Final = (
         ),
         entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000, web_searches=2),
         "pydantic-ai",
+    ),
+    Payload(
+        "Sentry, names of parts that continue those of totals",
+        SENTRY,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=3512,
+            input_tokens__cached=2000,
+            input_tokens__cache_write=1500,
+            output_tokens__reasoning=30,
+            output_tokens=80,
+        ),
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500, reasoning=30),
+        "sentry.python",
+    ),
+    Payload(
+        "OpenRouter's spans, cached tokens and reasoning",
+        "https://openrouter.ai/docs/guides/features/broadcast",
+        "openai/o3",
+        {
+            **span("openai/o3", input_tokens__cached=1024, input_tokens=1100, output_tokens=300),
+            "gen_ai.usage.output_tokens.reasoning": 256,
+        },
+        entry(1100, 300, 1400, cache_read=1024, reasoning=256),
+        "broadcast",
     ),
 )
 

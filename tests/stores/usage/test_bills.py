@@ -540,6 +540,8 @@ BILLS: Final = {
     "Pydantic AI, Anthropic's names of an hour's cache and of searches": (
         "12 * 3 + 2000 * 0.3 + 500 * 3.75 + 1000 * 6 + 80 * 15 + 2 * 10000"
     ),
+    "Sentry, names of parts that continue those of totals": "12 * 3 + 2000 * 0.3 + 1500 * 3.75 + 50 * 15 + 30 * 15",
+    "OpenRouter's spans, cached tokens and reasoning": "76 * 2 + 1024 * 0.5 + 44 * 8 + 256 * 8",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
