@@ -125,9 +125,8 @@ def _end(
     usage: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
-    kept = kept_of_summary(summary) if usage else {}
-    if kept and sums_up(usage, read.pick(conventions.OPERATION), span.kind):
-        kept["usage_scope"] = SUM
+    does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
+    kept = kept_of_summary(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
     payload = Payload.of(

@@ -490,3 +490,4 @@ def test_whose_usage_a_span_reports(attributes: dict[str, object], kind: Message
 
     assert made.end
     assert made.end["usage_scope"] == scope
+    assert [entry.get("sums_up", False) for entry in made.end["usage"]] == [scope == "sum"]
