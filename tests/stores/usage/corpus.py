@@ -60,6 +60,18 @@ STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/str
 MLFLOW: Final = "https://mlflow.org/docs/latest/genai/tracing/token-usage-cost/"
 POSTHOG: Final = "https://github.com/PostHog/posthog"
 OPENLIT: Final = "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/semcov/__init__.py"
+OPENLIT_ANTHROPIC: Final = (
+    "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/anthropic/utils.py"
+)
+OPENLIT_BEDROCK: Final = (
+    "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/bedrock/utils.py"
+)
+OPENLLMETRY_LLAMAINDEX: Final = (
+    "https://github.com/traceloop/openllmetry/tree/main/packages/opentelemetry-instrumentation-llamaindex"
+)
+OPENINFERENCE_BEDROCK: Final = (
+    "https://github.com/Arize-ai/openinference/tree/main/js/packages/openinference-instrumentation-bedrock"
+)
 SENTRY: Final = (
     "https://getsentry.github.io/relay/relay_conventions/attributes/constant.GEN_AI__USAGE__INPUT_TOKENS__CACHED.html"
 )
@@ -1044,6 +1056,7 @@ _OTHERS: Final = (
 )
 
 _CLAUDE: Final = "claude-sonnet-4-5-20250929"
+_BEDROCK_CLAUDE: Final = "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 _ANTHROPIC: Final = (
     Payload(
@@ -3584,6 +3597,131 @@ _FURTHER_SPANS: Final = (
         },
         entry(1100, 300, 1400, cache_read=1024, reasoning=256),
         "broadcast",
+    ),
+    Payload(
+        "OpenLIT, Anthropic read from the cache",
+        OPENLIT_ANTHROPIC,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            cache_read__input_tokens=2000,
+            cache_creation__input_tokens=0,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.anthropic",
+    ),
+    Payload(
+        "OpenLIT, Anthropic, whose total does not tell",
+        OPENLIT,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.anthropic",
+    ),
+    Payload(
+        "OpenLIT, Bedrock, whose total does not tell",
+        OPENLIT,
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        span(
+            "us.anthropic.claude-sonnet-4-20250514-v1:0",
+            provider="aws.bedrock",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.bedrock",
+    ),
+    Payload(
+        "OpenLIT, Bedrock read from the cache and written to it",
+        OPENLIT_BEDROCK,
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        span(
+            "us.anthropic.claude-sonnet-4-20250514-v1:0",
+            provider="aws.bedrock",
+            input_tokens=5000,
+            output_tokens=100,
+            cache_read__input_tokens=2000,
+            cache_creation__input_tokens=1000,
+        ),
+        # 5000 + 2000 + 1000
+        entry(8000, 100, 8100, cache_read=2000, cache_write_5m=1000),
+        "openlit.instrumentation.bedrock",
+    ),
+    Payload(
+        "OpenLLMetry, LlamaIndex with Anthropic, whose total does not tell",
+        OPENLLMETRY_LLAMAINDEX,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "opentelemetry.instrumentation.llamaindex",
+    ),
+    Payload(
+        "OpenLLMetry, LlamaIndex with OpenAI",
+        OPENLLMETRY_LLAMAINDEX,
+        "gpt-4o",
+        span(
+            "gpt-4o",
+            provider="openai",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "opentelemetry.instrumentation.llamaindex",
+    ),
+    Payload(
+        "OpenInference, Bedrock by JavaScript, model invoked",
+        OPENINFERENCE_BEDROCK,
+        _BEDROCK_CLAUDE,
+        llm(
+            _BEDROCK_CLAUDE,
+            "aws",
+            token_count__prompt=5000,
+            token_count__completion=100,
+            token_count__prompt_details__cache_read=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "@arizeai/openinference-instrumentation-bedrock",
+    ),
+    Payload(
+        "OpenInference, Bedrock by JavaScript, total with the cache in the prompt",
+        OPENINFERENCE_BEDROCK,
+        _BEDROCK_CLAUDE,
+        llm(
+            _BEDROCK_CLAUDE,
+            "aws",
+            token_count__prompt=5000,
+            token_count__completion=100,
+            token_count__total=5100,
+            token_count__prompt_details__cache_read=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "@arizeai/openinference-instrumentation-bedrock",
     ),
 )
 

@@ -542,6 +542,14 @@ BILLS: Final = {
     ),
     "Sentry, names of parts that continue those of totals": "12 * 3 + 2000 * 0.3 + 1500 * 3.75 + 50 * 15 + 30 * 15",
     "OpenRouter's spans, cached tokens and reasoning": "76 * 2 + 1024 * 0.5 + 44 * 8 + 256 * 8",
+    "OpenLIT, Anthropic read from the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Bedrock, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Bedrock read from the cache and written to it": "5000 * 3 + 2000 * 0.3 + 1000 * 3.75 + 100 * 15",
+    "OpenLLMetry, LlamaIndex with Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLLMetry, LlamaIndex with OpenAI": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
+    "OpenInference, Bedrock by JavaScript, model invoked": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenInference, Bedrock by JavaScript, total with the cache in the prompt": "3000 * 3 + 2000 * 0.3 + 100 * 15",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
