@@ -107,6 +107,11 @@ RULES: Final = (
     Rule("Claude of Bedrock", re.compile(r"^anthropic\.(claude-[\w.-]+?)(?:-v\d+(?::\d+)?)?$"), r"\1"),
     Rule("version of Vertex", re.compile(r"^([^@]+)@(\d+)$"), r"\1-\2"),
     Rule("version of Vertex that has no number", re.compile("(?<=.)@(?:default|latest)$"), ""),
+    Rule(
+        "OpenRouter's dated Claude, with the version before the family",
+        re.compile(r"^claude-(\d+(?:\.\d+)?)-(opus|sonnet|haiku)(?=-|$)"),
+        r"claude-\2-\1",
+    ),
     Rule("dot in a version, instead of a dash", re.compile(r"(?<=\d)\.(?=\d{1,2}(?!\d))"), "-"),
     Rule("dash in a version, instead of a dot", re.compile(r"(?<=[a-z]-\d)-(?=\d(?:-|$))"), "."),
     Rule("date of a version", re.compile(rf"(?<=.)[-@](?:{_DATE}|latest)$"), ""),

@@ -43,6 +43,13 @@ DECORATIONS = (
         ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
         ("anthropic/claude-sonnet-4", "claude-sonnet-4-20250514"),
         ("anthropic/claude-3.7-sonnet:thinking", "claude-3-7-sonnet-latest"),
+        ("anthropic/claude-4.5-sonnet-20250929", "claude-sonnet-4-5-20250929"),
+        ("anthropic/claude-4.5-haiku-20251001", "claude-haiku-4-5-20251001"),
+        ("openrouter/anthropic/claude-4.1-opus-20250805", "claude-opus-4-1-20250805"),
+        ("anthropic/claude-4.5-opus-20251124", "claude-opus-4-5"),
+        ("anthropic/claude-3.5-sonnet-20240620", "claude-3-5-sonnet-20240620"),
+        ("claude-3.5-sonnet", "claude-3-5-sonnet-latest"),
+        ("claude-3-opus", "claude-3-opus-latest"),
         ("openai/gpt-4.1:online", "gpt-4.1"),
         ("openrouter/openai/gpt-4o:online", "gpt-4o"),
         ("gpt-4o:online", "gpt-4o"),
@@ -119,6 +126,7 @@ def core(name: str) -> str:
     own = re.sub(
         r"(:thinking|:beta|:online|:\d+k|-v\d+(:\d+)?|[-@](20\d{6}|20\d\d-\d\d-\d\d|latest|default))+$", "", own
     )
+    own = re.sub(r"^claude-(\d+(?:-\d+)?)-(opus|sonnet|haiku)\b", r"claude-\2-\1", own)
     return re.sub("[^a-z0-9]", "", own)
 
 
@@ -170,6 +178,7 @@ RESOLVING = (
     "amazon/nova-lite-v1",
     "anthropic.claude-3-sonnet-20240229-v1:0:200k",
     "claude-sonnet-4@20250514",
+    "anthropic/claude-4.5-sonnet-20250929",
 )
 
 
