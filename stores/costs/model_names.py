@@ -82,12 +82,17 @@ RULES: Final = (
         "",
     ),
     Rule(
+        "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
+    ),
+    Rule(
+        "Gemini by Google's own API, whose prices are not always those of Vertex AI",
+        re.compile(r"^(?:(?:google|google-gla|google_genai|gemini)[/:](?:models/)?|models/)(?=gemini-)"),
+        "gemini/",
+    ),
+    Rule(
         "resource name of Google",
         re.compile(r"^(?:(?:projects/[^/]+/locations/[^/]+/)?publishers/(?:google|anthropic)/)?models/(?=.)"),
         "",
-    ),
-    Rule(
-        "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
     ),
     Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?[/:](?:converse/|invoke/)?(?=.)"), ""),
     Rule("variant at the price of the model itself", re.compile("(?<=.):(?:thinking|beta)$"), ""),
