@@ -89,6 +89,8 @@ DECORATIONS = (
         ("claude-3-5-sonnet", "claude-3-5-sonnet-latest"),
         ("Claude-Sonnet-4.5", "claude-sonnet-4-5"),
         ("ft:gpt-4o-2024-08-06:acme::abc", "ft:gpt-4o-2024-08-06"),
+        ("openai/ft:gpt-4o-mini-2024-07-18:acme::abc", "ft:gpt-4o-mini-2024-07-18"),
+        ("openai:ft:gpt-4o-mini-2024-07-18:acme::abc", "ft:gpt-4o-mini-2024-07-18"),
     ],
 )
 def test_a_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str) -> None:
