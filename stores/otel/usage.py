@@ -26,6 +26,7 @@ from stores.usage.rules import (
     CLASS_COUNTS,
     Split,
     cost_in_usd,
+    first_cost,
     span_rule_of,
     split,
     split_usage,
@@ -79,7 +80,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
             counts[CLASS_COUNTS] = stated_classes(parts)
-        if cost := _cost(layout, values):
+        if (cost := _cost(layout, values)) is not None:
             counts[COST] = cost
     if counts["total_tokens"] is None:
         counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
@@ -142,32 +143,37 @@ def _provider(noted: dict[str, Any]) -> str:
 
 def _cost(layout: Layout, values: list[object]) -> float | None:
     """The cost in US dollars that a span states."""
-    if cost := _number(layout, COST, values):
-        return cost
     langfuse = layout.pick(LANGFUSE_COST, values)
-    if isinstance(langfuse, dict):
-        parts = (cost_in_usd(value) for name, value in langfuse.items() if name != "total")
-        return cost_in_usd(langfuse.get("total")) or _sum(parts)
-    return _sum(_number(layout, name, values) for name in COST_PARTS)
+    of_langfuse = dict(langfuse) if isinstance(langfuse, dict) else {}
+    total = cost_in_usd(of_langfuse.pop("total", None))
+    return first_cost(
+        (
+            _number(layout, COST, values),
+            total,
+            _sum(map(cost_in_usd, of_langfuse.values())),
+            _sum(_number(layout, name, values) for name in COST_PARTS),
+        )
+    )
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:
     """The sum of stated costs as decimal numbers; None where there are none."""
-    return cost_in_usd(float(reduce(plus, (exact(cost) for cost in costs if cost), ZERO)))
+    stated = [exact(cost) for cost in costs if cost is not None]
+    return cost_in_usd(float(reduce(plus, stated, ZERO))) if stated else None
 
 
 def _number(layout: Layout, name: str, values: list[object]) -> float | None:
-    """The first cost of a name that is a number above 0, or a string of one."""
-    for candidate in layout.found.get(name, ()):
-        value = candidate.value(values)
-        if isinstance(value, str) and len(value) <= _LONGEST + 13:
-            try:
-                value = float(value)
-            except ValueError:
-                continue
-        if cost := cost_in_usd(value):
-            return cost
-    return None
+    """The first cost of a name that is a number, or a string of one."""
+    return first_cost(_as_cost(candidate.value(values)) for candidate in layout.found.get(name, ()))
+
+
+def _as_cost(value: object) -> float | None:
+    if isinstance(value, str) and len(value) <= _LONGEST + 13:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return cost_in_usd(value)
 
 
 def _count(layout: Layout, name: str, values: list[object]) -> int | None:

@@ -505,11 +505,9 @@ class _Plan(NamedTuple):
         return found
 
     def found_cost(self, usage: dict[str, Any]) -> float | None:
-        """The cost in US dollars that the sender states; None where it states none above 0."""
-        for path in self.costs:
-            if cost := cost_in_usd(_at(usage, path)):
-                return cost / self.rule.cost_divisor
-        return None
+        """The cost in US dollars that the sender states; None where it states none."""
+        cost = first_cost(cost_in_usd(_at(usage, path)) for path in self.costs)
+        return None if cost is None else cost / self.rule.cost_divisor
 
 
 _MEMBERS: Final = frozenset(
@@ -689,10 +687,20 @@ def whole_count(value: object) -> int:
 
 
 def cost_in_usd(value: object) -> float | None:
-    """A stated cost; None for what is no finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    """A stated cost; None for what is no finite number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value) if value < INT64 else None
+
+
+def first_cost(costs: Iterable[float | None]) -> float | None:
+    """The first of several stated costs that is above 0: senders write 0 for what they did not compute, too."""
+    zero = None
+    for cost in costs:
+        if cost:
+            return cost
+        zero = zero if cost is None else cost
+    return zero
 
 
 def _sides(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:

@@ -108,7 +108,7 @@ def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more
     }
     if more.pop("is_sum", False):
         kept["total_is_sum"] = True
-    if cost := more.pop("cost", None):
+    if (cost := more.pop("cost", None)) is not None:
         kept["stated_cost"] = cost
     return kept | ({"classes": more} if more else {})
 
@@ -847,7 +847,7 @@ _LIKE_OPENAI: Final = (
         OPENROUTER,
         "deepseek/deepseek-r1:free",
         {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50, "cost": 0},
-        entry(20, 30, 50),
+        entry(20, 30, 50, cost=0),
     ),
     Payload(
         "Qwen, implicit cache",
@@ -3722,6 +3722,30 @@ _FURTHER_SPANS: Final = (
         ),
         entry(5000, 100, 5100, cache_read=2000),
         "@arizeai/openinference-instrumentation-bedrock",
+    ),
+    Payload(
+        "OpenRouter's spans, no charge",
+        "https://openrouter.ai/docs/guides/features/broadcast",
+        "openai/gpt-4o",
+        span("openai/gpt-4o", input_tokens=1000, output_tokens=100, total_cost=0.0),
+        entry(1000, 100, 1100, cost=0),
+        "broadcast",
+    ),
+    Payload(
+        "OpenLIT, a cost of 0 beside that of OpenRouter",
+        OPENLIT,
+        "openai/gpt-4o",
+        span("openai/gpt-4o", input_tokens=1000, output_tokens=100, cost=0, total_cost="0.0035"),
+        entry(1000, 100, 1100, cost=0.0035),
+        "openlit.instrumentation.openai",
+    ),
+    Payload(
+        "Langfuse, parts of the cost that are 0",
+        LANGFUSE,
+        "gpt-4o",
+        langfuse("gpt-4o", '{"input":10,"output":5,"total":15}', '{"input":0,"output":0}'),
+        entry(10, 5, 15, cost=0),
+        "langfuse-sdk",
     ),
 )
 

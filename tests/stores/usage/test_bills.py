@@ -550,6 +550,9 @@ BILLS: Final = {
     "OpenLLMetry, LlamaIndex with OpenAI": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
     "OpenInference, Bedrock by JavaScript, model invoked": "5000 * 3 + 2000 * 0.3 + 100 * 15",
     "OpenInference, Bedrock by JavaScript, total with the cache in the prompt": "3000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenRouter's spans, no charge": "1000 * 2.5 + 100 * 10",
+    "OpenLIT, a cost of 0 beside that of OpenRouter": "1000 * 2.5 + 100 * 10",
+    "Langfuse, parts of the cost that are 0": "10 * 2.5 + 5 * 10",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
@@ -587,11 +590,12 @@ def test_a_bill_is_that_by_hand(payload: Payload) -> None:
     assert sum(Decimal(repr(part["cost"])) for part in line["components"]) == by_hand(payload)
 
 
-def test_nothing_but_a_variant_free_of_charge_has_no_bill() -> None:
+def test_nothing_but_a_variant_free_of_charge_has_no_price() -> None:
     [free] = [payload for payload in PAYLOADS if payload not in PRICED]
 
     assert free.model == "deepseek/deepseek-r1:free"
-    assert bill([entry_of(free)], 0, PRICES) == []
+    [line] = bill([entry_of(free)], 0, PRICES)
+    assert (line["stated_cost"], line["components"], line.get("total_cost")) == (0, [], None)
 
 
 async def test_a_pipeline_computes_all_bills_by_hand(database: Database) -> None:

@@ -99,7 +99,7 @@ def test_counts_of_classes_add_up_whatever_is_sent(usage: dict[str, Any]) -> Non
     assert classes.keys() <= {each.name for each in CLASSES} - {INPUT, OUTPUT}
     for total, side in TOTALS.items():
         assert sum(classes.get(each.name, 0) for each in CLASSES if each.side is side) <= entry[total]
-    assert 0 < entry.get("stated_cost", 1.0) < math.inf
+    assert 0 <= entry.get("stated_cost", 1.0) < math.inf
 
 
 @pytest.mark.parametrize("payload", SUMMARIES, ids=ids)
