@@ -183,7 +183,10 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_DETAILS}.output_audio_tokens",
     ),
     "image_output": ("gen_ai.usage.image.output_tokens", "llm.token_count.completion_details.image"),
-    "web_searches": (f"{_DETAILS}.web_search_requests",),
+    "web_searches": (
+        f"{_DETAILS}.web_search_requests",
+        f"{_VERCEL_METADATA}.anthropic.usage.server_tool_use.web_search_requests",
+    ),
 }
 """Parts of those counts, by their names in `stores.usage.rules`."""
 

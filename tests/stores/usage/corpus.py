@@ -3747,6 +3747,18 @@ _FURTHER_SPANS: Final = (
         entry(10, 5, 15, cost=0),
         "langfuse-sdk",
     ),
+    Payload(
+        "AI SDK 5, Claude with web searches",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai(_CLAUDE, "anthropic.messages", inputTokens=9000, outputTokens=700, totalTokens=9700),
+            "ai.response.providerMetadata": '{"anthropic":{"usage":{"input_tokens":9000,"output_tokens":700,'
+            '"cache_read_input_tokens":0,"server_tool_use":{"web_search_requests":2}},"cacheCreationInputTokens":0}}',
+        },
+        entry(9000, 700, 9700, web_searches=2),
+        "ai",
+    ),
 )
 
 PAYLOADS: Final = (

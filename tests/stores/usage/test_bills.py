@@ -553,6 +553,7 @@ BILLS: Final = {
     "OpenRouter's spans, no charge": "1000 * 2.5 + 100 * 10",
     "OpenLIT, a cost of 0 beside that of OpenRouter": "1000 * 2.5 + 100 * 10",
     "Langfuse, parts of the cost that are 0": "10 * 2.5 + 5 * 10",
+    "AI SDK 5, Claude with web searches": "9000 * 3 + 700 * 15 + 2 * 10000",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
