@@ -290,6 +290,9 @@ SUMMING_PREFIX: Final = "ai."
 SPEAKING_MARK: Final = ".do"
 """Vercel's operations report what those inside them do, which are called after them: `ai.generateText.doGenerate`."""
 
+GATEWAY: Final = "gateway"
+"""The provider that Vercel's AI SDK names where a model is reached by Vercel's gateway."""
+
 AGENT_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow"})
 """Operations that report what the models inside them use, unless they are those of another program."""
 

@@ -10,10 +10,12 @@ from stores.otel.conventions import (
     COST,
     COST_PARTS,
     COUNTS,
+    GATEWAY,
     LANGFUSE_COST,
     LANGFUSE_USAGE,
     MODEL,
     MODEL_PARAMETERS,
+    NOTED,
     PARTS,
     SPEAKING_MARK,
     SUMMING_PREFIX,
@@ -44,7 +46,7 @@ _OF_STORED: Final = Layout(
     is_odd=False,
     found={
         role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
-        for role, keys in (COUNTS | PARTS | USAGE_BESIDE).items()
+        for role, keys in (COUNTS | PARTS | USAGE_BESIDE | {MODEL: NOTED[MODEL]}).items()
     },
     json_at=(),
 )
@@ -123,7 +125,7 @@ def _parts(
     found = {name: max(count, 0) for name, count in stated.items() if count is not None}
     if not any(found.values()):
         return None
-    rule = span_rule_of(_names(layout, values, scope), _provider(noted), found)
+    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), found)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
     found |= {name: max(count or 0, 0) for name, count in totals.items()}
@@ -137,8 +139,12 @@ def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]
         yield from (at.key for at in layout.found.get(count, ()) if at.value(values) is not None)
 
 
-def _provider(noted: dict[str, Any]) -> str:
-    return " ".join(said for said in (noted.get("provider"), noted.get("system")) if isinstance(said, str))
+def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
+    told = [noted.get("provider"), noted.get("system")]
+    if told[0] == GATEWAY:
+        # It passes on what the provider counted, which only the model's name tells. Other routers count anew.
+        told += (at.value(values) for at in layout.found.get(MODEL, ()))
+    return " ".join(said for said in told if isinstance(said, str))
 
 
 def _cost(layout: Layout, values: list[object]) -> float | None:

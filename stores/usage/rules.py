@@ -409,7 +409,7 @@ class SpanRule(NamedTuple):
 
 SPAN_RULES: Final = (
     SpanRule(
-        "Vercel AI SDK before version 6, with Anthropic or Bedrock",
+        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also by its gateway",
         begins="ai.usage.",
         providers=("anthropic", "bedrock"),
         without="input_uncached",

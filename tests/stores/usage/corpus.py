@@ -3759,6 +3759,49 @@ _FURTHER_SPANS: Final = (
         entry(9000, 700, 9700, web_searches=2),
         "ai",
     ),
+    Payload(
+        "AI SDK 5, Claude by Vercel's gateway, which excludes the cache",
+        VERCEL,
+        "anthropic/claude-sonnet-4.5",
+        ai(
+            "anthropic/claude-sonnet-4.5",
+            "gateway",
+            inputTokens=5000,
+            outputTokens=100,
+            totalTokens=5100,
+            cachedInputTokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, Claude by Vercel's gateway, whose answer names the model alone",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai("anthropic/claude-sonnet-4.5", "gateway", inputTokens=5000, outputTokens=100, cachedInputTokens=2000),
+            "gen_ai.response.model": _CLAUDE,
+        },
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, GPT by Vercel's gateway",
+        VERCEL,
+        "openai/gpt-4o",
+        ai(
+            "openai/gpt-4o",
+            "gateway",
+            inputTokens=5000,
+            outputTokens=100,
+            totalTokens=5100,
+            cachedInputTokens=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "ai",
+    ),
 )
 
 PAYLOADS: Final = (

@@ -554,6 +554,9 @@ BILLS: Final = {
     "OpenLIT, a cost of 0 beside that of OpenRouter": "1000 * 2.5 + 100 * 10",
     "Langfuse, parts of the cost that are 0": "10 * 2.5 + 5 * 10",
     "AI SDK 5, Claude with web searches": "9000 * 3 + 700 * 15 + 2 * 10000",
+    "AI SDK 5, Claude by Vercel's gateway, which excludes the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "AI SDK 5, Claude by Vercel's gateway, whose answer names the model alone": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "AI SDK 5, GPT by Vercel's gateway": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
