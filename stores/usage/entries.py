@@ -23,7 +23,7 @@ from typing import Any, Final, TypeGuard
 
 from stores.json_shape import INT64
 from stores.usage.counts import by_class
-from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, split_usage, whole_count
+from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]
 """An entry of what a call keeps."""
@@ -62,6 +62,17 @@ def kept_usage(summary: object, *, sums_up: bool = False) -> dict[str, Any]:
 
 def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
     """The entry that a call keeps of what its summary says of a model."""
+    entry = _read_entry(model, sent)
+    rest = entry["total_tokens"] - entry["prompt_tokens"] - entry["completion_tokens"]
+    if rest > 0 and totals_thoughts(model):
+        classes = entry.get("classes", {})
+        if THOUGHTS not in classes:
+            entry["completion_tokens"] += rest
+            entry["classes"] = classes | {THOUGHTS: rest}
+    return entry
+
+
+def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
     requests = whole_count(sent.get("requests"))
     if sent.keys() <= _PLAIN:
         prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))

@@ -10,6 +10,7 @@ to live: `promptTokensDetails.AUDIO` is the count of `{"modality": "AUDIO", "tok
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +30,8 @@ STATED_COST: Final = "stated_cost"
 CACHE: Final = ("cache_read", "cache_write")
 _MEDIA_IN: Final = ("audio_input", "image_input")
 _MEDIA_OUT: Final = ("audio_output", "image_output")
-REASONING: Final = ("reasoning",)
+THOUGHTS: Final = "reasoning"
+REASONING: Final = (THOUGHTS,)
 
 _Keys = Mapping[str, tuple[str, ...]]
 _Path = tuple[str, ...]
@@ -383,6 +385,18 @@ RULES: Final = (
     ),
 )
 """The shapes of a model's usage, the special ones first."""
+
+
+_GEMINI: Final = re.compile(r"(?:^|[/:])gemini-", re.IGNORECASE)
+
+
+def totals_thoughts(model: str) -> bool:
+    """Whether what the total of a model's usage has beyond input and output is reasoning, where none is stated.
+
+    Gemini counts it in the total alone, and some who pass its counts on leave it there, as Weave's client does
+    (`weave/integrations/google_genai/gemini_utils.py`).
+    """
+    return _GEMINI.search(model) is not None
 
 
 class SpanRule(NamedTuple):

@@ -43,6 +43,7 @@ LANGCHAIN_AWS: Final = (
 SGLANG: Final = "https://github.com/sgl-project/sglang/blob/main/python/sglang/srt/entrypoints/openai/protocol.py"
 VERCEL: Final = "https://ai-sdk.dev/docs/ai-sdk-core/telemetry"
 WEAVE: Final = "https://docs.wandb.ai/weave/guides/tracking/costs"
+WEAVE_GEMINI: Final = "https://github.com/wandb/weave/blob/master/weave/integrations/google_genai/gemini_utils.py"
 GENAI: Final = "https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md"
 OPENINFERENCE: Final = "https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md"
 OPENLLMETRY: Final = "https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions"
@@ -1031,6 +1032,28 @@ _OTHERS: Final = (
             "cost_details": {"upstream_inference_cost": 0.00015},
         },
         entry(100, 10, 110, cost=0.0000075),
+    ),
+    Payload(
+        "Gemini by Weave's client, thoughts in the total alone",
+        WEAVE_GEMINI,
+        "gemini-2.5-pro",
+        {"requests": 1, "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 2600},
+        # 2600 - 1000
+        entry(1000, 1600, 2600, requests=1, reasoning=1500),
+    ),
+    Payload(
+        "Gemini by Weave's client, no answer but thoughts",
+        WEAVE_GEMINI,
+        "gemini/gemini-2.5-pro",
+        {"requests": 1, "prompt_tokens": 20, "completion_tokens": None, "total_tokens": 85},
+        entry(20, 65, 85, requests=1, reasoning=65),
+    ),
+    Payload(
+        "a total beyond both, of another model",
+        WEAVE,
+        "gpt-4o",
+        {"requests": 1, "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 2600},
+        entry(1000, 100, 2600, requests=1),
     ),
     Payload(
         "Bedrock by Weave's client",
@@ -3786,6 +3809,22 @@ _FURTHER_SPANS: Final = (
         # 5000 + 2000
         entry(7000, 100, 7100, cache_read=2000),
         "ai",
+    ),
+    Payload(
+        "OpenInference, Gemini's thoughts in the total alone",
+        OPENINFERENCE,
+        "google/gemini-2.5-flash-image",
+        llm(
+            "google/gemini-2.5-flash-image",
+            "google",
+            token_count__prompt=1000,
+            token_count__completion=100,
+            token_count__total=2600,
+            token_count__prompt_details__cache_read=400,
+        ),
+        # 2600 - 1000
+        entry(1000, 1600, 2600, cache_read=400, reasoning=1500),
+        "openinference.instrumentation.google_genai",
     ),
     Payload(
         "AI SDK 5, GPT by Vercel's gateway",

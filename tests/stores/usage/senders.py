@@ -20,6 +20,11 @@ with the parts or without them. Parts greater than the input or output are never
 counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage has them by class, with `input` and `output`
 for the rest.
 
+Of a Gemini model, whoever sends its usage, what the total has beyond input and output is reasoning, unless reasoning is
+stated: Weave's client for Python sends no other counts
+(<https://github.com/wandb/weave/blob/master/weave/integrations/google_genai/gemini_utils.py>). Tokens of prompts for
+tools may be among it.
+
 Beside the classes, the tables of keys name these counts: `input`, `output` and `total` as sent; `input_beside` and
 `output_beside`, tokens that those never count; `cache_write`, all tokens written to a cache; `cache_read_image`, images
 among `cache_read`; and `stated_cost`, the cost that the sender states.

@@ -556,6 +556,10 @@ BILLS: Final = {
     "AI SDK 5, Claude with web searches": "9000 * 3 + 700 * 15 + 2 * 10000",
     "AI SDK 5, Claude by Vercel's gateway, which excludes the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
     "AI SDK 5, Claude by Vercel's gateway, whose answer names the model alone": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenInference, Gemini's thoughts in the total alone": "600 * 0.3 + 400 * 0.03 + 100 * 2.5 + 1500 * 2.5",
+    "Gemini by Weave's client, thoughts in the total alone": "1000 * 1.25 + 100 * 10 + 1500 * 10",
+    "Gemini by Weave's client, no answer but thoughts": "20 * 1.25 + 65 * 10",
+    "a total beyond both, of another model": "1000 * 2.5 + 100 * 10",
     "AI SDK 5, GPT by Vercel's gateway": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
