@@ -206,8 +206,7 @@ def _kept(call: Document, summary: object) -> Document:
     usage = usage_of_stored(json_text.loads(attributes.encode())) if attributes and sent else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
         return kept_of_summary(summary)
-    kept = kept_of_summary({"usage": usage})
-    return kept | {"usage_scope": call.get("usage_scope", kept["usage_scope"])}
+    return kept_of_summary({"usage": usage}, call.get("usage_scope"))
 
 
 def _without_parts(counts: Document) -> Document:

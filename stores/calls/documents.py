@@ -12,7 +12,7 @@ from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
 from stores.files import NewFile
 from stores.usage.entries import kept_usage
-from stores.usage.scopes import usage_scope
+from stores.usage.scopes import SUM, usage_scope
 
 Document = dict[str, Any]
 Pipeline = list[dict[str, Any]]
@@ -33,7 +33,7 @@ of the index that has the call as it is. What neither stands in is not known to 
 UNTOLD: Final = (*KEPT, *SEARCH)
 """Where only these change nothing happens to a call."""
 
-KEPT_VERSION: Final = 4
+KEPT_VERSION: Final = 5
 """To be raised by whoever changes what is kept: calls that are there are brought up to it (`stores.upgrades`)."""
 
 TURN_OF: Final[Document] = {
@@ -197,10 +197,11 @@ def end_fields(end: CallEnd, payload: Payload, kept: Document) -> Document:
     }
 
 
-def kept_of_summary(summary: object) -> Document:
-    """What a call keeps of its summary beside it; nothing where that names no model."""
-    usage = kept_usage(summary)
-    return usage | {"usage_scope": usage_scope(summary)} if usage else {}
+def kept_of_summary(summary: object, scope: str | None = None) -> Document:
+    """What a call keeps of its summary beside it, whose scope may be known; nothing where that names no model."""
+    scope = scope or usage_scope(summary)
+    usage = kept_usage(summary, sums_up=scope == SUM)
+    return usage | {"usage_scope": scope} if usage else {}
 
 
 def _given(**fields: object) -> Document:

@@ -82,12 +82,17 @@ RULES: Final = (
         "",
     ),
     Rule(
+        "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
+    ),
+    Rule(
+        "Gemini by Google's own API, whose prices are not always those of Vertex AI",
+        re.compile(r"^(?:(?:google|google-gla|google_genai|gemini)[/:](?:models/)?|models/)(?=gemini-)"),
+        "gemini/",
+    ),
+    Rule(
         "resource name of Google",
         re.compile(r"^(?:(?:projects/[^/]+/locations/[^/]+/)?publishers/(?:google|anthropic)/)?models/(?=.)"),
         "",
-    ),
-    Rule(
-        "router that charges the maker's price", re.compile("^(?:openrouter|litellm_proxy|vercel_ai_gateway)/(?=.)"), ""
     ),
     Rule("prefix of Bedrock", re.compile("^bedrock(?:_converse)?[/:](?:converse/|invoke/)?(?=.)"), ""),
     Rule("variant at the price of the model itself", re.compile("(?<=.):(?:thinking|beta)$"), ""),
@@ -96,7 +101,6 @@ RULES: Final = (
         re.compile("(?<=.)(?<!:free):online$"),
         "",
     ),
-    Rule("owner and id of a fine-tuned model", re.compile("^(ft:[^:]+):.+$"), r"\1"),
     Rule("Amazon's model at a router", re.compile("^amazon/(?=nova-)"), "amazon."),
     Rule("region of Bedrock", re.compile(r"^(?:us-gov|global|apac|[a-z]{2})\.(?=[a-z0-9]+\.)"), ""),
     Rule("context length of Bedrock", re.compile(r"(?<=:\d):\d+k$"), ""),
@@ -104,9 +108,15 @@ RULES: Final = (
     Rule("Claude of Vertex", re.compile(r"^(claude-[\w.-]+@\w+)$"), r"vertex_ai/\1"),
     Rule("Azure's name of GPT-3.5", re.compile("^((?:azure/)?gpt-3)5(?=-turbo)"), r"\1.5"),
     _PREFIX,
+    Rule("owner and id of a fine-tuned model", re.compile("^(ft:[^:]+):.+$"), r"\1"),
     Rule("Claude of Bedrock", re.compile(r"^anthropic\.(claude-[\w.-]+?)(?:-v\d+(?::\d+)?)?$"), r"\1"),
     Rule("version of Vertex", re.compile(r"^([^@]+)@(\d+)$"), r"\1-\2"),
     Rule("version of Vertex that has no number", re.compile("(?<=.)@(?:default|latest)$"), ""),
+    Rule(
+        "OpenRouter's dated Claude, with the version before the family",
+        re.compile(r"^claude-(\d+(?:\.\d+)?)-(opus|sonnet|haiku)(?=-|$)"),
+        r"claude-\2-\1",
+    ),
     Rule("dot in a version, instead of a dash", re.compile(r"(?<=\d)\.(?=\d{1,2}(?!\d))"), "-"),
     Rule("dash in a version, instead of a dot", re.compile(r"(?<=[a-z]-\d)-(?=\d(?:-|$))"), "."),
     Rule("date of a version", re.compile(rf"(?<=.)[-@](?:{_DATE}|latest)$"), ""),

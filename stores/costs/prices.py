@@ -6,7 +6,7 @@ future still holds where there is no other. Of two that are alike in all that, t
 
 A price has a rate for each class of `stores.usage.classes`. One that states no rate for a class charges it like the
 class that the table names. A tier replaces rates of the price for a whole request, as providers bill: above its number
-of prompt tokens, every token of the request is charged at the rates of the tier. An entry of usage that sums several
+of prompt tokens, every token of the request is charged at the rates of the tier. An entry of usage that may sum several
 requests does not say how long each was, so no tier applies to it.
 """
 
@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, Self
 
 from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT, Side
-from stores.usage.entries import Usage
+from stores.usage.entries import Usage, has_several_requests
 
 Level = Literal["project", "default"]
 
@@ -122,8 +122,8 @@ _STORED: Final = [name for name in Price.__dataclass_fields__ if name not in ("l
 
 
 def tier_tokens(entry: Usage) -> int:
-    """The prompt tokens that choose the tier of an entry of usage: 0 if it sums several requests."""
-    return entry["prompt_tokens"] if entry.get("requests", 0) <= 1 else 0
+    """The prompt tokens that choose the tier of an entry of usage: 0 if it may sum several requests."""
+    return 0 if has_several_requests(entry) else entry["prompt_tokens"]
 
 
 def rate_among(scopes: Sequence[Rates], class_name: str) -> float:

@@ -25,7 +25,7 @@ from stores.query.values import Expression, bound
 from stores.tables.content import batches
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side
 from stores.usage.counts import STORED
-from stores.usage.entries import Usage
+from stores.usage.entries import SUMS_UP, Usage, has_several_requests
 
 _SHORT: Final = 15
 """Digits of a rate whose product with any count is exact in 34 digits, so that terms of a sum may be put otherwise."""
@@ -106,9 +106,9 @@ class Prices:
         return None if total is None else float(total)
 
     def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
-        """Whether an entry sums several requests which reach a tier together, and perhaps some of them alone."""
+        """Whether an entry may sum several requests which reach a tier together, and perhaps some of them alone."""
         for entry in usage:
-            price = self.at(entry["model"], started_at) if entry["requests"] > 1 else None
+            price = self.at(entry["model"], started_at) if has_several_requests(entry) else None
             if price and price.tiers and entry["prompt_tokens"] > price.tiers[0][0]:
                 return True
         return False
@@ -202,7 +202,11 @@ class _Charges(NamedTuple):
             return lowest
         prompt_tokens = f"{entry}.prompt_tokens"
         has_lowest: Expression = {
-            "$or": [{"$lt": [prompt_tokens, {"$literal": self.starts[0]}]}, {"$gt": [f"{entry}.requests", 1]}]
+            "$or": [
+                {"$lt": [prompt_tokens, {"$literal": self.starts[0]}]},
+                {"$gt": [f"{entry}.requests", 1]},
+                f"{entry}.{SUMS_UP}",
+            ]
         }
         return {"$cond": [has_lowest, lowest, _steps(prompt_tokens, self.starts[1:], higher)]}
 

@@ -12,6 +12,7 @@ mean anything (`input`, `output`). The sources of the rest:
 - Vercel's AI SDK: https://ai-sdk.dev/docs/ai-sdk-core/telemetry
 - Langfuse: https://langfuse.com/integrations/native/opentelemetry
 - MLflow: https://mlflow.org/docs/latest/genai/tracing
+- Sentry, and OpenRouter's broadcast: https://getsentry.github.io/relay/relay_conventions/attributes/
 """
 
 from typing import Final
@@ -125,6 +126,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_DETAILS}.cache_read_tokens",
         f"{_DETAILS}.cached_tokens",
         f"{_DETAILS}.cache_read_input_tokens",
+        "gen_ai.usage.input_tokens.cached",
         f"{_VERCEL_METADATA}.anthropic.cacheReadInputTokens",
         f"{_VERCEL_METADATA}.bedrock.usage.cacheReadInputTokens",
         f"{_VERCEL_METADATA}.openai.cachedPromptTokens",
@@ -147,6 +149,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_VERCEL_METADATA}.bedrock.usage.cacheWriteInputTokens",
         f"{_DETAILS}.cache_write_tokens",
         f"{_DETAILS}.cache_creation_input_tokens",
+        "gen_ai.usage.input_tokens.cache_write",
         "mlflow.chat.tokenUsage.cache_creation_input_tokens",
     ),
     "cache_write_1h": (
@@ -170,6 +173,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         "ai.usage.reasoningTokens",
         f"{_DETAILS}.reasoning_tokens",
         f"{_DETAILS}.thoughts_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
         f"{_VERCEL_METADATA}.openai.reasoningTokens",
     ),
     "audio_output": (
@@ -179,7 +183,10 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
         f"{_DETAILS}.output_audio_tokens",
     ),
     "image_output": ("gen_ai.usage.image.output_tokens", "llm.token_count.completion_details.image"),
-    "web_searches": (f"{_DETAILS}.web_search_requests",),
+    "web_searches": (
+        f"{_DETAILS}.web_search_requests",
+        f"{_VERCEL_METADATA}.anthropic.usage.server_tool_use.web_search_requests",
+    ),
 }
 """Parts of those counts, by their names in `stores.usage.rules`."""
 
@@ -282,6 +289,9 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
 SUMMING_PREFIX: Final = "ai."
 SPEAKING_MARK: Final = ".do"
 """Vercel's operations report what those inside them do, which are called after them: `ai.generateText.doGenerate`."""
+
+GATEWAY: Final = "gateway"
+"""The provider that Vercel's AI SDK names where a model is reached by Vercel's gateway."""
 
 AGENT_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow"})
 """Operations that report what the models inside them use, unless they are those of another program."""

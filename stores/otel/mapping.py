@@ -68,7 +68,7 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     """The call of a span.
 
     Raises:
-        BadInputError: its attributes conflict, or something of it breaks a rule of calls.
+        BadInputError: its attributes are too many or too deep, or something of it breaks a rule of calls.
         PayloadTooLargeError: it does not fit into a document.
     """
     read = _Read(span)
@@ -125,9 +125,8 @@ def _end(
     usage: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Any]]:
     summary: dict[str, Any] = {"usage": usage} if usage else {}
-    kept = kept_of_summary(summary) if usage else {}
-    if kept and sums_up(usage, read.pick(conventions.OPERATION), span.kind):
-        kept["usage_scope"] = SUM
+    does_sum = bool(usage) and sums_up(usage, read.pick(conventions.OPERATION), span.kind)
+    kept = kept_of_summary(summary, SUM if does_sum else None) if usage else {}
     exception = _exception(span, read)
     check_length(exception, MAX_EXCEPTION, "status.message")
     payload = Payload.of(

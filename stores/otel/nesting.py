@@ -1,5 +1,8 @@
 """Flat keys made nested: `{"llm.model_name": "m"}` is `{"llm": {"model_name": "m"}}`.
 
+A key whose beginning is a key itself keeps its dots from there on: `{"a.b": 1, "a.b.c.d": 2}` is
+`{"a": {"b": 1, "b.c.d": 2}}`.
+
 Programs send the same few sets of keys again and again, so what a set of keys comes to is worked out once, its layout:
 how the values nest, and at which of the keys `stores.otel.conventions` has something to say.
 """
@@ -38,8 +41,12 @@ class Candidate(NamedTuple):
         """What it comes to, with a list where all keys of an object count from 0; None where it leads nowhere."""
         place = self.place
         found: object = values[place] if isinstance(place, int) else _listed(place, values)
-        for step in self.rest:
-            found = found.get(step) if isinstance(found, dict) else None
+        rest = self.rest
+        while rest:
+            if not isinstance(found, dict):
+                return None
+            step, rest = _next_step(found, rest)
+            found = found.get(step)
         return found
 
 
@@ -87,7 +94,7 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     """The layout of a set of keys.
 
     Raises:
-        BadInputError: a key is another's beginning, as `a` is of `a.b`, or has too many dots; or there are too many.
+        BadInputError: a key has too many dots, or there are too many keys.
     """
     layout = _layouts.get(keys)
     if layout is None:
@@ -112,8 +119,13 @@ def nested(attributes: dict[str, object]) -> dict[str, Any]:
 
 def _made(keys: tuple[str, ...]) -> Layout:
     tree: dict[str, Any] = {}
+    known = frozenset(keys)
     for position, key in enumerate(keys):
-        _plant(tree, key, position)
+        *steps, last = _steps(key, known)
+        node = tree
+        for step in steps:
+            node = node.setdefault(step, {})
+        node[last] = position
     nodes = list(_nodes(tree))
     return Layout(
         root=_frozen(tree),
@@ -124,24 +136,14 @@ def _made(keys: tuple[str, ...]) -> Layout:
     )
 
 
-def _plant(tree: dict[str, Any], key: str, position: int) -> None:
+def _steps(key: str, known: frozenset[str]) -> list[str]:
     steps = key.split(".")
     if len(steps) > MAX_LEVELS:
         raise BadInputError(f"the key {key[:64]!r}… has {len(steps) - 1:,} dots; the limit is {MAX_LEVELS - 1}")
-    node = tree
-    for depth, step in enumerate(steps[:-1]):
-        node = node.setdefault(step, {})
-        if not isinstance(node, dict):
-            raise _conflict(".".join(steps[: depth + 1]), key)
-    if steps[-1] in node:
-        raise _conflict(key, f"{key}.…")
-    node[steps[-1]] = position
-
-
-def _conflict(short: str, long: str) -> BadInputError:
-    return BadInputError(
-        f"attributes conflict: {short[:200]!r} is a value, and {long[:200]!r} asks for an object there; rename one"
-    )
+    for depth in range(len(steps) - 1):
+        if ".".join(steps[: depth + 1]) in known:
+            return [*steps[:depth], ".".join(steps[depth:])]
+    return steps
 
 
 def _nodes(tree: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -157,12 +159,21 @@ def _frozen(tree: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 def _candidates(tree: dict[str, Any], keys: Iterable[str]) -> Iterable[Candidate]:
     for key in keys:
-        steps = key.split(".")
+        rest = tuple(key.split("."))
         place: Any = tree
-        while steps and isinstance(place, dict) and steps[0] in place:
-            place = place[steps.pop(0)]
-        if isinstance(place, int) or not steps:
-            yield Candidate(key, _frozen(place) if isinstance(place, dict) else place, tuple(steps))
+        while rest and isinstance(place, dict):
+            step, left = _next_step(place, rest)
+            if step not in place:
+                break
+            place, rest = place[step], left
+        if isinstance(place, int) or not rest:
+            yield Candidate(key, _frozen(place) if isinstance(place, dict) else place, rest)
+
+
+def _next_step(members: dict[str, Any], steps: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The member to which steps lead, whose name may be all of them with their dots, and the steps from there."""
+    whole = ".".join(steps)
+    return (whole, ()) if whole in members else (steps[0], steps[1:])
 
 
 def _built(places: tuple[tuple[str, Any], ...], values: list[object]) -> dict[str, Any]:

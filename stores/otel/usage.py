@@ -10,10 +10,12 @@ from stores.otel.conventions import (
     COST,
     COST_PARTS,
     COUNTS,
+    GATEWAY,
     LANGFUSE_COST,
     LANGFUSE_USAGE,
     MODEL,
     MODEL_PARAMETERS,
+    NOTED,
     PARTS,
     SPEAKING_MARK,
     SUMMING_PREFIX,
@@ -26,6 +28,7 @@ from stores.usage.rules import (
     CLASS_COUNTS,
     Split,
     cost_in_usd,
+    first_cost,
     span_rule_of,
     split,
     split_usage,
@@ -43,7 +46,7 @@ _OF_STORED: Final = Layout(
     is_odd=False,
     found={
         role: [Candidate(key, 0, tuple(key.split("."))) for key in keys]
-        for role, keys in (COUNTS | PARTS | USAGE_BESIDE).items()
+        for role, keys in (COUNTS | PARTS | USAGE_BESIDE | {MODEL: NOTED[MODEL]}).items()
     },
     json_at=(),
 )
@@ -79,7 +82,7 @@ def usage_of(layout: Layout, values: list[object], noted: dict[str, Any], scope:
         if parts and parts.classes:
             counts["total_tokens"] = parts.total
             counts[CLASS_COUNTS] = stated_classes(parts)
-        if cost := _cost(layout, values):
+        if (cost := _cost(layout, values)) is not None:
             counts[COST] = cost
     if counts["total_tokens"] is None:
         counts["total_tokens"] = sum(max(count or 0, 0) for count in _sent(counts))
@@ -122,7 +125,7 @@ def _parts(
     found = {name: max(count, 0) for name, count in stated.items() if count is not None}
     if not any(found.values()):
         return None
-    rule = span_rule_of(_names(layout, values, scope), _provider(noted), found)
+    rule = span_rule_of(_names(layout, values, scope), _provider(layout, values, noted), found)
     sent_in, sent_out = _sent(counts)
     totals = {"input": sent_in, "output": sent_out, "total": counts["total_tokens"]}
     found |= {name: max(count or 0, 0) for name, count in totals.items()}
@@ -136,38 +139,47 @@ def _names(layout: Layout, values: list[object], scope: object) -> Iterator[str]
         yield from (at.key for at in layout.found.get(count, ()) if at.value(values) is not None)
 
 
-def _provider(noted: dict[str, Any]) -> str:
-    return " ".join(said for said in (noted.get("provider"), noted.get("system")) if isinstance(said, str))
+def _provider(layout: Layout, values: list[object], noted: dict[str, Any]) -> str:
+    told = [noted.get("provider"), noted.get("system")]
+    if told[0] == GATEWAY:
+        # It passes on what the provider counted, which only the model's name tells. Other routers count anew.
+        told += (at.value(values) for at in layout.found.get(MODEL, ()))
+    return " ".join(said for said in told if isinstance(said, str))
 
 
 def _cost(layout: Layout, values: list[object]) -> float | None:
     """The cost in US dollars that a span states."""
-    if cost := _number(layout, COST, values):
-        return cost
     langfuse = layout.pick(LANGFUSE_COST, values)
-    if isinstance(langfuse, dict):
-        parts = (cost_in_usd(value) for name, value in langfuse.items() if name != "total")
-        return cost_in_usd(langfuse.get("total")) or _sum(parts)
-    return _sum(_number(layout, name, values) for name in COST_PARTS)
+    of_langfuse = dict(langfuse) if isinstance(langfuse, dict) else {}
+    total = cost_in_usd(of_langfuse.pop("total", None))
+    return first_cost(
+        (
+            _number(layout, COST, values),
+            total,
+            _sum(map(cost_in_usd, of_langfuse.values())),
+            _sum(_number(layout, name, values) for name in COST_PARTS),
+        )
+    )
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:
     """The sum of stated costs as decimal numbers; None where there are none."""
-    return cost_in_usd(float(reduce(plus, (exact(cost) for cost in costs if cost), ZERO)))
+    stated = [exact(cost) for cost in costs if cost is not None]
+    return cost_in_usd(float(reduce(plus, stated, ZERO))) if stated else None
 
 
 def _number(layout: Layout, name: str, values: list[object]) -> float | None:
-    """The first cost of a name that is a number above 0, or a string of one."""
-    for candidate in layout.found.get(name, ()):
-        value = candidate.value(values)
-        if isinstance(value, str) and len(value) <= _LONGEST + 13:
-            try:
-                value = float(value)
-            except ValueError:
-                continue
-        if cost := cost_in_usd(value):
-            return cost
-    return None
+    """The first cost of a name that is a number, or a string of one."""
+    return first_cost(_as_cost(candidate.value(values)) for candidate in layout.found.get(name, ()))
+
+
+def _as_cost(value: object) -> float | None:
+    if isinstance(value, str) and len(value) <= _LONGEST + 13:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return cost_in_usd(value)
 
 
 def _count(layout: Layout, name: str, values: list[object]) -> int | None:

@@ -11,6 +11,7 @@ A call keeps, under `usage`, for each model that its summary names one entry:
     classes            the counts above 0 of the classes of `stores.usage.classes` but for `input` and `output`, by
                        name; absent where there are none
     stated_cost        the cost in US dollars that the writer states, a double; absent where it states none
+    sums_up            true where the call sums up others and does not say of how many requests; absent elsewhere
 
 Counts are whole numbers from 0 to 2^63 - 1. Where the total is such a sum, `total_is_sum` is true: costs report the
 total as sent, which is 0 then. `stores.usage.rules` says how the counts of each sender are read. `total_tokens` of the
@@ -22,7 +23,7 @@ from typing import Any, Final, TypeGuard
 
 from stores.json_shape import INT64
 from stores.usage.counts import by_class
-from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, split_usage, whole_count
+from stores.usage.rules import CLASS_COUNTS, MOST, STATED_COST, THOUGHTS, split_usage, totals_thoughts, whole_count
 
 Usage = dict[str, Any]
 """An entry of what a call keeps."""
@@ -30,6 +31,7 @@ Usage = dict[str, Any]
 COUNTS: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "requests", "total_tokens")
 
 TOTAL_IS_SUM: Final = "total_is_sum"
+SUMS_UP: Final = "sums_up"
 
 _PLAIN: Final = frozenset(COUNTS)
 """A model's usage with no other members needs no rule."""
@@ -48,16 +50,29 @@ def sent_counts(counts: dict[str, Any]) -> dict[str, int]:
     return {name: int(counts[name]) for name in COUNTS if _is_whole(counts.get(name))}
 
 
-def kept_usage(summary: object) -> dict[str, Any]:
-    """The fields that a call keeps of its summary's usage; none where no model is named."""
+def kept_usage(summary: object, *, sums_up: bool = False) -> dict[str, Any]:
+    """The fields that a call keeps of its summary's usage, which may sum up others; none where no model is named."""
     usage = [kept_entry(model, counts) for model, counts in by_model(summary).items()]
     if not usage:
         return {}
+    if sums_up:
+        usage = [entry if entry["requests"] else entry | {SUMS_UP: True} for entry in usage]
     return {"usage": usage, "total_tokens": min(sum(entry["total_tokens"] for entry in usage), MOST)}
 
 
 def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
     """The entry that a call keeps of what its summary says of a model."""
+    entry = _read_entry(model, sent)
+    rest = entry["total_tokens"] - entry["prompt_tokens"] - entry["completion_tokens"]
+    if rest > 0 and totals_thoughts(model):
+        classes = entry.get("classes", {})
+        if THOUGHTS not in classes:
+            entry["completion_tokens"] += rest
+            entry["classes"] = classes | {THOUGHTS: rest}
+    return entry
+
+
+def _read_entry(model: str, sent: dict[str, Any]) -> Usage:
     requests = whole_count(sent.get("requests"))
     if sent.keys() <= _PLAIN:
         prompt = whole_count(sent.get("prompt_tokens")) or whole_count(sent.get("input_tokens"))
@@ -74,6 +89,11 @@ def kept_entry(model: str, sent: dict[str, Any]) -> Usage:
     if stated_cost is not None:
         kept[STATED_COST] = stated_cost
     return kept
+
+
+def has_several_requests(entry: Usage) -> bool:
+    """Whether an entry may sum several requests, none of which need be as long as all together."""
+    return entry.get("requests", 0) > 1 or SUMS_UP in entry
 
 
 def stated_entry(entry: Usage) -> dict[str, Any]:

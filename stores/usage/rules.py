@@ -10,6 +10,7 @@ to live: `promptTokensDetails.AUDIO` is the count of `{"modality": "AUDIO", "tok
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +30,8 @@ STATED_COST: Final = "stated_cost"
 CACHE: Final = ("cache_read", "cache_write")
 _MEDIA_IN: Final = ("audio_input", "image_input")
 _MEDIA_OUT: Final = ("audio_output", "image_output")
-REASONING: Final = ("reasoning",)
+THOUGHTS: Final = "reasoning"
+REASONING: Final = (THOUGHTS,)
 
 _Keys = Mapping[str, tuple[str, ...]]
 _Path = tuple[str, ...]
@@ -385,6 +387,18 @@ RULES: Final = (
 """The shapes of a model's usage, the special ones first."""
 
 
+_GEMINI: Final = re.compile(r"(?:^|[/:])gemini-", re.IGNORECASE)
+
+
+def totals_thoughts(model: str) -> bool:
+    """Whether what the total of a model's usage has beyond input and output is reasoning, where none is stated.
+
+    Gemini counts it in the total alone, and some who pass its counts on leave it there, as Weave's client does
+    (`weave/integrations/google_genai/gemini_utils.py`).
+    """
+    return _GEMINI.search(model) is not None
+
+
 class SpanRule(NamedTuple):
     """Whether the input that spans state excludes the tokens of a cache.
 
@@ -409,7 +423,7 @@ class SpanRule(NamedTuple):
 
 SPAN_RULES: Final = (
     SpanRule(
-        "Vercel AI SDK before version 6, with Anthropic or Bedrock",
+        "Vercel AI SDK before version 6, with Anthropic or Bedrock, also by its gateway",
         begins="ai.usage.",
         providers=("anthropic", "bedrock"),
         without="input_uncached",
@@ -425,6 +439,42 @@ SPAN_RULES: Final = (
         excludes=True,
         is_fixed=True,
         source="https://github.com/traceloop/openllmetry/tree/main/packages/opentelemetry-instrumentation-bedrock",
+    ),
+    SpanRule(
+        "OpenLLMetry, LlamaIndex with Anthropic",
+        begins="opentelemetry.instrumentation.llamaindex",
+        providers=("anthropic",),
+        without=None,
+        excludes=True,
+        is_fixed=True,
+        source="https://github.com/traceloop/openllmetry/blob/main/packages/opentelemetry-instrumentation-llamaindex/opentelemetry/instrumentation/llamaindex/_response_utils.py",
+    ),
+    SpanRule(
+        "OpenLIT, with Anthropic",
+        begins="openlit.instrumentation.anthropic",
+        providers=(),
+        without=None,
+        excludes=True,
+        is_fixed=True,
+        source="https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/anthropic/utils.py",
+    ),
+    SpanRule(
+        "OpenLIT, with Bedrock",
+        begins="openlit.instrumentation.bedrock",
+        providers=(),
+        without=None,
+        excludes=True,
+        is_fixed=True,
+        source="https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/bedrock/utils.py",
+    ),
+    SpanRule(
+        "OpenInference for JavaScript, with Bedrock",
+        begins="@arizeai/openinference-instrumentation-bedrock",
+        providers=(),
+        without=None,
+        excludes=True,
+        is_fixed=False,
+        source="https://github.com/Arize-ai/openinference/blob/main/js/packages/openinference-instrumentation-bedrock/src/attributes/invoke-model-response-attributes.ts",
     ),
     SpanRule(
         "OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry, Strands Agents, Vercel AI SDK, and others",
@@ -469,11 +519,9 @@ class _Plan(NamedTuple):
         return found
 
     def found_cost(self, usage: dict[str, Any]) -> float | None:
-        """The cost in US dollars that the sender states; None where it states none above 0."""
-        for path in self.costs:
-            if cost := cost_in_usd(_at(usage, path)):
-                return cost / self.rule.cost_divisor
-        return None
+        """The cost in US dollars that the sender states; None where it states none."""
+        cost = first_cost(cost_in_usd(_at(usage, path)) for path in self.costs)
+        return None if cost is None else cost / self.rule.cost_divisor
 
 
 _MEMBERS: Final = frozenset(
@@ -653,10 +701,20 @@ def whole_count(value: object) -> int:
 
 
 def cost_in_usd(value: object) -> float | None:
-    """A stated cost; None for what is no finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    """A stated cost; None for what is no finite number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value) if value < INT64 else None
+
+
+def first_cost(costs: Iterable[float | None]) -> float | None:
+    """The first of several stated costs that is above 0: senders write 0 for what they did not compute, too."""
+    zero = None
+    for cost in costs:
+        if cost:
+            return cost
+        zero = zero if cost is None else cost
+    return zero
 
 
 def _sides(parts: dict[str, int], excluded: Iterable[str], uncertain: tuple[str, ...]) -> int:

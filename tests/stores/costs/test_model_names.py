@@ -43,10 +43,21 @@ DECORATIONS = (
         ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
         ("anthropic/claude-sonnet-4", "claude-sonnet-4-20250514"),
         ("anthropic/claude-3.7-sonnet:thinking", "claude-3-7-sonnet-latest"),
+        ("anthropic/claude-4.5-sonnet-20250929", "claude-sonnet-4-5-20250929"),
+        ("anthropic/claude-4.5-haiku-20251001", "claude-haiku-4-5-20251001"),
+        ("openrouter/anthropic/claude-4.1-opus-20250805", "claude-opus-4-1-20250805"),
+        ("anthropic/claude-4.5-opus-20251124", "claude-opus-4-5"),
+        ("anthropic/claude-3.5-sonnet-20240620", "claude-3-5-sonnet-20240620"),
+        ("claude-3.5-sonnet", "claude-3-5-sonnet-latest"),
+        ("claude-3-opus", "claude-3-opus-latest"),
         ("openai/gpt-4.1:online", "gpt-4.1"),
         ("openrouter/openai/gpt-4o:online", "gpt-4o"),
         ("gpt-4o:online", "gpt-4o"),
-        ("google/gemini-2.5-pro", "gemini-2.5-pro"),
+        ("google/gemini-2.0-flash-001", "gemini/gemini-2.0-flash-001"),
+        ("google_genai:gemini-2.0-flash-001", "gemini/gemini-2.0-flash-001"),
+        ("google-gla:models/gemini-2.0-flash-001", "gemini/gemini-2.0-flash-001"),
+        ("openrouter/google/gemini-2.5-pro:online", "gemini/gemini-2.5-pro"),
+        ("google-vertex:gemini-2.0-flash-001", "gemini-2.0-flash-001"),
         ("x-ai/grok-4", "grok-4"),
         ("amazon/nova-lite-v1", "amazon.nova-lite-v1:0"),
         ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
@@ -67,7 +78,7 @@ DECORATIONS = (
             "projects/p/locations/us/publishers/anthropic/models/claude-sonnet-4-5@20250929",
             "vertex_ai/claude-sonnet-4-5@20250929",
         ),
-        ("models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("models/gemini-2.0-flash-001", "gemini/gemini-2.0-flash-001"),
         ("azure/gpt-4o", "azure/gpt-4o"),
         ("azure/gpt-4o-2031-01-31", "azure/gpt-4o"),
         ("azure_openai/gpt-4o", "gpt-4o"),
@@ -78,6 +89,8 @@ DECORATIONS = (
         ("claude-3-5-sonnet", "claude-3-5-sonnet-latest"),
         ("Claude-Sonnet-4.5", "claude-sonnet-4-5"),
         ("ft:gpt-4o-2024-08-06:acme::abc", "ft:gpt-4o-2024-08-06"),
+        ("openai/ft:gpt-4o-mini-2024-07-18:acme::abc", "ft:gpt-4o-mini-2024-07-18"),
+        ("openai:ft:gpt-4o-mini-2024-07-18:acme::abc", "ft:gpt-4o-mini-2024-07-18"),
     ],
 )
 def test_a_name_resolves_to_the_shipped_price_of_its_model(model: str, name: str) -> None:
@@ -119,6 +132,7 @@ def core(name: str) -> str:
     own = re.sub(
         r"(:thinking|:beta|:online|:\d+k|-v\d+(:\d+)?|[-@](20\d{6}|20\d\d-\d\d-\d\d|latest|default))+$", "", own
     )
+    own = re.sub(r"^claude-(\d+(?:-\d+)?)-(opus|sonnet|haiku)\b", r"claude-\2-\1", own)
     return re.sub("[^a-z0-9]", "", own)
 
 
@@ -163,6 +177,7 @@ RESOLVING = (
     "Claude-Sonnet-4.5",
     "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0",
     "models/gemini-2.5-flash",
+    "publishers/google/models/gemini-2.5-pro",
     "openrouter/openai/gpt-4o",
     "anthropic/claude-3.7-sonnet:thinking",
     "openai/gpt-4.1:online",
@@ -170,6 +185,7 @@ RESOLVING = (
     "amazon/nova-lite-v1",
     "anthropic.claude-3-sonnet-20240229-v1:0:200k",
     "claude-sonnet-4@20250514",
+    "anthropic/claude-4.5-sonnet-20250929",
 )
 
 

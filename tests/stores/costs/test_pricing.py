@@ -85,7 +85,9 @@ def test_the_price_of_random_ones_is_the_one_that_ranks_first() -> None:
 
 NAMES = ["gpt-4o", "", "$sum", "a.b", "$$ROOT.x", "nul\0", "ключ"]
 
-rates = st.sampled_from([0.0, 3e-7, 1e-6, 1.5e-5, 0.1, 1e6]) | st.floats(0, 1e6)
+rates = st.sampled_from([0.0, 3e-7, 1e-6, 1.5e-5, 0.1, 1e6]) | st.floats(1e-300, 1e6)
+"""MongoDB makes no double of a decimal number between 0 and 2.2e-308."""
+
 moments = st.sampled_from([*range(12), -(2**55), 2**57])
 counts = st.sampled_from([0, 1, 7, 123_456, 2**53 + 1]) | st.integers(0, 2**53)
 
@@ -121,7 +123,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
         "completion_tokens": draw(counts) + sums[Side.OUTPUT],
         "requests": draw(st.sampled_from([0, 1, 2, MOST])),
     }
-    return entry | ({"classes": parts} if parts else {})
+    return entry | ({"classes": parts} if parts else {}) | draw(st.sampled_from([{}, {"sums_up": True}]))
 
 
 calls_of = st.lists(st.tuples(st.integers(-1, 13), st.lists(entries(), max_size=4)), min_size=1, max_size=20)
@@ -188,6 +190,11 @@ CLASSED = price(
             {"prompt_tokens": 200_001, "completion_tokens": 1, "requests": 2},
             "0.600018",
             id="two requests, of which none need be above the tier",
+        ),
+        pytest.param(
+            {"prompt_tokens": 200_001, "completion_tokens": 1, "requests": 0, "sums_up": True},
+            "0.600018",
+            id="a sum that does not say of how many requests",
         ),
     ],
 )

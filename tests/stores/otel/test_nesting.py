@@ -1,6 +1,11 @@
 """Layouts of keys: what they come to, and that no more are kept than is good."""
 
+import itertools
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stores.errors import BadInputError
 from stores.otel import nesting
@@ -29,11 +34,44 @@ def test_the_first_key_of_a_role_that_says_something_counts() -> None:
     assert layout_of(("other",)).first(INPUTS, ["o"]) is None
 
 
-@pytest.mark.parametrize("keys", [("a", "a.b"), ("a.b", "a"), ("a.b.c", "a.b"), ("x.a.b.c", "x.a")])
-def test_a_key_that_begins_another_conflicts(keys: tuple[str, ...]) -> None:
-    for _ in range(2):  # what is refused is not kept
-        with pytest.raises(BadInputError, match="attributes conflict"):
-            layout_of(keys)
+@pytest.mark.parametrize(
+    ("tree", "keys"),
+    [
+        ({"a": 0, "a.b": 1}, ("a", "a.b")),
+        ({"x": {"a": 0, "a.b.c": 1}}, ("x.a", "x.a.b.c")),
+        ({"a": 0, "a.b": 1, "a.b.c": 2, "ab": {"c": 3}}, ("a", "a.b", "a.b.c", "ab.c")),
+        ({"": 0, ".a": 1, "b": {"": 2, ".c": 3}}, ("", ".a", "b.", "b..c")),
+    ],
+)
+def test_a_key_that_continues_another_keeps_its_dots(tree: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for order in itertools.permutations(range(len(keys))):
+        assert layout_of(tuple(keys[at] for at in order)).nest([*order]) == tree
+    assert layout_of(keys).is_odd
+
+
+KEYS = st.lists(st.text("ab.", max_size=8), unique=True, max_size=12)
+
+
+@given(KEYS)
+def test_every_key_keeps_a_place_of_its_own(keys: list[str]) -> None:
+    def flat(tree: dict[str, Any], before: tuple[str, ...] = ()) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, value in tree.items():
+            steps = (*before, name)
+            found |= flat(value, steps) if isinstance(value, dict) else {".".join(steps): value}
+        return found
+
+    assert flat(nested({key: at for at, key in enumerate(keys)})) == {key: at for at, key in enumerate(keys)}
+
+
+def test_a_role_finds_a_key_that_continues_another() -> None:
+    keys = ("gen_ai.usage.input_tokens", "gen_ai.usage.input_tokens.cached", "gen_ai.usage", "gen_ai.usage.cost")
+    layout = layout_of(keys)
+
+    values: list[object] = [100, 60, {"input_tokens": 5}, 0.5]
+    found = {role: value for role in layout.found if (value := layout.pick(role, values))}
+
+    assert found == {"input_tokens": 100, "cache_read": 60, "cost": 0.5}
 
 
 def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,21 +18,37 @@ from stores.otel import otlp_json as json_form
 from stores.otel.projects import Projects
 from stores.otel.values import MAX_VALUES
 from stores.paging import PageRequest
+from stores.query import Query
 from tests.stores.otel.conftest import PROJECT, Stored
 from tests.stores.otel.messages import NOON, SECOND, TRACE, body, failed, otlp_json, pairs, request, span, span_id
 
 
 async def test_the_valid_spans_of_a_request_are_stored(otel: OtelStore, stored: Stored) -> None:
     exported = await otel.export_protobuf(
-        body(span(1), span(2, {"a": 1, "a.b": 2}), span(3, span_id=b"\0" * 8), span(4, parent=2)), PROJECT
+        body(span(1), span(2, {"." * 64: 1}), span(3, span_id=b"\0" * 8), span(4, parent=2)), PROJECT
     )
 
     assert exported.rejected_spans == 2
     assert exported.error_message == (
-        "span 0000000000000002 (step 2): attributes conflict: 'a' is a value, and 'a.b' asks for an object there; "
-        "rename one; a span: span_id is all zeros, which no span or trace is called"
+        f"span 0000000000000002 (step 2): the key {'.' * 64!r}… has 64 dots; the limit is 63; "
+        "a span: span_id is all zeros, which no span or trace is called"
     )
     assert list(await stored()) == [span_id(1), span_id(4)]
+
+
+async def test_a_query_finds_an_attribute_that_continues_another(
+    otel: OtelStore, stored: Stored, calls: CallsStore
+) -> None:
+    await otel.export_protobuf(body(span(1, {"usage.tokens.cached": 60, "usage.tokens": 100}), span(2)), PROJECT)
+
+    [call, _] = (await stored()).values()
+    assert call["attributes"]["otel_span"]["attributes"] == {"usage": {"tokens": 100, "tokens.cached": 60}}
+    for path, value in ((r"usage.tokens\.cached", 60), ("usage.tokens", 100)):
+        asked = Query(
+            {"$expr": {"$eq": [{"$getField": f"attributes.otel_span.attributes.{path}"}, {"$literal": value}]}}
+        )
+        page = await calls.page(PROJECT, PageRequest(), ["id"], query=asked)
+        assert [row["id"] for row in page.rows] == [span_id(1)]
 
 
 async def test_the_first_20_reasons_are_told(otel: OtelStore) -> None:
@@ -116,7 +132,7 @@ async def test_a_request_goes_to_the_projects_of_its_programs(otel: OtelStore, s
 
 
 async def test_json_goes_the_same_way(otel: OtelStore, stored: Stored) -> None:
-    message = request(span(1, {"input.value": "hi"}), span(2, {"a": 1, "a.b": 1}))
+    message = request(span(1, {"input.value": "hi"}), span(2, {"." * 64: 1}))
 
     exported = await otel.export_json(otlp_json(message), PROJECT, "ada")
     by_json = await stored()

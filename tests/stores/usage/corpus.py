@@ -43,6 +43,7 @@ LANGCHAIN_AWS: Final = (
 SGLANG: Final = "https://github.com/sgl-project/sglang/blob/main/python/sglang/srt/entrypoints/openai/protocol.py"
 VERCEL: Final = "https://ai-sdk.dev/docs/ai-sdk-core/telemetry"
 WEAVE: Final = "https://docs.wandb.ai/weave/guides/tracking/costs"
+WEAVE_GEMINI: Final = "https://github.com/wandb/weave/blob/master/weave/integrations/google_genai/gemini_utils.py"
 GENAI: Final = "https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md"
 OPENINFERENCE: Final = "https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md"
 OPENLLMETRY: Final = "https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions"
@@ -60,6 +61,21 @@ STRANDS: Final = "https://github.com/strands-agents/sdk-python/blob/main/src/str
 MLFLOW: Final = "https://mlflow.org/docs/latest/genai/tracing/token-usage-cost/"
 POSTHOG: Final = "https://github.com/PostHog/posthog"
 OPENLIT: Final = "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/semcov/__init__.py"
+OPENLIT_ANTHROPIC: Final = (
+    "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/anthropic/utils.py"
+)
+OPENLIT_BEDROCK: Final = (
+    "https://github.com/openlit/openlit/blob/main/sdk/python/src/openlit/instrumentation/bedrock/utils.py"
+)
+OPENLLMETRY_LLAMAINDEX: Final = (
+    "https://github.com/traceloop/openllmetry/tree/main/packages/opentelemetry-instrumentation-llamaindex"
+)
+OPENINFERENCE_BEDROCK: Final = (
+    "https://github.com/Arize-ai/openinference/tree/main/js/packages/openinference-instrumentation-bedrock"
+)
+SENTRY: Final = (
+    "https://getsentry.github.io/relay/relay_conventions/attributes/constant.GEN_AI__USAGE__INPUT_TOKENS__CACHED.html"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +109,7 @@ def entry(prompt: int, completion: int, total: int, *, requests: int = 0, **more
     }
     if more.pop("is_sum", False):
         kept["total_is_sum"] = True
-    if cost := more.pop("cost", None):
+    if (cost := more.pop("cost", None)) is not None:
         kept["stated_cost"] = cost
     return kept | ({"classes": more} if more else {})
 
@@ -832,7 +848,7 @@ _LIKE_OPENAI: Final = (
         OPENROUTER,
         "deepseek/deepseek-r1:free",
         {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50, "cost": 0},
-        entry(20, 30, 50),
+        entry(20, 30, 50, cost=0),
     ),
     Payload(
         "Qwen, implicit cache",
@@ -1018,6 +1034,28 @@ _OTHERS: Final = (
         entry(100, 10, 110, cost=0.0000075),
     ),
     Payload(
+        "Gemini by Weave's client, thoughts in the total alone",
+        WEAVE_GEMINI,
+        "gemini-2.5-pro",
+        {"requests": 1, "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 2600},
+        # 2600 - 1000
+        entry(1000, 1600, 2600, requests=1, reasoning=1500),
+    ),
+    Payload(
+        "Gemini by Weave's client, no answer but thoughts",
+        WEAVE_GEMINI,
+        "gemini/gemini-2.5-pro",
+        {"requests": 1, "prompt_tokens": 20, "completion_tokens": None, "total_tokens": 85},
+        entry(20, 65, 85, requests=1, reasoning=65),
+    ),
+    Payload(
+        "a total beyond both, of another model",
+        WEAVE,
+        "gpt-4o",
+        {"requests": 1, "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 2600},
+        entry(1000, 100, 2600, requests=1),
+    ),
+    Payload(
         "Bedrock by Weave's client",
         WEAVE,
         "anthropic.claude-3-haiku-20240307-v1:0",
@@ -1041,6 +1079,7 @@ _OTHERS: Final = (
 )
 
 _CLAUDE: Final = "claude-sonnet-4-5-20250929"
+_BEDROCK_CLAUDE: Final = "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 _ANTHROPIC: Final = (
     Payload(
@@ -3554,6 +3593,253 @@ _FURTHER_SPANS: Final = (
         ),
         entry(3512, 80, 3592, cache_read=2000, cache_write_5m=500, cache_write_1h=1000, web_searches=2),
         "pydantic-ai",
+    ),
+    Payload(
+        "Sentry, names of parts that continue those of totals",
+        SENTRY,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=3512,
+            input_tokens__cached=2000,
+            input_tokens__cache_write=1500,
+            output_tokens__reasoning=30,
+            output_tokens=80,
+        ),
+        entry(3512, 80, 3592, cache_read=2000, cache_write_5m=1500, reasoning=30),
+        "sentry.python",
+    ),
+    Payload(
+        "OpenRouter's spans, cached tokens and reasoning",
+        "https://openrouter.ai/docs/guides/features/broadcast",
+        "openai/o3",
+        {
+            **span("openai/o3", input_tokens__cached=1024, input_tokens=1100, output_tokens=300),
+            "gen_ai.usage.output_tokens.reasoning": 256,
+        },
+        entry(1100, 300, 1400, cache_read=1024, reasoning=256),
+        "broadcast",
+    ),
+    Payload(
+        "OpenLIT, Anthropic read from the cache",
+        OPENLIT_ANTHROPIC,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            cache_read__input_tokens=2000,
+            cache_creation__input_tokens=0,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.anthropic",
+    ),
+    Payload(
+        "OpenLIT, Anthropic, whose total does not tell",
+        OPENLIT,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.anthropic",
+    ),
+    Payload(
+        "OpenLIT, Bedrock, whose total does not tell",
+        OPENLIT,
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        span(
+            "us.anthropic.claude-sonnet-4-20250514-v1:0",
+            provider="aws.bedrock",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "openlit.instrumentation.bedrock",
+    ),
+    Payload(
+        "OpenLIT, Bedrock read from the cache and written to it",
+        OPENLIT_BEDROCK,
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        span(
+            "us.anthropic.claude-sonnet-4-20250514-v1:0",
+            provider="aws.bedrock",
+            input_tokens=5000,
+            output_tokens=100,
+            cache_read__input_tokens=2000,
+            cache_creation__input_tokens=1000,
+        ),
+        # 5000 + 2000 + 1000
+        entry(8000, 100, 8100, cache_read=2000, cache_write_5m=1000),
+        "openlit.instrumentation.bedrock",
+    ),
+    Payload(
+        "OpenLLMetry, LlamaIndex with Anthropic, whose total does not tell",
+        OPENLLMETRY_LLAMAINDEX,
+        _CLAUDE,
+        span(
+            _CLAUDE,
+            provider="anthropic",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "opentelemetry.instrumentation.llamaindex",
+    ),
+    Payload(
+        "OpenLLMetry, LlamaIndex with OpenAI",
+        OPENLLMETRY_LLAMAINDEX,
+        "gpt-4o",
+        span(
+            "gpt-4o",
+            provider="openai",
+            input_tokens=5000,
+            output_tokens=100,
+            total_tokens=5100,
+            cache_read__input_tokens=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "opentelemetry.instrumentation.llamaindex",
+    ),
+    Payload(
+        "OpenInference, Bedrock by JavaScript, model invoked",
+        OPENINFERENCE_BEDROCK,
+        _BEDROCK_CLAUDE,
+        llm(
+            _BEDROCK_CLAUDE,
+            "aws",
+            token_count__prompt=5000,
+            token_count__completion=100,
+            token_count__prompt_details__cache_read=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "@arizeai/openinference-instrumentation-bedrock",
+    ),
+    Payload(
+        "OpenInference, Bedrock by JavaScript, total with the cache in the prompt",
+        OPENINFERENCE_BEDROCK,
+        _BEDROCK_CLAUDE,
+        llm(
+            _BEDROCK_CLAUDE,
+            "aws",
+            token_count__prompt=5000,
+            token_count__completion=100,
+            token_count__total=5100,
+            token_count__prompt_details__cache_read=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "@arizeai/openinference-instrumentation-bedrock",
+    ),
+    Payload(
+        "OpenRouter's spans, no charge",
+        "https://openrouter.ai/docs/guides/features/broadcast",
+        "openai/gpt-4o",
+        span("openai/gpt-4o", input_tokens=1000, output_tokens=100, total_cost=0.0),
+        entry(1000, 100, 1100, cost=0),
+        "broadcast",
+    ),
+    Payload(
+        "OpenLIT, a cost of 0 beside that of OpenRouter",
+        OPENLIT,
+        "openai/gpt-4o",
+        span("openai/gpt-4o", input_tokens=1000, output_tokens=100, cost=0, total_cost="0.0035"),
+        entry(1000, 100, 1100, cost=0.0035),
+        "openlit.instrumentation.openai",
+    ),
+    Payload(
+        "Langfuse, parts of the cost that are 0",
+        LANGFUSE,
+        "gpt-4o",
+        langfuse("gpt-4o", '{"input":10,"output":5,"total":15}', '{"input":0,"output":0}'),
+        entry(10, 5, 15, cost=0),
+        "langfuse-sdk",
+    ),
+    Payload(
+        "AI SDK 5, Claude with web searches",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai(_CLAUDE, "anthropic.messages", inputTokens=9000, outputTokens=700, totalTokens=9700),
+            "ai.response.providerMetadata": '{"anthropic":{"usage":{"input_tokens":9000,"output_tokens":700,'
+            '"cache_read_input_tokens":0,"server_tool_use":{"web_search_requests":2}},"cacheCreationInputTokens":0}}',
+        },
+        entry(9000, 700, 9700, web_searches=2),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, Claude by Vercel's gateway, which excludes the cache",
+        VERCEL,
+        "anthropic/claude-sonnet-4.5",
+        ai(
+            "anthropic/claude-sonnet-4.5",
+            "gateway",
+            inputTokens=5000,
+            outputTokens=100,
+            totalTokens=5100,
+            cachedInputTokens=2000,
+        ),
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "ai",
+    ),
+    Payload(
+        "AI SDK 5, Claude by Vercel's gateway, whose answer names the model alone",
+        VERCEL,
+        _CLAUDE,
+        {
+            **ai("anthropic/claude-sonnet-4.5", "gateway", inputTokens=5000, outputTokens=100, cachedInputTokens=2000),
+            "gen_ai.response.model": _CLAUDE,
+        },
+        # 5000 + 2000
+        entry(7000, 100, 7100, cache_read=2000),
+        "ai",
+    ),
+    Payload(
+        "OpenInference, Gemini's thoughts in the total alone",
+        OPENINFERENCE,
+        "google/gemini-2.5-flash-image",
+        llm(
+            "google/gemini-2.5-flash-image",
+            "google",
+            token_count__prompt=1000,
+            token_count__completion=100,
+            token_count__total=2600,
+            token_count__prompt_details__cache_read=400,
+        ),
+        # 2600 - 1000
+        entry(1000, 1600, 2600, cache_read=400, reasoning=1500),
+        "openinference.instrumentation.google_genai",
+    ),
+    Payload(
+        "AI SDK 5, GPT by Vercel's gateway",
+        VERCEL,
+        "openai/gpt-4o",
+        ai(
+            "openai/gpt-4o",
+            "gateway",
+            inputTokens=5000,
+            outputTokens=100,
+            totalTokens=5100,
+            cachedInputTokens=2000,
+        ),
+        entry(5000, 100, 5100, cache_read=2000),
+        "ai",
     ),
 )
 

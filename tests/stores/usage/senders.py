@@ -14,10 +14,16 @@ LoomQL reads the token counts of each sender into classes that do not overlap, s
 A call keeps them beside its summary, which stays as it was sent. This page is made from the tables in
 `stores/usage/rules.py` and `stores/otel/conventions.py`.
 
-Of several keys for one count the first that holds more than 0 counts. If a rule says "unless the total differs", the
-total as sent decides: it is the sum either with the parts or without them. Parts greater than the input or output are
-never included in it. Anyone can state the counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage
-has them by class, with `input` and `output` for the rest.
+Of several keys for one count the first that holds more than 0 counts. So it is with stated costs, of which a 0 counts
+where no key states more. If a rule says "unless the total differs", the total as sent decides: it is the sum either
+with the parts or without them. Parts greater than the input or output are never included in it. Anyone can state the
+counts of classes themselves: an object `{CLASS_COUNTS}` in a model's usage has them by class, with `input` and `output`
+for the rest.
+
+Of a Gemini model, whoever sends its usage, what the total has beyond input and output is reasoning, unless reasoning is
+stated: Weave's client for Python sends no other counts
+(<https://github.com/wandb/weave/blob/master/weave/integrations/google_genai/gemini_utils.py>). Tokens of prompts for
+tools may be among it.
 
 Beside the classes, the tables of keys name these counts: `input`, `output` and `total` as sent; `input_beside` and
 `output_beside`, tokens that those never count; `cache_write`, all tokens written to a cache; `cache_read_image`, images

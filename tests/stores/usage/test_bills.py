@@ -540,6 +540,27 @@ BILLS: Final = {
     "Pydantic AI, Anthropic's names of an hour's cache and of searches": (
         "12 * 3 + 2000 * 0.3 + 500 * 3.75 + 1000 * 6 + 80 * 15 + 2 * 10000"
     ),
+    "Sentry, names of parts that continue those of totals": "12 * 3 + 2000 * 0.3 + 1500 * 3.75 + 50 * 15 + 30 * 15",
+    "OpenRouter's spans, cached tokens and reasoning": "76 * 2 + 1024 * 0.5 + 44 * 8 + 256 * 8",
+    "OpenLIT, Anthropic read from the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Bedrock, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLIT, Bedrock read from the cache and written to it": "5000 * 3 + 2000 * 0.3 + 1000 * 3.75 + 100 * 15",
+    "OpenLLMetry, LlamaIndex with Anthropic, whose total does not tell": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenLLMetry, LlamaIndex with OpenAI": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
+    "OpenInference, Bedrock by JavaScript, model invoked": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenInference, Bedrock by JavaScript, total with the cache in the prompt": "3000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenRouter's spans, no charge": "1000 * 2.5 + 100 * 10",
+    "OpenLIT, a cost of 0 beside that of OpenRouter": "1000 * 2.5 + 100 * 10",
+    "Langfuse, parts of the cost that are 0": "10 * 2.5 + 5 * 10",
+    "AI SDK 5, Claude with web searches": "9000 * 3 + 700 * 15 + 2 * 10000",
+    "AI SDK 5, Claude by Vercel's gateway, which excludes the cache": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "AI SDK 5, Claude by Vercel's gateway, whose answer names the model alone": "5000 * 3 + 2000 * 0.3 + 100 * 15",
+    "OpenInference, Gemini's thoughts in the total alone": "600 * 0.3 + 400 * 0.03 + 100 * 2.5 + 1500 * 2.5",
+    "Gemini by Weave's client, thoughts in the total alone": "1000 * 1.25 + 100 * 10 + 1500 * 10",
+    "Gemini by Weave's client, no answer but thoughts": "20 * 1.25 + 65 * 10",
+    "a total beyond both, of another model": "1000 * 2.5 + 100 * 10",
+    "AI SDK 5, GPT by Vercel's gateway": "3000 * 2.5 + 2000 * 1.25 + 100 * 10",
 }
 """By payload its bill in millionths of a US dollar: counts of tokens times prices, class by class."""
 
@@ -577,11 +598,12 @@ def test_a_bill_is_that_by_hand(payload: Payload) -> None:
     assert sum(Decimal(repr(part["cost"])) for part in line["components"]) == by_hand(payload)
 
 
-def test_nothing_but_a_variant_free_of_charge_has_no_bill() -> None:
+def test_nothing_but_a_variant_free_of_charge_has_no_price() -> None:
     [free] = [payload for payload in PAYLOADS if payload not in PRICED]
 
     assert free.model == "deepseek/deepseek-r1:free"
-    assert bill([entry_of(free)], 0, PRICES) == []
+    [line] = bill([entry_of(free)], 0, PRICES)
+    assert (line["stated_cost"], line["components"], line.get("total_cost")) == (0, [], None)
 
 
 async def test_a_pipeline_computes_all_bills_by_hand(database: Database) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
+from stores.costs import Prices
+from stores.costs.defaults import of_model
 from stores.database import Database
 from stores.errors import PayloadTooLargeError
 from stores.usage.entries import kept_usage
@@ -81,6 +83,24 @@ async def test_classes_and_a_stated_cost_are_kept_beside_the_counts_and_the_summ
 
 
 @pytest.mark.parametrize(
+    ("calls_counted", "requests", "cost"),
+    [
+        pytest.param(3, 0, 0.377, id="300,000 x 1.25e-6 + 200 x 1e-5: two calls of 150,000 below the one that sums up"),
+        pytest.param(3, 1, 0.753, id="300,000 x 2.5e-6 + 200 x 1.5e-5: one request above the tier"),
+        pytest.param(1, 0, 0.753, id="300,000 x 2.5e-6 + 200 x 1.5e-5: a call that speaks for itself"),
+    ],
+)
+async def test_a_sum_that_states_no_requests_reaches_no_tier(
+    calls: CallsStore, calls_counted: int, requests: int, cost: float
+) -> None:
+    sent = {"gemini-2.5-pro": {"requests": requests, "prompt_tokens": 300_000, "completion_tokens": 200}}
+    await calls.write([start(), end(summary={"usage": sent, "status_counts": {"success": calls_counted}})])
+
+    usage, _ = await stored(calls)
+    assert Prices(of_model("gemini-2.5-pro")).total_cost(usage, 0) == cost
+
+
+@pytest.mark.parametrize(
     "summary", [{}, {"usage": {}}, {"usage": None}, {"usage": [1]}, {"usage": "x"}, {"usage": {"m": 3, "n": []}}]
 )
 async def test_a_call_that_names_no_model_keeps_nothing(calls: CallsStore, summary: dict[str, Any]) -> None:
@@ -132,7 +152,7 @@ async def test_more_models_than_a_document_holds_are_refused_and_leave_nothing(
 def test_what_is_kept_takes_no_more_than_payloads_reckon_with() -> None:
     names = ["", *(chr(0x4E00 + number) for number in range(20_000))]
     summary: dict[str, Any] = {"usage": {name: {} for name in names}}
-    document = {"summary": summary, "json": {"summary": compact(summary)}, **kept_usage(summary)}
+    document = {"summary": summary, "json": {"summary": compact(summary)}, **kept_usage(summary, sums_up=True)}
 
     assert len(bson.encode(document)) < MAX_GROWTH * len(compact(summary))
 
