@@ -36,6 +36,7 @@ from stores.query.expressions import (
     Comparison,
     Convert,
     Get,
+    In,
     Literal,
     Not,
     Operand,
@@ -137,6 +138,8 @@ class _Term(NamedTuple):
     name: str
     access: Access
     literals: tuple[Scalar, ...] = ()
+    is_prefix: bool = False
+    """Whether the literal is what a text starts with, which no literal of another type can be."""
 
 
 @dataclass(slots=True)
@@ -409,12 +412,12 @@ def _asked(condition: CallsCondition | None) -> _Asked:
     if calls_filter:
         ops = [tuple(calls_filter.op_names)] if calls_filter.op_names else []
         asked.models = calls_filter.models or []
-    terms: dict[tuple[Path, frozenset[str | None]], _Term] = {}
+    terms: dict[tuple[Path, frozenset[str | None], bool], _Term] = {}
     for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
         if term.access.field is OP_NAME:
             ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in _JSON and term.access.steps:
-            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals))), term)
+            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals)), term.is_prefix), term)
     asked.ops = list(filter(None, dict.fromkeys(ops)))[:_MOST_OPS]
     asked.terms = list(terms.values())[:_MOST_TERMS]
     return asked
@@ -438,11 +441,13 @@ def _terms(node: Operand, *, holds: bool = True) -> Iterator[_Term]:
         case _:
             below = operands(node)
     literals = tuple([each.value for each in below if isinstance(each, Literal)])
-    is_ordered = isinstance(node, Compare) and node.comparison is not Comparison.EQ
-    # A missing value equals null.
+    comparison = node.comparison if isinstance(node, Compare) else Comparison.EQ if isinstance(node, In) else None
+    # A missing value equals null. What a text contains says nothing of the whole value.
     for get in _needed(below) if holds is not (None in literals) else ():
-        is_plain = get in below and None not in literals and not (is_ordered and get.access.field is OP_NAME)
-        yield _Term(get.name, get.access, literals if is_plain else ())
+        is_whole = comparison is Comparison.EQ or (comparison is not None and get.access.field is not OP_NAME)
+        is_plain = is_whole and get in below and None not in literals
+        is_prefix = comparison is Comparison.STARTS_WITH
+        yield _Term(get.name, get.access, literals if is_plain else (), is_prefix)
 
 
 def _needed(nodes: Iterable[Operand]) -> Iterator[Get]:
@@ -493,11 +498,13 @@ def _of_term(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint | 
         return None
     [kind], count = held, sum(kinds[name] for name in kinds if name in _KINDS)
     literal = term.literals[0]
-    fitting = _fitting(literal, kind)
     message = (
         f"{term.name} holds {kind} in all {count:,} of {sample.name} calls that have it, "
         f"and {_json(literal)} is of another type."
     )
+    if term.is_prefix:
+        return Hint("TYPE_MISMATCH", f"{message} Convert the field to a string.")
+    fitting = _fitting(literal, kind)
     if fitting is None:
         return Hint("TYPE_MISMATCH", message)
     return Hint("TYPE_MISMATCH", f"{message} Write {fitting}, or convert the field.", fitting)

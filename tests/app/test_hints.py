@@ -156,6 +156,25 @@ async def test_a_literal_of_another_type_than_the_values_is_told(
 
 
 @pytest.mark.usefixtures("stocked")
+async def test_a_literal_that_a_text_contains_or_starts_with_is_no_literal_to_write_in_another_way(
+    client: httpx.AsyncClient,
+) -> None:
+    def contains(name: str, text: str) -> Tree:
+        return {"$and": [{"$contains": {"input": field(name), "substr": lit(text)}}, eq("status", "error")]}
+
+    for name in ("op_name", "inputs.topK", "inputs.messages"):
+        assert await hints_of(client, contains(name, "9")) == []
+    told = (
+        "inputs.topK holds numbers in all 8 of the newest 8 calls that have it, "
+        'and "9" is of another type. Convert the field to a string.'
+    )
+    starts = {"$startsWith": [field("inputs.topK"), lit("9")]}
+    [of_start, of_equality] = await hints_of(client, {"$or": [starts, eq("inputs.topK", "99")]})
+    assert of_start == hint("TYPE_MISMATCH", told, None)
+    assert of_equality["suggestion"] == "99"
+
+
+@pytest.mark.usefixtures("stocked")
 async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
     told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
     expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
