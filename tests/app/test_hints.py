@@ -345,6 +345,28 @@ async def test_names_are_compared_in_one_thread_beside_the_loop(
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
 
 
+async def test_names_are_kept_once_for_a_project_and_neither_many_nor_long_ones(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = [{model: {"total_tokens": 7} for model in ("gpt-4o", "x" * 400, f"model-{each}")} for each in range(300)]
+    starts = [start(number, op_name=f"op-{number}") for number in range(300)]
+    await calls.write([*starts, *(end(number, summary={"usage": each}) for number, each in enumerate(usage))])
+    store = HintsStore(database)
+    for path in range(5):
+        await store.of(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
+    unknown = CallsCondition(CallsFilter(models=["model-77"]))
+
+    assert list(store._kept_names) == [PROJECT]
+    [(_, names)] = store._kept_names.values()
+    assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
+    assert max(map(len, names.models)) < 300
+    # It may be one of those that are not kept.
+    assert await store.of(PROJECT, [unknown], None) == [[]]
+    monkeypatch.setattr(hints, "_KEPT_SECONDS", 0.0)
+    await store.of(PROJECT, [condition(eq("inputs.other", 1))], None)
+    assert [len(kept) for kept in (store._kept, store._kept_names, store._kept_keys)] == [1, 1, 1]
+
+
 async def test_names_are_compared_up_to_a_deadline(
     database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
