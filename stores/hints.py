@@ -36,6 +36,7 @@ from stores.query.expressions import (
     Comparison,
     Convert,
     Get,
+    In,
     Literal,
     Not,
     Operand,
@@ -89,7 +90,10 @@ _WIDTHS: Final = (100, 60, 40, 20, 10, 10)
 
 _MOST_PROJECTS: Final = 1_000
 _MOST_NAMES: Final = 200
-"""Names of keys, ops or models that one is compared with, the most frequent ones first."""
+"""Names of keys, ops or models that one is compared with, the most frequent ones first; of ops and models no others are
+kept, and none longer than `_LONGEST_NAME`."""
+
+_LONGEST_NAME: Final = 300
 
 _CUTOFF: Final = 0.7
 """Ratio of `difflib` from which names are similar: 0.89 for `gpt-4` and `gpt-4o`, 0.67 for `user` and `usage`."""
@@ -137,6 +141,8 @@ class _Term(NamedTuple):
     name: str
     access: Access
     literals: tuple[Scalar, ...] = ()
+    is_prefix: bool = False
+    """Whether the literal is what a text starts with, which no literal of another type can be."""
 
 
 @dataclass(slots=True)
@@ -149,18 +155,31 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _Sample:
-    """The newest calls of a project: how many there are, and how many have what."""
+class _Newest:
+    """What some number of the newest calls of a project have."""
 
     calls: int = 0
-    kinds: dict[Path, Counter[str]] = field(default_factory=dict)
-    ops: Counter[str] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
-        """The sample as messages name it."""
+        """The calls as messages name them."""
         return f"the newest {self.calls:,}"
+
+
+@dataclass(slots=True)
+class _Names(_Newest):
+    """The names of ops and models, and how many calls have each. Where models are `cut`, calls may have others."""
+
+    ops: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    cut: bool = False
+
+
+@dataclass(slots=True)
+class _Sample(_Newest):
+    """How many calls have what at some paths."""
+
+    kinds: dict[Path, Counter[str]] = field(default_factory=dict)
 
     @property
     def lacks_paths(self) -> bool:
@@ -169,10 +188,9 @@ class _Sample:
 
 
 @dataclass(slots=True)
-class _Keys:
-    """The paths in some of the newest calls, and how many of these have each. Where it is `cut`, more may have it."""
+class _Keys(_Newest):
+    """The paths, and how many of the calls have each. Where it is `cut`, more may have it."""
 
-    calls: int = 0
     cut: bool = False
     paths: Counter[Path] = field(default_factory=Counter)
     ops: set[str] = field(default_factory=set)
@@ -184,6 +202,7 @@ class HintsStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._kept: dict[tuple[str, frozenset[Path]], tuple[float, _Sample]] = {}
+        self._kept_names: dict[str, tuple[float, _Names]] = {}
         self._kept_keys: dict[str, tuple[float, _Keys]] = {}
         self._reads = 0
         self._thread = asyncio.Lock()
@@ -219,7 +238,7 @@ class HintsStore:
         if read is None or not read[0].calls:
             return [[] for _ in conditions]
         ops = list(dict.fromkeys(names for each in asked for names in each.ops))[:_MOST_OPS]
-        unknown = await self._unknown(project_id, ops, read[0]) if ops else []
+        unknown = await self._unknown(project_id, ops, read[1]) if ops else []
         return await self._in_thread(lambda until: [_of_calls(each, unknown, *read, until) for each in asked])
 
     async def _in_thread(self, work: Callable[[float], _Read]) -> _Read:
@@ -249,43 +268,46 @@ class HintsStore:
 
         return await self._in_thread(hints)
 
-    async def _unknown(self, project_id: str, ops: Sequence[tuple[str, ...]], sample: _Sample) -> list[tuple[str, ...]]:
+    async def _unknown(self, project_id: str, ops: Sequence[tuple[str, ...]], names: _Names) -> list[tuple[str, ...]]:
         """Those of some tuples of ops of which no call of the project has one, nor one older than the sample."""
 
         def outside(_until: float) -> dict[tuple[str, ...], OpNames]:
-            found = {names: op_names(project_id, names) for names in ops}
-            return {names: each for names, each in found.items() if not _occurs(each, sample.ops)}
+            found = {wanted: op_names(project_id, wanted) for wanted in ops}
+            return {wanted: each for wanted, each in found.items() if not _occurs(each, names.ops)}
 
         unknown = []
-        for names, found in (await self._in_thread(outside)).items():
+        for wanted, found in (await self._in_thread(outside)).items():
             prefixed = [{"op_name": starting_with(prefix)} for prefix in found.prefixes]
             branches = [{"op_name": {"$in": list(found.exact)}}, *prefixed]
             match = {"project_id": project_id, "visible": True, "$or": branches}
             if await self.database.calls.find_one(match, {"_id": 1}, max_time_ms=_READ_MS) is None:
-                unknown.append(names)
+                unknown.append(wanted)
         return unknown
 
-    async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Keys] | None:
+    async def _read(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Names, _Keys] | None:
         """Read the sample, and its keys if it lacks one of the asked paths; None where too many are being read."""
         key = (project_id, frozenset(asked))
-        sample, keys = _still(self._kept.get(key)), _still(self._kept_keys.get(project_id))
-        if sample and (keys or not sample.lacks_paths):
-            return sample, keys or _Keys()
+        sample, names = _still(self._kept.get(key)), _still(self._kept_names.get(project_id))
+        keys = _still(self._kept_keys.get(project_id))
+        if sample and names and (keys or not sample.lacks_paths):
+            return sample, names, keys or _Keys()
         if self._reads >= _MOST_READS:
             return None
         self._reads += 1
         try:
-            sample = sample or await self._read_sample(project_id, asked)
-            _keep(self._kept, key, sample)
+            if sample is None or names is None:
+                sample, names = await self._read_sample(project_id, asked)
+                _keep(self._kept, key, sample)
+                _keep(self._kept_names, project_id, names)
             if sample.lacks_paths and keys is None:
                 keys = await self._read_keys(project_id)
                 _keep(self._kept_keys, project_id, keys)
         finally:
             self._reads -= 1
-        return sample, keys or _Keys()
+        return sample, names, keys or _Keys()
 
-    async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> _Sample:
-        sample = _Sample(kinds={path: Counter() for path in asked})
+    async def _read_sample(self, project_id: str, asked: Mapping[Path, Access]) -> tuple[_Sample, _Names]:
+        sample, ops, models = _Sample(kinds={path: Counter() for path in asked}), Counter[str](), Counter[str]()
         kinds = [{"$type": reach(access)} for access in asked.values()]
         stages = [{"$project": {"_id": 0, "kinds": kinds, "op": "$op_name", "models": _MODELS}}, _SAMPLE_COUNTS]
         async for found in self._parts(project_id, lambda: stages):
@@ -293,9 +315,10 @@ class HintsStore:
             for row in found["kinds"]:
                 for counted, name in zip(sample.kinds.values(), row["_id"], strict=True):
                     counted[name] += row["n"]
-            sample.ops.update({row["_id"]: row["n"] for row in found["ops"]})
-            sample.models.update({row["_id"]: row["n"] for row in found["models"]})
-        return sample
+            ops.update({row["_id"]: row["n"] for row in found["ops"]})
+            models.update({row["_id"]: row["n"] for row in found["models"]})
+        kept = _most(models)
+        return sample, _Names(sample.calls, _most(ops), kept, cut=len(kept) < len(models))
 
     async def _read_keys(self, project_id: str) -> _Keys:
         keys = _Keys()
@@ -344,9 +367,17 @@ def _still(kept: tuple[float, _Read] | None) -> _Read | None:
 
 
 def _keep(kept: dict[_Key, tuple[float, _Read]], key: _Key, read: _Read) -> None:
+    for each in [each for each, value in kept.items() if _still(value) is None]:
+        del kept[each]
     if len(kept) >= _MOST_KEPT:
         kept.clear()
     kept[key] = monotonic(), read
+
+
+def _most(counts: Counter[str]) -> Counter[str]:
+    """The most frequent names, without those that are too long to be kept."""
+    short = Counter({name: count for name, count in counts.items() if len(name) <= _LONGEST_NAME})
+    return Counter(dict(short.most_common(_MOST_NAMES)))
 
 
 def _count(found: Mapping[str, Any]) -> int:
@@ -409,12 +440,12 @@ def _asked(condition: CallsCondition | None) -> _Asked:
     if calls_filter:
         ops = [tuple(calls_filter.op_names)] if calls_filter.op_names else []
         asked.models = calls_filter.models or []
-    terms: dict[tuple[Path, frozenset[str | None]], _Term] = {}
+    terms: dict[tuple[Path, frozenset[str | None], bool], _Term] = {}
     for term in _terms(query.operation(FeedbackNames(CALL_FIELDS))) if query else ():
         if term.access.field is OP_NAME:
             ops.append(tuple([literal for literal in term.literals if isinstance(literal, str)]))
         elif term.access.field.name in _JSON and term.access.steps:
-            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals))), term)
+            terms.setdefault((term.access.spelling, frozenset(map(_kind, term.literals)), term.is_prefix), term)
     asked.ops = list(filter(None, dict.fromkeys(ops)))[:_MOST_OPS]
     asked.terms = list(terms.values())[:_MOST_TERMS]
     return asked
@@ -438,11 +469,13 @@ def _terms(node: Operand, *, holds: bool = True) -> Iterator[_Term]:
         case _:
             below = operands(node)
     literals = tuple([each.value for each in below if isinstance(each, Literal)])
-    is_ordered = isinstance(node, Compare) and node.comparison is not Comparison.EQ
-    # A missing value equals null.
+    comparison = node.comparison if isinstance(node, Compare) else Comparison.EQ if isinstance(node, In) else None
+    # A missing value equals null. What a text contains says nothing of the whole value.
     for get in _needed(below) if holds is not (None in literals) else ():
-        is_plain = get in below and None not in literals and not (is_ordered and get.access.field is OP_NAME)
-        yield _Term(get.name, get.access, literals if is_plain else ())
+        is_whole = comparison is Comparison.EQ or (comparison is not None and get.access.field is not OP_NAME)
+        is_plain = is_whole and get in below and None not in literals
+        is_prefix = comparison is Comparison.STARTS_WITH
+        yield _Term(get.name, get.access, literals if is_plain else (), is_prefix)
 
 
 def _needed(nodes: Iterable[Operand]) -> Iterator[Get]:
@@ -462,17 +495,17 @@ def _is_never_null(node: Operand) -> bool:
 
 
 def _of_calls(
-    asked: _Asked, unknown: Sequence[tuple[str, ...]], sample: _Sample, keys: _Keys, until: float
+    asked: _Asked, unknown: Sequence[tuple[str, ...]], sample: _Sample, names: _Names, keys: _Keys, until: float
 ) -> list[Hint]:
     """The hints on a condition, of whose ops some are unknown."""
     hints = [_of_term(term, sample, keys, until) for term in asked.terms]
-    if ops := dict.fromkeys(name for names in asked.ops if names in unknown for name in names):
-        plain = {each: _plain(each) for each in sample.ops}
-        hints += [_of_op(op, plain, sample, until) for op in islice(ops, _MOST_OPS)]
-    if sample.models.keys().isdisjoint(asked.models):
-        said = f"No call among {sample.name} reports usage of"
+    if ops := dict.fromkeys(op for wanted in asked.ops if wanted in unknown for op in wanted):
+        plain = {each: _plain(each) for each in names.ops}
+        hints += [_of_op(op, plain, names, until) for op in islice(ops, _MOST_OPS)]
+    if not names.cut and names.models.keys().isdisjoint(asked.models):
+        said = f"No call among {names.name} reports usage of"
         models = islice(dict.fromkeys(asked.models), _MOST_OPS)
-        hints += [_of_name("MODEL_NOT_FOUND", said, name, sample.models, sample, until) for name in models]
+        hints += [_of_name("MODEL_NOT_FOUND", said, name, names.models, names, until) for name in models]
     return list(dict.fromkeys(hint for hint in hints if hint))
 
 
@@ -493,11 +526,13 @@ def _of_term(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint | 
         return None
     [kind], count = held, sum(kinds[name] for name in kinds if name in _KINDS)
     literal = term.literals[0]
-    fitting = _fitting(literal, kind)
     message = (
         f"{term.name} holds {kind} in all {count:,} of {sample.name} calls that have it, "
         f"and {_json(literal)} is of another type."
     )
+    if term.is_prefix:
+        return Hint("TYPE_MISMATCH", f"{message} Convert the field to a string.")
+    fitting = _fitting(literal, kind)
     if fitting is None:
         return Hint("TYPE_MISMATCH", message)
     return Hint("TYPE_MISMATCH", f"{message} Write {fitting}, or convert the field.", fitting)
@@ -519,29 +554,29 @@ def _of_path(term: _Term, sample: _Sample, keys: _Keys, until: float) -> Hint:
     return Hint("PATH_NOT_FOUND", f"{message} {name} occurs in {count} of {of}.", name)
 
 
-def _of_op(op: str, plain: Mapping[str, str], sample: _Sample, until: float) -> Hint:
+def _of_op(op: str, plain: Mapping[str, str], names: _Names, until: float) -> Hint:
     """The hint that an op does not occur, and which of its versions or which similar op does, by their plain names."""
     name = _plain(op)
     counts = Counter[str]()
-    for each, count in sample.ops.items():
+    for each, count in names.ops.items():
         counts[plain[each]] += count
     if name not in counts:
-        return _of_name("OP_NOT_FOUND", "No call has the op", name, counts, sample, until)
-    versions = sorted((each for each in plain if plain[each] == name), key=lambda each: (-sample.ops[each], each))
+        return _of_name("OP_NOT_FOUND", "No call has the op", name, counts, names, until)
+    versions = sorted((each for each in plain if plain[each] == name), key=lambda each: (-names.ops[each], each))
     message = (
-        f"No call has the op {op[:200]}. {name} occurs in {counts[name]:,} of {sample.name}, "
+        f"No call has the op {op[:200]}. {name} occurs in {counts[name]:,} of {names.name}, "
         f"as {', '.join(versions[:_MOST_VERSIONS])}{', ...' if len(versions) > _MOST_VERSIONS else '.'}"
     )
     return Hint("OP_NOT_FOUND", message, versions[0])
 
 
-def _of_name(code: str, said: str, name: str, names: Counter[str], sample: _Sample, until: float) -> Hint:
+def _of_name(code: str, said: str, name: str, counts: Counter[str], names: _Names, until: float) -> Hint:
     """The hint that a name does not occur, and which similar one does."""
     message = f"{said} {name[:200]}."
-    similar = _similar(name, [each for each, _ in names.most_common(_MOST_NAMES)], until)
+    similar = _similar(name, [each for each, _ in counts.most_common()], until)
     if not similar:
         return Hint(code, message)
-    return Hint(code, f"{message} {similar[0]} occurs in {names[similar[0]]:,} of {sample.name}.", similar[0])
+    return Hint(code, f"{message} {similar[0]} occurs in {counts[similar[0]]:,} of {names.name}.", similar[0])
 
 
 def _plain(op: str) -> str:

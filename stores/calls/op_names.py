@@ -36,14 +36,15 @@ class OpNames:
 def op_names(project_id: str, names: Iterable[str]) -> OpNames:
     """Expand op names of a filter to exact names and prefixes.
 
-    `name` stands for the plain name and every version of the op, `name:*` for plain names that start with `name:`, too.
-    A ref stands for itself, and one that ends in `:*` for every version.
+    `name` stands for the plain name and every version of the op, `name:*` for plain names that start with `name:`, too;
+    but `weave:*` does not, since every ref starts with `weave:`. A ref stands for itself, and one that ends in `:*` for
+    every version.
     """
     exact: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for name in names:
         plain = name.removesuffix(_ANY_VERSION)
-        if plain != name:
+        if plain != name and not SCHEME.startswith(f"{plain}:"):
             prefixes[f"{plain}:"] = None
         if name.startswith(SCHEME):
             exact |= {name: None} if plain == name else {}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from stores.calls.fields import OP_NAME
+from stores.calls.inputs import MAX_NAME
 from stores.database import Database
 from stores.paging import making_no_index
 from stores.query.texts import starting_with
@@ -40,14 +41,18 @@ class OpVersions:
     def __init__(self, database: Database, project_id: str, prefixes: Sequence[str]) -> None:
         self._calls = database.calls
         self._kept = _KEPT_OF.setdefault(database, OrderedDict())
-        self._key = project_id, tuple(prefixes)
         self._scope = {"project_id": project_id, "visible": True}
-        self._prefixes = prefixes
-        self._is_readable = 0 < len(prefixes) <= MAX_PREFIXES and self._kept.get(self._key, ()) is not None
+        # No op name starts with a longer one, which would be kept, however long it is.
+        self._prefixes = tuple([prefix for prefix in prefixes if len(prefix) <= MAX_NAME])
+        self._key = project_id, self._prefixes
+        self._is_readable = bool(prefixes) and len(self._prefixes) <= MAX_PREFIXES
 
     async def known(self) -> Names | None:
         """The names read last, or else those of now; None without prefixes, or if there are too many."""
-        return self._kept[self._key] if self._is_readable and self._key in self._kept else await self.read()
+        if self._key not in self._kept:
+            return await self.read()
+        self._kept.move_to_end(self._key)
+        return self._kept[self._key]
 
     async def read(self, session: Session | None = None) -> Names | None:
         """The names of now, or of the moment of a session; None without prefixes, or if there are too many.
@@ -55,8 +60,10 @@ class OpVersions:
         Raises:
             UnavailableError: an index was made at this very moment.
         """
-        if not self._is_readable:
+        if not self._is_readable or self._kept.get(self._key, ()) is None:
             return None
+        if not self._prefixes:
+            return ()
         with making_no_index():
             rows = await all_rows(self._calls, self._distinct, MAX_VERSIONS + 2, session)
         names = tuple([row["_id"] for row in rows]) if len(rows) <= MAX_VERSIONS else None
@@ -72,6 +79,8 @@ class OpVersions:
         Raises:
             UnavailableError: an index was made at this very moment.
         """
+        if not self._prefixes:
+            return False
         others = [
             {OP_NAME.path: starting_with(prefix) | {"$nin": [name for name in names if name.startswith(prefix)]}}
             for prefix in self._prefixes

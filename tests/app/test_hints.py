@@ -156,6 +156,25 @@ async def test_a_literal_of_another_type_than_the_values_is_told(
 
 
 @pytest.mark.usefixtures("stocked")
+async def test_a_literal_that_a_text_contains_or_starts_with_is_no_literal_to_write_in_another_way(
+    client: httpx.AsyncClient,
+) -> None:
+    def contains(name: str, text: str) -> Tree:
+        return {"$and": [{"$contains": {"input": field(name), "substr": lit(text)}}, eq("status", "error")]}
+
+    for name in ("op_name", "inputs.topK", "inputs.messages"):
+        assert await hints_of(client, contains(name, "9")) == []
+    told = (
+        "inputs.topK holds numbers in all 8 of the newest 8 calls that have it, "
+        'and "9" is of another type. Convert the field to a string.'
+    )
+    starts = {"$startsWith": [field("inputs.topK"), lit("9")]}
+    [of_start, of_equality] = await hints_of(client, {"$or": [starts, eq("inputs.topK", "99")]})
+    assert of_start == hint("TYPE_MISMATCH", told, None)
+    assert of_equality["suggestion"] == "99"
+
+
+@pytest.mark.usefixtures("stocked")
 async def test_an_unknown_op_is_told_with_a_similar_one(client: httpx.AsyncClient) -> None:
     told = "No call has the op assistant.anwser. assistant.answer occurs in 4 of the newest 8."
     expected = [hint("OP_NOT_FOUND", told, "assistant.answer")]
@@ -324,6 +343,28 @@ async def test_names_are_compared_in_one_thread_beside_the_loop(
     told = [each.suggestion for [[each]] in found]
     assert told == ["inputs.messages", "assistant.answer", "gpt-4o-mini", PROJECT]
     assert sorted(compared) == sorted(["mesages", "assistant.anwser", "gpt4o-mini", "acme", "chats"])
+
+
+async def test_names_are_kept_once_for_a_project_and_neither_many_nor_long_ones(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = [{model: {"total_tokens": 7} for model in ("gpt-4o", "x" * 400, f"model-{each}")} for each in range(300)]
+    starts = [start(number, op_name=f"op-{number}") for number in range(300)]
+    await calls.write([*starts, *(end(number, summary={"usage": each}) for number, each in enumerate(usage))])
+    store = HintsStore(database)
+    for path in range(5):
+        await store.of(PROJECT, [condition(eq(f"inputs.mesages{path}", 1))], None)
+    unknown = CallsCondition(CallsFilter(models=["model-77"]))
+
+    assert list(store._kept_names) == [PROJECT]
+    [(_, names)] = store._kept_names.values()
+    assert (names.calls, len(names.ops), len(names.models), names.models["gpt-4o"]) == (300, 200, 200, 300)
+    assert max(map(len, names.models)) < 300
+    # It may be one of those that are not kept.
+    assert await store.of(PROJECT, [unknown], None) == [[]]
+    monkeypatch.setattr(hints, "_KEPT_SECONDS", 0.0)
+    await store.of(PROJECT, [condition(eq("inputs.other", 1))], None)
+    assert [len(kept) for kept in (store._kept, store._kept_names, store._kept_keys)] == [1, 1, 1]
 
 
 async def test_names_are_compared_up_to_a_deadline(

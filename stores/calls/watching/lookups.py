@@ -9,16 +9,20 @@ from stores.calls.feedback import Conditions, lookup
 from stores.calls.lookups import Collections
 from stores.calls.search import is_on_cost, pricing
 from stores.calls.watching.events import CallEvent
-from stores.calls.watching.questions import Question
+from stores.calls.watching.questions import Question, is_looked_up
 from stores.calls.watching.subscribers import EndedError
 from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
-from stores.query.expressions import And
+from stores.query.evaluator import Values, compile_test
+from stores.query.expressions import And, Get, Not, Operand, Or, with_operands
+from stores.query.fields import Field, Kind, Known
 from stores.query.match import compile_match
 
 MAX_AT_ONCE: Final = 8
 """Events of which one process looks something up at once; who waits for too long lags, and is told."""
+
+_TRUE: Final = Get("decided", Known(Field("decided", "decided", Kind.JSON)))
 
 
 class Lookups:
@@ -58,7 +62,8 @@ class Lookups:
 
 async def _holds(database: Database, event: CallEvent, question: Question) -> bool:
     """Whether what there is of feedback and prices by now lets an event pass, deleted or not."""
-    project_id, asked = question.project_id, And(question.looked_up)
+    project_id = question.project_id
+    asked = await asyncio.to_thread(_decided, And(question.looked_up), Values(event.call))
     conditions = Conditions(asked)
     found: list[dict[str, Any]] = [{"$match": documents.key(project_id, event.call["id"])}]
     prices = await prices_of_found(database, project_id, found) if is_on_cost(asked) else None
@@ -67,3 +72,13 @@ async def _holds(database: Database, event: CallEvent, question: Question) -> bo
         stages += lookup(Collections.of(database).feedback, project_id, condition)
     stages += [{"$match": compile_match(conditions.operation(project_id, {}))}, {"$project": {"_id": 1}}]
     return bool(await database.calls.aggregate(stages).to_list(1))
+
+
+def _decided(node: Operand, values: Values) -> Operand:
+    """An operation of which the values of an event decide all that they can, as they do where nothing is looked up.
+
+    MongoDB might find the call's payload too complex, or changed since.
+    """
+    if not is_looked_up(node):
+        return _TRUE if compile_test(node)(values) else Not(_TRUE)
+    return with_operands(node, lambda term: _decided(term, values)) if isinstance(node, And | Or | Not) else node

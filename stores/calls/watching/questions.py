@@ -39,9 +39,9 @@ class Question:
         self.key = scope_of(calls_filter, operation)
         self._passes: Callable[[Row], bool] | None = calls_filter.test(project_id) if calls_filter else None
         parts = terms(operation) if operation else ()
-        stored = tuple(part for part in parts if not _is_looked_up(part))
+        stored = tuple(part for part in parts if not is_looked_up(part))
         self._holds: Test | None = compile_test(And(stored)) if stored else None
-        self.looked_up = tuple(part for part in parts if _is_looked_up(part))
+        self.looked_up = tuple(part for part in parts if is_looked_up(part))
         """The operations that are left to be held to, all of them."""
         if self.looked_up:
             Conditions(And(self.looked_up))  # refuses what is too much
@@ -56,5 +56,6 @@ class Question:
         return self._holds is None or self._holds(values)
 
 
-def _is_looked_up(operation: Operand) -> bool:
+def is_looked_up(operation: Operand) -> bool:
+    """Whether it is on feedback or costs, at least in part."""
     return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in gets(operation))

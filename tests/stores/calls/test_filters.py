@@ -70,6 +70,7 @@ def of(name: str, members: list[str]) -> CallsFilter:
         (CallsFilter(op_names=["foo:*", "foo", f"{OP}v1"]), [1, 2, 4, 5, 6]),
         (CallsFilter(op_names=["foo:*", "foobar:*"]), [1, 2, 3, 4, 5, 6]),
         (CallsFilter(op_names=[".*", "f.*:*"]), []),
+        (CallsFilter(op_names=["weave:*"]), []),
         (CallsFilter(input_refs=[f"{REF}v1"]), [2, 3]),
         (CallsFilter(input_refs=[f"{REF}v2", f"{REF}v3"]), [3]),
         (CallsFilter(input_refs=[f"{REF}*"]), []),

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStore
+from stores.calls import CallsFilter, CallsStore, op_versions
+from stores.calls.inputs import MAX_NAME
 from stores.calls.op_versions import MAX_PREFIXES, OpVersions
 from stores.database import Database
 from stores.feedback import FeedbackStore, NewFeedback
@@ -248,6 +249,38 @@ async def test_a_page_by_many_names_is_complete(calls: CallsStore, commands: Com
 
     assert numbers(page) == [18, 17, 15]
     assert reads(commands) == ["find"]
+
+
+async def test_names_longer_than_those_of_ops_are_neither_read_nor_kept(
+    calls: CallsStore, commands: Commands, database: Database
+) -> None:
+    long = "x" * MAX_NAME
+    rated = {"$eq": [{"$getField": "feedback.[note].payload.good"}, {"$literal": True}]}
+    of_long = {"$startsWith": [OP_NAME, {"$literal": f"{long}x"}]}
+    commands.sent.clear()
+    pages = [
+        await calls.page(PROJECT, PageRequest(3), {"id"}, **each)
+        for each in (named(long), named(long, "other:*"), asked(of_long), asked({"$and": [of_long, rated]}))
+    ]
+
+    assert list(map(numbers, pages)) == [[]] * 4
+    looked_for = ("other:", f"weave:///{PROJECT}/op/other:")
+    assert list(op_versions._KEPT_OF[database]) == [(PROJECT, looked_for)]
+    [distinct] = [body for name, body in commands.sent if "$group" in repr(body) and body.get(name) == "calls"]
+    assert long not in repr(distinct)
+
+
+async def test_the_names_that_were_asked_for_longest_ago_are_no_longer_kept(
+    calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.calls.op_versions._KEPT", 2)
+    read = []
+    for name in ("answer", "plain", "answer", "other", "answer", "plain"):
+        commands.sent.clear()
+        await calls.page(PROJECT, PageRequest(3), {"id"}, **named(name))
+        read.append(reads(commands)[0] == "aggregate")
+
+    assert read == [True, True, False, True, False, True]
 
 
 async def test_a_name_and_a_condition_on_feedback_find_the_calls_of_a_new_version(

@@ -87,9 +87,21 @@ async def test_conditions_on_costs_hold_by_the_prices_of_now(calls: CallsStore, 
         await calls.write([end(number, summary={"usage": {"m": {"prompt_tokens": tokens}}})])
 
     assert await since(calls, cursor, {"$and": [DEAR, compared("eq", "status", "success")]}) == [
-        ("started", call_id(2)),
         ("ended", call_id(2)),
     ]
+
+
+async def test_an_event_decides_by_its_call_what_mongodb_finds_too_complex_beside_what_is_looked_up(
+    calls: CallsStore, database: Database
+) -> None:
+    cursor = await calls.events_cursor(PROJECT)
+    needle = {"$contains": {"input": {"$getField": "inputs.part"}, "substr": {"$literal": "needle"}}}
+    for number, text in ((1, "needle"), (2, "hay"), (3, "hay")):
+        await calls.write([start(number, inputs={"many": [{"k": 1, "s": "v"}] * 40_000, "part": {"x": [text]}})])
+    await FeedbackStore(database).create_one(reaction("👍", weave_ref=call_ref(3)))
+
+    assert await since(calls, cursor, {"$or": [needle, UP]}) == [("started", call_id(1)), ("started", call_id(3))]
+    assert await since(calls, cursor, {"$not": [{"$or": [needle, UP]}]}) == [("started", call_id(2))]
 
 
 async def test_many_who_ask_the_same_look_up_once_and_of_what_passes_the_rest_alone(

@@ -95,6 +95,7 @@ async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
     calls: CallsStore, database: Database
 ) -> None:
     ops = ["f", f"weave:///{PROJECT}/op/f:v1", f"weave:///{PROJECT}/op/f:v2", f"weave:///{PROJECT}/op/g:v1", "f:x"]
+    ops += ["weave", f"weave:///{PROJECT}/op/weave:v1"]
     await calls.write([start(number, op_name=op) for number, op in enumerate(ops)])
     await calls.write([end(1, exception="broken")])
     rows = await database.calls.find({}).to_list(None)
@@ -106,7 +107,8 @@ async def test_names_of_ops_and_statuses_mean_in_events_what_they_mean_in_lists(
 
     assert told({"$eq": [op_name, {"$literal": "f"}]}) == [0, 1, 2]
     assert told({"$in": [op_name, [{"$literal": "f:*"}]]}) == [0, 1, 2, 4]
-    assert told({"$ne": [{"$literal": "f"}, op_name]}) == [3, 4]
+    assert told({"$ne": [{"$literal": "f"}, op_name]}) == [3, 4, 5, 6]
+    assert told({"$eq": [op_name, {"$literal": "weave:*"}]}) == [5, 6]
     assert told({"$eq": [op_name, {"$literal": ops[2]}]}) == [2]
     assert told({"$eq": [{"$getField": "status"}, {"$literal": "ERROR"}]}) == [1]
     with pytest.raises(BadInputError, match="it is one of success, error, running, descendant_error"):
