@@ -235,6 +235,8 @@ def _check_folded(substr: Operand) -> None:
 
 def _fitted(operand: Operand, beside: Operand, at: str, comparison: Comparison = Comparison.EQ) -> Operand:
     """A literal as the field beside it spells its values; any other operand as it is."""
+    if isinstance(beside, Literal) and not isinstance(operand, Literal):
+        return operand  # the call for the literal looks at both
     try:
         match operand, beside:
             case Literal(scalar), Get(name, access):

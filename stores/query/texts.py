@@ -8,6 +8,7 @@ of which the first of 15, 16 or 17 that converts back is taken.
 import re
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from bson import Decimal128
@@ -97,12 +98,16 @@ def of_part(text: Expression, steps: Sequence[str]) -> Expression:
     """
     if not steps:
         return text
+    found = {"$regexFind": {"input": text, "regex": _to_part(tuple(steps))}}
+    return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
+
+
+@lru_cache(200)
+def _to_part(steps: tuple[str, ...]) -> str:
     digits = max((len(step) for step in steps if is_index(step)), default=0)
     powers = [f"(?<members{power}>(?&members{power - 1}){{10}})" for power in range(2, digits + 1)]
     members = "".join(["(?<members1>(?&value),)", *powers] if digits else ())
-    regex = rf"(?(DEFINE){_JSON}{members})\A{''.join(map(_to_member, steps))}((?&nested))"
-    found = {"$regexFind": {"input": text, "regex": regex}}
-    return {"$let": {"vars": {"found": found}, "in": {"$last": "$$found.captures"}}}
+    return rf"(?(DEFINE){_JSON}{members})\A{''.join(map(_to_member, steps))}((?&nested))"
 
 
 def _to_member(step: str) -> str:
