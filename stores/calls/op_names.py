@@ -59,9 +59,12 @@ def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operan
     """The operation of a query over a project's calls, in which names of ops are the op names that they stand for.
 
     Raises:
-        BadInputError: the query makes no sense of the fields, or names too many ops.
+        BadInputError: the query makes no sense of the fields, names too many ops, or asks each call for null in a field
+            that always has a value.
     """
-    operation = _with_op_names(query.operation(fields), project_id)
+    asked = query.operation(fields)
+    _check_nulls(asked)
+    operation = _with_op_names(asked, project_id)
     if sum(1 for _ in gets(operation)) > MAX_FIELDS:
         raise BadInputError(
             f"the names of ops and other fields make more than {MAX_FIELDS:,} conditions; name fewer ops, or refs of "
@@ -69,6 +72,17 @@ def calls_operation(query: Query, fields: FieldTable, project_id: str) -> Operan
             "query",
         )
     return operation
+
+
+def _check_nulls(node: Operand) -> None:
+    match node:
+        case And(terms):
+            for term in terms:
+                _check_nulls(term)
+        case Compare(Comparison.EQ, Get(name, access), Literal(None)) | Compare(
+            Comparison.EQ, Literal(None), Get(name, access)
+        ) if not access.field.optional:
+            raise BadInputError(f"{name} is never null, so no call would be found; take out this condition", "query")
 
 
 def _with_op_names(node: Operand, project_id: str) -> Operand:

@@ -163,6 +163,18 @@ async def test_a_text_that_is_no_time_is_refused_by_name(run: Run) -> None:
         assert "started_at compares with times: 'yesterday' is not an ISO 8601 time" in error["message"]
 
 
+@pytest.mark.parametrize("name", ["started_at", "op_name", "status"])
+async def test_null_where_every_call_has_a_value_is_refused(run: Run, name: str) -> None:
+    is_null = {"$isNull": field(name)}
+    answer = await run(CALLS, query={"expr": typed({"$and": [{"$not": [is_null]}, is_null]})})
+
+    assert [error["path"] for error in answer.errors] == [["calls"], ["callsStats"], ["callsAggregate"]]
+    for error in answer.errors:
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+        assert f"{name} is never null" in error["message"]
+    assert await found(run, {"json": {"$expr": {"$or": [is_null, eq("op_name", "assistant.answer")]}}}) == [1, 2, 3]
+
+
 async def test_a_status_that_is_none_is_refused_by_the_filter(run: Run) -> None:
     answer = await run(CALLS, filter={"statuses": ["FAILED"]})
 

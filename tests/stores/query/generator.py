@@ -216,8 +216,29 @@ class Generator:
         return key.replace("\\", "\\\\").replace(".", "\\.")
 
     def query(self, rows: Sequence[Row]) -> Tree:
-        """A query in its JSON form."""
-        return {"$expr": _Queries(self, rows).operation(self.dice.choice((1, 1, 2, 3)))}
+        """A query in its JSON form, but none that LoomQL refuses since no call could pass it."""
+        while True:
+            tree = _Queries(self, rows).operation(self.dice.choice((1, 1, 2, 3)))
+            if not self._asks_null_of_all(tree):
+                return {"$expr": tree}
+
+    def _asks_null_of_all(self, tree: Tree) -> bool:
+        match tree:
+            case {"$and": terms}:
+                return any(map(self._asks_null_of_all, terms))
+            case {"$isNull": operand} | {"$eq": [operand, {"$literal": None}] | [{"$literal": None}, operand]}:
+                return self._is_never_null(operand)
+            case _:
+                return False
+
+    def _is_never_null(self, operand: Tree) -> bool:
+        match operand:
+            case {"$getField": name}:
+                return not self.fields[name].field.optional
+            case {"$convert": {"input": converted, "to": "string"}}:
+                return self._is_never_null(converted)
+            case _:
+                return False
 
 
 @dataclass
