@@ -1,8 +1,9 @@
 """The store of feedback: every question and change that concerns it, each within one project."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from bson import encode as bson_encode
@@ -200,15 +201,10 @@ class FeedbackStore:
             raise BadInputError(f"there is feedback of more than {MAX_TYPES:,} types; ask for fewer", "query")
         return FeedbackStats(sum(row["count"] for row in types), types)
 
-    @asynccontextmanager
-    async def _matching(self, project_id: str, query: Query | None) -> AsyncIterator[tuple[Document, Session | None]]:
-        """What finds the feedback that passes, and the session to read it in, if there has to be one."""
-        if not (query and IN_PYTHON.get()):
-            yield _match(project_id, query), None
-            return
-        operation = query.operation(FEEDBACK_FIELDS)
-        async with decided_match(self.database, self._feedback, _match(project_id, None), operation) as found:
-            yield found
+    def _matching(
+        self, project_id: str, query: Query | None
+    ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
+        return decided_match(self.database, self._feedback, partial(_match, project_id), query, FEEDBACK_FIELDS)
 
 
 def check_number(number: int) -> None:

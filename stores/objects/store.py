@@ -1,8 +1,8 @@
 """The store of objects and ops: every question and change that concerns them, each within one project."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
@@ -233,17 +233,11 @@ class ObjectsStore:
         async with self._matching(project_id, objects_filter, query) as (match, session):
             return await self._objects.count_documents(match, session=session)
 
-    @asynccontextmanager
-    async def _matching(
+    def _matching(
         self, project_id: str, objects_filter: ObjectsFilter | None, query: Query | None
-    ) -> AsyncIterator[tuple[Document, Session | None]]:
-        """What finds the versions that pass, and the session to read them in, if there has to be one."""
-        if not (query and IN_PYTHON.get()):
-            yield objects_match(project_id, objects_filter, query), None
-            return
-        match, operation = objects_match(project_id, objects_filter), query.operation(OBJECT_FIELDS)
-        async with decided_match(self.database, self._objects, match, operation) as found:
-            yield found
+    ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
+        match_of = partial(objects_match, project_id, objects_filter)
+        return decided_match(self.database, self._objects, match_of, query, OBJECT_FIELDS)
 
     @database_query
     async def by_refs(self, keys: Sequence[Key], wanted: frozenset[str]) -> dict[Key, Row | None]:

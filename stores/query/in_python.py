@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from stores.collections import Collection, Document
-from stores.database import Database
+from stores.database import IN_PYTHON, Database
 from stores.errors import TooComplexError
 from stores.paging import making_no_index
+from stores.query import Query
 from stores.query.evaluator import Values, compile_test
 from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
-from stores.query.fields import Field, Kind, Known
+from stores.query.fields import Field, FieldTable, Kind, Known
 from stores.query.match import Match, compile_match
 from stores.query.values import Expression, is_part, reach, sought, truth
 from stores.transactions import Session
@@ -42,12 +43,24 @@ _DECIDED: Final = Field("decided", "decided", Kind.JSON)
 
 @asynccontextmanager
 async def decided_match(
-    database: Database, collection: Collection, match: Match, operation: Operand
-) -> AsyncIterator[tuple[Match, Session]]:
-    """The documents of a match for which an operation holds, all of which the collection stores; as by `decided`.
+    database: Database,
+    collection: Collection,
+    match_of: Callable[[Query | None], Match],
+    query: Query | None,
+    fields: FieldTable,
+) -> AsyncIterator[tuple[Match, Session | None]]:
+    """The match of a query on fields that the collection stores, and the session in which to read its documents.
 
-    They are to be read in the session, which reads everything as it was when Python decided.
+    Where Python has to decide a part of the query, the session reads everything as it was then. Otherwise there is
+    none. `match_of` gives the match of all documents in question, and with the query that of the documents to find.
+
+    Raises:
+        TooComplexError: as `decided`.
     """
+    if not (query and IN_PYTHON.get()):
+        yield match_of(query), None
+        return
+    match, operation = match_of(None), query.operation(fields)
     with making_no_index():
         async with database.one_moment() as session:
             known = await decided(collection, match, operation, lambda _get: True, session)
@@ -59,8 +72,8 @@ async def decided(
 ) -> Operand:
     """An operation that MongoDB decides without the parts of complex payloads, for the documents of a match.
 
-    Conditions on what the collection does not store stay as they are. What Python did not look at was written later:
-    only the session is without it.
+    Conditions on what the collection does not store stay as they are. Read the documents in the session: MongoDB would
+    fail on a complex document that somebody stored after Python looked.
 
     Raises:
         TooComplexError: more than `MAX_DOCUMENTS`, `MAX_CHARACTERS` or `MAX_ID_BYTES` would have to be looked at.

@@ -15,14 +15,11 @@ from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import And, Get, Not, Operand, Or, with_operands
-from stores.query.fields import Field, Kind, Known
+from stores.query.expressions import And, Literal, Not, Operand, Or, with_operands
 from stores.query.match import compile_match
 
 MAX_AT_ONCE: Final = 8
 """Events of which one process looks something up at once; who waits for too long lags, and is told."""
-
-_TRUE: Final = Get("decided", Known(Field("decided", "decided", Kind.JSON)))
 
 
 class Lookups:
@@ -80,5 +77,5 @@ def _decided(node: Operand, values: Values) -> Operand:
     MongoDB might find the call's payload too complex, or changed since.
     """
     if not is_looked_up(node):
-        return _TRUE if compile_test(node)(values) else Not(_TRUE)
+        return Literal(compile_test(node)(values))
     return with_operands(node, lambda term: _decided(term, values)) if isinstance(node, And | Or | Not) else node
