@@ -109,9 +109,9 @@ def worker_app() -> Starlette:
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
     keep_little()
-    # Beside a thread that computes, a request waits this long each time it needs the interpreter again. Beside one such
-    # thread a read of 5 ms took 29 ms with Python's default of 5 ms, 12 with 1 ms, and takes 9; beside three, 29 with
-    # 1 ms, and 16. The threads computed as much as before. With 0.05 ms they lost a tenth, and the read gained nothing.
+    # A request waits this long for the interpreter while a thread computes, several times in each read. A read of 5 ms
+    # takes 9 ms beside one such thread; with 1 ms it took 12, with Python's default of 5 ms 29. Beside three threads it
+    # takes 16 ms; with 1 ms it took 29. A tenth of the computing was lost with 0.05 ms, and none, within noise, here.
     sys.setswitchinterval(SWITCH_SECONDS)
     app = create_app()
     # The garbage collector would take a sixth of the time of a large page to look through all this in vain.

@@ -142,7 +142,7 @@ class _Term(NamedTuple):
     access: Access
     literals: tuple[Scalar, ...] = ()
     is_prefix: bool = False
-    """Whether the literal is what a text starts with, which no literal of another type can be."""
+    """Whether the literal is a prefix: no number can replace it."""
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Newest:
-    """What some number of the newest calls of a project have."""
+    """The number of calls of a sample, the newest of a project."""
 
     calls: int = 0
 

@@ -54,7 +54,7 @@ class StartedCallSchemaForInsert:
     project_id: strawberry.ID = described("The project, as entity/project.")
     op_name: str = described("What is called: the ref of an op's version, or a name of at most 128 characters.")
     started_at: DateTime = described("When it started.")
-    attributes: JSON | None = optional_input("JSON object with notes beside the inputs; {} if left out.")
+    attributes: JSON | None = optional_input("JSON object with metadata of the call; {} if absent.")
     inputs: JSON = described("What it is called with: a JSON object.")
     id: strawberry.ID | None = optional_input(
         "A lowercase UUID or 16 lowercase characters (a span id); a UUIDv7 is made if left out."

@@ -198,7 +198,7 @@ def end_fields(end: CallEnd, payload: Payload, kept: Document) -> Document:
 
 
 def kept_of_summary(summary: object, scope: str | None = None) -> Document:
-    """What a call keeps of its summary beside it, whose scope may be known; nothing where that names no model."""
+    """The fields of a call that repeat the usage in its summary; none if that names no model."""
     scope = scope or usage_scope(summary)
     usage = kept_usage(summary, sums_up=scope == SUM)
     return usage | {"usage_scope": scope} if usage else {}

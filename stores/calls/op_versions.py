@@ -74,7 +74,7 @@ class OpVersions:
         return names
 
     async def has_others(self, names: Names) -> bool:
-        """Whether a call has an op name with one of the prefixes that is none of some names.
+        """Whether a call has an op name with one of the prefixes, but none of these names.
 
         Raises:
             UnavailableError: an index was made at this very moment.

@@ -106,7 +106,7 @@ class Prices:
         return None if total is None else float(total)
 
     def hides_tiers(self, usage: Iterable[Usage], started_at: int) -> bool:
-        """Whether an entry may sum several requests which reach a tier together, and perhaps some of them alone."""
+        """Whether an entry may sum several requests and reaches a tier, which one of the requests may reach, too."""
         for entry in usage:
             price = self.at(entry["model"], started_at) if has_several_requests(entry) else None
             if price and price.tiers and entry["prompt_tokens"] > price.tiers[0][0]:

@@ -57,5 +57,5 @@ class Question:
 
 
 def is_looked_up(operation: Operand) -> bool:
-    """Whether it is on feedback or costs, at least in part."""
+    """Whether an operation names feedback or a cost, so that the event alone cannot decide it."""
     return is_on_cost(operation) or any(isinstance(get.access, FeedbackAccess) for get in gets(operation))
