@@ -27,7 +27,8 @@ from app.mongodb import Client, MongodbUriError, check_uri, driver_words, wherea
 from app.serving import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from app.upgrading import LONE_SERVER
-from stores import indexes, versions
+from stores import versions
+from stores.database import indexes
 from stores.versions import WrongDatabaseError
 
 OLDEST_MONGODB = 6

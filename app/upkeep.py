@@ -17,8 +17,8 @@ from pymongo.errors import PyMongoError
 from app.background import Background, Runs
 from graphql_schema.context import Stores
 from stores.database import Database
+from stores.database.leases import LEASE_SECONDS, Lease
 from stores.errors import StoreError
-from stores.leases import LEASE_SECONDS, Lease
 from stores.retention import Outcome
 
 logger = logging.getLogger("loomql")

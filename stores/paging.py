@@ -14,13 +14,13 @@ import bson
 import bson.errors
 from pymongo.errors import OperationFailure
 
-from stores.bounded_reads import rows_up_to
 from stores.database import Collection
+from stores.database.bounded_reads import rows_up_to
+from stores.database.snapshot_reads import AT_ONE_MOMENT, all_rows
+from stores.database.transactions import Session
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
-from stores.transactions import Session
 from stores.turns import coming_in_turns, stretches
-from stores.whole_reads import AT_ONE_MOMENT, all_rows
 
 DEFAULT_SIZE: Final = 100
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import ids, paging, register, times
-from stores.database import Collection, Database, database_query, database_write
+from stores import ids, paging, times
+from stores.database import Collection, Database, database_query, database_write, project_registry
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.fields import Field, FieldTable, Kind
@@ -91,7 +91,7 @@ class ProjectsStore:
             BadInputError: the entity or the name breaks a rule.
         """
         project_id = named(entity, name)
-        await register.write(self._projects, [register.entry(project_id)])
+        await project_registry.write(self._projects, [project_registry.entry(project_id)])
         return {"id": project_id, "entity": entity, "name": project_id.partition("/")[2]}
 
     @database_query
@@ -188,8 +188,8 @@ class ProjectsStore:
         adopted = 0
         for collection in (*filled, database.feedback, database.costs):
             async for found in self._unlisted(collection):
-                entries = [register.entry(project_id, *await self._span(project_id)) for project_id in found]
-                adopted += await register.write(self._projects, entries)
+                entries = [project_registry.entry(project_id, *await self._span(project_id)) for project_id in found]
+                adopted += await project_registry.write(self._projects, entries)
         return adopted
 
     async def _unlisted(self, collection: Collection) -> AsyncIterator[list[str]]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stores.database import Collection
+from stores.database.snapshot_reads import AT_ONE_MOMENT
 from stores.paging import making_no_index
-from stores.whole_reads import AT_ONE_MOMENT
 
 
 async def sum_each(

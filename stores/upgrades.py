@@ -21,9 +21,9 @@ from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summ
 from stores.calls.examples import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.database import Database, Document
-from stores.driver_errors import TOO_LARGE
+from stores.database.error_translation import TOO_LARGE
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.errors import StoreError
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.otel.usage import usage_of_stored
 from stores.turns import Turn
 from stores.usage.entries import by_model

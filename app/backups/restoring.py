@@ -19,7 +19,7 @@ from pymongo.write_concern import WriteConcern
 from app.backups.archive import BackupError, Count, records, verified
 from app.backups.raw import BATCH, Client, raw
 from stores import versions
-from stores.driver_errors import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY
 from stores.shared_secret import CURSORS
 
 _BATCH_BYTES: Final = 16 * 1024 * 1024

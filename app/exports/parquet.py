@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from app.exports.export import TRAILER, Export
 from stores import json_text
-from stores.bounded_reads import json_characters
 from stores.database import Database
+from stores.database.bounded_reads import json_characters
 from stores.exports.columns import CURSOR, Columns, Kind
 from stores.paging import Page
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from stores import json_text, refs
 from stores.actions.specs import Action
+from stores.database.project_registry import Entered
 from stores.errors import NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import NewFeedback
 from stores.feedback.kinds import RUNNABLE
 from stores.paging import Row
-from stores.register import Entered
 
 MAX_OUTPUTS: Final = 32 * 1024 * 1024
 """Characters of the JSON of all outputs of a batch together: they are in memory until it is answered."""

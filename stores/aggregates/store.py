@@ -19,15 +19,15 @@ from stores.calls import CallsFilter, Expansion
 from stores.calls.search import Search, calls_search
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
-from stores.driver_errors import TOO_LARGE
+from stores.database.error_translation import TOO_LARGE
+from stores.database.snapshot_reads import AT_ONE_MOMENT
+from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.scans import in_scan_slot
-from stores.transactions import Session
-from stores.whole_reads import AT_ONE_MOMENT
 
 MAX_ROWS: Final = 10_000
 """Of one answer."""

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 from stores.calls.fields import OP_NAME
 from stores.calls.inputs import MAX_NAME
 from stores.database import Database
+from stores.database.snapshot_reads import all_rows
+from stores.database.transactions import Session
 from stores.paging import making_no_index
 from stores.query.texts import starting_with
-from stores.transactions import Session
-from stores.whole_reads import all_rows
 
 MAX_VERSIONS: Final = 100
 """Op names of one page. MongoDB takes 50 us to plan the scan of each, and merges at most 200."""

@@ -30,7 +30,9 @@ from stores.calls.op_versions import Names, OpVersions
 from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
-from stores.database import IN_PYTHON, Collection, Database
+from stores.database import Collection, Database
+from stores.database.connection import IN_PYTHON
+from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
 from stores.query import Query
@@ -39,7 +41,6 @@ from stores.query.in_python import decided
 from stores.query.match import compile_match
 from stores.query.plans import Plan, explain
 from stores.query.sort import Order, SortBy, compile_sort
-from stores.transactions import Session
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 

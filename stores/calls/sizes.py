@@ -8,9 +8,9 @@ from typing import Any
 
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Collection
+from stores.database.snapshot_reads import AT_ONE_MOMENT
+from stores.database.transactions import Session
 from stores.paging import Row, making_no_index
-from stores.transactions import Session
-from stores.whole_reads import AT_ONE_MOMENT
 
 _SUM = {"$sum": "$storage_size_bytes"}
 

@@ -13,7 +13,7 @@ from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.payloads import TakesLongError
 from stores.database import Collection, Database
-from stores.driver_errors import DUPLICATE_KEY, TOO_LARGE
+from stores.database.error_translation import DUPLICATE_KEY, TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
 from stores.turns import in_turns

@@ -13,10 +13,10 @@ from typing import Any, Final
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.completions.under_way import UnderWay
+from stores.database.project_registry import Entered
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id
 from stores.providers import JsonObject
-from stores.register import Entered
 from stores.usage.entries import kept_entry, stated_entry
 
 OP_NAME: Final = "weave.completions_create"

@@ -1,7 +1,7 @@
 """The calls of completions that a process has under way: a lease for each, so that others end it should that die.
 
     _id                  completions:, the project and the call's id
-    holder, held_until   the process, and until when it is taken to be alive (`stores.leases`)
+    holder, held_until   the process, and until when it is taken to be alive (`stores.database.leases`)
 
 A process that was only away for long ends its calls later, by what came of them: of two ends the later counts.
 """
@@ -16,8 +16,8 @@ from stores import times
 from stores.calls import CallEnd
 from stores.calls.writes import end_if_running
 from stores.database import Database
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.errors import StoreError
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 
 CUT_OFF: Final = "The server was cut off before the answer was whole; what had come of it is lost. Ask again."
 

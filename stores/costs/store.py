@@ -11,6 +11,8 @@ from stores.costs.model_names import spellings
 from stores.costs.prices import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
+from stores.database.snapshot_reads import first_rows, rows_among
+from stores.database.transactions import Session
 from stores.edges import ById
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
@@ -21,8 +23,6 @@ from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.scans import in_scan_slot
 from stores.tables.content import BATCH, batches
-from stores.transactions import Session
-from stores.whole_reads import first_rows, rows_among
 
 if TYPE_CHECKING:
     import asyncio

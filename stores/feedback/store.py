@@ -10,8 +10,10 @@ from bson import encode as bson_encode
 
 from stores import audit, paging
 from stores.calls.filters import MAX_MEMBERS
-from stores.database import IN_PYTHON, Database, Document, database_query, database_write
-from stores.driver_errors import driver_errors
+from stores.database import Database, Document, database_query, database_write
+from stores.database.connection import IN_PYTHON
+from stores.database.error_translation import driver_errors
+from stores.database.transactions import Session
 from stores.edges import ById, Edge
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
@@ -27,7 +29,6 @@ from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
 from stores.scans import in_scan_slot
-from stores.transactions import Session
 from stores.turns import in_turns
 
 MAX_BATCH: Final = 10_000

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pymongo import ReplaceOne, UpdateOne
 
 from stores.database import Database, Document
+from stores.database.transactions import Session
 from stores.errors import NotFoundError, TakenError
-from stores.transactions import Session
 
 _OWNER = ("weave_ref", "wb_user_id")
 _REPLACES = "replaces"

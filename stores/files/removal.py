@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stores.database import Database, Document
-from stores.steps import Steps
-from stores.transactions import Session
+from stores.database.paced_steps import Steps
+from stores.database.transactions import Session
 
 FIELDS: Final = {"project_id": 1, "length": 1, "chunkSize": 1}
 """What must be known of a file to remove it."""

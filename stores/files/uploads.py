@@ -18,11 +18,11 @@ from pymongo.errors import BulkWriteError
 
 from stores import digests, ids, times
 from stores.database import Database, Document
-from stores.driver_errors import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.transactions import Session
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
 from stores.files.presence import kept_of
-from stores.transactions import Session
 from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 CHUNK_BYTES: Final = 255 * 1024

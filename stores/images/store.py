@@ -10,6 +10,7 @@ from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.completions.endpoints import Endpoints
 from stores.costs import defaults
+from stores.database.project_registry import Entered
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.ids import check_project_id
 from stores.images.inputs import MAX_IMAGES, ImageInputs
@@ -17,7 +18,6 @@ from stores.images.pictures import Download, taken_out
 from stores.images.tracking import Painting
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
-from stores.register import Entered
 
 AT_ONCE: Final = 4
 """Requests for images that one process has under way at once: the answer to each is in memory as a whole."""

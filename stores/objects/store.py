@@ -8,7 +8,10 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import audit, paging, refs
-from stores.database import IN_PYTHON, Database, Document, database_query, database_write
+from stores.database import Database, Document, database_query, database_write
+from stores.database.connection import IN_PYTHON
+from stores.database.snapshot_reads import rows_among
+from stores.database.transactions import Session
 from stores.edges import Edge
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -25,8 +28,6 @@ from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.scans import in_scan_slot
 from stores.tables import content
-from stores.transactions import Session
-from stores.whole_reads import rows_among
 
 MAX_DELETED_AT_ONCE: Final = 100
 

@@ -1,7 +1,7 @@
 """The purge of one project: marked, held by one process at a time, and removed step by step.
 
 The mark is in the project's entry in the register, where all who write look before each write, though really only now
-and then (`stores.register`). So the purge removes everything, waits until nobody can have overlooked the mark, and
+and then (`stores.database.project_registry`). So the purge removes everything, waits until nobody can have overlooked the mark, and
 removes what was stored meanwhile. Each step removes something only in a transaction in which the purge is still under
 way and held by the one who removes: whoever was slow, and comes when the purge is over and the project is there anew,
 touches nothing of that.
@@ -14,13 +14,13 @@ from typing import Final
 
 from pymongo import ReturnDocument
 
-from stores import ids, register, times
-from stores.database import Collection, Database, Document
+from stores import ids, times
+from stores.database import Collection, Database, Document, project_registry
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.paced_steps import Steps
+from stores.database.transactions import Session
 from stores.errors import ConflictError
 from stores.files.removal import FIELDS, discard_removed, remove
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
-from stores.steps import Steps
-from stores.transactions import Session
 
 _AT_ONCE: Final = 250
 
@@ -43,9 +43,11 @@ async def begin(database: Database, project_id: str, created_at: int) -> bool:
 
     async def work(session: Session) -> bool:
         entry = await database.projects.find_one({"_id": project_id, "created_at": created_at}, session=session)
-        if entry is None or register.PURGING in entry:
+        if entry is None or project_registry.PURGING in entry:
             return entry is not None
-        await database.projects.update_one({"_id": project_id}, {"$set": {register.PURGING: purge_id}}, session=session)
+        await database.projects.update_one(
+            {"_id": project_id}, {"$set": {project_registry.PURGING: purge_id}}, session=session
+        )
         new = {"purge_id": purge_id, "started_at": times.now(), "is_done": False}
         await database.purges.replace_one({"_id": project_id}, new, upsert=True, session=session)
         return True
@@ -144,7 +146,7 @@ class Purge:
         entry = await self._database.projects.find_one({"_id": self.project_id}) or {}
         if entry.get("last_activity_at", 0) < self._started_at - QUIET_SECONDS * times.SECOND:
             return None
-        until = int(self._started_at + (register.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
+        until = int(self._started_at + (project_registry.LAG_SECONDS + _MARGIN_SECONDS) * times.SECOND)
         return until if until > times.now() else None
 
     async def _wait_for_writers(self, until: int) -> Steps:
@@ -181,7 +183,7 @@ class Purge:
                 return False
         await self._database.retention.delete_one({"_id": self.project_id}, session=session)
         await self._database.search_indexes.delete_one({"_id": self.project_id}, session=session)
-        entry = {"_id": self.project_id, register.PURGING: self.purge_id}
+        entry = {"_id": self.project_id, project_registry.PURGING: self.purge_id}
         await self._database.projects.delete_one(entry, session=session)
         await self._advance(session=session, is_done=True, ended_at=times.now(), waits_until=None)
         return True

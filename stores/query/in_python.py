@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from stores.collections import Collection, Document
-from stores.database import IN_PYTHON, Database
+from stores.database import Database
+from stores.database.collections import Collection, Document
+from stores.database.connection import IN_PYTHON
+from stores.database.transactions import Session
 from stores.errors import TooComplexError
 from stores.paging import making_no_index
 from stores.query import Query
@@ -18,7 +20,6 @@ from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_t
 from stores.query.fields import Field, FieldTable, Kind, Known
 from stores.query.match import Match, compile_match
 from stores.query.values import Expression, is_part, reach, sought, truth
-from stores.transactions import Session
 
 MAX_DOCUMENTS: Final = 1_000
 """Documents that Python looks at for one query; their ids stand in the query."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
+from stores.database.indexes import INDEXES, Keys
 from stores.errors import BadInputError
-from stores.indexes import INDEXES, Keys
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.expressions import Comparison
@@ -32,7 +32,7 @@ class IndexedFields:
 
     Args:
         table: the collection's fields, as clients name them.
-        collection: its name in `stores.indexes`; one without indexes serves nothing.
+        collection: its name in `stores.database.indexes`; one without indexes serves nothing.
     """
 
     def __init__(self, table: FieldTable, collection: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import re2
 
 from stores.database import Collection, Database, Document
-from stores.steps import Steps
+from stores.database.paced_steps import Steps
 from stores.turns import Turn
 
 DIGEST_LENGTH: Final = 43

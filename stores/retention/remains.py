@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from stores import times
 from stores.database import Database, Document
+from stores.database.paced_steps import Steps
+from stores.database.transactions import Session
 from stores.objects.documents import EMPTY
 from stores.retention.rules import Patience
 from stores.retention.states import Hold
 from stores.retention.traces import orphans_of, remove_calls, remove_orphaned
-from stores.steps import Steps
-from stores.transactions import Session
 
 _STEP: Final = 500
 _OBJECTS_AT_ONCE: Final = 50

@@ -9,12 +9,12 @@ from typing import Final
 
 from pymongo import ReturnDocument
 
-from stores import ids, register, times
-from stores.database import Database, Document
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores import ids, times
+from stores.database import Database, Document, project_registry
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.transactions import Session
 from stores.retention.reports import COUNTS, Outcome
 from stores.retention.rules import Rule
-from stores.transactions import Session
 
 PAUSE: Final = 3_600_000_000
 """From the end of a sweep to the next, in microseconds."""
@@ -49,7 +49,7 @@ async def set_rule(database: Database, project_id: str, rule: Rule) -> Document 
 
     async def work(session: Session) -> Document | None:
         # The entry is written, too: so of this and a purge's beginning or end one comes after the other.
-        entry = {"_id": project_id, register.PURGING: None}
+        entry = {"_id": project_id, project_registry.PURGING: None}
         told = {"$set": {"rule_id": changes["rule_id"]}}
         if not (await database.projects.update_one(entry, told, session=session)).matched_count:
             return None

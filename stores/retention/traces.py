@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from stores.database import Database, Document
+from stores.database.paced_steps import Steps
+from stores.database.transactions import Session
 from stores.retention.rules import Limits, Pipeline
 from stores.retention.states import Hold
-from stores.steps import Steps
-from stores.transactions import Session
 
 _STEP: Final = 500
 """Calls that are looked at at once."""

@@ -11,14 +11,14 @@ from typing import Final
 
 from stores import times
 from stores.database import Database, Document
+from stores.database.paced_steps import Steps
+from stores.database.transactions import Session
 from stores.files.presence import stored_before
 from stores.files.removal import FIELDS, discard_removed, remove
 from stores.retention.mentions import all_mentioned
 from stores.retention.rules import Patience
 from stores.retention.states import Hold
-from stores.steps import Steps
 from stores.tables.content import batches
-from stores.transactions import Session
 
 _CANDIDATES: Final = 100_000
 """Digests that are looked for at once: some ten megabytes."""

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol, TypeVar
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Collection, Document
-from stores.driver_errors import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.transactions import Session
 from stores.errors import UnavailableError
-from stores.transactions import Session
 
 BATCH: Final = 5_000
 """Documents that one command asks for or writes."""

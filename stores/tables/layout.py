@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from stores.database import Collection, Document
+from stores.database.transactions import Session
 from stores.tables import chunks, content
-from stores.transactions import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import bson
 
 from stores import digests, json_text, refs
 from stores.database import Collection, Document
+from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.mirror import mirror
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.tables import content
-from stores.transactions import Session
 
 MAX_BYTES: Final = 16_000_000
 """What a row may take in BSON."""

@@ -17,13 +17,13 @@ from pymongo.errors import PyMongoError
 
 from stores import ids
 from stores.database import Collection, Database, Document
+from stores.database.paced_steps import Steps
+from stores.database.project_registry import Entered
+from stores.database.transactions import Session
 from stores.errors import ConflictError, UnavailableError
-from stores.register import Entered
-from stores.steps import Steps
 from stores.tables import content
 from stores.tables.layout import Builder
 from stores.tables.rows import RowContent
-from stores.transactions import Session
 from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 MAX_BYTES_WHOLE: Final = 2 * 1024 * 1024

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stores.database import Collection
+from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.query.sort import Key, Order
 from stores.tables import content
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 from stores.tables.together import placed_row
-from stores.transactions import Session
 
 _ORDER: Final = Order({}, (Key("id"),))
 _LONGEST: Final = 16_384

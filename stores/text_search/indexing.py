@@ -5,7 +5,7 @@ from typing import Final
 
 from stores import ids, times
 from stores.database import Database, Document
-from stores.steps import Steps
+from stores.database.paced_steps import Steps
 from stores.text_search import segments
 from stores.text_search.parts import PATHS
 from stores.text_search.segments import MOST_CALLS, Segment

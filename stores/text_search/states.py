@@ -1,6 +1,6 @@
 """The document of a project's index of texts: whether there is to be one, and how far it is.
 
-Who writes calls learns only now and then whether their project has an index (`stores.register`). So all calls are
+Who writes calls learns only now and then whether their project has an index (`stores.database.project_registry`). So all calls are
 looked through once at once, and once more when nobody can write any more who has not heard; what is written
 unknowingly loses the marks by which it is known to the index, and gets them then.
 """
@@ -11,10 +11,10 @@ from typing import Final, Self
 
 from pymongo import ReturnDocument
 
-from stores import ids, register, times
-from stores.database import Database, Document
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
-from stores.transactions import Session
+from stores import ids, times
+from stores.database import Database, Document, project_registry
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.transactions import Session
 
 QUIET_SECONDS: Final = 120
 """In a project in which nothing was stored for so long no process writes before it looks, whatever its clock says."""
@@ -77,14 +77,14 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
     total = await database.calls.count_documents({"project_id": project_id, "visible": True})
 
     async def work(session: Session) -> Document | None:
-        entry = await database.projects.find_one({"_id": project_id, register.PURGING: None}, session=session)
+        entry = await database.projects.find_one({"_id": project_id, project_registry.PURGING: None}, session=session)
         if entry is None:
             return None
         state = await database.search_indexes.find_one({"_id": project_id}, session=session)
-        if (register.SEARCH in entry) == is_on:
+        if (project_registry.SEARCH in entry) == is_on:
             return state or {}
         generation = ids.new_id()
-        change = {"$set": {register.SEARCH: generation}} if is_on else {"$unset": {register.SEARCH: ""}}
+        change = {"$set": {project_registry.SEARCH: generation}} if is_on else {"$unset": {project_registry.SEARCH: ""}}
         await database.projects.update_one({"_id": project_id}, change, session=session)
         return await database.search_indexes.find_one_and_replace(
             {"_id": project_id},
@@ -100,7 +100,7 @@ async def switch(database: Database, project_id: str, *, is_on: bool) -> Documen
 def _new(generation: str | None, entry: Document, total: int) -> Document:
     now = times.now()
     is_quiet = entry.get("last_activity_at", 0) < now - QUIET_SECONDS * times.SECOND
-    settled_at = now if is_quiet else now + int((register.LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
+    settled_at = now if is_quiet else now + int((project_registry.LAG_SECONDS + MARGIN_SECONDS) * times.SECOND)
     state: Document = {"set_at": now, "settled_at": settled_at, "looked_at": 0, "total": total, "is_done": False}
     return state | ({"generation": generation} if generation else {})
 

@@ -12,12 +12,12 @@ from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
+from stores.database.snapshot_reads import all_rows
 from stores.errors import BadInputError
 from stores.ids import by_project, check_project_id, check_trace_id
 from stores.paging import Page, PageRequest, Row
 from stores.traces import totals
 from stores.traces.tree import LIGHT, Tree
-from stores.whole_reads import all_rows
 
 MAX_CALLS: Final = 100_000
 """Of all traces together whose trees, or usage, are asked for at once."""

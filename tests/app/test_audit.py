@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from app.audit import AuditFile
-from stores import audit, register
+from stores import audit
 from stores.calls import CallsStore
+from stores.database import project_registry
 from stores.purges import purge
 from tests.app.command import loomql, spoken
 from tests.app.command import serving as serving_process
@@ -37,7 +38,7 @@ CREATE = f"""mutation {{
 @pytest.fixture
 def server(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     # A purge waits for writers that are late; there are none.
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     yield from serving(mongodb_uri, database_name, admin=True)
 

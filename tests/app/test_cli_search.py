@@ -6,9 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from app.cli import main
-from stores import register
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.text_search import states
 from tests.stores.calls.builders import PROJECT, end, start
 
@@ -20,7 +19,7 @@ async def command(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """Runs a command in this process, on a database with two calls: its exit code, and what it says."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 1)
     await CallsStore(database).write([start(1, inputs={"q": "the weft"}), end(1), start(2)])
     monkeypatch.setenv("LOOMQL_MONGODB_URI", mongodb_uri)

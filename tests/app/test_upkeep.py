@@ -16,9 +16,9 @@ from app.server import create_app
 from app.settings import Settings
 from app.upkeep import Upkeep
 from graphql_schema.context import Stores
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
@@ -54,7 +54,7 @@ def own(mongodb_uri: str, database: Database) -> dict[str, str]:
 async def test_a_server_indexes_texts_by_itself(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     await fill(database, 20)
     search = TextSearchStore(database)

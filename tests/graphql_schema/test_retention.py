@@ -4,10 +4,10 @@ import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import register, times
+from stores import times
 from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.purges import purge
 from stores.retention.rules import DAY
 from tests.graphql_schema.conftest import Answer, Run
@@ -87,7 +87,7 @@ async def test_a_rule_is_tried_set_swept_by_and_taken_away(administer: Run, run:
 
 @pytest.mark.usefixtures("logged")
 async def test_a_project_is_purged(administer: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     last = (
         '{ lastPurge(projectId: "acme/chat") { isDone endedAt waitsUntil calls } '

@@ -4,10 +4,9 @@ import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores import register
 from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.text_search import states
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -120,7 +119,7 @@ async def test_what_is_not_selected_is_not_read(run: Run, commands: Commands) ->
 async def test_an_index_is_switched_by_administrators_alone(
     schema: LoomSchema, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     switch = 'mutation { searchIndexSet(projectId: "acme/chat", isOn: %s) { isOn isReady total } }'
     refused = await run(switch % "true")

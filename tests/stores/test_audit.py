@@ -12,6 +12,7 @@ from stores.calls import CallsStore, deletes
 from stores.calls.writes import write_upserts
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
+from stores.database.paced_steps import Steps
 from stores.errors import StoreError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
@@ -19,7 +20,6 @@ from stores.purges import PurgesStore
 from stores.retention import Outcome, RetentionStore, Rule, states
 from stores.retention.remains import RemainsSweep
 from stores.retention.rules import DAY
-from stores.steps import Steps
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.feedback.test_purging import by_id

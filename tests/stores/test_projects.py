@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.files import FilesStore, NewFile
@@ -34,7 +34,9 @@ def projects(database: Database) -> ProjectsStore:
 
 
 async def put(database: Database, *project_ids: str, **times_: int) -> None:
-    await register.write(database.projects, [register.entry(project_id, **times_) for project_id in project_ids])
+    await project_registry.write(
+        database.projects, [project_registry.entry(project_id, **times_) for project_id in project_ids]
+    )
 
 
 async def ids_of(

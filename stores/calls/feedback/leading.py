@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stores import paging
-from stores.bounded_reads import json_characters, rows_up_to
 from stores.calls.feedback import questions
 from stores.calls.feedback.questions import Pipeline, Question, gathered
 from stores.calls.filters import Match
 from stores.database import Collection, Database
+from stores.database.bounded_reads import json_characters, rows_up_to
+from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of
 from stores.query.sort import Key, Order
-from stores.transactions import Session
 
 Found = tuple[list[Row], bool]
 """Rows, and whether they end early, with one row more than their page has."""

@@ -14,9 +14,9 @@ from bson.raw_bson import RawBSONDocument
 
 from stores.calls.feedback.names import match_of_type
 from stores.database import Collection
+from stores.database.transactions import Session
 from stores.query.expressions import Operand
 from stores.query.match import ANY_TEXT, compile_match
-from stores.transactions import Session
 
 Pipeline = list[dict[str, Any]]
 

@@ -12,7 +12,7 @@ from stores.calls.watching.changes import changes_of
 from stores.calls.watching.cursors import PLACE
 from stores.calls.watching.places import moment_of, place_of
 from stores.database import Collection, Document
-from stores.driver_threads import in_driver_thread
+from stores.database.thread_pool import in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:

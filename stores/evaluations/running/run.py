@@ -19,6 +19,7 @@ from stores import ids, json_text, times
 from stores.calls import CallEnd, CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database, Document
+from stores.database.leases import LEASE_SECONDS
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
 from stores.evaluations.running.asking import billed_as
@@ -29,7 +30,6 @@ from stores.evaluations.running.runs import Held, LostError
 from stores.evaluations.running.summaries import RunSummary
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
-from stores.leases import LEASE_SECONDS
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest, Row
 from stores.tables import TablesStore

@@ -6,7 +6,7 @@
     rows, completed          how many rows it has, and how many are done
     takes, vain_takes        how often it was begun or gone on with; how often since a row was done
     canceled_by              who wants it to end, if anybody does
-    holder, held_until       who works on it (`stores.leases`)
+    holder, held_until       who works on it (`stores.database.leases`)
 
 What has ended has none: its call tells the rest.
 """
@@ -18,7 +18,7 @@ from pymongo import ReturnDocument
 
 from stores.access import ANONYMOUS
 from stores.database import Collection, Document
-from stores.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 
 MAX_VAIN_TAKES: Final = 5
 """Who goes on with a run that was cut off so often, without a row done, would be cut off by it, too."""

@@ -18,9 +18,9 @@ from app.backups.restoring import restore
 from app.backups.taking import take
 from app.cli import main
 from graphql_schema.context import Stores
-from stores import indexes, register, versions
+from stores import versions
 from stores.calls import CallsStore
-from stores.database import Database
+from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
 from stores.objects import ObjectVersion
 from stores.purges import purge
@@ -148,7 +148,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(
 async def test_a_purge_that_was_under_way_goes_on_in_what_was_restored(
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     stores = await filled(database)
     await stores.calls.write([start(number) for number in range(100, 2_100)])

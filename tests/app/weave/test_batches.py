@@ -13,11 +13,10 @@ from app.weave import batches, call_writes, feedback
 from app.weave.bodies import Body, Items
 from app.weave.requests import CallStartReq
 from graphql_schema.context import Stores
-from stores import transactions
 from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
-from stores.database import Database
+from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
 from stores.intake import Intake, Share

@@ -10,12 +10,12 @@ from stores.actions import MAX_CALLS, ActionsStore, store, words
 from stores.actions.words import MAX_WORDS, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
+from stores.database.project_registry import PURGING
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.json_strings import strings_in
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig
-from stores.register import PURGING
 from tests.commands import Commands
 from tests.stores.actions.specs import action, looking_for
 from tests.stores.calls.builders import PROJECT, call_id, end, start

@@ -9,7 +9,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.database import Database, Document
-from stores.indexes import INDEXES
+from stores.database.indexes import INDEXES
 from stores.paging import PageRequest
 from stores.query.plans import Plan, explain
 from stores.query.sort import SortBy

@@ -7,12 +7,11 @@ import pytest
 
 from app.upkeep import Upkeep
 from graphql_schema.context import Stores
-from stores import leases
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore, under_way
 from stores.completions.tracking import TrackedCall
 from stores.completions.under_way import UnderWay
-from stores.database import Database
+from stores.database import Database, leases
 from stores.errors import BadInputError, UnavailableError
 from tests.stand_in_provider import StandIn
 from tests.stores.completions.test_tracking import HELLO, PROJECT, kept

@@ -15,13 +15,13 @@ from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost, Prices, pricing_of_found, project_prices
 from stores.costs.project_prices import prices_of
 from stores.database import Database, Document
-from stores.driver_errors import CONVERSION_FAILURE
+from stores.database.error_translation import CONVERSION_FAILURE
+from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.query.values import Expression
-from stores.transactions import Session
 from tests.commands import Commands
 from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT

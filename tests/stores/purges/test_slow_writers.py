@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from stores import register
 from stores.calls import CallsStore, writes
 from stores.costs import CostsStore, NewCost
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.digests import object_digest
 from stores.errors import UnavailableError
 from stores.feedback import FeedbackStore
@@ -37,7 +36,7 @@ ROWS = [{"n": number} for number in range(7)]
 @pytest.fixture(autouse=True)
 async def _listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project, in which each look at the register is one, and for which a purge does not wait."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(purge, "_MARGIN_SECONDS", 0)
     monkeypatch.setattr(content, "BATCH", 3)
     await CallsStore(database).write([start(1)])

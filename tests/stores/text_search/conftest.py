@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from stores import register
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.paging import PageRequest
 from stores.text_search import FoundPage, Method, TextSearchStore, segments, states
 from stores.text_search import indexing as work
@@ -25,7 +24,7 @@ def store(database: Database) -> TextSearchStore:
 @pytest.fixture
 def index(store: TextSearchStore, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Gives a project an index, and sees that all is in it that is to be; writers look each time whether it is on."""
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(work, "WAITING_BYTES", 1)
     monkeypatch.setattr(segments, "CHUNK", 2)

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from stores import register, times
+from stores import times
 from stores.calls import CallsStore
 from stores.calls.restoring import RestoredCall
-from stores.database import Database
+from stores.database import Database, project_registry
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
@@ -108,7 +108,7 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
 ) -> None:
     """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
-    monkeypatch.setattr(register, "LAG_SECONDS", 3)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
 
     await store.set_index(PROJECT, is_on=True)
@@ -145,7 +145,7 @@ async def test_who_comes_after_a_kill_goes_on(
 ) -> None:
     monkeypatch.setattr(indexing, "_STRETCH", 2)
     monkeypatch.setattr(indexing, "WAITING_BYTES", 1)
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
@@ -291,7 +291,7 @@ async def test_a_purge_takes_the_index_away(
 async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(indexing, "MOST_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])

@@ -482,7 +482,7 @@ async def test_a_run_that_retention_takes_after_a_day_stops_and_leaves_nothing(
 async def test_a_project_that_is_purged_takes_its_runs_with_it(
     stores: Stores, stand_in: StandIn, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.register.LAG_SECONDS", 1)
+    monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
     monkeypatch.setattr("stores.evaluations.running.rows._PAUSE_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)

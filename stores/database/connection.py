@@ -14,19 +14,20 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
-from stores import THREADS, indexes
-from stores.aside import Aside
-from stores.collections import Collection, Collections, Document
-from stores.driver_errors import RETRY_LATER, TOO_SLOW, driver_errors
+from stores import THREADS
+from stores.database import indexes
+from stores.database.cancellation import GivenUp, WatchedPool
+from stores.database.collections import Collection, Collections, Document
+from stores.database.control_client import Aside
+from stores.database.error_translation import RETRY_LATER, TOO_SLOW, driver_errors
+from stores.database.pool_stats import PoolUse, use_of
+from stores.database.project_registry import Entered, Register
+from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
-from stores.giving_up import GivenUp, WatchedPool
 from stores.ids import new_id
 from stores.intake import Intake
 from stores.patience import Patience
-from stores.pool import PoolUse, use_of
-from stores.register import Entered, Register
 from stores.scans import ScanSlots
-from stores.transactions import APP_NAME, Session, run_transaction
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription
@@ -146,7 +147,7 @@ class Database(Collections):
         await self.run_anyway(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
-        """Build the indexes of `stores.indexes` that are missing, and drop what they took the place of.
+        """Build the indexes of `stores.database.indexes` that are missing, and drop what they took the place of.
 
         Those that are there cost nothing.
         """

@@ -14,7 +14,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores import times
-from stores.driver_errors import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY
 from stores.errors import UnavailableError
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from pymongo.errors import OperationFailure
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.pool import Connection, Pool
 
-from stores import transactions
-from stores.database import Database
+from stores.database import Database, transactions
+from stores.database.transactions import Session
 from stores.errors import ConflictError, StoreError, UnavailableError
-from stores.transactions import Session
 from tests.waiting import TIMEOUT, until
 
 WRITE_CONFLICT, STEPPING_DOWN = 112, 11602

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from stores.driver_threads import Threads, in_driver_thread
+from stores.database.thread_pool import Threads, in_driver_thread
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 

@@ -29,7 +29,7 @@ from app.embedded_mongod.replica_set import _make_primary, command
 from app.embedded_mongod.supervisor import Supervisor
 from stores.calls import CallsStore
 from stores.database import Database, database_query
-from stores.driver_errors import driver_errors
+from stores.database.error_translation import driver_errors
 from stores.errors import BadInputError, NewModelError, PayloadTooLargeError, StoreTimeoutError, UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query

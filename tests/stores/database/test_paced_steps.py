@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from stores.database import Database
+from stores.database.paced_steps import Steps, take
 from stores.errors import UnavailableError
-from stores.steps import Steps, take
 
 
 class Held:

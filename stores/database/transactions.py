@@ -11,8 +11,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import times
+from stores.database.cancellation import sending
 from stores.errors import ConflictError
-from stores.giving_up import sending
 
 Session = AsyncIOMotorClientSession
 Client = AsyncIOMotorClient[dict[str, Any]]

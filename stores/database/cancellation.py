@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from stores.aside import Aside
+    from stores.database.control_client import Aside
 
 _ENDING_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.25

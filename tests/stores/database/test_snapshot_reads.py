@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 from stores.database import Database, Document
-from stores.whole_reads import all_rows, first_rows, one_row, rows_among
+from stores.database.snapshot_reads import all_rows, first_rows, one_row, rows_among
 from tests.commands import Commands
 
 MANY = 80

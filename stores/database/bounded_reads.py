@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from stores.database import Collection, Document
-from stores.driver_threads import in_driver_thread
-from stores.transactions import Session
-from stores.whole_reads import Stages, found_by
+from stores.database.snapshot_reads import Stages, found_by
+from stores.database.thread_pool import in_driver_thread
+from stores.database.transactions import Session
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pymongo.errors import BulkWriteError
 
-from stores import digests, register, times
+from stores import digests, times
 from stores.calls import CallsStore
 from stores.costs import CostsStore
 from stores.costs.inputs import NewCost
-from stores.database import Database, Document
+from stores.database import Database, Document, project_registry
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.files import FilesStore, NewFile
@@ -91,7 +91,7 @@ async def test_where_the_project_cannot_be_listed_nothing_is_stored(
         raise UnavailableError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(register, "write", fail)
+        patch.setattr(project_registry, "write", fail)
         with pytest.raises(UnavailableError):
             await calls.write([start()])
     assert await database.calls.count_documents({}) == 0
@@ -113,7 +113,7 @@ async def test_who_writes_again_soon_sends_nothing_more(calls: CallsStore, comma
 async def test_the_last_activity_moves_on_and_never_back(
     calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "LAG_SECONDS", 0)
+    monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
     await calls.write([start(1)])
     [first] = await listed(database)
     await calls.write([start(2)])
@@ -152,7 +152,7 @@ async def test_of_many_who_write_into_a_new_project_at_once_one_lists_it(calls: 
 async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
     calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "_REMEMBERED", 2)
+    monkeypatch.setattr(project_registry, "_REMEMBERED", 2)
 
     async def enters(project: str, number: int) -> bool:
         commands.sent.clear()
@@ -165,7 +165,7 @@ async def test_a_process_forgets_the_projects_that_it_entered_longest_ago(
 
 
 async def test_an_entry_of_the_epoch_is_one(database: Database) -> None:
-    await register.write(database.projects, [register.entry("acme/old", 0, 0)])
+    await project_registry.write(database.projects, [project_registry.entry("acme/old", 0, 0)])
 
     [project] = await listed(database)
     assert (project["created_at"], project["last_activity_at"]) == (0, 0)
@@ -184,8 +184,8 @@ async def test_entries_that_others_outran_are_made_again(database: Database) -> 
                 raise BulkWriteError({"writeErrors": [{"index": 1, "code": 11000}], "nUpserted": 1})
             return await real(entries, ordered=ordered)
 
-    entries = [register.entry("acme/a"), register.entry("acme/b")]
+    entries = [project_registry.entry("acme/a"), project_registry.entry("acme/b")]
 
-    assert await register.write(Outrun(), entries) == 1  # type: ignore[arg-type]
+    assert await project_registry.write(Outrun(), entries) == 1  # type: ignore[arg-type]
     assert sent == [entries, [entries[1]]]
     assert [project["_id"] for project in await listed(database)] == ["acme/b"]

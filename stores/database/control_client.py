@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 from pymongo import MongoClient
 
 from stores import times
-from stores.collections import Document
-from stores.driver_threads import Threads
+from stores.database.collections import Document
+from stores.database.thread_pool import Threads
 
 CONNECTIONS: Final = 4
 

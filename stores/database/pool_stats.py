@@ -5,7 +5,7 @@ from typing import Any
 
 from motor.frameworks import asyncio as motors
 
-from stores import driver_threads
+from stores.database import thread_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +30,5 @@ def use_of(client: Any) -> PoolUse:  # noqa: ANN401 -- what is asked of the driv
     pools = [server.pool for server in tuple(client._topology._servers.values())]  # noqa: SLF001
     in_use = sum(pool.active_sockets for pool in pools)
     asking = sum(pool.operation_count for pool in pools)
-    unstarted = motors._EXECUTOR._work_queue.qsize() + driver_threads.waiting()  # noqa: SLF001
+    unstarted = motors._EXECUTOR._work_queue.qsize() + thread_pool.waiting()  # noqa: SLF001
     return PoolUse(in_use, sum(len(pool.conns) for pool in pools), max(0, asking - in_use) + unstarted)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo.read_concern import ReadConcern
 
 from stores.database import Collection, Document
-from stores.driver_threads import in_driver_thread
-from stores.straight_reads import begun
-from stores.transactions import Session
+from stores.database.direct_cursor import begun
+from stores.database.thread_pool import in_driver_thread
+from stores.database.transactions import Session
 
 if TYPE_CHECKING:
     import asyncio
