@@ -19,9 +19,9 @@ from app.refusals import refusal, refusing
 from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, never, pieces
 from app.traffic import payer_of
 from graphql_schema.files import file_url
+from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError
 from stores.files import HELD_BYTES, FilesStore, StoredFile, check_size
-from stores.intake import Intake, Share
 
 _COPIES: Final = 2
 """What comes is held twice while it is written, the second time by the driver."""

@@ -4,8 +4,8 @@ from contextlib import aclosing
 
 from strawberry.schema.schema import StreamResult
 
+from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import PayloadTooLargeError
-from stores.intake import FREE_BYTES, Share
 
 
 async def giving_back(share: Share, results: StreamResult, *, at_first: bool = True) -> StreamResult:

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from stores.shared_timers import SharedTimer
+from stores.concurrency.shared_timer import SharedTimer
 
 LOOK_SECONDS: Final = 0.5
 """After how long one looks whether the client is still there; most answers are ready before."""

@@ -35,9 +35,9 @@ from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
 from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
+from stores.concurrency.quotas import half
+from stores.concurrency.request_budget import Intake
 from stores.database import Database
-from stores.intake import Intake
-from stores.shares import half
 
 logger = logging.getLogger("loomql")
 

@@ -9,8 +9,8 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from stores.concurrency.timeouts import Patience
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
-from stores.patience import Patience
 
 BODY_TIMEOUT_STATUS: Final = 408
 

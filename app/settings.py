@@ -18,10 +18,10 @@ from app.traffic.places import MOST_OPERATIONS
 from app.traffic.websockets import MOST_WEBSOCKETS
 from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
+from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError
 from stores.files import MAX_FILE_BYTES
 from stores.ids import check_project_part
-from stores.intake import MAX_BYTES as MAX_PENDING_BYTES
 from stores.otel.projects import ENTITY
 
 MIB = 1024 * 1024

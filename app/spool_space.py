@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from stores.concurrency.quotas import ByteBudget
 from stores.files import MAX_FILE_BYTES
-from stores.shares import ByteBudget
 
 MAX_BYTES: Final = 2 * MAX_FILE_BYTES
 

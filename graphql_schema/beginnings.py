@@ -8,7 +8,7 @@ from typing import Any, Final, Optional
 
 from graphql.pyutils import gather_with_cancel
 
-from stores.turns import AT_ONCE
+from stores.concurrency.time_slices import AT_ONCE
 
 _TURNS_TO_ASK: Final = 2
 """How many turns of the event loop a task may take from its beginning until it asks."""

@@ -18,8 +18,8 @@ from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
 from graphql_schema.limits.cost import TooCostlyError
 from graphql_schema.outcomes import Outcomes, errors_of
 from graphql_schema.shared_results import Execute, SharedResults
-from stores.shared_turns import SharedTurns
-from stores.turns import AT_ONCE
+from stores.concurrency.shared_slices import SharedTurns
+from stores.concurrency.time_slices import AT_ONCE
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from graphql_schema.beginnings import Beginning
+from stores.concurrency.time_slices import AT_ONCE
 from stores.errors import StoreError, StoreTimeoutError, UnavailableError
-from stores.turns import AT_ONCE
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

@@ -24,8 +24,8 @@ from graphql_schema.limits.nesting import bound_comparisons
 from graphql_schema.near_names import mend
 from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, may_have_changed
 from stores import json_slices
+from stores.concurrency.timeouts import Patience
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
-from stores.patience import Patience
 
 _TOLD_OF: Final = 200
 """Documents of which it is kept what they do: their texts are, too, unless they are long."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stores import paging
+from stores.concurrency.time_slices import stretches
 from stores.database import Collection, Database, database_query
 from stores.database.snapshot_reads import rows_among
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import Order
-from stores.turns import stretches
 
 Key = tuple[Any, ...]
 """The scope of an entity, of which its project comes first, and last the value that leads to what is found for it."""

@@ -14,13 +14,13 @@ import bson
 import bson.errors
 from pymongo.errors import OperationFailure
 
+from stores.concurrency.time_slices import coming_in_turns, stretches
 from stores.database import Collection
 from stores.database.bounded_reads import rows_up_to
 from stores.database.snapshot_reads import AT_ONE_MOMENT, all_rows
 from stores.database.transactions import Session
 from stores.errors import BadInputError, UnavailableError
 from stores.query.sort import Order
-from stores.turns import coming_in_turns, stretches
 
 DEFAULT_SIZE: Final = 100
 

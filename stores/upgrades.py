@@ -20,12 +20,12 @@ from stores import json_text
 from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
 from stores.calls.examples import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
+from stores.concurrency.time_slices import Turn
 from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
 from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.errors import StoreError
 from stores.otel.usage import usage_of_stored
-from stores.turns import Turn
 from stores.usage.entries import by_model
 
 _STEP: Final = 2_000

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import IO, Final, cast
 
 from app.exports.worker import Job
-from stores.shares import check_share
+from stores.concurrency.quotas import check_share
 
 _HELD_BYTES: Final = 256 * 1024
 _READ_BYTES: Final = 256 * 1024

@@ -31,6 +31,7 @@ from app.traffic.places import MOST_OPERATIONS, Place, in_place
 from app.trusted_documents import TrustedDocuments
 from graphql_schema.errors import unexpected
 from graphql_schema.operations import BoundedSchema
+from stores.concurrency.request_budget import Intake, Share
 from stores.errors import (
     BadInputError,
     RateLimitedError,
@@ -39,7 +40,6 @@ from stores.errors import (
     forget_frames,
 )
 from stores.files import MAX_FILE_BYTES
-from stores.intake import Intake, Share
 
 _ALLOWED: Final = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 

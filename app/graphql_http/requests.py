@@ -11,8 +11,8 @@ from app.media_types import JSON, media_type_of
 from app.request_bodies import BodyReader, refusal_by
 from app.trusted_documents import TrustedDocuments, trusted_text
 from graphql_schema.operations import BoundedSchema
+from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
-from stores.intake import Share
 
 
 class Operation(NamedTuple):

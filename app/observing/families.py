@@ -16,8 +16,8 @@ from app.spool_space import SpoolSpace
 from app.traffic import Places
 from app.traffic.websockets import WebSockets
 from graphql_schema.context import Stores
+from stores.concurrency.request_budget import Intake
 from stores.database import Database
-from stores.intake import Intake
 from stores.timings import BOUNDS, Timing
 
 _Labelled = Mapping[Any, float]

@@ -8,9 +8,9 @@ from typing import Final
 from starlette.requests import Request
 
 from app.request_bodies import pieces, refusal_by
+from stores.concurrency.request_budget import Share
+from stores.concurrency.time_slices import Turn
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.intake import Share
-from stores.turns import Turn
 
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _RAW_DEFLATE: Final = -15

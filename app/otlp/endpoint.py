@@ -20,9 +20,9 @@ from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.traffic.payers import payer_of
 from graphql_schema.errors import unexpected
 from stores import json_slices
+from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.ids import check_project_id
-from stores.intake import Intake, Share
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"

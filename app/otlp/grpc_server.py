@@ -30,10 +30,10 @@ from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.access import Caller, Role
+from stores.concurrency.quotas import half
+from stores.concurrency.request_budget import Intake
 from stores.errors import StoreError, UnavailableError, retry_after
-from stores.intake import Intake
 from stores.otel import Exported, OtelStore
-from stores.shares import half
 
 if TYPE_CHECKING:
     import grpc.aio

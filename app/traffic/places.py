@@ -15,15 +15,15 @@ from strawberry.types.execution import PreExecutionError
 
 from graphql_schema.errors import told
 from stores import THREADS
+from stores.concurrency.quotas import half
+from stores.concurrency.scan_slots import QUOTA_KEY
 from stores.errors import RateLimitedError, StoreError, UnavailableError
-from stores.scans import QUOTA_KEY
-from stores.shares import half
 
 MOST_OPERATIONS: Final = 500
 MOST_QUERIES: Final = THREADS // 2
 """Half as many as there are connections: a list asks for its rows and their number at once, and others have to ask.
 
-Mutations wait for their turn without one (`stores.intake`).
+Mutations wait for their turn without one (`stores.concurrency.request_budget`).
 """
 
 WAIT_SECONDS: Final = 5.0

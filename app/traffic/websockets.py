@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-from stores.shares import check_share
+from stores.concurrency.quotas import check_share
 
 MOST_WEBSOCKETS: Final = 5_000
 """An idle one takes some 35 KiB."""

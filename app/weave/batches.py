@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from app.weave.bodies import Body, Items
 from app.weave.errors import answer, log, reason, refusal
+from stores.concurrency.time_slices import in_turns
 from stores.errors import PayloadTooLargeError, StoreError
-from stores.turns import in_turns
 
 MAX_ITEMS: Final = 100_000
 """More than the SDK sends, whose batches grow to 31 MiB of items that have some hundred bytes each."""

@@ -10,8 +10,8 @@ from app.access.callers import ACCESS, Access, access_of
 from app.request_bodies import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
 from stores import json_slices
+from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
-from stores.intake import Share
 
 LARGE: Final = 4 * json_slices.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"

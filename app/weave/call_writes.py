@@ -13,8 +13,8 @@ from app.weave.errors import InvalidRequestError, answer, is_passing
 from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
+from stores.concurrency.time_slices import in_turns
 from stores.errors import PayloadTooLargeError, StoreError
-from stores.turns import in_turns
 
 _PARTS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1024 * 1024

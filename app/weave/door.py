@@ -31,8 +31,8 @@ from app.weave import (
 from app.weave.bodies import Body, read_body
 from app.weave.errors import answer, failure, refusal
 from graphql_schema.context import Stores
+from stores.concurrency.request_budget import Intake, Share
 from stores.errors import StoreError
-from stores.intake import Intake, Share
 
 PREFIX: Final = "/weave"
 

@@ -14,11 +14,11 @@ from app.weave.listings import pages
 from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
 from stores import json_path, json_text
+from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError, StoreError
 from stores.json_fields import JsonField, forget
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.turns import in_turns
 
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""

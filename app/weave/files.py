@@ -17,9 +17,9 @@ from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import FileReq
 from graphql_schema.context import Stores
+from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, StoreError
 from stores.files import HELD_BYTES, check_size
-from stores.intake import Share
 
 _PROJECT_ID: Final = "project_id"
 _FILE: Final = "file"

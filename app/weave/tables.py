@@ -21,8 +21,8 @@ from app.weave.object_requests import (
 )
 from graphql_schema.context import Stores
 from stores import json_text
+from stores.concurrency.time_slices import in_turns
 from stores.paging import Page, PageRequest, Row
-from stores.turns import in_turns
 
 _ROWS: Final = ("table", "rows")
 _BYTES_AT_ONCE: Final = 1024 * 1024

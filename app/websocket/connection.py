@@ -22,8 +22,8 @@ from app.websocket.reserving import (
     refusal_reason,
 )
 from stores import json_text
+from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
-from stores.intake import FREE_BYTES, Share
 
 if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket

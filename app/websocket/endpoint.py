@@ -23,8 +23,8 @@ from app.trusted_documents import TrustedDocuments
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler
 from graphql_schema.operations import BoundedSchema
+from stores.concurrency.request_budget import Intake
 from stores.errors import StoreError
-from stores.intake import Intake
 
 
 class GraphQLWebSocket(GraphQL[Any, None]):

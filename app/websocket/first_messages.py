@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from app.access.credentials import LONGEST
 from app.browsers.answers import HEADERS
 from app.websocket.reserving import ReservingProtocol
-from stores.intake import Share
+from stores.concurrency.request_budget import Share
 
 FIRST_BYTES: Final = 2 * LONGEST
 """The largest message until a connection is acknowledged: the longest token fits in, and what else it says."""

@@ -40,9 +40,9 @@ from graphql_schema.hints import StreamHints
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
 from stores import json_text
+from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
 from stores.ids import new_id
-from stores.intake import FREE_BYTES, Share
 
 if TYPE_CHECKING:
     from app.traffic.websockets import OpenWebSocket

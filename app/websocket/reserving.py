@@ -10,8 +10,8 @@ from uvicorn._types import ASGIReceiveEvent
 from app.request_bodies import PACE, TimeLeft
 from app.websocket.signs import CountingProtocol
 from stores import json_slices
+from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
-from stores.intake import FREE_BYTES, Share
 
 CLIENT_TIMEOUT: Final = 4408
 """The client sends a message too slowly, or no longer answers pings; the reason tells which."""

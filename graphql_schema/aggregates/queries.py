@@ -24,9 +24,9 @@ from graphql_schema.selection import selected_fields
 from graphql_schema.sorting import sort_keys
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
+from stores.concurrency.time_slices import Turns
 from stores.json_fields import forget
 from stores.paging import Row
-from stores.turns import Turns
 
 _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 

@@ -13,8 +13,8 @@ from graphql_schema.calls.inputs import (
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from stores.calls import CallEnd, CallStart
+from stores.concurrency.time_slices import stretches
 from stores.refs import call_ref
-from stores.turns import stretches
 
 _REF: Final = "Ref of the call: feedback and values name it by this, and node finds it again."
 

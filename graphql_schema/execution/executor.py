@@ -30,7 +30,7 @@ from graphql_schema.execution.lists import Info, RowList
 from graphql_schema.execution.patterns import PatternedExecutor
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Begun, Place, Rows, path_of
-from stores.turns import Turn, Turns
+from stores.concurrency.time_slices import Turn, Turns
 
 if TYPE_CHECKING:
     from graphql_schema.execution.links import Links

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphql.pyutils import gather_with_cancel
 
 from graphql_schema.execution.rows import path_at
-from stores.turns import Turn
+from stores.concurrency.time_slices import Turn
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor

@@ -7,7 +7,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, resolved
 from graphql_schema.tables.inputs import TableSchemaForInsert, TableUpdateSpec
-from stores.turns import stretches
+from stores.concurrency.time_slices import stretches
 
 Table = Annotated[TableSchemaForInsert, strawberry.argument(description="The table.")]
 RowDigests = Annotated[

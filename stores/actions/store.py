@@ -10,6 +10,7 @@ from stores.actions.specs import read_action
 from stores.actions.words import WordSearch
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
+from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
 from stores.feedback import FeedbackStore
 from stores.ids import check_call_id, check_project_id
@@ -17,7 +18,6 @@ from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig, LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import ProviderError
-from stores.turns import in_turns
 
 MAX_CALLS: Final = 10_000
 

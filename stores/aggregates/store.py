@@ -17,6 +17,7 @@ from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
 from stores.calls.search import Search, calls_search
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query
 from stores.database.error_translation import TOO_LARGE
@@ -27,7 +28,6 @@ from stores.ids import check_project_id, check_trace_id
 from stores.paging import Row
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.scans import in_scan_slot
 
 MAX_ROWS: Final = 10_000
 """Of one answer."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stores.turns import Turn, in_turns
+from stores.concurrency.time_slices import Turn, in_turns
 
 Row = dict[str, Any]
 

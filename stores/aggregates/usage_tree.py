@@ -12,9 +12,9 @@ from typing import Any, Final
 from stores.aggregates.own_usage import COUNTS, TOKENS
 from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
 from stores.aggregates.trees import Node, in_tree_order
+from stores.concurrency.time_slices import in_turns
 from stores.costs import Prices
 from stores.errors import BadInputError
-from stores.turns import in_turns
 from stores.usage.classes import Side
 from stores.usage.counts import PARTS, REQUESTS, added
 from stores.usage.scopes import OWN, SUM

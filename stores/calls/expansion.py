@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stores import json_path, json_text
 from stores.calls.fields import CALL_FIELDS
+from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
 from stores.paging import Row
 from stores.query.fields import Access
@@ -15,7 +16,6 @@ from stores.refs import SCHEME, Ref
 from stores.refs.resolving import resolve
 from stores.refs.sources import MAX_CHARACTERS, Budget, Sources
 from stores.refs.store import inner_ref
-from stores.turns import in_turns
 
 MAX_COLUMNS: Final = 20
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import made_ready, write_batch
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.turns import in_turns
 
 Refused = dict[int, StoreError]
 """Why parts are not stored, by their positions."""

@@ -9,10 +9,10 @@ from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.writes import insert_new, made_ready, write_upserts
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database
 from stores.errors import StoreError
 from stores.files import NewFile, write_files
-from stores.turns import in_turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from stores.calls.watching import (
     Watching,
 )
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.database.snapshot_reads import one_row, rows_among
 from stores.errors import BadInputError, StoreError
@@ -37,7 +38,6 @@ from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
-from stores.scans import in_scan_slot
 
 MAX_DELETED_AT_ONCE = 1000
 

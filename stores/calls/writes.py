@@ -12,11 +12,11 @@ from stores.calls import documents
 from stores.calls.documents import Document, Pipeline
 from stores.calls.inputs import CallEnd, CallStart
 from stores.calls.payloads import TakesLongError
+from stores.concurrency.time_slices import in_turns
 from stores.database import Collection, Database
 from stores.database.error_translation import DUPLICATE_KEY, TOO_LARGE
 from stores.errors import ConflictError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.files import NewFile, write_files
-from stores.turns import in_turns
 
 _ATTEMPTS = 10
 

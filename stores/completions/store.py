@@ -13,14 +13,14 @@ from stores.completions.inputs import CompletionInputs
 from stores.completions.streamed import StreamedCompletion
 from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
 from stores.completions.under_way import UnderWay
+from stores.concurrency.quotas import check_share
+from stores.concurrency.time_slices import Turn
 from stores.costs import defaults
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
-from stores.shares import check_share
-from stores.turns import Turn
 
 MAX_AT_ONCE: Final = 64
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from stores import audit, paging, times
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
@@ -21,7 +22,6 @@ from stores.query import Query
 from stores.query.ids import named_ids
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
 from stores.tables.content import BATCH, batches
 
 if TYPE_CHECKING:

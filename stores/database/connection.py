@@ -15,6 +15,9 @@ from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
 
 from stores import THREADS
+from stores.concurrency.request_budget import Intake
+from stores.concurrency.scan_slots import ScanSlots
+from stores.concurrency.timeouts import Patience
 from stores.database import indexes
 from stores.database.cancellation import GivenUp, WatchedPool
 from stores.database.collections import Collection, Collections, Document
@@ -25,9 +28,6 @@ from stores.database.project_registry import Entered, Register
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
-from stores.intake import Intake
-from stores.patience import Patience
-from stores.scans import ScanSlots
 
 if TYPE_CHECKING:
     from pymongo.topology_description import TopologyDescription

@@ -6,10 +6,10 @@ from typing import Final
 from stores.calls import documents
 from stores.calls.additions import add_rest
 from stores.calls.fields import paths_of
+from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document
 from stores.evaluations.logged import BATCH, EVALUATE
 from stores.paging import Row
-from stores.turns import coming_in_turns, in_turns
 
 MAX_ABOVE: Final = 4
 """Calls above one among which a run is looked for: its own are two above those of models and scorers."""

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from stores import json_slices, json_text, refs
 from stores.calls.examples import row_digest
+from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database
 from stores.evaluations.logged import BATCH, if_text, predictions_of
 from stores.paging import Row
 from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
 from stores.tables import content
-from stores.turns import coming_in_turns, in_turns
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 

@@ -8,13 +8,13 @@ from operator import itemgetter
 from typing import Any, Final
 
 from stores import json_slices, json_text
+from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.evaluations.edges import add_calls, find_calls
 from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
 from stores.evaluations.logged import BATCH, if_text, predictions_of
 from stores.paging import Row
-from stores.turns import coming_in_turns, in_turns
 
 Key = tuple[str, str, str]
 """A project, the id of a run, and the digest of an example."""

@@ -9,6 +9,7 @@ from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
 from stores.calls.search import OLDEST_FIRST
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database, Document, database_query
 from stores.edges import Edge
 from stores.evaluations import comparison, metrics
@@ -26,7 +27,6 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.turns import in_turns
 
 _NOTHING: Final = Wanted()
 

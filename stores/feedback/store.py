@@ -10,6 +10,8 @@ from bson import encode as bson_encode
 
 from stores import audit, paging
 from stores.calls.filters import MAX_MEMBERS
+from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
 from stores.database.error_translation import driver_errors
@@ -28,8 +30,6 @@ from stores.query.ids import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
-from stores.scans import in_scan_slot
-from stores.turns import in_turns
 
 MAX_BATCH: Final = 10_000
 """A batch is one transaction, which MongoDB gives a minute."""

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stores.concurrency.time_slices import in_turns
 from stores.database import Document
 from stores.errors import BadInputError, StoreError
 from stores.objects import documents
 from stores.objects.classes import OBJECT, Kind
 from stores.objects.inputs import ObjectVersion
-from stores.turns import in_turns
 
 Name = tuple[str, Kind, str]
 """A project, the kind and the name of what all versions of one object share."""

@@ -8,6 +8,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from stores import audit, paging, refs
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
 from stores.database.snapshot_reads import rows_among
@@ -26,7 +27,6 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
 from stores.tables import content
 
 MAX_DELETED_AT_ONCE: Final = 100

@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.calls.writes import WholeCall
+from stores.concurrency.time_slices import in_turns
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
 from stores.otel import otlp_json, protobuf, wire
 from stores.otel.mapping import call_of
 from stores.otel.projects import ENTITY, Projects
 from stores.otel.spans import Origin, Span
-from stores.turns import in_turns
 
 _MOST_CALLS: Final = 500
 _MOST_BYTES: Final = 2 * 1024 * 1024

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from stores import json_text
+from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
 from stores.refs.edges import Edge, follow
 from stores.refs.grammar import Ref, parse
 from stores.refs.sources import Budget, Content, RowKey, Sources, Target
-from stores.turns import in_turns
 
 MAX_HOPS: Final = 32
 """Refs on the way from one ref to its value, itself included."""

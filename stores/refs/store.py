@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from stores import ids
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database, database_query
 from stores.errors import BadInputError, NotFoundError
 from stores.refs import grammar
 from stores.refs.grammar import Ref
 from stores.refs.resolving import Resolved, resolve
 from stores.refs.sources import Budget, Sources
-from stores.turns import in_turns
 
 MAX_REFS: Final = 1000
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import re2
 
+from stores.concurrency.time_slices import Turn
 from stores.database import Collection, Database, Document
 from stores.database.paced_steps import Steps
-from stores.turns import Turn
 
 DIGEST_LENGTH: Final = 43
 """Letters and digits of a file's digest (`stores.digests`)."""

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Final
 
+from stores.concurrency.scan_slots import in_scan_slot
+from stores.concurrency.time_slices import in_turns
 from stores.database import Database, database_query, database_write
 from stores.database.paced_steps import take
 from stores.database.transactions import Session
@@ -11,7 +13,6 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.scans import in_scan_slot
 from stores.tables import content, uploads
 from stores.tables.edges import RowsOfTables
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
@@ -21,7 +22,6 @@ from stores.tables.sorted_rows import sorted_page
 from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
 from stores.tables.walk import Walk
-from stores.turns import in_turns
 from stores.uploads import LEASE_SECONDS
 
 MAX_TABLES_AT_ONCE: Final = 1000

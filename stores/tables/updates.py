@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from stores.concurrency.time_slices import Turn, in_turns
 from stores.database import Collection
 from stores.errors import BadInputError
 from stores.tables import content
@@ -11,7 +12,6 @@ from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
 from stores.tables.layout import Builder, Layout
 from stores.tables.rows import RowContent
-from stores.turns import Turn, in_turns
 
 _READ_AT_ONCE: Final = 16
 _TOO_LONG: Final = 4 * MAX_ROWS

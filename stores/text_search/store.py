@@ -10,13 +10,13 @@ from stores.calls.documents import key
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
 from stores.calls.search import calls_search
+from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.paced_steps import deadline_in, take
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
-from stores.scans import in_scan_slot
 from stores.text_search.found import FoundPage, Method, Question, refused
 from stores.text_search.highlights import MOST, add_highlights
 from stores.text_search.indexing import IS_DUE, Indexing, has_work

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.aggregates.trees import Node, in_tree_order
+from stores.concurrency.time_slices import in_turns
 from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.query.sort import Key, Order
-from stores.turns import in_turns
 
 LIGHT: Final = ("id", "parent_id", "trace_id", "started_at")
 """What makes the tree."""

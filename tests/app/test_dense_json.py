@@ -12,7 +12,7 @@ import pytest
 from app.graphql_http import GraphQLHTTP
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
-from stores.intake import FREE_BYTES, Intake
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from tests.app.example_api import Mutation, Query, Subscription, agent_of, client_of, schema
 
 ROOM = 4_000_000

@@ -17,9 +17,9 @@ from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
-from stores import intake as intake_module
+from stores.concurrency import request_budget as intake_module
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.errors import UnavailableError
-from stores.intake import FREE_BYTES, Intake
 from tests.live_server import live_server
 from tests.waiting import until
 

@@ -15,8 +15,8 @@ from app.request_bodies import Pace, TimeLeft
 from app.server import create_app
 from app.settings import Settings
 from stores.access import Grant, Role
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
-from stores.intake import FREE_BYTES, Intake
 from stores.keys import KeysStore
 from tests.app.observing.samples import sample, told
 from tests.app.traffic import CREATE_BATCH, call_id

@@ -9,7 +9,7 @@ import pytest
 
 from graphql_schema.beginnings import gathered
 from graphql_schema.loaders import Loaders
-from stores.turns import AT_ONCE
+from stores.concurrency.time_slices import AT_ONCE
 
 MANY = 7 * AT_ONCE + 3
 

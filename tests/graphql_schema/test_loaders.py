@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from graphql_schema.loaders import Loaders
+from stores.concurrency.time_slices import AT_ONCE
 from stores.errors import StoreTimeoutError
-from stores.turns import AT_ONCE
 
 
 class Doubler:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores import json_counts, json_slices, json_text
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
-from stores.intake import FREE_BYTES, Intake
 from tests.waiting import turns_beside
 
 JSON = st.recursive(

@@ -6,9 +6,9 @@ import pytest
 from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
-from stores.intake import FREE_BYTES, Intake
 from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy

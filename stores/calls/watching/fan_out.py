@@ -22,12 +22,12 @@ from stores.calls.watching.places import is_between_changes, next_moment
 from stores.calls.watching.questions import Question
 from stores.calls.watching.stream import Change, Stream, opened, passes
 from stores.calls.watching.subscribers import EndedError, Subscriber
+from stores.concurrency.shared_slices import SharedTurns
+from stores.concurrency.time_slices import Turn, in_turns
 from stores.database import Collection
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import Values
-from stores.shared_turns import SharedTurns
 from stores.timings import Timing
-from stores.turns import Turn, in_turns
 
 MAX_SUBSCRIBERS: Final = 5_000
 

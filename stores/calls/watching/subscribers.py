@@ -6,8 +6,8 @@ from typing import Final
 from stores.calls.watching.cursors import Cursors
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.log import Channel
+from stores.concurrency.shared_slices import SharedTurns
 from stores.errors import UnavailableError
-from stores.shared_turns import SharedTurns
 
 LAGGED: Final = (
     "the subscription lagged behind the events that are kept for it (LOOMQL_MAX_EVENT_BYTES); subscribe again with "

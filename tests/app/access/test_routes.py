@@ -31,9 +31,9 @@ from app.server import create_app
 from app.settings import Settings
 from stores.access import EVERY_PROJECT, Caller, Grant, Role
 from stores.calls import CallsStore
+from stores.concurrency.request_budget import Intake
 from stores.database import Database
 from stores.errors import UnauthenticatedError
-from stores.intake import Intake
 from stores.otel import OtelStore
 from tests.app.access.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.app.command import ROOT

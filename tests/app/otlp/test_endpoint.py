@@ -24,9 +24,9 @@ from app.otlp import endpoint
 from app.otlp.bodies import Decompression
 from app.server import create_app
 from app.settings import Settings
-from stores import intake
+from stores.concurrency import request_budget
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.errors import BadInputError
-from stores.intake import FREE_BYTES, Intake
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, otlp_json, request, span, span_id
@@ -300,7 +300,7 @@ async def narrow(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.As
 async def test_who_sends_too_much_at_once_is_told_when_to_come_again(
     narrow: httpx.AsyncClient, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(request_budget, "_PATIENCE_SECONDS", 0.05)
     sent = body(span(1, {"input.value": "x" * (80_000 + FREE_BYTES)}))
     headers = PROTOBUF | {"content-encoding": encoding}
     content = gzip.compress(sent) if encoding == "gzip" else sent

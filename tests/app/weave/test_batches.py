@@ -16,10 +16,10 @@ from graphql_schema.context import Stores
 from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
+from stores.concurrency.request_budget import Intake, Share
 from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
-from stores.intake import Intake, Share
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 
@@ -347,7 +347,7 @@ def test_an_id_of_another_is_refused_for_good(door: httpx.Client, project: str) 
 async def test_a_batch_of_very_many_bad_items_keeps_nobody_waiting(
     database: Database, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stores.turns.TURN_SECONDS", 0.0)
+    monkeypatch.setattr("stores.concurrency.time_slices.TURN_SECONDS", 0.0)
     body = Body(bytearray(b'{"batch": [' + b"0," * 2_999 + b"0]}"), Access(ANYONE, Role.WRITER), Intake().share())
     create = call_writes.upsert_batch if path == BATCH else feedback.create_batch
     turns = Turns()

@@ -13,8 +13,8 @@ from app.server import create_app
 from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
-from stores.intake import FREE_BYTES, Intake
 from tests.app.weave.asking import end, posted, refused, start, started, streamed
 from tests.live_server import live_server
 

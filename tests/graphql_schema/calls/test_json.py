@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from graphql_schema import connections
-from stores import json_text, turns
+from stores import json_text
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
+from stores.concurrency import time_slices
 from stores.json_fields import JsonField
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
@@ -116,7 +117,7 @@ async def test_a_list_is_answered_in_turns_with_other_work(
 ) -> None:
     # given
     await write_two(calls)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0)
+    monkeypatch.setattr(time_slices, "TURN_SECONDS", 0)
     monkeypatch.setattr(connections, "FEW_CHARACTERS", 10)
     of_others = Turns()
     read_in: dict[str, set[int]] = {}

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stores import turns
-from stores.turns import AT_ONCE, coming_in_turns, in_turns, stretches
+from stores.concurrency import time_slices
+from stores.concurrency.time_slices import AT_ONCE, coming_in_turns, in_turns, stretches
 
 
 async def _coming(text: str) -> AsyncIterator[str]:
@@ -29,7 +29,7 @@ async def test_others_run_between_the_items_of_long_work(items: AsyncIterator[st
     # when
     async for item in items:
         seen.append(item)
-        time.sleep(turns.TURN_SECONDS)  # noqa: ASYNC251 -- stands for work that keeps the event loop
+        time.sleep(time_slices.TURN_SECONDS)  # noqa: ASYNC251 -- stands for work that keeps the event loop
     # then
     assert seen == ["a", "other", "b", "other", "c", "other", "d"]
     await waiting

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from stores import THREADS
+from stores.concurrency.quotas import ByteBudget
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
-from stores.shares import ByteBudget
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 FREE_BYTES: Final = 16 * 1024

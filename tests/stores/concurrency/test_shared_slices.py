@@ -4,8 +4,8 @@ import asyncio
 import time
 from time import monotonic
 
-from stores import shared_turns
-from stores.shared_turns import SharedTurns
+from stores.concurrency import shared_slices
+from stores.concurrency.shared_slices import SharedTurns
 
 PIECE = 0.001
 
@@ -67,4 +67,4 @@ async def test_who_leaves_the_line_takes_nobodys_turn() -> None:
         until = await turns.come()
 
     assert sorted(set(done)) == [0, 1, 2, 3, 4]
-    assert began + shared_turns._SHARE_SECONDS <= until <= monotonic() + shared_turns._SHARE_SECONDS
+    assert began + shared_slices._SHARE_SECONDS <= until <= monotonic() + shared_slices._SHARE_SECONDS

@@ -7,12 +7,12 @@ import pytest
 
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsFilter, CallsStore
+from stores.concurrency.scan_slots import MOST_SCANS, QUOTA_KEY, ScanSlots
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.paging import PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.scans import MOST_SCANS, QUOTA_KEY, ScanSlots
 from stores.threads import ThreadsFilter, ThreadsStore
 from tests.stores.calls.builders import PROJECT, start
 from tests.waiting import until

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stores.patience import Patience
+from stores.concurrency.timeouts import Patience
 
 SECONDS = 0.01
 

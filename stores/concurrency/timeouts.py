@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from stores.shared_timers import SharedTimer
+from stores.concurrency.shared_timer import SharedTimer
 
 _R = TypeVar("_R")
 

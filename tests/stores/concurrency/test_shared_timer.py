@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stores.shared_timers import SharedTimer
+from stores.concurrency.shared_timer import SharedTimer
 from tests.waiting import until
 
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from stores import intake as intake_module
 from stores.calls import CallsStore
+from stores.concurrency import request_budget as intake_module
+from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
-from stores.intake import FREE_BYTES, Intake
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.waiting import turns_beside
 

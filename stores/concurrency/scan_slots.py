@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
+from stores.concurrency.quotas import half
 from stores.errors import UnavailableError
-from stores.shares import half
 
 QUOTA_KEY: Final[ContextVar[str]] = ContextVar("quota key", default="")
 """Whose quota reads count in; empty for the server's own work."""

@@ -5,7 +5,7 @@ from collections import deque
 from time import monotonic
 from typing import Final
 
-from stores.turns import AT_ONCE, TURN_SECONDS
+from stores.concurrency.time_slices import AT_ONCE, TURN_SECONDS
 
 _SHARE_SECONDS: Final = 0.0005
 """How long one task may go on before others: what is waited for in the line costs more than a small piece of work."""
