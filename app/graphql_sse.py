@@ -25,7 +25,7 @@ from app.results import body_of
 from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints
 from graphql_schema.shared_results import SharedResult
-from stores import json_text
+from stores.json import codec
 
 _COMMENT: Final = b":\n\n"
 _COMPLETE: Final = b"event: complete\ndata:\n\n"
@@ -92,7 +92,7 @@ class EventStream(Response):
                         yield _shared_event(result)
                     elif isinstance(result, StreamHints):
                         # A comment, since clients of the protocol fail on kinds of events that it does not have.
-                        yield b": %b\n\n" % json_text.dumps({"hints": result.hints})
+                        yield b": %b\n\n" % codec.dumps({"hints": result.hints})
                     else:
                         yield next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
@@ -103,7 +103,7 @@ class EventStream(Response):
 
 def next_event(body: dict[str, Any]) -> bytes:
     """One result as an event; line breaks, which JSON text from elsewhere may hold between its words, stay such."""
-    return _event_of(json_text.dumps(body))
+    return _event_of(codec.dumps(body))
 
 
 def _event_of(text: bytes) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from stores import json_text
 from stores.errors import BadInputError, StoreError
+from stores.json import codec
 
 NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
 _SHA256: Final = "sha256:"
@@ -170,7 +170,7 @@ def _documents_of(file: Path) -> Iterator[tuple[str, str]]:
 
 def _entries(file: Path, content: bytes) -> Iterator[tuple[str, str]]:
     try:
-        manifest = json_text.loads(content)
+        manifest = codec.loads(content)
     except BadInputError as error:
         raise ValueError(f"LOOMQL_TRUSTED_DOCUMENTS: {file} is {error.message}") from error
     for name, text in _pairs(manifest):

@@ -13,10 +13,10 @@ from graphql.utilities import coerce_input_value, validate_input_value
 from graphql_schema.fields import to_store
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.sorting import sort_keys
-from stores import json_text
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.exports.lists import Asked
 from stores.ids import check_project_id
+from stores.json import codec
 
 PROJECT_ID: Final = "projectId"
 
@@ -95,7 +95,7 @@ def _argument(schema: BoundedSchema, concept: Concept, name: str, text: str | No
     if text is None:
         return None
     try:
-        value = json_text.loads(text.encode())
+        value = codec.loads(text.encode())
     except StoreError as error:
         raise error.under(name) from None
     _check_depth(value, name)

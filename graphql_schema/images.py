@@ -11,8 +11,8 @@ from graphql_schema.fields import ProjectId, described, json_field, optional_inp
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
-from stores import json_text
 from stores.images import Generated, ImageInputs
+from stores.json import codec
 from stores.json_fields import JsonField
 from stores.paging import Row
 
@@ -76,7 +76,7 @@ class ImageGenerationCreateRes:
 def _row(made: Generated) -> dict[str, Any]:
     return {
         "project_id": made.project_id,
-        "json": {"response": json_text.encode(made.response)},
+        "json": {"response": codec.encode(made.response)},
         "images": [{**picture, "url": file_url(made.project_id, picture["digest"])} for picture in made.pictures],
         "weave_call_id": made.call_id,
     }

@@ -23,9 +23,9 @@ from graphql_schema.limits.inputs import SETTING
 from graphql_schema.limits.nesting import bound_comparisons
 from graphql_schema.near_names import mend
 from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, may_have_changed
-from stores import json_slices
 from stores.concurrency.timeouts import Patience
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
+from stores.json import incremental
 
 _TOLD_OF: Final = 200
 """Documents of which it is kept what they do: their texts are, too, unless they are long."""
@@ -67,7 +67,7 @@ class BoundedSchema(strawberry.Schema):
         for name in _PASSED_BY:
             if getattr(self, name):
                 raise TypeError(f"{name} cannot be given: the short way that operations take here passes them by")
-        self._max_text_values = limits.max_input_values + json_slices.MAX_VALUES
+        self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
         self._patience = None if limits.max_seconds is None else _patience(limits.max_seconds)
         self._documents = Documents(self._schema, limits)
         self._executors = Executors(self._schema, self.execution_context_class, limits)
@@ -77,7 +77,7 @@ class BoundedSchema(strawberry.Schema):
         self.observer: Observer = lambda _query, _operation_name: _NOBODY
         """Who is beside each operation: in `execute` until its end, in `stream` as it begins."""
 
-    async def parse_request(self, text: json_slices.Text, reserve: json_slices.Reserve) -> object:
+    async def parse_request(self, text: incremental.Text, reserve: incremental.Reserve) -> object:
         """Return the value of a request's JSON text; its inputs and its JSON together have a limit of values.
 
         `reserve` gets the bytes of memory that the value takes beyond those of ordinary JSON, before the text is
@@ -89,7 +89,7 @@ class BoundedSchema(strawberry.Schema):
             RateLimitedError, UnavailableError: `reserve` finds no room.
         """
         try:
-            return await json_slices.loads_whole(text, reserve, self._max_text_values)
+            return await incremental.loads_whole(text, reserve, self._max_text_values)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error.message}, or raise {SETTING} on the server") from None
 

@@ -28,7 +28,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from stores import base64_text, times
 from stores.errors import BadInputError
-from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
+from stores.json.limits import MAX_DEPTH, MAX_DIGITS
 
 DateTime = NewType("DateTime", int)
 BigInt = NewType("BigInt", int)

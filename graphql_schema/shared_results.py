@@ -17,7 +17,7 @@ import graphql
 from graphql import DocumentNode, FieldNode, VariableNode, Visitor, get_operation_ast
 from strawberry.types import ExecutionResult
 
-from stores import json_text
+from stores.json import codec
 
 if TYPE_CHECKING:
     from graphql.pyutils import AwaitableOrValue
@@ -49,7 +49,7 @@ class SharedResult(ExecutionResult):
     @cached_property
     def encoded(self) -> bytes:
         """The JSON of the response."""
-        return json_text.dumps({"data": self.data})
+        return codec.dumps({"data": self.data})
 
     @cached_property
     def text(self) -> str:

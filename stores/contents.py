@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from stores import json_text
 from stores.files import NewFile
+from stores.json import codec
 
 CONTENT_TYPE: Final = "weave.type_wrappers.Content.content.Content"
 METADATA_NAME: Final = "metadata.json"
@@ -43,7 +43,7 @@ class WeaveContent:
             "metadata": self.metadata,
             "extension": self.extension,
         }
-        return self.content, NewFile.of(json_text.encode(told).encode(), METADATA_NAME)
+        return self.content, NewFile.of(codec.encode(told).encode(), METADATA_NAME)
 
 
 def value_of(content: NewFile, metadata: NewFile) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from stores import json_path, json_text
+from stores.json import codec, paths
 from stores.paging import Row
 
 _PARSED: Final = "parsed"
@@ -26,7 +26,7 @@ class JsonField:
         parsed = row.setdefault(_PARSED, {})
         if self.name not in parsed:
             text = self.text(row)
-            parsed[self.name] = None if text is None else json_text.loads(text.encode())
+            parsed[self.name] = None if text is None else codec.loads(text.encode())
         return parsed[self.name]
 
     def at(self, row: Row, path: str | None) -> str | None:
@@ -37,8 +37,8 @@ class JsonField:
         """
         if not path:
             return self.text(row)
-        value = json_path.follow(self.value(row), json_path.split(path))
-        return None if value is None else json_text.encode(value)
+        value = paths.follow(self.value(row), paths.split(path))
+        return None if value is None else codec.encode(value)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class ValueField:
         """
         value = getattr(source, self.name)
         if path:
-            value = json_path.follow(value, json_path.split(path))
-        return None if value is None else json_text.encode(value)
+            value = paths.follow(value, paths.split(path))
+        return None if value is None else codec.encode(value)
 
 
 def forget(row: Row) -> None:

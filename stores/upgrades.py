@@ -16,7 +16,6 @@ from bson import encode as bson_encode
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from stores import json_text
 from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
 from stores.calls.examples import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
@@ -25,6 +24,7 @@ from stores.database import Database, Document
 from stores.database.error_translation import TOO_LARGE
 from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
 from stores.errors import StoreError
+from stores.json import codec
 from stores.otel.usage import usage_of_stored
 from stores.usage.entries import by_model
 
@@ -184,7 +184,7 @@ def _update(call: Document) -> UpdateOne | None:
     """What fills in a call's usage, unless its summary is another by then; None where nothing is lacking."""
     text = call["json"]["summary"]
     try:
-        kept = _kept(call, json_text.loads(text.encode()))
+        kept = _kept(call, codec.loads(text.encode()))
     except StoreError as error:
         _leave_out(call["_id"], f"its summary cannot be read ({error})", "summary")
         return None
@@ -203,7 +203,7 @@ def _kept(call: Document, summary: object) -> Document:
     """The fields of a call's usage: of a span's call as the span's attributes state it, if its summary does so, too."""
     attributes = call["json"].get("attributes")
     sent = by_model(summary)
-    usage = usage_of_stored(json_text.loads(attributes.encode())) if attributes and sent else {}
+    usage = usage_of_stored(codec.loads(attributes.encode())) if attributes and sent else {}
     if not usage or any(_without_parts(usage[model]) != _without_parts(sent.get(model, {})) for model in usage):
         return kept_of_summary(summary)
     return kept_of_summary({"usage": usage}, call.get("usage_scope"))
@@ -217,7 +217,7 @@ def _update_of_inputs(call: Document) -> UpdateOne | None:
     """What fills in a prediction's example, unless its inputs are others by then; None where nothing is lacking."""
     text = call["json"]["inputs"]
     try:
-        digest = example_digest(call["op_trace_name"], json_text.loads(text.encode()))
+        digest = example_digest(call["op_trace_name"], codec.loads(text.encode()))
     except StoreError as error:
         _leave_out(call["_id"], f"its inputs cannot be read ({error})", "inputs")
         return None

@@ -13,8 +13,8 @@ from app.exports.client import ExportClient, ExportError
 from app.exports.export import TRAILER
 from app.exports.resuming import Standing, StandingFile
 from app.settings import Settings
-from stores import json_text
 from stores.exports.columns import CURSOR
+from stores.json import codec
 
 _KEPT_EVERY: Final = 2_000
 _CURSOR: Final = f',"{CURSOR}":"'.encode()
@@ -114,7 +114,7 @@ class _LinesFile:
             end = self._write_rows(lines, output, told)
         finally:
             self._keep(output)
-        output.write(json_text.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
+        output.write(codec.dumps({TRAILER: end | {"count": self._standing.count, "resumed": False}}) + b"\n")
 
     def _leave_nothing_empty(self) -> None:
         if self._file.exists() and not self._file.stat().st_size:

@@ -12,7 +12,7 @@ from app.media_types import JSON
 from app.results import body_of
 from graphql_schema.errors import RETRY_AFTER
 from graphql_schema.outcomes import is_unanswered
-from stores import json_text
+from stores.json import codec
 
 _LARGE: Final = 16 * 1024
 """Bytes of an answer whose data takes longer to be let go of than to be handed on."""
@@ -58,7 +58,7 @@ def json_response(
     body: dict[str, Any], media_type: str, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer of JSON."""
-    text = json_text.dumps(body)
+    text = codec.dumps(body)
     if len(text) > _LARGE:
         # It takes a while to be let go of, for which its client need not wait: the answer is written first.
         asyncio.get_running_loop().call_soon(_let_go, body)

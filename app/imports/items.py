@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.exports.export import TRAILER
-from stores import json_text
 from stores.calls.exported import CALL_COLUMNS, restored_of
 from stores.calls.restoring import RestoredCall
 from stores.errors import BadInputError
@@ -13,6 +12,7 @@ from stores.exports.columns import CURSOR, Columns
 from stores.feedback import NewFeedback
 from stores.feedback.exported import FEEDBACK_COLUMNS, new_of
 from stores.imports import Fields
+from stores.json import codec
 from stores.objects.exported import OBJECT_COLUMNS, version_of
 from stores.objects.restoring import RestoredVersion
 
@@ -59,7 +59,7 @@ def item_of(content: bytes, project_id: str | None) -> tuple[Item, list[str]]:
     Raises:
         BadInputError: it is no JSON, none of all these, or one of its fields has the wrong type.
     """
-    row = json_text.loads(content)
+    row = codec.loads(content)
     if not isinstance(row, dict):
         raise BadInputError("must be a JSON object: a row of an export, or a request of OTLP")
     if TRAILER in row:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from app.media_types import media_type_of
 from app.observing import under_way
-from stores import json_text
 from stores.errors import StoreError, retry_after
+from stores.json import codec
 from stores.otel import Exported
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -48,7 +48,7 @@ def success(exported: Exported, media_type: str) -> Response:
     if media_type == JSON:
         rejected = exported.rejected_spans
         partial = {"rejectedSpans": str(rejected), "errorMessage": exported.error_message}
-        return _answer(json_text.dumps({"partialSuccess": partial} if rejected else {}), 200, JSON)
+        return _answer(codec.dumps({"partialSuccess": partial} if rejected else {}), 200, JSON)
     return _answer(response_of(exported).SerializeToString(), 200, PROTOBUF)
 
 
@@ -67,7 +67,7 @@ def failure(error: StoreError, status: int, media_type: str) -> Response:
     under_way.failed(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
     if media_type == JSON:
-        body = json_text.dumps({"code": code, "message": message})
+        body = codec.dumps({"code": code, "message": message})
     else:
         body = Status(code=code, message=message).SerializeToString()
     answer = _answer(body, status, media_type)

@@ -19,10 +19,10 @@ from app.otlp.bodies import UnknownEncodingError, read_body
 from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.traffic.payers import payer_of
 from graphql_schema.errors import unexpected
-from stores import json_slices
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError
 from stores.ids import check_project_id
+from stores.json import incremental
 from stores.otel import Exported, OtelStore
 
 PROJECT_HEADER: Final = "project_id"
@@ -102,7 +102,7 @@ async def _unstored(request: Request) -> Response:
 async def _read(text: bytearray, share: Share) -> object:
     """The value of a body in JSON, whose memory the share reserves."""
     try:
-        return await json_slices.loads(text, MAX_VALUES, reserve=share.take)
+        return await incremental.loads(text, MAX_VALUES, reserve=share.take)
     except PayloadTooLargeError as error:
         reason = error.message.partition(";")[0]
         raise PayloadTooLargeError(f"the body {reason}; export fewer spans at once") from None

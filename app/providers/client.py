@@ -17,8 +17,8 @@ from app.providers.secrets import parsed, secrets_of
 from app.providers.streamed_secrets import StreamedSecrets
 from app.providers.transport import BoundedTransport, too_large
 from app.providers.urls import Origin, origin_of, origin_of_base_url
-from stores import json_text
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.providers import Endpoint, JsonObject, ProviderError
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
@@ -229,7 +229,7 @@ class ProviderClient:
 
 async def _encoded(request: JsonObject) -> bytes:
     # Of all that is in it the messages alone may be megabytes, which others need not wait for.
-    return (await asyncio.to_thread(json_text.encode, request)).encode()
+    return (await asyncio.to_thread(codec.encode, request)).encode()
 
 
 async def _tried(post: Callable[[], Awaitable[_T]], seconds: float) -> _T:

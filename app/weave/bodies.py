@@ -9,11 +9,11 @@ from starlette.requests import Request
 from app.access.callers import ACCESS, Access, access_of
 from app.request_bodies import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
-from stores import json_slices
 from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError
+from stores.json import incremental
 
-LARGE: Final = 4 * json_slices.SMALL
+LARGE: Final = 4 * incremental.SMALL
 _RETRY_ID: Final = "x-weave-retry-id"
 _PASSES_BY: Final = 4
 """So many times the largest body passes by unread, so that its sender hears why it is refused."""
@@ -68,7 +68,7 @@ class Body:
         if len(self.text) > LARGE:
             return None
         try:
-            around = found = await json_slices.loads_whole(self.text, self.share.take)
+            around = found = await incremental.loads_whole(self.text, self.share.take)
         except BadInputError:
             return None
         for key in path:
@@ -77,8 +77,8 @@ class Body:
 
     async def _sliced_items(self, path: tuple[str, ...]) -> "Items":
         try:
-            found = await json_slices.members(self.text, path)
-            around = None if found is None else await json_slices.loads(found.around, reserve=self.share.take)
+            found = await incremental.members(self.text, path)
+            around = None if found is None else await incremental.loads(found.around, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
         if found is None:
@@ -88,7 +88,7 @@ class Body:
 
     async def _decoded(self) -> object:
         try:
-            return await json_slices.loads(self.text, json_slices.MAX_VALUES, reserve=self.share.take)
+            return await incremental.loads(self.text, incremental.MAX_VALUES, reserve=self.share.take)
         except BadInputError as error:
             raise InvalidRequestError(f"the body cannot be read: {error.message}") from None
 
@@ -97,7 +97,7 @@ class Body:
 class Items:
     """The members of a list, each read when it is asked for, and what stands around the list."""
 
-    members: json_slices.Members | list[object]
+    members: incremental.Members | list[object]
     around: object
     name: str
     access: Access
@@ -112,9 +112,9 @@ class Items:
 
     def size(self, position: int) -> int:
         """The length of a member's text; 0 in a body that was soon parsed."""
-        return self.members.size(position) if isinstance(self.members, json_slices.Members) else 0
+        return self.members.size(position) if isinstance(self.members, incremental.Members) else 0
 
-    async def value(self, position: int, max_values: int = json_slices.MAX_VALUES) -> object:
+    async def value(self, position: int, max_values: int = incremental.MAX_VALUES) -> object:
         """A member.
 
         Raises:
@@ -125,14 +125,14 @@ class Items:
             return self.members[position]
         try:
             span = self.members.span(position)
-            return await json_slices.loads(self.members.text, max_values, span, self.share.take)
+            return await incremental.loads(self.members.text, max_values, span, self.share.take)
         except (BadInputError, PayloadTooLargeError) as error:
             raise error.under(self.at(position)) from None
 
     def has(self, position: int, part: bytes) -> bool:
         """Whether some bytes are in a member's text, as far as that is at hand."""
         return (
-            isinstance(self.members, json_slices.Members)
+            isinstance(self.members, incremental.Members)
             and self.members.text.find(part, *self.members.span(position)) >= 0
         )
 

@@ -9,10 +9,11 @@ import orjson
 from app.weave.feedback_rows import FEEDBACK_ON_CALLS, feedback_json
 from app.weave.requests import CallReadReq, CallsQueryReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
 from stores.calls.additions import PRICES
 from stores.calls.summaries import SUMMARY
 from stores.costs import bill
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 _ALWAYS: Final = ("id", "project_id", "op_name", "trace_id", "started_at")
@@ -92,8 +93,8 @@ def _parts(row: Row, shape: Shape) -> tuple[bytes, bytes]:
     fields |= {name: row.get(name) for name in shape.sizes}
     fields |= {"deleted_at": None}
     if _SUMMARY not in shape.fields:
-        return json_text.dumps(fields), b""
-    return json_text.dumps(fields)[:-1] + b',"summary":' + _summary(row, shape), b"}}}"
+        return codec.dumps(fields), b""
+    return codec.dumps(fields)[:-1] + b',"summary":' + _summary(row, shape), b"}}}"
 
 
 def _summary(row: Row, shape: Shape) -> bytes:
@@ -102,9 +103,9 @@ def _summary(row: Row, shape: Shape) -> bytes:
     if not text.endswith("}}") or '"weave"' in (row.get("json", {}).get(_SUMMARY) or ""):
         summary = dict(SUMMARY.value(row))
         weave = summary.pop("weave")
-        text = json_text.encode(summary | {"weave": weave})
+        text = codec.encode(summary | {"weave": weave})
     costs = _costs(row) if shape.has_costs else {}
-    told = f',"costs":{json_text.encode(costs)}' if costs else ""
+    told = f',"costs":{codec.encode(costs)}' if costs else ""
     return (text[:-2] + told).encode()
 
 

@@ -12,8 +12,8 @@ from app.weave.bodies import Body
 from app.weave.errors import answer
 from app.weave.requests import CompletionsCreateReq
 from graphql_schema.context import Stores
-from stores import json_text
 from stores.completions import CompletionEvent
+from stores.json import codec
 
 
 async def create(stores: Stores, body: Body) -> Response:
@@ -67,4 +67,4 @@ async def _lines(first: CompletionEvent, events: AsyncGenerator[CompletionEvent,
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return json_text.encode(value).encode() + b"\n"
+    return codec.encode(value).encode() + b"\n"

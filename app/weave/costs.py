@@ -11,8 +11,9 @@ from app.weave.errors import answer
 from app.weave.listings import pages
 from app.weave.requests import CostCreateReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 
@@ -55,7 +56,7 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
 
     async for page in pages(read, asked):
         for row in page.rows:
-            yield json_text.dumps(_cost(row, names)) + b"\n"
+            yield codec.dumps(_cost(row, names)) + b"\n"
 
 
 def _cost(row: Row, names: tuple[str, ...]) -> dict[str, Any]:

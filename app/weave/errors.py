@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from app.observing import under_way
 from graphql_schema.errors import unexpected
-from stores import json_text
 from stores.errors import (
     BadInputError,
     ConflictError,
@@ -18,6 +17,7 @@ from stores.errors import (
     UnavailableError,
     retry_after,
 )
+from stores.json import codec
 
 INVALID: Final = 422
 _TAKEN: Final = 409
@@ -95,6 +95,4 @@ def failure(error: Exception, where: str) -> Response:
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Any answer in JSON."""
-    return Response(
-        json_text.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
-    )
+    return Response(codec.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")

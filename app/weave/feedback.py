@@ -13,9 +13,9 @@ from app.weave.feedback_rows import FEEDBACK, feedback_fields
 from app.weave.listings import pages
 from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
-from stores import json_path, json_text
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError, StoreError
+from stores.json import codec, paths
 from stores.json_fields import JsonField, forget
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
@@ -131,7 +131,7 @@ async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes,
 
     async for page in pages(read, asked, _READ_AT_ONCE):
         for row in page.rows:
-            yield json_text.dumps(_fields(row, names)) + b"\n"
+            yield codec.dumps(_fields(row, names)) + b"\n"
             forget(row)
 
 
@@ -142,7 +142,7 @@ def _fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _text(row: Row, name: str) -> str:
-    value = json_path.follow(_PAYLOAD.value(row), json_path.split(name)[1:])
+    value = paths.follow(_PAYLOAD.value(row), paths.split(name)[1:])
     if value is None:
         return ""
-    return value if isinstance(value, str) else json_text.encode(value)
+    return value if isinstance(value, str) else codec.encode(value)

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import orjson
 
-from stores import json_text, times
+from stores import times
+from stores.json import codec
 from stores.paging import Row
 
 _FIELDS: Final = (
@@ -28,7 +29,7 @@ FEEDBACK: Final = ("project_id", *_FIELDS, "payload")
 
 def feedback_json(row: Row) -> bytes:
     """A piece of feedback as it stands in a call's summary."""
-    return json_text.dumps(feedback_fields(row, (*_FIELDS, "payload")))
+    return codec.dumps(feedback_fields(row, (*_FIELDS, "payload")))
 
 
 def feedback_fields(row: Row, names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from app.weave.errors import answer
 from app.weave.listings import in_parts, pages
 from app.weave.object_requests import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
 from stores.errors import StoreError
+from stores.json import codec
 from stores.paging import Row
 from stores.refs import object_ref
 
@@ -96,7 +97,7 @@ async def _pages(stores: Stores, asked: ObjQueryReq) -> AsyncGenerator[list[Row]
 
 def _line(row: Row, asked: ObjQueryReq) -> bytes:
     size = row[_SIZE] if asked.include_storage_size else None
-    return json_text.dumps(_object(row) | {_SIZE: size}) + b"\n"
+    return codec.dumps(_object(row) | {_SIZE: size}) + b"\n"
 
 
 def _object(row: Row) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from app.weave.errors import answer
 from app.weave.listings import pages
 from app.weave.requests import OfProject, ThreadsQueryReq
 from graphql_schema.context import Stores
-from stores import json_text, times
+from stores import times
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 SERVER_INFO: Final = {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
@@ -47,7 +48,7 @@ async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[byt
 
     async for page in pages(read, asked):
         for row in page.rows:
-            yield json_text.dumps(_thread(row)) + b"\n"
+            yield codec.dumps(_thread(row)) + b"\n"
 
 
 def _thread(row: Row) -> dict[str, Any]:

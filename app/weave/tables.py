@@ -20,8 +20,8 @@ from app.weave.object_requests import (
     UpdateSpec,
 )
 from graphql_schema.context import Stores
-from stores import json_text
 from stores.concurrency.time_slices import in_turns
+from stores.json import codec
 from stores.paging import Page, PageRequest, Row
 
 _ROWS: Final = ("table", "rows")
@@ -87,7 +87,7 @@ async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, 
     async for page in pages(lambda request: read(request, _SIZE), asked):
         for part in in_parts(page.rows, _SIZE):
             for row in (await read(PageRequest(len(part), cursor, offset=offset), "val")).rows:
-                yield json_text.dumps(_row(row)) + b"\n"
+                yield codec.dumps(_row(row)) + b"\n"
             cursor, offset = page.cursor(part[-1]), 0
 
 

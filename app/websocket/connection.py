@@ -21,9 +21,9 @@ from app.websocket.reserving import (
     TRY_AGAIN,
     refusal_reason,
 )
-from stores import json_text
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
+from stores.json import codec
 
 if TYPE_CHECKING:
     from app.websocket.endpoint import GraphQLWebSocket
@@ -97,7 +97,7 @@ class Connection(ASGIWebSocketAdapter):
         """
         size = len(encoded)
         if size <= FREE_BYTES:
-            return json_text.loads(encoded)
+            return codec.loads(encoded)
         self._share = share = self.take_share()
         await share.take(max(0, size - share.size))
         return await self.view.schema.parse_request(encoded, share.take)
@@ -147,7 +147,7 @@ class Connection(ASGIWebSocketAdapter):
         Raises:
             WebSocketDisconnected: the connection is closed.
         """
-        await self.send_text(json_text.dumps(message).decode())
+        await self.send_text(codec.dumps(message).decode())
 
     async def send_text(self, text: str) -> None:
         """Send one message that is encoded already.
@@ -177,7 +177,7 @@ def _refused_alone(encoded: bytes) -> dict[str, object] | None:
     if len(encoded) > MAX_REFUSABLE_BYTES:
         return None
     try:
-        message = json_text.loads(encoded)
+        message = codec.loads(encoded)
     except BadInputError:
         return None
     if not isinstance(message, dict) or message.get("type") != "subscribe":

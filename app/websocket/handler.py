@@ -39,10 +39,10 @@ from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.shared_results import SharedResult
-from stores import json_text
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
 from stores.ids import new_id
+from stores.json import codec
 
 if TYPE_CHECKING:
     from app.traffic.websockets import OpenWebSocket
@@ -262,7 +262,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
         At the first the share is closed, if one is given: the client may take long to read it.
         """
-        start = f'{{"type":"next","id":{json_text.encode(operation.id)},"payload":'
+        start = f'{{"type":"next","id":{codec.encode(operation.id)},"payload":'
         async for result in results:
             if share:
                 share.close()

@@ -9,9 +9,9 @@ from uvicorn._types import ASGIReceiveEvent
 
 from app.request_bodies import PACE, TimeLeft
 from app.websocket.signs import CountingProtocol
-from stores import json_slices
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
+from stores.json import incremental
 
 CLIENT_TIMEOUT: Final = 4408
 """The client sends a message too slowly, or no longer answers pings; the reason tells which."""
@@ -24,7 +24,7 @@ SHARE: Final = "loomql.share"
 ENCODED: Final = "loomql.encoded"
 """The key of a large text in its event: UTF-8 that is not checked, since a `str` can take four times the memory."""
 
-MAX_REFUSABLE_BYTES: Final = json_slices.SMALL
+MAX_REFUSABLE_BYTES: Final = incremental.SMALL
 """Bytes of a message up to which its operation alone is refused, and the others of the connection go on."""
 
 _SLICE: Final = 16 * 1024

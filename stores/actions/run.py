@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from stores import json_text, refs
+from stores import refs
 from stores.actions.specs import Action
 from stores.database.project_registry import Entered
 from stores.errors import NotFoundError, PayloadTooLargeError, StoreError
 from stores.feedback import NewFeedback
 from stores.feedback.kinds import RUNNABLE
+from stores.json import codec
 from stores.paging import Row
 
 MAX_OUTPUTS: Final = 32 * 1024 * 1024
@@ -71,7 +72,7 @@ class Run:
 
     def keep(self, call_id: str, output: object, feedback: Row) -> None:
         """Note what came of a call."""
-        kept = {"output": json_text.encode(output)}
+        kept = {"output": codec.encode(output)}
         self.characters += len(kept["output"])
         self.results[call_id] = {"call_id": call_id, "json": kept, "feedback": feedback}
 

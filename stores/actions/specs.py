@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from stores import json_text, refs
+from stores import refs
 from stores.errors import BadInputError, StoreError
+from stores.json import codec
 from stores.json_fields import JsonField
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ActionSpec
@@ -67,7 +68,7 @@ def _spec(text: str) -> ActionSpec:
     if len(text) > MAX_SPEC:
         message = f"leads to an object of {len(text):,} characters; the limit for specs is {MAX_SPEC:,}"
         raise BadInputError(message, "action_ref")
-    value = json_text.loads(text.encode())
+    value = codec.loads(text.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
         message = f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass"
         raise BadInputError(message, "action_ref")

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from stores import json_text
 from stores.errors import BadInputError
+from stores.json import codec
+from stores.json.traversal import strings_in
 from stores.json_fields import JsonField
-from stores.json_strings import strings_in
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.paging import Row
 
@@ -32,7 +32,7 @@ class WordSearch:
         if count > MAX_WORDS:
             raise BadInputError(f"leads to a spec of {count:,} target_words; the limit is {MAX_WORDS:,}", "action_ref")
         self._words = config.target_words
-        self._escaped = [word for word in self._words if json_text.encode(word) != f'"{word}"']
+        self._escaped = [word for word in self._words if codec.encode(word) != f'"{word}"']
 
     def is_found(self, row: Row) -> bool:
         """Whether one is in the output of a call, of which that is given."""
@@ -42,7 +42,7 @@ class WordSearch:
         # All other words stand in the text as they do in the strings.
         if not self._escaped or "\\" not in text:
             return False
-        parts = strings_in(json_text.loads(text.encode()), with_keys=True)
+        parts = strings_in(codec.loads(text.encode()), with_keys=True)
         return any(_has_any(part, self._escaped) for part in parts)
 
 

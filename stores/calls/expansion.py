@@ -6,10 +6,10 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final
 
-from stores import json_path, json_text
 from stores.calls.fields import CALL_FIELDS
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
+from stores.json import codec, paths
 from stores.paging import Row
 from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
@@ -80,7 +80,7 @@ class Expansion:
 def _column(name: str, argument: str) -> Column:
     try:
         access = CALL_FIELDS[name]
-        _, *steps = json_path.split(name)
+        _, *steps = paths.split(name)
     except BadInputError as error:
         raise BadInputError(error.message, argument) from None
     if access.field.text_path is None:
@@ -113,7 +113,7 @@ class _Payload:
 
     def write(self) -> None:
         if self.is_changed:
-            self.row["json"][self.field] = json_text.encode(self.value)
+            self.row["json"][self.field] = codec.encode(self.value)
 
 
 def _with(value: Any, steps: Sequence[str], new: object) -> Any:  # noqa: ANN401 -- any JSON
@@ -134,7 +134,7 @@ class _Page:
     def add(self, row: Row, field: str) -> None:
         text = row.get("json", {}).get(field)
         if text and SCHEME in text:
-            self.payloads.append(_Payload(row, field, json_text.loads(text.encode())))
+            self.payloads.append(_Payload(row, field, codec.loads(text.encode())))
 
     async def expand(self, sources: Sources, columns: list[Column]) -> None:
         """Expand columns none of which lies inside another."""
@@ -159,7 +159,7 @@ class _Page:
         self._values |= dict.fromkeys(new)
         async for text, ref in in_turns(refs.items()):
             json = resolved[ref].text
-            value = None if json is None else json_text.loads(json.encode())
+            value = None if json is None else codec.loads(json.encode())
             if json is not None and value is not None:
                 named = {**value, "_ref": text} if isinstance(value, dict) and "_ref" not in value else value
                 self._values[text] = named, len(json)

@@ -10,7 +10,7 @@ from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
 from stores.imports import Fields
-from stores.json_shape import INT64
+from stores.json.inspection import INT64
 from stores.paging import Row
 
 

@@ -6,12 +6,13 @@ from typing import Final, Self
 
 from bson import encode as bson_encode
 
-from stores import json_text, refs
+from stores import refs
 from stores.calls.data_urls import may_hold_data_urls, take_out
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.files import NewFile
-from stores.json_shape import Shape, shape_of
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import mirror
+from stores.json.inspection import Shape, shape_of
 
 MAX_BYTES: Final = 7_700_000
 """What a start's or an end's payload may take in BSON: both fit into a document of 16 MiB, with what else is in it."""
@@ -73,7 +74,7 @@ class Payload:
         """
         payload = cls({}, {}, {}, {}, 0, [])
         for name, value in values.items():
-            text = json_text.encode_plain(value) if at_once else _text(name, value)
+            text = codec.encode_plain(value) if at_once else _text(name, value)
             if text is None or (at_once and len(text) > AT_ONCE):
                 raise TakesLongError
             payload.add(name, value, text, None, with_files=name in with_files)
@@ -103,7 +104,7 @@ class Payload:
 
 def _text(name: str, value: object) -> str:
     try:
-        return json_text.encode(value)
+        return codec.encode(value)
     except StoreError as error:
         raise error.under(name) from None
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stores import json_slices, json_text, refs
+from stores import refs
 from stores.calls.examples import row_digest
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database
 from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores.json import codec, incremental
 from stores.paging import Row
 from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
@@ -92,7 +93,7 @@ async def _of_inputs(database: Database, project_id: str, keys: dict[str, Key], 
     async for call in coming_in_turns(database.calls.find(among, {"json.inputs": 1}, batch_size=BATCH)):
         text = call["json"]["inputs"]
         budget.read(text)
-        inputs = await json_slices.loads(text.encode())
+        inputs = await incremental.loads(text.encode())
         if isinstance(inputs, dict) and EXAMPLE in inputs:
-            found[keys[call["_id"]]] = json_text.encode(inputs[EXAMPLE])
+            found[keys[call["_id"]]] = codec.encode(inputs[EXAMPLE])
     return found

@@ -7,13 +7,13 @@ from math import isfinite
 from operator import itemgetter
 from typing import Any, Final
 
-from stores import json_slices, json_text
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.evaluations.edges import add_calls, find_calls
 from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
 from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores.json import codec, incremental
 from stores.paging import Row
 
 Key = tuple[str, str, str]
@@ -179,10 +179,10 @@ def _projection(wanted: frozenset[str]) -> dict[str, Any]:
 async def _read_output(row: Row) -> None:
     """Take a prediction's output apart, whatever it is."""
     text = row.pop("json", {}).get("output") or "null"
-    found = await json_slices.loads(text.encode())
+    found = await incremental.loads(text.encode())
     output = found if isinstance(found, dict) else {}
     value = next((output[name] for name in _OUTPUTS if name in output), None)
-    row["json"] = {} if value is None else {"output": json_text.encode(value)}
+    row["json"] = {} if value is None else {"output": codec.encode(value)}
     row["model_latency_ms"] = _milliseconds(output.get("model_latency"))
     scores = output.get("scores")
     row[SCORES] = scores if isinstance(scores, dict) else {}
@@ -210,7 +210,7 @@ def _join_calls(row: Row, calls: Sequence[Call]) -> None:
 
 
 def _score(row: Row, name: str, value: object, call: Call | None) -> Row:
-    text = {} if value is None else {"value": json_text.encode(value)}
+    text = {} if value is None else {"value": codec.encode(value)}
     return {"project_id": row["project_id"], "name": name, "json": text, "is_lost": False, **_of_call(call)}
 
 

@@ -7,9 +7,9 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from stores import json_path
 from stores.calls.fields import STATUSES
 from stores.errors import BadInputError
+from stores.json import paths
 from stores.query import texts
 from stores.query.fields import Access, Field, FieldTable, Kind
 from stores.query.values import Expression, bound, reach
@@ -102,7 +102,7 @@ def _members(value: Expression, name: Expression, depth: int) -> Expression:
 @lru_cache(MAX_NAMES)
 def plain_name(mirrored: str) -> str:
     """The name of a number, as clients write it, from its mirrored one."""
-    return json_path.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
+    return paths.join(_ESCAPED.sub(lambda code: chr(int(code[1], 16)), key) for key in mirrored.split("."))
 
 
 def check_names(count: int, argument: str) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from stores import json_text, refs
+from stores import refs
 from stores.errors import BadInputError, NotFoundError, StoreError
 from stores.feedback.inputs import NewFeedback
 from stores.feedback.kinds import is_annotation
+from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.classes import classes_of
@@ -68,7 +69,7 @@ def _check(new: NewFeedback, spec: Content | None) -> None:
 def _schema(spec: str) -> JsonSchema:
     if len(spec) > MAX_SPEC:
         raise BadInputError(f"leads to an object of {len(spec):,} characters; the limit for specs is {MAX_SPEC:,}")
-    value = json_text.loads(spec.encode())
+    value = codec.loads(spec.encode())
     if not isinstance(value, dict) or _CLASS not in (classes_of(value) or ()):
         raise BadInputError(f"leads to an object that is no {_CLASS}; create it with that builtinObjectClass")
     try:

@@ -3,7 +3,7 @@
 from stores import refs, times
 from stores.database import Document
 from stores.feedback.inputs import NewFeedback
-from stores.mirror import mirror
+from stores.json.bson_copy import mirror
 
 
 def key(project_id: str, feedback_id: str) -> Document:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from stores import ids, json_text, refs
+from stores import ids, refs
 from stores.calls.inputs import LOCAL_USER, MAX_NAME, check_length, check_object
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.kinds import Refs, checked_payload
+from stores.json import codec
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 """Of a payload's compact JSON text, with what LoomQL writes into it."""
@@ -123,7 +124,7 @@ def _text(payload: dict[str, Any]) -> str:
         BadInputError: it goes beyond `json_bounds`, or a string in it uses the reserved scheme of refs.
     """
     try:
-        text = json_text.encode(payload)
+        text = codec.encode(payload)
         if _SCHEMES in text:
             refs.collect(payload)
     except StoreError as error:

@@ -3,14 +3,15 @@
 from contextlib import suppress
 from typing import Any, Final
 
-from stores import json_text, times
+from stores import times
 from stores.calls import CallEnd, CallStart
 from stores.calls.documents import end_fields, kept_of_summary, start_fields
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_EXCEPTION, MAX_NAME, check_length
 from stores.calls.payloads import Payload
 from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
-from stores.json_shape import ODD_KEY, Shape, shape_of
+from stores.json import codec
+from stores.json.inspection import ODD_KEY, Shape, shape_of
 from stores.otel import conventions, messages, names
 from stores.otel.nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
@@ -225,7 +226,7 @@ def _thread(span: Span, read: _Read) -> tuple[str | None, bool]:
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 -- JSON
-    return value if value is None or isinstance(value, str) else json_text.encode(value)
+    return value if value is None or isinstance(value, str) else codec.encode(value)
 
 
 def _time(read: _Read, role: str, nanoseconds: int) -> int:

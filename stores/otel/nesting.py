@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from stores.errors import BadInputError
-from stores.json_shape import ODD_KEY
+from stores.json.inspection import ODD_KEY
 from stores.otel.conventions import JSON_PREFIXES, ROLES
 
 MAX_LEVELS: Final = 64

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from stores import json_path, json_text, times
-from stores.json_slices import loads_in_slices
-from stores.mirror import mirror, original_key
+from stores import times
+from stores.json import codec, paths
+from stores.json.bson_copy import mirror, original_key
+from stores.json.incremental import loads_in_slices
 from stores.query.expressions import (
     And,
     Compare,
@@ -84,7 +85,7 @@ class Values:
             return self.text(name)
         at = (name, *steps)
         if at not in self._parts:
-            self._parts[at] = json_text.encode_part(part, self.decoded(name))
+            self._parts[at] = codec.encode_part(part, self.decoded(name))
         return self._parts[at]
 
     def folded(self, text: str) -> str:
@@ -95,7 +96,7 @@ class Values:
 
 
 def _loads(text: bytes) -> Value:
-    return json_text.loads(text) if len(text) <= LARGE else loads_in_slices(text)
+    return codec.loads(text) if len(text) <= LARGE else loads_in_slices(text)
 
 
 Getter = Callable[[Values], Value]
@@ -150,9 +151,9 @@ def _stored(access: Access) -> Getter:
     path, steps = access.field.path, [original_key(step) for step in access.steps]
     if access.field.text_path:
         name = access.field.text_path.rpartition(".")[2]
-        return lambda values: _bent(json_path.follow(values.decoded(name), steps))
+        return lambda values: _bent(paths.follow(values.decoded(name), steps))
     if steps:
-        return lambda values: _bent(json_path.follow(values.field(path), steps))
+        return lambda values: _bent(paths.follow(values.field(path), steps))
     return lambda values: _bent(values.field(path))
 
 
@@ -280,7 +281,7 @@ def _text(node: Operand) -> Getter:
                 found = value(values)
                 if not isinstance(found, dict | list):
                     return _of_scalar(found)
-                return values.part_text(name, access.steps, found) if name else json_text.encode(found)
+                return values.part_text(name, access.steps, found) if name else codec.encode(found)
 
             return of_json
         case _:

@@ -7,9 +7,9 @@ Where `$expr` is needed and an index could help, a condition that implies less s
 from itertools import chain
 from typing import Any, Final
 
-from stores import json_text
 from stores.errors import BadInputError
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import mirror
 from stores.query import texts
 from stores.query.expressions import (
     And,
@@ -190,7 +190,7 @@ def _contains(node: Contains, access: Access, substr: str) -> Match:
     """That a field's text contains another one: strings by a regular expression, which is quick, others by `$expr`."""
     path = ".".join(access.spelling)
     # A list of which a string contains a text has it in its own text, too, unless JSON escapes it.
-    is_escaped = json_text.encode(substr) != f'"{substr}"'
+    is_escaped = codec.encode(substr) != f'"{substr}"'
     guards = _no_arrays(access, with_last=is_escaped)
     in_string = {"$and": [{path: _regex(substr, folded=node.case_insensitive)}, *guards]}
     if access.field.kind is not Kind.JSON:

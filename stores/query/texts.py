@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from bson import Decimal128
 
-from stores import json_text
-from stores.mirror import original_key
+from stores.json import codec
+from stores.json.bson_copy import original_key
 from stores.query.fields import is_index
 
 Expression = Any
@@ -112,7 +112,7 @@ def _to_part(steps: tuple[str, ...]) -> str:
 
 def _to_member(step: str) -> str:
     """The regular expression of the text of a list or object from its start to the member at a step."""
-    key = escaped(f"{json_text.encode(original_key(step))}:")
+    key = escaped(f"{codec.encode(original_key(step))}:")
     # The key is there, so it is the string that follows the members with other keys.
     to_key = rf"\{{(?:(?!{key})(?&string):(?&value),)*+(?&string):"
     if not is_index(step):
@@ -124,7 +124,7 @@ def _to_member(step: str) -> str:
 
 _ESCAPED_IN_JSON: Final[list[Expression]] = [
     ["\\", "\\\\"],
-    *([each, json_text.encode(each)[1:-1]] for each in ('"', *map(chr, range(32)))),
+    *([each, codec.encode(each)[1:-1]] for each in ('"', *map(chr, range(32)))),
 ]
 
 

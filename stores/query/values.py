@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.errors import BadInputError
-from stores.mirror import mirror
+from stores.json.bson_copy import mirror
 from stores.query import texts
 from stores.query.expressions import (
     And,

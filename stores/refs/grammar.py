@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from stores import ids
 from stores.errors import BadInputError
-from stores.json_strings import strings_in
+from stores.json.traversal import strings_in
 
 SCHEME: Final = "weave:///"
 ARTIFACT_SCHEME: Final = "wandb-artifact:///"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from stores import json_text
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.refs.edges import Edge, follow
 from stores.refs.grammar import Ref, parse
 from stores.refs.sources import Budget, Content, RowKey, Sources, Target
@@ -73,7 +73,7 @@ class _Walk:
 
     def _follow(self, value: object, rest: tuple[Edge, ...]) -> None:
         if not rest:
-            self.end = Resolved(None if value is None else json_text.encode(value))
+            self.end = Resolved(None if value is None else codec.encode(value))
             return
         ref = parse(str(value))
         if ref.project_id != self.project_id or ref.kind == "call":

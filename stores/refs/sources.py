@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from stores import json_text
 from stores.database import Collection, Database, Document
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.refs.grammar import Ref
 from stores.tables import content
 
@@ -40,7 +40,7 @@ class Content:
     @cached_property
     def value(self) -> object:
         """The parsed value; it must not be changed."""
-        return None if self.text is None else json_text.loads(self.text.encode())
+        return None if self.text is None else codec.loads(self.text.encode())
 
 
 class Budget:

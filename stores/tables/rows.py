@@ -6,11 +6,12 @@ from typing import Final, Self
 
 import bson
 
-from stores import digests, json_text, refs
+from stores import digests, refs
 from stores.database import Collection, Document
 from stores.database.transactions import Session
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
-from stores.mirror import mirror
+from stores.json import codec
+from stores.json.bson_copy import mirror
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
 from stores.tables import content
@@ -56,12 +57,12 @@ class RowContent:
         if not isinstance(row, dict):
             raise BadInputError('must be a JSON object such as {"question": "…"}', argument)
         try:
-            text = json_text.encode(row)
+            text = codec.encode(row)
             if refs.INTERNAL_SCHEME in text:
                 refs.collect(row)
         except StoreError as error:
             raise error.under(argument) from None
-        canonical = json_text.canonical(row)
+        canonical = codec.canonical(row)
         found = cls(digests.text_digest(canonical), row, text, len(canonical))
         found._check_size(argument)
         return found

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from stores import json_path, json_text
 from stores.database import Document
 from stores.errors import StoreError
-from stores.json_strings import Place, places_in
+from stores.json import codec, paths
+from stores.json.traversal import Place, places_in
 from stores.text_search.parts import PARTS, Part
 from stores.text_search.terms import Terms
 
@@ -90,14 +90,14 @@ def _texts(call: Document, part: Part, terms: Terms, deadline: float) -> Iterato
         yield None, False, text
     elif _may_have(text, terms, deadline):
         try:
-            value = json_text.loads(text.encode())
+            value = codec.loads(text.encode())
         except StoreError:  # nothing in it can be pointed to
             return
         yield from places_in(value)
 
 
 def _may_have(text: str, terms: Terms, deadline: float) -> bool:
-    escaped = [re.escape(json_text.encode(term.text)[1:-1]) for term in terms.wanted]
+    escaped = [re.escape(codec.encode(term.text)[1:-1]) for term in terms.wanted]
     return _first(re.compile("|".join(escaped), re.IGNORECASE), text, deadline) is not None
 
 
@@ -117,7 +117,7 @@ def _highlight(
             break
     return Highlight(
         field=part.name,
-        path=None if path is None else json_path.join(path.steps()),
+        path=None if path is None else paths.join(path.steps()),
         in_key=in_key,
         snippet=snippet,
         ranges=ranges,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from stores import json_text
 from stores.database import Document
+from stores.json import codec
 from stores.query import texts
 from stores.text_search.terms import Term, Terms
 from stores.words import MOST, words_of
@@ -34,7 +34,7 @@ class Part:
 
     def written(self, term: Term) -> str:
         """A term as it stands here."""
-        return json_text.encode(term.text)[1:-1] if self.is_json else term.text
+        return codec.encode(term.text)[1:-1] if self.is_json else term.text
 
     def pattern(self, term: Term) -> str:
         """The regular expression of a term here, for MongoDB."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from stores import json_text
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.words import words_to_find
 
 MAX_TEXT: Final = 1_000
@@ -44,7 +44,7 @@ class Term:
     @cached_property
     def length(self) -> int:
         """Characters of it in JSON, where it is longest."""
-        return len(json_text.encode(self.text)) - 2
+        return len(codec.encode(self.text)) - 2
 
 
 @dataclass(frozen=True)

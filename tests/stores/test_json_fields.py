@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores import json_text
 from stores.calls.summaries import SUMMARY, usage
 from stores.errors import BadInputError
-from stores.json_bounds import MAX_DEPTH, MAX_DIGITS
+from stores.json import codec
+from stores.json.limits import MAX_DEPTH, MAX_DIGITS
 from stores.json_fields import JsonField, forget
 from stores.usage.counts import class_fields
-from tests.stores.test_json_text import SCALARS, nested
+from tests.stores.json.test_codec import SCALARS, nested
 
 INPUTS = JsonField("inputs")
 DIGITS = st.integers(15, MAX_DIGITS + 5).flatmap(lambda digits: st.sampled_from([10**digits, -(10**digits) + 1]))
@@ -23,7 +23,7 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     within = depth + 1 <= MAX_DEPTH and not (isinstance(leaf, int) and abs(leaf) >= 10**MAX_DIGITS)
     # when
     try:
-        text = json_text.encode(value)
+        text = codec.encode(value)
     except BadInputError:
         assert not within
         return
@@ -31,7 +31,7 @@ def test_a_value_is_refused_at_writing_or_can_be_read_in_all_ways(depth: int, le
     assert within
     row = {"json": {"summary": text}, "status": "success", "trace_name": "answer"}
     path = ".".join(["deep", *("k" if level % 2 else "0" for level in reversed(range(depth)))])
-    assert SUMMARY.at(row, path) == (None if leaf is None else json_text.encode(leaf))
+    assert SUMMARY.at(row, path) == (None if leaf is None else codec.encode(leaf))
     assert usage(row) == [{"model": "model", "requests": 1, **class_fields(0, {})}]
     assert SUMMARY.at(row, None) == text[:-1] + ',"weave":{"status":"success","trace_name":"answer"}}'
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from stores import json_text
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
@@ -22,6 +21,7 @@ from stores.evaluations.running.ops import COMPLETION, RunOps
 from stores.evaluations.running.templates import RowError
 from stores.evaluations.running.told_scores import tell
 from stores.feedback import FeedbackStore
+from stores.json import codec
 from stores.paging import Row
 from stores.providers import JsonObject
 from stores.tables.content import batches
@@ -68,8 +68,8 @@ class Ended:
         if row is None or "ended_at" not in row:
             return None
         texts = row["json"]
-        output = json_text.loads(texts["output"].encode())
-        tally = Tally.of(json_text.loads(texts["summary"].encode()))
+        output = codec.loads(texts["output"].encode())
+        tally = Tally.of(codec.loads(texts["summary"].encode()))
         return cls(output, row.get("exception"), (row["ended_at"] - row["started_at"]) / _SECOND, tally)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
-from stores import ids, json_text, times
+from stores import ids, times
 from stores.calls import CallEnd, CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database, Document
@@ -30,6 +30,7 @@ from stores.evaluations.running.runs import Held, LostError
 from stores.evaluations.running.summaries import RunSummary
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
+from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest, Row
 from stores.tables import TablesStore
@@ -305,7 +306,7 @@ def _examples(dataset: Dataset, trial: int, rows: Sequence[Row]) -> list[Example
         Example(
             f"{trial}/{row['original_index']}",
             dataset.row_ref(row["digest"]),
-            json_text.loads(row["json"]["val"].encode()),  # type: ignore[arg-type] # rows are objects
+            codec.loads(row["json"]["val"].encode()),  # type: ignore[arg-type] # rows are objects
         )
         for row in rows
     ]

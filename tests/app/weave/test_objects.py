@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.weave import listings
-from stores import json_slices
+from stores.json import incremental
 from tests.app.weave.asking import posted, refused
 
 KNOWN_DIGEST = "XdhgKMbg1k4iUYb5astpM4ssWXZN95FiEH9cS7NNExA"
@@ -136,7 +136,7 @@ def test_what_cannot_be_an_object_is_refused(
     status: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(json_slices, "MAX_VALUES", 50_000)
+    monkeypatch.setattr(incremental, "MAX_VALUES", 50_000)
 
     found = refused(door, "/obj/create", obj={"project_id": project, "object_id": "o", "val": 1, **obj})
 

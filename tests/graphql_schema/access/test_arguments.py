@@ -9,9 +9,9 @@ from graphql import GraphQLArgument, GraphQLInputField, GraphQLInputObjectType, 
 from graphql_schema.context import Context, Stores
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores import json_text
 from stores.database import Database
 from stores.feedback import NewFeedback
+from stores.json import codec
 from stores.objects import ObjectVersion
 from tests.commands import Commands
 from tests.graphql_schema.access.arguments import NAMES, arguments, ruled
@@ -73,7 +73,7 @@ async def test_no_argument_tells_of_another_project(schema: BoundedSchema, datab
         asked = probe.question
         result = await schema.execute(asked.document, asked.variables, Context(stores, caller=US))
         return json.loads(
-            json_text.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
+            codec.dumps({"data": result.data, "errors": [each.formatted for each in result.errors or ()]})
         )
 
     stores = Stores.over(database)

@@ -14,9 +14,9 @@ from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores import json_text
 from stores.access import Caller, Grant, Role
 from stores.database import Database
+from stores.json import codec
 from tests.graphql_schema.access.edges import edges, ruled
 from tests.graphql_schema.access.steps import Steps, objects, reached, selection
 from tests.graphql_schema.access.twins import RUNS, Builder, Twin
@@ -90,7 +90,7 @@ async def answered(schema: BoundedSchema, stores: Stores, document: str, **varia
     """The data of an answer to us, as JSON; it must have no errors."""
     result = await schema.execute(document, variables, Context(stores, caller=US))
     assert result.errors is None, (result.errors, document)
-    return json.loads(json_text.dumps(result.data))
+    return json.loads(codec.dumps(result.data))
 
 
 async def walked(schema: BoundedSchema, stores: Stores, twin: Twin) -> dict[str, Any]:
@@ -251,7 +251,7 @@ async def streamed(schema: BoundedSchema, stores: Stores, document: str, most: i
     async with aclosing(results), asyncio.timeout(TIMEOUT):
         async for result in results:
             assert result.errors is None, result.errors
-            found.append(json.loads(json_text.dumps(result.data)))
+            found.append(json.loads(codec.dumps(result.data)))
             if len(found) == most:
                 break
     return found

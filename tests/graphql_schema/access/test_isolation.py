@@ -11,10 +11,10 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores import json_text
 from stores.access import ADMINISTRATOR, Caller, Grant, Role
 from stores.database import Database
 from stores.feedback import NewFeedback
+from stores.json import codec
 from stores.objects import ObjectVersion
 from tests.commands import Commands
 from tests.graphql_schema.access.questions import DIGEST, questions
@@ -177,8 +177,8 @@ async def test_edges_and_refs_lead_nowhere_in_another_project(schema: BoundedSch
     [ref] = [ref for ref in found["call"]["inputRefs"] if ref["ref"] == THEIR_OBJECT]
     assert (ref["value"], ref["obj"]) == (None, None)
     assert found["calls"]["totalCount"] == 1
-    assert json_text.loads(json_text.dumps(found["calls"]["nodes"][0]["inputs"]))["theirs"] == THEIR_OBJECT  # type: ignore[index] # it is an object
-    assert HIDDEN.encode() not in json_text.dumps(found)
+    assert codec.loads(codec.dumps(found["calls"]["nodes"][0]["inputs"]))["theirs"] == THEIR_OBJECT  # type: ignore[index] # it is an object
+    assert HIDDEN.encode() not in codec.dumps(found)
 
 
 async def test_conditions_through_refs_learn_nothing_of_another_project(schema: BoundedSchema, stores: Stores) -> None:
@@ -257,7 +257,7 @@ async def test_a_project_leads_to_what_is_its_own(schema: BoundedSchema, stores:
     found = await ask(schema, stores, query, p=OURS, ref=f"weave:///{OURS}")
 
     [listed] = found["projects"]["nodes"]
-    encoded = {json_text.dumps(each) for each in (found["project"], found["node"], listed)}
+    encoded = {codec.dumps(each) for each in (found["project"], found["node"], listed)}
     assert len(encoded) == 1
     assert HIDDEN.encode() not in encoded.pop()
     assert {name: listed[name]["totalCount"] for name in LISTS} == {

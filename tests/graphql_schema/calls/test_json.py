@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from graphql_schema import connections
-from stores import json_text
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
 from stores.concurrency import time_slices
+from stores.json import codec
 from stores.json_fields import JsonField
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.stores.test_json_text import nested
+from tests.stores.json.test_codec import nested
 from tests.waiting import Turns, another_task
 
 END = """
@@ -49,7 +49,7 @@ async def test_a_deep_literal_around_a_deep_variable_with_a_long_integer_is_read
     assert first["usage"] == [{"model": "m", "requests": 1}]
     row = await calls.one(PROJECT, call_id(1), {"summary"})
     assert row is not None
-    assert SUMMARY.at(row, "deep") == "[" * 100 + json_text.encode(nested(900, leaf)) + "]" * 100
+    assert SUMMARY.at(row, "deep") == "[" * 100 + codec.encode(nested(900, leaf)) + "]" * 100
     assert (second["leaf"], second["usage"]) == (None, [])
 
 
@@ -97,13 +97,13 @@ async def test_many_parts_of_one_rows_json_take_one_parse(
     # given
     await write_two(calls)
     parsed: list[bytes] = []
-    loads = json_text.loads
+    loads = codec.loads
 
     def seen_loads(text: bytes) -> object:
         parsed.append(text)
         return loads(text)
 
-    monkeypatch.setattr(json_text, "loads", seen_loads)
+    monkeypatch.setattr(codec, "loads", seen_loads)
     # when
     answer = await run(PARTS.replace("edges", "# edges"), project=PROJECT)
     # then

@@ -12,10 +12,11 @@ from strawberry.types import ExecutionResult
 
 from graphql_schema.context import Context, FileContents, Stores
 from graphql_schema.schema import LoomSchema
-from stores import json_text, times
+from stores import times
 from stores.calls import CallsStore
 from stores.costs import NewCost
 from stores.database import Database
+from stores.json import codec
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
@@ -48,7 +49,7 @@ async def watch(
         async for result in results:
             assert isinstance(result, ExecutionResult)
             body = {"data": result.data, "errors": [error.formatted for error in result.errors or ()]}
-            yield Answer(**json.loads(json_text.dumps(body)))
+            yield Answer(**json.loads(codec.dumps(body)))
 
 
 @asynccontextmanager
@@ -216,7 +217,7 @@ async def test_each_event_may_have_as_much_of_files_as_one_answer(schema: LoomSc
         told = [cast("ExecutionResult", await anext(results)) for _ in range(3)]
 
     event = {"callEvents": {"call": {"op": {"files": [{"file": {"content": "aGk="}}]}}}}
-    assert [json.loads(json_text.dumps(result.data)) for result in told] == [event] * 3
+    assert [json.loads(codec.dumps(result.data)) for result in told] == [event] * 3
 
 
 async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_began(
@@ -246,7 +247,7 @@ async def test_results_are_made_once_for_all_who_ask_the_same_wherever_they_bega
 
     assert one[1] is other[1] is resumed[1]
     call = {"id": call_id(2), "status": "RUNNING", "inputs": {}}
-    assert json.loads(json_text.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
+    assert json.loads(codec.dumps(one[1].data)) == {"callEvents": {"type": "STARTED", "call": call}}
     assert different[1] is not one[1]
     assert different[1].data == {"callEvents": {"call": {"id": call_id(2), "op": None}}}
 

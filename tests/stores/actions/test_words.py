@@ -13,7 +13,7 @@ from stores.database import Database
 from stores.database.project_registry import PURGING
 from stores.errors import BadInputError, UnavailableError
 from stores.feedback import FeedbackStore
-from stores.json_strings import strings_in
+from stores.json.traversal import strings_in
 from stores.objects import ObjectsStore
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from tests.commands import Commands

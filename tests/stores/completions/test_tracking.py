@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from stores import audit, json_text
+from stores import audit
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database, project_registry
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, UnavailableError
+from stores.json import codec
 from stores.paging import Row
 from stores.purges import PurgesStore, purge
 from tests.stand_in_provider import KEY, USAGE, StandIn
@@ -25,7 +26,7 @@ async def kept(calls: CallsStore, call_id: str | None) -> Row:
     """A call, its JSON decoded."""
     row = await calls.one(PROJECT, str(call_id), FIELDS)
     assert row is not None
-    return {**row, **{name: json_text.loads(text.encode()) for name, text in row["json"].items()}}
+    return {**row, **{name: codec.loads(text.encode()) for name, text in row["json"].items()}}
 
 
 async def count(database: Database) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.op_names import calls_operation
-from stores.mirror import mirror_key
+from stores.json.bson_copy import mirror_key
 from stores.query import Query
 from stores.query.expressions import Scalar
 from stores.query.fields import Kind

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from stores import json_text, times
+from stores import times
 from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
 from stores.calls.fields import CALL_FIELDS
 from stores.database import Database, Document
 from stores.errors import BadInputError
+from stores.json import codec
 from stores.paging import PageRequest
 from stores.query import Query, in_python, texts
 from stores.query.evaluator import Values, compile_test
@@ -255,7 +256,7 @@ async def test_a_list_of_refs_has_its_json_text(calls: CallsStore, database: Dat
     rows = await database.calls.aggregate(pipeline).to_list(None)
 
     assert rows[0]["input_refs"] == refs
-    assert [row["found"] for row in rows] == [json_text.encode(refs), None]
+    assert [row["found"] for row in rows] == [codec.encode(refs), None]
 
 
 COMPLEX: dict[str, object] = {"a": [[]] * 40_000, "v": ["x", "Ä"]}

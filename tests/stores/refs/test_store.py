@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stores import json_text
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError
+from stores.json import codec
 from stores.objects import ObjectsStore
 from stores.objects.classes import OP
 from stores.refs.resolving import MAX_HOPS
@@ -342,7 +342,7 @@ async def test_texts_are_counted_as_they_are_made(
 ) -> None:
     ref = await made(objects, ["x" * 500] * 2)
     made_texts: list[str] = []
-    encode = json_text.encode
+    encode = codec.encode
 
     def counted(value: object) -> str:
         made_texts.append(encode(value))

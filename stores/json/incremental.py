@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from stores import json_counts, json_text
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.json_bounds import MAX_DEPTH
+from stores.json import codec, memory_estimate
+from stores.json.limits import MAX_DEPTH
 
 SMALL: Final = 64 * 1024
 """Bytes that are parsed at once."""
@@ -84,7 +84,7 @@ async def loads(
     start, end = span or (0, len(text))
     await _admit(text, start, end, max_values, reserve)
     if end - start <= SMALL:
-        return json_text.loads(bytes(memoryview(text)[start:end]))
+        return codec.loads(bytes(memoryview(text)[start:end]))
     return await asyncio.to_thread(_loads, text, start, end)
 
 
@@ -99,20 +99,20 @@ async def loads_whole(text: Text, reserve: Reserve | None = None, max_values: in
     """
     size = len(text)
     if size <= UNCOUNTED:
-        return json_text.loads(text)
+        return codec.loads(text)
     values = await _admit(text, 0, size, max_values, reserve)
     if values <= _AT_ONCE_VALUES and size <= _AT_ONCE_BYTES:
-        return json_text.loads(text)
+        return codec.loads(text)
     return await asyncio.to_thread(_loads, text, 0, size)
 
 
 async def _admit(text: Text, start: int, end: int, max_values: int, reserve: Reserve | None) -> int:
     """Hold a text to the limit of values, and reserve the memory that they take; return at most how many there are."""
     size = end - start
-    counts = await _counted(json_counts.upper_bound, text, start, end, at_once=size <= _AT_ONCE_BYTES)
+    counts = await _counted(memory_estimate.upper_bound, text, start, end, at_once=size <= _AT_ONCE_BYTES)
     if counts.values > max_values or (reserve and counts.excess_bytes(size)):
         # Strings may hold many of the signs that were counted.
-        counts = await _counted(json_counts.exact, text, start, end, at_once=size <= SMALL)
+        counts = await _counted(memory_estimate.exact, text, start, end, at_once=size <= SMALL)
     if counts.values > max_values:
         raise PayloadTooLargeError(f"has more than {max_values:,} values; send fewer")
     if reserve and (excess := counts.excess_bytes(size) + await _wide_bytes(text, start, end)):
@@ -125,13 +125,13 @@ async def _wide_bytes(text: Text, start: int, end: int) -> int:
     if end - start <= SMALL:
         return 0
     if end - start <= _AT_ONCE_BYTES:
-        return json_counts.wide_bytes(text, start, end)
-    return await asyncio.to_thread(json_counts.wide_bytes, text, start, end)
+        return memory_estimate.wide_bytes(text, start, end)
+    return await asyncio.to_thread(memory_estimate.wide_bytes, text, start, end)
 
 
 async def _counted(
-    count: Callable[[Text, int, int], json_counts.Counts], text: Text, start: int, end: int, *, at_once: bool
-) -> json_counts.Counts:
+    count: Callable[[Text, int, int], memory_estimate.Counts], text: Text, start: int, end: int, *, at_once: bool
+) -> memory_estimate.Counts:
     return count(text, start, end) if at_once else await asyncio.to_thread(count, text, start, end)
 
 
@@ -151,8 +151,8 @@ def _loads(text: Text, start: int, end: int) -> object:
 
 def _next_cut(text: Text, start: int, end: int) -> tuple[int, Text]:
     """Find a comma to cut the text at, and the brackets before it, both outside of strings; `end` if there is none."""
-    window = json_counts.window(text, start, min(start + SMALL, end))
-    outside, quotes = json_counts.outside_strings(window, is_inside=False)
+    window = memory_estimate.window(text, start, min(start + SMALL, end))
+    outside, quotes = memory_estimate.outside_strings(window, is_inside=False)
     brackets = bytearray(outside.translate(None, _NO_BRACKETS))
     at = start + len(window)
     if quotes % 2:
@@ -227,7 +227,7 @@ class _Slices:
             raise BadInputError("not JSON: it ends before all of its lists and objects are closed")
         before = [_OUTER[sign] for sign in opened[base:-1]] + [_BEFORE[sign] for sign in opened[-1:]]
         after = [_AFTER[sign] for sign in reversed(self._signs[base:])]
-        value: Any = json_text.loads(b"".join((*before, text, *after)))
+        value: Any = codec.loads(b"".join((*before, text, *after)))
         earlier = self._containers[base:]
         still_open = _still_open(value, len(self._signs) - base)
         if not earlier:
@@ -314,7 +314,7 @@ async def members(text: Text, path: Sequence[str]) -> Members | None:
 
 
 def _members(text: Text, path: Sequence[str]) -> Members | None:
-    finder = _Finder(text, [json_text.encode(key).encode() for key in path])
+    finder = _Finder(text, [codec.encode(key).encode() for key in path])
     start = 0
     while start < len(text):
         start = _take_some(finder, text, start)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores import json_counts, json_slices, json_text
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
+from stores.json import codec, incremental, memory_estimate
 from tests.waiting import turns_beside
 
 JSON = st.recursive(
@@ -23,7 +23,7 @@ JSON = st.recursive(
 )
 
 
-def texts_of(found: json_slices.Members) -> list[bytes]:
+def texts_of(found: incremental.Members) -> list[bytes]:
     spans = [found.span(position) for position in range(len(found))]
     return [bytes(found.text[start:end]) for start, end in spans]
 
@@ -31,8 +31,8 @@ def texts_of(found: json_slices.Members) -> list[bytes]:
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every few bytes are large, so that small texts go the way of large ones."""
-    monkeypatch.setattr(json_slices, "SMALL", 8)
-    monkeypatch.setattr(json_slices, "_WINDOW", 5)
+    monkeypatch.setattr(incremental, "SMALL", 8)
+    monkeypatch.setattr(incremental, "_WINDOW", 5)
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -47,9 +47,9 @@ async def test_any_value_is_read_as_it_was_written() -> None:
 
     collect()
     for text in texts:
-        assert await json_slices.loads(text) == json.loads(text), text
+        assert await incremental.loads(text) == json.loads(text), text
         inside = before + text + b', "after"]}'
-        assert await json_slices.loads(inside, span=(len(before), len(before) + len(text))) == json.loads(text)
+        assert await incremental.loads(inside, span=(len(before), len(before) + len(text))) == json.loads(text)
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -66,16 +66,16 @@ async def test_what_is_no_json_is_never_read() -> None:
             expected = orjson.loads(text)
         except orjson.JSONDecodeError:
             with pytest.raises(StoreError):
-                await json_slices.loads(bytes(text))
+                await incremental.loads(bytes(text))
         else:
-            assert await json_slices.loads(bytes(text)) == expected
+            assert await incremental.loads(bytes(text)) == expected
 
 
 async def test_a_text_of_megabytes_is_read(subtests: pytest.Subtests) -> None:
     many = {"rows": [{"at": at, "text": "x" * 50, "deep": [[at]]} for at in range(20_000)]}
     for name, value in (("many", many), ("one string", {"a": ['"\\' * 300_000]}), ("scalar", "y" * 200_000)):
         with subtests.test(name):
-            assert await json_slices.loads(json.dumps(value).encode()) == value
+            assert await incremental.loads(json.dumps(value).encode()) == value
 
 
 async def test_too_many_values_are_refused_before_they_take_memory() -> None:
@@ -83,9 +83,9 @@ async def test_too_many_values_are_refused_before_they_take_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(PayloadTooLargeError, match="more than 1,600,000 values; send fewer"):
-            await json_slices.loads(text)
+            await incremental.loads(text)
         with pytest.raises(PayloadTooLargeError, match="more than 2,000,000 values; send fewer"):
-            await json_slices.loads_whole(text, max_values=2_000_000)
+            await incremental.loads_whole(text, max_values=2_000_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -95,9 +95,9 @@ async def test_too_many_values_are_refused_before_they_take_memory() -> None:
 async def test_as_many_values_as_the_limit_are_read() -> None:
     text = b"[" + b"{}," * 29_998 + b"{}]"
 
-    assert await json_slices.loads_whole(text, max_values=30_000) == [{}] * 29_999
+    assert await incremental.loads_whole(text, max_values=30_000) == [{}] * 29_999
     with pytest.raises(PayloadTooLargeError, match="more than 29,999 values"):
-        await json_slices.loads_whole(text, max_values=29_999)
+        await incremental.loads_whole(text, max_values=29_999)
 
 
 @dataclass
@@ -121,11 +121,11 @@ DENSE_BYTES = 300_000 * 72 + 64 - 2 * len(DENSE) - 4096
 async def test_the_memory_of_a_dense_text_is_reserved_before_it_is_parsed() -> None:
     reserved, full = Reserved(), Reserved(room=DENSE_BYTES - 1)
 
-    assert await json_slices.loads_whole(DENSE, reserved.take) == [{}] * 300_000
-    assert await json_slices.loads(DENSE, reserve=reserved.take) == [{}] * 300_000
+    assert await incremental.loads_whole(DENSE, reserved.take) == [{}] * 300_000
+    assert await incremental.loads(DENSE, reserve=reserved.take) == [{}] * 300_000
     for text in (DENSE, DENSE[:-1] + b","):  # the second is not JSON, which only parsing finds out
         with pytest.raises(UnavailableError):
-            await json_slices.loads_whole(text, full.take)
+            await incremental.loads_whole(text, full.take)
 
     assert reserved.sizes == [DENSE_BYTES] * 2
 
@@ -135,7 +135,7 @@ async def test_a_share_counts_the_memory_of_a_dense_text() -> None:
 
     with intake.share() as share:
         await share.take(len(DENSE))
-        await json_slices.loads_whole(DENSE, share.take)
+        await incremental.loads_whole(DENSE, share.take)
         assert intake.held_bytes == len(DENSE) + DENSE_BYTES - FREE_BYTES
     assert intake.held_bytes == 0
 
@@ -144,8 +144,8 @@ async def test_a_small_dense_text_reserves_nothing() -> None:
     reserved = Reserved()
     text = b"[" + b"{}," * 5_000 + b"{}]"
 
-    await json_slices.loads_whole(text, reserved.take)
-    assert len(text) < json_slices.UNCOUNTED
+    await incremental.loads_whole(text, reserved.take)
+    assert len(text) < incremental.UNCOUNTED
     assert reserved.sizes == []
 
 
@@ -154,9 +154,9 @@ async def test_strings_full_of_brackets_are_neither_refused_nor_reserved() -> No
     value = {"code": ['[{},{"a":[1,2]}],\\' * 200] * 1_000, "more": "[{,}]" * 1_000_000}
     text = json.dumps(value).encode()
 
-    assert json_counts.upper_bound(text, 0, len(text)).values > 4_000_000
-    assert await json_slices.loads_whole(text, reserved.take, max_values=2_000) == value
-    assert await json_slices.loads(text, 2_000, reserve=reserved.take) == value
+    assert memory_estimate.upper_bound(text, 0, len(text)).values > 4_000_000
+    assert await incremental.loads_whole(text, reserved.take, max_values=2_000) == value
+    assert await incremental.loads(text, 2_000, reserve=reserved.take) == value
     assert reserved.sizes == []
 
 
@@ -172,13 +172,13 @@ async def test_strings_full_of_brackets_are_neither_refused_nor_reserved() -> No
     ids=["keys twice", "empty keys", "deep lists", "deep objects"],
 )
 async def test_slices_fit_together(text: bytes) -> None:
-    assert json_text.encode(await json_slices.loads(text)) == json_text.encode(orjson.loads(text))
+    assert codec.encode(await incremental.loads(text)) == codec.encode(orjson.loads(text))
 
 
 @pytest.mark.usefixtures("small_slices")
 async def test_what_nests_too_deeply_in_slices_is_refused() -> None:
     with pytest.raises(BadInputError, match="nested deeper than 1,024 levels"):
-        await json_slices.loads(b"[1," * 1025 + b"1" + b"]" * 1025)
+        await incremental.loads(b"[1," * 1025 + b"1" + b"]" * 1025)
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -189,7 +189,7 @@ async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
     for key in reversed(path):
         value = {"before": {"rows": [1], "batch": 2}, key: value, "after": [3]}
 
-    found = await json_slices.members(json.dumps(value, indent=1).encode(), path)
+    found = await incremental.members(json.dumps(value, indent=1).encode(), path)
 
     assert found is not None
     assert [json.loads(text) for text in texts_of(found)] == members
@@ -202,7 +202,7 @@ async def test_the_members_of_a_list_are_found(path: tuple[str, ...]) -> None:
 
 @pytest.mark.usefixtures("small_slices")
 async def test_a_member_that_is_no_json_stands_by_itself() -> None:
-    found = await json_slices.members(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
+    found = await incremental.members(b'{"batch": [{"a": 1}, {"b": NaN}, {"c" 2}, 3 4, {"d": 5}]}', ["batch"])
 
     assert found is not None
     assert texts_of(found) == [
@@ -226,7 +226,7 @@ async def test_a_member_that_is_no_json_stands_by_itself() -> None:
 )
 async def test_a_text_that_is_broken_as_a_whole_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        await json_slices.members(text, ["batch"])
+        await incremental.members(text, ["batch"])
 
 
 @pytest.mark.parametrize(("character", "more"), [("e", 0), ("é", 0), ("漢", 1), ("🍵", 3)])
@@ -235,8 +235,8 @@ async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int)
     sizes = [more * len(text)] if more else []
     reserved = Reserved()
 
-    await json_slices.loads_whole(text, reserved.take)
-    await json_slices.loads(text, reserve=reserved.take)
+    await incremental.loads_whole(text, reserved.take)
+    await incremental.loads(text, reserve=reserved.take)
 
     assert reserved.sizes == 2 * sizes
 
@@ -252,16 +252,16 @@ async def test_the_memory_of_wide_strings_is_reserved(character: str, more: int)
     ids=["objects", "strings", "values beside the list"],
 )
 async def test_the_search_for_members_passes_few_tokens(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_slices, "MAX_TOKENS", 200)
-    assert await json_slices.members(text, ["batch"]) is not None
-    monkeypatch.setattr(json_slices, "MAX_TOKENS", 50)
+    monkeypatch.setattr(incremental, "MAX_TOKENS", 200)
+    assert await incremental.members(text, ["batch"]) is not None
+    monkeypatch.setattr(incremental, "MAX_TOKENS", 50)
     with pytest.raises(PayloadTooLargeError, match="has more than 50 strings, lists and objects; send fewer at once"):
-        await json_slices.members(text, ["batch"])
+        await incremental.members(text, ["batch"])
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"7", b'{"batch": {}}', b'{"other": {"batch": [1]}}', b'{"batch": 1}'])
 async def test_no_list_at_the_path_is_told(text: bytes) -> None:
-    assert await json_slices.members(text, ["batch"]) is None
+    assert await incremental.members(text, ["batch"]) is None
 
 
 BLANKS = b" " * 100
@@ -270,7 +270,7 @@ BLANKS = b" " * 100
 @pytest.fixture
 def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # noqa: ARG001 -- both are small
     """A few blanks in a row are many."""
-    monkeypatch.setattr(json_slices, "_MOST_BETWEEN", 50)
+    monkeypatch.setattr(incremental, "_MOST_BETWEEN", 50)
 
 
 @pytest.mark.usefixtures("small_gaps")
@@ -290,7 +290,7 @@ def small_gaps(monkeypatch: pytest.MonkeyPatch, small_slices: None) -> None:  # 
 )
 async def test_what_takes_long_to_skip_is_refused(text: bytes) -> None:
     # One search over megabytes of blanks would hold everyone up, and so would one parse.
-    for reading in (json_slices.members(text, ["batch"]), json_slices.loads(text)):
+    for reading in (incremental.members(text, ["batch"]), incremental.loads(text)):
         with pytest.raises(BadInputError, match="more than 50 blanks or digits"):
             await reading
 
@@ -299,12 +299,12 @@ async def test_blanks_of_some_kilobytes_are_skipped() -> None:
     blanks = b" \r\n\t" * 50_000
     text = blanks + b'{"a":' + blanks + b'7,"batch"' + blanks + b":[" + blanks + b'"x",{"b":[]}]}' + blanks
 
-    found = await json_slices.members(text, ["batch"])
+    found = await incremental.members(text, ["batch"])
 
     assert found is not None
     assert [json.loads(member) for member in texts_of(found)] == ["x", {"b": []}]
     assert json.loads(found.around) == {"a": 7, "batch": []}
-    assert await json_slices.loads(text) == {"a": 7, "batch": ["x", {"b": []}]}
+    assert await incremental.loads(text) == {"a": 7, "batch": ["x", {"b": []}]}
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -312,7 +312,7 @@ async def test_blanks_of_some_kilobytes_are_skipped() -> None:
 async def test_a_list_is_found_by_any_key(key: str) -> None:
     text = json.dumps({"before": key, "x": {key: [0]}, key: [1]}, ensure_ascii=False).encode()
 
-    found = await json_slices.members(text, [key])
+    found = await incremental.members(text, [key])
 
     assert found is not None
     assert texts_of(found) == [b"1"]
@@ -329,11 +329,11 @@ async def test_a_text_is_read_whole_in_slices_only_where_that_takes_long(
     text = json.dumps(value).encode()
 
     async def read() -> None:
-        assert await json_slices.loads_whole(text) == value
+        assert await incremental.loads_whole(text) == value
 
     assert (await turns_beside(read()) > 1) is lets_others_in
 
 
 async def test_a_text_full_of_values_that_is_no_json_is_refused() -> None:
     with pytest.raises(BadInputError, match="not JSON"):
-        await json_slices.loads_whole(b'{"a":[' + b"[]," * 800_000 + b"]}")
+        await incremental.loads_whole(b'{"a":[' + b"[]," * 800_000 + b"]}")

@@ -1,4 +1,4 @@
-from stores.json_strings import places_in, strings_in
+from stores.json.traversal import places_in, strings_in
 
 VALUE = {"a": ["x", {"b": "y", "c": 5, "d": None}], "e": "z", "f": True}
 

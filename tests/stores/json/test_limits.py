@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from stores import json_text
 from stores.errors import BadInputError
-from stores.json_bounds import MAX_DEPTH, MAX_DIGITS, check
-from tests.stores.test_json_text import nested
+from stores.json import codec
+from stores.json.limits import MAX_DEPTH, MAX_DIGITS, check
+from tests.stores.json.test_codec import nested
 
 LONG = 10**MAX_DIGITS
 
@@ -20,7 +20,7 @@ LONG = 10**MAX_DIGITS
 def test_what_lies_within_the_bounds_passes(value: object) -> None:
     check(value)
 
-    assert json_text.encode(json_text.loads(json_text.encode(value).encode())) == json_text.encode(value)
+    assert codec.encode(codec.loads(codec.encode(value).encode())) == codec.encode(value)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_lies_within_the_bounds_passes(value: object) -> None:
 )
 def test_what_goes_beyond_is_refused_at_its_place(value: Any, reason: str) -> None:  # noqa: ANN401 -- JSON
     with pytest.raises(BadInputError) as refused:
-        json_text.encode(value)
+        codec.encode(value)
 
     assert reason in refused.value.message
     assert len(refused.value.message) < 400

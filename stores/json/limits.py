@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Optional
 
-from stores import json_path
 from stores.errors import BadInputError
+from stores.json import paths
 
 MAX_DEPTH: Final = 1024
 """Levels of nesting; it is orjson's own bound."""
@@ -35,7 +35,7 @@ class _Place(NamedTuple):
         while place.outer:
             keys.append(place.key)
             place = place.outer
-        path = json_path.join(reversed(keys))
+        path = paths.join(reversed(keys))
         return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
 
 

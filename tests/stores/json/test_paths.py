@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores import json_path
 from stores.errors import BadInputError
+from stores.json import paths
 
 DOCUMENT = {"a": {"b.c": 1, "0": "key"}, "list": [{"x": 10}, [20]], "n": None, "back\\slash": 2}
 
 
 @given(st.lists(st.text(min_size=1)))
 def test_any_keys_can_be_written_as_a_path(keys: list[str]) -> None:
-    assert json_path.split(json_path.join(keys)) == keys
+    assert paths.split(paths.join(keys)) == keys
 
 
 @pytest.mark.parametrize("path", [".", ".a", "a.", "a..b"])
 def test_an_empty_key_is_refused(path: str) -> None:
     with pytest.raises(BadInputError, match="empty key"):
-        json_path.split(path)
+        paths.split(path)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_an_empty_key_is_refused(path: str) -> None:
     ],
 )
 def test_a_path_leads_to_the_value_or_nowhere(path: str, found: object) -> None:
-    assert json_path.follow(DOCUMENT, json_path.split(path)) == found
+    assert paths.follow(DOCUMENT, paths.split(path)) == found

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from stores.json_shape import INT64, MAX_DEPTH, ODD_KEY, Shape, shape_of
+from stores.json.inspection import INT64, MAX_DEPTH, ODD_KEY, Shape, shape_of
 
 _LONGEST_KEPT: Final = 64
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores import json_shape, json_text
-from stores.json_shape import MAX_DEPTH, Shape, shape_of
-from stores.mirror import mirror
+from stores.json import codec, inspection
+from stores.json.bson_copy import mirror
+from stores.json.inspection import MAX_DEPTH, Shape, shape_of
 
 TEXTS = st.text() | st.text(alphabet='"\\\n\x7fé😀\u2028:,{e', max_size=8)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e16, 1e15, 1e-5, 0.0001])
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def default_length(value: object) -> int:
-    return shape_of(value).default_length(value, json_text.encode(value))
+    return shape_of(value).default_length(value, codec.encode(value))
 
 
 @given(VALUES)
@@ -66,4 +66,4 @@ def test_keys_without_end_are_not_kept() -> None:
         assert not shape_of({f"{number}-{key}": 0 for key in range(1_000)}).is_odd
     assert not shape_of({f"many {key}": 0 for key in range(100_000)}).is_odd
 
-    assert len(json_shape._plain_keys) <= 11_000
+    assert len(inspection._plain_keys) <= 11_000

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import json_text
+from stores.json import codec
 
 MAX_DEPTH: Final = 100
 """Levels of a mirror; mongod refuses documents of 180, and a mirror stands inside one."""
@@ -31,7 +31,7 @@ class Shape:
     def default_length(self, value: object, text: str) -> int:
         """The length of a value's JSON as Python writes it by default (`", "`, `": "`, ASCII), from its own text."""
         if self.has_exponents:
-            return json_text.default_length(value)
+            return codec.default_length(value)
         if text.isascii() and "\x7f" not in text:
             return len(text) + self.separators
         # Each unit of UTF-16 that is not printed as it is takes six characters, as in \u00e9.

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from stores import json_bounds
 from stores.errors import BadInputError
+from stores.json import limits
 
 _DEFAULT: Final = json.JSONEncoder(allow_nan=False).encode
 _CANONICAL: Final = json.JSONEncoder(allow_nan=False, sort_keys=True).encode
@@ -61,7 +61,7 @@ def _explain(text: bytes | bytearray, reason: str) -> str:
     if _NOT_A_NUMBER.search(text):
         return f"not JSON, which has no NaN or Infinity; send null or a string instead ({reason})"
     if "depth limit" in reason:
-        return f"JSON nested deeper than {json_bounds.MAX_DEPTH:,} levels"
+        return f"JSON nested deeper than {limits.MAX_DEPTH:,} levels"
     if "infinity" in reason:
         return f"JSON with a number beyond a double's range; send it as a string instead ({reason})"
     if "surrogate" in reason:
@@ -106,7 +106,7 @@ def encode(value: object) -> str:
     """
     if (text := encode_plain(value)) is not None:
         return text
-    json_bounds.check(value)
+    limits.check(value)
     return _encode_odd(value)
 
 

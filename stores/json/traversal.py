@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
-from stores import json_text
+from stores.json import codec
 
 
 def strings_in(value: object, *, with_keys: bool = False) -> Iterator[str]:
@@ -55,4 +55,4 @@ def places_in(value: object) -> Iterator[tuple[Place, bool, str]]:
             case list():
                 waiting += [(Place(str(at), place), False, found[at]) for at in range(len(found) - 1, -1, -1)]
             case _:
-                yield place, False, json_text.encode(found)
+                yield place, False, codec.encode(found)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores import json_counts
-from stores.json_counts import Counts
+from stores.json import memory_estimate
+from stores.json.memory_estimate import Counts
 
 TEXTS = st.text(st.sampled_from('a"\\[]{},: é'))
 JSON = st.recursive(
@@ -46,11 +46,11 @@ def counted(value: object) -> Counts:
 def test_as_many_values_are_counted_as_are_parsed(value: Any, indent: int | None, window: int) -> None:  # noqa: ANN401 -- any JSON
     text = json.dumps(value, indent=indent, ensure_ascii=False).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_counts, "_WINDOW", window)
-        patch.setattr(json_counts, "_LARGE_WINDOW", window)
-        exact = json_counts.exact(text, 0, len(text))
-        inside = json_counts.exact(b'["' + text + b'"\\', 2, 2 + len(text))
-        most = json_counts.upper_bound(text, 0, len(text))
+        patch.setattr(memory_estimate, "_WINDOW", window)
+        patch.setattr(memory_estimate, "_LARGE_WINDOW", window)
+        exact = memory_estimate.exact(text, 0, len(text))
+        inside = memory_estimate.exact(b'["' + text + b'"\\', 2, 2 + len(text))
+        most = memory_estimate.upper_bound(text, 0, len(text))
 
     assert exact == inside == counted(value)
     assert most.values >= exact.values
@@ -91,7 +91,7 @@ def test_no_more_memory_is_taken_than_is_counted_and_not_much_less(text: bytes, 
         tracemalloc.stop()
 
     assert value
-    told = json_counts.exact(text, 0, len(text)).memory_bytes + len(text)
+    told = memory_estimate.exact(text, 0, len(text)).memory_bytes + len(text)
     assert taken * 0.95 <= told <= taken * most
 
 
@@ -103,7 +103,7 @@ def test_ordinary_json_has_no_excess() -> None:
     }
     text = json.dumps([call] * 200).encode()
 
-    assert json_counts.exact(text, 0, len(text)).excess_bytes(len(text)) == 0
+    assert memory_estimate.exact(text, 0, len(text)).excess_bytes(len(text)) == 0
 
 
 @pytest.mark.parametrize("ascii_only", [True, False])
@@ -117,7 +117,7 @@ def test_a_wide_character_makes_the_whole_string_wide(character: str, more: int,
     finally:
         tracemalloc.stop()
 
-    told = json_counts.wide_bytes(b'"' + text + b'"', 1, 1 + len(text))
+    told = memory_estimate.wide_bytes(b'"' + text + b'"', 1, 1 + len(text))
     assert told == more * len(text)
     assert abs(sys.getsizeof(value[0]) - len(text) - told) < 1_000
     assert told <= taken

@@ -7,9 +7,9 @@ import bson
 import pytest
 from hypothesis import given
 
-from stores.json_shape import MAX_DEPTH
-from stores.mirror import mirror, mirror_key
-from tests.stores.test_json_text import JSON, TEXT, nested
+from stores.json.bson_copy import mirror, mirror_key
+from stores.json.inspection import MAX_DEPTH
+from tests.stores.json.test_codec import JSON, TEXT, nested
 
 
 @given(JSON)
