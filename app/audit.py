@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.scope_state import CALLER
-from stores.audit import CALLER as ACTING
-from stores.audit import COMMAND_LINE, did, logger, record
+from stores.security.audit import CALLER as ACTING
+from stores.security.audit import COMMAND_LINE, did, logger, record
 
 if TYPE_CHECKING:
-    from stores.access import Caller
+    from stores.security.access import Caller
 
 __all__ = [
     "AuditFile",

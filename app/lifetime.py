@@ -33,11 +33,11 @@ from app.traffic.websockets import WebSockets
 from app.upkeep import Upkeep
 from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
-from stores.access import ADMINISTRATOR, ANYONE, Caller
 from stores.calls import CallsStore
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import Intake
 from stores.database import Database
+from stores.security.access import ADMINISTRATOR, ANYONE, Caller
 
 logger = logging.getLogger("loomql")
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 CALLER: Final = "caller"
-"""Who asks, as authentication has found it out: a `stores.access.Caller`."""
+"""Who asks, as authentication has found it out: a `stores.security.access.Caller`."""
 
 UNDER_WAY: Final = "under_way"
 """What is observed of the request: an `app.observing.under_way.UnderWay`."""

@@ -6,7 +6,6 @@ from typing import Final
 import strawberry
 
 from graphql_schema.loaders import Loaders
-from stores.access import ANYONE, Caller
 from stores.actions import ActionsStore
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
@@ -28,6 +27,7 @@ from stores.providers import NoProviders, Providers
 from stores.purges import PurgesStore
 from stores.refs.store import RefsStore
 from stores.retention import RetentionStore
+from stores.security.access import ANYONE, Caller
 from stores.tables import TablesStore
 from stores.text_search import TextSearchStore
 from stores.threads import ThreadsStore

@@ -14,8 +14,8 @@ from app.access.refusing import challenging
 from app.access.sessions import Ended, FreeSession, Session
 from app.request_bodies import closing
 from app.scope_state import CALLER
-from stores.access import NOBODY
 from stores.errors import StoreError, UnauthenticatedError
+from stores.security.access import NOBODY
 
 SESSION: Final = "session"
 """Where a connection's session is, in the state of its scope, or the error that keeps it from having one."""

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from starlette.requests import HTTPConnection
 
 from app.scope_state import CALLER
-from stores.access import Caller, Role
+from stores.security.access import Caller, Role
 
 ACCESS: Final = "access"
 

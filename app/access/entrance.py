@@ -6,8 +6,8 @@ from app.access.credentials import no_key_yet, refused, secret_of
 from app.access.keyring import Keyring
 from app.access.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
 from app.loopback import is_for_this_machine, is_loopback
-from stores.access import Caller
 from stores.keys import PREFIX
+from stores.security.access import Caller
 
 Demand = Literal["auto", "required", "off"]
 """Whether keys are required: once there is one and off the loopback, always, or never."""

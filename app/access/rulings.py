@@ -15,8 +15,8 @@ from starlette.types import Scope
 from app.access.credentials import first_header
 from app.access.refusing import by_otlp, by_weave, plainly
 from app.media_types import prefers_html
-from stores.access import EVERY_PROJECT, Role
 from stores.errors import StoreError
+from stores.security.access import EVERY_PROJECT, Role
 
 
 @dataclass(frozen=True, slots=True)

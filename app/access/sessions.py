@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 from app.access.credentials import refused
 from app.access.keyring import Keyring
 from stores import times
-from stores.access import Caller
 from stores.keys import Key
+from stores.security.access import Caller
 
 Ended = asyncio.Future[None]
 

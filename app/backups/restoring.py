@@ -20,7 +20,7 @@ from app.backups.archive import BackupError, Count, records, verified
 from app.backups.raw import BATCH, Client, raw
 from stores import versions
 from stores.database.error_translation import DUPLICATE_KEY
-from stores.shared_secret import CURSORS
+from stores.security.shared_secrets import CURSORS
 
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _DURABLE: Final = WriteConcern(w="majority", j=True)

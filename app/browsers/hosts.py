@@ -18,7 +18,7 @@ from app.scope_state import CALLER
 from stores.errors import ForbiddenError
 
 if TYPE_CHECKING:
-    from stores.access import Caller
+    from stores.security.access import Caller
 
 EVERY: Final = "*"
 

@@ -18,9 +18,9 @@ from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.durations import end_of, seconds_of
 from app.settings import Settings
 from stores import times
-from stores.access import Grant, Role
 from stores.evaluations.running.runs import cancel_ordered_by
 from stores.keys import Key, KeysStore, MadeKey
+from stores.security.access import Grant, Role
 
 _R = TypeVar("_R")
 

@@ -29,11 +29,11 @@ from app.request_bodies import BodyTimeoutError
 from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
-from stores.access import Caller, Role
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import Intake
 from stores.errors import StoreError, UnavailableError, retry_after
 from stores.otel import Exported, OtelStore
+from stores.security.access import Caller, Role
 
 if TYPE_CHECKING:
     import grpc.aio

@@ -9,7 +9,7 @@ from starlette.types import Scope
 from app.scope_state import CALLER
 
 if TYPE_CHECKING:
-    from stores.access import Caller
+    from stores.security.access import Caller
 
 _NETWORK_BITS: Final = 64
 """What one customer of a provider has of IPv6 at least: addresses within are no different callers."""

@@ -25,11 +25,11 @@ from app.weave.requests import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import unexpected
 from graphql_schema.limits.introspection import NoIntrospection, hide_names
-from stores.access import Caller, Role
 from stores.calls.inputs import LOCAL_USER
 from stores.errors import PayloadTooLargeError, StoreError
 from stores.paging import Row
 from stores.projects import named
+from stores.security.access import Caller, Role
 
 Info = GraphQLResolveInfo[None]
 

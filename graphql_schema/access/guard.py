@@ -8,8 +8,8 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from graphql_schema.access.project_arguments import Given
 from graphql_schema.access.rulings import Ruling, Rulings
-from stores.access import Caller, forbidden
 from stores.errors import ForbiddenError
+from stores.security.access import Caller, forbidden
 
 _Resolve = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from graphql_schema.access import project_arguments
 from graphql_schema.access.project_arguments import Given, ProjectArgument
-from stores.access import Role
+from stores.security.access import Role
 
 
 @dataclass(frozen=True, slots=True)

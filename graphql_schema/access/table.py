@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from graphql_schema.access.rulings import RULINGS
-from stores.access import Role
+from stores.security.access import Role
 
 
 def lines() -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from stores import audit, paging
+from stores import paging
 from stores.calls import documents
 from stores.calls.additions import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
@@ -38,6 +38,7 @@ from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
+from stores.security import audit
 
 MAX_DELETED_AT_ONCE = 1000
 

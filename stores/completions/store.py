@@ -5,7 +5,6 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from stores import audit
 from stores.calls import CallsStore
 from stores.completions import under_way
 from stores.completions.endpoints import Endpoints, Reached
@@ -21,6 +20,7 @@ from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import ObjectsStore
 from stores.providers import JsonObject, ProviderError, Providers
+from stores.security import audit
 
 MAX_AT_ONCE: Final = 64
 

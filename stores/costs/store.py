@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from stores import audit, paging, times
+from stores import paging, times
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
@@ -22,6 +22,7 @@ from stores.query import Query
 from stores.query.ids import named_ids
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
+from stores.security import audit
 from stores.tables.content import BATCH, batches
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Final
 
 from bson import encode as bson_encode
 
-from stores import audit, paging
+from stores import paging
 from stores.calls.filters import MAX_MEMBERS
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.concurrency.time_slices import in_turns
@@ -30,6 +30,7 @@ from stores.query.ids import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
+from stores.security import audit
 
 MAX_BATCH: Final = 10_000
 """A batch is one transaction, which MongoDB gives a minute."""

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from stores import audit, times
-from stores.access import Grant
+from stores import times
 from stores.database import Database, Document, database_query, database_write
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
 from stores.keys.key import Key, MadeKey
 from stores.keys.secrets import digest, new_id, new_key
+from stores.security import audit
+from stores.security.access import Grant
 
 TRUSTED_SECONDS: Final = 1.0
 """How long a process may go by what it read of the keys, from before it read it.

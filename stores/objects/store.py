@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
-from stores import audit, paging, refs
+from stores import paging, refs
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
@@ -27,6 +27,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
+from stores.security import audit
 from stores.tables import content
 
 MAX_DELETED_AT_ONCE: Final = 100

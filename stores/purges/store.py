@@ -5,13 +5,13 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import Final
 
-from stores import audit
 from stores.database import Database, Document, database_query
 from stores.database.paced_steps import Steps, deadline_in, is_past, take
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.purges.purge import LostError, Purge, begin
 from stores.purges.reports import PurgeReport
+from stores.security import audit
 
 PAUSE: Final = 0.5
 """After each step, how many times as long as it took all others have the database for themselves."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict
 
-from stores import audit, times
+from stores import times
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
@@ -15,6 +15,7 @@ from stores.retention.rules import Patience, Rule
 from stores.retention.states import Hold
 from stores.retention.sweep import PAUSE, Sweep
 from stores.retention.traces import LARGE
+from stores.security import audit
 
 _MOST_DUE = 1_000
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from app.audit import AuditFile
-from stores import audit
 from stores.calls import CallsStore
 from stores.database import project_registry
 from stores.purges import purge
+from stores.security import audit
 from tests.app.command import loomql, spoken
 from tests.app.command import serving as serving_process
 from tests.app.doors import Server, serving

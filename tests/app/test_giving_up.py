@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import TRUSTED_SECONDS, KeysStore
+from stores.security.access import Grant, Role
 from tests.app.doors import Server, answered, serving
 from tests.app.event_stream import EVENTS
 from tests.waiting import TIMEOUT, until

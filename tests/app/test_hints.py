@@ -26,13 +26,13 @@ from graphql_schema.hints import StreamHints
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema, build_schema
 from stores import hints
-from stores.access import Grant, Role
 from stores.calls import CallsStore
 from stores.calls.filters import CallsFilter
 from stores.database import Database
 from stores.hints import CallsCondition, HintsStore
 from stores.keys import KeysStore
 from stores.query import Query
+from stores.security.access import Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.query_trees import Tree, eq, field, lit
 from tests.live_server import live_server

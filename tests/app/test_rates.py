@@ -10,8 +10,8 @@ from websockets.exceptions import InvalidStatus
 
 from app.traffic.payers import network_of, payer_of
 from app.traffic.rates import Buckets, Rates
-from stores.access import Caller
 from stores.errors import RateLimitedError
+from stores.security.access import Caller
 from tests.app import command
 from tests.app.doors import DOORS, TYPENAME, Door, Server, answered, every_door, serving
 

@@ -14,10 +14,10 @@ import pytest
 from app.request_bodies import Pace, TimeLeft
 from app.server import create_app
 from app.settings import Settings
-from stores.access import Grant, Role
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.observing.samples import sample, told
 from tests.app.traffic import CREATE_BATCH, call_id
 from tests.live_server import live_server

@@ -26,11 +26,11 @@ from app.websocket import GraphQLWebSocket, reserving
 from app.websocket.first_messages import WaryProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
-from stores.access import Grant, Role
 from stores.concurrency import request_budget as intake_module
 from stores.concurrency.request_budget import FREE_BYTES, Intake, Share
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.waiting import until

@@ -16,9 +16,9 @@ from app.doors import refusal_at
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
-from stores.access import ANYONE, Caller, Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import ANYONE, Caller, Grant, Role
 from tests.app.access.issuer import AUDIENCE, stand_in_issuer
 from tests.benchmarks.report import Must, Row, Section
 

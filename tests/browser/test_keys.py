@@ -9,10 +9,10 @@ import pytest
 from app.server import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
-from stores.access import Grant, Role
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.browser.graphiql_page import GraphiqlPage, until
 from tests.live_server import live_server
 from tests.stores.calls.builders import start

@@ -5,11 +5,11 @@ import pytest
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
 from stores import times
-from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
 from stores.purges import purge
 from stores.retention.rules import DAY
+from stores.security.access import ADMINISTRATOR
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
 

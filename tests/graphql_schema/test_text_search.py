@@ -4,9 +4,9 @@ import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema
-from stores.access import ADMINISTRATOR
 from stores.calls import CallsStore
 from stores.database import Database, project_registry
+from stores.security.access import ADMINISTRATOR
 from stores.text_search import states
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.access import Grant, Role
 from stores.errors import BadInputError
+from stores.security.access import Grant, Role
 
 ANY: Final = "*"
 """The value that any token has of a claim that says something: not false, null, nor an empty text, list or object."""

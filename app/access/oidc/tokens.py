@@ -10,7 +10,7 @@ from app.access.oidc.issuer import Issuer
 from app.access.oidc.verified import Verified
 from app.access.sessions import TokenSession
 from stores import times
-from stores.access import Caller
+from stores.security.access import Caller
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures that a public key proves. Never `none`, nor those by a secret, for which a public key could be taken."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.shared_secret import CURSORS, shared_secret
+from stores.security.shared_secrets import CURSORS, shared_secret
 
 _NONCE_BYTES: Final = 12
 _ROOM: Final = 128

@@ -16,9 +16,9 @@ from typing import Final, Self
 
 from pymongo import ReturnDocument
 
-from stores.access import ANONYMOUS
 from stores.database import Collection, Document
 from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_holder
+from stores.security.access import ANONYMOUS
 
 MAX_VAIN_TAKES: Final = 5
 """Who goes on with a run that was cut off so often, without a row done, would be cut off by it, too."""

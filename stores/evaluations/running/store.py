@@ -10,7 +10,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores import audit, ids, times
+from stores import ids, times
 from stores.calls import CallEnd, CallsStore
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_length
 from stores.completions import CompletionsStore
@@ -28,6 +28,7 @@ from stores.feedback import FeedbackStore
 from stores.files import FilesStore
 from stores.objects import ObjectsStore
 from stores.providers import ProviderError
+from stores.security import audit
 from stores.tables import TablesStore
 
 logger = logging.getLogger("loomql")

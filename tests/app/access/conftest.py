@@ -9,9 +9,9 @@ from app.server import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
 from graphql_schema.context import Stores
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.database_pool import DatabasePool
 from tests.free_ports import free_port
 from tests.live_server import live_server

@@ -28,9 +28,9 @@ from app.server import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores import times
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
 from tests.app.event_stream import Event, events_of, first_of, streaming
 from tests.free_ports import free_port

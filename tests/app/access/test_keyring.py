@@ -6,9 +6,9 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from app.access import Keyring, keyring
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.waiting import TIMEOUT, until
 
 

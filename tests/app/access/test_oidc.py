@@ -19,9 +19,9 @@ from app.access.oidc.issuer import Issuer
 from app.access.oidc.tokens import OidcTokens
 from app.server import create_app
 from app.settings import Settings
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.errors import UnavailableError
+from stores.security.access import Grant, Role
 from tests.app.access.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
 from tests.live_server import live_server
 

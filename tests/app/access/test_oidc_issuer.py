@@ -26,8 +26,8 @@ from app.access.oidc.tokens import OidcTokens
 from app.access.oidc.verified import Verified
 from app.access.sessions import TokenSession
 from stores import times
-from stores.access import Caller
 from stores.errors import UnavailableError
+from stores.security.access import Caller
 from tests.app.access.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
 from tests.app.command import eventually, serving
 from tests.waiting import until

@@ -29,12 +29,12 @@ from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.scope_state import CALLER
 from app.server import create_app
 from app.settings import Settings
-from stores.access import EVERY_PROJECT, Caller, Grant, Role
 from stores.calls import CallsStore
 from stores.concurrency.request_budget import Intake
 from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
+from stores.security.access import EVERY_PROJECT, Caller, Grant, Role
 from tests.app.access.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.app.command import ROOT
 from tests.free_ports import free_port

@@ -24,7 +24,7 @@ from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
 from stores.objects import ObjectVersion
 from stores.purges import purge
-from stores.shared_secret import CURSORS, shared_secret
+from stores.security.shared_secrets import CURSORS, shared_secret
 from stores.upgrades import CallsUpgrade
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start

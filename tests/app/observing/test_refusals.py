@@ -13,10 +13,10 @@ from websockets.typing import Subprotocol
 from app.server import create_app
 from app.settings import Settings
 from app.traffic.places import Places
-from stores.access import Grant, Role
 from stores.database import Database
 from stores.errors import RateLimitedError
 from stores.keys import KeysStore
+from stores.security.access import Grant, Role
 from tests.app.observing.samples import sample, told
 from tests.live_server import live_server
 from tests.waiting import TIMEOUT

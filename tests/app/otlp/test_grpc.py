@@ -18,11 +18,11 @@ from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
 from app.stopping import Stopping
-from stores.access import ANYONE, Caller, Grant, Role
 from stores.calls import CallsStore
 from stores.concurrency import request_budget as intake_module
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.otel import OtelStore
+from stores.security.access import ANYONE, Caller, Grant, Role
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span, span_id

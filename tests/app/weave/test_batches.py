@@ -13,13 +13,13 @@ from app.weave import batches, call_writes, feedback
 from app.weave.bodies import Body, Items
 from app.weave.requests import CallStartReq
 from graphql_schema.context import Stores
-from stores.access import ANYONE, Role
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.concurrency.request_budget import Intake, Share
 from stores.database import Database, transactions
 from stores.errors import RateLimitedError, StoreError, UnavailableError
 from stores.files import uploads
+from stores.security.access import ANYONE, Role
 from tests.app.weave.asking import MOMENT, asked, call_ref, end, posted, refused, start, started, streamed
 from tests.waiting import Turns, another_task
 

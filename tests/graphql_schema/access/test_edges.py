@@ -14,9 +14,9 @@ from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores.access import Caller, Grant, Role
 from stores.database import Database
 from stores.json import codec
+from stores.security.access import Caller, Grant, Role
 from tests.graphql_schema.access.edges import edges, ruled
 from tests.graphql_schema.access.steps import Steps, objects, reached, selection
 from tests.graphql_schema.access.twins import RUNS, Builder, Twin

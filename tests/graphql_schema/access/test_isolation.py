@@ -11,11 +11,11 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores.access import ADMINISTRATOR, Caller, Grant, Role
 from stores.database import Database
 from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects import ObjectVersion
+from stores.security.access import ADMINISTRATOR, Caller, Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.access.questions import DIGEST, questions
 from tests.graphql_schema.access.test_walk import first_errors, is_refused, own

@@ -11,8 +11,8 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
-from stores.access import ADMINISTRATOR, ANYONE, NOBODY, Caller, Grant, Role
 from stores.database import Database
+from stores.security.access import ADMINISTRATOR, ANYONE, NOBODY, Caller, Grant, Role
 from tests.commands import Commands
 from tests.graphql_schema.access.questions import Question, questions
 from tests.waiting import until

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from stores import audit
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
 from stores.database import Database, project_registry
@@ -14,6 +13,7 @@ from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError,
 from stores.json import codec
 from stores.paging import Row
 from stores.purges import PurgesStore, purge
+from stores.security import audit
 from tests.stand_in_provider import KEY, USAGE, StandIn
 from tests.waiting import until, until_found
 

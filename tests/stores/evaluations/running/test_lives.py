@@ -11,7 +11,7 @@ import pytest
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
-from stores import audit, ids, times
+from stores import ids, times
 from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
@@ -25,6 +25,7 @@ from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
 from stores.retention import RetentionStore, Rule
 from stores.retention.rules import Patience
+from stores.security import audit
 from tests.stand_in_provider import Body, StandIn
 from tests.stores.calls.builders import end, start
 from tests.stores.evaluations.running import orders

@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from stores import times
-from stores.access import ANONYMOUS
+from stores.security.access import ANONYMOUS
 
 COMMAND_LINE: Final = "command line"
 SERVER: Final = "server"
