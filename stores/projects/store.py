@@ -10,10 +10,10 @@ from stores import ids, paging, times
 from stores.database import Collection, Database, database_query, database_write, project_registry
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
+from stores.projects.index_sums import sum_each
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
 from stores.query.texts import starting_with
-from stores.sums import sum_each
 
 PROJECT_FIELDS: Final = FieldTable(
     [
