@@ -27,9 +27,9 @@ from app.mongodb import Client, MongodbUriError, check_uri, driver_words, wherea
 from app.serving import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from app.upgrading import LONE_SERVER
-from stores import versions
 from stores.database import indexes
-from stores.versions import WrongDatabaseError
+from stores.migrations import schema_version
+from stores.migrations.schema_version import WrongDatabaseError
 
 OLDEST_MONGODB = 6
 TESTED_MONGODB = ("6.0", "7.0")
@@ -213,13 +213,13 @@ def _topology(client: Client) -> Finding:
 
 def _data(client: Client, database: str) -> Finding:
     try:
-        number = versions.check_upgrades(client[database]["upgrades"])
+        number = schema_version.check_upgrades(client[database]["upgrades"])
     except WrongDatabaseError as error:
         return _problem("data", f"{error.message}.")
-    if number < versions.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
-        lacking = "; ".join(told for each, told in versions.UPGRADES.items() if each > number)
-        return _warning("data", f"version {number} of {versions.LATEST}; when `loomql serve` runs: {lacking}")
-    return _ok("data", f"version {number or versions.LATEST} of {versions.LATEST}")
+    if number < schema_version.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
+        lacking = "; ".join(told for each, told in schema_version.UPGRADES.items() if each > number)
+        return _warning("data", f"version {number} of {schema_version.LATEST}; when `loomql serve` runs: {lacking}")
+    return _ok("data", f"version {number or schema_version.LATEST} of {schema_version.LATEST}")
 
 
 def _indexes(client: Client, database: str) -> Finding:

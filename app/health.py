@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.mongodb import driver_words
 from app.upgrading import Upgrading
-from stores import versions
 from stores.database import Database
 from stores.errors import UnavailableError
+from stores.migrations import schema_version
+from stores.migrations.schema_version import WrongDatabaseError
 from stores.projects import ProjectsStore
-from stores.versions import WrongDatabaseError
 
 logger = logging.getLogger("loomql")
 
@@ -67,7 +67,7 @@ class Readiness:
     async def _number(self) -> int:
         """The number of the database's version; one that is not for this program is refused from now on."""
         try:
-            number = await versions.number_of(self.database)
+            number = await schema_version.number_of(self.database)
         except WrongDatabaseError as error:
             self.database.refuse(error.message)
             raise
@@ -78,9 +78,9 @@ class Readiness:
         """See that the database is for this program, and do what the first request needs done."""
         number = await self._number()
         await self.database.ensure_indexes()
-        if number < versions.PROJECTS_LISTED:
+        if number < schema_version.PROJECTS_LISTED:
             await ProjectsStore(self.database).adopt()
-            await versions.done(self.database, versions.PROJECTS_LISTED)
+            await schema_version.done(self.database, schema_version.PROJECTS_LISTED)
 
     async def reason_against(self) -> str | None:
         """Why the database cannot serve right now; None when it can."""

@@ -10,10 +10,10 @@ from pymongo.errors import PyMongoError
 
 from app.mongodb import Client
 from app.settings import Settings
-from stores import versions
 from stores.database import Database
 from stores.errors import StoreError
-from stores.upgrades import CallsUpgrade, Progress
+from stores.migrations import schema_version
+from stores.migrations.calls_backfill import CallsUpgrade, Progress
 
 logger = logging.getLogger("loomql")
 
@@ -45,7 +45,7 @@ class Upgrading:
         try:
             before, self.progress = self.progress, await self._upgrade.advance()
             if self.progress is None:
-                await versions.done(self._database, versions.CALLS_FILLED_IN)
+                await schema_version.done(self._database, schema_version.CALLS_FILLED_IN)
         except (StoreError, PyMongoError) as error:
             if str(error) != self._failure:
                 logger.warning("bringing older calls up to date is tried again: %s", error)
@@ -87,5 +87,5 @@ def check_version(uri: str, settings: Settings) -> None:
         hello = client.admin.command("hello")
         # A member of a set that is yet to be initiated has no name of it, and may get one while the server waits.
         if not ("setName" in hello or "isreplicaset" in hello or hello.get("msg") == "isdbgrid"):
-            raise versions.WrongDatabaseError(LONE_SERVER)
-        versions.check_upgrades(client[settings.mongodb_database]["upgrades"])
+            raise schema_version.WrongDatabaseError(LONE_SERVER)
+        schema_version.check_upgrades(client[settings.mongodb_database]["upgrades"])

@@ -18,8 +18,8 @@ from pymongo.write_concern import WriteConcern
 
 from app.backups.archive import BackupError, Count, records, verified
 from app.backups.raw import BATCH, Client, raw
-from stores import versions
 from stores.database.error_translation import DUPLICATE_KEY
+from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS
 
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -43,10 +43,10 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     for name, expected in told.items():
         if name != "upgrades" and _counted(stored, name).told() != expected:
             raise BackupError(f"{name} is not what is in {path}: did anybody write meanwhile? Restore it again")
-    versions.check(d for d in stored["upgrades"].find({"_id": versions.VERSION}))
+    schema_version.check(d for d in stored["upgrades"].find({"_id": schema_version.VERSION}))
     # Cursors from before would go on in the oplog of the MongoDB that they are of, through all that was restored.
     stored["secrets"].delete_one({"_id": CURSORS})
-    stored["upgrades"].delete_one({"_id": versions.RESTORE})
+    stored["upgrades"].delete_one({"_id": schema_version.RESTORE})
     return {name: expected["count"] for name, expected in told.items()}
 
 
@@ -75,7 +75,7 @@ def _begin(stored: Database[dict[str, Any]]) -> None:
     Raises:
         BackupError: something else is there.
     """
-    is_cut_off = stored["upgrades"].find_one({"_id": versions.RESTORE}) is not None
+    is_cut_off = stored["upgrades"].find_one({"_id": schema_version.RESTORE}) is not None
     # Those, and what seals cursors, a server leaves also where nobody has stored anything.
     others = {name for name in stored.list_collection_names() if not name.startswith("system.")} - {"upgrades"}
     if not is_cut_off:
@@ -85,10 +85,10 @@ def _begin(stored: Database[dict[str, Any]]) -> None:
                 f"the database {stored.name} is not empty (there is something in {', '.join(sorted(filled))}): "
                 "set LOOMQL_MONGODB_DATABASE, or LOOMQL_DATA_DIR, to another one"
             )
-        stored["upgrades"].insert_one({"_id": versions.RESTORE})
+        stored["upgrades"].insert_one({"_id": schema_version.RESTORE})
     for name in others:
         stored.drop_collection(name)
-    stored["upgrades"].delete_many({"_id": {"$ne": versions.RESTORE}})
+    stored["upgrades"].delete_many({"_id": {"$ne": schema_version.RESTORE}})
 
 
 Grouped = Iterator[tuple[bytes, list[bytes]]]

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from app.backups.archive import FORMAT, BackupError, Count, Writer
 from app.backups.raw import BATCH, Client, raw
-from stores import versions
+from stores.migrations import schema_version
 
 _FORGOTTEN: Final = 239
 _CHANGED: Final = 246
@@ -33,7 +33,7 @@ def take(client: Client, database: str, path: Path, *, is_own: bool) -> dict[str
     """
     if path.exists():
         raise BackupError(f"{path} is there already; name another file, or move it away", "file")
-    versions.check_upgrades(client[database]["upgrades"])
+    schema_version.check_upgrades(client[database]["upgrades"])
     part = path.with_name(f"{path.name}.part")
     try:
         with (

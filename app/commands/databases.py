@@ -9,8 +9,8 @@ from app.audit import check_audit_log, log_as_command_line
 from app.mongodb import shared_mongodb
 from app.settings import Settings
 from graphql_schema.context import Stores
-from stores import versions
 from stores.database import Database
+from stores.migrations import schema_version
 
 _R = TypeVar("_R")
 
@@ -29,7 +29,7 @@ async def opened(settings: Settings, uri: str, query_timeout_seconds: float | No
     most_seconds = query_timeout_seconds or settings.query_timeout_seconds
     database = Database.open(uri, settings.mongodb_database, settings.database_timeout_seconds, most_seconds)
     try:
-        await versions.require(database)
+        await schema_version.require(database)
         yield database
     finally:
         database.close()

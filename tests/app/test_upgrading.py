@@ -19,7 +19,7 @@ from stores.calls import CallsStore
 from stores.calls.documents import KEPT, KEPT_VERSION
 from stores.database import Database
 from stores.errors import UnavailableError
-from stores.upgrades import CallsUpgrade, Progress
+from stores.migrations.calls_backfill import CallsUpgrade, Progress
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start

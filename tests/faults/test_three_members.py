@@ -10,7 +10,7 @@ from app.upgrading import Upgrading
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT
 from stores.database import Database
-from stores.upgrades import CallsUpgrade
+from stores.migrations.calls_backfill import CallsUpgrade
 from tests.faults import faults
 from tests.faults.stage import Three
 from tests.faults.watching import watched

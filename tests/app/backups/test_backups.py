@@ -18,14 +18,14 @@ from app.backups.restoring import restore
 from app.backups.taking import take
 from app.cli import main
 from graphql_schema.context import Stores
-from stores import versions
 from stores.calls import CallsStore
 from stores.database import Database, indexes, project_registry
 from stores.errors import BadInputError
+from stores.migrations import schema_version
+from stores.migrations.calls_backfill import CallsUpgrade
 from stores.objects import ObjectVersion
 from stores.purges import purge
 from stores.security.shared_secrets import CURSORS, shared_secret
-from stores.upgrades import CallsUpgrade
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until, until_found
@@ -53,7 +53,7 @@ def everything(client: Client, name: str) -> dict[str, list[dict[str, Any]]]:
 
 async def filled(database: Database) -> Stores:
     stores = Stores.over(database)
-    await versions.done(database, versions.LATEST)
+    await schema_version.done(database, schema_version.LATEST)
     for number in range(20):
         await stores.calls.write([start(number, inputs={"n": number}), end(number, output={"text": "x" * 1000})])
     await stores.objects.create(ObjectVersion("acme/chat", "prompt", {"text": "Be kind."}))
@@ -231,7 +231,7 @@ async def test_a_database_that_only_servers_have_seen_is_an_empty_one(
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
     seen = Database(database._client, empty)
-    assert await versions.number_of(seen) == versions.LATEST
+    assert await schema_version.number_of(seen) == schema_version.LATEST
     await CallsUpgrade(seen).advance()
     await shared_secret(seen, CURSORS)
 
@@ -260,11 +260,11 @@ async def test_a_try_that_was_cut_off_keeps_servers_away_and_the_next_begins_ane
     database: Database, client: Client, empty: str, tmp_path: Path
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    client[empty]["upgrades"].insert_one({"_id": versions.RESTORE})
+    client[empty]["upgrades"].insert_one({"_id": schema_version.RESTORE})
     client[empty]["calls"].insert_one({"_id": "half"})
 
-    with pytest.raises(versions.WrongDatabaseError, match="run `loomql restore` again"):
-        await versions.number_of(Database(database._client, empty))
+    with pytest.raises(schema_version.WrongDatabaseError, match="run `loomql restore` again"):
+        await schema_version.number_of(Database(database._client, empty))
     restore(client, empty, tmp_path / "backup")
 
     assert everything(client, empty) == everything(client, name)

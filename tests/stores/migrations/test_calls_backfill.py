@@ -14,13 +14,13 @@ from pymongo import UpdateOne
 from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.documents import KEPT
 from stores.database import Database, Document
+from stores.migrations.calls_backfill import CallsUpgrade
 from stores.otel import OtelStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsStore
 from stores.query.sort import SortBy
 from stores.tables.rows import RowContent
 from stores.threads import ThreadsStore
-from stores.upgrades import CallsUpgrade
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.otel.messages import body, span
