@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 from graphql_schema.context import Info
 from graphql_schema.feedback.types import Feedback
 from graphql_schema.fields import ProjectId, described, json_field, resolved
-from stores.json_fields import JsonField
+from stores.row_fields import JsonField
 
 OUTPUT = JsonField("output")
 

@@ -15,9 +15,9 @@ from graphql_schema.limits.weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.concurrency.time_slices import AT_ONCE, Turns
-from stores.json_fields import forget
 from stores.paging import Page, PageRequest, Row
 from stores.query.index_use import IndexedFields
+from stores.row_fields import forget
 
 Node = TypeVar("Node")
 

@@ -39,7 +39,7 @@ Find = Callable[[Sequence[Any], frozenset[str]], Awaitable[Mapping[Any, Row | No
 """For keys and wanted fields the rows that are there."""
 
 Way = Any
-"""What has `pages` and `count` for keys, as `stores.edges.Edge` does; of what keys, each edge knows by itself."""
+"""What has `pages` and `count` for keys, as `stores.relations.Edge` does; of what keys, each edge knows by itself."""
 
 File = Annotated["FileContentReadRes", strawberry.lazy("graphql_schema.files")]
 Run = Annotated["EvaluationRun", strawberry.lazy("graphql_schema.evaluations.runs")]

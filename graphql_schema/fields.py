@@ -9,8 +9,8 @@ from strawberry.scalars import JSON
 
 from graphql_schema.limits.weights import declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
-from stores.json_fields import JsonField, ValueField
 from stores.query.index_use import IndexedFields
+from stores.row_fields import JsonField, ValueField
 
 _Resolver = TypeVar("_Resolver", bound=Callable[..., Any])
 _Found = TypeVar("_Found")

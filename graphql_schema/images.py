@@ -13,8 +13,8 @@ from graphql_schema.scalars import BigInt
 from graphql_schema.selection import selected_fields
 from stores.images import Generated, ImageInputs
 from stores.json import codec
-from stores.json_fields import JsonField
 from stores.paging import Row
+from stores.row_fields import JsonField
 
 RESPONSE = JsonField("response")
 

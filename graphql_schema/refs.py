@@ -9,9 +9,9 @@ from graphql_schema.context import Info
 from graphql_schema.edges import Version, edge
 from graphql_schema.fields import JsonPath, described, resolved
 from stores.errors import StoreError
-from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import kind_of, without_edges
+from stores.row_fields import JsonField
 
 _VALUE = JsonField("value")
 

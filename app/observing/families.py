@@ -18,7 +18,7 @@ from app.traffic.websockets import WebSockets
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import Intake
 from stores.database import Database
-from stores.timings import BOUNDS, Timing
+from stores.duration_histogram import BOUNDS, Timing
 
 _Labelled = Mapping[Any, float]
 """Numbers by the values of their labels, which are tuples of texts."""

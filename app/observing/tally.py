@@ -5,7 +5,7 @@ They are read by `app.observing.families`, which knows the form that Prometheus 
 
 from collections import Counter
 
-from stores.timings import Timing
+from stores.duration_histogram import Timing
 
 
 class Tally:

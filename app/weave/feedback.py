@@ -16,9 +16,9 @@ from graphql_schema.context import Stores
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError, StoreError
 from stores.json import codec, paths
-from stores.json_fields import JsonField, forget
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
+from stores.row_fields import JsonField, forget
 
 _READ_AT_ONCE: Final = 32
 """Each has a payload of at most a mebibyte."""

@@ -25,8 +25,8 @@ from graphql_schema.sorting import sort_keys
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
 from stores.concurrency.time_slices import Turns
-from stores.json_fields import forget
 from stores.paging import Row
+from stores.row_fields import forget
 
 _USAGES = ("ownUsage", "totalUsage", "ownUsage.models", "totalUsage.models")
 

@@ -22,9 +22,9 @@ from graphql_schema.scalars import BigInt, DateTime
 from stores.calls.additions import PRICES
 from stores.calls.summaries import SUMMARY, usage
 from stores.costs import bill
-from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import call_ref
+from stores.row_fields import JsonField
 from stores.threads import Period
 from stores.traces.totals import CALLS_AND_ERRORS, TOKENS_AND_COST
 

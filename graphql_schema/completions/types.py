@@ -10,8 +10,8 @@ from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.selection import selected_fields
 from stores.completions import Completion, CompletionEvent
-from stores.json_fields import ValueField
 from stores.paging import Row
+from stores.row_fields import ValueField
 
 
 @strawberry.type(description="What came of a completion.")

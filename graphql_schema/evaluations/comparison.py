@@ -15,8 +15,8 @@ from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt
 from graphql_schema.sorting import SortBy, sort_keys
-from stores.json_fields import JsonField
 from stores.paging import PageRequest, Row
+from stores.row_fields import JsonField
 
 Sort = Annotated[
     list[SortBy] | None,

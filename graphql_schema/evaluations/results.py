@@ -10,7 +10,7 @@ from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
 from graphql_schema.selection import selected_fields
 from stores.evaluations.predictions import Wanted
-from stores.json_fields import JsonField
+from stores.row_fields import JsonField
 
 
 @strawberry.type(description="What one scorer made of a prediction.")

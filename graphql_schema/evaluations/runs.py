@@ -12,8 +12,8 @@ from graphql_schema.evaluations.types import EvaluationStatusCode
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
-from stores.json_fields import JsonField
 from stores.paging import Row
+from stores.row_fields import JsonField
 
 
 @strawberry.type(description="A number in the scores of a run: what it comes to over all predictions that have it.")

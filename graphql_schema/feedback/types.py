@@ -10,9 +10,9 @@ from graphql_schema.node import Node, node_ref
 from graphql_schema.nodes import load_node
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.scalars import BigInt, DateTime
-from stores.json_fields import JsonField
 from stores.paging import Row
 from stores.refs import feedback_ref, inner_entity
+from stores.row_fields import JsonField
 
 PAYLOAD = JsonField("payload")
 

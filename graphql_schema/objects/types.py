@@ -8,10 +8,10 @@ from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.node import Node, node_ref
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.json_fields import JsonField
 from stores.objects.parts import files_of, table_key
 from stores.paging import Row
 from stores.refs import object_ref
+from stores.row_fields import JsonField
 
 
 @strawberry.type(description="A file that an object or op is made of.")

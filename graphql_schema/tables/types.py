@@ -7,8 +7,8 @@ from graphql_schema.edges import TableOf, by, edge, edges
 from graphql_schema.fields import described, json_field
 from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt
-from stores.json_fields import JsonField
 from stores.refs import table_ref, table_row_ref
+from stores.row_fields import JsonField
 
 
 @strawberry.type(description="A row of a table, at one of its positions.")

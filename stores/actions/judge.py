@@ -5,11 +5,11 @@ from typing import Any, Final, Protocol
 
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.json import codec
-from stores.json_fields import JsonField
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.actions import LlmJudgeActionConfig
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
+from stores.row_fields import JsonField
 
 MAX_JUDGED: Final = 1024 * 1024
 """Characters of the JSON of a call's inputs and output: more than any model reads at once."""

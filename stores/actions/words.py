@@ -6,9 +6,9 @@ from typing import Final
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.traversal import strings_in
-from stores.json_fields import JsonField
 from stores.objects.builtin.actions import ContainsWordsActionConfig
 from stores.paging import Row
+from stores.row_fields import JsonField
 
 MAX_WORDS: Final = 1_000
 """Of one spec: each output is gone through once for each of them."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from stores import base64_text
+from stores import strict_base64
 from stores.contents import WeaveContent, value_of
 from stores.files import NewFile
 
@@ -32,7 +32,7 @@ class DataUrl:
     def of(cls, text: str) -> "DataUrl | None":
         """The data URL that a text is; None where it is none, is short, or where its Base64 is not strict."""
         match = _DATA_URL.match(text) if len(text) > LONGEST_KEPT else None
-        content = match and base64_text.decode(text[match.end() :])
+        content = match and strict_base64.decode(text[match.end() :])
         if match is None or content is None:
             return None
         # The text is in memory anyway; what it decodes to is made again when it is written.
@@ -54,7 +54,7 @@ class DataUrl:
 
 
 def _content(text: str, start: int) -> bytes:
-    return base64_text.decode(text[start:]) or b""
+    return strict_base64.decode(text[start:]) or b""
 
 
 def may_hold_data_urls(text: str) -> bool:

@@ -8,8 +8,8 @@ from stores.calls.fields import CALL_FIELDS, paths_of
 from stores.calls.filters import calls_match
 from stores.calls.search import OLDEST_FIRST
 from stores.database import Database
-from stores.edges import Edge
 from stores.query.sort import compile_sort
+from stores.relations import Edge
 
 
 def calls_by(database: Database, field: str, match: Callable[..., dict[str, Any]] = calls_match) -> Edge:

@@ -14,7 +14,6 @@ from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.snapshot_reads import first_rows, rows_among
 from stores.database.transactions import Session
-from stores.edges import ById
 from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
 from stores.paging import Page, PageRequest
@@ -22,6 +21,7 @@ from stores.query import Query
 from stores.query.ids import named_ids
 from stores.query.match import Match
 from stores.query.sort import SortBy, compile_sort
+from stores.relations import ById
 from stores.security import audit
 from stores.tables.content import BATCH, batches
 

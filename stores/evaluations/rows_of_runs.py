@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from stores.concurrency.time_slices import in_turns
 from stores.database import Database, database_query
-from stores.edges import Edge
 from stores.evaluations.examples import EXAMPLE, add_examples
 from stores.evaluations.predictions import Predictions, Wanted
 from stores.evaluations.results import order_by
 from stores.ids import by_project
 from stores.paging import Page, PageRequest, Row
+from stores.relations import Edge
 
 Run = tuple[str, str]
 """A project and the id of a run."""

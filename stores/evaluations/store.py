@@ -11,7 +11,6 @@ from stores.calls.filters import calls_match
 from stores.calls.search import OLDEST_FIRST
 from stores.concurrency.time_slices import in_turns
 from stores.database import Database, Document, database_query
-from stores.edges import Edge
 from stores.evaluations import comparison, metrics
 from stores.evaluations.definitions import Definition, Definitions
 from stores.evaluations.edges import find_calls, find_runs_above
@@ -27,6 +26,7 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
+from stores.relations import Edge
 
 _NOTHING: Final = Wanted()
 

@@ -16,7 +16,6 @@ from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
 from stores.database.error_translation import driver_errors
 from stores.database.transactions import Session
-from stores.edges import ById, Edge
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError
 from stores.feedback.annotations import check_annotations
 from stores.feedback.documents import key, new_document
@@ -30,6 +29,7 @@ from stores.query.ids import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources
+from stores.relations import ById, Edge
 from stores.security import audit
 
 MAX_BATCH: Final = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores import base64_text
+from stores import strict_base64
 from stores.contents import WeaveContent, value_of
 from stores.files import NewFile
 from stores.files.content_types import SNIFFED_BYTES, content_type
@@ -79,7 +79,7 @@ async def _content(text: str, form: str, max_bytes: int, download: Download) -> 
     if len(encoded) * 3 // 4 - 2 > max_bytes:
         raise ProviderError(f"it has more than {max_bytes:,} bytes; see LOOMQL_MAX_FILE_BYTES on the server")
     is_large = len(encoded) > _LARGE
-    content = await asyncio.to_thread(base64_text.decode, encoded) if is_large else base64_text.decode(encoded)
+    content = await asyncio.to_thread(strict_base64.decode, encoded) if is_large else strict_base64.decode(encoded)
     if content is None:
         raise ProviderError("what the provider answered is no Base64")
     return content

@@ -13,7 +13,6 @@ from stores.database import Database, Document, database_query, database_write
 from stores.database.connection import IN_PYTHON
 from stores.database.snapshot_reads import rows_among
 from stores.database.transactions import Session
-from stores.edges import Edge
 from stores.errors import BadInputError
 from stores.ids import check_project_id
 from stores.objects import documents, versions
@@ -27,6 +26,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
+from stores.relations import Edge
 from stores.security import audit
 from stores.tables import content
 

@@ -12,10 +12,10 @@ from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query
-from stores.edges import Edge
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import SortBy, compile_sort
+from stores.relations import Edge
 from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
 from stores.threads.percentiles import TOO_MANY

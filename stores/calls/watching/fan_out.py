@@ -25,9 +25,9 @@ from stores.calls.watching.subscribers import EndedError, Subscriber
 from stores.concurrency.shared_slices import SharedTurns
 from stores.concurrency.time_slices import Turn, in_turns
 from stores.database import Collection
+from stores.duration_histogram import Timing
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import Values
-from stores.timings import Timing
 
 MAX_SUBSCRIBERS: Final = 5_000
 

@@ -27,7 +27,7 @@ from graphql_schema.fields import json_field, resolved
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS, BigInt, DateTime
 from graphql_schema.schema import LoomSchema
-from stores.json_fields import JsonField
+from stores.row_fields import JsonField
 
 CALLS: Final[ContextVar[list[tuple[Any, ...]]]] = ContextVar("CALLS")
 """The resolvers called in this execution, each with its arguments, in order."""

@@ -8,7 +8,7 @@ from stores.calls.summaries import SUMMARY, usage
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.limits import MAX_DEPTH, MAX_DIGITS
-from stores.json_fields import JsonField, forget
+from stores.row_fields import JsonField, forget
 from stores.usage.counts import class_fields
 from tests.stores.json.test_codec import SCALARS, nested
 
