@@ -22,9 +22,9 @@ from app.access.credentials import refused
 from app.media_types import EVENT_STREAM
 from app.observing import under_way
 from app.results import body_of
+from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints
-from graphql_schema.shared_results import SharedResult
 from stores.json import codec
 
 _COMMENT: Final = b":\n\n"

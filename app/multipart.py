@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from app.form_parts import Head, PartParser, Spool
 from app.media_types import media_type_of
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.files import check_size

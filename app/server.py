@@ -36,9 +36,9 @@ from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
 from app.websocket import GraphQLWebSocket
 from graphql_schema.context import Context
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.errors import unexpected
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
 
 

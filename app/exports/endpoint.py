@@ -18,8 +18,8 @@ from app.exports.stream import PatientStream
 from app.exports.worker import Format, Job
 from app.refusals import refusing
 from app.settings import Settings
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.exports import PROJECT_ID, asked, concept_of, single
-from graphql_schema.operations import BoundedSchema
 from stores.database import Database
 from stores.errors import BadInputError
 

@@ -10,8 +10,8 @@ from strawberry.types import ExecutionResult
 from app.graphql_http.refusals import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
 from app.media_types import JSON
 from app.results import body_of
+from graphql_schema.engine.results import is_unanswered
 from graphql_schema.errors import RETRY_AFTER
-from graphql_schema.outcomes import is_unanswered
 from stores.json import codec
 
 _LARGE: Final = 16 * 1024

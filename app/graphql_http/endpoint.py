@@ -29,8 +29,8 @@ from app.spool_space import SpoolSpace
 from app.traffic import Places, payer_of
 from app.traffic.places import MOST_OPERATIONS, Place, in_place
 from app.trusted_documents import TrustedDocuments
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.errors import unexpected
-from graphql_schema.operations import BoundedSchema
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import (
     BadInputError,

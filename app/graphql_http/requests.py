@@ -10,7 +10,7 @@ from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, c
 from app.media_types import JSON, media_type_of
 from app.request_bodies import BodyReader, refusal_by
 from app.trusted_documents import TrustedDocuments, trusted_text
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError
 

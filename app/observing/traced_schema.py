@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from strawberry.types import ExecutionResult
 
 from app.observing.tracing import Tracing
-from graphql_schema.operations import BoundedSchema, Tell
+from graphql_schema.engine.operations import BoundedSchema, Tell
 
 _UNNAMED = "operation"
 

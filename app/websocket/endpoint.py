@@ -22,7 +22,7 @@ from app.traffic.websockets import WebSockets
 from app.trusted_documents import TrustedDocuments
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from stores.concurrency.request_budget import Intake
 from stores.errors import StoreError
 

@@ -35,10 +35,10 @@ from app.websocket import signs
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
 from app.websocket.reserving import TRY_AGAIN
+from graphql_schema.engine.operations import BoundedSchema
+from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints
-from graphql_schema.operations import BoundedSchema
-from graphql_schema.shared_results import SharedResult
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import RateLimitedError, StoreError, UnauthenticatedError, UnavailableError, forget_frames
 from stores.ids import new_id

@@ -20,7 +20,7 @@ Resolve = Callable[..., Awaitable[object]]
 def call_directly(schema: GraphQLSchema, info_class: type[Info[Any, Any]]) -> None:
     """Let the plain asynchronous fields of a schema call their resolvers themselves.
 
-    Coercion must give the arguments as resolvers take them, as `graphql_schema.coercion` sees to.
+    Coercion must give the arguments as resolvers take them, as `graphql_schema.engine.input_coercion` sees to.
     """
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and kind is not schema.subscription_type:

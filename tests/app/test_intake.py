@@ -15,8 +15,8 @@ from websockets.typing import Subprotocol
 
 from app.graphql_http import GraphQLHTTP
 from app.websocket import GraphQLWebSocket
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
 from stores.concurrency import request_budget as intake_module
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.errors import UnavailableError

@@ -24,8 +24,8 @@ from app.settings import Settings
 from app.traffic.websockets import WebSockets
 from app.websocket import GraphQLWebSocket, reserving
 from app.websocket.first_messages import WaryProtocol
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
 from stores.concurrency import request_budget as intake_module
 from stores.concurrency.request_budget import FREE_BYTES, Intake, Share
 from stores.database import Database

@@ -7,7 +7,7 @@ import strawberry
 from graphql import get_introspection_query
 from strawberry.types import ExecutionResult
 
-from graphql_schema.documents import LONG
+from graphql_schema.engine.documents import LONG
 from graphql_schema.execution.executor import CompilingExecutor
 from graphql_schema.execution.roots import FewRootsExecutor
 from graphql_schema.limits import Limits

@@ -6,8 +6,8 @@ import pytest
 from graphql import is_non_null_type
 
 from graphql_schema.context import Context, Stores
+from graphql_schema.engine.results import PartlyDone
 from graphql_schema.limits import Limits
-from graphql_schema.outcomes import PartlyDone
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
 from stores.database import Database

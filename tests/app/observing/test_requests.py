@@ -15,7 +15,7 @@ from app.observing.under_way import CURRENT
 from app.server import create_app
 from app.settings import Settings
 from app.traffic.places import MOST_OPERATIONS
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming

@@ -13,7 +13,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from tests.graphql_schema.access.questions import Asked, Question, document, questions
 from tests.graphql_schema.access.steps import selection
 

@@ -14,7 +14,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from stores.digests import object_digest
 from tests.stores.calls.builders import call_id
 

@@ -7,7 +7,7 @@ import pytest
 from graphql import GraphQLArgument, GraphQLInputField, GraphQLInputObjectType, GraphQLObjectType, GraphQLString
 
 from graphql_schema.context import Context, Stores
-from graphql_schema.operations import BoundedSchema
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.feedback import NewFeedback

@@ -10,9 +10,9 @@ from graphql import GraphQLField, GraphQLObjectType, is_required_argument
 
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Context, Stores
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.json import codec

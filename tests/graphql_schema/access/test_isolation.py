@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from graphql_schema.context import Context, Stores
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.feedback import NewFeedback

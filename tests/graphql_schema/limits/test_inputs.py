@@ -12,12 +12,12 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 
 from app.settings import Settings
-from graphql_schema import executors
 from graphql_schema.context import Context, Stores
+from graphql_schema.engine import executor_factory
+from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
 from graphql_schema.limits.inputs import AT_ONCE, MOST_UNKNOWN, check_values
-from graphql_schema.operations import BoundedSchema
 from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.database import Database
@@ -183,7 +183,7 @@ async def test_many_values_are_counted_in_a_thread(limit: int, monkeypatch: pyte
         counting.append(threading.current_thread())
         check_values(*given)
 
-    monkeypatch.setattr(executors, "check_values", noted)
+    monkeypatch.setattr(executor_factory, "check_values", noted)
     schema = schema_of(limit, compiled=True)
 
     await asked(schema, trees=[], members=[0] * AT_ONCE)

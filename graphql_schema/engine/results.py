@@ -8,7 +8,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from graphql_schema.documents import InvalidDocumentError
+from graphql_schema.engine.documents import InvalidDocumentError
 from graphql_schema.limits.cost import Extensions, TooCostlyError
 from graphql_schema.limits.introspection import hide_names
 

@@ -15,9 +15,9 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
+from graphql_schema.engine.operations import BoundedSchema, Tell
+from graphql_schema.engine.results import PartlyDone
 from graphql_schema.limits import Limits
-from graphql_schema.operations import BoundedSchema, Tell
-from graphql_schema.outcomes import PartlyDone
 
 
 @strawberry.enum

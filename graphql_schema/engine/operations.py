@@ -14,15 +14,15 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graphql_schema.documents import LONG, Documents
-from graphql_schema.event_results import EventResults
-from graphql_schema.executors import Executors, Given, is_awaitable
+from graphql_schema.engine.documents import LONG, Documents
+from graphql_schema.engine.executor_factory import Executors, Given, is_awaitable
+from graphql_schema.engine.results import Outcomes, PartlyDone, errors_of, may_have_changed
+from graphql_schema.engine.subscription_results import EventResults
+from graphql_schema.engine.suggestions import mend
 from graphql_schema.hints import found_nothing, hinted
 from graphql_schema.limits import Limits
 from graphql_schema.limits.inputs import SETTING
 from graphql_schema.limits.nesting import bound_comparisons
-from graphql_schema.near_names import mend
-from graphql_schema.outcomes import Outcomes, PartlyDone, errors_of, may_have_changed
 from stores.concurrency.timeouts import Patience
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental

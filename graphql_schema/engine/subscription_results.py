@@ -13,11 +13,11 @@ from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.utils.await_maybe import await_maybe
 
-from graphql_schema.executors import Executors, Given, is_awaitable
+from graphql_schema.engine.executor_factory import Executors, Given, is_awaitable
+from graphql_schema.engine.results import Outcomes, errors_of
+from graphql_schema.engine.shared_results import Execute, SharedResults
 from graphql_schema.hints import Hint, StreamHints, begin_stream_hints
 from graphql_schema.limits.cost import TooCostlyError
-from graphql_schema.outcomes import Outcomes, errors_of
-from graphql_schema.shared_results import Execute, SharedResults
 from stores.concurrency.shared_slices import SharedTurns
 from stores.concurrency.time_slices import AT_ONCE
 
