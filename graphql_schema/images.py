@@ -8,9 +8,9 @@ from strawberry.scalars import JSON
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, json_field, optional_input, resolved
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.files import file_url
 from graphql_schema.scalars import BigInt
-from graphql_schema.selection import selected_fields
 from stores.images import Generated, ImageInputs
 from stores.json import codec
 from stores.paging import Row

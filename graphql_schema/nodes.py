@@ -8,10 +8,10 @@ from typing import Annotated, Final
 import strawberry
 
 from graphql_schema.context import Info, Stores
-from graphql_schema.edges import Find
 from graphql_schema.fields import resolved
-from graphql_schema.node import TYPENAME, Node
-from graphql_schema.selection import selected_of
+from graphql_schema.fields.node_interface import TYPENAME, Node
+from graphql_schema.fields.relations import Find
+from graphql_schema.fields.selection import selected_of
 from stores.errors import BadInputError
 from stores.paging import Row
 from stores.refs import EntityKind, EntityRef, parse_entity

@@ -8,24 +8,23 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
 from graphql_schema.calls.queries import CallQueries
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.costs.queries import CostQueries
 from graphql_schema.costs.types import CostQueryOutput
 from graphql_schema.feedback.queries import FeedbackQueries
 from graphql_schema.feedback.types import Feedback
-from graphql_schema.fields import ProjectId, described, optional_input, resolved
+from graphql_schema.fields import ProjectId, connections, described, optional_input, resolved
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.project_lists import of_project
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
 from graphql_schema.objects.queries import ObjectQueries
 from graphql_schema.objects.types import ObjSchema
-from graphql_schema.project_lists import of_project
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
 from graphql_schema.threads.queries import ThreadQueries
 from graphql_schema.threads.types import ThreadSchema
 from stores.errors import StoreTimeoutError

@@ -6,8 +6,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from graphql_schema.context import Info
-from graphql_schema.edges import Version, edge
 from graphql_schema.fields import JsonPath, described, resolved
+from graphql_schema.fields.relations import Version, edge
 from stores.errors import StoreError
 from stores.paging import Row
 from stores.refs import kind_of, without_edges

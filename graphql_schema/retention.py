@@ -7,9 +7,9 @@ import strawberry
 
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, found_or_null, resolved
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.errors import StoreTimeoutError
 from stores.paging import Row
 from stores.retention import Counts, Report, Retention, Rule

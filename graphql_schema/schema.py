@@ -25,7 +25,6 @@ from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
 from graphql_schema.completions import CompletionMutations, CompletionSubscriptions
-from graphql_schema.connections import ConnectionNames
 from graphql_schema.costs import CostMutations, CostQueries
 from graphql_schema.engine.input_coercion import coerce_to_inputs
 from graphql_schema.engine.operations import BoundedSchema
@@ -33,10 +32,11 @@ from graphql_schema.errors import explain
 from graphql_schema.evaluations import EvaluationMutations, EvaluationQueries, EvaluationSubscriptions
 from graphql_schema.execution import CompilingExecutor, FewRootsExecutor, call_directly, field_of
 from graphql_schema.feedback import FeedbackMutations, FeedbackQueries
+from graphql_schema.fields.connections import ConnectionNames
+from graphql_schema.fields.node_interface import take_rows_as_they_are
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
-from graphql_schema.node import take_rows_as_they_are
 from graphql_schema.nodes import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations

@@ -19,9 +19,9 @@ from graphql_schema.aggregates.types import CallsAggregateRes, UsageTreeNode
 from graphql_schema.calls.queries import ExpandColumns, Filter, Where
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import sort_keys
 from graphql_schema.limits.weights import SCAN
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import sort_keys
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
 from stores.concurrency.time_slices import Turns

@@ -3,8 +3,8 @@
 import strawberry
 
 from graphql_schema.calls.types import TraceStatus
-from graphql_schema.class_counts import with_class_counts
 from graphql_schema.fields import described
+from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 
 _UNPRICED = "Tokens of models without a price in US dollars, which cost leaves out."

@@ -6,17 +6,16 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema import connections
 from graphql_schema.calls.inputs import CallsFilter
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, described, resolved, to_store
+from graphql_schema.fields import ProjectId, connections, described, resolved, to_store
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.weights import COUNT
-from graphql_schema.query_input import QueryInput
 from graphql_schema.scalars import BigInt
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
 from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS
 from stores.ids import check_call_id

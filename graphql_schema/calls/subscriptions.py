@@ -10,7 +10,7 @@ from graphql_schema.calls.queries import Filter, Where
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, streamed, to_store
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields.selection import selected_fields
 from stores.calls import CallEvent as StoreCallEvent
 
 After = Annotated[

@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields.selection import selected_fields
 from stores.completions import Completion, CompletionEvent
 from stores.paging import Row
 from stores.row_fields import ValueField

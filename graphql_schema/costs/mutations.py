@@ -7,7 +7,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.costs.inputs import CostCreateInput
 from graphql_schema.fields import ProjectId, described, resolved
-from graphql_schema.query_input import QueryInput
+from graphql_schema.fields.query_input import QueryInput
 from stores.costs.store import check_number
 
 

@@ -2,10 +2,10 @@
 
 import strawberry
 
-from graphql_schema.class_counts import with_class_counts
 from graphql_schema.costs.rates import with_rates
 from graphql_schema.fields import described, resolved
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.token_counts import with_class_counts
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row
 from stores.refs import cost_ref

@@ -6,15 +6,14 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.evaluations.results import EvaluationPrediction, selected_below_nodes, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
-from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.fields import connections, described, json_field, resolved
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt
-from graphql_schema.sorting import SortBy, sort_keys
 from stores.paging import PageRequest, Row
 from stores.row_fields import JsonField
 

@@ -5,17 +5,16 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.evaluations.comparison import EvaluationComparison
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.runs import EvaluationRun
 from graphql_schema.evaluations.types import EvaluationStatus, status_of
-from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
-from graphql_schema.query_input import QueryInput
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved, to_store
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
 

@@ -6,9 +6,9 @@ from strawberry.scalars import JSON
 from graphql_schema.calls.types import CallSchema, TraceStatus
 from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.evaluations.predictions import Wanted
 from stores.row_fields import JsonField
 

@@ -6,10 +6,10 @@ from strawberry.scalars import JSON
 from graphql_schema.aggregates.types import UsageTotals
 from graphql_schema.calls.types import CallSchema
 from graphql_schema.context import Info
-from graphql_schema.edges import by, edge, edges
 from graphql_schema.evaluations.results import EvaluationResult, wanted_of_predictions
 from graphql_schema.evaluations.types import EvaluationStatusCode
 from graphql_schema.fields import described, json_field, resolved
+from graphql_schema.fields.relations import by, edge, edges
 from graphql_schema.refs import ResolvedRef
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row

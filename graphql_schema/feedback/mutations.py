@@ -7,12 +7,12 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.base import get_object_definition
 
-from graphql_schema.arguments import in_place_of
 from graphql_schema.context import Info
 from graphql_schema.feedback.inputs import FeedbackCreateReq
 from graphql_schema.feedback.types import PAYLOAD
 from graphql_schema.fields import ProjectId, described, json_field, resolved
-from graphql_schema.query_input import QueryInput
+from graphql_schema.fields.argument_groups import in_place_of
+from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.scalars import DateTime
 from stores.feedback.store import check_number
 from stores.paging import Row

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
 from graphql_schema.feedback.types import Feedback, FeedbackStatsRes
-from graphql_schema.fields import ProjectId, resolved, to_store
+from graphql_schema.fields import ProjectId, connections, resolved, to_store
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.limits.weights import COUNT
-from graphql_schema.query_input import QueryInput
-from graphql_schema.sorting import SortBy, sort_keys
 from stores.feedback import FeedbackStats
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.paging import PageRequest

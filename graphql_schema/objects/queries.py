@@ -5,15 +5,14 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, found_or_null, resolved, to_store
+from graphql_schema.fields import ProjectId, connections, found_or_null, resolved, to_store
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.query_input import QueryInput
+from graphql_schema.fields.selection import selected_fields
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.objects.inputs import ObjectVersionFilter, OpVersionFilter
 from graphql_schema.objects.types import ObjSchema
-from graphql_schema.query_input import QueryInput
-from graphql_schema.selection import selected_fields
-from graphql_schema.sorting import SortBy, sort_keys
 from stores.objects import ObjectsFilter
 from stores.objects.classes import OP
 from stores.objects.fields import INDEXED_OBJECT_FIELDS

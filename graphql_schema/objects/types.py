@@ -3,9 +3,9 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.edges import Call, File, Run, TableOf, Version, by, edge, edges
 from graphql_schema.fields import described, json_field, resolved
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, by, edge, edges
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
 from stores.objects.parts import files_of, table_key

@@ -3,9 +3,9 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.edges import TableOf, by, edge, edges
 from graphql_schema.fields import described, json_field
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import TableOf, by, edge, edges
 from graphql_schema.scalars import BigInt
 from stores.refs import table_ref, table_row_ref
 from stores.row_fields import JsonField

@@ -6,8 +6,8 @@ from typing import Any
 import strawberry
 
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Connection
 from graphql_schema.fields import described, resolved
+from graphql_schema.fields.connections import Connection
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight
 from stores.text_search.found import SCORE

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.fields import ProjectId, to_store
-from graphql_schema.sorting import SortBy, sort_keys
+from graphql_schema.fields import ProjectId, connections, to_store
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.sorting import SortBy, sort_keys
 from graphql_schema.threads.inputs import ThreadsQueryFilter
 from graphql_schema.threads.types import ThreadSchema
 from stores.paging import PageRequest

@@ -2,9 +2,9 @@
 
 import strawberry
 
-from graphql_schema.edges import Call, TraceOf, by, edges
 from graphql_schema.fields import described
-from graphql_schema.node import Node, node_ref
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import Call, TraceOf, by, edges
 from graphql_schema.scalars import DateTime
 from stores.paging import Row
 from stores.refs import thread_ref

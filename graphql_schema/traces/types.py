@@ -5,17 +5,16 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_schema import connections
 from graphql_schema.aggregates.types import UsageTotals
 from graphql_schema.calls.types import CallSchema
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info
-from graphql_schema.edges import by, edge, edges
-from graphql_schema.fields import computed, described, resolved
+from graphql_schema.fields import computed, connections, described, resolved
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.node_interface import Node, node_ref
+from graphql_schema.fields.relations import by, edge, edges
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.weights import COUNT
-from graphql_schema.node import Node, node_ref
 from graphql_schema.scalars import BigInt, DateTime
-from graphql_schema.selection import selected_fields
 from stores.paging import PageRequest, Row
 from stores.refs import trace_ref
 

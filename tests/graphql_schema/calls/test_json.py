@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graphql_schema import connections
+from graphql_schema.fields import connections
 from stores.calls import CallsStore
 from stores.calls.summaries import SUMMARY
 from stores.concurrency import time_slices

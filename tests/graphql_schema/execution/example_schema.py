@@ -21,9 +21,9 @@ from strawberry.permission import BasePermission
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from graphql_schema.connections import Connection, ConnectionNames, Listing
 from graphql_schema.execution import field_of
 from graphql_schema.fields import json_field, resolved
+from graphql_schema.fields.connections import Connection, ConnectionNames, Listing
 from graphql_schema.limits import Limits
 from graphql_schema.scalars import SCALARS, BigInt, DateTime
 from graphql_schema.schema import LoomSchema

@@ -11,8 +11,8 @@ import pytest
 from graphql import ExecutionResult, GraphQLError, parse, subscribe, validate
 from strawberry.utils.str_converters import to_snake_case
 
-from graphql_schema.connections import Listing
 from graphql_schema.execution import CompilingExecutor
+from graphql_schema.fields.connections import Listing
 from graphql_schema.schema import LoomSchema
 from stores.concurrency import time_slices
 from stores.paging import Page

@@ -59,19 +59,19 @@ class Operation:
     starts_with: list["Operand"] | None = _choice(
         f"Prefix: {_PAIR} True if the first is a string that starts with the second."
     )
-    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+    is_null: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
         "True if the operand is null or missing."
     )
-    exists: Annotated["Operand", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+    exists: Annotated["Operand", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
         "True if the operand is there and not null."
     )
-    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+    convert: Annotated["ConvertOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
         "A value as another type; as a condition, one converted to BOOL or EXISTS."
     )
-    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+    in_: Annotated["InOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
         "Equal to one of several.", "in"
     )
-    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.query_input")] | None = _choice(
+    contains: Annotated["ContainsOperation", strawberry.lazy("graphql_schema.fields.query_input")] | None = _choice(
         "A text that holds another text."
     )
 

@@ -8,12 +8,12 @@ import strawberry
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
-from graphql_schema.arguments import in_place_of, optional
 from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
+from graphql_schema.fields.argument_groups import in_place_of, optional
+from graphql_schema.fields.selection import selected_fields
 from graphql_schema.limits.weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
-from graphql_schema.selection import selected_fields
 from stores.concurrency.time_slices import AT_ONCE, Turns
 from stores.paging import Page, PageRequest, Row
 from stores.query.index_use import IndexedFields

@@ -7,9 +7,9 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 
-from graphql_schema.connections import ConnectionNames, Listing, listed
 from graphql_schema.context import Context, Info
 from graphql_schema.execution import CompilingExecutor, call_directly, field_of
+from graphql_schema.fields.connections import ConnectionNames, Listing, listed
 from graphql_schema.scalars import SCALARS
 from stores.paging import Page, PageRequest
 from stores.query.sort import Key, Order

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from graphql_schema import connections
-from graphql_schema.arguments import in_place_of, optional
-from graphql_schema.connections import Listing, listed
 from graphql_schema.context import Info, Stores
 from graphql_schema.execution import OF_ALL
-from graphql_schema.fields import resolved
-from graphql_schema.selection import selected_fields
+from graphql_schema.fields import connections, resolved
+from graphql_schema.fields.argument_groups import in_place_of, optional
+from graphql_schema.fields.connections import Listing, listed
+from graphql_schema.fields.selection import selected_fields
 from stores.paging import PageRequest, Row
 
 if TYPE_CHECKING:

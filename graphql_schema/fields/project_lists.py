@@ -5,8 +5,8 @@ from typing import Any, Final, cast
 
 import strawberry
 
-from graphql_schema.connections import Connection, Listing
 from graphql_schema.context import Info
+from graphql_schema.fields.connections import Connection, Listing
 from stores.paging import Row
 
 _GIVEN: Final = {"self", "info", "project_id"}
