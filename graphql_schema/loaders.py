@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-from graphql_schema.beginnings import Beginning
+from graphql_schema.execution.staggered_tasks import Beginning
 from stores.concurrency.time_slices import AT_ONCE
 from stores.errors import StoreError, StoreTimeoutError, UnavailableError
 

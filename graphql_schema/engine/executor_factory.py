@@ -7,7 +7,7 @@ from graphql import DocumentNode, GraphQLError, GraphQLSchema, get_operation_ast
 from graphql.execution.executor import Executor
 from strawberry.execution import optimized_is_awaitable
 
-from graphql_schema.execution.variables import declared
+from graphql_schema.execution.variable_coercion import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions
 from graphql_schema.limits.inputs import AT_ONCE, are_few, check_values

@@ -25,15 +25,15 @@ from graphql.pyutils import AwaitableOrValue, Path, RefMap
 from strawberry.schema.base import BaseSchema
 
 from graphql_schema.execution import plans
+from graphql_schema.execution.executor_template import PatternedExecutor
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.lists import Info, RowList
-from graphql_schema.execution.patterns import PatternedExecutor
 from graphql_schema.execution.plans import Plans
 from graphql_schema.execution.rows import Begun, Place, Rows, path_of
 from stores.concurrency.time_slices import Turn, Turns
 
 if TYPE_CHECKING:
-    from graphql_schema.execution.links import Links
+    from graphql_schema.execution.batched_fields import Links
 
 Result = ExecutionResult | ExperimentalIncrementalExecutionResults
 

@@ -16,7 +16,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList
 
 from graphql_schema.execution.arguments import ReadArguments, argument_reader
-from graphql_schema.execution.leaves import Leaf, leaf
+from graphql_schema.execution.leaf_encoders import Leaf, leaf
 from graphql_schema.execution.resolvers import Link, Reading, link, reading
 
 

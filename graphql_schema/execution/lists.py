@@ -8,11 +8,11 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.types.cast import get_strawberry_type_cast
 
-from graphql_schema.beginnings import gathered
-from graphql_schema.execution.abstract import is_told_by_class, told_type
+from graphql_schema.execution.batched_fields import Links
 from graphql_schema.execution.fields import plain_object
-from graphql_schema.execution.links import Links
 from graphql_schema.execution.rows import path_of
+from graphql_schema.execution.staggered_tasks import gathered
+from graphql_schema.execution.type_resolution import is_told_by_class, told_type
 
 if TYPE_CHECKING:
     from graphql_schema.execution.executor import CompilingExecutor

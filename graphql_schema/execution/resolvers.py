@@ -12,7 +12,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from graphql_schema.execution.arguments import IMMUTABLE
-from graphql_schema.execution.sources import field_of
+from graphql_schema.execution.source_access import field_of
 
 _DEFINITION: Final = GraphQLCoreConverter.DEFINITION_BACKREF
 

@@ -18,7 +18,7 @@ from tests.graphql_schema.execution.comparing import Outcome, difference, outcom
 from tests.graphql_schema.execution.example_schema import CALLS
 
 Source = dict[str, Any]
-Other = Annotated["Person", strawberry.lazy("tests.graphql_schema.execution.test_links")]
+Other = Annotated["Person", strawberry.lazy("tests.graphql_schema.execution.test_batched_fields")]
 
 
 def linked(name: str, kind: object) -> Any:  # noqa: ANN401 -- a field

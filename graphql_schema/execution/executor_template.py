@@ -18,7 +18,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import RefMap
 
 from graphql_schema.execution.roots import FewRootsExecutor
-from graphql_schema.execution.variables import coerced, declared
+from graphql_schema.execution.variable_coercion import coerced, declared
 
 _WHEN_NEEDED: Final[Mapping[str, Callable[[], object]]] = {
     "pending_incremental_futures": set,

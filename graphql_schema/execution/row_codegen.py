@@ -9,7 +9,7 @@ from typing import Any
 
 from graphql_schema.execution.fields import Field
 from graphql_schema.execution.resolvers import Attribute, Call
-from graphql_schema.execution.sources import reader
+from graphql_schema.execution.source_access import reader
 
 RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
 """Takes `odd`, `below`, `ordinary` and `linked` of `rows.Rows` and the arguments of calls by position.

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from graphql_schema.beginnings import gathered
+from graphql_schema.execution.staggered_tasks import gathered
 from graphql_schema.loaders import Loaders
 from stores.concurrency.time_slices import AT_ONCE
 

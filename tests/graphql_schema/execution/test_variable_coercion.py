@@ -10,7 +10,7 @@ import pytest
 from graphql import OperationDefinitionNode, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
-from graphql_schema.execution.variables import coerced, declared
+from graphql_schema.execution.variable_coercion import coerced, declared
 from graphql_schema.schema import LoomSchema
 
 START = {"projectId": "acme/chat", "opName": "f", "startedAt": "2026-01-01T00:00:00Z", "attributes": {}, "inputs": {}}
