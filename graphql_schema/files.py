@@ -9,7 +9,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, found_or_null, resolved
 from graphql_schema.fields.node_interface import Node, node_ref
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import Base64, BigInt, DateTime, Upload
 from stores.errors import BadInputError
 from stores.files import FilesStats, NewFile, StoredFile, check_size

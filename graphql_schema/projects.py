@@ -21,7 +21,7 @@ from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.project_lists import of_project
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.queries import ObjectQueries
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.scalars import BigInt, DateTime

@@ -8,7 +8,7 @@ import strawberry
 from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, described, found_or_null, resolved
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.limits.weights import SCAN
+from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.scalars import BigInt, DateTime
 from stores.errors import StoreTimeoutError
 from stores.paging import Row

@@ -21,7 +21,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.fields.sorting import sort_keys
-from graphql_schema.limits.weights import SCAN
+from graphql_schema.limits.cost_weights import SCAN
 from stores.aggregates import Aggregate
 from stores.calls import Expansion
 from stores.concurrency.time_slices import Turns

@@ -14,7 +14,7 @@ from graphql_schema.fields.connections import Listing, listed
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.selection import selected_fields
 from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt
 from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS

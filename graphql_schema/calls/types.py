@@ -15,7 +15,7 @@ from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, Run, ThreadOf, TraceOf, by, edge, edges
 from graphql_schema.fields.token_counts import with_class_counts
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime

@@ -10,12 +10,12 @@ from strawberry.execution import optimized_is_awaitable
 from graphql_schema.execution.variable_coercion import declared
 from graphql_schema.limits import Limits
 from graphql_schema.limits.cost import Costs, Extensions
-from graphql_schema.limits.inputs import AT_ONCE, are_few, check_values
+from graphql_schema.limits.input_values import AT_ONCE, are_few, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from graphql_schema.limits.inputs import Count
+    from graphql_schema.limits.input_values import Count
 
 is_awaitable: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 

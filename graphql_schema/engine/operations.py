@@ -21,8 +21,8 @@ from graphql_schema.engine.subscription_results import EventResults
 from graphql_schema.engine.suggestions import mend
 from graphql_schema.hints import found_nothing, hinted
 from graphql_schema.limits import Limits
-from graphql_schema.limits.inputs import SETTING
-from graphql_schema.limits.nesting import bound_comparisons
+from graphql_schema.limits.depth import bound_comparisons
+from graphql_schema.limits.input_values import SETTING
 from stores.concurrency.timeouts import Patience
 from stores.errors import PayloadTooLargeError, StoreTimeoutError
 from stores.json import incremental

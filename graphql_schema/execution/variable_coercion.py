@@ -23,7 +23,7 @@ from graphql.execution.values import VariableValues, VariableValueSource
 from graphql.type import assert_leaf_type, is_required_input_field
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graphql_schema.limits.inputs import Count, counter
+from graphql_schema.limits.input_values import Count, counter
 
 Coerce = Callable[[Any], Any]
 

@@ -11,7 +11,7 @@ from graphql_schema.fields import ProjectId, connections, resolved, to_store
 from graphql_schema.fields.connections import Listing, listed
 from graphql_schema.fields.query_input import QueryInput
 from graphql_schema.fields.sorting import SortBy, sort_keys
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from stores.feedback import FeedbackStats
 from stores.feedback.fields import INDEXED_FEEDBACK_FIELDS
 from stores.paging import PageRequest

@@ -12,7 +12,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import described, resolved
 from graphql_schema.fields.argument_groups import in_place_of, optional
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.limits.weights import COUNT, NESTED_PAGE, PAGE
+from graphql_schema.limits.cost_weights import COUNT, NESTED_PAGE, PAGE
 from graphql_schema.scalars import BigInt
 from stores.concurrency.time_slices import AT_ONCE, Turns
 from stores.paging import Page, PageRequest, Row

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 import strawberry
 from strawberry.scalars import JSON
 
-from graphql_schema.limits.weights import declared
+from graphql_schema.limits.cost_weights import declared
 from stores.errors import NotFoundError, ObjectDeletedError, StoreError
 from stores.query.index_use import IndexedFields
 from stores.row_fields import JsonField, ValueField

@@ -8,11 +8,11 @@ from typing import Any, Final
 from graphql import FragmentDefinitionNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType
 
 from graphql_schema.directives import flags
-from graphql_schema.limits.arithmetic import MOST_TOLD, Arithmetic, number
 from graphql_schema.limits.bounds import TOO_COMPLEX, Limits
+from graphql_schema.limits.cost_counting import Counting, TooManySelectionsError
+from graphql_schema.limits.cost_explanation import MOST_TOLD, Arithmetic, number
 from graphql_schema.limits.cost_tree import Counted
-from graphql_schema.limits.counting import Counting, TooManySelectionsError
-from graphql_schema.limits.weights import Weights
+from graphql_schema.limits.cost_weights import Weights
 
 SETTING: Final = "LOOMQL_MAX_QUERY_COST"
 _MOST_KEPT: Final = 32

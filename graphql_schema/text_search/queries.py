@@ -10,7 +10,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import ProjectId, resolved, to_store
 from graphql_schema.fields.connections import After, Before, First, Last, Listing, page_request
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.limits.weights import SCAN
+from graphql_schema.limits.cost_weights import SCAN
 from graphql_schema.text_search.types import CallSearchConnection, CallSearchMethod
 from stores.text_search import Method
 from stores.text_search.highlights import DEFAULT

@@ -13,7 +13,7 @@ from graphql_schema.fields.connections import Listing, listed
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import by, edge, edges
 from graphql_schema.fields.selection import selected_fields
-from graphql_schema.limits.weights import COUNT
+from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import PageRequest, Row
 from stores.refs import trace_ref

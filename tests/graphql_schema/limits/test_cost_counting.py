@@ -24,8 +24,8 @@ from graphql.execution.collect_fields import collect_fields
 from graphql.execution.executor import Executor
 from graphql.execution.values import get_argument_values
 
-from graphql_schema.limits.arithmetic import MOST_TOLD
-from graphql_schema.limits.weights import INNER, UNINDEXED, Weights
+from graphql_schema.limits.cost_explanation import MOST_TOLD
+from graphql_schema.limits.cost_weights import INNER, UNINDEXED, Weights
 from graphql_schema.schema import LoomSchema
 from tests.graphql_schema.execution.random_documents import RandomDocument
 from tests.graphql_schema.limits.costing import Pricing, about, prepared

@@ -17,7 +17,7 @@ from graphql_schema.engine import executor_factory
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.execution import CompilingExecutor
 from graphql_schema.limits import Limits
-from graphql_schema.limits.inputs import AT_ONCE, MOST_UNKNOWN, check_values
+from graphql_schema.limits.input_values import AT_ONCE, MOST_UNKNOWN, check_values
 from graphql_schema.scalars import SCALARS
 from graphql_schema.schema import LoomSchema, build_schema
 from stores.database import Database

@@ -24,9 +24,9 @@ from graphql import (
 
 from graphql_schema.directives import is_included
 from graphql_schema.limits.cost_tree import CostedField, Counted, Selection, Size
+from graphql_schema.limits.cost_weights import COUNT, INNER, UNINDEXED, Weight, Weights
+from graphql_schema.limits.list_sizes import asked
 from graphql_schema.limits.scans import scan
-from graphql_schema.limits.sizes import asked
-from graphql_schema.limits.weights import COUNT, INNER, UNINDEXED, Weight, Weights
 
 MOST_LOOKS: Final = 50_000
 """How many selections are looked at; each is met once for each way that fields of one name lead to it."""
