@@ -20,7 +20,6 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
-from graphql_schema.access import RULINGS, Rulings, rule
 from graphql_schema.actions import ActionMutations
 from graphql_schema.aggregates import AggregateQueries
 from graphql_schema.calls import CallMutations, CallQueries, CallSubscriptions
@@ -40,6 +39,7 @@ from graphql_schema.limits import Limits
 from graphql_schema.nodes import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations
+from graphql_schema.permissions import RULINGS, Rulings, rule
 from graphql_schema.projects import ProjectMutations, ProjectQueries
 from graphql_schema.purges import PurgeMutations, PurgeQueries
 from graphql_schema.refs import RefQueries

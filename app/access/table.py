@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.access.rulings import GRPC, RULINGS, WEBSOCKET, Ruling
-from graphql_schema.access import table
+from graphql_schema.permissions import permission_table
 
 _KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
 
@@ -12,7 +12,7 @@ _KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}
 def markdown_table() -> str:
     """The table of permissions."""
     head = ["| What | Takes the role | In which projects |", "| --- | --- | --- |"]
-    return "\n".join([*head, *table.lines(), *_doors()])
+    return "\n".join([*head, *permission_table.lines(), *_doors()])
 
 
 def _doors() -> Iterator[str]:
@@ -22,7 +22,9 @@ def _doors() -> Iterator[str]:
         method, _, path = door.partition(" ")
         kinds.setdefault(_KINDS.get(method, "HTTP"), {}).setdefault((path, ruling), []).append(method)
     for kind, doors in kinds.items():
-        yield from table.grouped(kind, ((_told(path, of), each.role, each.place) for (path, each), of in doors.items()))
+        yield from permission_table.grouped(
+            kind, ((_told(path, of), each.role, each.place) for (path, each), of in doors.items())
+        )
 
 
 def _told(path: str, methods: list[str]) -> str:

@@ -12,8 +12,8 @@ from graphql_schema.schema import LoomSchema, build_schema
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.objects import ObjectsStore
-from tests.graphql_schema.access.questions import Question, questions
 from tests.graphql_schema.conftest import Run, running
+from tests.graphql_schema.permissions.questions import Question, questions
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.objects.builders import version
 

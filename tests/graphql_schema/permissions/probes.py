@@ -14,8 +14,8 @@ from graphql import (
 )
 
 from graphql_schema.engine.operations import BoundedSchema
-from tests.graphql_schema.access.questions import Asked, Question, document, questions
-from tests.graphql_schema.access.steps import selection
+from tests.graphql_schema.permissions.questions import Asked, Question, document, questions
+from tests.graphql_schema.permissions.steps import selection
 
 _TEXTS = frozenset({"String", "ID"})
 

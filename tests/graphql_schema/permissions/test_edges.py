@@ -17,9 +17,9 @@ from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.json import codec
 from stores.security.access import Caller, Grant, Role
-from tests.graphql_schema.access.edges import edges, ruled
-from tests.graphql_schema.access.steps import Steps, objects, reached, selection
-from tests.graphql_schema.access.twins import RUNS, Builder, Twin
+from tests.graphql_schema.permissions.edges import edges, ruled
+from tests.graphql_schema.permissions.steps import Steps, objects, reached, selection
+from tests.graphql_schema.permissions.twins import RUNS, Builder, Twin
 from tests.stand_in_provider import StandIn
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.stores.images.pictures import answer, encoded

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from graphql_schema.access import project_arguments
-from graphql_schema.access.project_arguments import Given, ProjectArgument
+from graphql_schema.permissions import project_arguments
+from graphql_schema.permissions.project_arguments import Given, ProjectArgument
 from stores.security.access import Role
 
 

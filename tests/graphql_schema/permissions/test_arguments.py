@@ -14,12 +14,12 @@ from stores.feedback import NewFeedback
 from stores.json import codec
 from stores.objects import ObjectVersion
 from tests.commands import Commands
-from tests.graphql_schema.access.arguments import NAMES, arguments, ruled
-from tests.graphql_schema.access.probes import Probe, Prober
-from tests.graphql_schema.access.questions import Asked
-from tests.graphql_schema.access.test_edges import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
-from tests.graphql_schema.access.test_walk import first_errors, is_refused
-from tests.graphql_schema.access.twins import Builder, Twin
+from tests.graphql_schema.permissions.arguments import NAMES, arguments, ruled
+from tests.graphql_schema.permissions.probes import Probe, Prober
+from tests.graphql_schema.permissions.questions import Asked
+from tests.graphql_schema.permissions.test_edges import HIDDEN, LIMITS, OURS, THEIRS, US, forget, is_unsteady
+from tests.graphql_schema.permissions.test_walk import first_errors, is_refused
+from tests.graphql_schema.permissions.twins import Builder, Twin
 from tests.stores.calls.builders import call_id, end, start, trace_id
 
 OUR_CALL = 99

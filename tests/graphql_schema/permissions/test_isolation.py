@@ -17,8 +17,8 @@ from stores.json import codec
 from stores.objects import ObjectVersion
 from stores.security.access import ADMINISTRATOR, Caller, Grant, Role
 from tests.commands import Commands
-from tests.graphql_schema.access.questions import DIGEST, questions
-from tests.graphql_schema.access.test_walk import first_errors, is_refused, own
+from tests.graphql_schema.permissions.questions import DIGEST, questions
+from tests.graphql_schema.permissions.test_walk import first_errors, is_refused, own
 from tests.stores.calls.builders import call_id, end, start, trace_id
 from tests.waiting import TIMEOUT
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from graphql_schema.access.rulings import RULINGS
+from graphql_schema.permissions.field_permissions import RULINGS
 from stores.security.access import Role
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from graphql_schema.access.project_arguments import Given
-from graphql_schema.access.rulings import Ruling, Rulings
+from graphql_schema.permissions.field_permissions import Ruling, Rulings
+from graphql_schema.permissions.project_arguments import Given
 from stores.errors import ForbiddenError
 from stores.security.access import Caller, forbidden
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from graphql_schema.access import RULINGS, Ruling, rule
 from graphql_schema.context import Context, Stores
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.limits import Limits
+from graphql_schema.permissions import RULINGS, Ruling, rule
 from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.security.access import ADMINISTRATOR, ANYONE, NOBODY, Caller, Grant, Role
 from tests.commands import Commands
-from tests.graphql_schema.access.questions import Question, questions
+from tests.graphql_schema.permissions.questions import Question, questions
 from tests.waiting import until
 
 OURS, THEIRS = "acme/chat", "rival/chat"
