@@ -36,7 +36,7 @@ from graphql_schema.fields.node_interface import take_rows_as_they_are
 from graphql_schema.files import FileMutations, FileQueries
 from graphql_schema.images import ImageMutations
 from graphql_schema.limits import Limits
-from graphql_schema.nodes import NodeQueries
+from graphql_schema.node_lookup import NodeQueries
 from graphql_schema.objects import ObjectMutations, ObjectQueries
 from graphql_schema.otel import OtelMutations
 from graphql_schema.permissions import RULINGS, Rulings, rule

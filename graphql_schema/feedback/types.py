@@ -7,7 +7,7 @@ from graphql_schema.context import Info
 from graphql_schema.fields import described, json_field, resolved
 from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, by, edge
-from graphql_schema.nodes import load_node
+from graphql_schema.node_lookup import load_node
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.scalars import BigInt, DateTime
 from stores.paging import Row

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from graphql_schema.nodes import FINDINGS, MAX_NODES
+from graphql_schema.node_lookup import FINDINGS, MAX_NODES
 from graphql_schema.schema import LoomSchema
 from stores.calls import CallsStore
 from stores.database import Database
