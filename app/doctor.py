@@ -24,7 +24,7 @@ from app.embedded_mongod import (
     mongod_version,
 )
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
-from app.serving import ServeError, bind
+from app.server.runner import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
 from app.upgrading import LONE_SERVER
 from stores.database import indexes

@@ -14,7 +14,7 @@ from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_words
 from app.observing.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
-from app.serving import ServeError
+from app.server.runner import ServeError
 from app.settings import variable
 from stores.errors import StoreError, UnavailableError
 

@@ -6,7 +6,7 @@ from app.commands.options import Add, data_folder, listening, say, settings_of
 from app.demo import PROJECT_ID
 from app.demo_loading import load_demo
 from app.mongodb import shared_mongodb, whereabouts
-from app.serving import serve
+from app.server.runner import serve
 from stores.ids import check_project_id
 
 

@@ -7,7 +7,7 @@ import pytest
 from pymongo import MongoClient
 
 from app import demo
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database

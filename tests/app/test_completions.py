@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency.request_budget import FREE_BYTES
 from stores.database import Database

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.request_bodies import Pace
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
 from stores.database import Database

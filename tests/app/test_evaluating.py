@@ -12,7 +12,7 @@ import pytest
 
 from app.evaluating import evaluate
 from app.providers import EnvironmentProviders
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database

@@ -15,8 +15,8 @@ from bson import json_util
 
 from app.cli import main
 from app.doctor import Level, examine
-from app.health import Readiness
-from app.server import create_app
+from app.server.application import create_app
+from app.server.health import Readiness
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls.documents import KEPT

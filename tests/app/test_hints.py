@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 import graphql_schema.hints
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
 from graphql_schema.context import Context, Stores

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app import multipart
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.request_bodies import Pace, TimeLeft
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database

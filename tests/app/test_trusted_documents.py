@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.trusted_documents import TrustedDocuments, UnknownDocumentError, UntrustedDocumentError, read_documents
 from stores.errors import BadInputError

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app import upgrading
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.upgrading import Upgrading
 from stores.calls import CallsStore

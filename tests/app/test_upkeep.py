@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.commands.running import parser
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.upkeep import Upkeep
 from graphql_schema.context import Stores

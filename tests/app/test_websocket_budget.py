@@ -19,7 +19,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from app.request_bodies import Pace
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.traffic.websockets import WebSockets
 from app.websocket import GraphQLWebSocket, reserving

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
 from stores.calls import CallsStore

@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from app.providers import EnvironmentProviders
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Context, Stores
 from graphql_schema.schema import LoomSchema

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
 from graphql_schema.context import Stores

@@ -24,7 +24,7 @@ from app.access import Keyring
 from app.access.keyring import FRESH_SECONDS
 from app.commands.running import parser
 from app.otlp.grpc_server import SERVICE
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores import times

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from app.access.oidc.grants import parse_claim_grants
 from app.access.oidc.issuer import Issuer
 from app.access.oidc.tokens import OidcTokens
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.errors import UnavailableError

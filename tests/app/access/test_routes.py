@@ -27,7 +27,7 @@ from app.access.sessions import FreeSession
 from app.access.table import markdown_table
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.scope_state import CALLER
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.concurrency.request_budget import Intake

@@ -15,7 +15,7 @@ import pytest
 from app.exports.export import Export
 from app.exports.process import ExportProcesses
 from app.exports.worker import Job
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database

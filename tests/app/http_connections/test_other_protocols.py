@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.first_messages import WaryProtocol
 from tests.live_server import live_server

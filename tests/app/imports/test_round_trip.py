@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from app.exports.command import run_export
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls.exported import CALL_COLUMNS

@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from app.background import Background
 from app.observing.under_way import CURRENT
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.traffic.places import MOST_OPERATIONS
 from graphql_schema.engine.operations import BoundedSchema

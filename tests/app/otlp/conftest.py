@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.database import Database

@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from app.otlp import endpoint
 from app.otlp.bodies import Decompression
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
 from stores.concurrency.request_budget import FREE_BYTES, Intake

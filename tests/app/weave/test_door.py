@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings
 from app.weave import WeaveDoor
 from graphql_schema.context import Stores

@@ -7,9 +7,9 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from app.access.guard import Guard
-from app.server import create_app
+from app.server.application import create_app
+from app.server.fast_routes import ShortWay
 from app.settings import Settings
-from app.short_way import ShortWay
 
 taken: list[str] = []
 

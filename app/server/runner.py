@@ -29,7 +29,7 @@ from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config
 from app.observing.siblings import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
-from app.server import create_app
+from app.server.application import create_app
 from app.settings import Settings, variable
 from app.upgrading import check_version
 from app.websocket.first_messages import WaryProtocol

@@ -21,15 +21,15 @@ from app.doors import refusal_at
 from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
 from app.graphql_http import GraphQLHTTP
-from app.health import healthz, readyz
-from app.lifetime import Process
 from app.observing.endpoint import metrics
 from app.observing.middleware import Observing
 from app.observing.traced_schema import trace_operations
 from app.observing.tracing import TracedRequests
 from app.otlp import TracesEndpoint
+from app.server.fast_routes import ShortWay
+from app.server.health import healthz, readyz
+from app.server.lifespan import Process
 from app.settings import Settings
-from app.short_way import ShortWay
 from app.traffic import payer_of
 from app.traffic.rate_limit import RateLimit
 from app.trusted_documents import TrustedDocuments
