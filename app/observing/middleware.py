@@ -12,8 +12,8 @@ from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
+from app.runtime.shutdown import Stopping
 from app.scope_state import UNDER_WAY
-from app.stopping import Stopping
 from stores.errors import UnavailableError
 
 _UNANSWERED: Final = 499

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from app.observing.tally import Tally
-    from app.stopping import Stopping
+    from app.runtime.shutdown import Stopping
     from app.traffic.rates import Rates
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"

@@ -16,7 +16,6 @@ from app.access.oidc.grants import parse_claim_grants
 from app.background import Background
 from app.evaluating import evaluate
 from app.exports.process import ExportProcesses
-from app.memory import give_back_now_and_then
 from app.observing.families import Observed
 from app.observing.siblings import METRICS, Siblings
 from app.observing.tally import Tally
@@ -24,10 +23,11 @@ from app.observing.tracing import TracedCommands, Tracing
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
+from app.runtime.heap_trimming import give_back_now_and_then
+from app.runtime.shutdown import Stopping, told_to_stop
 from app.server.health import Readiness
 from app.settings import Settings
 from app.spool_space import SpoolSpace
-from app.stopping import Stopping, told_to_stop
 from app.traffic import Places, Rates
 from app.traffic.websockets import WebSockets
 from app.upkeep import Upkeep

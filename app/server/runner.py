@@ -22,13 +22,13 @@ from app.access.entrance import demand_of
 from app.audit import AuditFile
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
-from app.graceful import Workers
 from app.http_connections import HTTPProtocol
-from app.memory import keep_little
 from app.mongodb import mongodb, whereabouts
 from app.observing.logs import log_config
 from app.observing.siblings import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
+from app.runtime.heap_trimming import keep_little
+from app.runtime.uvicorn_shutdown import Workers
 from app.server.application import create_app
 from app.settings import Settings, variable
 from app.upgrading import check_version

@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app import memory
 from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.runtime import heap_trimming
 from app.traffic.payers import payer_of
 from app.traffic.places import MOST_OPERATIONS, Places
 from app.weave import (
@@ -134,9 +134,9 @@ class WeaveDoor:
                 async with self._places.one(payer_of(request.scope)):
                     return await endpoint(request.state["stores"], body)
             finally:
-                if len(body.text) > memory.LARGE:
+                if len(body.text) > heap_trimming.LARGE:
                     del body
-                    await asyncio.to_thread(memory.give_back)
+                    await asyncio.to_thread(heap_trimming.give_back)
 
         return await self._guarded(request, answered)
 

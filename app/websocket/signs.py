@@ -5,7 +5,7 @@ from typing import Final
 
 from websockets.frames import Frame
 
-from app.graceful import LeavingProtocol
+from app.runtime.uvicorn_shutdown import LeavingProtocol
 from app.traffic.rates import Buckets
 
 PER_SECOND: Final = 10

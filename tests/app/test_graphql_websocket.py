@@ -473,7 +473,7 @@ async def test_a_client_that_reads_nothing_is_let_go_with_its_subscriptions(
 async def test_what_the_server_closes_ends_quietly_with_its_subscriptions(
     monkeypatch: pytest.MonkeyPatch, subscription: str
 ) -> None:
-    monkeypatch.setattr("app.graceful._GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr("app.runtime.uvicorn_shutdown._GOODBYE_SECONDS", 0.2)
     endpoint = GraphQLWebSocket(schema, Contexts(), MAX_MESSAGE_BYTES, max_operations=30)
     options = {"ws": WaryProtocol, "ws_ping_interval": 0.2, "ws_ping_timeout": 0.3}
     with live_server(Starlette(routes=[WebSocketRoute("/graphql", endpoint)]), **options) as host:

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.observing.tally import Tally
 from app.otlp import grpc_server
 from app.otlp.grpc_server import SERVICE, GrpcAddress, GrpcError, check_grpc, traces_over_grpc
-from app.stopping import Stopping
+from app.runtime.shutdown import Stopping
 from stores.calls import CallsStore
 from stores.concurrency import request_budget as intake_module
 from stores.concurrency.request_budget import FREE_BYTES, Intake

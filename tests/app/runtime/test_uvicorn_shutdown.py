@@ -10,8 +10,8 @@ import pytest
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Process
 
-from app import graceful
-from app.graceful import Workers
+from app.runtime import uvicorn_shutdown
+from app.runtime.uvicorn_shutdown import Workers
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -39,7 +39,7 @@ def workers() -> Iterator[Workers]:
 
 def test_who_hurries_them_hurries_those_that_are_left(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes while one is waited for, which has ended when it is passed on."""
-    monkeypatch.setattr(graceful, "_POLL_SECONDS", 60)
+    monkeypatch.setattr(uvicorn_shutdown, "_POLL_SECONDS", 60)
     workers.signal_queue.append(signal.SIGTERM)
 
     workers.join_all()

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from app.memory import OF_ITS_OWN, give_back_now_and_then
+from app.runtime.heap_trimming import OF_ITS_OWN, give_back_now_and_then
 from tests.waiting import until
 
 BLOCK = 64 * 1024

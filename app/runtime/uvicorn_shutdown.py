@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from app.stopping import HURRY_SECONDS
+from app.runtime.shutdown import HURRY_SECONDS
 
 logger = logging.getLogger("loomql")
 
