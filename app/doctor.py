@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pymongo.errors import PyMongoError
 
 from app import graphiql
+from app.background.migration_runner import LONE_SERVER
 from app.commands.health import ANY_ADDRESS, ask
 from app.embedded_mongod import (
     DataFolder,
@@ -26,7 +27,6 @@ from app.embedded_mongod import (
 from app.mongodb import Client, MongodbUriError, check_uri, driver_words, whereabouts
 from app.server.runner import ServeError, bind
 from app.settings import PREFIX, Settings, masked, table, text, variable
-from app.upgrading import LONE_SERVER
 from stores.database import indexes
 from stores.migrations import schema_version
 from stores.migrations.schema_version import WrongDatabaseError

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
-from app.background import Background
+from app.background.tasks import Background
 from app.exports.process import ExportProcesses
 from app.observing.tally import Tally
 from app.spool_space import SpoolSpace

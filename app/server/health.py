@@ -10,8 +10,8 @@ from pymongo.errors import ConfigurationError, PyMongoError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.background.migration_runner import Upgrading
 from app.mongodb import driver_words
-from app.upgrading import Upgrading
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.migrations import schema_version

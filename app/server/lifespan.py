@@ -13,8 +13,10 @@ from typing import Any
 from app.access import KEYRING, Entrance, Keyring, demand_of
 from app.access.oidc import OidcTokens
 from app.access.oidc.grants import parse_claim_grants
-from app.background import Background
-from app.evaluating import evaluate
+from app.background.evaluation_worker import evaluate
+from app.background.maintenance import Upkeep
+from app.background.tasks import Background
+from app.background.upload_sweep import sweep_uploads
 from app.exports.process import ExportProcesses
 from app.observing.families import Observed
 from app.observing.siblings import METRICS, Siblings
@@ -30,8 +32,6 @@ from app.settings import Settings
 from app.spool_space import SpoolSpace
 from app.traffic import Places, Rates
 from app.traffic.websockets import WebSockets
-from app.upkeep import Upkeep
-from app.upload_sweep import sweep_uploads
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.concurrency.quotas import half

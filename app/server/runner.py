@@ -20,6 +20,7 @@ from uvicorn import Config, Server
 
 from app.access.entrance import demand_of
 from app.audit import AuditFile
+from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.http_connections import HTTPProtocol
@@ -31,7 +32,6 @@ from app.runtime.heap_trimming import keep_little
 from app.runtime.uvicorn_shutdown import Workers
 from app.server.application import create_app
 from app.settings import Settings, variable
-from app.upgrading import check_version
 from app.websocket.first_messages import WaryProtocol
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.

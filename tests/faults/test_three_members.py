@@ -6,7 +6,7 @@
 import asyncio
 from functools import partial
 
-from app.upgrading import Upgrading
+from app.background.migration_runner import Upgrading
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT
 from stores.database import Database

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from app.background import Background
+from app.background.tasks import Background
 from app.observing.under_way import CURRENT
 from app.server.application import create_app
 from app.settings import Settings

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.upkeep import Upkeep
+from app.background.maintenance import Upkeep
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore, under_way

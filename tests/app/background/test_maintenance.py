@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from app.background.maintenance import Upkeep
 from app.commands.running import parser
 from app.server.application import create_app
 from app.settings import Settings
-from app.upkeep import Upkeep
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls import CallsStore

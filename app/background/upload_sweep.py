@@ -6,7 +6,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from app.background import Runs
+from app.background.tasks import Runs
 from stores.errors import StoreError
 from stores.files import FilesStore
 from stores.tables import TablesStore

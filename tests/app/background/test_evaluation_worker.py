@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.evaluating import evaluate
+from app.background.evaluation_worker import evaluate
 from app.providers import EnvironmentProviders
 from app.server.application import create_app
 from app.settings import Settings

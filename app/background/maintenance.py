@@ -14,7 +14,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from app.background import Background, Runs
+from app.background.tasks import Background, Runs
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.database.leases import LEASE_SECONDS, Lease

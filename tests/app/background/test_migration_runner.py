@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app import upgrading
+from app.background import migration_runner
+from app.background.migration_runner import Upgrading
 from app.server.application import create_app
 from app.settings import Settings
-from app.upgrading import Upgrading
 from stores.calls import CallsStore
 from stores.calls.documents import KEPT, KEPT_VERSION
 from stores.database import Database
@@ -113,7 +113,7 @@ async def test_what_the_database_refuses_is_tried_again_and_logged_once(
         return await advance(self)
 
     monkeypatch.setattr(CallsUpgrade, "advance", advance_at_last)
-    monkeypatch.setattr(upgrading, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(migration_runner, "_PAUSE_SECONDS", 0)
     with caplog.at_level(logging.WARNING, "loomql"):
         await Upgrading(old).finish()
 
