@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.scope_state import CALLER
+from app.http.scope_state import CALLER
 from stores.security.audit import CALLER as ACTING
 from stores.security.audit import COMMAND_LINE, did, logger, record
 

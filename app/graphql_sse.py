@@ -16,10 +16,10 @@ from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
-from app import heartbeats
 from app.access.authentication import EndedError, until_ended
 from app.access.credentials import refused
-from app.media_types import EVENT_STREAM
+from app.http import keepalive
+from app.http.media_types import EVENT_STREAM
 from app.observing import under_way
 from app.results import body_of
 from graphql_schema.engine.shared_results import SharedResult
@@ -130,7 +130,7 @@ def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stre
 
 async def _beat(send: Send) -> None:
     while True:
-        await asyncio.sleep(heartbeats.BEAT_SECONDS)
+        await asyncio.sleep(keepalive.BEAT_SECONDS)
         await _send_text(send, _COMMENT)
 
 
@@ -140,7 +140,7 @@ async def _send_text(send: Send, text: bytes) -> None:
     Raises:
         TimeoutError: the client has taken nothing for too long.
     """
-    async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+    async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
         await send({"type": "http.response.body", "body": text, "more_body": True})
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from typing import Any, Final
 
-from app.form_parts import Head, PartParser, Spool
-from app.media_types import media_type_of
+from app.http.media_types import media_type_of
+from app.http.multipart_parser import Head, PartParser, Spool
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.scalars import SentFile
 from stores.errors import BadInputError, PayloadTooLargeError

@@ -12,8 +12,8 @@ from app.access.credentials import header_of, of_message
 from app.access.entrance import Entrance
 from app.access.refusing import challenging
 from app.access.sessions import Ended, FreeSession, Session
-from app.request_bodies import closing
-from app.scope_state import CALLER
+from app.http.request_body import closing
+from app.http.scope_state import CALLER
 from stores.errors import StoreError, UnauthenticatedError
 from stores.security.access import NOBODY
 

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
-from app.scope_state import CALLER
+from app.http.scope_state import CALLER
 from stores.security.access import Caller, Role
 
 ACCESS: Final = "access"

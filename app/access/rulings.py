@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from app.access.credentials import first_header
 from app.access.refusing import by_otlp, by_weave, plainly
-from app.media_types import prefers_html
+from app.http.media_types import prefers_html
 from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Role
 

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.credentials import first_header
 from app.doors import refusal_at
-from app.loopback import is_for_this_machine
-from app.scope_state import CALLER
+from app.http.loopback import is_for_this_machine
+from app.http.scope_state import CALLER
 from stores.errors import ForbiddenError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 
 from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
-from app.media_types import JSON, media_type_of
-from app.request_bodies import BodyReader, refusal_by
+from app.http.media_types import JSON, media_type_of
+from app.http.request_body import BodyReader, refusal_by
 from app.trusted_documents import TrustedDocuments, trusted_text
 from graphql_schema.engine.operations import BoundedSchema
 from stores.concurrency.request_budget import Share

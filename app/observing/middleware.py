@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.credentials import first_header
 from app.doors import refusal_at
+from app.http.scope_state import UNDER_WAY
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
 from app.runtime.shutdown import Stopping
-from app.scope_state import UNDER_WAY
 from stores.errors import UnavailableError
 
 _UNANSWERED: Final = 499

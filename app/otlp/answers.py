@@ -7,7 +7,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from starlette.responses import Response
 
-from app.media_types import media_type_of
+from app.http.media_types import media_type_of
 from app.observing import under_way
 from stores.errors import StoreError, retry_after
 from stores.json import codec

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from app.request_bodies import pieces, refusal_by
+from app.http.request_body import pieces, refusal_by
 from stores.concurrency.request_budget import Share
 from stores.concurrency.time_slices import Turn
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError

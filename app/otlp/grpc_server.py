@@ -20,13 +20,13 @@ from google.rpc.status_pb2 import Status
 from app.access.callers import Access
 from app.access.guard import ruling_on
 from app.access.rulings import GRPC
+from app.http.request_body import BodyTimeoutError
+from app.http.scope_state import CALLER
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.request_bodies import BodyTimeoutError
-from app.scope_state import CALLER
 from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.concurrency.quotas import half

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import Scope
 
-from app.scope_state import CALLER
+from app.http.scope_state import CALLER
 
 if TYPE_CHECKING:
     from stores.security.access import Caller

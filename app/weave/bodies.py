@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.access.callers import ACCESS, Access, access_of
-from app.request_bodies import pieces, refusal_by
+from app.http.request_body import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
 from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, ForbiddenError, PayloadTooLargeError, StoreError

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app import heartbeats
+from app.http import keepalive
 from app.weave.bodies import Body
 from app.weave.errors import answer
 from app.weave.requests import CompletionsCreateReq
@@ -46,7 +46,7 @@ class _Lines(StreamingResponse):
         """Answer; a client that takes nothing for too long is let go, and with it the completion."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
                 await send(message)
 
         async with aclosing(self._events):

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.request_bodies import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
+from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.runtime import heap_trimming
 from app.traffic.payers import payer_of
 from app.traffic.places import MOST_OPERATIONS, Places

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
 
-from app import heartbeats
+from app.http import keepalive
 from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
 from app.websocket.reserving import (
@@ -131,14 +131,12 @@ class Connection(ASGIWebSocketAdapter):
     async def _heard(self) -> MutableMapping[str, Any]:
         """What the client sends, which has to answer pings at least; one that does not is as good as gone."""
         try:
-            async with asyncio.timeout(heartbeats.PATIENCE_SECONDS):
+            async with asyncio.timeout(keepalive.PATIENCE_SECONDS):
                 return await self.ws.receive()
         except TimeoutError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self.close(
-                        CLIENT_TIMEOUT, f"No message, not even a pong, in {heartbeats.PATIENCE_SECONDS} s."
-                    )
+                    await self.close(CLIENT_TIMEOUT, f"No message, not even a pong, in {keepalive.PATIENCE_SECONDS} s.")
             return {"type": "websocket.disconnect"}
 
     async def send_json(self, message: Mapping[str, object]) -> None:

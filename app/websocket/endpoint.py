@@ -13,9 +13,9 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
+from app.http.scope_state import OPEN_WEBSOCKET
 from app.refusals import refusal
 from app.runtime.shutdown import Stopping
-from app.scope_state import OPEN_WEBSOCKET
 from app.traffic import Places, Rates, payer_of
 from app.traffic.places import MOST_OPERATIONS
 from app.traffic.websockets import WebSockets

@@ -21,13 +21,13 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 from strawberry.types import ExecutionResult
 
-from app import heartbeats
 from app.access.authentication import come_in, still_let_in, until_ended
 from app.access.credentials import refused
 from app.audit import act_for
+from app.http import keepalive
+from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.intake import large_subscription
 from app.observing import under_way
-from app.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.traffic import payer_of
 from app.traffic.places import Place, in_place
 from app.trusted_documents import trusted_text
@@ -133,7 +133,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(heartbeats.BEAT_SECONDS)
+            await asyncio.sleep(keepalive.BEAT_SECONDS)
             await self.send_message({"type": "ping"})
 
     async def handle_message(self, message: Message) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
 from uvicorn._types import ASGIReceiveEvent
 
-from app.request_bodies import PACE, TimeLeft
+from app.http.request_body import PACE, TimeLeft
 from app.websocket.signs import CountingProtocol
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.request_bodies import Pace
+from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
@@ -471,7 +471,7 @@ async def test_who_only_announces_much_keeps_nobody_out(
 async def test_who_falls_silent_is_let_go_and_leaves_nothing(
     mongodb_uri: str, database_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.request_bodies.PACE", Pace(1.0))
+    monkeypatch.setattr("app.http.request_body.PACE", Pace(1.0))
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings), lifespan="on") as host:
         reader, writer = await asyncio.open_connection(*host.split(":"))

@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry import scalars
 
-from app import heartbeats
 from app.graphql_http import GraphQLHTTP
 from app.graphql_sse import next_event
+from app.http import keepalive
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.event_stream import COMMENT, EVENTS, Event, all_of, events_of, streaming, told
@@ -226,7 +226,7 @@ async def test_what_a_client_leaves_is_closed_at_once(
 async def test_an_idle_stream_is_kept_open_by_comments(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keepalive, "BEAT_SECONDS", 0.05)
 
     async with streaming(client, "subscription { forever }") as events:
         first = [await anext(events) for _ in range(5)]
@@ -269,7 +269,7 @@ def test_a_line_break_inside_of_json_text_does_not_end_the_data(line_break: str)
 async def test_a_client_that_takes_nothing_is_let_go(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(keepalive, "PATIENCE_SECONDS", 0.3)
 
     async with streaming(client, "subscription { flood }"):
         await until(lambda: Watchers.count == 1)

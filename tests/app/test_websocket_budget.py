@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from app.request_bodies import Pace
+from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
 from app.traffic.websockets import WebSockets

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from app.loopback import is_for_this_machine
+from app.http.loopback import is_for_this_machine
 
 _MAX_BYTES: Final = 1024 * 1024
 

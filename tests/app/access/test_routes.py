@@ -25,8 +25,8 @@ from app.access.authentication import SESSION
 from app.access.rulings import EVERYWHERE, OPEN, RULINGS, Ruling
 from app.access.sessions import FreeSession
 from app.access.table import markdown_table
+from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
-from app.scope_state import CALLER
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.media_types import negotiate, prefers_events, prefers_html
+from app.http.media_types import negotiate, prefers_events, prefers_html
 from tests.app.example_api import BROWSER, GRAPHQL_RESPONSE
 
 

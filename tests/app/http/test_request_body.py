@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from app.request_bodies import Pace, TimeLeft
+from app.http.request_body import Pace, TimeLeft
 from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency.request_budget import FREE_BYTES, Intake
@@ -48,7 +48,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 def host(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr("app.request_bodies.PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000))
+    monkeypatch.setattr("app.http.request_body.PACE", Pace(grace_seconds=2.0, bytes_per_second=1_000))
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
         yield host
@@ -149,7 +149,7 @@ async def test_a_client_that_sends_a_byte_and_then_nothing_has_the_time_that_is_
 
 
 async def test_a_body_in_memory_has_a_deadline_whatever_its_pace(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.request_bodies.PACE", Pace(2.0, 1_000, max_seconds=1.0))
+    monkeypatch.setattr("app.http.request_body.PACE", Pace(2.0, 1_000, max_seconds=1.0))
     content = b"x" * 20_000
     slow = [
         await begin(host, request, headers, beginning + content)
