@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from app.admission import payer_of
 from app.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, never, pieces
 from app.refusals import refusal, refusing
-from app.traffic import payer_of
 from graphql_schema.files import file_url
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError

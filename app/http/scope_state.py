@@ -9,4 +9,4 @@ UNDER_WAY: Final = "under_way"
 """What is observed of the request: an `app.observing.under_way.UnderWay`."""
 
 OPEN_WEBSOCKET: Final = "open_websocket"
-"""The place of a WebSocket among those that are open: an `app.traffic.websockets.OpenWebSocket`."""
+"""The place of a WebSocket among those that are open: an `app.admission.websockets.OpenWebSocket`."""

@@ -9,12 +9,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
+from app.admission import Places
+from app.admission.spool_budget import SpoolSpace
+from app.admission.websockets import WebSockets
 from app.background.tasks import Background
 from app.exports.process import ExportProcesses
 from app.observing.tally import Tally
-from app.spool_space import SpoolSpace
-from app.traffic import Places
-from app.traffic.websockets import WebSockets
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import Intake
 from stores.database import Database

@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status
 from app.access.callers import Access
 from app.access.guard import ruling_on
 from app.access.rulings import GRPC
+from app.admission.quota_keys import account_of
 from app.http.request_body import BodyTimeoutError
 from app.http.scope_state import CALLER
 from app.observing import doors
@@ -27,7 +28,6 @@ from app.observing.ids import HEADER, new_ids, sane
 from app.observing.under_way import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
-from app.traffic.payers import account_of
 from graphql_schema.errors import unexpected
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import Intake
@@ -38,9 +38,9 @@ from stores.security.access import Caller, Role
 if TYPE_CHECKING:
     import grpc.aio
 
+    from app.admission.token_buckets import Rates
     from app.observing.tally import Tally
     from app.runtime.shutdown import Stopping
-    from app.traffic.rates import Rates
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _AUTHORIZATION: Final = "authorization"

@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from app import graphiql
 from app.access import Authentication, caller_of, ruled
 from app.access.rulings import RULINGS, WITHOUT_PAGE
+from app.admission import payer_of
+from app.admission.rate_limit_middleware import RateLimit
 from app.audit import OnBehalf
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
@@ -30,8 +32,6 @@ from app.server.fast_routes import ShortWay
 from app.server.health import healthz, readyz
 from app.server.lifespan import Process
 from app.settings import Settings
-from app.traffic import payer_of
-from app.traffic.rate_limit import RateLimit
 from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
 from app.websocket import GraphQLWebSocket

@@ -13,6 +13,9 @@ from typing import Any
 from app.access import KEYRING, Entrance, Keyring, demand_of
 from app.access.oidc import OidcTokens
 from app.access.oidc.grants import parse_claim_grants
+from app.admission import Places, Rates
+from app.admission.spool_budget import SpoolSpace
+from app.admission.websockets import WebSockets
 from app.background.evaluation_worker import evaluate
 from app.background.maintenance import Upkeep
 from app.background.tasks import Background
@@ -29,9 +32,6 @@ from app.runtime.heap_trimming import give_back_now_and_then
 from app.runtime.shutdown import Stopping, told_to_stop
 from app.server.health import Readiness
 from app.settings import Settings
-from app.spool_space import SpoolSpace
-from app.traffic import Places, Rates
-from app.traffic.websockets import WebSockets
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.concurrency.quotas import half

@@ -9,10 +9,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from app.admission.operation_limiter import MOST_OPERATIONS, Places
+from app.admission.quota_keys import payer_of
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.runtime import heap_trimming
-from app.traffic.payers import payer_of
-from app.traffic.places import MOST_OPERATIONS, Places
 from app.weave import (
     actions,
     call_writes,

@@ -10,8 +10,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconnected
 
+from app.admission import payer_of
 from app.http import keepalive
-from app.traffic import payer_of
 from app.websocket.first_messages import FIRST_BYTES, trust
 from app.websocket.reserving import (
     CLIENT_TIMEOUT,

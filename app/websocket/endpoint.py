@@ -13,12 +13,12 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
+from app.admission import Places, Rates, payer_of
+from app.admission.operation_limiter import MOST_OPERATIONS
+from app.admission.websockets import WebSockets
 from app.http.scope_state import OPEN_WEBSOCKET
 from app.refusals import refusal
 from app.runtime.shutdown import Stopping
-from app.traffic import Places, Rates, payer_of
-from app.traffic.places import MOST_OPERATIONS
-from app.traffic.websockets import WebSockets
 from app.trusted_documents import TrustedDocuments
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler

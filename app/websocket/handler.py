@@ -23,13 +23,13 @@ from strawberry.types import ExecutionResult
 
 from app.access.authentication import come_in, still_let_in, until_ended
 from app.access.credentials import refused
+from app.admission import payer_of
+from app.admission.operation_limiter import Place, in_place
+from app.admission.reservations import large_subscription
 from app.audit import act_for
 from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
-from app.intake import large_subscription
 from app.observing import under_way
-from app.traffic import payer_of
-from app.traffic.places import Place, in_place
 from app.trusted_documents import trusted_text
 from app.websocket import signs
 from app.websocket.connection import UNAUTHENTICATED, Connection
@@ -45,7 +45,7 @@ from stores.ids import new_id
 from stores.json import codec
 
 if TYPE_CHECKING:
-    from app.traffic.websockets import OpenWebSocket
+    from app.admission.websockets import OpenWebSocket
     from app.websocket.endpoint import GraphQLWebSocket
 
 logger = logging.getLogger("loomql")

@@ -5,8 +5,8 @@ from typing import Final
 
 from websockets.frames import Frame
 
+from app.admission.token_buckets import Buckets
 from app.runtime.uvicorn_shutdown import LeavingProtocol
-from app.traffic.rates import Buckets
 
 PER_SECOND: Final = 10
 AT_ONCE: Final = 100

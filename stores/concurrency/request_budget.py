@@ -80,7 +80,7 @@ class Intake:
         """The reservation of one request, released at the end of its `with` block.
 
         Args:
-            caller: the quota key of the client, `app.traffic.payer_of(scope)`; empty if unknown. A known caller can
+            caller: the quota key of the client, `app.admission.payer_of(scope)`; empty if unknown. A known caller can
                 reserve half of the budget, and can have one large request in flight.
         """
         return Share(self, caller)

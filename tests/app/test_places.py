@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from app.traffic.places import Places
+from app.admission.operation_limiter import Places
 from stores.errors import RateLimitedError, UnavailableError
 from tests.app.doors import TYPENAME, Server, answered, serving
 from tests.app.test_giving_up import COUNT as SLOW_COUNT
@@ -102,7 +102,7 @@ async def test_who_leaves_while_they_wait_takes_no_place() -> None:
 
 
 async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 1)
+    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 1)
     places = Places(3, wait_seconds=0.01)
     async with places.one("a", is_query=True):
         with pytest.raises(UnavailableError, match="the server has 1 queries under way already; nothing"):
@@ -115,7 +115,7 @@ async def test_queries_have_not_all_places(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_one_caller_has_half_of_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.traffic.places.MOST_QUERIES", 4)
+    monkeypatch.setattr("app.admission.operation_limiter.MOST_QUERIES", 4)
     places = Places(10, wait_seconds=0.01)
     async with places.one("a", is_query=True), places.one("a", is_query=True), places.one("a"):
         with pytest.raises(RateLimitedError, match="you have 2 queries under way already, as many as one caller may"):
@@ -147,7 +147,7 @@ async def test_many_who_come_and_go_leave_every_place_free() -> None:
 
 @pytest.fixture
 def narrow(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
     yield from serving(mongodb_uri, database_name, max_operations=1, max_connection_operations=10)
 
 
@@ -196,7 +196,7 @@ async def test_who_finds_no_place_is_told_by_http_when_to_come_again(
     code: str,
     setting: str,
 ) -> None:
-    monkeypatch.setattr("app.traffic.places.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("app.admission.operation_limiter.WAIT_SECONDS", 0.05)
     with slowed(mongodb_uri, database_name, query_timeout_seconds=3000, **limits) as slow:
         async with httpx.AsyncClient(base_url=f"http://{slow.server.host}", timeout=TIMEOUT) as client:
 

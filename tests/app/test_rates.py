@@ -8,8 +8,8 @@ import pytest
 from google.rpc.status_pb2 import Status
 from websockets.exceptions import InvalidStatus
 
-from app.traffic.payers import network_of, payer_of
-from app.traffic.rates import Buckets, Rates
+from app.admission.quota_keys import network_of, payer_of
+from app.admission.token_buckets import Buckets, Rates
 from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command

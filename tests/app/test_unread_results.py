@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from strawberry.types import ExecutionResult
 
-from app.traffic import Places
+from app.admission import Places
 from app.websocket import GraphQLWebSocket
 from app.websocket.first_messages import WaryProtocol
 from app.websocket.handler import TURNS

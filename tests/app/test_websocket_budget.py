@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from app.admission.websockets import WebSockets
 from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
-from app.traffic.websockets import WebSockets
 from app.websocket import GraphQLWebSocket, reserving
 from app.websocket.first_messages import WaryProtocol
 from graphql_schema.engine.operations import BoundedSchema

@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app.admission.operation_limiter import Places
 from app.server.application import create_app
 from app.settings import Settings
-from app.traffic.places import Places
 from stores.database import Database
 from stores.errors import RateLimitedError
 from stores.keys import KeysStore

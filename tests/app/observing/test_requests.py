@@ -10,11 +10,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app.admission.operation_limiter import MOST_OPERATIONS
 from app.background.tasks import Background
 from app.observing.under_way import CURRENT
 from app.server.application import create_app
 from app.settings import Settings
-from app.traffic.places import MOST_OPERATIONS
 from graphql_schema.engine.operations import BoundedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore

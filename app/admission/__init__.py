@@ -1,7 +1,7 @@
 """How much each caller may ask of one process: so many requests a second, so many operations at once."""
 
-from app.traffic.payers import payer_of
-from app.traffic.places import Places
-from app.traffic.rates import Rates
+from app.admission.operation_limiter import Places
+from app.admission.quota_keys import payer_of
+from app.admission.token_buckets import Rates
 
 __all__ = ["Places", "Rates", "payer_of"]

@@ -2,9 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admission.quota_keys import payer_of
+from app.admission.token_buckets import Rates
 from app.doors import ASSETS, MONITORING, refusal_at
-from app.traffic.payers import payer_of
-from app.traffic.rates import Rates
 from stores.errors import RateLimitedError
 
 
