@@ -16,8 +16,8 @@ from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 
-from app.access.authentication import EndedError, until_ended
-from app.access.credentials import refused
+from app.auth.credentials import refused
+from app.auth.middleware import EndedError, until_ended
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observing import under_way

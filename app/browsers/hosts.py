@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.credentials import first_header
+from app.auth.credentials import first_header
 from app.doors import refusal_at
 from app.http.loopback import is_for_this_machine
 from app.http.scope_state import CALLER

@@ -7,8 +7,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
-from app.access.oidc.tokens import OidcError
 from app.audit import AuditLogError
+from app.auth.oidc.tokens import OidcError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_words

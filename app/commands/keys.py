@@ -10,9 +10,9 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.access.credentials import FIRST_KEY
-from app.access.entrance import demand_of
 from app.audit import log_as_command_line
+from app.auth.authenticator import demand_of
+from app.auth.credentials import FIRST_KEY
 from app.commands.databases import on_database, opened
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.durations import end_of, seconds_of

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.callers import caller_of
+from app.auth.callers import caller_of
 from app.exports import ndjson
 from app.exports.export import Export
 from app.exports.process import ExportProcesses

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.credentials import first_header
+from app.auth.credentials import first_header
 from app.doors import refusal_at
 from app.http.scope_state import UNDER_WAY
 from app.observing import doors

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.access.callers import access_of
 from app.admission.quota_keys import payer_of
+from app.auth.callers import access_of
 from app.http.media_types import media_type_of
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
 from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success

@@ -17,10 +17,10 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from app.access.callers import Access
-from app.access.guard import ruling_on
-from app.access.rulings import GRPC
 from app.admission.quota_keys import account_of
+from app.auth.callers import Access
+from app.auth.guard import ruling_on
+from app.auth.route_permissions import GRPC
 from app.http.request_body import BodyTimeoutError
 from app.http.scope_state import CALLER
 from app.observing import doors

@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import graphiql
-from app.access import Authentication, caller_of, ruled
-from app.access.rulings import RULINGS, WITHOUT_PAGE
 from app.admission import payer_of
 from app.admission.rate_limit_middleware import RateLimit
 from app.audit import OnBehalf
+from app.auth import Authentication, caller_of, ruled
+from app.auth.route_permissions import RULINGS, WITHOUT_PAGE
 from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
 from app.browsers.origins import Origins

@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.access import KEYRING, Entrance, Keyring, demand_of
-from app.access.oidc import OidcTokens
-from app.access.oidc.grants import parse_claim_grants
 from app.admission import Places, Rates
 from app.admission.spool_budget import SpoolSpace
 from app.admission.websockets import WebSockets
+from app.auth import KEYRING, Entrance, Keyring, demand_of
+from app.auth.oidc import OidcTokens
+from app.auth.oidc.grants import parse_claim_grants
 from app.background.evaluation_worker import evaluate
 from app.background.maintenance import Upkeep
 from app.background.tasks import Background

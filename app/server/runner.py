@@ -18,8 +18,8 @@ from types import FrameType
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
-from app.access.entrance import demand_of
 from app.audit import AuditFile
+from app.auth.authenticator import demand_of
 from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys

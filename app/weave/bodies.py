@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from app.access.callers import ACCESS, Access, access_of
+from app.auth.callers import ACCESS, Access, access_of
 from app.http.request_body import pieces, refusal_by
 from app.weave.errors import InvalidRequestError, invalid
 from stores.concurrency.request_budget import Share

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.access.callers import access_of
+from app.auth.callers import access_of
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser
 from app.http.request_body import BodyTimeoutError, never, pieces

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.access.callers import ACCESS
+from app.auth.callers import ACCESS
 from app.weave.errors import log
 from stores import times
 from stores.calls import CallEnd, CallsFilter, CallStart

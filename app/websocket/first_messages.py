@@ -9,7 +9,7 @@ from starlette.types import Scope
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.access.credentials import LONGEST
+from app.auth.credentials import LONGEST
 from app.browsers.answers import HEADERS
 from app.websocket.reserving import ReservingProtocol
 from stores.concurrency.request_budget import Share

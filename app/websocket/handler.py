@@ -21,12 +21,12 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 )
 from strawberry.types import ExecutionResult
 
-from app.access.authentication import come_in, still_let_in, until_ended
-from app.access.credentials import refused
 from app.admission import payer_of
 from app.admission.operation_limiter import Place, in_place
 from app.admission.reservations import large_subscription
 from app.audit import act_for
+from app.auth.credentials import refused
+from app.auth.middleware import come_in, still_let_in, until_ended
 from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.observing import under_way

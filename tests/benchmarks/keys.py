@@ -9,9 +9,9 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import KEYRING, Authentication, Entrance, Keyring, ruled
-from app.access.oidc import OidcTokens
-from app.access.oidc.grants import parse_claim_grants
+from app.auth import KEYRING, Authentication, Entrance, Keyring, ruled
+from app.auth.oidc import OidcTokens
+from app.auth.oidc.grants import parse_claim_grants
 from app.doors import refusal_at
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
@@ -19,7 +19,7 @@ from graphql_schema.schema import build_schema
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import ANYONE, Caller, Grant, Role
-from tests.app.access.issuer import AUDIENCE, stand_in_issuer
+from tests.app.auth.issuer import AUDIENCE, stand_in_issuer
 from tests.benchmarks.report import Must, Row, Section
 
 REQUESTS: Final = 2_000

@@ -6,7 +6,7 @@ import pytest
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from app.access.guard import Guard
+from app.auth.guard import Guard
 from app.server.application import create_app
 from app.server.fast_routes import ShortWay
 from app.settings import Settings

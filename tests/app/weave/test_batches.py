@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access.callers import Access
+from app.auth.callers import Access
 from app.weave import batches, call_writes, feedback
 from app.weave.bodies import Body, Items
 from app.weave.requests import CallStartReq

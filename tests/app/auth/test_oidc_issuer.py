@@ -19,16 +19,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.access.oidc.documents import IssuerError, document
-from app.access.oidc.grants import parse_claim_grants
-from app.access.oidc.issuer import Issuer
-from app.access.oidc.tokens import OidcTokens
-from app.access.oidc.verified import Verified
-from app.access.sessions import TokenSession
+from app.auth.oidc.documents import IssuerError, document
+from app.auth.oidc.grants import parse_claim_grants
+from app.auth.oidc.issuer import Issuer
+from app.auth.oidc.tokens import OidcTokens
+from app.auth.oidc.verified import Verified
+from app.auth.sessions import TokenSession
 from stores import times
 from stores.errors import UnavailableError
 from stores.security.access import Caller
-from tests.app.access.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
+from tests.app.auth.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
 from tests.app.command import eventually, serving
 from tests.waiting import until
 

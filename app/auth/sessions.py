@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from app.access.credentials import refused
-from app.access.keyring import Keyring
+from app.auth.credentials import refused
+from app.auth.key_cache import Keyring
 from stores import times
 from stores.keys import Key
 from stores.security.access import Caller

@@ -7,9 +7,9 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.access.authentication import SESSION
-from app.access.callers import ACCESS, Access, caller_of
-from app.access.rulings import ANY, OPEN, RULINGS, WEBSOCKET, Ruling
+from app.auth.callers import ACCESS, Access, caller_of
+from app.auth.middleware import SESSION
+from app.auth.route_permissions import ANY, OPEN, RULINGS, WEBSOCKET, Ruling
 from stores.errors import StoreError
 
 
@@ -32,7 +32,7 @@ def ruling_on(door: str, rulings: Mapping[str, Ruling] = RULINGS) -> Ruling:
         TypeError: nobody did.
     """
     if door not in rulings:
-        raise TypeError(f"nobody ruled on {door}: say in app/access/rulings.py which role it takes")
+        raise TypeError(f"nobody ruled on {door}: say in app/auth/route_permissions.py which role it takes")
     return rulings[door]
 
 

@@ -12,8 +12,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.access.credentials import first_header
-from app.access.refusing import by_otlp, by_weave, plainly
+from app.auth.credentials import first_header
+from app.auth.error_responses import by_otlp, by_weave, plainly
 from app.http.media_types import prefers_html
 from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Role

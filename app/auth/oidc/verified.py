@@ -5,7 +5,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import Final
 
-from app.access.sessions import TokenSession
+from app.auth.sessions import TokenSession
 
 KEPT_SECONDS: Final = 300.0
 MOST: Final = 4_096

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app.access.oidc.grants import ClaimGrant
-from app.access.oidc.issuer import Issuer
-from app.access.oidc.verified import Verified
-from app.access.sessions import TokenSession
+from app.auth.oidc.grants import ClaimGrant
+from app.auth.oidc.issuer import Issuer
+from app.auth.oidc.verified import Verified
+from app.auth.sessions import TokenSession
 from stores import times
 from stores.security.access import Caller
 

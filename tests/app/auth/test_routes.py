@@ -20,11 +20,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.access import ruled
-from app.access.authentication import SESSION
-from app.access.rulings import EVERYWHERE, OPEN, RULINGS, Ruling
-from app.access.sessions import FreeSession
-from app.access.table import markdown_table
+from app.auth import ruled
+from app.auth.middleware import SESSION
+from app.auth.permission_table import markdown_table
+from app.auth.route_permissions import EVERYWHERE, OPEN, RULINGS, Ruling
+from app.auth.sessions import FreeSession
 from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.server.application import create_app
@@ -35,7 +35,7 @@ from stores.database import Database
 from stores.errors import UnauthenticatedError
 from stores.otel import OtelStore
 from stores.security.access import EVERY_PROJECT, Caller, Grant, Role
-from tests.app.access.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
+from tests.app.auth.conftest import NOBODY, OF_CALLERS, OURS, THEIRS, Keyed
 from tests.app.command import ROOT
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, span

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.access.rulings import GRPC, RULINGS, WEBSOCKET, Ruling
+from app.auth.route_permissions import GRPC, RULINGS, WEBSOCKET, Ruling
 from graphql_schema.permissions import permission_table
 
 _KINDS: Final = {WEBSOCKET: "WebSocket", GRPC: "gRPC"}

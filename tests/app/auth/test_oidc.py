@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import HMACAlgorithm
 from pydantic import ValidationError
 
-from app.access.oidc.grants import parse_claim_grants
-from app.access.oidc.issuer import Issuer
-from app.access.oidc.tokens import OidcTokens
+from app.auth.oidc.grants import parse_claim_grants
+from app.auth.oidc.issuer import Issuer
+from app.auth.oidc.tokens import OidcTokens
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.errors import UnavailableError
 from stores.security.access import Grant, Role
-from tests.app.access.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
+from tests.app.auth.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
 from tests.live_server import live_server
 
 GRANTS = parse_claim_grants(

@@ -8,10 +8,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.credentials import header_of, of_message
-from app.access.entrance import Entrance
-from app.access.refusing import challenging
-from app.access.sessions import Ended, FreeSession, Session
+from app.auth.authenticator import Entrance
+from app.auth.credentials import header_of, of_message
+from app.auth.error_responses import challenging
+from app.auth.sessions import Ended, FreeSession, Session
 from app.http.request_body import closing
 from app.http.scope_state import CALLER
 from stores.errors import StoreError, UnauthenticatedError

@@ -4,7 +4,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from app import refusals
-from app.access.credentials import CHALLENGE
+from app.auth.credentials import CHALLENGE
 from app.otlp import answers as otlp
 from app.weave import errors as weave
 from stores.errors import StoreError, UnauthenticatedError

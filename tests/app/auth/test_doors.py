@@ -20,8 +20,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from app.access import Keyring
-from app.access.keyring import FRESH_SECONDS
+from app.auth import Keyring
+from app.auth.key_cache import FRESH_SECONDS
 from app.commands.running import parser
 from app.otlp.grpc_server import SERVICE
 from app.server.application import create_app
@@ -31,7 +31,7 @@ from stores import times
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.access.conftest import CALL, OURS, THEIRS, Keyed
+from tests.app.auth.conftest import CALL, OURS, THEIRS, Keyed
 from tests.app.event_stream import Event, events_of, first_of, streaming
 from tests.free_ports import free_port
 from tests.live_server import live_server

@@ -2,9 +2,9 @@
 
 from typing import Literal, Protocol
 
-from app.access.credentials import no_key_yet, refused, secret_of
-from app.access.keyring import Keyring
-from app.access.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
+from app.auth.credentials import no_key_yet, refused, secret_of
+from app.auth.key_cache import Keyring
+from app.auth.sessions import FreeSession, KeySession, OpenSession, Session, TokenSession
 from app.http.loopback import is_for_this_machine, is_loopback
 from stores.keys import PREFIX
 from stores.security.access import Caller

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pymongo.errors import OperationFailure
 
-from app.access import Keyring, keyring
+from app.auth import Keyring, key_cache
 from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
@@ -32,8 +32,8 @@ class SlowAnswers(KeysStore):
 async def test_nobody_goes_by_an_answer_that_was_under_way_when_the_key_was_revoked(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = SlowAnswers(database)
     made = await keys.create([Grant("*", Role.READER)])
     known = Keyring(keys)
@@ -73,8 +73,8 @@ class Unreadable(KeysStore):
 async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keyring, "TRUSTED_SECONDS", 0.05)
-    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(key_cache, "TRUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     made = await keys.create([Grant("*", Role.READER)])
     known = Keyring(keys)
@@ -93,7 +93,7 @@ async def test_a_key_that_ends_after_keys_could_not_be_read_is_noticed(
 
 
 async def test_it_is_closed_also_while_keys_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyring, "FRESH_SECONDS", 0.01)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.01)
     keys = Unreadable(database, settle_seconds=0)
     keys.is_refused = True
     known = Keyring(keys)
