@@ -1,7 +1,5 @@
 """What is refused before it comes to a door, told as that door's clients understand it."""
 
-from typing import Final
-
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
@@ -12,12 +10,6 @@ from app.refusals import refusal
 from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE
 from stores.errors import StoreError
-
-MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""What those who watch over the server ask for, as often as they like."""
-
-ASSETS: Final = "/graphiql/"
-"""Under which the files are that GraphiQL's page is made of, dozens of them; they are the same for everybody."""
 
 
 def refusal_at(scope: Scope, error: StoreError) -> Response:

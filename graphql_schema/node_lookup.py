@@ -61,7 +61,7 @@ FINDINGS: Final[dict[EntityKind, Finding]] = {
         "TableRowSchema", lambda stores: stores.tables.rows_at, lambda ref: (ref.project_id, ref.name, ref.index)
     ),
     "file": Finding("FileContentReadRes", lambda stores: stores.files.by_keys, _by_name),
-    "project": Finding("Project", lambda stores: stores.projects.store.by_ids, lambda ref: ref.project_id),
+    "project": Finding("Project", lambda stores: stores.projects.by_ids, lambda ref: ref.project_id),
 }
 
 

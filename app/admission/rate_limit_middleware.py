@@ -1,18 +1,28 @@
 """The rate of callers, held at every door of HTTP; WebSockets and gRPC ask for each operation themselves."""
 
+from collections.abc import Callable
+from typing import Final
+
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admission.quota_keys import payer_of
 from app.admission.token_buckets import Rates
-from app.doors import ASSETS, MONITORING, refusal_at
-from stores.errors import RateLimitedError
+from stores.errors import RateLimitedError, StoreError
+
+MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that monitoring polls; no rate limits them."""
+
+ASSETS: Final = "/graphiql/"
+"""Path prefix of GraphiQL's dozens of static files, which no rate limits."""
 
 
 class RateLimit:
     """The ASGI middleware that counts requests, and refuses those that are too many at any door."""
 
-    def __init__(self, app: ASGIApp, rates: Rates) -> None:
+    def __init__(self, app: ASGIApp, rates: Rates, error_response: Callable[[Scope, StoreError], Response]) -> None:
         self.app = app
+        self.error_response = error_response
         self.rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -21,7 +31,7 @@ class RateLimit:
             try:
                 self.rates.check(_account(scope))
             except RateLimitedError as error:
-                await refusal_at(scope, error)(scope, receive, send)
+                await self.error_response(scope, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

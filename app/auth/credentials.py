@@ -5,7 +5,9 @@ import binascii
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from stores.errors import UnauthenticatedError
+from starlette.responses import Response
+
+from stores.errors import StoreError, UnauthenticatedError
 
 _HEADER: Final = b"authorization"
 LONGEST: Final = 16_384
@@ -14,7 +16,6 @@ _MEMBERS: Final = ("authorization", "apikey")
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="LoomQL"'}
 """Not Basic, though it is taken: browsers would ask for a password on top of GraphiQL."""
-
 
 FIRST_KEY: Final = "loomql key create --project '*' --role admin"
 """The command that creates a first key."""
@@ -31,6 +32,13 @@ def refused() -> UnauthenticatedError:
 def no_key_yet() -> UnauthenticatedError:
     """Return the refusal of a server that requires keys and has none; a WebSocket's close frame holds 123 bytes."""
     return UnauthenticatedError(f"no key exists yet; create the first one on the server: {FIRST_KEY}")
+
+
+def with_challenge(response: Response, error: StoreError) -> Response:
+    """Add the header WWW-Authenticate to a response if `error` says that credentials are missing or invalid."""
+    if isinstance(error, UnauthenticatedError):
+        response.headers.update(CHALLENGE)
+    return response
 
 
 def first_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:

@@ -1,27 +1,34 @@
 """The guard before each route: it sees, before an endpoint reads anything, that the caller may come there."""
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.auth.callers import ACCESS, Access, caller_of
+from app.auth.credentials import with_challenge
 from app.auth.middleware import SESSION
 from app.auth.route_permissions import ANY, OPEN, RULINGS, WEBSOCKET, Ruling
 from stores.errors import StoreError
 
+ErrorResponse = Callable[[Scope, StoreError], Response]
+"""A function that turns an error into the response that the clients of a path understand."""
 
-def ruled(routes: Iterable[BaseRoute], rulings: Mapping[str, Ruling] = RULINGS) -> list[BaseRoute]:
-    """Routes with the guard before each.
+
+def ruled(
+    routes: Iterable[BaseRoute], error_response: ErrorResponse, rulings: Mapping[str, Ruling] = RULINGS
+) -> list[BaseRoute]:
+    """Routes with the guard before each; `error_response` makes the responses of refused requests.
 
     Raises:
         TypeError: a route has no ruling, or one of its methods has none.
     """
     found = list(routes)
     for route in found:
-        _guard(route, "", rulings)
+        _guard(route, "", rulings, error_response)
     return found
 
 
@@ -36,15 +43,15 @@ def ruling_on(door: str, rulings: Mapping[str, Ruling] = RULINGS) -> Ruling:
     return rulings[door]
 
 
-def _guard(route: BaseRoute, prefix: str, rulings: Mapping[str, Ruling]) -> None:
+def _guard(route: BaseRoute, prefix: str, rulings: Mapping[str, Ruling], error_response: ErrorResponse) -> None:
     if isinstance(route, Mount) and route.routes:
         for inner in route.routes:
-            _guard(inner, f"{prefix}{route.path}", rulings)
+            _guard(inner, f"{prefix}{route.path}", rulings, error_response)
         return
     if not isinstance(route, Route | WebSocketRoute | Mount):
         raise TypeError(f"nobody ruled on routes such as {route!r}")
     found = {method: ruling_on(f"{method} {prefix}{route.path}", rulings) for method in _methods_of(route)}
-    route.app = Guard(route.app, found)
+    route.app = Guard(route.app, found, error_response)
 
 
 def _methods_of(route: Route | WebSocketRoute | Mount) -> set[str]:
@@ -65,11 +72,13 @@ class Guard:
     Args:
         app: what is behind it.
         rulings: what it goes by, for each method.
+        error_response: makes the response of a refused request.
     """
 
-    def __init__(self, app: ASGIApp, rulings: Mapping[str, Ruling]) -> None:
+    def __init__(self, app: ASGIApp, rulings: Mapping[str, Ruling], error_response: ErrorResponse) -> None:
         self.app = app
         self.rulings = rulings
+        self.error_response = error_response
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Refuse, or go on; a mounted application, which would get WebSockets as well, has none."""
@@ -79,7 +88,8 @@ class Guard:
         refused = _refused(ruling, scope)
         if refused is None:
             return self.app(scope, receive, send)
-        return ruling.refuse(refused, HTTPConnection(scope))(scope, receive, send)
+        response = with_challenge(self.error_response(scope, refused), refused)
+        return response(scope, receive, send)
 
     def _ruling(self, scope: Scope) -> Ruling | None:
         if scope["type"] == "websocket":

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticator import Entrance
-from app.auth.credentials import header_of, of_message
-from app.auth.error_responses import challenging
+from app.auth.credentials import header_of, of_message, with_challenge
 from app.auth.sessions import Ended, FreeSession, Session
 from app.http.request_body import closing
 from app.http.scope_state import CALLER
@@ -122,7 +121,7 @@ class Authentication:
         except (EndedError, ClientDisconnect):
             return  # it was streamed, and there is nobody to tell
         if body.refusal and not has_begun:
-            await closing(challenging(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)
+            await closing(with_challenge(self.refuse(scope, body.refusal), body.refusal))(scope, receive, send)
 
 
 class _Body:

@@ -9,19 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.types import Scope
 
 from app.auth.credentials import first_header
-from app.auth.error_responses import by_otlp, by_weave, plainly
 from app.http.media_types import prefers_html
-from stores.errors import StoreError
 from stores.security.access import EVERY_PROJECT, Role
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The role that a door takes, `NONE` of anybody; where its projects are, and how it refuses.
+    """The role that a door takes, `NONE` of anybody; and where its projects are.
 
     Without `projects`, the guard asks for the role in any project before the body is read, and the endpoint checks each
     project that it meets (`callers.access_of`). `is_open` tells what of it takes no role.
@@ -30,7 +27,6 @@ class Ruling:
     role: Role
     place: str
     projects: Callable[[HTTPConnection], Iterable[str]] | None = None
-    refuse: Callable[[StoreError, HTTPConnection], Response] = plainly
     is_open: Callable[[Scope], bool] | None = None
 
 
@@ -72,9 +68,9 @@ EVERYWHERE: Final = Ruling(Role.READER, "all projects", _all)
 
 _GRAPHQL: Final = Ruling(Role.NONE, "as the field takes it", is_open=_is_page)
 _IN_ADDRESS: Final = "the one in the address"
-_TRACES: Final = Ruling(Role.WRITER, "those of the header and the spans' resources", refuse=by_otlp)
-_WEAVE_READER: Final = Ruling(Role.READER, "each project_id and ref in the body", refuse=by_weave)
-_WEAVE_WRITER: Final = Ruling(Role.WRITER, "each project_id in the body", refuse=by_weave)
+_TRACES: Final = Ruling(Role.WRITER, "those of the header and the spans' resources")
+_WEAVE_READER: Final = Ruling(Role.READER, "each project_id and ref in the body")
+_WEAVE_WRITER: Final = Ruling(Role.WRITER, "each project_id in the body")
 
 _WEAVE_READS: Final = (
     "/call/read",

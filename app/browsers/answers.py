@@ -1,6 +1,6 @@
 """The headers of every answer that tell browsers what they may do with it, and CORS where a setting allows it."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Final
 
@@ -9,8 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.browsers.origins import Origins
-from app.doors import refusal_at
-from stores.errors import ForbiddenError
+from stores.errors import ForbiddenError, StoreError
 
 HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -43,8 +42,9 @@ class SafeAnswers:
     would add by itself is of no use to a page of another origin.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins, error_response: Callable[[Scope, StoreError], Response]) -> None:
         self.app = app
+        self.error_response = error_response
         self.origins = origins
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -60,7 +60,7 @@ class SafeAnswers:
             if self.origins and scope["type"] == "http" and _is_preflight(scope, headers):
                 answering = self._preflight(origin)
             elif self.origins.refuses(scope.get("method"), headers):
-                answering = refusal_at(scope, _refused(origin))
+                answering = self.error_response(scope, _refused(origin))
         if scope["type"] == "websocket":
             return answering(scope, receive, send)
         more = self._cors(origin)

@@ -4,18 +4,18 @@ A page of any site can have its own name lead to 127.0.0.1 a moment after it was
 it is then at home on the server of whoever reads it, and only the header Host tells that it is not.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.credentials import first_header
-from app.doors import refusal_at
 from app.http.loopback import is_for_this_machine
 from app.http.scope_state import CALLER
-from stores.errors import ForbiddenError
+from stores.errors import ForbiddenError, StoreError
 
 if TYPE_CHECKING:
     from stores.security.access import Caller
@@ -41,8 +41,11 @@ class OwnHosts:
     Who has a key is let in by any name: no page has it.
     """
 
-    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, names: Iterable[str], error_response: Callable[[Scope, StoreError], Response]
+    ) -> None:
         self.app = app
+        self.error_response = error_response
         self.names = frozenset(names)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -50,7 +53,7 @@ class OwnHosts:
         if scope["type"] != "lifespan" and _is_open(scope):
             host = first_header(scope["headers"], b"host") or b""
             if not _is_among(self.names, host):
-                return refusal_at(scope, _refused(host.decode("latin-1")))(scope, receive, send)
+                return self.error_response(scope, _refused(host.decode("latin-1")))(scope, receive, send)
         return self.app(scope, receive, send)
 
 

@@ -19,16 +19,16 @@ from app.admission import Places, payer_of
 from app.admission.operation_limiter import MOST_OPERATIONS, Place, in_place
 from app.admission.reservations import giving_back, large_subscription
 from app.admission.spool_budget import SpoolSpace
-from app.graphql_http.answers import json_response, result_response
-from app.graphql_http.refusals import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, timed_out
+from app.graphql_http.errors import INTERNAL, TOO_LARGE, RequestError, come_again, not_here, timed_out
+from app.graphql_http.event_stream import EventStream
+from app.graphql_http.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.graphql_http.requests import GraphQLRequest, Operation, body_parameters, operation_of, query_parameters
-from app.graphql_sse import EventStream
+from app.graphql_http.responses import json_response, result_response
+from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.disconnects import Attended
 from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.http.request_body import BodyTimeoutError, pieces
-from app.multipart import MEDIA_TYPE, Sizes, is_multipart, read_operation
 from app.observing import under_way
-from app.trusted_documents import TrustedDocuments
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.errors import unexpected
 from stores.concurrency.request_budget import Intake, Share

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from app.graphql_http.refusals import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
+from app.graphql_http.errors import STATUS_BY_CODE, TOO_LARGE, RequestError, come_again
+from app.graphql_http.trusted_documents import TrustedDocuments, trusted_text
 from app.http.media_types import JSON, media_type_of
 from app.http.request_body import BodyReader, refusal_by
-from app.trusted_documents import TrustedDocuments, trusted_text
 from graphql_schema.engine.operations import BoundedSchema
 from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, PayloadTooLargeError, RateLimitedError, StoreError, UnavailableError

@@ -1,20 +1,20 @@
 """The outermost layer of the service: each request has an id, and is counted."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.credentials import first_header
-from app.doors import refusal_at
 from app.http.scope_state import UNDER_WAY
 from app.observing import doors
 from app.observing.ids import HEADER, new_ids, sane
 from app.observing.tally import Tally
 from app.observing.under_way import UnderWay
 from app.runtime.shutdown import Stopping
-from stores.errors import UnavailableError
+from stores.errors import StoreError, UnavailableError
 
 _UNANSWERED: Final = 499
 """The status of what nobody waited for, as other servers write it."""
@@ -33,8 +33,15 @@ class Observing:
     the server does not wait for when it stops is answered so that it is sent again.
     """
 
-    def __init__(self, app: ASGIApp, tally: Tally | None = None, stopping: Stopping | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        error_response: Callable[[Scope, StoreError], Response],
+        tally: Tally | None = None,
+        stopping: Stopping | None = None,
+    ) -> None:
         self._app = app
+        self._error_response = error_response
         self._tally = tally
         self._stopping = stopping
         self._new_ids = new_ids()
@@ -72,7 +79,7 @@ class Observing:
             await self._app(scope, receive, tell)
         except BaseException as error:
             if status == _UNANSWERED and scope["type"] == "http" and self._cuts_off(error):
-                await refusal_at(scope, UnavailableError(_CUT_OFF))(scope, receive, tell)
+                await self._error_response(scope, UnavailableError(_CUT_OFF))(scope, receive, tell)
                 return
             status = _FAILED if status == _UNANSWERED else status
             raise

@@ -23,6 +23,7 @@ from app.doors import refusal_at
 from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
 from app.graphql_http import GraphQLHTTP
+from app.graphql_http.trusted_documents import TrustedDocuments
 from app.observing.endpoint import metrics
 from app.observing.middleware import Observing
 from app.observing.traced_schema import trace_operations
@@ -32,7 +33,6 @@ from app.server.fast_routes import ShortWay
 from app.server.health import healthz, readyz
 from app.server.lifespan import Process
 from app.settings import Settings
-from app.trusted_documents import TrustedDocuments
 from app.weave import WeaveDoor
 from app.websocket import GraphQLWebSocket
 from graphql_schema.context import Context
@@ -76,13 +76,13 @@ def _middleware(process: Process) -> list[Middleware]:
     settings = process.settings
     names = names_of(settings.host, settings.allowed_hosts)
     return [
-        Middleware(Observing, process.tally, process.stopping),
+        Middleware(Observing, refusal_at, process.tally, process.stopping),
         *([Middleware(TracedRequests, process.tracing)] if process.tracing else []),
-        Middleware(SafeAnswers, Origins.parse(settings.cors_origins)),
+        Middleware(SafeAnswers, Origins.parse(settings.cors_origins), refusal_at),
         Middleware(Authentication, process.entrance, refusal_at),
         Middleware(OnBehalf),
-        *([Middleware(OwnHosts, names)] if names is not None else []),
-        *([Middleware(RateLimit, process.rates)] if process.rates else []),
+        *([Middleware(OwnHosts, names, refusal_at)] if names is not None else []),
+        *([Middleware(RateLimit, process.rates, refusal_at)] if process.rates else []),
     ]
 
 
@@ -113,7 +113,7 @@ def _routes(process: Process) -> list[BaseRoute]:
         routes.append(Route("/metrics", metrics))
     if settings.graphiql:
         routes.append(Mount("/graphiql", graphiql.assets))
-    return ruled(routes, RULINGS if settings.graphiql else WITHOUT_PAGE)
+    return ruled(routes, refusal_at, RULINGS if settings.graphiql else WITHOUT_PAGE)
 
 
 def _graphql_routes(routes: list[BaseRoute]) -> list[Route | WebSocketRoute]:

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.auth.callers import access_of
+from app.graphql_http.multipart import is_multipart
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser
 from app.http.request_body import BodyTimeoutError, never, pieces
-from app.multipart import is_multipart
 from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
 from app.weave.requests import FileReq

@@ -34,7 +34,7 @@ _THREAD: Final = (
 async def stats(stores: Stores, body: Body) -> Response:
     """What a project takes, in bytes."""
     project_id = (await body.read(OfProject)).project_id
-    return answer((await stores.projects.store.sizes([project_id], _SIZES))[project_id])
+    return answer((await stores.projects.sizes([project_id], _SIZES))[project_id])
 
 
 async def threads(stores: Stores, body: Body) -> Response:

@@ -27,10 +27,10 @@ from app.admission.reservations import large_subscription
 from app.audit import act_for
 from app.auth.credentials import refused
 from app.auth.middleware import come_in, still_let_in, until_ended
+from app.graphql_http.trusted_documents import trusted_text
 from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.observing import under_way
-from app.trusted_documents import trusted_text
 from app.websocket import signs
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Final
 
-from app.trusted_documents import asks_for_none
+from app.graphql_http.trusted_documents import asks_for_none
 
 _Shape = Mapping[str, type | tuple[type, ...]]
 _MAYBE_OBJECT: Final = (dict, NoneType)

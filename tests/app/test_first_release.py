@@ -204,8 +204,8 @@ async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_
     told = "run the newer LoomQL"
     assert told in str(await readiness.reason_against())
     works: list[Callable[[], Awaitable[object]]] = [
-        lambda: stores.projects.store.ensure("acme", "chat"),  # a write
-        lambda: stores.projects.store.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
+        lambda: stores.projects.ensure("acme", "chat"),  # a write
+        lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
         lambda: stores.files.sweep(silent_seconds=0),  # and what goes on in the background
         lambda: stores.evaluation_runs.work_on("acme/chat", "1"),
         lambda: database.run(database.upgrades.find_one({})),
@@ -218,7 +218,7 @@ async def test_a_database_that_a_newer_server_brings_up_is_left_alone_from_then_
     await database.upgrades.update_one({"_id": "version"}, {"$set": {"number": schema_version.LATEST}})
     await until(lambda: readiness.hindrance is None)
     assert await readiness.reason_against() is None
-    assert (await stores.projects.store.ensure("acme", "chat"))["id"] == "acme/chat"
+    assert (await stores.projects.ensure("acme", "chat"))["id"] == "acme/chat"
     watching.cancel()
 
 

@@ -57,7 +57,7 @@ async def _measure(uri: str, name: str, requests: int) -> Section:
 
 def _door(tokens: OidcTokens | None = None) -> ASGIApp:
     """The way in, as the server has it: authentication, and the guard of a route behind it."""
-    [route] = ruled([Route("/graphql", _Nothing())])
+    [route] = ruled([Route("/graphql", _Nothing())], refusal_at)
     assert isinstance(route, Route)
     return Authentication(route.app, Entrance("auto", ANYONE, tokens), refusal_at)
 

@@ -25,6 +25,7 @@ from app.auth.middleware import SESSION
 from app.auth.permission_table import markdown_table
 from app.auth.route_permissions import EVERYWHERE, OPEN, RULINGS, Ruling
 from app.auth.sessions import FreeSession
+from app.doors import refusal_at
 from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.server.application import create_app
@@ -260,7 +261,7 @@ async def _watch(*_given: object) -> None:
 )
 def test_a_door_that_nobody_ruled_on_makes_no_application(route: BaseRoute, door: str) -> None:
     with pytest.raises(TypeError, match=f"nobody ruled on {re.escape(door)}"):
-        ruled([route])
+        ruled([route], refusal_at)
 
 
 async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
@@ -270,7 +271,7 @@ async def test_each_method_of_a_route_goes_by_its_own_ruling() -> None:
         f"DELETE {path}": replace(reader, role=Role.ADMIN),
         f"OPTIONS {path}": OPEN,
     }
-    routes = ruled([Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], rulings)
+    routes = ruled([Route(path, _answer, methods=["GET", "DELETE", "OPTIONS"])], refusal_at, rulings)
 
     async def statuses(session: object) -> list[int]:
         state = {SESSION: session, CALLER: getattr(session, "caller", None)}
@@ -296,7 +297,7 @@ class _Within(httpx.ASGITransport):
 
 
 def test_what_is_mounted_gets_no_websocket() -> None:
-    routes = ruled([Mount("/graphiql", _watch)])
+    routes = ruled([Mount("/graphiql", _watch)], refusal_at)
 
     with pytest.raises(WebSocketDisconnect), TestClient(Router(routes)).websocket_connect("/graphiql/x"):
         pytest.fail("it is opened")

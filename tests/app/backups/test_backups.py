@@ -87,7 +87,7 @@ async def test_all_is_there_again_with_its_indexes(
     again = Stores.over(Database(database._client, empty))
     wanted = frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"})
     sizes = await again.projects.sizes(["acme/chat"], wanted)
-    assert sizes == await stores.projects.store.sizes(["acme/chat"], wanted)
+    assert sizes == await stores.projects.sizes(["acme/chat"], wanted)
     assert counts["calls"] == 20
 
 

@@ -365,8 +365,8 @@ async def test_the_same_digest_is_another_file_in_another_project(schema: Bounde
 
 async def test_projects_lists_and_counts_our_own(schema: BoundedSchema, stores: Stores) -> None:
     for name in ("one", "two"):
-        await stores.projects.store.ensure("team", name)
-        await stores.projects.store.ensure("teams", name)
+        await stores.projects.ensure("team", name)
+        await stores.projects.ensure("teams", name)
     query = "query ($f: ProjectsFilter) { projects(filter: $f) { nodes { id callCount } totalCount } }"
     both = Caller("both", (Grant(OURS, Role.READER), Grant("team/*", Role.READER)))
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 from starlette.responses import Response
 from strawberry.types import ExecutionResult
 
-from app.graphql_http.refusals import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
+from app.graphql_http.errors import INTERNAL, STATUS_BY_CODE, UNAVAILABLE
+from app.graphql_http.result_body import body_of
 from app.http.media_types import JSON
-from app.results import body_of
 from graphql_schema.engine.results import is_unanswered
 from graphql_schema.errors import RETRY_AFTER
 from stores.json import codec

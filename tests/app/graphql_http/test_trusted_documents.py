@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from app.graphql_http.trusted_documents import (
+    TrustedDocuments,
+    UnknownDocumentError,
+    UntrustedDocumentError,
+    read_documents,
+)
 from app.server.application import create_app
 from app.settings import Settings
-from app.trusted_documents import TrustedDocuments, UnknownDocumentError, UntrustedDocumentError, read_documents
 from stores.errors import BadInputError
 from tests.app.doors import Server, answered, serving
 from tests.app.event_stream import EVENTS

@@ -5,9 +5,9 @@ from typing import Final
 
 from strawberry.types.graphql import OperationType
 
+from app.graphql_http.trusted_documents import NOT_FOUND
 from app.http.media_types import EVENT_STREAM
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError
-from app.trusted_documents import NOT_FOUND
 from graphql_schema.errors import RETRY_AFTER
 from stores.errors import StoreError, retry_after
 

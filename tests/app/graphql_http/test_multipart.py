@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app import multipart
+from app.graphql_http import multipart
 from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
@@ -320,7 +320,7 @@ async def test_the_files_are_gone_with_the_request(client: httpx.AsyncClient, mo
             opened.append(file)
             yield file
 
-    monkeypatch.setattr("app.multipart.TemporaryFile", watched)
+    monkeypatch.setattr("app.graphql_http.multipart.TemporaryFile", watched)
 
     await send(client, body(*fields(), part("0", LARGE, "x")))
     await send(client, body(*fields(), part("0", LARGE, "x"), end=b""))

@@ -18,10 +18,10 @@ from strawberry.types import ExecutionResult
 
 from app.auth.credentials import refused
 from app.auth.middleware import EndedError, until_ended
+from app.graphql_http.result_body import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
 from app.observing import under_way
-from app.results import body_of
 from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from strawberry import scalars
 
 from app.graphql_http import GraphQLHTTP
-from app.graphql_sse import next_event
+from app.graphql_http.event_stream import next_event
 from app.http import keepalive
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
