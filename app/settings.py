@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.admission.operation_limiter import MOST_OPERATIONS
 from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
 from app.admission.websockets import MOST_WEBSOCKETS
-from app.auth.oidc.documents import check_url
-from app.auth.oidc.grants import parse_claim_grants
+from app.auth.oidc.claim_grants import parse_claim_grants
+from app.auth.oidc.json_fetch import check_url
 from app.browsers.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts

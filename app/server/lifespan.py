@@ -15,7 +15,7 @@ from app.admission.spool_budget import SpoolSpace
 from app.admission.websockets import WebSockets
 from app.auth import KEYRING, Entrance, Keyring, demand_of
 from app.auth.oidc import OidcTokens
-from app.auth.oidc.grants import parse_claim_grants
+from app.auth.oidc.claim_grants import parse_claim_grants
 from app.background.evaluation_worker import evaluate
 from app.background.maintenance import Upkeep
 from app.background.tasks import Background

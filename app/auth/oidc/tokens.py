@@ -5,9 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from app.auth.oidc.grants import ClaimGrant
-from app.auth.oidc.issuer import Issuer
-from app.auth.oidc.verified import Verified
+from app.auth.oidc.claim_grants import ClaimGrant
+from app.auth.oidc.issuer_keys import Issuer
+from app.auth.oidc.token_cache import Verified
 from app.auth.sessions import TokenSession
 from stores import times
 from stores.security.access import Caller

@@ -19,11 +19,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.auth.oidc.documents import IssuerError, document
-from app.auth.oidc.grants import parse_claim_grants
-from app.auth.oidc.issuer import Issuer
+from app.auth.oidc.claim_grants import parse_claim_grants
+from app.auth.oidc.issuer_keys import Issuer
+from app.auth.oidc.json_fetch import IssuerError, document
+from app.auth.oidc.token_cache import Verified
 from app.auth.oidc.tokens import OidcTokens
-from app.auth.oidc.verified import Verified
 from app.auth.sessions import TokenSession
 from stores import times
 from stores.errors import UnavailableError

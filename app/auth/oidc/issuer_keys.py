@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future
 from typing import Any, Final
 
-from app.auth.oidc.documents import IssuerError, document
+from app.auth.oidc.json_fetch import IssuerError, document
 from stores.errors import UnavailableError
 
 KEPT_SECONDS: Final = 540.0
