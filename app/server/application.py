@@ -20,8 +20,8 @@ from app.browsers.answers import SafeAnswers
 from app.browsers.hosts import OwnHosts, names_of
 from app.browsers.origins import Origins
 from app.doors import refusal_at
-from app.downloads import FileEndpoints
 from app.exports.endpoint import ExportEndpoint
+from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.observing.endpoint import metrics
