@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app.observing import under_way
+from app.observability import request_record
 from graphql_schema.errors import RETRY_AFTER, told, unexpected
 from stores.errors import StoreError
 
@@ -53,7 +53,7 @@ def refusal(cause: StoreError, status: int | None = None) -> Response:
 
 def _answer(error: GraphQLError, status: int) -> Response:
     extensions = error.extensions or {}
-    under_way.failed(under_way.code_of(extensions))
+    request_record.failed(request_record.code_of(extensions))
     headers = {"Cache-Control": "no-store"}
     if RETRY_AFTER in extensions:
         headers["Retry-After"] = str(extensions[RETRY_AFTER])

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from app.audit import check_audit_log, log_as_command_line
 from app.mongodb import shared_mongodb
+from app.observability.audit_log import check_audit_log, log_as_command_line
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.database import Database

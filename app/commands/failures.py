@@ -7,12 +7,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
-from app.audit import AuditLogError
 from app.auth.oidc.tokens import OidcError
 from app.embedded_mongod import EmbeddedMongodError
 from app.exports.client import ExportError
 from app.mongodb import MongodbUriError, driver_words
-from app.observing.tracing import TracingError
+from app.observability.audit_log import AuditLogError
+from app.observability.tracing import TracingError
 from app.otlp.grpc_server import GrpcError
 from app.server.runner import ServeError
 from app.settings import variable

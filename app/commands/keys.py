@@ -10,12 +10,12 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from app.audit import log_as_command_line
 from app.auth.authenticator import demand_of
 from app.auth.credentials import FIRST_KEY
 from app.commands.databases import on_database, opened
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
 from app.durations import end_of, seconds_of
+from app.observability.audit_log import log_as_command_line
 from app.settings import Settings
 from stores import times
 from stores.evaluations.running.runs import cancel_ordered_by

@@ -28,7 +28,7 @@ from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.disconnects import Attended
 from app.http.media_types import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, negotiate, prefers_events, prefers_html
 from app.http.request_body import BodyTimeoutError, pieces
-from app.observing import under_way
+from app.observability import request_record
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.errors import unexpected
 from stores.concurrency.request_budget import Intake, Share
@@ -92,12 +92,12 @@ class GraphQLHTTP:
             except (RequestError, BodyTimeoutError) as caught:
                 error = timed_out(caught) if isinstance(caught, BodyTimeoutError) else caught
                 forget_frames(caught)
-                under_way.failed(under_way.code_of(error.extensions))
+                request_record.failed(request_record.code_of(error.extensions))
                 media_type = negotiate(request.headers.get("accept", "")) or JSON
                 response = json_response({"errors": [error.payload]}, media_type, error.status, error.headers)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in a GraphQL request")
-                under_way.failed(under_way.INTERNAL)
+                request_record.failed(request_record.INTERNAL)
                 response = json_response({"errors": [masked.formatted]}, JSON, INTERNAL)
             if not isinstance(response, EventStream):
                 # What was asked is done with, however long the client takes to read the answer.
@@ -125,7 +125,7 @@ class GraphQLHTTP:
 
     async def _answer(self, request: Request, parameters: dict[str, Any], media_type: str, share: Share) -> Response:
         operation = operation_of(parameters, self.trusted)
-        under_way.asked(operation.operation_name)
+        request_record.asked(operation.operation_name)
         if media_type == EVENT_STREAM:
             return await self._stream(request, operation, share)
         return result_response(await self._execute(request, operation), media_type)
@@ -141,7 +141,7 @@ class GraphQLHTTP:
             try:
                 form = await read_operation(request.headers, body, sizes, files, self.schema)
                 operation = operation_of(form.parameters, self.trusted)
-                under_way.asked(operation.operation_name)
+                request_record.asked(operation.operation_name)
                 form.check_types(await self.schema.variable_types(operation.query, operation.operation_name))
             except (RateLimitedError, UnavailableError) as error:
                 raise come_again(error) from error
@@ -165,7 +165,7 @@ class GraphQLHTTP:
                         allowed_operation_types=_ALLOWED[request.method],
                         operation_extensions=operation.extensions,
                     )
-            under_way.did(self.schema.does(operation.query, operation.operation_name), result.errors)
+            request_record.did(self.schema.does(operation.query, operation.operation_name), result.errors)
             return result  # noqa: TRY300 -- what it did is of what was executed
         except (RateLimitedError, UnavailableError) as error:
             raise come_again(error) from error
@@ -192,7 +192,7 @@ class GraphQLHTTP:
             allowed_operation_types=_ALLOWED[request.method] | {OperationType.SUBSCRIPTION},
             operation_extensions=operation.extensions,
         )
-        under_way.streams(self.schema.will_do(operation.query, operation.operation_name))
+        request_record.streams(self.schema.will_do(operation.query, operation.operation_name))
         if not self.schema.subscribes(operation.query, operation.operation_name):
             results = in_place(self._place(request, operation), results)
         keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)

@@ -21,7 +21,7 @@ from app.auth.middleware import EndedError, until_ended
 from app.graphql_http.result_body import body_of
 from app.http import keepalive
 from app.http.media_types import EVENT_STREAM
-from app.observing import under_way
+from app.observability import request_record
 from graphql_schema.engine.shared_results import SharedResult
 from graphql_schema.errors import told, unexpected
 from graphql_schema.hints import StreamHints
@@ -97,7 +97,7 @@ class EventStream(Response):
                         yield next_event(_body(result))
             except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
                 masked = unexpected(error, "in an operation over server-sent events")
-                under_way.failed(under_way.INTERNAL)
+                request_record.failed(request_record.INTERNAL)
                 yield next_event({"errors": [masked.formatted]})
 
 
@@ -121,7 +121,7 @@ def _shared_event(result: SharedResult) -> bytes:
 def _body(result: Any) -> dict[str, Any]:  # noqa: ANN401 -- Strawberry may stream parts of results, which the schema has not
     if not isinstance(result, ExecutionResult):
         raise TypeError("the schema has no incremental delivery")
-    under_way.resulted(result)
+    request_record.resulted(result)
     if result.errors and isinstance(result.errors[0].original_error, InvalidOperationTypeError):
         refusal = GraphQLError(_ONLY_READS, extensions={"code": "BAD_USER_INPUT"})
         return {"errors": [refusal.formatted]}

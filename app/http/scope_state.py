@@ -6,7 +6,7 @@ CALLER: Final = "caller"
 """Who asks, as authentication has found it out: a `stores.security.access.Caller`."""
 
 UNDER_WAY: Final = "under_way"
-"""What is observed of the request: an `app.observing.under_way.UnderWay`."""
+"""What is observed of the request: an `app.observability.request_record.UnderWay`."""
 
 OPEN_WEBSOCKET: Final = "open_websocket"
 """The place of a WebSocket among those that are open: an `app.admission.websockets.OpenWebSocket`."""

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.responses import Response
 
 from app.http.media_types import media_type_of
-from app.observing import under_way
+from app.observability import request_record
 from stores.errors import StoreError, retry_after
 from stores.json import codec
 from stores.otel import Exported
@@ -64,7 +64,7 @@ def response_of(exported: Exported) -> ExportTraceServiceResponse:
 def failure(error: StoreError, status: int, media_type: str) -> Response:
     """The answer to a request that is refused as a whole; with Retry-After where it may be sent again soon."""
     message = told(error)
-    under_way.failed(error.code)
+    request_record.failed(error.code)
     code = CODES.get(error.code, Code.INTERNAL)
     if media_type == JSON:
         body = codec.dumps({"code": code, "message": message})

@@ -23,9 +23,9 @@ from app.auth.guard import ruling_on
 from app.auth.route_permissions import GRPC
 from app.http.request_body import BodyTimeoutError
 from app.http.scope_state import CALLER
-from app.observing import doors
-from app.observing.ids import HEADER, new_ids, sane
-from app.observing.under_way import INTERNAL, UnderWay
+from app.observability import endpoints
+from app.observability.request_ids import HEADER, new_ids, sane
+from app.observability.request_record import INTERNAL, UnderWay
 from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
 from graphql_schema.errors import unexpected
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from app.admission.token_buckets import Rates
-    from app.observing.tally import Tally
+    from app.observability.counters import Tally
     from app.runtime.shutdown import Stopping
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -202,16 +202,16 @@ class _Traces:
     def _counted(self, sent: Mapping[str, str | bytes]) -> Iterator[UnderWay]:
         """A request that is under way in the block; its status is `OK`, or `FAILED` with a code of its own."""
         given = sane((_text(sent.get(_REQUEST_ID)) or "").encode())
-        call = UnderWay(given or next(self._new_ids), doors.GRPC, {}, self._tally)
+        call = UnderWay(given or next(self._new_ids), endpoints.GRPC, {}, self._tally)
         call.make_current()
         status = "FAILED"
         in_flight = self._tally.in_flight if self._tally else Counter[str]()
-        in_flight[doors.GRPC] += 1
+        in_flight[endpoints.GRPC] += 1
         try:
             yield call
             status = "OK"
         finally:
-            in_flight[doors.GRPC] -= 1
+            in_flight[endpoints.GRPC] -= 1
             call.ended(status)
 
     async def _export(

@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from app import graphiql
 from app.admission import payer_of
 from app.admission.rate_limit_middleware import RateLimit
-from app.audit import OnBehalf
 from app.auth import Authentication, caller_of, ruled
 from app.auth.route_permissions import RULINGS, WITHOUT_PAGE
 from app.browsers.answers import SafeAnswers
@@ -24,10 +23,11 @@ from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
 from app.graphql_http.trusted_documents import TrustedDocuments
-from app.observing.endpoint import metrics
-from app.observing.middleware import Observing
-from app.observing.traced_schema import trace_operations
-from app.observing.tracing import TracedRequests
+from app.observability.audit_log import OnBehalf
+from app.observability.metrics_endpoint import metrics
+from app.observability.middleware import Observing
+from app.observability.traced_schema import trace_operations
+from app.observability.tracing import TracedRequests
 from app.otlp import TracesEndpoint
 from app.server.fast_routes import ShortWay
 from app.server.health import healthz, readyz

@@ -21,10 +21,10 @@ from app.background.maintenance import Upkeep
 from app.background.tasks import Background
 from app.background.upload_sweep import sweep_uploads
 from app.exports.process import ExportProcesses
-from app.observing.families import Observed
-from app.observing.siblings import METRICS, Siblings
-from app.observing.tally import Tally
-from app.observing.tracing import TracedCommands, Tracing
+from app.observability.counters import Tally
+from app.observability.prometheus import Observed
+from app.observability.tracing import TracedCommands, Tracing
+from app.observability.worker_metrics import METRICS, Siblings
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts

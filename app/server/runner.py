@@ -18,15 +18,15 @@ from types import FrameType
 from starlette.applications import Starlette
 from uvicorn import Config, Server
 
-from app.audit import AuditFile
 from app.auth.authenticator import demand_of
 from app.background.migration_runner import check_version
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.keys import first_key, has_keys
 from app.http_connections import HTTPProtocol
 from app.mongodb import mongodb, whereabouts
-from app.observing.logs import log_config
-from app.observing.siblings import folder_for
+from app.observability.audit_log import AuditFile
+from app.observability.logs import log_config
+from app.observability.worker_metrics import folder_for
 from app.otlp.grpc_server import GrpcAddress, check_grpc
 from app.runtime.heap_trimming import keep_little
 from app.runtime.uvicorn_shutdown import Workers

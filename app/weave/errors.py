@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from app.observing import under_way
+from app.observability import request_record
 from graphql_schema.errors import unexpected
 from stores.errors import (
     BadInputError,
@@ -83,13 +83,13 @@ def refusal(error: StoreError) -> Response:
     if isinstance(error, ConflictError) and is_passing(error):
         seconds = UnavailableError.retry_after_seconds
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    under_way.failed(error.code)
+    request_record.failed(error.code)
     return answer({"reason": reason(error), **error.details}, status_of(error), headers)
 
 
 def failure(error: Exception, where: str) -> Response:
     """The answer to a failure that nobody expected; the log has the rest under the id in it."""
-    under_way.failed(under_way.INTERNAL)
+    request_record.failed(request_record.INTERNAL)
     return answer({"reason": unexpected(error, where).message}, _INTERNAL)
 
 

@@ -24,13 +24,13 @@ from strawberry.types import ExecutionResult
 from app.admission import payer_of
 from app.admission.operation_limiter import Place, in_place
 from app.admission.reservations import large_subscription
-from app.audit import act_for
 from app.auth.credentials import refused
 from app.auth.middleware import come_in, still_let_in, until_ended
 from app.graphql_http.trusted_documents import trusted_text
 from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
-from app.observing import under_way
+from app.observability import request_record
+from app.observability.audit_log import act_for
 from app.websocket import signs
 from app.websocket.connection import UNAUTHENTICATED, Connection
 from app.websocket.messages import flaw_of
@@ -201,9 +201,9 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
             raise large_subscription()
 
     @property
-    def _under_way(self) -> under_way.UnderWay | None:
+    def _under_way(self) -> request_record.UnderWay | None:
         """The connection as what is under way."""
-        found: under_way.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
+        found: request_record.UnderWay | None = self.websocket.ws.scope.get("state", {}).get(UNDER_WAY)
         return found
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
@@ -211,7 +211,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         act_for(self.websocket.ws.scope)
         if (connection := self._under_way) is not None:
             connection.begin_operation()
-            under_way.asked(operation.operation_name)
+            request_record.asked(operation.operation_name)
         # Strawberry reads it before it first awaits, so no other operation can come between.
         self.context = self.view.make_context(self.websocket.ws)
         try:
@@ -224,7 +224,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     async def _send_result_stream(self, operation: Operation[Any, None], result_source: StreamResult) -> None:
         share = _share.get()
         keeps = share.is_counted and self.schema.is_streamed(operation.query, operation.operation_name)
-        current = under_way.CURRENT.get()
+        current = request_record.CURRENT.get()
         if current is not None:
             current.operation = self.schema.will_do(operation.query, operation.operation_name)
         if not self.schema.subscribes(operation.query, operation.operation_name):
@@ -242,7 +242,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         except WebSocketDisconnected:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer and the log the rest
-            under_way.failed(under_way.INTERNAL)
+            request_record.failed(request_record.INTERNAL)
             await operation.send_initial_errors([unexpected(error, "in an operation over WebSocket")])
         finally:
             share.close()
@@ -274,7 +274,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 await self.send_message({"type": "ping", "payload": {"id": operation.id, "hints": result.hints}})
             else:
                 if isinstance(result, ExecutionResult):
-                    under_way.resulted(result)
+                    request_record.resulted(result)
                 yield result
 
     async def handle_task_exception(self, error: Exception) -> None:

@@ -16,7 +16,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.database import Database
 from stores.files.uploads import CHUNK_BYTES
-from tests.app.observing.samples import sample, told
+from tests.app.observability.samples import sample, told
 from tests.live_server import live_server
 from tests.stores.files.streams import left
 from tests.waiting import until_found

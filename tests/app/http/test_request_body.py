@@ -19,7 +19,7 @@ from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.admission import CREATE_BATCH, call_id
-from tests.app.observing.samples import sample, told
+from tests.app.observability.samples import sample, told
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, span
 from tests.waiting import until_found

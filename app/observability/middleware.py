@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.credentials import first_header
 from app.http.scope_state import UNDER_WAY
-from app.observing import doors
-from app.observing.ids import HEADER, new_ids, sane
-from app.observing.tally import Tally
-from app.observing.under_way import UnderWay
+from app.observability import endpoints
+from app.observability.counters import Tally
+from app.observability.request_ids import HEADER, new_ids, sane
+from app.observability.request_record import UnderWay
 from app.runtime.shutdown import Stopping
 from stores.errors import StoreError, UnavailableError
 
@@ -53,7 +53,7 @@ class Observing:
             return self._app(scope, receive, send)
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = _given(scope) or next(self._new_ids)
-        door = doors.WEBSOCKET if kind == "websocket" else doors.door_of(scope["path"])
+        door = endpoints.WEBSOCKET if kind == "websocket" else endpoints.door_of(scope["path"])
         under_way = state[UNDER_WAY] = UnderWay(request_id, door, state, self._tally)
         under_way.make_current()
         return self._passed_on(under_way, scope, receive, send)
@@ -87,7 +87,7 @@ class Observing:
             if in_flight is not None:
                 in_flight[door] -= 1
             # How long a WebSocket is open tells nothing; its operations are counted one by one.
-            if door != doors.WEBSOCKET or status != _SWITCHED:
+            if door != endpoints.WEBSOCKET or status != _SWITCHED:
                 under_way.ended(str(status))
             # What leads back to itself only the garbage collector ends.
             under_way.state.pop(UNDER_WAY, None)

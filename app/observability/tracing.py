@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.observing.doors import door_of
-from app.observing.under_way import CURRENT
+from app.observability.endpoints import door_of
+from app.observability.request_record import CURRENT
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -9,8 +9,8 @@ from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 
 from app.http.scope_state import CALLER
-from app.observing.doors import EVENTS
-from app.observing.tally import Tally
+from app.observability.counters import Tally
+from app.observability.endpoints import EVENTS
 from graphql_schema import request_ids
 
 INTERNAL: Final = "INTERNAL"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from strawberry.types import ExecutionResult
 
-from app.observing.tracing import Tracing
+from app.observability.tracing import Tracing
 from graphql_schema.engine.operations import BoundedSchema, Tell
 
 _UNNAMED = "operation"

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
-from app.observing.logs import log_config
-from app.observing.under_way import CURRENT, UnderWay
+from app.observability.logs import log_config
+from app.observability.request_record import CURRENT, UnderWay
 from app.settings import Settings
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.errors import BadInputError

@@ -7,7 +7,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.observing.siblings import METRICS, Siblings
+from app.observability.worker_metrics import METRICS, Siblings
 
 
 class _Told:

@@ -12,14 +12,14 @@ from websockets.typing import Subprotocol
 
 from app.admission.operation_limiter import MOST_OPERATIONS
 from app.background.tasks import Background
-from app.observing.under_way import CURRENT
+from app.observability.request_record import CURRENT
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.engine.operations import BoundedSchema
 from stores.files import MAX_FILE_BYTES
 from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
-from tests.app.observing.samples import sample, told
+from tests.app.observability.samples import sample, told
 from tests.live_server import live_server
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"

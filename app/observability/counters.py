@@ -1,6 +1,6 @@
 """What a process counts of its requests: plain numbers, since every request pays for them.
 
-They are read by `app.observing.families`, which knows the form that Prometheus has for them.
+They are read by `app.observability.prometheus`, which knows the form that Prometheus has for them.
 """
 
 from collections import Counter

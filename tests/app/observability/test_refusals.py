@@ -17,7 +17,7 @@ from stores.database import Database
 from stores.errors import RateLimitedError
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
-from tests.app.observing.samples import sample, told
+from tests.app.observability.samples import sample, told
 from tests.live_server import live_server
 from tests.waiting import TIMEOUT
 

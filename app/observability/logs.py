@@ -12,9 +12,9 @@ from typing import Any, Final
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter, DefaultFormatter
 
-from app.audit import FORM, audit_handler
-from app.log_redaction import Redaction, escaped
-from app.observing.under_way import CURRENT
+from app.observability.audit_log import FORM, audit_handler
+from app.observability.log_redaction import Redaction, escaped
+from app.observability.request_record import CURRENT
 from app.settings import Settings
 
 _FORMATTERS: Final = {"text": ("TextLine", "AccessLine"), "json": ("JsonLine", "JsonLine")}

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.observing.tracing import Tracing, TracingError
+from app.observability.tracing import Tracing, TracingError
 from tests.app.command import serving
 from tests.free_ports import free_port
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.audit import AuditFile
+from app.observability.audit_log import AuditFile
 from stores.calls import CallsStore
 from stores.database import project_registry
 from stores.purges import purge
