@@ -13,7 +13,7 @@ from app.admission.spool_budget import MAX_BYTES as MAX_SPOOLED_BYTES
 from app.admission.websockets import MOST_WEBSOCKETS
 from app.auth.oidc.claim_grants import parse_claim_grants
 from app.auth.oidc.json_fetch import check_url
-from app.browsers.origins import Origins
+from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.browsers.answers import HEADERS
+from app.browser_security.security_headers import HEADERS
 from app.http_connections.other_protocols import ContentProtocol
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from app.admission import payer_of
 from app.admission.rate_limit_middleware import RateLimit
 from app.auth import Authentication, caller_of, ruled
 from app.auth.route_permissions import RULINGS, WITHOUT_PAGE
-from app.browsers.answers import SafeAnswers
-from app.browsers.hosts import OwnHosts, names_of
-from app.browsers.origins import Origins
+from app.browser_security.host_check import OwnHosts, names_of
+from app.browser_security.origins import Origins
+from app.browser_security.security_headers import SafeAnswers
 from app.doors import refusal_at
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints

@@ -10,7 +10,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from app.auth.credentials import LONGEST
-from app.browsers.answers import HEADERS
+from app.browser_security.security_headers import HEADERS
 from app.websocket.reserving import ReservingProtocol
 from stores.concurrency.request_budget import Share
 

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.browsers.answers import HEADERS
+from app.browser_security.security_headers import HEADERS
 from app.http_connections import broken_requests, request_heads
 from app.http_connections.request_heads import MAX_BYTES, MAX_HEADERS
 from app.websocket.first_messages import WaryProtocol

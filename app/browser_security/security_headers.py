@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.browsers.origins import Origins
+from app.browser_security.origins import Origins
 from stores.errors import ForbiddenError, StoreError
 
 HEADERS: Final = (

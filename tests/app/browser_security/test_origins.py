@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
-from app.browsers.hosts import names_of
-from app.browsers.origins import Origins, is_same
+from app.browser_security.host_check import names_of
+from app.browser_security.origins import Origins, is_same
 from app.settings import Settings
 
 
