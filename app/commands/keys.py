@@ -12,9 +12,9 @@ from rich.text import Text
 
 from app.auth.authenticator import demand_of
 from app.auth.credentials import FIRST_KEY
-from app.commands.databases import on_database, opened
+from app.commands.database_access import on_database, opened
+from app.commands.durations import end_of, seconds_of
 from app.commands.options import Add, actions_of, data_folder, say, settings_of
-from app.durations import end_of, seconds_of
 from app.observability.audit_log import log_as_command_line
 from app.settings import Settings
 from stores import times

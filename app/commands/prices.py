@@ -5,7 +5,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-from app.commands.databases import on_stores
+from app.commands.database_access import on_stores
 from app.commands.options import Add, data_folder, say, settings_of
 from graphql_schema.context import Stores
 from stores import times

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from app.commands.databases import on_database
+from app.commands.database_access import on_database
 from app.imports.batches import Target
 from app.imports.importing import Importing
 from app.imports.progress import Progress, ProgressFile

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.commands.running import parser
+from app.commands.dispatch import parser
 from app.server.runner import ServeError, check_keys
 from app.settings import Settings
 from stores.database import Database

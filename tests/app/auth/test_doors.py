@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from app.auth import Keyring
 from app.auth.key_cache import FRESH_SECONDS
-from app.commands.running import parser
+from app.commands.dispatch import parser
 from app.otlp.grpc_server import SERVICE
 from app.server.application import create_app
 from app.settings import Settings

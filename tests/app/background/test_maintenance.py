@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.background.maintenance import Upkeep
-from app.commands.running import parser
+from app.commands.dispatch import parser
 from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores

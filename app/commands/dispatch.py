@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from app.commands import (
     backups,
+    export_import,
     health,
     indexes,
     inspection,
@@ -17,9 +18,8 @@ from app.commands import (
     retention,
     search,
     server,
-    transfers,
 )
-from app.commands.failures import EXPECTED, plainly
+from app.commands.error_messages import EXPECTED, plainly
 from app.commands.options import flags_of
 
 Command = Callable[[argparse.Namespace], int]
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     add = top.add_subparsers(title="commands", required=True, metavar="COMMAND").add_parser
     server.add_serve(add)
     server.add_demo(add)
-    transfers.add_export(add)
-    transfers.add_import(add)
+    export_import.add_export(add)
+    export_import.add_import(add)
     backups.add_backup(add)
     backups.add_restore(add)
     health.add_health(add)

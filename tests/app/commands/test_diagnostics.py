@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from app import graphiql
-from app.doctor import Finding, Level, _topology, _version, examine
+from app.commands.diagnostics import Finding, Level, _topology, _version, examine
 from app.embedded_mongod import embedded_mongod, find_mongod
 from app.settings import Settings, variable
 from tests.app.command import loomql, serving

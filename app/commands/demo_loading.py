@@ -5,7 +5,7 @@ import asyncio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from app import demo
-from app.commands.databases import opened
+from app.commands.database_access import opened
 from app.settings import Settings
 from graphql_schema.context import Stores
 
