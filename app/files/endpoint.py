@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.admission import payer_of
+from app.error_responses import refusal, refusing
 from app.files.byte_ranges import UnsatisfiableError, byte_range, names
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing, never, pieces
-from app.refusals import refusal, refusing
 from graphql_schema.files import file_url
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError

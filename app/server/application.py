@@ -18,7 +18,6 @@ from app.auth.route_permissions import RULINGS, WITHOUT_PAGE
 from app.browser_security.host_check import OwnHosts, names_of
 from app.browser_security.origins import Origins
 from app.browser_security.security_headers import SafeAnswers
-from app.doors import refusal_at
 from app.exports.endpoint import ExportEndpoint
 from app.files.endpoint import FileEndpoints
 from app.graphql_http import GraphQLHTTP
@@ -29,6 +28,7 @@ from app.observability.middleware import Observing
 from app.observability.traced_schema import trace_operations
 from app.observability.tracing import TracedRequests
 from app.otlp import TracesEndpoint
+from app.protocol_errors import refusal_at
 from app.server.fast_routes import ShortWay
 from app.server.health import healthz, readyz
 from app.server.lifespan import Process

@@ -16,9 +16,9 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from app.admission import Places, Rates, payer_of
 from app.admission.operation_limiter import MOST_OPERATIONS
 from app.admission.websockets import WebSockets
+from app.error_responses import refusal
 from app.graphql_http.trusted_documents import TrustedDocuments
 from app.http.scope_state import OPEN_WEBSOCKET
-from app.refusals import refusal
 from app.runtime.shutdown import Stopping
 from app.websocket.connection import Connection
 from app.websocket.handler import TransportHandler

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import KEYRING, Authentication, Entrance, Keyring, ruled
 from app.auth.oidc import OidcTokens
 from app.auth.oidc.claim_grants import parse_claim_grants
-from app.doors import refusal_at
+from app.protocol_errors import refusal_at
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema

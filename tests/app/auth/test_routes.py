@@ -25,9 +25,9 @@ from app.auth.middleware import SESSION
 from app.auth.permission_table import markdown_table
 from app.auth.route_permissions import EVERYWHERE, OPEN, RULINGS, Ruling
 from app.auth.sessions import FreeSession
-from app.doors import refusal_at
 from app.http.scope_state import CALLER
 from app.otlp.grpc_server import GrpcAddress, traces_over_grpc
+from app.protocol_errors import refusal_at
 from app.server.application import create_app
 from app.settings import Settings
 from stores.calls import CallsStore

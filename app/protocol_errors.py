@@ -4,9 +4,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.error_responses import refusal
 from app.otlp import answers as otlp
 from app.otlp.endpoint import PATHS, UNSTORED
-from app.refusals import refusal
 from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE
 from stores.errors import StoreError
