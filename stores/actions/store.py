@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
+from stores.actions.action_run import Executed, Run
+from stores.actions.contains_words import WordSearch
 from stores.actions.judge import Completions, Judge
-from stores.actions.run import Executed, Run
 from stores.actions.specs import read_action
-from stores.actions.words import WordSearch
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
 from stores.concurrency.time_slices import in_turns

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stores.actions import MAX_CALLS, ActionsStore, store, words
-from stores.actions.words import MAX_WORDS, WordSearch
+from stores.actions import MAX_CALLS, ActionsStore, contains_words, store
+from stores.actions.contains_words import MAX_WORDS, WordSearch
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.database.project_registry import PURGING
@@ -53,7 +53,7 @@ async def test_a_word_is_found_wherever_it_stands_in_the_output(
 ) -> None:
     await calls.write([start(), end(output=output)])
 
-    done = await actions.execute(PROJECT, await action(objects, looking_for(*words)), [call_id(1)])
+    done = await actions.execute(PROJECT, await action(objects, looking_for(*contains_words)), [call_id(1)])
 
     [row] = done.results
     assert row["json"] == {"output": json.dumps(found)}
@@ -83,7 +83,7 @@ def test_words_that_stand_in_json_as_they_are_are_not_looked_for_in_each_string(
         looked_into.append(value)
         return strings_in(value, with_keys=with_keys)
 
-    monkeypatch.setattr(words, "strings_in", watched)
+    monkeypatch.setattr(contains_words, "strings_in", watched)
     row = {"json": {"output": r'["back\\slash"]'}}
 
     assert not WordSearch(ContainsWordsActionConfig(target_words=["weft", "Größe"])).is_found(row)
