@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from stores.aggregates.call_tree import Node, in_tree_order
 from stores.aggregates.own_usage import COUNTS, TOKENS
-from stores.aggregates.tallies import Tallies, Tally, add_to, merged, usage_row
-from stores.aggregates.trees import Node, in_tree_order
+from stores.aggregates.usage_totals import Tallies, Tally, add_to, merged, usage_row
 from stores.concurrency.time_slices import in_turns
 from stores.costs import Prices
 from stores.errors import BadInputError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stores.aggregates.trees import Node, in_tree_order
+from stores.aggregates.call_tree import Node, in_tree_order
 from stores.concurrency.time_slices import in_turns
 from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.query.sort import Key, Order

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore
-from stores.aggregates.tallies import Tally
-from stores.aggregates.trees import in_tree_order
+from stores.aggregates.call_tree import in_tree_order
+from stores.aggregates.usage_totals import Tally
 from stores.aggregates.usage_tree import usage_tree
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
