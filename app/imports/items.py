@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.exports.export import TRAILER
-from stores.calls.exported import CALL_COLUMNS, restored_of
-from stores.calls.restoring import RestoredCall
+from stores.calls.export_format import CALL_COLUMNS, restored_of
+from stores.calls.restore import RestoredCall
 from stores.errors import BadInputError
 from stores.exports.columns import CURSOR, Columns
 from stores.feedback import NewFeedback

@@ -10,7 +10,7 @@ from app.weave.feedback_rows import FEEDBACK_ON_CALLS, feedback_json
 from app.weave.requests import CallReadReq, CallsQueryReq
 from graphql_schema.context import Stores
 from stores import times
-from stores.calls.additions import PRICES
+from stores.calls.computed_fields import PRICES
 from stores.calls.summaries import SUMMARY
 from stores.costs import bill
 from stores.json import codec

@@ -19,7 +19,7 @@ from graphql_schema.limits.cost_weights import COUNT
 from graphql_schema.objects.types import ObjSchema
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.calls.additions import PRICES
+from stores.calls.computed_fields import PRICES
 from stores.calls.summaries import SUMMARY, usage
 from stores.costs import bill
 from stores.paging import Row

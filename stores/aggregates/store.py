@@ -16,7 +16,7 @@ from stores.aggregates.own_usage import UsageOf, find_unclear
 from stores.aggregates.pipelines import GROUPS, Pipeline, Rows
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, models_of, usage_tree
 from stores.calls import CallsFilter, Expansion
-from stores.calls.search import Search, calls_search
+from stores.calls.list_query import Search, calls_search
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.database import Database, database_query

@@ -7,7 +7,7 @@ and as long as it is not deleted.
 
 from typing import Any, Final
 
-from stores.calls.examples import example_digest
+from stores.calls.example_digests import example_digest
 from stores.calls.inputs import CallEnd, CallStart, op_trace_name
 from stores.calls.payloads import Payload
 from stores.files import NewFile

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from stores import paging
 from stores.calls import documents
-from stores.calls.additions import add_rest, costs_meanwhile, has_additions
+from stores.calls.computed_fields import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
-from stores.calls.edges import calls_by
-from stores.calls.expansion import Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
 from stores.calls.filters import CallsFilter
 from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
-from stores.calls.partly import Refused, write_partly
-from stores.calls.restoring import RestoredCall, restore_calls
-from stores.calls.search import calls_search, explained, found_page
-from stores.calls.sizes import total_size
+from stores.calls.list_query import calls_search, explained, found_page
+from stores.calls.partial_batches import Refused, write_partly
+from stores.calls.ref_expansion import Expansion
+from stores.calls.relations import calls_by
+from stores.calls.restore import RestoredCall, restore_calls
+from stores.calls.trace_sizes import total_size
 from stores.calls.watching import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,

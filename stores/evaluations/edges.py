@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final
 
 from stores.calls import documents
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_rest
 from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stores import refs
-from stores.calls.examples import row_digest
+from stores.calls.example_digests import row_digest
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database
 from stores.evaluations.logged import BATCH, if_text, predictions_of

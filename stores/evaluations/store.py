@@ -8,7 +8,7 @@ from stores import paging
 from stores.calls import documents
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import calls_match
-from stores.calls.search import OLDEST_FIRST
+from stores.calls.list_query import OLDEST_FIRST
 from stores.concurrency.time_slices import in_turns
 from stores.database import Database, Document, database_query
 from stores.evaluations import comparison, metrics

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final, cast
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.exported import CALL_COLUMNS
+from stores.calls.export_format import CALL_COLUMNS
 from stores.database import Database
 from stores.exports.columns import Columns
 from stores.exports.pages import Read

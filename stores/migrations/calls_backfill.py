@@ -17,7 +17,7 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from stores.calls.documents import FOUND_BY, KEPT_VERSION, TURN_OF, kept_of_summary
-from stores.calls.examples import PREDICTIONS, example_digest
+from stores.calls.example_digests import PREDICTIONS, example_digest
 from stores.calls.payloads import MAX_BYTES, MAX_GROWTH
 from stores.concurrency.time_slices import Turn
 from stores.database import Database, Document

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.search import Search
+from stores.calls.list_query import Search
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_rest
 from stores.calls.documents import key
 from stores.calls.fields import paths_of
 from stores.calls.filters import CallsFilter
-from stores.calls.search import calls_search
+from stores.calls.list_query import calls_search
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, Document, database_query, database_write
 from stores.database.paced_steps import deadline_in, take

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from stores import paging
 from stores.aggregates.usage_tree import ALWAYS_READ, USAGE_READ, models_of, usage_of_trace
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_rest
 from stores.calls.documents import key
-from stores.calls.edges import calls_by
 from stores.calls.fields import paths_of
 from stores.calls.filters import calls_match
+from stores.calls.relations import calls_by
 from stores.costs.store import prices_of_models
 from stores.database import Database, database_query
 from stores.database.snapshot_reads import all_rows

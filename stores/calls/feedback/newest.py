@@ -8,7 +8,7 @@ from stores.calls.feedback.leading import Leading
 from stores.calls.feedback.lookups import Pipeline, joined
 from stores.calls.feedback.names import FeedbackAccess
 from stores.calls.feedback.questions import Answers, Calls, Question
-from stores.calls.lookups import Collections, parts
+from stores.calls.ref_lookups import Collections, parts
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.sort import Order, SortBy
 

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any, Final
 
 from stores.calls import documents
-from stores.calls.additions import add_rest, has_additions
+from stores.calls.computed_fields import add_rest, has_additions
 from stores.calls.feedback import Conditions, lookup
-from stores.calls.lookups import Collections
-from stores.calls.search import is_on_cost, pricing
+from stores.calls.list_query import is_on_cost, pricing
+from stores.calls.ref_lookups import Collections
 from stores.calls.watching.events import CallEvent
 from stores.calls.watching.questions import Question, is_looked_up
 from stores.calls.watching.subscribers import EndedError

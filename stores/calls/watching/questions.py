@@ -6,8 +6,8 @@ from stores.calls.feedback import Conditions, FeedbackNames
 from stores.calls.feedback.names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter
+from stores.calls.list_query import is_on_cost, terms
 from stores.calls.op_names import calls_operation
-from stores.calls.search import is_on_cost, terms
 from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query

@@ -13,7 +13,7 @@ from app.imports.batches import Batches
 from app.imports.sources import Line, lines_of
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.calls.exported import CALL_COLUMNS
+from stores.calls.export_format import CALL_COLUMNS
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.otel import OtelStore
 from stores.paging import PageRequest

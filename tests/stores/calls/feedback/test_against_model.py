@@ -85,8 +85,8 @@ async def test_the_server_finds_just_the_calls_for_which_a_query_holds(
         expected = [row["id"] for row in in_order(rows, sort_by) if holds(operation, row)]
         for bound, at_first in zip(BOUNDS, AT_FIRST, strict=True):
             monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
-            monkeypatch.setattr("stores.calls.search.AT_FIRST", at_first)
-            monkeypatch.setattr("stores.calls.search._PEEKED", at_first)
+            monkeypatch.setattr("stores.calls.list_query.AT_FIRST", at_first)
+            monkeypatch.setattr("stores.calls.list_query._PEEKED", at_first)
             size = generator.dice.choice((3, CALLS))
             page = await calls.page(PROJECT, PageRequest(size), {"id"}, sort_by=sort_by, query=Query(tree))
             assert [row["id"] for row in page.rows] == expected[:size], f"{bound} {sort_by} {tree}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore, Expansion
-from stores.calls import search as searches
+from stores.calls import list_query as searches
 from stores.calls.feedback import ask
 from stores.database import Database
 from stores.errors import BadInputError

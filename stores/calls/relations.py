@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from stores.calls.additions import add_rest
+from stores.calls.computed_fields import add_rest
 from stores.calls.fields import CALL_FIELDS, paths_of
 from stores.calls.filters import calls_match
-from stores.calls.search import OLDEST_FIRST
+from stores.calls.list_query import OLDEST_FIRST
 from stores.database import Database
 from stores.query.sort import compile_sort
 from stores.relations import Edge

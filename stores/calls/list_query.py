@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any, Final
 
 from stores import paging
-from stores.calls.expansion import Expansion
 from stores.calls.feedback import (
     AT_FIRST,
     MAX_FOUND,
@@ -24,10 +23,11 @@ from stores.calls.feedback import (
 from stores.calls.feedback.names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
-from stores.calls.lookups import Collections, Pipeline
 from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions
 from stores.calls.op_versions import Names, OpVersions
-from stores.calls.through_refs import MAX_CONDITIONS, FieldsThroughRefs
+from stores.calls.ref_expansion import Expansion
+from stores.calls.ref_fields import MAX_CONDITIONS, FieldsThroughRefs
+from stores.calls.ref_lookups import Collections, Pipeline
 from stores.costs.pricing import Prices
 from stores.costs.project_prices import pricing_of_found
 from stores.database import Collection, Database

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore, Expansion
-from stores.calls.expansion import MAX_COLUMNS
+from stores.calls.ref_expansion import MAX_COLUMNS
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
@@ -430,7 +430,7 @@ async def test_what_would_take_too_much_is_refused(
 ) -> None:
     model = await made(objects, {"text": "x" * 400})
     await calls.write([start(n, inputs={"model": model}) for n in range(3)])
-    monkeypatch.setattr("stores.calls.expansion.MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr("stores.calls.ref_expansion.MAX_CHARACTERS", 1_000)
 
     with pytest.raises(BadInputError, match="ask for fewer calls") as raised:
         await expanded(calls, "inputs.model")

@@ -6,13 +6,13 @@ import pytest
 from pymongo import ASCENDING, IndexModel
 
 from stores.calls import CallsFilter, CallsStore
+from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
 from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query
 from stores.query.plans import Plan
 from stores.query.sort import SortBy
-from stores.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
 from tests.stores.calls.builders import PROJECT, start
 
 CALLS = 1000

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from stores.calls.additions import PRICES
+from stores.calls.computed_fields import PRICES
 from stores.calls.inputs import CallEnd, CallStart
-from stores.calls.restoring import RestoredCall
+from stores.calls.restore import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from stores.calls.fields import TOTAL_COST, TOTAL_STORAGE_SIZE
-from stores.calls.sizes import add_total_sizes
+from stores.calls.trace_sizes import add_total_sizes
 from stores.costs.store import costs_beside, prices_of_models
 from stores.database import Database, Document
 from stores.paging import Row

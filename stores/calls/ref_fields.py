@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from stores.calls.expansion import Column
 from stores.calls.fields import CALL_FIELDS
-from stores.calls.lookups import Collections, Lookup, Pipeline
+from stores.calls.ref_expansion import Column
+from stores.calls.ref_lookups import Collections, Lookup, Pipeline
 from stores.query.expressions import Operand, gets, gets_of_texts
 from stores.query.fields import Access, Field, FieldTable, Kind
 
