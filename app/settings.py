@@ -16,7 +16,7 @@ from app.auth.oidc.json_fetch import check_url
 from app.browser_security.origins import Origins
 from app.providers.environment import TIMEOUT_SECONDS
 from app.providers.secrets import parse_grants, parse_hosts
-from stores.calls.watching import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
+from stores.calls.events import MAX_EVENT_BYTES, MAX_SUBSCRIBERS
 from stores.completions import MAX_AT_ONCE
 from stores.concurrency.request_budget import MAX_BYTES as MAX_PENDING_BYTES
 from stores.errors import StoreError

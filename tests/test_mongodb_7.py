@@ -32,7 +32,7 @@ TESTS = (
     "tests/stores/query/test_texts.py",
     "tests/stores/calls/test_writes.py",
     "tests/stores/calls/test_sorting.py",
-    "tests/stores/calls/watching/test_fan_out.py",
+    "tests/stores/calls/events/test_fan_out.py",
 )
 QUICK = "not thousands and not literal"
 """Queries of the largest sizes take MongoDB seconds each on any version."""

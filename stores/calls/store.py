@@ -8,16 +8,7 @@ from stores import paging
 from stores.calls import documents
 from stores.calls.computed_fields import add_rest, costs_meanwhile, has_additions
 from stores.calls.deletes import delete_calls
-from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
-from stores.calls.filters import CallsFilter
-from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
-from stores.calls.list_query import calls_search, explained, found_page
-from stores.calls.partial_batches import Refused, write_partly
-from stores.calls.ref_expansion import Expansion
-from stores.calls.relations import calls_by
-from stores.calls.restore import RestoredCall, restore_calls
-from stores.calls.trace_sizes import total_size
-from stores.calls.watching import (
+from stores.calls.events import (
     MAX_EVENT_BYTES,
     MAX_SUBSCRIBERS,
     CallEvent,
@@ -27,6 +18,15 @@ from stores.calls.watching import (
     Question,
     Watching,
 )
+from stores.calls.fields import INDEXED_CALL_FIELDS, TOTAL_STORAGE_SIZE, paths_of, shown_of
+from stores.calls.filters import CallsFilter
+from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, CallEnd, CallStart, check_length
+from stores.calls.list_query import calls_search, explained, found_page
+from stores.calls.partial_batches import Refused, write_partly
+from stores.calls.ref_expansion import Expansion
+from stores.calls.relations import calls_by
+from stores.calls.restore import RestoredCall, restore_calls
+from stores.calls.trace_sizes import total_size
 from stores.calls.writes import WholeCall, upsert, write_batch, write_upserts, write_whole_calls
 from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write

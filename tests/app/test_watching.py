@@ -14,7 +14,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.calls.watching.stream import present
+from stores.calls.events.change_stream import present
 from stores.database import Database
 from tests.app.command import serving
 from tests.app.event_stream import COMMENT, all_of, first_of, next_of, streaming, told

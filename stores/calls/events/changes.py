@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stores import times
 from stores.calls.documents import UNTOLD
-from stores.calls.watching.cursors import Cursors
-from stores.calls.watching.events import CallEvent
+from stores.calls.events.cursors import Cursors
+from stores.calls.events.event import CallEvent
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsFilter, CallsStore
+from stores.calls.events import Question
 from stores.calls.filters import calls_match
-from stores.calls.watching import Question
 from stores.database import Database
 from stores.errors import BadInputError
 from stores.query import Query

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from stores.calls.watching.changes import event_of
-from stores.calls.watching.cursors import Cursors
-from stores.calls.watching.events import CallEvent
-from stores.calls.watching.fan_out import FanOut
-from stores.calls.watching.questions import Question
-from stores.calls.watching.stream import present, stretch_after
+from stores.calls.events.change_stream import present, stretch_after
+from stores.calls.events.changes import event_of
+from stores.calls.events.cursors import Cursors
+from stores.calls.events.event import CallEvent
+from stores.calls.events.event_filter import Question
+from stores.calls.events.fan_out import FanOut
 from stores.database import Database
 from stores.query.evaluator import Values
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from stores.calls.watching.cursors import Cursors
-from stores.calls.watching.places import moment_of, place_of
+from stores.calls.events.cursors import Cursors
+from stores.calls.events.resume_tokens import moment_of, place_of
 from stores.paging import Row
 from stores.query.evaluator import LARGE
 

@@ -16,8 +16,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.watching import FanOut, Question, fan_out
-from stores.calls.watching.subscribers import EndedError, Subscriber
+from stores.calls.events import FanOut, Question, fan_out
+from stores.calls.events.subscriber import EndedError, Subscriber
 from stores.database import Database, Document
 from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from stores.calls import documents
 from stores.calls.computed_fields import add_rest, has_additions
+from stores.calls.events.event import CallEvent
+from stores.calls.events.event_filter import Question, is_looked_up
+from stores.calls.events.subscriber import EndedError
 from stores.calls.feedback import Conditions, lookup
 from stores.calls.list_query import is_on_cost, pricing
 from stores.calls.ref_lookups import Collections
-from stores.calls.watching.events import CallEvent
-from stores.calls.watching.questions import Question, is_looked_up
-from stores.calls.watching.subscribers import EndedError
 from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError

@@ -3,9 +3,9 @@
 from time import monotonic
 from typing import Final
 
-from stores.calls.watching.cursors import Cursors
-from stores.calls.watching.events import CallEvent
-from stores.calls.watching.log import Channel
+from stores.calls.events.cursors import Cursors
+from stores.calls.events.event import CallEvent
+from stores.calls.events.event_log import Channel
 from stores.concurrency.shared_slices import SharedTurns
 from stores.errors import UnavailableError
 

@@ -14,14 +14,14 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from stores.calls.watching.changes import age_of, event_of, place_of
-from stores.calls.watching.cursors import Cursors
-from stores.calls.watching.events import CallEvent
-from stores.calls.watching.log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
-from stores.calls.watching.places import is_between_changes, next_moment
-from stores.calls.watching.questions import Question
-from stores.calls.watching.stream import Change, Stream, opened, passes
-from stores.calls.watching.subscribers import EndedError, Subscriber
+from stores.calls.events.change_stream import Change, Stream, opened, passes
+from stores.calls.events.changes import age_of, event_of, place_of
+from stores.calls.events.cursors import Cursors
+from stores.calls.events.event import CallEvent
+from stores.calls.events.event_filter import Question
+from stores.calls.events.event_log import MAX_BYTES, MAX_EVENTS, Channel, EventLog
+from stores.calls.events.resume_tokens import is_between_changes, next_moment
+from stores.calls.events.subscriber import EndedError, Subscriber
 from stores.concurrency.shared_slices import SharedTurns
 from stores.concurrency.time_slices import Turn, in_turns
 from stores.database import Collection

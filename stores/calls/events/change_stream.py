@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bson.timestamp import Timestamp
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from stores.calls.watching.changes import changes_of
-from stores.calls.watching.cursors import PLACE
-from stores.calls.watching.places import moment_of, place_of
+from stores.calls.events.changes import changes_of
+from stores.calls.events.cursors import PLACE
+from stores.calls.events.resume_tokens import moment_of, place_of
 from stores.database import Collection, Document
 from stores.database.thread_pool import in_driver_thread
 from stores.errors import BadInputError

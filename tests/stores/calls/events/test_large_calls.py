@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from stores.calls import CallsFilter, CallsStore
-from stores.calls.watching import Question
+from stores.calls.events import Question
 from stores.paging import Row
 from stores.query import Query
 from stores.query.evaluator import LARGE, Values

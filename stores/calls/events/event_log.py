@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Final
 
-from stores.calls.watching.events import CallEvent
-from stores.calls.watching.questions import Question
+from stores.calls.events.event import CallEvent
+from stores.calls.events.event_filter import Question
 from stores.query.evaluator import Values
 
 MAX_EVENTS: Final = 50_000

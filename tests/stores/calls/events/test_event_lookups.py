@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallEvent, CallsStore
-from stores.calls.watching import lookups
+from stores.calls.events import event_lookups
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
@@ -168,6 +168,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> Iterator[Non
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(lookups, "add_rest", fail)
-        patch.setattr(lookups, "_holds", fail)
+        patch.setattr(event_lookups, "add_rest", fail)
+        patch.setattr(event_lookups, "_holds", fail)
         yield
