@@ -20,7 +20,7 @@ from stores.calls.feedback import (
     ask,
     lookup,
 )
-from stores.calls.feedback.names import FeedbackAccess
+from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
 from stores.calls.filters import CallsFilter, Match, calls_match
 from stores.calls.op_names import calls_operation, op_names, prefixes_of, with_versions

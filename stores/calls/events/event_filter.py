@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from stores.calls.feedback import Conditions, FeedbackNames
-from stores.calls.feedback.names import FeedbackAccess
+from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.filters import CallsFilter
 from stores.calls.list_query import is_on_cost, terms

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stores.calls.feedback.names import FeedbackAccess
-from stores.calls.feedback.questions import Answers, Question
+from stores.calls.feedback.field_names import FeedbackAccess
+from stores.calls.feedback.prequeries import Answers, Question
 from stores.errors import BadInputError
 from stores.query.expressions import (
     And,

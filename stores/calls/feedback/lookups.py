@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from stores.calls.feedback.conditions import Condition
-from stores.calls.feedback.names import FeedbackAccess, match_of_type
+from stores.calls.feedback.field_names import FeedbackAccess, match_of_type
 from stores.query import texts
 from stores.query.expressions import Get, Operand, with_operands
 from stores.query.fields import Access, Field

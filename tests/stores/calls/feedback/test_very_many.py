@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.calls import CallsStore
-from stores.calls.feedback.questions import Calls
+from stores.calls.feedback.prequeries import Calls
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from stores.calls.feedback.leading import Leading
+from stores.calls.feedback.feedback_sort import Leading
+from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.feedback.lookups import Pipeline, joined
-from stores.calls.feedback.names import FeedbackAccess
-from stores.calls.feedback.questions import Answers, Calls, Question
+from stores.calls.feedback.prequeries import Answers, Calls, Question
 from stores.calls.ref_lookups import Collections, parts
 from stores.query.fields import Access, FieldTable, Kind
 from stores.query.sort import Order, SortBy

@@ -12,7 +12,7 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from stores.calls.feedback.names import match_of_type
+from stores.calls.feedback.field_names import match_of_type
 from stores.database import Collection
 from stores.database.transactions import Session
 from stores.query.expressions import Operand

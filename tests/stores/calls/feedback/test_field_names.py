@@ -135,7 +135,7 @@ async def test_a_field_is_sorted_by_once(calls: CallsStore) -> None:
 async def test_odd_types_and_keys_are_found_as_they_are_and_no_others(
     calls: CallsStore, feedback: FeedbackStore, monkeypatch: pytest.MonkeyPatch, bound: int
 ) -> None:
-    monkeypatch.setattr("stores.calls.feedback.questions.MAX_FOUND", bound)
+    monkeypatch.setattr("stores.calls.feedback.prequeries.MAX_FOUND", bound)
     await calls.write([start(number) for number in range(len(HOSTILE))])
     payload = {key: {"inner": 1} for key in KEYS}
     await feedback.create(

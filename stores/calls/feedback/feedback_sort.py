@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stores import paging
-from stores.calls.feedback import questions
-from stores.calls.feedback.questions import Pipeline, Question, gathered
+from stores.calls.feedback import prequeries
+from stores.calls.feedback.prequeries import Pipeline, Question, gathered
 from stores.calls.filters import Match
 from stores.database import Collection, Database
 from stores.database.bounded_reads import json_characters, rows_up_to
@@ -145,7 +145,7 @@ class LedCalls:
             {"$set": order.computed | {"call_id": "$id"}},
             {"$match": self.leading.has_value},
         ]
-        valued = await gathered(self.database.feedback, with_value, questions.MAX_FOUND, self.session)
+        valued = await gathered(self.database.feedback, with_value, prequeries.MAX_FOUND, self.session)
         if valued is None:
             return None
         of_project = {"_id": {"$gte": f"{self.project_id}:", "$lt": f"{self.project_id};"}}
