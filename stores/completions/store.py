@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from stores.calls import CallsStore
-from stores.completions import under_way
-from stores.completions.endpoints import Endpoints, Reached
+from stores.completions import in_flight
+from stores.completions.endpoint_resolution import Endpoints, Reached
+from stores.completions.in_flight import UnderWay
 from stores.completions.inputs import CompletionInputs
-from stores.completions.streamed import StreamedCompletion
+from stores.completions.stream_assembly import StreamedCompletion
 from stores.completions.tracking import GIVEN_UP, TrackedCall, UntrackedCall, Writes
-from stores.completions.under_way import UnderWay
 from stores.concurrency.quotas import check_share
 from stores.concurrency.time_slices import Turn
 from stores.costs import defaults
@@ -101,11 +101,11 @@ class CompletionsStore:
 
     async def cut_off(self) -> list[str]:
         """Calls whose server died, or could not store their end, by what `end_cut_off` knows them by."""
-        return await self.database.query(under_way.cut_off(self.database))
+        return await self.database.query(in_flight.cut_off(self.database))
 
     async def end_cut_off(self, lease_id: str) -> None:
         """End one of them, if it runs; nothing happens where it has ended, or is gone."""
-        await self.database.write(lambda: under_way.end_cut_off(self.database, lease_id))
+        await self.database.write(lambda: in_flight.end_cut_off(self.database, lease_id))
 
     async def answer(self, project_id: str, inputs: Mapping[str, Any]) -> JsonObject:
         """What a model answers; nothing is kept of it.

@@ -1,7 +1,7 @@
 """The calls that completions are kept as: one that runs before the provider is asked, and its end when it answered.
 
 So a server that is killed in between leaves a call that runs, and not nothing at all; another ends it then
-(`stores.completions.under_way`).
+(`stores.completions.in_flight`).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stores import times
 from stores.calls import CallEnd, CallsStore, CallStart
-from stores.completions.under_way import UnderWay
+from stores.completions.in_flight import UnderWay
 from stores.database.project_registry import Entered
 from stores.errors import BadInputError, PayloadTooLargeError, StoreError, UnavailableError
 from stores.ids import new_id

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stores import times
 from stores.calls import CallsStore
 from stores.calls.inputs import MAX_NAME, check_length
-from stores.completions.endpoints import Endpoints
+from stores.completions.endpoint_resolution import Endpoints
 from stores.costs import defaults
 from stores.database.project_registry import Entered
 from stores.files import MAX_FILE_BYTES, FilesStore

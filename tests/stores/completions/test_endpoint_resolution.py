@@ -9,7 +9,7 @@ from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from stores.calls import CallsStore
 from stores.completions import CompletionsStore
-from stores.completions.endpoints import Endpoints, Reached
+from stores.completions.endpoint_resolution import Endpoints, Reached
 from stores.completions.known_providers import KNOWN_PROVIDERS
 from stores.database import Database
 from stores.objects import ObjectsStore, ObjectVersion

@@ -8,9 +8,9 @@ import pytest
 from app.background.maintenance import Upkeep
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
-from stores.completions import CompletionsStore, under_way
+from stores.completions import CompletionsStore, in_flight
+from stores.completions.in_flight import UnderWay
 from stores.completions.tracking import TrackedCall
-from stores.completions.under_way import UnderWay
 from stores.database import Database, leases
 from stores.errors import BadInputError, UnavailableError
 from tests.stand_in_provider import StandIn
@@ -64,8 +64,8 @@ async def test_the_call_of_a_process_that_is_gone_is_ended_once_and_another_end_
     stand_in.is_released = True
     completion = await asked
 
-    assert (ended["status"], ended["exception"]) == ("error", under_way.CUT_OFF)
-    assert ended["output"] == {"error": under_way.CUT_OFF}
+    assert (ended["status"], ended["exception"]) == ("error", in_flight.CUT_OFF)
+    assert ended["output"] == {"error": in_flight.CUT_OFF}
     assert ended["inputs"] == INPUTS
     assert await is_forgotten(database)
     late = await kept(calls, call_id)
@@ -95,7 +95,7 @@ async def test_a_call_whose_end_could_not_be_stored_is_ended_by_others(
 
     assert "choices" in completion.response
     assert before["status"] == "running"
-    assert (await kept(calls, completion.call_id))["exception"] == under_way.CUT_OFF
+    assert (await kept(calls, completion.call_id))["exception"] == in_flight.CUT_OFF
 
 
 async def test_what_has_ended_or_is_gone_is_not_touched(completions: CompletionsStore, database: Database) -> None:
