@@ -12,7 +12,7 @@ from stores import times
 from stores.costs import Price, Prices
 from stores.costs.defaults import of_model, shipped, sources
 from stores.costs.model_names import spellings, why_unpriced
-from stores.costs.prices import PROJECT
+from stores.costs.price_timeline import PROJECT
 from stores.errors import NotFoundError
 from stores.usage.classes import CLASSES, INPUT, OUTPUT, Side, TokenClass
 

@@ -6,7 +6,7 @@ from graphql_schema.costs.rates import with_rate_inputs
 from graphql_schema.fields import described, optional_input
 from graphql_schema.scalars import DateTime
 from stores import costs as store
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 
 
 @strawberry.input(

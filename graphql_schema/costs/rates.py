@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from strawberry.utils.str_converters import to_camel_case
 
 from graphql_schema.fields import described, optional_input
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.usage.classes import INPUT, OUTPUT, TokenClass
 
 _Type = TypeVar("_Type", bound=type)

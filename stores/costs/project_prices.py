@@ -17,7 +17,7 @@ import bson
 from pymongo.errors import OperationFailure
 
 from stores.costs.defaults import all_models
-from stores.costs.prices import Price
+from stores.costs.price_timeline import Price
 from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
 from stores.database.error_translation import CONVERSION_FAILURE

@@ -9,7 +9,7 @@ from stores.costs.defaults import of_model
 from stores.costs.fields import COST_FIELDS, INDEXED_COST_FIELDS, paths_of
 from stores.costs.inputs import MAX_NAME, NewCost
 from stores.costs.model_names import spellings
-from stores.costs.prices import Price
+from stores.costs.price_timeline import Price
 from stores.costs.pricing import Prices
 from stores.database import Database, Document, database_query, database_write
 from stores.database.snapshot_reads import first_rows, rows_among

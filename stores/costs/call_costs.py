@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stores.costs.decimals import ZERO, exact, plus, times
-from stores.costs.prices import Price, tier_tokens
+from stores.costs.price_timeline import Price, tier_tokens
 from stores.costs.pricing import Prices
 from stores.paging import Row
 from stores.usage.classes import BY_NAME, INPUT, OUTPUT, Side

@@ -2,7 +2,7 @@
 
     pip download --no-deps litellm==1.110.2 weave==0.52.10   # two wheels, which are zip files
     pip download --no-deps litellm==1.77.7
-    python -m stores.costs.sources DATE PRICES CHECKPOINT OLDER > stores/costs/default_prices.json
+    python -m stores.costs.build_default_prices DATE PRICES CHECKPOINT OLDER > stores/costs/default_prices.json
 
 PRICES is `litellm/model_prices_and_context_window_backup.json`, with what models cost at present, on the DATE on which
 it was taken. CHECKPOINT is `weave/trace_server/costs/cost_checkpoint.json`, with what they cost before, and what those
@@ -36,7 +36,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from stores.costs.prices import Rates, rate_among
+from stores.costs.price_timeline import Rates, rate_among
 from stores.usage.classes import BY_NAME, CLASSES, INPUT, OUTPUT
 
 _SOURCES: Final = [

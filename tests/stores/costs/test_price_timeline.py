@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stores.costs import Price
-from stores.costs.prices import RATE_FIELDS
+from stores.costs.price_timeline import RATE_FIELDS
 from stores.usage.classes import CLASSES
 from tests.stores.costs.prices import price
 
