@@ -7,7 +7,7 @@ from stores import refs
 from stores.calls.example_digests import row_digest
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database
-from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
 from stores.json import codec, incremental
 from stores.paging import Row
 from stores.refs.sources import Budget

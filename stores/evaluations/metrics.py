@@ -7,7 +7,7 @@ from typing import Any, Final
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database
 from stores.errors import BadInputError
-from stores.evaluations.logged import BATCH, predictions_of
+from stores.evaluations.logged_runs import BATCH, predictions_of
 from stores.evaluations.scores import MAX_NAMES, check_names, flattened, plain_name
 from stores.paging import Row
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document
 from stores.errors import BadInputError
-from stores.evaluations.edges import add_calls, find_calls
-from stores.evaluations.joining import Call, model_call, scorer_calls, scorer_names, scorer_ref
-from stores.evaluations.logged import BATCH, if_text, predictions_of
+from stores.evaluations.call_matching import Call, model_call, scorer_calls, scorer_names, scorer_ref
+from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
+from stores.evaluations.related_calls import add_calls, find_calls
 from stores.json import codec, incremental
 from stores.paging import Row
 

@@ -13,13 +13,13 @@ from stores.concurrency.time_slices import in_turns
 from stores.database import Database, Document, database_query
 from stores.evaluations import comparison, metrics
 from stores.evaluations.definitions import Definition, Definitions
-from stores.evaluations.edges import find_calls, find_runs_above
 from stores.evaluations.examples import EXAMPLE, add_examples
-from stores.evaluations.headers import OF_DEFINITION, evaluation_of, header, paths_of
-from stores.evaluations.logged import EVALUATE, check_is_run, find_run, no_run
+from stores.evaluations.logged_runs import EVALUATE, check_is_run, find_run, no_run
 from stores.evaluations.predictions import Key, Predictions, Wanted
+from stores.evaluations.related_calls import find_calls, find_runs_above
 from stores.evaluations.results import EVERY_ROW, RowsSearch, counted, rows_search
-from stores.evaluations.rows_of_runs import RowsOfRuns, Run
+from stores.evaluations.run_headers import OF_DEFINITION, evaluation_of, header, paths_of
+from stores.evaluations.run_rows import RowsOfRuns, Run
 from stores.evaluations.status import Status, find_status
 from stores.evaluations.usage import USAGE, usage_of_run
 from stores.ids import by_project, check_project_id

@@ -8,7 +8,7 @@ from stores.calls.computed_fields import add_rest
 from stores.calls.fields import paths_of
 from stores.concurrency.time_slices import coming_in_turns, in_turns
 from stores.database import Database, Document
-from stores.evaluations.logged import BATCH, EVALUATE
+from stores.evaluations.logged_runs import BATCH, EVALUATE
 from stores.paging import Row
 
 MAX_ABOVE: Final = 4
