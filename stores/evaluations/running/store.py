@@ -16,11 +16,11 @@ from stores.calls.inputs import LOCAL_USER, MAX_DISPLAY_NAME, MAX_NAME, check_le
 from stores.completions import CompletionsStore
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, StoreError, UnavailableError
-from stores.evaluations.running import ops, runs
+from stores.evaluations.running import ops, run_queue
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Definition, Definitions
-from stores.evaluations.running.run import CANCELED, Running, Sources
-from stores.evaluations.running.runs import Held, LostError, Order
+from stores.evaluations.running.run_queue import Held, LostError, Order
+from stores.evaluations.running.run_worker import CANCELED, Running, Sources
 from stores.evaluations.status import Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -127,7 +127,7 @@ class EvaluationRunsStore:
             raise NotFoundError(f"there is no call {call_id[:64]!r} in {project_id}", "call_id")
         if not isinstance(status, StillRunning):
             return False
-        if not await self.database.run(runs.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
+        if not await self.database.run(run_queue.cancel(self._runs, project_id, call_id, wb_user_id or LOCAL_USER)):
             after = await self._read.status(project_id, call_id)
             if isinstance(after, StillRunning):
                 raise BadInputError("is not one of the server's runs; the program that logs it can end it", "call_id")
@@ -142,13 +142,13 @@ class EvaluationRunsStore:
                 running.hear()
             else:
                 await self.work_on(project_id, call_id)
-            if await self.database.run(runs.progress(self._runs, project_id, call_id)) is None:
+            if await self.database.run(run_queue.progress(self._runs, project_id, call_id)) is None:
                 return
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
         """Runs that nobody works on, by project and id, those first that were ordered first."""
-        return await self.database.query(runs.free(self._runs, limit))
+        return await self.database.query(run_queue.free(self._runs, limit))
 
     async def ordered(self, seconds: float) -> None:
         """Wait until a run is ordered from this process, for so many seconds at most."""
@@ -204,7 +204,7 @@ class EvaluationRunsStore:
     async def _status(self, project_id: str, call_id: str) -> Status:
         """How a run stands; of one of the server's own without counting its calls."""
         ids.check_project_id(project_id)
-        found = await self.database.query(runs.progress(self._runs, project_id, call_id))
+        found = await self.database.query(run_queue.progress(self._runs, project_id, call_id))
         return StillRunning(found.completed, found.rows) if found else await self._read.status(project_id, call_id)
 
 

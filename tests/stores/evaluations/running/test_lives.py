@@ -16,10 +16,10 @@ from stores.calls import CallEnd
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.running import EvaluationRunsStore
-from stores.evaluations.running import run as run_module
+from stores.evaluations.running import run_worker as run_module
 from stores.evaluations.running.call_tree import RunCalls
-from stores.evaluations.running.rows import RowWork
-from stores.evaluations.running.runs import MAX_VAIN_TAKES, cancel_ordered_by
+from stores.evaluations.running.row_worker import RowWork
+from stores.evaluations.running.run_queue import MAX_VAIN_TAKES, cancel_ordered_by
 from stores.evaluations.status import Complete, Failed, NotFound, Status
 from stores.evaluations.status import Running as StillRunning
 from stores.evaluations.store import EvaluationsStore
@@ -194,7 +194,7 @@ async def cut_off(stores: Stores, call_id: str, stand_in: StandIn, passing: int)
             async def die(*_: object, **__: object) -> bool:
                 return True
 
-            patch.setattr("stores.evaluations.running.runs.Held.leave", die)
+            patch.setattr("stores.evaluations.running.run_queue.Held.leave", die)
             work.cancel()
             await asyncio.wait({work})
     gate.open.set()
@@ -485,7 +485,7 @@ async def test_a_project_that_is_purged_takes_its_runs_with_it(
 ) -> None:
     monkeypatch.setattr("stores.database.project_registry.LAG_SECONDS", 1)
     monkeypatch.setattr("stores.purges.purge._MARGIN_SECONDS", 1)
-    monkeypatch.setattr("stores.evaluations.running.rows._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("stores.evaluations.running.row_worker._PAUSE_SECONDS", 0.05)
     gate = Gate(stand_in, passing=5)
     call_id = await order(stores)
     async with under_way(stores, call_id) as work:

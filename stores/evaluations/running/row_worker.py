@@ -13,13 +13,13 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
 from stores.errors import UnavailableError
-from stores.evaluations.running.asking import ask
 from stores.evaluations.running.call_tree import RunCalls, Step, Tally, small
 from stores.evaluations.running.completion_models import answer_of
 from stores.evaluations.running.definitions import Definition, Judge
+from stores.evaluations.running.model_requests import ask
 from stores.evaluations.running.ops import COMPLETION, RunOps
+from stores.evaluations.running.score_feedback import tell
 from stores.evaluations.running.templates import RowError
-from stores.evaluations.running.told_scores import tell
 from stores.feedback import FeedbackStore
 from stores.json import codec
 from stores.paging import Row

@@ -22,11 +22,11 @@ from stores.database import Database, Document
 from stores.database.leases import LEASE_SECONDS
 from stores.errors import ConflictError, StoreError, StoreTimeoutError, UnavailableError
 from stores.evaluations.running import ops
-from stores.evaluations.running.asking import billed_as
 from stores.evaluations.running.call_tree import RunCalls
 from stores.evaluations.running.definitions import Dataset, Definition, Definitions
-from stores.evaluations.running.rows import Ended, Example, RowWork, Workshop
-from stores.evaluations.running.runs import Held, LostError
+from stores.evaluations.running.model_requests import billed_as
+from stores.evaluations.running.row_worker import Ended, Example, RowWork, Workshop
+from stores.evaluations.running.run_queue import Held, LostError
 from stores.evaluations.running.summaries import RunSummary
 from stores.feedback import FeedbackStore
 from stores.files import FilesStore
