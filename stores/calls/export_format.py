@@ -9,7 +9,7 @@ from stores.calls.restore import RestoredCall
 from stores.calls.summaries import SUMMARY
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
-from stores.imports import Fields
+from stores.exports.row_reader import Fields
 from stores.json.inspection import INT64
 from stores.paging import Row
 

@@ -3,8 +3,8 @@
 from typing import Final
 
 from stores.exports.columns import Column, Columns, Kind
+from stores.exports.row_reader import Fields
 from stores.feedback.inputs import REFS, NewFeedback
-from stores.imports import Fields
 
 FEEDBACK_COLUMNS: Final = Columns(
     [

@@ -4,7 +4,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 from stores.exports.columns import Column, Columns, Kind
-from stores.imports import Fields
+from stores.exports.row_reader import Fields
 from stores.objects.classes import OBJECT, OP
 from stores.objects.inputs import ObjectVersion
 from stores.objects.restoring import RestoredVersion

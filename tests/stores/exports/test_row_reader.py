@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from stores.errors import BadInputError
-from stores.imports import Fields
+from stores.exports.row_reader import Fields
 
 
 @pytest.mark.parametrize(
