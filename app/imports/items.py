@@ -11,7 +11,7 @@ from stores.errors import BadInputError
 from stores.exports.columns import CURSOR, Columns
 from stores.exports.row_reader import Fields
 from stores.feedback import NewFeedback
-from stores.feedback.exported import FEEDBACK_COLUMNS, new_of
+from stores.feedback.export_format import FEEDBACK_COLUMNS, new_of
 from stores.json import codec
 from stores.objects.exported import OBJECT_COLUMNS, version_of
 from stores.objects.restoring import RestoredVersion

@@ -11,7 +11,7 @@ from stores.database import Database
 from stores.exports.columns import Columns
 from stores.exports.pages import Read
 from stores.feedback import FeedbackStore
-from stores.feedback.exported import FEEDBACK_COLUMNS
+from stores.feedback.export_format import FEEDBACK_COLUMNS
 from stores.objects import ObjectsFilter, ObjectsStore
 from stores.objects.exported import OBJECT_COLUMNS
 from stores.paging import Page, PageRequest
