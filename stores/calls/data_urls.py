@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Final
 
 from stores import strict_base64
-from stores.contents import WeaveContent, value_of
 from stores.files import NewFile
+from stores.files.weave_content import WeaveContent, value_of
 
 LONGEST_KEPT: Final = 1024
 """Characters of a data URL that stays where it is."""

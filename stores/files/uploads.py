@@ -22,7 +22,7 @@ from stores.database.error_translation import DUPLICATE_KEY
 from stores.database.transactions import Session
 from stores.errors import ConflictError, PayloadTooLargeError, UnavailableError
 from stores.files.content_types import SNIFFED_BYTES, content_type
-from stores.files.presence import kept_of
+from stores.files.touch import kept_of
 from stores.uploads import ALIVE, LEASE_SECONDS, is_abandoned
 
 CHUNK_BYTES: Final = 255 * 1024

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores import strict_base64
-from stores.contents import WeaveContent, value_of
 from stores.files import NewFile
 from stores.files.content_types import SNIFFED_BYTES, content_type
+from stores.files.weave_content import WeaveContent, value_of
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError
 

@@ -20,7 +20,7 @@ from stores.database.leases import LEASE_SECONDS, held_by, is_free_for, new_hold
 from stores.database.paced_steps import Steps
 from stores.database.transactions import Session
 from stores.errors import ConflictError
-from stores.files.removal import FIELDS, discard_removed, remove
+from stores.files.deletion import FIELDS, discard_removed, remove
 
 _AT_ONCE: Final = 250
 

@@ -1,6 +1,6 @@
 """Files of a project that nothing speaks of any more.
 
-A file stays for a day after it was last stored or asked for (`stores.files.presence`), so that what refers to it may
+A file stays for a day after it was last stored or asked for (`stores.files.touch`), so that what refers to it may
 come later; and as long as its digest stands anywhere in a call, an object, a table's row or feedback of its project,
 deleted ones included while they are there. To know that, all of these are looked through, in projects that have files
 of that age; where it takes long, not in every sweep.
@@ -13,8 +13,8 @@ from stores import times
 from stores.database import Database, Document
 from stores.database.paced_steps import Steps
 from stores.database.transactions import Session
-from stores.files.presence import stored_before
-from stores.files.removal import FIELDS, discard_removed, remove
+from stores.files.deletion import FIELDS, discard_removed, remove
+from stores.files.touch import stored_before
 from stores.retention.mentions import all_mentioned
 from stores.retention.rules import Patience
 from stores.retention.states import Hold

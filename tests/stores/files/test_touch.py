@@ -5,7 +5,7 @@ from typing import Any
 from stores import times
 from stores.database import Database
 from stores.files import FilesStore, NewFile
-from stores.files.presence import TOUCHED_SECONDS, kept_of
+from stores.files.touch import TOUCHED_SECONDS, kept_of
 from tests.commands import Commands
 from tests.stores.files.test_store import EMPTY, HELLO, PROJECT
 
