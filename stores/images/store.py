@@ -13,8 +13,8 @@ from stores.costs import defaults
 from stores.database.project_registry import Entered
 from stores.files import MAX_FILE_BYTES, FilesStore
 from stores.ids import check_project_id
+from stores.images.image_extraction import Download, taken_out
 from stores.images.inputs import MAX_IMAGES, ImageInputs
-from stores.images.pictures import Download, taken_out
 from stores.images.tracking import Painting
 from stores.paging import Row
 from stores.providers import JsonObject, ProviderError, Providers
