@@ -12,10 +12,10 @@ from referencing.exceptions import Unresolvable
 
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.json_schema.clock import SchemaFaultError
 from stores.json_schema.drafts import draft_of
 from stores.json_schema.patterns import Patterns, admitted
-from stores.json_schema.reach import check_reach
+from stores.json_schema.reference_check import check_reach
+from stores.json_schema.time_limit import SchemaFaultError
 
 _SHOWN: Final = 300
 

@@ -7,8 +7,8 @@ from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
-from stores.json_schema.clock import SchemaFaultError, check_clock
 from stores.json_schema.patterns import Patterns
+from stores.json_schema.time_limit import SchemaFaultError, check_clock
 
 _REFS: Final = ("$ref", "$dynamicRef")
 _SHOWN: Final = 200
