@@ -10,7 +10,7 @@ from stores.database import Database, Document, database_query, database_write
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ConflictError, NotFoundError
 from stores.keys.key import Key, MadeKey
-from stores.keys.secrets import digest, new_id, new_key
+from stores.keys.key_text import digest, new_id, new_key
 from stores.security import audit
 from stores.security.access import Grant
 
