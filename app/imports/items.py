@@ -13,8 +13,8 @@ from stores.exports.row_reader import Fields
 from stores.feedback import NewFeedback
 from stores.feedback.export_format import FEEDBACK_COLUMNS, new_of
 from stores.json import codec
-from stores.objects.exported import OBJECT_COLUMNS, version_of
-from stores.objects.restoring import RestoredVersion
+from stores.objects.export_format import OBJECT_COLUMNS, version_of
+from stores.objects.restore import RestoredVersion
 
 _SPANS: Final = ("resourceSpans", "resource_spans")
 _CALL: Final = {"op_name", "trace_id"}

@@ -8,7 +8,7 @@ from graphql_schema.fields.node_interface import Node, node_ref
 from graphql_schema.fields.relations import Call, File, Run, TableOf, Version, by, edge, edges
 from graphql_schema.refs import ResolvedRef, refs_of
 from graphql_schema.scalars import BigInt, DateTime
-from stores.objects.parts import files_of, table_key
+from stores.objects.linked_content import files_of, table_key
 from stores.paging import Row
 from stores.refs import object_ref
 from stores.row_fields import JsonField
@@ -16,7 +16,7 @@ from stores.row_fields import JsonField
 
 @strawberry.type(description="A file that an object or op is made of.")
 class ObjFile:
-    """A file; its source is one of `stores.objects.parts.files_of`."""
+    """A file; its source is one of `stores.objects.linked_content.files_of`."""
 
     name: str = described("Its name there, such as obj.py.")
     digest: str = described("The digest of its content.")

@@ -13,7 +13,7 @@ from stores.exports.pages import Read
 from stores.feedback import FeedbackStore
 from stores.feedback.export_format import FEEDBACK_COLUMNS
 from stores.objects import ObjectsFilter, ObjectsStore
-from stores.objects.exported import OBJECT_COLUMNS
+from stores.objects.export_format import OBJECT_COLUMNS
 from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy

@@ -20,7 +20,7 @@ from stores.objects.classes import OBJECT, OP, Kind
 from stores.objects.fields import INDEXED_OBJECT_FIELDS, OBJECT_FIELDS, paths_of
 from stores.objects.filters import ObjectsFilter, objects_match
 from stores.objects.inputs import ObjectVersion
-from stores.objects.restoring import Name, RestoredVersion, by_name
+from stores.objects.restore import Name, RestoredVersion, by_name
 from stores.objects.writes import NameWriter, doomed_rows, not_found, versions_of
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query

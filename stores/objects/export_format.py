@@ -7,7 +7,7 @@ from stores.exports.columns import Column, Columns, Kind
 from stores.exports.row_reader import Fields
 from stores.objects.classes import OBJECT, OP
 from stores.objects.inputs import ObjectVersion
-from stores.objects.restoring import RestoredVersion
+from stores.objects.restore import RestoredVersion
 
 OBJECT_COLUMNS: Final = Columns(
     [
