@@ -12,8 +12,8 @@ from stores.calls.writes import WholeCall
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.inspection import ODD_KEY, Shape, shape_of
-from stores.otel import conventions, messages, names
-from stores.otel.nesting import Layout, layout_of
+from stores.otel import conventions, op_names, span_events
+from stores.otel.attribute_nesting import Layout, layout_of
 from stores.otel.spans import ERROR, Origin, Span, code_text, kind_text, time_text
 from stores.otel.usage import sums_up, usage_of
 from stores.otel.values import OPENING, Decoding
@@ -75,8 +75,8 @@ def call_of(span: Span, origin: Origin, wb_user_id: str | None = None) -> WholeC
     read = _Read(span)
     inputs, output = _payload_of(read, conventions.INPUTS), _payload_of(read, conventions.OUTPUT)
     if span.events:
-        inputs = inputs or messages.inputs_of(span.events, read.decode)
-        output = output or messages.output_of(span.events, read.decode)
+        inputs = inputs or span_events.inputs_of(span.events, read.decode)
+        output = output or span_events.output_of(span.events, read.decode)
     noted = _noted(read)
     usage = usage_of(read.layout, read.values, noted, origin.scope)
     if not (inputs or output or noted or usage):
@@ -103,7 +103,7 @@ def _start(
     )
     start = CallStart(
         project_id=origin.project_id,
-        op_name=names.shortened(span.name),
+        op_name=op_names.shortened(span.name),
         started_at=_time(read, conventions.START_TIME, span.started_at),
         attributes=attributes,
         inputs=inputs,
@@ -239,7 +239,7 @@ def _time(read: _Read, role: str, nanoseconds: int) -> int:
 
 def _exception(span: Span, read: _Read) -> str | None:
     if span.status_code == ERROR:
-        return span.status_message or messages.exception_of(span.events) or _NO_MESSAGE
+        return span.status_message or span_events.exception_of(span.events) or _NO_MESSAGE
     if read.pick(conventions.LEVEL) == "ERROR":
-        return _text(read.pick(conventions.LEVEL_MESSAGE)) or messages.exception_of(span.events) or _NO_MESSAGE
+        return _text(read.pick(conventions.LEVEL_MESSAGE)) or span_events.exception_of(span.events) or _NO_MESSAGE
     return None

@@ -7,7 +7,7 @@ from stores import times
 from stores.errors import BadInputError, PayloadTooLargeError
 from stores.ids import SPAN_ID_LENGTH, TRACE_ID_LENGTH
 from stores.json.inspection import Shape, shape_of
-from stores.otel.nesting import nested
+from stores.otel.attribute_nesting import nested
 
 Attributes = dict[str, object]
 """Values of JSON by their flat keys, `llm.model_name` and the like."""

@@ -12,9 +12,9 @@ from stores.calls.writes import WholeCall
 from stores.concurrency.time_slices import in_turns
 from stores.errors import ForbiddenError, StoreError
 from stores.ids import check_project_id
-from stores.otel import otlp_json, protobuf, wire
+from stores.otel import otlp_json, protobuf, protobuf_scanner
 from stores.otel.mapping import call_of
-from stores.otel.projects import ENTITY, Projects
+from stores.otel.project_routing import ENTITY, Projects
 from stores.otel.spans import Origin, Span
 
 _MOST_CALLS: Final = 500
@@ -100,7 +100,11 @@ class OtelStore:
         """
         projects = _projects(project_id, entity, check)
         # Half of it would be stored before it is known to be whole, if it were not gone through first.
-        parts = wire.parts_of(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(wire.parts_of, body)
+        parts = (
+            protobuf_scanner.parts_of(body)
+            if len(body) < _LARGE_BYTES
+            else await asyncio.to_thread(protobuf_scanner.parts_of, body)
+        )
         undecoded = protobuf.undecoded_spans(body, parts, projects)
         return await self._export(_made(undecoded, protobuf.span_of, wb_user_id))
 

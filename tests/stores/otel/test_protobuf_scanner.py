@@ -3,7 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError, PayloadTooLargeError
-from stores.otel import wire
+from stores.otel import protobuf_scanner
 from tests.stores.otel.messages import body, request, span
 
 EMPTY_RESOURCE, EMPTY_SCOPE, EMPTY_SPAN, NUMBER = b"\x0a\x00", b"\x12\x00", b"\x12\x00", b"\x38\x00"
@@ -24,7 +24,7 @@ def test_every_span_is_found_with_what_it_belongs_to() -> None:
     whole.resource_spans[1].schema_url = "u"
     sent = whole.SerializeToString()
 
-    parts = wire.parts_of(sent)
+    parts = protobuf_scanner.parts_of(sent)
 
     found = [[sent[start:end] for start, end in part.places()] for part in parts]
     assert found == [[one.SerializeToString() for one in spans] for spans in ([span(1), span(2)], [span(3)], [span(4)])]
@@ -40,7 +40,7 @@ def test_what_is_not_known_is_passed_over() -> None:
     scope = field(2, b"span") + unknown
     sent = unknown + field(1, unknown + field(2, scope) + unknown)
 
-    [part] = wire.parts_of(sent)
+    [part] = protobuf_scanner.parts_of(sent)
 
     assert [sent[start:end] for start, end in part.places()] == [b"span"]
 
@@ -50,7 +50,7 @@ def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
 
     for end in range(1, len(sent)):
         with pytest.raises(BadInputError, match="or is cut off"):
-            wire.parts_of(sent[:end])
+            protobuf_scanner.parts_of(sent[:end])
 
 
 @pytest.mark.parametrize(
@@ -63,25 +63,25 @@ def test_a_body_that_is_cut_off_is_refused_wherever_that_is() -> None:
 )
 def test_what_protobuf_does_not_have_is_refused(damaged: bytes) -> None:
     with pytest.raises(BadInputError, match="not an ExportTraceServiceRequest"):
-        wire.parts_of(damaged)
+        protobuf_scanner.parts_of(damaged)
 
 
 def test_resources_and_scopes_without_spans_are_left_out() -> None:
     sent = EMPTY_RESOURCE * 1_000 + field(1, EMPTY_SCOPE * 1_000)
 
-    assert wire.parts_of(sent) == []
+    assert protobuf_scanner.parts_of(sent) == []
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        EMPTY_RESOURCE * (wire.MAX_FIELDS + 1),
-        field(1, EMPTY_SCOPE * wire.MAX_FIELDS),
-        field(1, field(2, EMPTY_SPAN * (wire.MAX_FIELDS - 1))),
-        field(1, field(2, NUMBER * (wire.MAX_FIELDS - 1))),
+        EMPTY_RESOURCE * (protobuf_scanner.MAX_FIELDS + 1),
+        field(1, EMPTY_SCOPE * protobuf_scanner.MAX_FIELDS),
+        field(1, field(2, EMPTY_SPAN * (protobuf_scanner.MAX_FIELDS - 1))),
+        field(1, field(2, NUMBER * (protobuf_scanner.MAX_FIELDS - 1))),
     ],
     ids=["resources", "scopes", "spans", "what is not known"],
 )
 def test_a_request_holds_so_many_things_at_most(sent: bytes) -> None:
     with pytest.raises(PayloadTooLargeError, match="more than 100,000 resources, scopes and spans; export fewer"):
-        wire.parts_of(sent)
+        protobuf_scanner.parts_of(sent)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.errors import BadInputError
-from stores.otel import nesting
+from stores.otel import attribute_nesting
+from stores.otel.attribute_nesting import layout_of, nested
 from stores.otel.conventions import INPUTS
-from stores.otel.nesting import layout_of, nested
 
 
 def test_dots_nest_and_the_order_of_keys_stays() -> None:
@@ -75,16 +75,16 @@ def test_a_role_finds_a_key_that_continues_another() -> None:
 
 
 def test_layouts_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nesting, "_layouts", {})
-    monkeypatch.setattr(nesting, "_MOST_KEPT", 3)
+    monkeypatch.setattr(attribute_nesting, "_layouts", {})
+    monkeypatch.setattr(attribute_nesting, "_MOST_KEPT", 3)
 
     many = tuple(f"key {number}" for number in range(129))
     assert layout_of(many).nest([*range(129)]) == {f"key {number}": number for number in range(129)}
     layout_of(("long" * 2049,))
-    assert nesting._layouts == {}
+    assert attribute_nesting._layouts == {}
     for number in range(4):
         layout_of((f"key {number}",))
-    assert list(nesting._layouts) == [("key 3",)]
+    assert list(attribute_nesting._layouts) == [("key 3",)]
 
 
 def test_a_span_has_so_many_attributes_at_most() -> None:
