@@ -30,7 +30,8 @@ from stores.json import paths as json_paths
 from stores.json.bson_copy import original_key
 from stores.projects import ProjectsFilter
 from stores.query import Query
-from stores.query.expressions import (
+from stores.query.fields import Access, is_index
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -45,9 +46,8 @@ from stores.query.expressions import (
     Target,
     operands,
 )
-from stores.query.fields import Access, is_index
-from stores.query.texts import starting_with
-from stores.query.values import Expression, reach
+from stores.query.text_expressions import starting_with
+from stores.query.value_expressions import Expression, reach
 
 MOST_CALLS: Final = 1_000
 MOST_HINTS: Final = 10

@@ -20,7 +20,7 @@ from stores.calls import CallsStats, Expansion
 from stores.calls.fields import INDEXED_CALL_FIELDS
 from stores.ids import check_call_id
 from stores.paging import PageRequest, Row
-from stores.query.plans import Plan
+from stores.query.explain import Plan
 
 Filter = Annotated[CallsFilter | None, strawberry.argument(description="Which calls; all if left out.")]
 Sort = Annotated[
@@ -58,7 +58,7 @@ class CallsQueryStatsRes:
 
 @strawberry.type(description="How a list of calls is found.")
 class ExplainRes:
-    """The source is `stores.query.plans.Plan`."""
+    """The source is `stores.query.explain.Plan`."""
 
     sorts_in_memory: bool = described("Whether no index gives the order, so that all that matches is sorted.")
     keys_examined: BigInt = described("Keys of indexes looked at.")

@@ -36,11 +36,11 @@ from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest
 from stores.query import Query
-from stores.query.expressions import And, Get, Operand, gets
+from stores.query.explain import Plan, explain
 from stores.query.in_python import decided
-from stores.query.match import compile_match
-from stores.query.plans import Plan, explain
+from stores.query.match_compiler import compile_match
 from stores.query.sort import Order, SortBy, compile_sort
+from stores.query.syntax_tree import And, Get, Operand, gets
 
 OLDEST_FIRST: Final = (SortBy("started_at"),)
 

@@ -16,7 +16,7 @@ from stores.database import Database
 from stores.database.snapshot_reads import all_rows
 from stores.database.transactions import Session
 from stores.paging import making_no_index
-from stores.query.texts import starting_with
+from stores.query.text_expressions import starting_with
 
 MAX_VERSIONS: Final = 100
 """Op names of one page. MongoDB takes 50 us to plan the scan of each, and merges at most 200."""

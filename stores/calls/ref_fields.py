@@ -12,8 +12,8 @@ from typing import Final
 from stores.calls.fields import CALL_FIELDS
 from stores.calls.ref_expansion import Column
 from stores.calls.ref_lookups import Collections, Lookup, Pipeline
-from stores.query.expressions import Operand, gets, gets_of_texts
 from stores.query.fields import Access, Field, FieldTable, Kind
+from stores.query.syntax_tree import Operand, gets, gets_of_texts
 
 MAX_CONDITIONS: Final = 10
 """Fields of a query that lie behind refs."""

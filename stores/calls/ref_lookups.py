@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from stores.database import Database
 from stores.query.fields import Access, is_index
-from stores.query.values import Expression, bound
+from stores.query.value_expressions import Expression, bound
 from stores.refs import SCHEME
 
 Pipeline = list[dict[str, Any]]

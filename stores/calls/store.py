@@ -35,7 +35,7 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import check_call_id, check_project_id, new_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.plans import Plan
+from stores.query.explain import Plan
 from stores.query.sort import SortBy
 from stores.refs.sources import Sources
 from stores.security import audit

@@ -18,8 +18,8 @@ from stores.errors import BadInputError, StoreError
 from stores.ids import LOCAL_USER, check_length, check_project_id, new_id
 from stores.paging import Page, PageRequest
 from stores.query import Query
-from stores.query.ids import named_ids
-from stores.query.match import Match
+from stores.query.id_queries import named_ids
+from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import ById
 from stores.security import audit

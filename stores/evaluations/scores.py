@@ -10,9 +10,9 @@ from typing import Final
 from stores.calls.fields import STATUSES
 from stores.errors import BadInputError
 from stores.json import paths
-from stores.query import texts
+from stores.query import text_expressions
 from stores.query.fields import Access, Field, FieldTable, Kind
-from stores.query.values import Expression, bound, reach
+from stores.query.value_expressions import Expression, bound, reach
 
 MAX_DEPTH: Final = 4
 """Keys of a name: of the scorer, and within what that gave."""
@@ -53,7 +53,7 @@ _HAS_OLDER_NAME: Final = {
         {"$in": [{"$type": "$output.model_output"}, ["object", "array"]]},
     ]
 }
-_RENAMED: Final = [texts.of_part(f"${_TEXT}", ["model_output"]), ",", {"$substrBytes": [f"${_TEXT}", 1, -1]}]
+_RENAMED: Final = [text_expressions.of_part(f"${_TEXT}", ["model_output"]), ",", {"$substrBytes": [f"${_TEXT}", 1, -1]}]
 TEXT_BY_EITHER_NAME: Final = {
     "$set": {_TEXT: {"$cond": [_HAS_OLDER_NAME, {"$concat": ['{"output":', *_RENAMED]}, f"${_TEXT}"]}}
 }

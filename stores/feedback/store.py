@@ -25,7 +25,7 @@ from stores.feedback.writes import restore, write
 from stores.ids import check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
-from stores.query.ids import named_ids
+from stores.query.id_queries import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.refs.sources import Sources

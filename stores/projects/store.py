@@ -13,7 +13,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.projects.index_sums import sum_each
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy, compile_sort
-from stores.query.texts import starting_with
+from stores.query.text_expressions import starting_with
 
 PROJECT_FIELDS: Final = FieldTable(
     [

@@ -1,6 +1,6 @@
 """Whether a query holds for one document that is at hand, without asking the database.
 
-It says the same as the compiled match (`stores.query.match`), which tests hold it to, of a document as it is stored but
+It says the same as the compiled match (`stores.query.match_compiler`), which tests hold it to, of a document as it is stored but
 for the mirrors: JSON is decoded from its exact text, once for all who ask.
 """
 
@@ -16,7 +16,8 @@ from stores import times
 from stores.json import codec, paths
 from stores.json.bson_copy import mirror, original_key
 from stores.json.incremental import loads_in_slices
-from stores.query.expressions import (
+from stores.query.fields import Access, Kind
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -30,8 +31,7 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import Access, Kind
-from stores.query.values import time_literal
+from stores.query.value_expressions import time_literal
 
 Value = Any
 """A JSON value as Python decodes it; what is missing is None."""

@@ -16,10 +16,10 @@ from stores.errors import TooComplexError
 from stores.paging import making_no_index
 from stores.query import Query
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
 from stores.query.fields import Field, FieldTable, Kind, Known
-from stores.query.match import Match, compile_match
-from stores.query.values import Expression, is_part, reach, sought, truth
+from stores.query.match_compiler import Match, compile_match
+from stores.query.syntax_tree import And, Get, Not, Operand, Or, gets, gets_of_texts, operands, with_operands
+from stores.query.value_expressions import Expression, is_part, reach, sought, truth
 
 MAX_DOCUMENTS: Final = 1_000
 """Documents that Python looks at for one query; their ids stand in the query."""

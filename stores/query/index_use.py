@@ -7,10 +7,10 @@ from stores.database.indexes import INDEXES, Keys
 from stores.errors import BadInputError
 from stores.paging import PageRequest
 from stores.query import Query
-from stores.query.expressions import Comparison
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.parser import MAX_DEPTH, MAX_NODES, SIGIL
 from stores.query.sort import SortBy
+from stores.query.syntax_tree import Comparison
 
 UNINDEXED_FILTERS: Final = ("wb_user_ids", "models", "leaf_object_classes", "exclude_base_object_classes")
 """The members of filters that no index leads to."""

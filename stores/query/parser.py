@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stores.errors import BadInputError, StoreError
-from stores.query.expressions import (
+from stores.query.fields import FieldTable, Kind
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -26,9 +27,8 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.fields import FieldTable, Kind
-from stores.query.texts import MAX_FOLDED
-from stores.query.values import check_condition, check_converted, check_kinds, fitting, fitting_part
+from stores.query.text_expressions import MAX_FOLDED
+from stores.query.value_expressions import check_condition, check_converted, check_kinds, fitting, fitting_part
 from stores.refs import check_external
 
 MAX_NODES: Final = 10_000

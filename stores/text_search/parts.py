@@ -5,7 +5,7 @@ from typing import Final
 
 from stores.database import Document
 from stores.json import codec
-from stores.query import texts
+from stores.query import text_expressions
 from stores.text_search.terms import Term, Terms
 from stores.words import MOST, words_of
 
@@ -38,7 +38,7 @@ class Part:
 
     def pattern(self, term: Term) -> str:
         """The regular expression of a term here, for MongoDB."""
-        return texts.escaped(self.written(term))
+        return text_expressions.escaped(self.written(term))
 
 
 PARTS: Final = (

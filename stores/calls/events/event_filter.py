@@ -12,7 +12,7 @@ from stores.ids import check_project_id
 from stores.paging import Row, scope_of
 from stores.query import Query
 from stores.query.evaluator import Test, Values, compile_test
-from stores.query.expressions import And, Operand, gets
+from stores.query.syntax_tree import And, Operand, gets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

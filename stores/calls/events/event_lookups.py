@@ -15,8 +15,8 @@ from stores.costs.project_prices import prices_of_found
 from stores.database import Database
 from stores.errors import StoreTimeoutError, UnavailableError
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import And, Literal, Not, Operand, Or, with_operands
-from stores.query.match import compile_match
+from stores.query.match_compiler import compile_match
+from stores.query.syntax_tree import And, Literal, Not, Operand, Or, with_operands
 
 MAX_AT_ONCE: Final = 8
 """Events of which one process looks something up at once; who waits for too long lags, and is told."""

@@ -11,7 +11,8 @@ from typing import Final
 from stores.calls.feedback.field_names import FeedbackAccess
 from stores.calls.feedback.prequeries import Answers, Question
 from stores.errors import BadInputError
-from stores.query.expressions import (
+from stores.query.fields import Access, Field, Kind, Known
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -28,7 +29,6 @@ from stores.query.expressions import (
     gets,
     with_operands,
 )
-from stores.query.fields import Access, Field, Kind, Known
 
 MAX_CONDITIONS: Final = 10
 """Conditions of a query on feedback."""

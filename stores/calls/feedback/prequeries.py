@@ -15,8 +15,8 @@ from bson.raw_bson import RawBSONDocument
 from stores.calls.feedback.field_names import match_of_type
 from stores.database import Collection
 from stores.database.transactions import Session
-from stores.query.expressions import Operand
-from stores.query.match import ANY_TEXT, compile_match
+from stores.query.match_compiler import ANY_TEXT, compile_match
+from stores.query.syntax_tree import Operand
 
 Pipeline = list[dict[str, Any]]
 

@@ -15,7 +15,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.objects import ObjectsStore
 from stores.query import Query
-from stores.query.plans import explain
+from stores.query.explain import explain
 from stores.query.sort import SortBy
 from stores.usage.counts import FIELDS
 from tests.commands import Commands

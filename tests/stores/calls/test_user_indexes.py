@@ -11,7 +11,7 @@ from stores.concurrency.request_budget import FREE_BYTES, Intake
 from stores.database import Database
 from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query
-from stores.query.plans import Plan
+from stores.query.explain import Plan
 from stores.query.sort import SortBy
 from tests.stores.calls.builders import PROJECT, start
 

@@ -16,7 +16,7 @@ from stores.files import FilesStore, NewFile
 from stores.objects import ObjectsStore
 from stores.paging import PageRequest
 from stores.projects import ProjectsFilter, ProjectsStore
-from stores.query.plans import Pipeline, explain
+from stores.query.explain import Pipeline, explain
 from stores.query.sort import SortBy
 from stores.tables import TablesStore
 from tests.commands import Commands

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from stores import times
 from stores.json import codec, paths
-from stores.query.expressions import (
+from stores.query.sort import SortBy
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -29,7 +30,6 @@ from stores.query.expressions import (
     Or,
     Target,
 )
-from stores.query.sort import SortBy
 
 Row = dict[str, Any]
 Value = Any

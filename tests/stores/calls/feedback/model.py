@@ -10,9 +10,9 @@ import pytest
 from stores.calls.feedback import FeedbackNames
 from stores.calls.fields import CALL_FIELDS
 from stores.json import paths
-from stores.query.expressions import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
 from stores.query.fields import FieldTable
 from stores.query.sort import SortBy
+from stores.query.syntax_tree import And, Compare, Comparison, Contains, Convert, Get, In, Literal, Not, Operand, Or
 from tests.stores.query import generator as dice
 from tests.stores.query import oracle
 from tests.stores.query.generator import Generator

@@ -6,8 +6,8 @@ from typing import Final
 from stores.errors import BadInputError
 from stores.ids import MAX_ID
 from stores.query import Query
-from stores.query.expressions import Compare, Comparison, Get, In, Literal, Operand, Operation, Or
 from stores.query.fields import FieldTable
+from stores.query.syntax_tree import Compare, Comparison, Get, In, Literal, Operand, Operation, Or
 
 _EQUAL: Final = '{"$eq": [{"$getField": "id"}, {"$literal": "<id>"}]}, or an $or of such'
 _IN: Final = ', or {"$in": [{"$getField": "id"}, [{"$literal": "<id>"}, …]]}'

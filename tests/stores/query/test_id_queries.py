@@ -7,7 +7,7 @@ import pytest
 from stores.costs.fields import COST_FIELDS
 from stores.errors import BadInputError
 from stores.query import Query
-from stores.query.ids import named_ids
+from stores.query.id_queries import named_ids
 
 ID: dict[str, Any] = {"$getField": "id"}
 

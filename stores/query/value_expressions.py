@@ -13,8 +13,9 @@ from typing import Any, Final
 from stores import times
 from stores.errors import BadInputError
 from stores.json.bson_copy import mirror
-from stores.query import texts
-from stores.query.expressions import (
+from stores.query import text_expressions
+from stores.query.fields import Access, Field, Kind, is_index
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -29,7 +30,6 @@ from stores.query.expressions import (
     Scalar,
     Target,
 )
-from stores.query.fields import Access, Field, Kind, is_index
 
 Expression = Any
 
@@ -326,13 +326,13 @@ def nested_contains(access: Access, substr: str, *, folded: bool) -> Expression:
     nested = nested_text(access)
     if is_part(access):
         nested = {"$cond": [_holds(f"${access.field.text_path}", substr, folded=folded), nested, None]}
-    return _holds(texts.of_nested(_field(access), nested), substr, folded=folded)
+    return _holds(text_expressions.of_nested(_field(access), nested), substr, folded=folded)
 
 
 def _holds(text: Expression, substr: str, *, folded: bool) -> Expression:
     """Whether a text, or null, has another one in it."""
     if folded:
-        return {"$regexMatch": {"input": text, "regex": texts.escaped(substr), "options": "i"}}
+        return {"$regexMatch": {"input": text, "regex": text_expressions.escaped(substr), "options": "i"}}
     return {"$gte": [{"$indexOfBytes": [text, {"$literal": substr}]}, 0]}
 
 
@@ -378,14 +378,14 @@ def is_part(access: Access) -> bool:
 def _text_with(sought_texts: Sought) -> Expression:
     """The text of a field, or null for a list or an object where the payload's text lacks what is sought in it."""
     access = sought_texts.get.access
-    return texts.of_json(_field(access), {"$cond": [sought_texts.in_payload, nested_text(access), None]})
+    return text_expressions.of_json(_field(access), {"$cond": [sought_texts.in_payload, nested_text(access), None]})
 
 
 def nested_text(access: Access) -> Expression:
     """The compact JSON text of a list or an object at a place in a JSON field; `$$v` is its value."""
     if access.field.text_path:
-        return texts.of_part(f"${access.field.text_path}", access.text_steps)
-    return texts.of_strings(_V)
+        return text_expressions.of_part(f"${access.field.text_path}", access.text_steps)
+    return text_expressions.of_strings(_V)
 
 
 def _text(node: Operand) -> Expression:
@@ -393,11 +393,11 @@ def _text(node: Operand) -> Expression:
         case Literal(str() as text):
             return {"$literal": text}
         case Get(_, access) if access.field.kind is Kind.TIME:
-            return texts.of_time(reach(access))
+            return text_expressions.of_time(reach(access))
         case Get(_, access) if access.field.kind is Kind.JSON:
-            return texts.of_json(_field(access), nested_text(access))
+            return text_expressions.of_json(_field(access), nested_text(access))
         case _:
-            return _bound_operands({"v": value(node)}, texts.SCALAR, node)
+            return _bound_operands({"v": value(node)}, text_expressions.SCALAR, node)
 
 
 def _double(node: Operand) -> Expression:

@@ -17,10 +17,10 @@ from stores.database import Database, Document
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.paging import PageRequest
-from stores.query import Query, in_python, texts
+from stores.query import Query, in_python, text_expressions
 from stores.query.evaluator import Values, compile_test
-from stores.query.expressions import Compare, Comparison, Convert, Get, Literal, Target
-from stores.query.values import Expression, value
+from stores.query.syntax_tree import Compare, Comparison, Convert, Get, Literal, Target
+from stores.query.value_expressions import Expression, value
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.query.oracle import double_of, folded_text, int_of, number_text
 
@@ -184,7 +184,7 @@ async def test_times_have_the_text_that_reads_show(database: Database) -> None:
     first, last = (times.parse(text) for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"))
     micros = [first, last, -1, 0, 1, 999_999, -999_999, *(dice.randint(first, last) for _ in range(500))]
 
-    found = await computed(database, micros, texts.of_time("$inputs.v"))
+    found = await computed(database, micros, text_expressions.of_time("$inputs.v"))
 
     assert found == [times.to_text(moment) for moment in micros]
     assert datetime.fromisoformat(found[1]) == datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -201,7 +201,8 @@ async def test_each_character_meets_those_that_fold_to_the_same_one(database: Da
         meets.setdefault(folded_text(letter), []).append(letter)
 
     everywhere = [
-        {"$regexFindAll": {"input": "$inputs.v", "regex": texts.escaped(letter), "options": "i"}} for letter in letters
+        {"$regexFindAll": {"input": "$inputs.v", "regex": text_expressions.escaped(letter), "options": "i"}}
+        for letter in letters
     ]
     [row] = await database.calls.aggregate([{"$project": {"found": everywhere}}]).to_list(None)
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.json.bson_copy import mirror
-from stores.query import texts
-from stores.query.expressions import (
+from stores.query import text_expressions
+from stores.query.fields import Access, Kind, Known
+from stores.query.syntax_tree import (
     And,
     Compare,
     Comparison,
@@ -26,8 +27,7 @@ from stores.query.expressions import (
     Scalar,
     Target,
 )
-from stores.query.fields import Access, Kind, Known
-from stores.query.values import NUMERIC, nested_contains, reach, time_literal, truth
+from stores.query.value_expressions import NUMERIC, nested_contains, reach, time_literal, truth
 
 Match = dict[str, Any]
 
@@ -168,7 +168,7 @@ def _compare_field(comparison: Comparison, name: str, access: Access, scalar: Sc
 def _condition(comparison: Comparison, scalar: Scalar) -> Match:
     """What a path in match language meets where it compares so with a scalar."""
     if comparison is Comparison.STARTS_WITH:
-        return texts.starting_with(str(scalar))
+        return text_expressions.starting_with(str(scalar))
     return {f"${comparison.value}": mirror(scalar)}
 
 
@@ -204,11 +204,11 @@ def _contains(node: Contains, access: Access, substr: str) -> Match:
 def _is_text(access: Access, substr: str) -> bool:
     """Whether no number or boolean can hold a text, and match language can look for it in strings."""
     is_stored = access.path is not None and not access.is_whole_json
-    return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and texts.is_only_in_strings(substr)
+    return is_stored and access.field.kind in (Kind.TEXT, Kind.JSON) and text_expressions.is_only_in_strings(substr)
 
 
 def _regex(substr: str, *, folded: bool) -> Match:
-    return {"$regex": texts.escaped(substr)} | ({"$options": "i"} if folded else {})
+    return {"$regex": text_expressions.escaped(substr)} | ({"$options": "i"} if folded else {})
 
 
 def _guarded(access: Access, path: str, condition: Match) -> Match:
