@@ -13,9 +13,9 @@ from stores.json import codec, paths
 from stores.paging import Row
 from stores.query.fields import Access
 from stores.refs import SCHEME, Ref
-from stores.refs.resolving import resolve
-from stores.refs.sources import MAX_CHARACTERS, Budget, Sources
+from stores.refs.resolver import resolve
 from stores.refs.store import inner_ref
+from stores.refs.targets import MAX_CHARACTERS, Budget, Sources
 
 MAX_COLUMNS: Final = 20
 

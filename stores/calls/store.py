@@ -37,7 +37,7 @@ from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.refs.sources import Sources
+from stores.refs.targets import Sources
 from stores.security import audit
 
 MAX_DELETED_AT_ONCE = 1000

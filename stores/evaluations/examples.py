@@ -10,8 +10,8 @@ from stores.database import Database
 from stores.evaluations.logged_runs import BATCH, if_text, predictions_of
 from stores.json import codec, incremental
 from stores.paging import Row
-from stores.refs.sources import Budget
 from stores.refs.store import RefsStore
+from stores.refs.targets import Budget
 from stores.tables import content
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}

@@ -13,7 +13,7 @@ from stores.json import codec
 from stores.json_schema import JsonSchema, SchemaFaultError, bounded_time
 from stores.objects.builtin.annotations import AnnotationSpec
 from stores.objects.classes import classes_of
-from stores.refs.sources import Budget, Content, Sources
+from stores.refs.targets import Budget, Content, Sources
 
 MAX_SPEC: Final = 256 * 1024
 """Characters of the JSON text of a spec that values are held to."""

@@ -28,7 +28,7 @@ from stores.query import Query
 from stores.query.id_queries import named_ids
 from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
-from stores.refs.sources import Sources
+from stores.refs.targets import Sources
 from stores.relations import ById, Edge
 from stores.security import audit
 

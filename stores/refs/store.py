@@ -9,8 +9,8 @@ from stores.database import Database, database_query
 from stores.errors import BadInputError, NotFoundError
 from stores.refs import grammar
 from stores.refs.grammar import Ref
-from stores.refs.resolving import Resolved, resolve
-from stores.refs.sources import Budget, Sources
+from stores.refs.resolver import Resolved, resolve
+from stores.refs.targets import Budget, Sources
 
 MAX_REFS: Final = 1000
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stores.errors import BadInputError
-from stores.refs.entities import EntityRef, inner_entity, parse_entity, thread_ref
+from stores.refs.entity_refs import EntityRef, inner_entity, parse_entity, thread_ref
 from stores.refs.grammar import SCHEME
 
 PROJECT = "acme/shop"

@@ -7,9 +7,9 @@ from typing import Final
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.refs.edges import Edge, follow
 from stores.refs.grammar import Ref, parse
-from stores.refs.sources import Budget, Content, RowKey, Sources, Target
+from stores.refs.ref_steps import Edge, follow
+from stores.refs.targets import Budget, Content, RowKey, Sources, Target
 
 MAX_HOPS: Final = 32
 """Refs on the way from one ref to its value, itself included."""
