@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Collection
 from stores import times
 from stores.calls.documents import key
 from stores.database import Database, Document
-from stores.retention.mentions import Goes, all_mentioned
-from stores.retention.remains import deleted_calls
+from stores.retention.file_references import Goes, all_mentioned
 from stores.retention.reports import Counts
 from stores.retention.rules import Limits, Patience, Rule, limits_of
-from stores.retention.unused_files import some_files
+from stores.retention.tombstone_sweep import deleted_calls
+from stores.retention.unused_file_sweep import some_files
 
 _AT_ONCE = 1_000
 _HEAPS = 4_096

@@ -8,13 +8,13 @@ from stores.concurrency.scan_slots import in_scan_slot
 from stores.database import Database, database_query, database_write
 from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
-from stores.retention import states
+from stores.retention import sweep_state
 from stores.retention.preview import Preview
 from stores.retention.reports import Counts, Outcome, Report, Retention
 from stores.retention.rules import Patience, Rule
-from stores.retention.states import Hold
 from stores.retention.sweep import PAUSE, Sweep
-from stores.retention.traces import LARGE
+from stores.retention.sweep_state import Hold
+from stores.retention.trace_sweep import LARGE
 from stores.security import audit
 
 _MOST_DUE = 1_000
@@ -56,7 +56,7 @@ class RetentionStore:
         rule.check()
         await self._check_listed(project_id)
         audit.did("retention.set", project_id, keep_days=rule.keep_days, keep_calls=rule.keep_calls)
-        document = await states.set_rule(self.database, project_id, rule)
+        document = await sweep_state.set_rule(self.database, project_id, rule)
         if document is None:
             await self.database.admit(project_id)
             raise _no_project(project_id)

@@ -5,11 +5,11 @@ from typing import Final
 from stores.database import Database
 from stores.database.paced_steps import Steps, deadline_in, take
 from stores.errors import StoreError, UnavailableError
-from stores.retention.remains import RemainsSweep
 from stores.retention.rules import Patience, limits_of
-from stores.retention.states import Hold, SupersededError
-from stores.retention.traces import LARGE, TracesSweep
-from stores.retention.unused_files import UnusedFilesSweep
+from stores.retention.sweep_state import Hold, SupersededError
+from stores.retention.tombstone_sweep import RemainsSweep
+from stores.retention.trace_sweep import LARGE, TracesSweep
+from stores.retention.unused_file_sweep import UnusedFilesSweep
 
 PAUSE: Final = 0.25
 """After each step, how many times as long as it took all others have the database for themselves."""

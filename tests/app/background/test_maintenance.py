@@ -23,7 +23,7 @@ from stores.errors import ConflictError
 from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.purges import PurgesStore
-from stores.retention import Outcome, Report, RetentionStore, Rule, traces
+from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
 from stores.retention.rules import DAY
 from stores.text_search import Method, TextSearchStore, segments, states
 from tests.app.command import ROOT, clean
@@ -223,7 +223,7 @@ async def test_who_is_stopped_within_a_step_stops_and_the_sweep_can_go_on(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(traces, "remove_calls", hold_up)
+        patch.setattr(trace_sweep, "remove_calls", hold_up)
         work = Upkeep(database, Stores.over(database)).go_on() if is_server else retention.sweep(PROJECT)
         upkeep = asyncio.ensure_future(work)
         await within.wait()
@@ -250,7 +250,7 @@ async def test_a_purge_that_was_left_waits_for_no_sweep(database: Database, monk
         within.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(traces, "remove_calls", hold_up)
+    monkeypatch.setattr(trace_sweep, "remove_calls", hold_up)
     upkeep = asyncio.ensure_future(Upkeep(database, Stores.over(database), pause_seconds=0.05).go_on())
     await within.wait()
     await PurgesStore(database).purge("acme/left", "acme/left", seconds=0)

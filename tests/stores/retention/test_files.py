@@ -18,7 +18,7 @@ from stores.files.uploads import CHUNK_BYTES
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
 from stores.retention import RetentionStore, Rule
-from stores.retention.mentions import mentioned
+from stores.retention.file_references import mentioned
 from stores.retention.rules import DAY
 from stores.tables import TablesStore
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start

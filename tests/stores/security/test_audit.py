@@ -17,9 +17,9 @@ from stores.errors import StoreError, UnavailableError
 from stores.feedback import FeedbackStore
 from stores.objects import ObjectsStore
 from stores.purges import PurgesStore
-from stores.retention import Outcome, RetentionStore, Rule, states
-from stores.retention.remains import RemainsSweep
+from stores.retention import Outcome, RetentionStore, Rule, sweep_state
 from stores.retention.rules import DAY
+from stores.retention.tombstone_sweep import RemainsSweep
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.feedback.test_purging import by_id
@@ -154,9 +154,9 @@ async def failing_steps(_: RemainsSweep) -> Steps:
     yield
 
 
-async def cut_off(swept: RetentionStore) -> states.Hold:
+async def cut_off(swept: RetentionStore) -> sweep_state.Hold:
     """A sweep that has removed seven calls, and goes no further."""
-    hold = await states.Hold.take(swept.database, PROJECT)
+    hold = await sweep_state.Hold.take(swept.database, PROJECT)
     assert hold
     await hold.advance({"calls": 7})
     return hold

@@ -13,7 +13,7 @@ from stores.database import Database, Document
 from stores.database.paced_steps import Steps
 from stores.database.transactions import Session
 from stores.retention.rules import Limits, Pipeline
-from stores.retention.states import Hold
+from stores.retention.sweep_state import Hold
 
 _STEP: Final = 500
 """Calls that are looked at at once."""

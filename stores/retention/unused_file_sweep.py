@@ -15,9 +15,9 @@ from stores.database.paced_steps import Steps
 from stores.database.transactions import Session
 from stores.files.deletion import FIELDS, discard_removed, remove
 from stores.files.touch import stored_before
-from stores.retention.mentions import all_mentioned
+from stores.retention.file_references import all_mentioned
 from stores.retention.rules import Patience
-from stores.retention.states import Hold
+from stores.retention.sweep_state import Hold
 from stores.tables.content import batches
 
 _CANDIDATES: Final = 100_000

@@ -12,8 +12,8 @@ from stores.database.paced_steps import Steps
 from stores.database.transactions import Session
 from stores.objects.documents import EMPTY
 from stores.retention.rules import Patience
-from stores.retention.states import Hold
-from stores.retention.traces import orphans_of, remove_calls, remove_orphaned
+from stores.retention.sweep_state import Hold
+from stores.retention.trace_sweep import orphans_of, remove_calls, remove_orphaned
 
 _STEP: Final = 500
 _OBJECTS_AT_ONCE: Final = 50
