@@ -23,7 +23,7 @@ from stores.query.match_compiler import Match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import ById
 from stores.security import audit
-from stores.tables.content import BATCH, batches
+from stores.tables.content_store import BATCH, batches
 
 if TYPE_CHECKING:
     import asyncio

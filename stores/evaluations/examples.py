@@ -12,7 +12,7 @@ from stores.json import codec, incremental
 from stores.paging import Row
 from stores.refs.store import RefsStore
 from stores.refs.targets import Budget
-from stores.tables import content
+from stores.tables import content_store
 
 _FIRST: Final = {"example_digest": 1, "started_at": 1, "id": 1}
 
@@ -76,7 +76,7 @@ async def _values(database: Database, project_id: str, given: dict[Key, dict[str
 
 async def _of_rows(database: Database, project_id: str, digests: Sequence[str], budget: Budget) -> dict[str, str]:
     """The texts of rows, which stay there when the object that led to their table is deleted."""
-    rows = content.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
+    rows = content_store.find_each(database.table_rows, project_id, digests, {"digest": 1, "json.val": 1})
     found = {}
     async for row in coming_in_turns(rows):
         budget.read(row["json"]["val"])

@@ -28,7 +28,7 @@ from stores.query.in_python import decided_match
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import Edge
 from stores.security import audit
-from stores.tables import content
+from stores.tables import content_store
 
 MAX_DELETED_AT_ONCE: Final = 100
 
@@ -251,7 +251,7 @@ class ObjectsStore:
         visible = {"project_id": {"$in": list({project_id for project_id, _ in keys})}, "visible": True}
         projection = dict.fromkeys(["_id", *paths_of(wanted)], 1)
         by_id: dict[str | None, Row] = {}
-        for part in content.batches(list({found for found in ids.values() if found}), content.BATCH):
+        for part in content_store.batches(list({found for found in ids.values() if found}), content_store.BATCH):
             rows = await rows_among(self._objects, {"_id": {"$in": part}, **visible}, projection, len(part))
             by_id |= {row.pop("_id"): row for row in rows}
         return {key: by_id.get(found) for key, found in ids.items()}

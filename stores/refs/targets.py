@@ -10,7 +10,7 @@ from stores.database import Collection, Database, Document
 from stores.errors import BadInputError
 from stores.json import codec
 from stores.refs.grammar import Ref
-from stores.tables import content
+from stores.tables import content_store
 
 MAX_CHARACTERS: Final = 100_000_000
 """Of JSON that one request may read or give by way of refs."""
@@ -100,7 +100,7 @@ class Sources:
             return
         members: dict[str, list[RowKey]] = {}
         for row in await self._members(rows):
-            members.setdefault(content.key(row.project_id, row.digest), []).append(row)
+            members.setdefault(content_store.key(row.project_id, row.digest), []).append(row)
         projects = {row.project_id for row in rows}
         async for document in _find(self._rows, members, projects, {"json.val": 1}):
             for row in members[document["_id"]]:
@@ -109,9 +109,9 @@ class Sources:
     async def _members(self, rows: Sequence[RowKey]) -> list[RowKey]:
         """Those of some rows that are in their tables."""
         projects = {row.project_id for row in rows}
-        tables = {content.key(row.project_id, row.table) for row in rows}
+        tables = {content_store.key(row.project_id, row.table) for row in rows}
         chunks_of = {
-            table["_id"]: [content.key(table["project_id"], chunk) for chunk in table["chunks"]]
+            table["_id"]: [content_store.key(table["project_id"], chunk) for chunk in table["chunks"]]
             async for table in _find(self._tables, tables, projects, {"project_id": 1, "chunks": 1})
         }
         wanted = list({row.digest for row in rows})
@@ -125,7 +125,7 @@ class Sources:
             table: {digest for chunk in each for digest in digests_in.get(chunk, ())}
             for table, each in chunks_of.items()
         }
-        return [row for row in rows if row.digest in there.get(content.key(row.project_id, row.table), ())]
+        return [row for row in rows if row.digest in there.get(content_store.key(row.project_id, row.table), ())]
 
 
 async def _find(
@@ -136,7 +136,7 @@ async def _find(
     match: dict[str, Any] | None = None,
 ) -> AsyncIterator[Document]:
     """The documents of some keys in any of some projects; each key holds that of its own project."""
-    for part in content.batches(list(keys), _GROUP):
+    for part in content_store.batches(list(keys), _GROUP):
         by_key = {"_id": {"$in": part}, "project_id": {"$in": list(projects)}} | (match or {})
         async for document in collection.find(by_key, projection, batch_size=len(part) + 1):
             yield document

@@ -18,7 +18,7 @@ from stores.files.touch import stored_before
 from stores.retention.file_references import all_mentioned
 from stores.retention.rules import Patience
 from stores.retention.sweep_state import Hold
-from stores.tables.content import batches
+from stores.tables.content_store import batches
 
 _CANDIDATES: Final = 100_000
 """Digests that are looked for at once: some ten megabytes."""

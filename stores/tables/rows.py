@@ -14,7 +14,7 @@ from stores.json import codec
 from stores.json.bson_copy import mirror
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.index_use import IndexedFields
-from stores.tables import content
+from stores.tables import content_store
 
 MAX_BYTES: Final = 16_000_000
 """What a row may take in BSON."""
@@ -70,7 +70,7 @@ class RowContent:
     def document(self, project_id: str) -> Document:
         """The document of the row."""
         return {
-            "_id": content.key(project_id, self.digest),
+            "_id": content_store.key(project_id, self.digest),
             "project_id": project_id,
             "digest": self.digest,
             "json": {"val": self.text},
@@ -92,5 +92,5 @@ async def sizes_of(
 ) -> dict[str, int]:
     """The sizes of some rows' JSON in bytes, by digest; of rows that are not there none."""
     projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-    found = content.find_each(rows, project_id, row_digests, projection, session=session)
+    found = content_store.find_each(rows, project_id, row_digests, projection, session=session)
     return {row["digest"]: row["size_bytes"] async for row in found}

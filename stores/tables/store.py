@@ -13,15 +13,15 @@ from stores.ids import by_project, check_project_id
 from stores.paging import Page, PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy, compile_sort
-from stores.tables import content, uploads
-from stores.tables.edges import RowsOfTables
+from stores.tables import content_store, uploads
+from stores.tables.batch_reads import Span, placed_row, read_layouts, read_spans
 from stores.tables.inputs import RowFilter, TableUpdate, check_row_digest, sort_within_rows
 from stores.tables.layout import Builder, Layout, table_match
+from stores.tables.relations import RowsOfTables
+from stores.tables.row_scan import Walk
 from stores.tables.rows import INDEXED_ROW_FIELDS, ROW_FIELDS, RowContent, paths_of, sizes_of
 from stores.tables.sorted_rows import sorted_page
-from stores.tables.together import Span, placed_row, read_layouts, read_spans
 from stores.tables.updates import Edit
-from stores.tables.walk import Walk
 from stores.uploads import LEASE_SECONDS
 
 MAX_TABLES_AT_ONCE: Final = 1000
@@ -231,7 +231,7 @@ class TablesStore:
 
     async def _stats(self, project_id: str, table_digests: Sequence[str], wanted: Iterable[str]) -> list[Row]:
         projection = {"_id": 0, "digest": 1, "count": 1, STORAGE_SIZE: 1}
-        tables = content.find_each(self._tables, project_id, table_digests, projection)
+        tables = content_store.find_each(self._tables, project_id, table_digests, projection)
         found = {row["digest"]: row async for row in tables}
         if STORAGE_SIZE in wanted:
             for digest, row in found.items():
@@ -275,7 +275,7 @@ class TablesStore:
 
 async def _built(project_id: str, row_digests: Sequence[str]) -> Builder:
     builder = Builder(project_id)
-    async for part in in_turns(content.batches(row_digests, content.BATCH)):
+    async for part in in_turns(content_store.batches(row_digests, content_store.BATCH)):
         builder.add(list(part))
     return builder
 

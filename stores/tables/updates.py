@@ -7,7 +7,7 @@ from typing import Final
 from stores.concurrency.time_slices import Turn, in_turns
 from stores.database import Collection
 from stores.errors import BadInputError
-from stores.tables import content
+from stores.tables import content_store
 from stores.tables.chunks import MAX_ROWS, read_chunks
 from stores.tables.inputs import Append, Insert, Pop, TableUpdate
 from stores.tables.layout import Builder, Layout
@@ -67,7 +67,7 @@ class Edit:
         """The table that came of it, whose chunks are read one after the other, since all digests make its own."""
         builder = Builder(self.base.project_id)
         turn = Turn()
-        for part in content.batches(self._stretches, _READ_AT_ONCE):
+        for part in content_store.batches(self._stretches, _READ_AT_ONCE):
             waiting = [stretch.chunk for stretch in part if stretch.chunk and stretch.row_digests is None]
             found = await read_chunks(self.chunks, self.base.project_id, waiting)
             for stretch in part:

@@ -24,7 +24,7 @@ from stores.feedback import FeedbackStore
 from stores.json import codec
 from stores.paging import Row
 from stores.providers import JsonObject
-from stores.tables.content import batches
+from stores.tables.content_store import batches
 
 FIELDS: Final = frozenset({"status", "exception", "output", "summary", "started_at", "ended_at"})
 """What is read of calls that are there."""

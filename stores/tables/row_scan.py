@@ -9,10 +9,10 @@ from stores.database import Collection
 from stores.database.transactions import Session
 from stores.paging import Page, PageRequest, Row, page_of, position_of, scope_of
 from stores.query.sort import Key, Order
-from stores.tables import content
+from stores.tables import content_store
+from stores.tables.batch_reads import placed_row
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
-from stores.tables.together import placed_row
 
 _ORDER: Final = Order({}, (Key("id"),))
 _LONGEST: Final = 16_384
@@ -85,7 +85,7 @@ class Walk:
         async for places in self._stretches(0, self.layout.count, _LONGEST, backward=False):
             times = Counter(digest for _, digest in places)
             projection = {"_id": 0, "digest": 1, "size_bytes": 1}
-            found = content.find_each(self.rows, self.layout.project_id, times, projection, session=session)
+            found = content_store.find_each(self.rows, self.layout.project_id, times, projection, session=session)
             async for row in found:
                 total += times[row["digest"]] * row["size_bytes"]
                 count += times[row["digest"]]
@@ -134,6 +134,6 @@ class Walk:
         here = [place for place in places if self.members is None or place[1] in self.members]
         projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
         wanted = (digest for _, digest in here)
-        found = content.find_each(self.rows, self.layout.project_id, wanted, projection, self.match)
+        found = content_store.find_each(self.rows, self.layout.project_id, wanted, projection, self.match)
         rows = {row["digest"]: row async for row in found}
         return [placed_row(rows[digest], self.layout, at) for at, digest in here if digest in rows]

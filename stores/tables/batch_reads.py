@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stores.database import Collection
 from stores.paging import Row
-from stores.tables import content
+from stores.tables import content_store
 from stores.tables.chunks import read_chunks
 from stores.tables.layout import Layout
 
@@ -21,7 +21,7 @@ class Span:
 
 async def read_layouts(tables: Collection, project_id: str, digests: Iterable[str]) -> dict[str, Layout]:
     """Those of some tables of a project that are there, by digest."""
-    found = content.find_each(tables, project_id, digests, {"_id": 0})
+    found = content_store.find_each(tables, project_id, digests, {"_id": 0})
     return {row["digest"]: Layout(**row) async for row in found}
 
 
@@ -34,7 +34,7 @@ async def read_spans(
     places = [_places(span, members) for span in spans]
     wanted = {digest for each in places for digest in each}
     projection = {"_id": 0, "digest": 1} | dict.fromkeys(paths, 1)
-    found = {row["digest"]: row async for row in content.find_each(rows, project_id, wanted, projection)}
+    found = {row["digest"]: row async for row in content_store.find_each(rows, project_id, wanted, projection)}
     return [
         [placed_row(found[digest], span.layout, at) for at, digest in enumerate(each, span.low) if digest in found]
         for span, each in zip(spans, places, strict=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from stores.database import Database, database_query
 from stores.ids import by_project
 from stores.paging import Page, PageRequest, Row
+from stores.tables.batch_reads import Span, read_layouts, read_spans
 from stores.tables.layout import Layout
+from stores.tables.row_scan import Walk
 from stores.tables.rows import paths_of
-from stores.tables.together import Span, read_layouts, read_spans
-from stores.tables.walk import Walk
 
 Key = tuple[str, str]
 """A project and the digest of a table."""
