@@ -10,7 +10,7 @@ from graphql_schema.fields import described, resolved
 from graphql_schema.fields.connections import Connection
 from stores.paging import Row
 from stores.text_search import FoundPage, Highlight
-from stores.text_search.found import SCORE
+from stores.text_search.results import SCORE
 
 
 @strawberry.enum(description="How calls are looked for.")

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from stores.concurrency.time_slices import Turn
 from stores.database import Database, Document
 from stores.text_search.indexing import IS_DUE
-from stores.text_search.parts import PATHS, WEIGHTS, perhaps_matching, words_by_part
+from stores.text_search.search_terms import Term, Terms
+from stores.text_search.searched_fields import PATHS, WEIGHTS, perhaps_matching, words_by_part
 from stores.text_search.segments import bucket_of, chunk_of, document_id, of_generation, places
-from stores.text_search.terms import Term, Terms
 
 MOST: Final = 20_000
 """Candidates that are put in order: those of the segments made last."""

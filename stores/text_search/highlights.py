@@ -10,8 +10,8 @@ from stores.database import Document
 from stores.errors import StoreError
 from stores.json import codec, paths
 from stores.json.traversal import Place, places_in
-from stores.text_search.parts import PARTS, Part
-from stores.text_search.terms import Terms
+from stores.text_search.search_terms import Terms
+from stores.text_search.searched_fields import PARTS, Part
 
 DEFAULT: Final = 5
 MOST: Final = 100

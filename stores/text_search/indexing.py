@@ -7,9 +7,9 @@ from stores import ids, times
 from stores.database import Database, Document
 from stores.database.paced_steps import Steps
 from stores.text_search import segments
-from stores.text_search.parts import PATHS
+from stores.text_search.index_state import Hold
+from stores.text_search.searched_fields import PATHS
 from stores.text_search.segments import MOST_CALLS, Segment
-from stores.text_search.states import Hold
 
 WAITING_BYTES: Final = 2_000_000
 """What waits is looked through by each search: a segment is made when it is so much, or as many calls as it has."""

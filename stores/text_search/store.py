@@ -17,14 +17,14 @@ from stores.errors import BadInputError, NotFoundError
 from stores.ids import check_project_id
 from stores.paging import PageRequest, Row
 from stores.query import Query
-from stores.text_search.found import FoundPage, Method, Question, refused
 from stores.text_search.highlights import MOST, add_highlights
+from stores.text_search.index_state import Hold, LostError, SearchIndex, switch
 from stores.text_search.indexing import IS_DUE, Indexing, has_work
-from stores.text_search.parts import PARTS
 from stores.text_search.ranked import ranked_count, ranked_page
+from stores.text_search.results import FoundPage, Method, Question, refused
 from stores.text_search.scan import SECONDS, scanned_count, scanned_page
-from stores.text_search.states import Hold, LostError, SearchIndex, switch
-from stores.text_search.terms import Terms, parse
+from stores.text_search.search_terms import Terms, parse
+from stores.text_search.searched_fields import PARTS
 
 PAUSE: Final = 0.25
 """After each step of work on an index, how many times as long as it took all others have the database."""

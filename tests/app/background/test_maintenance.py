@@ -25,7 +25,7 @@ from stores.paging import PageRequest
 from stores.purges import PurgesStore
 from stores.retention import Outcome, Report, RetentionStore, Rule, trace_sweep
 from stores.retention.rules import DAY
-from stores.text_search import Method, TextSearchStore, segments, states
+from stores.text_search import Method, TextSearchStore, index_state, segments
 from tests.app.command import ROOT, clean
 from tests.commands import Commands
 from tests.live_server import live_server
@@ -55,7 +55,7 @@ async def test_a_server_indexes_texts_by_itself(
     mongodb_uri: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     await fill(database, 20)
     search = TextSearchStore(database)
     await search.set_index(PROJECT, is_on=True)

@@ -14,7 +14,7 @@ from stores.paging import PageRequest
 from stores.text_search import Highlight, TextSearchStore, highlights
 from stores.text_search import store as text_search
 from stores.text_search.highlights import SNIPPET, highlights_of
-from stores.text_search.terms import parse
+from stores.text_search.search_terms import parse
 from tests.stores.calls.builders import PROJECT, end, start
 
 

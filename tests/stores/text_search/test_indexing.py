@@ -12,9 +12,9 @@ from stores.database import Database, project_registry
 from stores.errors import NotFoundError
 from stores.paging import PageRequest
 from stores.purges import PurgesStore, purge
-from stores.text_search import Method, TextSearchStore, indexing, segments, states
+from stores.text_search import Method, TextSearchStore, index_state, indexing, segments
+from stores.text_search.index_state import Hold, LostError
 from stores.text_search.indexing import Indexing
-from stores.text_search.states import Hold, LostError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
 from tests.waiting import until_found
@@ -107,7 +107,7 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
     """Writers who entered the project just now do not look whether it has an index, for ten seconds."""
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 3)
     await store_some(calls)
 
@@ -129,7 +129,7 @@ async def test_what_is_written_unknowingly_is_found_when_the_index_is_ready(
 
 async def test_nobody_waits_in_a_quiet_project(calls: CallsStore, store: TextSearchStore, database: Database) -> None:
     await store_some(calls)
-    long_ago = times.now() - (states.QUIET_SECONDS + 1) * 1_000_000
+    long_ago = times.now() - (index_state.QUIET_SECONDS + 1) * 1_000_000
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": long_ago}})
 
     await store.set_index(PROJECT, is_on=True)
@@ -146,7 +146,7 @@ async def test_who_comes_after_a_kill_goes_on(
     monkeypatch.setattr(indexing, "_STRETCH", 2)
     monkeypatch.setattr(indexing, "WAITING_BYTES", 1)
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     await store_some(calls, last=6)
     await store.set_index(PROJECT, is_on=True)
 
@@ -292,7 +292,7 @@ async def test_words_of_a_call_that_is_gone_for_good_do_not_stay(
     calls: CallsStore, database: Database, store: TextSearchStore, monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
     monkeypatch.setattr(project_registry, "LAG_SECONDS", 0)
-    monkeypatch.setattr(states, "MARGIN_SECONDS", 0)
+    monkeypatch.setattr(index_state, "MARGIN_SECONDS", 0)
     monkeypatch.setattr(indexing, "MOST_CALLS", 4)
     await calls.write([start(1, inputs={"q": "the secret"})])
     await store_some(calls, 2, 4)

@@ -7,7 +7,7 @@ from typing import Final
 
 from stores.errors import BadInputError
 from stores.json import codec
-from stores.words import words_to_find
+from stores.text_search.tokenizer import words_to_find
 
 MAX_TEXT: Final = 1_000
 """Characters of what is looked for."""

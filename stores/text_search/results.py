@@ -10,7 +10,7 @@ from stores.database import Database
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row
 from stores.query.sort import Key, Order
-from stores.text_search.terms import Terms
+from stores.text_search.search_terms import Terms
 
 SCORE: Final = "search_score"
 """Under this name a row has its score."""

@@ -6,8 +6,8 @@ from typing import Final
 from stores.database import Document
 from stores.json import codec
 from stores.query import text_expressions
-from stores.text_search.terms import Term, Terms
-from stores.words import MOST, words_of
+from stores.text_search.search_terms import Term, Terms
+from stores.text_search.tokenizer import MOST, words_of
 
 Match = Document
 Expression = Document

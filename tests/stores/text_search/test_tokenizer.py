@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.words import LONGEST, MOST, words_of, words_to_find
+from stores.text_search.tokenizer import LONGEST, MOST, words_of, words_to_find
 
 
 @pytest.mark.parametrize(
