@@ -18,7 +18,7 @@ from stores.paging import Page, PageRequest
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
-from stores.threads.exported import THREAD_COLUMNS
+from stores.threads.export_format import THREAD_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

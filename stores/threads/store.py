@@ -18,8 +18,8 @@ from stores.query.sort import SortBy, compile_sort
 from stores.relations import Edge
 from stores.threads.fields import LAST_UPDATED, THREAD_FIELDS
 from stores.threads.filters import Period, ThreadsFilter
+from stores.threads.list_query import HAS_FINISHED_TURN, Search
 from stores.threads.percentiles import TOO_MANY
-from stores.threads.search import HAS_FINISHED_TURN, Search
 
 Turns = tuple[str, Period, str]
 """A project, the period in which turns count, and a thread."""
