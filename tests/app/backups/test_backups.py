@@ -12,10 +12,10 @@ import bson
 import pytest
 from pymongo import MongoClient
 
-from app.backups import restoring
+from app.backups import restore as backups_restore
 from app.backups.archive import FORMAT, BackupError, Count, Writer, records, verified
-from app.backups.restoring import restore
-from app.backups.taking import take
+from app.backups.dump import take
+from app.backups.restore import restore
 from app.cli import main
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
@@ -244,13 +244,13 @@ async def test_of_two_restores_at_once_the_one_that_loses_says_what_was_in_its_w
     database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await taken(database, client, tmp_path / "backup")
-    begin = restoring._begin
+    begin = backups_restore._begin
 
     def begin_beside_another(stored: Any) -> None:  # noqa: ANN401 -- a database of the driver's
         begin(stored)
         stored["calls"].insert_many(client[name]["calls"].find())
 
-    monkeypatch.setattr(restoring, "_begin", begin_beside_another)
+    monkeypatch.setattr(backups_restore, "_begin", begin_beside_another)
 
     with pytest.raises(BackupError, match="somebody else writes to the database"):
         restore(client, empty, tmp_path / "backup")

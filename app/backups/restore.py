@@ -17,7 +17,7 @@ from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
 from app.backups.archive import BackupError, Count, records, verified
-from app.backups.raw import BATCH, Client, raw
+from app.backups.raw_bson import BATCH, Client, raw
 from stores.database.error_translation import DUPLICATE_KEY
 from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS

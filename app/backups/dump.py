@@ -11,7 +11,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from app.backups.archive import FORMAT, BackupError, Count, Writer
-from app.backups.raw import BATCH, Client, raw
+from app.backups.raw_bson import BATCH, Client, raw
 from stores.migrations import schema_version
 
 _FORGOTTEN: Final = 239
