@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.health import ANY_ADDRESS
 from app.exports.client import ExportClient, ExportError
 from app.exports.export import TRAILER
-from app.exports.resuming import Standing, StandingFile
+from app.exports.resume_state import Standing, StandingFile
 from app.settings import Settings
 from stores.exports.columns import CURSOR
 from stores.json import codec

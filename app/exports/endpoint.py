@@ -14,9 +14,9 @@ from app.auth.callers import caller_of
 from app.error_responses import refusing
 from app.exports import ndjson
 from app.exports.export import Export
-from app.exports.process import ExportProcesses
-from app.exports.stream import PatientStream
+from app.exports.stall_timeout import PatientStream
 from app.exports.worker import Format, Job
+from app.exports.worker_processes import ExportProcesses
 from app.settings import Settings
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.exports import PROJECT_ID, asked, concept_of, single

@@ -13,7 +13,7 @@ from app.admission import Places
 from app.admission.spool_budget import SpoolSpace
 from app.admission.websockets import WebSockets
 from app.background.tasks import Background
-from app.exports.process import ExportProcesses
+from app.exports.worker_processes import ExportProcesses
 from app.observability.counters import Tally
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import Intake

@@ -20,7 +20,7 @@ from app.background.evaluation_worker import evaluate
 from app.background.maintenance import Upkeep
 from app.background.tasks import Background
 from app.background.upload_sweep import sweep_uploads
-from app.exports.process import ExportProcesses
+from app.exports.worker_processes import ExportProcesses
 from app.observability.counters import Tally
 from app.observability.prometheus import Observed
 from app.observability.tracing import TracedCommands, Tracing

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.exports import stream
-from app.exports.stream import PatientStream
+from app.exports import stall_timeout
+from app.exports.stall_timeout import PatientStream
 
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
 
@@ -52,7 +52,7 @@ async def answer(content: Content, *, is_gone: bool) -> list[str]:
 
 @pytest.mark.parametrize("is_gone", [True, False])
 async def test_no_part_is_made_that_the_client_does_not_take(is_gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 -- a case
-    monkeypatch.setattr(stream, "STALLED_SECONDS", 30 if is_gone else 0.01)
+    monkeypatch.setattr(stall_timeout, "STALLED_SECONDS", 30 if is_gone else 0.01)
     content = Content()
 
     ended = await answer(content, is_gone=is_gone)

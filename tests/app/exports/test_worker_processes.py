@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from app.exports.export import Export
-from app.exports.process import ExportProcesses
 from app.exports.worker import Job
+from app.exports.worker_processes import ExportProcesses
 from stores.calls import CallsStore
 from stores.exports.lists import Asked
 from tests.app.command import PROGRAM, ROOT, serving
