@@ -5,7 +5,7 @@ from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.http_connections.request_heads import BoundedProtocol
+from app.http_connections.header_limits import BoundedProtocol
 
 
 class HalfClosedProtocol(BoundedProtocol):

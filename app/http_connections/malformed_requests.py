@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.browser_security.security_headers import HEADERS
-from app.http_connections.other_protocols import ContentProtocol
+from app.http_connections.protocol_upgrades import ContentProtocol
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final, cast
 
-from app.http_connections.unread_answers import PatientProtocol
+from app.http_connections.write_timeout import PatientProtocol
 
 _HEAD: Final = b"HTTP/1.1 "
 

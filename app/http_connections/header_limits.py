@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from app.http_connections.broken_requests import RefusingProtocol
+from app.http_connections.malformed_requests import RefusingProtocol
 
 MAX_BYTES: Final = 64 * 1024
 """The largest head; as many bytes may lie between two pieces of a body, and behind it."""

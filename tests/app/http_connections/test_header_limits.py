@@ -13,8 +13,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.browser_security.security_headers import HEADERS
-from app.http_connections import broken_requests, request_heads
-from app.http_connections.request_heads import MAX_BYTES, MAX_HEADERS
+from app.http_connections import header_limits, malformed_requests
+from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
 from app.websocket.first_messages import WaryProtocol
 from tests.live_server import live_server
 
@@ -61,8 +61,8 @@ def host() -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch, host: tuple[str, int]) -> tuple[str, int]:
     """A server that gives a head a fifth of a second, and lets nothing pass by after a refusal."""
-    monkeypatch.setattr(request_heads, "SECONDS", 0.2)
-    monkeypatch.setattr(broken_requests, "_LINGER_SECONDS", 0)
+    monkeypatch.setattr(header_limits, "SECONDS", 0.2)
+    monkeypatch.setattr(malformed_requests, "_LINGER_SECONDS", 0)
     return host
 
 
