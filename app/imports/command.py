@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 
 from app.commands.database_access import on_database
 from app.imports.batches import Target
-from app.imports.importing import Importing
+from app.imports.importer import Importing
 from app.imports.progress import Progress, ProgressFile
 from app.mongodb import whereabouts
 from app.settings import Settings

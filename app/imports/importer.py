@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from app.imports.batches import Batches, Target
-from app.imports.items import Item, Spans, Thread, Trailer, item_of
 from app.imports.progress import Progress, ProgressFile
 from app.imports.rejects import Rejects
+from app.imports.row_types import Item, Spans, Thread, Trailer, item_of
 from app.imports.sources import MAX_LINE, Line, lines_of
 from stores.errors import BadInputError, StoreError
 

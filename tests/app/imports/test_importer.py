@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.cli import main
-from app.imports import importing
+from app.imports import importer
 from app.imports.batches import Batches
 from app.imports.sources import Line, lines_of
 from graphql_schema.context import Stores
@@ -285,7 +285,7 @@ async def test_an_import_that_was_cut_off_goes_on_where_it_was(
             read.append(line.number)
             yield line
 
-    monkeypatch.setattr(importing, "lines_of", noted)
+    monkeypatch.setattr(importer, "lines_of", noted)
 
     outcome = await import_file(source)
 
