@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.error_responses import refusal
-from app.otlp import answers as otlp
+from app.otlp import responses as otlp
 from app.otlp.endpoint import PATHS, UNSTORED
 from app.weave import errors as weave
 from app.weave.door import PREFIX as WEAVE

@@ -16,8 +16,8 @@ from app.admission.quota_keys import payer_of
 from app.auth.callers import access_of
 from app.http.media_types import media_type_of
 from app.http.request_body import BODY_TIMEOUT_STATUS, BodyTimeoutError, closing
-from app.otlp.answers import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
-from app.otlp.bodies import UnknownEncodingError, read_body
+from app.otlp.request_body import UnknownEncodingError, read_body
+from app.otlp.responses import INTERNAL, JSON, PROTOBUF, failure, refusal, status_of, success
 from graphql_schema.errors import unexpected
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import BadInputError, NotFoundError, PayloadTooLargeError, StoreError

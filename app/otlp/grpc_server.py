@@ -26,8 +26,8 @@ from app.http.scope_state import CALLER
 from app.observability import endpoints
 from app.observability.request_ids import HEADER, new_ids, sane
 from app.observability.request_record import INTERNAL, UnderWay
-from app.otlp.answers import CODES, PROTOBUF, response_of, told
 from app.otlp.endpoint import COPIES, PROJECT_HEADER, check_header, project_of
+from app.otlp.responses import CODES, PROTOBUF, response_of, told
 from graphql_schema.errors import unexpected
 from stores.concurrency.quotas import half
 from stores.concurrency.request_budget import Intake

@@ -21,7 +21,7 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from app.otlp import endpoint
-from app.otlp.bodies import Decompression
+from app.otlp.request_body import Decompression
 from app.server.application import create_app
 from app.settings import Settings
 from stores.concurrency import request_budget
@@ -238,7 +238,7 @@ async def test_a_large_body_is_decompressed_in_a_thread(
         assert answer.status_code == 200
         return len(threads)
 
-    monkeypatch.setattr("app.otlp.bodies.Decompression", Watched)
+    monkeypatch.setattr("app.otlp.request_body.Decompression", Watched)
 
     assert await threads_for(100_000) == 1
     assert await threads_for(1_000_000) > 1
