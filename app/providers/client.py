@@ -11,10 +11,10 @@ import httpx2
 import openai
 from openai import AsyncOpenAI, AsyncStream, Omit
 
-from app.providers.failures import failure_of, may_be_tried_again, retry_after
+from app.providers.errors import failure_of, may_be_tried_again, retry_after
 from app.providers.headers import headers_of
 from app.providers.secrets import parsed, secrets_of
-from app.providers.streamed_secrets import StreamedSecrets
+from app.providers.stream_redaction import StreamedSecrets
 from app.providers.transport import BoundedTransport, too_large
 from app.providers.urls import Origin, origin_of, origin_of_base_url
 from stores.errors import BadInputError
