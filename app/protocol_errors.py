@@ -8,7 +8,7 @@ from app.error_responses import refusal
 from app.otlp import responses as otlp
 from app.otlp.endpoint import PATHS, UNSTORED
 from app.weave import errors as weave
-from app.weave.door import PREFIX as WEAVE
+from app.weave.routes import PREFIX as WEAVE
 from stores.errors import StoreError
 
 

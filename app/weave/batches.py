@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave.bodies import Body, Items
 from app.weave.errors import answer, log, reason, refusal
+from app.weave.request_body import Body, Items
 from stores.concurrency.time_slices import in_turns
 from stores.errors import PayloadTooLargeError, StoreError
 

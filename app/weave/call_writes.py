@@ -8,9 +8,9 @@ from typing import Final
 from starlette.responses import Response
 
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import LARGE, Body, Items
 from app.weave.errors import InvalidRequestError, answer, is_passing
-from app.weave.requests import BatchItem, CallEndReq, CallStartReq, End, Start
+from app.weave.request_body import LARGE, Body, Items
+from app.weave.request_models import BatchItem, CallEndReq, CallStartReq, End, Start
 from graphql_schema.context import Stores
 from stores.calls import CallEnd, CallStart
 from stores.concurrency.time_slices import in_turns

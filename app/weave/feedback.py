@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import answers
+from app.weave import responses
 from app.weave.batches import Outcome, batch_of
-from app.weave.bodies import Body
 from app.weave.errors import answer, is_passing
-from app.weave.feedback_rows import FEEDBACK, feedback_fields
-from app.weave.listings import pages
-from app.weave.requests import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
+from app.weave.feedback_encoder import FEEDBACK, feedback_fields
+from app.weave.paging import pages
+from app.weave.request_body import Body
+from app.weave.request_models import FeedbackCreateReq, FeedbackReplaceReq, FieldsQueryReq, PurgeReq
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import in_turns
 from stores.errors import BadInputError, StoreError
@@ -119,7 +119,7 @@ async def query(stores: Stores, body: Body) -> Response:
             raise BadInputError(
                 f"there is no field {name[:100]!r}; there are {', '.join(FEEDBACK)}", f"fields.{position}"
             )
-    return await answers.listed("result", _found(stores, asked))
+    return await responses.listed("result", _found(stores, asked))
 
 
 async def _found(stores: Stores, asked: FieldsQueryReq) -> AsyncGenerator[bytes, None]:

@@ -13,9 +13,9 @@ from app.graphql_http.multipart import is_multipart
 from app.http.media_types import media_type_of
 from app.http.multipart_parser import Head, PartParser
 from app.http.request_body import BodyTimeoutError, never, pieces
-from app.weave.bodies import Body
 from app.weave.errors import InvalidRequestError, answer
-from app.weave.requests import FileReq
+from app.weave.request_body import Body
+from app.weave.request_models import FileReq
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import Share
 from stores.errors import BadInputError, StoreError

@@ -7,11 +7,11 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import in_parts, pages
-from app.weave.object_requests import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
+from app.weave.object_request_models import ObjCreateReq, ObjDeleteReq, ObjQueryReq, ObjReadReq, RefsReadBatchReq
+from app.weave.paging import in_parts, pages
+from app.weave.request_body import Body
 from graphql_schema.context import Stores
 from stores import times
 from stores.errors import StoreError
@@ -54,7 +54,7 @@ async def read(stores: Stores, body: Body) -> Response:
 
 async def query(stores: Stores, body: Body) -> Response:
     """The versions that pass a filter."""
-    return await answers.listed("objs", _found(stores, await body.read(ObjQueryReq)))
+    return await responses.listed("objs", _found(stores, await body.read(ObjQueryReq)))
 
 
 async def delete(stores: Stores, body: Body) -> Response:

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import pages
-from app.weave.requests import OfProject, ThreadsQueryReq
+from app.weave.paging import pages
+from app.weave.request_body import Body
+from app.weave.request_models import OfProject, ThreadsQueryReq
 from graphql_schema.context import Stores
 from stores import times
 from stores.json import codec
@@ -39,7 +39,7 @@ async def stats(stores: Stores, body: Body) -> Response:
 
 async def threads(stores: Stores, body: Body) -> Response:
     """Threads as JSON lines."""
-    return await answers.lines(_threads(stores, await body.read(ThreadsQueryReq)))
+    return await responses.lines(_threads(stores, await body.read(ThreadsQueryReq)))
 
 
 async def _threads(stores: Stores, asked: ThreadsQueryReq) -> AsyncGenerator[bytes, None]:

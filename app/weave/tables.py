@@ -6,11 +6,9 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from app.weave import answers
-from app.weave.bodies import Body, Items
+from app.weave import responses
 from app.weave.errors import answer
-from app.weave.listings import in_parts, pages
-from app.weave.object_requests import (
+from app.weave.object_request_models import (
     TableAround,
     TableCreateFromDigestsReq,
     TableQueryReq,
@@ -19,6 +17,8 @@ from app.weave.object_requests import (
     TableUpdateReq,
     UpdateSpec,
 )
+from app.weave.paging import in_parts, pages
+from app.weave.request_body import Body, Items
 from graphql_schema.context import Stores
 from stores.concurrency.time_slices import in_turns
 from stores.json import codec
@@ -72,7 +72,7 @@ async def update(stores: Stores, body: Body) -> Response:
 
 async def query(stores: Stores, body: Body) -> Response:
     """Rows of a table."""
-    return await answers.listed("rows", _found(stores, await body.read(TableQueryReq)))
+    return await responses.listed("rows", _found(stores, await body.read(TableQueryReq)))
 
 
 async def _found(stores: Stores, asked: TableQueryReq) -> AsyncGenerator[bytes, None]:

@@ -10,8 +10,8 @@ import pytest
 
 from app.auth.callers import Access
 from app.weave import batches, call_writes, feedback
-from app.weave.bodies import Body, Items
-from app.weave.requests import CallStartReq
+from app.weave.request_body import Body, Items
+from app.weave.request_models import CallStartReq
 from graphql_schema.context import Stores
 from stores.calls import writes
 from stores.calls.inputs import MAX_EXCEPTION

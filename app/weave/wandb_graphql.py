@@ -19,9 +19,9 @@ from graphql import (
 )
 from starlette.responses import Response
 
-from app.weave.bodies import Body
 from app.weave.errors import answer, reason
-from app.weave.requests import Lookup
+from app.weave.request_body import Body
+from app.weave.request_models import Lookup
 from graphql_schema.context import Stores
 from graphql_schema.errors import unexpected
 from graphql_schema.limits.introspection import NoIntrospection, hide_names

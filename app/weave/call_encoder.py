@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import orjson
 
-from app.weave.feedback_rows import FEEDBACK_ON_CALLS, feedback_json
-from app.weave.requests import CallReadReq, CallsQueryReq
+from app.weave.feedback_encoder import FEEDBACK_ON_CALLS, feedback_json
+from app.weave.request_models import CallReadReq, CallsQueryReq
 from graphql_schema.context import Stores
 from stores import times
 from stores.calls.computed_fields import PRICES

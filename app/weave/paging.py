@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
-from app.weave.requests import Listing
+from app.weave.request_models import Listing
 from stores.paging import Page, PageRequest, Row
 
 FOUND_AT_ONCE: Final = 1_000

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationInfo, field_validator
 
-from app.weave.requests import Json, Listing, OfProject, Request, check_access
+from app.weave.request_models import Json, Listing, OfProject, Request, check_access
 from stores.errors import BadInputError
 from stores.objects import ObjectsFilter, ObjectVersion
 from stores.refs import is_ref, parse

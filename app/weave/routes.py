@@ -26,10 +26,10 @@ from app.weave import (
     objects,
     projects,
     tables,
-    wandb,
+    wandb_graphql,
 )
-from app.weave.bodies import Body, read_body
 from app.weave.errors import answer, failure, refusal
+from app.weave.request_body import Body, read_body
 from graphql_schema.context import Stores
 from stores.concurrency.request_budget import Intake, Share
 from stores.errors import StoreError
@@ -109,7 +109,7 @@ class WeaveDoor:
         self._intake = intake
         self._posts: dict[str, _Endpoint] = {
             **_POSTS,
-            _LOOK_UPS: partial(wandb.look_up, introspection=introspection),
+            _LOOK_UPS: partial(wandb_graphql.look_up, introspection=introspection),
             _IMAGES: partial(images.create, max_bytes=max_file_bytes),
         }
 
