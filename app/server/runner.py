@@ -32,7 +32,7 @@ from app.runtime.heap_trimming import keep_little
 from app.runtime.uvicorn_shutdown import Workers
 from app.server.application import create_app
 from app.settings import Settings, variable
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 
 # On a busy machine a worker takes long to import all of this; one that is killed for it begins from the start.
 STARTING_SECONDS = 60

@@ -12,7 +12,7 @@ from strawberry.http.exceptions import NonTextMessageReceived, WebSocketDisconne
 
 from app.admission import payer_of
 from app.http import keepalive
-from app.websocket.first_messages import FIRST_BYTES, trust
+from app.websocket.handshake_limits import FIRST_BYTES, trust
 from app.websocket.reserving import (
     CLIENT_TIMEOUT,
     ENCODED,

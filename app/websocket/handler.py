@@ -31,9 +31,9 @@ from app.http import keepalive
 from app.http.scope_state import OPEN_WEBSOCKET, UNDER_WAY
 from app.observability import request_record
 from app.observability.audit_log import act_for
-from app.websocket import signs
+from app.websocket import ping_limits
 from app.websocket.connection import UNAUTHENTICATED, Connection
-from app.websocket.messages import flaw_of
+from app.websocket.message_validation import flaw_of
 from app.websocket.reserving import TRY_AGAIN
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.engine.shared_results import SharedResult
@@ -69,7 +69,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- the base's own
         super().__init__(*args, **kwargs)
         self._watched = ExitStack()
-        self._signs = signs.bucket()
+        self._signs = ping_limits.bucket()
         self._turns = asyncio.Semaphore(TURNS)
         self._beating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -143,7 +143,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Any, None]):
         elif message["type"] == "subscribe":
             await self._admit(message)
         elif message["type"] in {"ping", "pong"} and self._signs.take("") > 0:
-            await self.websocket.close(signs.TOO_MANY, signs.REASON)
+            await self.websocket.close(ping_limits.TOO_MANY, ping_limits.REASON)
         else:
             await self._handle(message)
 

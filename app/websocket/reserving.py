@@ -8,7 +8,7 @@ from starlette.status import WS_1009_MESSAGE_TOO_BIG, WS_1011_INTERNAL_ERROR
 from uvicorn._types import ASGIReceiveEvent
 
 from app.http.request_body import PACE, TimeLeft
-from app.websocket.signs import CountingProtocol
+from app.websocket.ping_limits import CountingProtocol
 from stores.concurrency.request_budget import FREE_BYTES, Share
 from stores.errors import PayloadTooLargeError, RateLimitedError, StoreError
 from stores.json import incremental

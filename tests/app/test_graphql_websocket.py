@@ -18,9 +18,9 @@ from websockets.typing import Subprotocol
 
 from app.http import keepalive
 from app.websocket import GraphQLWebSocket
-from app.websocket.first_messages import WaryProtocol
-from app.websocket.messages import flaw_of
-from app.websocket.signs import AT_ONCE
+from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.message_validation import flaw_of
+from app.websocket.ping_limits import AT_ONCE
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from stores.errors import UnavailableError

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 import graphql_schema.hints
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 from graphql_schema.context import Context, Stores
 from graphql_schema.hints import StreamHints
 from graphql_schema.limits import Limits

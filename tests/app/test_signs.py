@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.websocket.first_messages import WaryProtocol
-from app.websocket.signs import AT_ONCE
+from app.websocket.handshake_limits import WaryProtocol
+from app.websocket.ping_limits import AT_ONCE
 from tests.live_server import live_server
 
 TEXT, PING, PONG = 0x01, 0x89, 0x8A

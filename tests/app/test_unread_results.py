@@ -13,8 +13,8 @@ from strawberry.types import ExecutionResult
 
 from app.admission import Places
 from app.websocket import GraphQLWebSocket
-from app.websocket.first_messages import WaryProtocol
 from app.websocket.handler import TURNS
+from app.websocket.handshake_limits import WaryProtocol
 from graphql_schema.limits import Limits
 from graphql_schema.schema import LoomSchema
 from tests.app.test_graphql_websocket import Client, client_of, complete, next_of

@@ -23,7 +23,7 @@ from app.http.request_body import Pace
 from app.server.application import create_app
 from app.settings import Settings
 from app.websocket import GraphQLWebSocket, reserving
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 from graphql_schema.engine.operations import BoundedSchema
 from graphql_schema.limits import Limits
 from stores.concurrency import request_budget as intake_module

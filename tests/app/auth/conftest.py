@@ -7,7 +7,7 @@ import pytest
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 from graphql_schema.context import Stores
 from stores.database import Database
 from stores.keys import KeysStore

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 from app.browser_security.security_headers import HEADERS
 from app.http_connections import header_limits, malformed_requests
 from app.http_connections.header_limits import MAX_BYTES, MAX_HEADERS
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 from tests.live_server import live_server
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app.server.application import create_app
 from app.settings import Settings
-from app.websocket.first_messages import WaryProtocol
+from app.websocket.handshake_limits import WaryProtocol
 from tests.live_server import live_server
 
 HTTP_2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
